@@ -54,6 +54,10 @@ cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
 	@$(TEST)/bin/coverage run --branch --source=interwhen._core -m pytest -q tests/core
 	@$(TEST)/bin/coverage report --fail-under=95 --skip-covered
 
+mutation: $(TEST)/.ready  ## small changes of the pure core: how many the tests notice (hours)
+	@echo "==> mutation tests of interwhen/_core"
+	@$(TEST)/bin/python -m tests.core.mutation $(OPTIONS)
+
 sbom: $(DEMO)/.ready  ## a CycloneDX list of what an installation with the demo's extras holds, in dist/
 	@echo "==> making a virtual environment in .venv/sbom for cyclonedx-bom"
 	@test -x .venv/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .venv/sbom \

@@ -1,8 +1,8 @@
 """Log events with stable dotted names (``noun.past_participle``) and key-values; never the content of a trace.
 
-Where the application has configured structlog, its configuration holds. Otherwise events go to the standard
-library's logger ``interwhen``, so that a library never prints on its own account. structlog is imported with
-the first event that anybody wants to see: it costs 60 ms.
+If the application has configured structlog, its configuration is used. Otherwise events go to the logger ``interwhen``
+of the standard library, which prints nothing by default. structlog is imported with the first event that is logged,
+because the import takes 60 ms.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _INFO, _WARNING = 20, 30
 
 
 def log_warning(event: str, **values: Any) -> None:
-    """Log something that went wrong and was dealt with."""
+    """Log an error that was handled."""
     _log(_WARNING, event, values)
 
 
 def log_info(event: str, **values: Any) -> None:
-    """Log something that happened."""
+    """Log a normal event."""
     _log(_INFO, event, values)
 
 

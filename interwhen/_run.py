@@ -1,4 +1,4 @@
-"""The front door: start a supervised run, from async code or from plain code."""
+"""Starts, resumes, replays and rechecks supervised runs, from async code and from synchronous code."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
 
-# Running a journal again: the same core over the same facts.
+# Replay: the same core over the same facts.
 
 _APART = ("timing", "journal")
-"""What in a result tells of the machine, not of the run."""
+"""The fields of a result that depend on the machine."""
 
 
 def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
-    """Run the core again over the record in *journal*, or at that path.
+    """Run the core again over the records of *journal*, or of the journal at that path.
 
-    Raises :class:`~interwhen.JournalError` on a file that is no journal this version can read.
+    Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal.
     """
     found = read_journal(journal)
     past = rebuild(found, recorded_monitors(found.header))
@@ -91,18 +91,16 @@ def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
     return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
 
 
-# Other verifiers over the recorded text of a model: what they would have found.
+# Other monitors over the recorded text of a model.
 
 
 async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec]) -> Recheck:
-    """Let *monitors* look at the text that the model of a journal wrote, request by request; none of them acts.
+    """Run *monitors* over the recorded text of a model, request by request. They observe only.
 
-    No model is asked, so that monitors which fork have nothing to say. Raises
-    :class:`~interwhen.JournalError` as :func:`replay`.
+    No model is asked, so monitors that fork find nothing. Raises :class:`~interwhen.JournalError` as :func:`replay`
+    does.
     """
-    if isinstance(monitors, str):
-        raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
-    watchers = load_monitors(monitors)
+    watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
     observers = tuple(replace(monitor, delivery="observe") for monitor in watchers)
     found = read_journal(path)
@@ -116,7 +114,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
         result = await _observe(found, trail.chunks, observers)
         for violation in result.violations:
             span = violation.span
-            # Equal up to the end of what is wrong: the same finding in a trace that goes on.
+            # The same text up to the end of the violation: the same finding in a longer trace.
             key = (violation.monitor, violation.key, text[: span.end])
             if key in seen or trail.is_ours(span.start, span.end):
                 continue
@@ -131,30 +129,30 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """What became of one check that had passed."""
+    """The repetition of one check that had passed."""
 
     check: CheckRecord
     passes: bool
-    """Whether it passes again, here and now."""
+    """Whether it passes again."""
     why: str = ""
     """Why it does not."""
     changed: str = ""
-    """What of its verifier is another than it was: its version, or its code."""
+    """How its verifier changed since then: its version or its code."""
 
 
 async def check_again(
     path: str | os.PathLike[str], monitors: Iterable[MonitorSpec] | None = None, *, prompt: Prompt | None = None
 ) -> tuple[Result, tuple[Still, ...]]:
-    """Check a recorded result again, offline: the checks that had passed, by the verifiers that are installed here.
+    """Repeat the passed checks of a recorded result offline, with the verifiers that are installed here.
 
-    *path* is a journal, or a file with a result as JSON, which needs *monitors* (a journal names its own) and, where
-    these read the problem, its *prompt*. No model is asked: checks whose claims came from a fork are not found again.
-    Raises :class:`~interwhen.JournalError` or :class:`UsageError` where the record contradicts itself.
+    *path* is a journal, or a file with a result as JSON. A result needs *monitors* (a journal names its own) and, if
+    these read the problem, its *prompt*. No model is asked, so claims that came from a fork are not found again. Raises
+    :class:`~interwhen.JournalError` or :class:`UsageError` if the record contradicts itself.
     """
     result, chunks, asked, begins = _recorded(path, prompt)
     header = begins[2]
     if monitors is None and header is None:
-        raise UsageError(f"{os.fspath(path)!r} is a result, which does not say how its monitors are made: name them")
+        raise UsageError(f"{os.fspath(path)!r} is a result, and does not say how its monitors are made: give monitors")
     specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
     model = _replay(chunks, begins[0])
@@ -168,7 +166,7 @@ async def check_again(
 def _recorded(
     path: str | os.PathLike[str], prompt: Prompt | None
 ) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None]]:
-    with open(path, "rb") as file:  # noqa: PTH123  (what it is decides how it is read)
+    with open(path, "rb") as file:  # noqa: PTH123  (the first bytes decide how it is read)
         data = file.read()
     if data.startswith(MAGIC):
         journaled = read_journal(path)
@@ -180,7 +178,7 @@ def _recorded(
     try:
         result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{os.fspath(path)!r} is neither a journal nor a result as JSON: {error}") from error
+        raise UsageError(f"{os.fspath(path)!r} is not a journal, and not a result as JSON: {error}") from error
     wrong = list(flaws(result))
     asked = None if prompt is None else prompt_sha256(prompt)
     if isinstance(result, Verified) and asked not in (None, result.certificate.prompt_sha256):
@@ -203,7 +201,7 @@ def _still(check: CheckRecord, now: CheckRecord | None) -> Still:
     if now.version != check.version:
         changed.append(f"version {check.version!r} then, {now.version!r} now")
     elif check.code_sha256 and now.code_sha256 != check.code_sha256:
-        changed.append("its code is another than it was")
+        changed.append("its code changed")
     why = "" if _is_pass(now) else describe(now.outcome)
     return Still(check, passes=_is_pass(now), why=why, changed=", ".join(changed))
 
@@ -213,7 +211,7 @@ def _still(check: CheckRecord, now: CheckRecord | None) -> Still:
 
 @dataclass(slots=True)
 class _Trail:
-    """The chunks of one trace as the model sent them, with what we wrote in between."""
+    """The chunks of one trace from the model, with our insertions between them."""
 
     chunks: list[Chunk] = field(default_factory=list)
     ours: list[tuple[int, int]] = field(default_factory=list)
@@ -235,7 +233,7 @@ class _Trail:
 
 
 def _trails(found: Journaled) -> list[_Trail]:
-    """Return the trace at the end of each request: before it was cut, or as it stands."""
+    """Return the trace at the end of each request, before any cut."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     trails: list[_Trail] = []
@@ -262,7 +260,7 @@ def _trails(found: Journaled) -> list[_Trail]:
 
 
 def _follow(trail: _Trail, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
-    """Cut and write as the core did."""
+    """Apply the cut and the insertion of *event* to *trail*."""
     if isinstance(event, StreamBroken):
         trail.cut(past.core.transcript.length)
         return
@@ -292,23 +290,21 @@ def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Mode
     return ReplayModel([Recording.untimed(chunks)], capabilities=able, name="recorded")
 
 
-# Event loops for plain code, each in a thread of its own: of one run, or shared by all that use one client.
+# Event loops for synchronous code, each in its own thread: one for a run, or one for all users of a client.
 
 T = TypeVar("T")
 Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
-"""The ways to a loop, once it runs."""
+"""Resolves to the handles of a loop when it runs."""
 
 _END_SECONDS = 5.0
-"""How long the end of a loop is waited for. It is over in milliseconds, unless something blocks the loop itself."""
+"""The longest wait for a loop to end. It takes milliseconds, unless something blocks the loop."""
 
 
 class Running:
-    """One event loop that runs in a thread until :meth:`end`, which the end of the process calls where nobody did.
+    """An event loop in its own thread. It ends with :meth:`end`, at the latest when the process ends."""
 
-    The thread is our own and not one of ``anyio.from_thread.start_blocking_portal``. That one is a suspended
-    generator: it raises wherever it is collected if its own thread does that, or the interpreter is going down, and
-    it waits for its thread without a limit. Where Ctrl-C interrupts the start, the loop ends by itself.
-    """
+    # Not ``anyio.from_thread.start_blocking_portal``: its suspended generator raises if the garbage collector of its
+    # own thread, or the end of the interpreter, finalizes it, and it waits for its thread without a limit.
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         from concurrent.futures import Future
@@ -330,7 +326,7 @@ class Running:
 
     @property
     def is_here(self) -> bool:
-        """Whether its thread is one of this process: a fork has none of its parent's."""
+        """Whether its thread belongs to this process. A forked process has no threads of its parent."""
         return self._process == os.getpid()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -338,29 +334,29 @@ class Running:
         return self._portal.call(function, *args)
 
     def during(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
-        """Return *manager* for plain code: it is entered and left on the loop, in one task."""
+        """Return *manager* for synchronous code: it is entered and left in one task on the loop."""
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Start *function* on the loop and do not wait for it."""
+        """Start *function* on the loop without waiting for it."""
         self._portal.start_task_soon(function)
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Call *function* on the loop and do not wait for it; nothing happens once the loop has ended."""
+        """Call *function* on the loop without waiting for it. Does nothing after the loop has ended."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """End the loop, with all that still runs on it, and wait for that; where this is its own thread, do not."""
+        """Cancel everything on the loop and end it. Waits for the end, unless called in the loop's own thread."""
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
-            if threading.current_thread() is not self._thread:  # a collector may run anywhere
+            if threading.current_thread() is not self._thread:  # the garbage collector may call this in any thread
                 self._thread.join(_END_SECONDS)
 
 
 class LoopThread:
-    """An event loop that begins with the first call and ends with :meth:`close`, or with its client."""
+    """An event loop that starts with the first call, and ends with :meth:`close` or with its client."""
 
     _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
@@ -371,7 +367,7 @@ class LoopThread:
 
     @classmethod
     def of(cls, client: Any) -> LoopThread:
-        """Return the loop for *client*, the same for all who ask."""
+        """Return the loop of *client*: each call returns the same one."""
         with cls._lock:
             found = cls._known.get(client)
             if found is None:
@@ -380,7 +376,7 @@ class LoopThread:
             return found
 
     def running(self) -> Running:
-        """Return the loop, started if it has to be."""
+        """Return the loop; start it if necessary."""
         with self._own_lock:
             if self._now is None or not self._now.is_here:
                 self._now = Running()
@@ -395,7 +391,7 @@ class LoopThread:
 
 
 def _end_unused(ready: Started) -> None:
-    """End a loop whose start was interrupted, once it runs."""
+    """End a loop as soon as it runs, because its start was interrupted."""
     if ready.exception() is None:
         _, loop, ending = ready.result()
         with suppress(RuntimeError):
@@ -403,8 +399,8 @@ def _end_unused(ready: Started) -> None:
 
 
 def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
-    """Run a loop until it is told to end, and hand over the ways to it."""
-    import asyncio  # much of the cost of importing interwhen
+    """Run a loop until its end event, and give its handles to *ready*."""
+    import asyncio  # a large part of the time to import interwhen
 
     from anyio.from_thread import BlockingPortal
 
@@ -446,25 +442,23 @@ def run(
     allocator: Allocator | None = None,
     context: Ready | None = None,
 ) -> Run:
-    """Return a run of *model* on *prompt*, watched by *monitors*. Nothing happens until it is entered.
+    """Return a run of *model* on *prompt*, supervised by *monitors*. Nothing happens until it is entered.
 
-    *model* is an adapter, or the name of one (``"local"``), which the run then opens and closes. *prompt* is a
-    text to be continued, or chat messages. *monitors* are monitors, names with options
-    (``"arithmetic:level=explain"``), dicts, or factories. *sampling* goes to the model, *budgets* say when to
-    give up, *feedback* words what is said to the model. ``starts_in="reasoning"`` is for models whose
-    template has opened the reasoning already. With *min_coverage*, the checked claims must cover this share of the text
-    (0 to 1), or the result is unverified. *workers* (:class:`~interwhen.Workers`) run the checks of many runs;
-    without them, the run has *threads* and *processes* of its own. *journal* is where the run keeps its record, from
-    which :func:`~interwhen.resume` can go on. *context* is a prepared one (``await precomputer.add(...)``): what
-    of it is ready when the run is entered is put to use, and what is not is not waited for. *allocator*
-    (:class:`~interwhen.strategies.AdaptiveAllocator`) makes the budgets as small as this prompt is worth, and learns
-    from the result. With ``INTERWHEN_OFF=1`` in the environment no monitor watches, and no result is verified.
+    *model* is an adapter, or the name of one (``"local"``), which the run then opens and closes. *prompt* is a text to
+    continue, or chat messages. *monitors* are monitors, names with options (``"arithmetic:level=explain"``), dicts, or
+    factories. *sampling* goes to the model, *budgets* limit the run, *feedback* is the wording of feedback to the
+    model. ``starts_in="reasoning"`` is for models whose template has already opened the reasoning. With *min_coverage*
+    (0 to 1), the result is unverified if the checked claims cover a smaller share of the text. *workers*
+    (:class:`~interwhen.Workers`) run the checks of many runs; without them, the run has its own *threads* and
+    *processes*. *journal* is the file for the record, from which :func:`~interwhen.resume` continues. *context* is a
+    prepared context (``await precomputer.add(...)``): the run uses the items that are ready when it is entered, and
+    waits for no others. *allocator* (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this
+    prompt, and learns from the result. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is
+    verified.
 
-    Raises :class:`~interwhen.UsageError` on anything that cannot work.
+    Raises :class:`~interwhen.UsageError` on arguments that cannot work.
     """
-    if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
-        raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
-    specs = tuple(monitors)
+    specs = _several(monitors)
     watchers = load_monitors(specs)
     _vet(watchers)
     if is_off():
@@ -473,21 +467,18 @@ def run(
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
     if workers is not None and not fits(workers, WorkerPool):
-        raise UsageError(f"workers={workers!r:.200} is no pool of workers: write workers=Workers(...)")
+        raise UsageError(f"workers={workers!r:.200} is not a pool of workers: write workers=Workers(...)")
     if allocator is not None and not fits(allocator, Allocator):
-        raise UsageError(f"allocator={allocator!r:.200} is no Allocator: it needs the methods allow() and learn()")
+        raise UsageError(f"allocator={allocator!r:.200} is not an Allocator: it needs the methods allow() and learn()")
     if context is not None and not fits(context, Ready):
-        raise UsageError(f"context={context!r:.200} is no prepared context: give what Precomputer.add() returns")
+        raise UsageError(f"context={context!r:.200} is not a prepared context: give what Precomputer.add() returns")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
         raise UsageError(f"min_coverage={min_coverage!r:.200} must be a share of the text, from 0 to 1")
     owned = isinstance(model, str)
-    adapter = load_model(model)
-    if not fits(adapter, Model):
-        raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
     return Run(
-        adapter,
+        _adapter(model),
         _prompt(prompt),
         monitors=watchers,
         sampling=sampling,
@@ -505,20 +496,35 @@ def run(
     )
 
 
+def _several(monitors: Iterable[MonitorSpec]) -> tuple[MonitorSpec, ...]:
+    if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
+        raise UsageError(f"monitors={monitors!r:.200} is not a list of monitors: put a single monitor in a list")
+    return tuple(monitors)
+
+
+def _adapter(model: Model | str) -> Model:
+    adapter = load_model(model)
+    if not fits(adapter, Model):
+        raise UsageError(
+            f"model={model!r:.200} is not a Model: give an adapter, such as CompletionsModel(...), or a name"
+        )
+    return adapter
+
+
 def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...]) -> Journal | None:
     if journal is None:
         return None
     if isinstance(journal, str | os.PathLike):
         journal = Journal(journal)
     if not isinstance(journal, Journal):
-        raise UsageError(f"journal={journal!r:.200} is neither a path nor a Journal")
+        raise UsageError(f"journal={journal!r:.200} is not a path or a Journal: give one of them")
     if model is not None and journal.model is None:
         journal = replace(journal, model=ModelReference(model))
     return journal if journal.monitors else replace(journal, monitors=specs)
 
 
 def _vet(watchers: Sequence[Monitor]) -> None:
-    """Refuse what would go wrong only once a check is due."""
+    """Refuse a verifier that would fail only when its first check is due."""
     for who in (monitor.verifier for monitor in watchers):
         if who.worker not in get_args(Worker):
             raise UsageError(
@@ -530,14 +536,14 @@ def _vet(watchers: Sequence[Monitor]) -> None:
 
 def _vet_type(label: str, value: object, kind: type) -> None:
     if not isinstance(value, kind | None):
-        raise UsageError(f"{label}={value!r:.200} is no {kind.__name__}: write {label}={kind.__name__}(...)")
+        raise UsageError(f"{label}={value!r:.200} is not a {kind.__name__}: write {label}={kind.__name__}(...)")
 
 
 def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[Message, ...]:
     if isinstance(prompt, str):
         return prompt
     if isinstance(prompt, bytes | Mapping) or not isinstance(prompt, Iterable):
-        raise UsageError(f"prompt={prompt!r:.200} is neither a text nor a list of messages")
+        raise UsageError(f"prompt={prompt!r:.200} is not a text or a list of messages: give one of them")
     messages = []
     for number, message in enumerate(prompt):
         if isinstance(message, Message):
@@ -554,7 +560,7 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 
 
 class SyncRun:
-    """A run for plain code: the same events and result, from an event loop in a thread of its own."""
+    """A run for synchronous code: the same events and result, from an event loop in another thread."""
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
         self._inner = inner
@@ -566,8 +572,8 @@ class SyncRun:
         options = {"use_uvloop": True} if self._uvloop else {}
         if self._uvloop and find_spec("uvloop") is None:
             raise MissingExtraError("run_sync(uvloop=True)", "fast")
-        # Ctrl-C may come at any line of this, also while it waits for the other thread. The loop is ended then, with
-        # all that runs on it, and the wait for that is bounded: anyio's own portal waits for ever.
+        # Ctrl-C may come at any line here, also while this waits for the other thread. Then the loop is ended with a
+        # bounded wait; anyio's own portal would wait for ever.
         with ExitStack() as stack:
             loop = Running(options)
             stack.callback(loop.end)
@@ -595,11 +601,11 @@ class SyncRun:
 
     @property
     def result(self) -> Result:
-        """How the run ended. Raises :class:`UsageError` before it has."""
+        """The result. Raises :class:`UsageError` before the run has ended."""
         return self._inner.result
 
     def drain(self) -> Result:
-        """Read all events, keep none, return the result."""
+        """Read all events without keeping them, and return the result."""
         for _ in self:
             pass
         return self.result
@@ -612,14 +618,14 @@ def run_sync(
     uvloop: bool = False,
     **options: Any,
 ) -> SyncRun:
-    """Return a run for plain code, with the options of :func:`run`: ``with interwhen.run_sync(...) as run``.
+    """Return a run for synchronous code, with the options of :func:`run`: ``with interwhen.run_sync(...) as run``.
 
-    Its event loop is asyncio's, in a thread of its own; *uvloop* takes uvloop instead (extra ``fast``).
+    It has an asyncio event loop in another thread; *uvloop* uses uvloop there (extra ``fast``).
     """
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)
 
 
-# Going on with a run whose process is gone, from its journal.
+# Resuming a run from its journal after its process ended.
 
 __all__ = ["resume", "resume_sync"]
 
@@ -633,16 +639,16 @@ def resume(
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
-    """Return the run of *journal*, to be gone on with where its process ended. Nothing happens until it is entered.
+    """Return the run of *journal*, continued where its process ended. Nothing happens until it is entered.
 
-    Prompt, sampling and budgets are those of the journal, and what was spent stays spent. The model is asked to go on
-    from the standing text, checks that were open are made again, and the record goes on in the same file. The reader
-    sees all events of the run from the first one on. A run that is over gives its result at once, asking nobody; one
-    that the reader left or that ended as ``failed`` is not over.
+    Prompt, sampling and budgets are those of the journal, and what was spent stays spent. The model continues the
+    recorded text, open checks run again, and the record continues in the same file. The reader gets all events of the
+    run from the first one on. A run that is over returns its result at once, without a request. A run that its reader
+    left, or that ended as ``failed``, is not over.
 
-    *model* and *monitors* must be given unless the run had them by name. *workers*, *threads* and *processes* are as
-    for :func:`~interwhen.run`. Raises
-    :class:`~interwhen.JournalError` on a file that is no journal, or on other monitors than it had.
+    Give *model* and *monitors* unless the run had them by name. *workers*, *threads* and *processes* are as for
+    :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` on a file that is not a journal, or on other
+    monitors than those of the run.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
@@ -652,7 +658,7 @@ def resume(
         watchers = _watchers(found, monitors)
     past = rebuild_to_go_on(found, watchers)
     header = found.header
-    # A run that is over asks no model: it needs one for its name only.
+    # A run that is over asks no model. It needs one only for its name.
     adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
     return Run(
         adapter,
@@ -674,7 +680,7 @@ def resume(
 
 
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
-    """Return the run of *journal* for plain code, with the options of :func:`resume`."""
+    """Return the run of *journal* for synchronous code, with the options of :func:`resume`."""
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 
 
@@ -685,10 +691,8 @@ def _is_over(found: Journaled) -> bool:
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:
     if monitors is None:
         watchers = as_recorded(found.header, load_monitors(_specs(found.path, found.header)))
-    elif isinstance(monitors, str | Mapping):
-        raise UsageError(f"monitors={monitors!r:.200} is no list of monitors: if it is one monitor, put it in a list")
     else:
-        watchers = load_monitors(monitors)
+        watchers = load_monitors(_several(monitors))
     refuse_others(found.path, found.header, watchers)
     return watchers
 
@@ -699,7 +703,7 @@ def _specs(path: str, header: Header) -> list[MonitorSpec]:
         if record.spec is None:
             name = record.fields["name"]
             raise JournalError(
-                path, f"it does not say how monitor {name!r} is made: give monitors=[...] as for its run"
+                path, f"it does not say how to make monitor {name!r}: give monitors=[...] as for its run"
             )
         specs.append(record.spec)
     return specs
@@ -709,10 +713,9 @@ def _model(found: Journaled, model: Model | str | None) -> Model:
     reference = found.header.reference
     if model is None:
         if reference is None:
-            raise JournalError(found.path, f"say which model goes on: it was {found.header.model!r}")
+            raise JournalError(
+                found.path, f"it does not say how to open its model {found.header.model!r}: give model=..."
+            )
         api: Api = "chat" if reference.api == "chat" else "completions"
         return load_model(reference.spec, name=reference.name, api=api)
-    adapter = load_model(model)
-    if not isinstance(adapter, Model):
-        raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...), or a name")
-    return adapter
+    return _adapter(model)

@@ -1,4 +1,4 @@
-"""What is installed: entry points, found without importing anything, and loaded by name."""
+"""Finds installed plug-ins by their entry points, without importing them, and loads them by name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -88,9 +89,9 @@ class Plugin:
     target: str
     """Where it is, as ``module:attribute``."""
     loaded: bool | None = None
-    """Whether it loads; ``None``: nobody asked."""
+    """Whether it loads; ``None`` if that was not tried."""
     error: str = ""
-    """Why it does not load, in one line."""
+    """The reason why it does not load, in one line."""
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
@@ -116,7 +117,7 @@ def producers(*, load: bool = False) -> list[Plugin]:
 def load_trace_format(name: str) -> Callable[..., Any]:
     """Import the reader of labelled traces *name* (or ``distribution/name``) and return it.
 
-    Raises :class:`PluginError` where it is not installed, is offered twice, or does not import.
+    Raises :class:`PluginError` if it is not installed, is offered twice, or does not import.
     """
     return load(TRACES, name)
 
@@ -124,7 +125,7 @@ def load_trace_format(name: str) -> Callable[..., Any]:
 def load_verifier(name: str) -> Callable[..., Any]:
     """Import the verifier *name* (or ``distribution/name``) and return its factory.
 
-    Raises :class:`PluginError` where it is not installed, is offered twice, or does not import.
+    Raises :class:`PluginError` if it is not installed, is offered twice, or does not import.
     """
     return load(VERIFIERS, name)
 
@@ -153,13 +154,13 @@ def load(group: str, name: str) -> Callable[..., Any]:
 
 
 def _entry_points(group: str) -> metadata.EntryPoints:
-    from importlib import metadata  # 20 ms that importing interwhen need not cost
+    from importlib import metadata  # 20 ms: not imported with interwhen
 
     return metadata.entry_points(group=group)
 
 
 def find(group: str, name: str) -> metadata.EntryPoint:
-    """Return the entry point *name* of *group*; *name* may say its distribution: ``distribution/name``."""
+    """Return the entry point *name* of *group*; *name* may include its distribution: ``distribution/name``."""
     entries = list(_entry_points(group))
     distribution, slash, bare = name.rpartition("/")
     found = [e for e in entries if e.name == bare and (not slash or described(e).distribution == distribution)]
@@ -172,7 +173,7 @@ def find(group: str, name: str) -> metadata.EntryPoint:
 
 
 def described(entry: metadata.EntryPoint) -> Plugin:
-    """Return what the metadata says about *entry*."""
+    """Return *entry* as a plug-in, from its metadata."""
     dist = entry.dist
     return Plugin(
         name=entry.name,
@@ -236,11 +237,11 @@ GENERIC: Mapping[str, Any] = {
     "remedy": Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"],
     "place": Place,
 }
-"""Options that every monitor takes, whether its factory knows them or not, with their types."""
+"""Options of every monitor, also if its factory does not have them, with their types."""
 
 
 def parse_options(name: str, text: str) -> dict[str, str]:
-    """Return the options in ``a=1,b=two``. Raises :class:`PluginError`, in the name of plug-in *name*."""
+    """Return the options in ``a=1,b=two``. Raises :class:`PluginError` that names the plug-in *name*."""
     options: dict[str, str] = {}
     for part in _SEPARATOR.split(text) if text.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -268,9 +269,9 @@ def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def split_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the options that *factory* takes itself and the generic ones, each with its value converted.
+    """Split *options* into those of *factory* and the generic ones, with converted values.
 
-    Raises :class:`PluginError` on an option that is neither, and on a value that does not fit.
+    Raises :class:`PluginError` on an unknown option, and on a value that does not fit.
     """
     own = own_options(factory)
     for_factory: dict[str, object] = {}
@@ -288,11 +289,11 @@ def split_options(
 
 
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
-    """Return *value* as *annotation* wants it: text is read leniently, or as JSON where that does not do."""
+    """Convert *value* to *annotation*. Text is converted leniently, or else decoded as JSON."""
     try:
         return msgspec.convert(value, annotation, strict=False)
     except TypeError:
-        return value  # The annotation is one that msgspec does not know, such as a callable.
+        return value  # msgspec does not know the annotation, such as a callable.
     except msgspec.ValidationError as error:
         if isinstance(value, str):
             try:
@@ -310,7 +311,7 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
 
 
 def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) -> Monitor:
-    """Return *monitor* with the generic *options* set. Raises :class:`PluginError` where they cannot be."""
+    """Return *monitor* with the generic *options*. Raises :class:`PluginError` if one does not fit."""
     fields: dict[str, Any] = {k: v for k, v in options.items() if k not in {"label", "deadline", "remedy", "place"}}
     if "label" in options:
         fields["name"] = options["label"]
@@ -321,7 +322,7 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
     if "remedy" in options or "place" in options:
         own, wanted = monitor.remedy, options.get("remedy", monitor.remedy)
         if wanted == "repair" and isinstance(own, Repair):
-            wanted = own  # with what it falls back on
+            wanted = own  # keeps its fallback
         fields["remedy"] = _remedy(name, wanted, options.get("place"))
     try:
         return dataclasses.replace(monitor, **fields)
@@ -363,9 +364,9 @@ def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:
 
 
 def annotation_of(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """Return the type that *parameter* of *factory* is annotated with; ``Any`` where it is not.
+    """Return the annotated type of *parameter* of *factory*; ``Any`` if there is no annotation.
 
-    Raises :class:`NameError`, :class:`TypeError` or :class:`AttributeError` where it cannot be resolved.
+    Raises :class:`NameError`, :class:`TypeError` or :class:`AttributeError` if it cannot be resolved.
     """
     if parameter.annotation is parameter.empty:
         return Any
@@ -411,7 +412,7 @@ def _is_record(key: str, value: object) -> bool:
     return key == "remedy" and isinstance(value, Repair | Feedback | Resample | Conclude | Stop | Abstain)
 
 
-# Monitors by what a caller has at hand: a name with options, a mapping, a factory, or the monitor itself.
+# Monitors from a name with options, a mapping, a factory, or a monitor.
 
 MonitorSpec: TypeAlias = str | Mapping[str, Any] | Callable[..., Monitor | Sequence[Monitor]] | Monitor
 """``"arithmetic:level=explain"``, ``{"name": "arithmetic", "level": "explain"}``, a factory, or a monitor. A factory
@@ -421,8 +422,8 @@ may make several monitors, as a list or a tuple."""
 def load_monitor(spec: MonitorSpec) -> Monitor:
     """Return the monitor that *spec* describes; a monitor is returned as it is.
 
-    Raises :class:`PluginError` on an unknown or broken plug-in, on one that makes several monitors, on an unknown
-    option or a value that does not fit, and :class:`UsageError` where *spec* is nothing of the kind.
+    Raises :class:`PluginError` on an unknown or broken plug-in, on one that makes several monitors, and on an option
+    that is unknown or does not fit. Raises :class:`UsageError` on another *spec*.
     """
     if isinstance(spec, Monitor):
         return spec
@@ -430,18 +431,18 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
-    """Return what *factory* makes with its share of *options*, and with the generic ones set. Blames *name*."""
+    """Call *factory* with its part of *options*, and set the generic ones. Errors name the plug-in *name*."""
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
         names = ", ".join(monitor.name for monitor in monitors)
-        raise PluginError(name, f"it makes {len(monitors)} monitors ({names}), and one is wanted here")
+        raise PluginError(name, f"it makes {len(monitors)} monitors ({names}), where one is expected")
     return monitors[0]
 
 
 def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Return the monitors that *specs* describe, in order; a single spec will do, and a factory may make several.
+    """Return the monitors that *specs* (one or several) describe, in order. A factory may make several.
 
-    Raises as :func:`load_monitor`, and :class:`UsageError` where two monitors have one name.
+    Raises as :func:`load_monitor`, and :class:`UsageError` if two monitors have the same name.
     """
     monitors = tuple(monitor for spec in _several(specs) for monitor in _loaded(spec))
     names = [monitor.name for monitor in monitors]
@@ -459,7 +460,7 @@ def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object])
     for_factory, generic = split_options(name, factory, options)
     made = _made(name, factory, for_factory)
     if len(made) > 1 and "label" in generic:
-        raise PluginError(name, f"label={generic['label']!r} names one monitor, and it makes {len(made)}")
+        raise PluginError(name, f"label={generic['label']!r} can name only one monitor, and it makes {len(made)}")
     return tuple(apply_generic(name, monitor, generic) for monitor in made)
 
 
@@ -470,7 +471,7 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Return the name to blame, the factory and the options of *spec*."""
+    """Return the name for errors, the factory and the options of *spec*."""
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -486,29 +487,40 @@ def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, ob
         )
     if callable(spec):
         return getattr(spec, "__name__", repr(spec)), spec, {}
-    raise UsageError(f"{spec!r} is no monitor; give a name, a mapping with a name, a factory, or a Monitor")
+    raise UsageError(f"{spec!r} is not a monitor: give a name, a mapping with a name, a factory, or a Monitor")
+
+
+def call_factory(
+    name: str,
+    factory: Callable[..., Any],
+    *given: object,
+    options: Mapping[str, object] = MappingProxyType({}),
+    passes: type[InterwhenError] = InterwhenError,
+) -> Any:
+    """Call *factory*. What it raises becomes a :class:`PluginError` that names the plug-in *name*, but for *passes*."""
+    try:
+        return factory(*given, **options)
+    except passes:
+        raise
+    except Exception as error:
+        values = (*map(repr, given), *(f"{key}={value!r}" for key, value in options.items()))
+        arguments = ", ".join(values) or "no options"
+        raise PluginError(name, f"its factory raised {type(error).__name__}: {error} (with {arguments})") from error
 
 
 def _made(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
-    try:
-        made = factory(**options)
-    except PluginError:
-        raise
-    except Exception as error:
-        # A plug-in's factory may raise anything; it is named, and the original stays attached.
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
-        raise PluginError(name, f"its factory raised {type(error).__name__}: {error} (with {given})") from error
+    made = call_factory(name, factory, options=options, passes=PluginError)
     monitors = tuple(made) if isinstance(made, list | tuple) and made else (made,)
     for monitor in monitors:
         if not isinstance(monitor, Monitor):
-            raise PluginError(name, f"its factory returned {monitor!r}, which is no Monitor")
+            raise PluginError(name, f"its factory returned {monitor!r} instead of a Monitor")
     return monitors
 
 
-# Models by what a caller has at hand: a plug-in's name, a base URL, or the model itself.
+# Models from the name of a plug-in, a base URL, or a model.
 
 Api: TypeAlias = Literal["completions", "chat"]
-"""Which API of an OpenAI-compatible server is used."""
+"""The API of an OpenAI-compatible server."""
 
 
 def load_model(
@@ -516,8 +528,8 @@ def load_model(
 ) -> Model:
     """Return the model that *spec* describes; a model is returned as it is.
 
-    *spec* is a plug-in's name with an optional text for it (``"local"``, ``"local:tiny"``), or the base URL
-    of an OpenAI-compatible server (``"http://localhost:8000/v1"``) with the model's *name* there. Raises
+    *spec* is the name of a plug-in with an optional text for it (``"local"``, ``"local:tiny"``), or the base URL of an
+    OpenAI-compatible server (``"http://localhost:8000/v1"``), which needs the *name* of the model there. Raises
     :class:`PluginError` on an unknown or broken plug-in, and :class:`UsageError` on a URL without a name.
     """
     if not isinstance(spec, str):
@@ -525,22 +537,15 @@ def load_model(
     if urlsplit(spec).scheme in {"http", "https"} and "//" in spec:
         return _served(spec, name=name, api=api, api_key=api_key)
     plugin, _, text = spec.strip().partition(":")
-    factory = load(MODELS, plugin)
-    try:
-        model = factory(text)
-    except InterwhenError:
-        raise
-    except Exception as error:
-        # A plug-in's factory may raise anything; it is named, and the original stays attached.
-        raise PluginError(plugin, f"its factory raised {type(error).__name__}: {error} (with {text!r})") from error
+    model = call_factory(plugin, load(MODELS, plugin), text)
     if not isinstance(model, Model):
-        raise PluginError(plugin, f"its factory returned {model!r}, which is no Model")
+        raise PluginError(plugin, f"its factory returned {model!r} instead of a Model")
     return model
 
 
 def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -> Model:
     if not name:
-        raise UsageError(f"a server has several models: say the name of the one at {base_url!r}")
+        raise UsageError(f"{base_url!r} may serve several models: give the name of one")
     if api == "chat":
         from interwhen.models._openai_api import ChatModel
 
@@ -550,7 +555,7 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
     return CompletionsModel(base_url, name, api_key=api_key)
 
 
-# A monitor that nobody has installed: ``module:factory``, found from the working directory.
+# A monitor that is not installed: ``module:factory``, found from the working directory.
 
 PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\w*)(?::(?P<options>.*))?", re.DOTALL)
 """``module:factory`` or ``module:factory:options``."""
@@ -559,8 +564,8 @@ PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\
 def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor that *spec* describes: as :func:`load_monitor`, or ``module:factory:option=value``.
 
-    The module is looked for in the working directory, too, and its code runs: this is for commands of a developer,
-    never for a name that came over a network. Raises :class:`~interwhen.PluginError`.
+    This also imports modules from the working directory, which runs their code. Use it for commands of a developer,
+    never for a name from a network. Raises :class:`~interwhen.PluginError`.
     """
     path = PATH.fullmatch(spec.strip())
     if path is None:
@@ -572,8 +577,8 @@ def load_monitor_or_path(spec: str) -> Monitor:
 
 
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
-    """Import *factory* of *module*, which may lie in the working directory. Raises :class:`PluginError`."""
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path holds texts
+    """Import *factory* of *module*, also from the working directory. Raises :class:`PluginError`."""
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
@@ -590,15 +595,15 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-# What a factory makes that is named in a text: ``name``, ``name:option=value`` or ``module:factory:option=value``.
+# Objects from a text: ``name``, ``name:option=value`` or ``module:factory:option=value``.
 
 
 def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **given: object) -> Any:
-    """Return what *spec* describes, made with its options and what is *given* besides.
+    """Make the object that *spec* describes, with its options and the arguments *given*.
 
-    Its factory is one of those *shipped*, or a plug-in of *group*, or is found by its path, whose module is looked for
-    in the working directory, too, and whose code runs: this is for commands of a developer, never for a name that came
-    over a network. Raises :class:`~interwhen.PluginError`.
+    Its factory is one of *shipped*, a plug-in of *group*, or ``module:factory``. This also imports modules from the
+    working directory, which runs their code. Use it for commands of a developer, never for a name from a network.
+    Raises :class:`~interwhen.PluginError`.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     known = own_options(factory)
@@ -608,13 +613,7 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
             choices = ", ".join(sorted(known.keys() - given.keys() - {"**"})) or "none"
             raise PluginError(name, f"it has no option {key!r}", f"options: {choices}")
         values[key] = converted(name, key, value, annotation_of(factory, known[key]))
-    try:
-        return factory(**values)
-    except InterwhenError:
-        raise
-    except Exception as error:
-        # A factory may raise anything; it is named, and the original stays attached.
-        raise PluginError(name, f"its factory raised {type(error).__name__}: {error} (with {values})") from error
+    return call_factory(name, factory, options=values)
 
 
 def _split_factory(
@@ -634,7 +633,7 @@ def _split_factory(
         raise PluginError(name, error.reason, hint) from error
 
 
-# A verifier plug-in, described for a person: its options, or why it does not work.
+# The description of a verifier plug-in: its options, or why it does not work.
 
 _HERE = Path(__file__).parent
 _FRAMES = 6
@@ -643,23 +642,23 @@ _FRAMES = 6
 
 @dataclass(frozen=True, slots=True)
 class VerifierReport:
-    """What there is to know about one verifier plug-in. Making it imports the plug-in."""
+    """The description of one verifier plug-in. Making it imports the plug-in."""
 
     plugin: Plugin
     summary: str
     """The docstring of its factory."""
     options: tuple[str, ...]
-    """The options of its own, as ``name: type = default``; fixed words as ``a | b``."""
+    """Its own options, as ``name: type = default``; fixed words as ``a | b``."""
     generic: tuple[str, ...]
-    """The further options, which every monitor takes."""
+    """The options of every monitor, except those in ``options``."""
     monitors: tuple[Monitor, ...]
-    """What it makes without options; empty where it needs some."""
+    """The monitors that it makes without options; empty if it needs some."""
     scope: Scope
     """The most that a pass of it may cover."""
 
 
 def describe(name: str) -> VerifierReport:
-    """Return what there is to know about the verifier *name*. Raises :class:`PluginError` if it does not load."""
+    """Describe the verifier *name*. Raises :class:`PluginError` if it does not load."""
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)
@@ -687,7 +686,7 @@ def _plain(text: str) -> str:
 def scope_of(name: str) -> Scope:
     """Return the most that a pass of the verifier *name* may cover. Raises :class:`PluginError` if it does not load.
 
-    Of one that needs options, the constant ``SCOPE`` of its module says it; without one, it is ``steps``.
+    For a verifier that needs options, it is the constant ``SCOPE`` of its module, or else ``steps``.
     """
     factory = load_verifier(name)
     try:
@@ -704,7 +703,7 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Return why the verifier *name* does not work, with the innermost frames, or that it does."""
+    """Return why the verifier *name* does not work, with the innermost frames, or a line that it works."""
     try:
         made = load_monitors(name)
     except PluginError as error:

@@ -1,6 +1,6 @@
 """The console script ``interwhen``: answers ``--help`` and ``--version`` itself, and starts a command for the rest.
 
-A package of its own, because whoever imports a part of ``interwhen`` waits for all of it, and neither answer needs any.
+It is a package of its own, because importing any part of ``interwhen`` takes longer than these answers do.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ EXIT_CODES = (
     "Exit codes: 0 verified (answer or steps) or done, 3 unverified, 4 abstained, 5 failed, 2 usage, 130 interrupted."
 )
 COMMANDS = {
-    "bench": "Measure what verifiers cost, and the local model, on this machine.",
-    "demo": "See a tiny model solve three problems while a verifier looks on.",
-    "doctor": "Ask an endpoint what it can do, and say what that means.",
-    "export": "Make training data of recorded runs.",
-    "plan": "See how forks get their prefix, and what that was thought to take.",
-    "policy": "Check and review the rules of a written policy, or have them written.",
-    "precompute": "Prepare contexts while nobody waits, and see what came of it.",
+    "bench": "Measure what verifiers cost, and what they are worth, on this machine.",
+    "demo": "Watch a tiny model solve three problems while a verifier checks them.",
+    "doctor": "Probe what an endpoint can do, and show what that means.",
+    "export": "Export recorded runs as training data.",
+    "plan": "Show how forks get their prefix, predicted against actual cost.",
+    "policy": "Check, review or synthesize the rules of a written policy.",
+    "precompute": "Prepare contexts ahead of time, and show the results.",
     "recheck": "Check a recorded result again, offline.",
-    "replay": "Show a run again from its journal, or what other monitors say of it.",
-    "resume": "Go on with a run whose process ended, from its journal.",
+    "replay": "Show a run again from its journal, or the findings of other monitors.",
+    "resume": "Resume a run from its journal after its process ended.",
     "run": "Generate from a prompt while verifiers check the stream.",
-    "sandbox": "Find out what sandboxes for untrusted code can promise on this machine.",
+    "sandbox": "Show what sandboxes for untrusted code can promise on this machine.",
     "serve": "Put verifiers between clients of the OpenAI API and their servers.",
     "simulate": "Play simulated worlds and find those that break a promise.",
-    "verifiers": "List, describe and try the installed verifiers, or begin one of your own.",
+    "verifiers": "List, describe and try the installed verifiers, or create one.",
 }
-"""What each shipped command does, for the general help: to import the commands for it take half a second.
-are, the entry points of the group ``interwhen.commands`` say; other distributions may add commands to it."""
+"""The shipped commands, for the general help: importing the commands for it would take half a second. The commands are
+the entry points of the group ``interwhen.commands``; other distributions can add some."""
 _OPTIONS = {
     "--log-level": "Which log events go to stderr: debug, info, warning or error. They never hold text of a trace.",
-    "--debug": "Show a traceback where an error ends the command.",
+    "--debug": "Show a traceback if an error ends the command.",
     "--help, -h": "Display this message, or that of a command, and exit.",
     "--version": "Display the version and exit.",
 }
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def answer(arguments: Sequence[str]) -> str | None:
-    """Return the help or the version where *arguments* ask for one of them and for no command; else None."""
+    """Return the help or the version if *arguments* ask for one of them and for no command; else None."""
     if not COMMANDS.keys().isdisjoint(arguments):
         return None
     if not arguments or "--help" in arguments or "-h" in arguments:
@@ -70,7 +70,7 @@ def answer(arguments: Sequence[str]) -> str | None:
 
 def version() -> str:
     """Return the version of interwhen, read from its source: the metadata of packages take 40 ms to import."""
-    # pathlib would be half of the time that this takes.
+    # Importing pathlib would double the time of this function.
     place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_version.py")
     with open(place, encoding="utf-8") as source:
         return source.read().rpartition("= ")[2].strip().strip('"')
@@ -98,7 +98,7 @@ def _wrapped(text: str, columns: int) -> list[str]:
 
 
 def _columns() -> int:
-    """Return how wide the help may be (``shutil`` knows it too, but takes 10 ms to import)."""
+    """Return the width of the help. ``shutil`` has it, too, but takes 10 ms to import."""
     try:
         found = int(os.environ.get("COLUMNS", "")) if os.environ.get("COLUMNS") else os.get_terminal_size().columns
     except (OSError, ValueError):

@@ -266,7 +266,9 @@ class TestSpecs:
             ("mayan-b", "observe"),
         ]
         assert made[2].name == "dates"
-        with pytest.raises(PluginError, match=r"'pair'.*makes 2 monitors \(julian-a, julian-b\), and one is wanted"):
+        with pytest.raises(
+            PluginError, match=r"'pair'.*makes 2 monitors \(julian-a, julian-b\), where one is expected"
+        ):
             r.load_monitor("pair")
         with pytest.raises(UsageError, match="two monitors are named 'julian-a'"):
             r.load_monitors(["pair", "pair"])
@@ -299,9 +301,9 @@ class TestFaults:
             ("constant", r"acme_dates:CONSTANT of acme-dates 2.1 is 3, which cannot be called"),
             ("raises", r"its factory raised RuntimeError: no table"),
             ("needs", r"its factory raised TypeError.*'path'.*with no options"),
-            ("pair:label=both", r"label='both' names one monitor, and it makes 2"),
-            ("mixed", r"its factory returned 'two', which is no Monitor"),
-            ("nothing", r"its factory returned None, which is no Monitor"),
+            ("pair:label=both", r"label='both' can name only one monitor, and it makes 2"),
+            ("mixed", r"its factory returned 'two' instead of a Monitor"),
+            ("nothing", r"its factory returned None instead of a Monitor"),
             ("hidden:when=today", r"annotation 'datetime' of its option 'when' cannot be resolved"),
         ],
     )
@@ -375,7 +377,7 @@ class TestReports:
 
 class TestModels:
     def test_a_plug_in_that_returns_no_model(self, acme: Path) -> None:
-        with pytest.raises(PluginError, match="its factory returned 'tiny', which is no Model"):
+        with pytest.raises(PluginError, match="its factory returned 'tiny' instead of a Model"):
             r.load_model("opened:tiny")
 
     def test_a_plug_in_that_raises(self, acme: Path) -> None:
@@ -387,7 +389,7 @@ class TestModels:
             r.load_model("locla")
 
     def test_a_server_needs_a_name(self) -> None:
-        with pytest.raises(InterwhenError, match="say the name of the one at 'http://localhost:1/v1'"):
+        with pytest.raises(InterwhenError, match="may serve several models: give the name of one"):
             r.load_model("http://localhost:1/v1")
 
     @pytest.mark.parametrize(("api", "kind"), [("completions", "CompletionsModel"), ("chat", "ChatModel")])

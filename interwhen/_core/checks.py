@@ -137,7 +137,7 @@ class _MonitorSegments:
         """Segments with checks that have not ended, in the order in which they were opened."""
 
     def has(self, span: Span) -> bool:
-        """Tell whether the last segment is the one at *span*."""
+        """Tell whether the last segment is at *span*."""
         return bool(self._opened) and self._opened[-1] == span
 
     def add(self, home: OpenSegment) -> None:
@@ -167,7 +167,7 @@ class _MonitorSegments:
                 home.forgive()
 
     def first_open(self) -> int | None:
-        # They were opened in the order of the text, and a segment is opened again only after it was removed.
+        # Segments are opened in the order of the text, and again only after they were removed.
         return next((span.start for span in self.open), None)
 
     def first_unclear(self) -> int | None:
@@ -237,7 +237,7 @@ class CheckTable:
 
     @property
     def awaited(self) -> bool:
-        """Whether a job may still say something about a segment."""
+        """Whether a job is open that a segment waits for."""
         return any(job.refs is None or job.refs for job in self.jobs.values())
 
     def may_precede(self, start: int) -> bool:

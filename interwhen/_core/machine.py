@@ -1,8 +1,7 @@
 """The pure core of a run: facts go in, orders and events come out.
 
-Sans-I/O in the way of h11: no await, clock, randomness, log or network, and the same facts in the same order
-always give the same orders and events. The object is mutable because copying a trace for each token would
-make every run quadratic; nobody but its owner may touch it.
+Sans-I/O as in h11: no await, clock, randomness, log or network. The same facts in the same order always give the same
+orders and events. The object is mutable, because copying a trace for each token would make every run quadratic.
 """
 
 from __future__ import annotations
@@ -46,23 +45,23 @@ from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
 
-# How long to wait before the model is asked again: a storm of remedies must not become one of requests.
+# The pause before the model is asked again: a storm of remedies must not become a storm of requests.
 
 FREE = 1
-"""Remedies that bring no progress and are followed up at once, all the same."""
+"""How many remedies without progress have no pause."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
 
 @dataclass(slots=True)
 class RemedyPace:
-    """Counts the remedies in a row that brought no progress: none of them cut further on than any before."""
+    """Counts the remedies in a row without progress: none of them cut further on than an earlier one."""
 
     _farthest: int = -1
     _in_vain: int = 0
 
     def after(self, cut: int) -> float:
-        """Take a remedy that cuts at *cut*; return the seconds to wait before the next request."""
+        """Count a remedy that cuts at *cut*; return the pause before the next request, in seconds."""
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -75,11 +74,11 @@ class RemedyPace:
 # How many tokens a run may have: the caller's limit, and the context window of the model.
 
 OVERRUN = 64
-"""How many tokens beyond ``max_tokens`` are taken from a server that ignores it, before we end the stream."""
+"""How many tokens more than ``max_tokens`` a server may send before we end the stream."""
 
 
 class Window:
-    """What is left of the context window, as far as the endpoint has said how long it is."""
+    """The limits of tokens: the caller's ``max_tokens`` and the context window, as far as it is known."""
 
     __slots__ = ("_most", "_prompt", "ceiling", "context")
 
@@ -89,7 +88,7 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """More standing tokens than these come only from a server that knows no end."""
+        """The stream is ended when the trace has more tokens than this: the server does not stop."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
         """Take the length of the prompt from the server's count for the first request."""
@@ -97,7 +96,7 @@ class Window:
             self._prompt = usage.prompt_tokens
 
     def is_full(self, kept: int) -> bool:
-        """Tell whether the model, *kept* of whose tokens stand, may write nothing more."""
+        """Tell whether *kept* tokens of the model are all that it may write."""
         return self._most is not None and kept >= self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
@@ -173,8 +172,8 @@ class Counts:
 
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
-"""``deciding``: a violation stands, the stream is closed, earlier checks are awaited. ``draining``: the model
-ended, open checks are awaited."""
+"""``deciding``: there is a violation, the stream is closed, and checks of earlier text are still open. ``draining``:
+the model has ended, and checks are still open."""
 
 
 class Core:
@@ -331,9 +330,9 @@ class Core:
                 assert_never(fact)
 
     def _textless(self, chunk: Chunk) -> None:
-        """Take a chunk that brings no text, or none any more."""
+        """Take a chunk without text, or from a stream that is closed."""
         if self.state != "streaming":
-            # It belongs to a stream that we closed, and so does the reason it gives for its end.
+            # We closed this stream, so its finish reason does not count.
             self.counts.came_late(chunk)
             return
         if chunk.finish_reason is not None:
@@ -347,7 +346,7 @@ class Core:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """End a stream whose server does not."""
+        """End a stream that its server does not end."""
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -362,9 +361,9 @@ class Core:
         self.events.append(StreamStarted(self.violations.remedies, resume))
 
     def _idle(self, *, dead: bool) -> None:
-        """Look at the segments in which the model is silent. What is wrong in them is acted upon; nothing else counts.
+        """Check the incomplete segments: the model is silent. Only violations in them count.
 
-        Once the model goes on, the look is void: a segment is judged as a whole when it is complete.
+        When the model continues, these checks are withdrawn: a complete segment is judged as a whole.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -388,7 +387,7 @@ class Core:
             return
         is_full = self.window.is_full(self.transcript.kept_tokens)
         if self.state == "streaming" and (self._finish_reason is not None or is_full):
-            # The model had said that it is done, or may write nothing more: going on would only add to its answer.
+            # The model had ended, or may write nothing more: another request would only add to its answer.
             self._orders.append(Close())
             self._finish_reason = self._finish_reason or "length"
             self._ended()
@@ -404,7 +403,7 @@ class Core:
         if self.state != "streaming":
             return
         if lost and self._finish_reason is None:
-            # As after a break, but nobody's fault: it costs no reconnect.
+            # As after a break, but it does not count as a reconnect: the process ended, not the stream.
             self._go_on()
         else:
             self._ended()
@@ -420,7 +419,7 @@ class Core:
     # ------------------------------------------------------------------ segments, claims, checks
 
     def _due(self, dues: Iterable[Due]) -> None:
-        """Open the segments that are complete; show what may be shown once that is done."""
+        """Open the complete segments; then show the text that may be shown."""
         skipped = self._open_segments(dues)
         self._release()
         self._skip(skipped)
@@ -431,14 +430,14 @@ class Core:
         return skipped
 
     def _skip(self, jobs: Sequence[Job]) -> None:
-        # All of them, before one may end the run: none was ordered, so none must be called off.
+        # All of them before one may end the run: they were not ordered, so they must not be dropped.
         for job in jobs:
             self.checks.skip(job)
         if jobs:
             self._after_settling()
 
     def _extracted(self, fact: Extracted) -> None:
-        if fact.job in self.checks.jobs:  # its text was not cut meanwhile
+        if fact.job in self.checks.jobs:  # its text still stands
             orders = self.checks.extracted(fact)
             self._stop_if_violated()
             self._orders.extend(orders)
@@ -452,7 +451,7 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """Stop the stream at once; where to cut is decided when earlier checks are settled."""
+        """Close the stream at once. The place of the cut is decided when the checks of earlier text have ended."""
         if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":
                 self._orders.append(Close())
@@ -460,7 +459,7 @@ class Core:
 
     def _after_settling(self) -> None:
         if self._live and self.state == "streaming" and not self.violations:
-            self._frontier_is_due = True  # said with the next text: several segments often end at once
+            self._frontier_is_due = True  # done with the next text, since several segments often end together
             return
         self._stop_if_violated()
         if self.state == "done":
@@ -488,7 +487,7 @@ class Core:
         record = violations.acted(best, todo)
         refused = () if best.ref.segment.call is None else self.transcript.calls_from(todo.cut)
         if self._has_trackers:
-            # What stands before a cut is built on, also in the line that is repaired; what feedback answers is not.
+            # Trackers keep the text before a cut, also in a repaired line; they drop a segment that feedback answers.
             start = best.ref.segment.span.start
             self._orders.append(Invalidate(start, todo.cut) if todo.answers_segment else Invalidate(todo.cut))
         self._cut(todo.cut)
@@ -505,7 +504,7 @@ class Core:
         skipped = self._open_segments(self._write(todo, refused))
         if todo.ask:
             violations.conclude(best)
-        if violations:  # another violation stands in the text that was kept
+        if violations:  # another violation is in the text that was kept
             self._skip(skipped)
             self._after_settling()
             return
@@ -524,7 +523,7 @@ class Core:
         return self.intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()
 
     def _go_on_thinking(self) -> None:
-        """Let the reasoning go on that there is no budget to end: what could only save tokens must not end a run."""
+        """Let the reasoning continue: a conclusion only saves tokens, so a spent budget for it must not end the run."""
         self.violations.pass_over_conclusions()
         if self.violations:
             self._after_settling()
@@ -535,20 +534,20 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Keep what a gate has not let through by now out of the result: its checks will never end."""
+        """Cut the text that gates still hold: its checks will not end any more."""
         if not self.gates.holding:
             return
         length, reason = self.transcript.length, self._finish_reason
         self.violations.note_all()
         refuted = self.violations.first_refuted()
-        self._cut(length)  # half a tag, which no monitor has seen
+        self._cut(length)  # drops half a tag, which no monitor has read
         while (to := max(self.gates.settled(refuted), self.released)) < self.transcript.length:
             self._cut(to)
         if self.transcript.length == length:
             self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        """End without an answer. The text before the wrong segment is all that stands, and all that is shown."""
+        """End without an answer. Only the text before the wrong segment stays and is shown."""
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)
         self._cut(todo.cut)
@@ -585,7 +584,7 @@ class Core:
             self.events.append(Retracted(to))
 
     def _go_on(self) -> None:
-        # Half a tag is not known to the model that goes on: it will write it again, unless it may write nothing more.
+        # The model that continues does not know of half a tag and writes it again, unless it may write nothing more.
         if not self._is_full():
             self._cut(self.transcript.length)
         self._reopen()
@@ -610,7 +609,7 @@ class Core:
     # ------------------------------------------------------------------ the reader's side and the end
 
     def _release(self) -> None:
-        if self.state != "deciding":  # what a violation stands in is not shown
+        if self.state != "deciding":  # text with a violation is not shown
             self._show(self.gates.limit())
 
     def _show(self, limit: int) -> None:
@@ -629,7 +628,7 @@ class Core:
         self._end("unverified" if self._unverified_reasons() else "verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Keep the segment that the model did not finish out of the result, where a gate holds it unchecked."""
+        """Cut the segment that the model did not finish, if a gate holds it unchecked."""
         reason = self._finish_reason
         while (to := max(self.gates.settled(), self.released)) < self.transcript.length:
             self._cut(to)

@@ -1,7 +1,7 @@
-"""What goes into the core (facts) and what comes out of it (orders). Both are closed unions.
+"""Facts, which go into the core, and orders, which come out of it. Both are closed unions.
 
-They are msgspec structs because making one costs a tenth of a frozen dataclass, and some are made for each line.
-Facts have tags because a journal keeps them: a rename there is a new schema of the journal.
+They are msgspec structs: making one costs a tenth of a frozen dataclass, and some are made for each line. Facts have
+tags, because a journal keeps them: renaming a fact changes the schema of the journal.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from interwhen._types.verdicts import Outcome
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The model accepted the request that was ordered last."""
+    """The model accepted the last request."""
 
     resume: ResumeMode | None
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The stream is at its end; the reason came with its last chunk, if at all."""
+    """The stream has ended. Its reason came with the last chunk, if at all."""
 
 
 class Broken(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -42,13 +42,13 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
     claims: tuple[Claim, ...]
     seconds: float = 0.0
     reply: str | Reply | None = None
-    """What a fork said, from which the claims were read: it is needed to read them again."""
+    """The reply of the fork from which the claims were read; needed to read them again."""
     unread: tuple[Span, ...] = ()
-    """Where the recognizer of the monitor found something that none of the claims covers."""
+    """Places that the recognizer of the monitor found and no claim covers."""
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """A check ended, or an extraction ended without claims to show (error, timeout, skipped)."""
+    """A check ended, or an extraction ended without claims (error, timeout, skipped)."""
 
     job: int
     outcome: Outcome
@@ -62,11 +62,11 @@ class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Idle(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The model has been silent for a while in the midst of its stream."""
+    """The model has been silent for a while inside its stream."""
 
     seconds: float
     dead: bool = False
-    """Whether the silence is so long that the stream may well be dead: then its last word counts as written."""
+    """Whether the silence is so long that the stream may be dead: then its last word counts as complete."""
 
 
 class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -74,10 +74,10 @@ class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The process that ran this is gone, and so is the stream it was reading; another one goes on."""
+    """The process of the run ended with its stream; another process continues."""
 
     void: bool = False
-    """Whether the fact before this one, which ended the run, holds no more: the reader left, or the model failed."""
+    """Whether the fact before this one is void. It ended the run: the reader left, or the model failed."""
 
 
 class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -85,31 +85,31 @@ class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
-"""Facts of which there are few for a token."""
+"""Facts that do not come with every token."""
 Fact: TypeAlias = Chunk | Rare
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
-    """Ask the model to go on from *pieces*; *spent* tokens of the main stream stand already."""
+    """Ask the model to continue *pieces*, which hold *spent* tokens of the main stream."""
 
     pieces: tuple[Piece, ...]
     spent: int
     attempt: int
-    """0 for the first request, counted up with each rewind: a resampled stream needs another seed."""
+    """The number of rewinds so far: a resampled stream needs another seed."""
     after: float = 0.0
-    """Seconds to wait before it is sent: a storm of remedies must not become one of requests."""
+    """Seconds to wait before the request: a storm of remedies must not become a storm of requests."""
     room: int | None = None
-    """Tokens that the context window still has, at least one; ``None``: not known."""
+    """How many tokens fit into the context window, at least one; ``None``: not known."""
     resamples: int = 0
-    """How often the text was just sampled again: a greedy model would write the same text each time."""
+    """How many of the last remedies in a row resampled: a greedy model would write the same text each time."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
-    """Close the stream now: a violation was found, or the run ends."""
+    """Close the stream at once: a violation was found, or the run ends."""
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
-    """Extract the claims of *segment* for monitor number *monitor*; for a fork, *pieces* is its prefix."""
+    """Extract the claims of *segment* for monitor number *monitor*; *pieces*: the prefix of a fork."""
 
     job: int
     monitor: int
@@ -124,34 +124,34 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     monitor: int
     claim: Claim
     after: float = 0.0
-    """Seconds to wait first: it has failed before."""
+    """Seconds to wait first: an earlier try failed."""
     segment: Segment | None = None
-    """Where the claim stands: a repair is read again there."""
+    """The segment of the claim: a repair is read again there."""
 
 
 class Suspend(msgspec.Struct, frozen=True, gc=False):
-    """Take note that *verifier* failed *failures* times in a row and is asked no more; 0: it is asked again."""
+    """Report that *verifier* failed *failures* times in a row and is suspended; 0: the suspension ended."""
 
     verifier: str
     failures: int
 
 
 class Drop(msgspec.Struct, frozen=True, gc=False):
-    """Nobody waits for this job any more."""
+    """Cancel this job: its result is not needed any more."""
 
     job: int
 
 
 class Invalidate(msgspec.Struct, frozen=True, gc=False):
-    """The text from *start* on was refuted: it is cut, or stays with feedback behind it, and nothing builds on it."""
+    """The text from *start* on is invalid: trackers must not build on it."""
 
     start: int
     end: int = 0
-    """Up to where it stays; 0: it is cut."""
+    """The end of the refuted text, which stays and is answered by feedback; 0: the text is cut."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, gc=False):
-    """How the run ended, as far as the core knows: all but tokens of forks, times and the model's name."""
+    """The result of the run without what the core does not know: tokens of forks, times, the model's name."""
 
     status: Status
     text: str
@@ -174,7 +174,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """The run is over."""
+    """The run has ended."""
 
     summary: RunSummary
 

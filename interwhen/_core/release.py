@@ -38,11 +38,11 @@ cancelled or skipped, or its extractor or ``prepare`` failed."""
 Way = Literal["gating", "live", "observe"]
 """How a monitor delivers: it holds text back until its checks ended, it shows text at once, or it changes nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
-"""``released``: a gate lets it through. ``shown``: it has been shown already, and stays. ``held``: it is never shown.
-``retracted``: it has been shown, and is taken back."""
+"""``released``: a gate lets the text through. ``shown``: it was shown already, and stays. ``held``: it is never shown.
+``retracted``: it was shown, and is taken back."""
 
 
-class Rule(NamedTuple):
+class ReleaseRule(NamedTuple):
     """What follows: ``fate``, unless the monitor's *option* has *value*: then ``otherwise``."""
 
     fate: Fate
@@ -51,24 +51,24 @@ class Rule(NamedTuple):
     otherwise: Fate | None = None
 
 
-Table: TypeAlias = Mapping[tuple[Kind, Way], Rule]
+Table: TypeAlias = Mapping[tuple[Kind, Way], ReleaseRule]
 
 TABLE: Table = {
-    ("pass", "gating"): Rule("released"),
-    ("pass", "live"): Rule("shown"),
-    ("pass", "observe"): Rule("shown"),
-    ("unknown", "gating"): Rule("released", "unproven", "closed", "held"),
-    ("unknown", "live"): Rule("shown", "unproven", "closed", "retracted"),
-    ("unknown", "observe"): Rule("shown"),
-    # A gate that opens when its verifier breaks is no gate: whoever can break the verifier decides what passes.
-    ("failure", "gating"): Rule("held", "on_error", "open", "released"),
-    ("failure", "live"): Rule("shown", "on_error", "closed", "retracted"),
-    ("failure", "observe"): Rule("shown"),
-    ("violation", "gating"): Rule("held"),
-    ("violation", "live"): Rule("retracted"),
-    ("violation", "observe"): Rule("shown"),
+    ("pass", "gating"): ReleaseRule("released"),
+    ("pass", "live"): ReleaseRule("shown"),
+    ("pass", "observe"): ReleaseRule("shown"),
+    ("unknown", "gating"): ReleaseRule("released", "unproven", "closed", "held"),
+    ("unknown", "live"): ReleaseRule("shown", "unproven", "closed", "retracted"),
+    ("unknown", "observe"): ReleaseRule("shown"),
+    # If a gate opened when its verifier fails, text that makes the verifier fail would pass it.
+    ("failure", "gating"): ReleaseRule("held", "on_error", "open", "released"),
+    ("failure", "live"): ReleaseRule("shown", "on_error", "closed", "retracted"),
+    ("failure", "observe"): ReleaseRule("shown"),
+    ("violation", "gating"): ReleaseRule("held"),
+    ("violation", "live"): ReleaseRule("retracted"),
+    ("violation", "observe"): ReleaseRule("shown"),
 }
-"""The release rule. Where text is ``held`` or ``retracted`` for a violation, the remedy follows; for anything else, the
+"""The release rule. If text is ``held`` or ``retracted`` for a violation, the remedy follows. For another kind, the
 run ends as ``abstained``."""
 
 _WAYS: Mapping[Delivery, Way] = {
@@ -83,7 +83,7 @@ _KINDS: Mapping[type, Kind] = {Pass: "pass", Unknown: "unknown", Violation: "vio
 
 
 def kind_of(outcome: Outcome) -> Kind:
-    """Return how a check with *outcome* ended. What is no verdict has not been one, whatever it is called."""
+    """Return how a check with *outcome* ended."""
     return _KINDS.get(type(outcome.verdict), "failure") if isinstance(outcome, Judged) else "failure"
 
 
@@ -93,12 +93,12 @@ def way_of(delivery: Delivery) -> Way:
 
 
 def gates(delivery: Delivery) -> bool:
-    """Tell whether *delivery* holds something back: text, calls or the answer."""
+    """Tell whether *delivery* holds text, calls or the answer back."""
     return _WAYS[delivery] == "gating"
 
 
 def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnError = None) -> Fate:
-    """Return what becomes of text of which a check ended as *kind*, under the options of its monitor."""
+    """Return the fate of text after a check that ended as *kind*, with these options of its monitor."""
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
         return rule.fate
@@ -107,9 +107,9 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
 
 
 def _at_last(unproven: Ending, on_error: OnError) -> Ending | None:
-    """Return what a failure means once it is not tried again; ``None``: as the delivery says.
+    """Return what a failure means after the last try; ``None``: the delivery decides.
 
-    A monitor that is closed to what its verifier cannot tell is closed to a verifier that fails, too.
+    A monitor that is closed to ``Unknown`` is closed to failures too.
     """
     policy = on_error.then if isinstance(on_error, Retry) else on_error
     return policy or ("closed" if unproven == "closed" else None)
@@ -169,7 +169,7 @@ class OpenChecks(Protocol):
 
 
 class Gates:
-    """Holds text back until the checks of gating monitors are settled; without gates, holds nothing."""
+    """Computes how far the text may be shown, and the verified frontier. Without gates, all text may be shown."""
 
     __slots__ = (
         "_checks",
@@ -184,7 +184,7 @@ class Gates:
 
     def __init__(self, monitors: Sequence[Monitor], intake: Intake, checks: OpenChecks, events: deque[Event]) -> None:
         self.frontier = 0
-        """Up to where every due check of a required monitor has passed."""
+        """Up to here, every due check of a required monitor has passed."""
         self._intake = intake
         self._transcript = intake.transcript
         self._checks = checks
@@ -194,7 +194,7 @@ class Gates:
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
     def open(self) -> None:
-        """Hold nothing back from now on, and stop following the frontier: no more checks come."""
+        """Hold nothing back from now on, and stop moving the frontier: no more checks come."""
         self._gating, self._final, self._required = [], [], []
 
     @property
@@ -246,7 +246,7 @@ class Gates:
         return self._cleared(monitor, self._checks.first_unclear(monitor))
 
     def _cleared(self, monitor: int, unclear: int | None) -> int:
-        """Return up to where *monitor* has nothing open."""
+        """Return up to where *monitor* has no open and no incomplete segment."""
         cleared = self._intake.hold(monitor)
         opened = self._checks.first_open(monitor)
         if opened is not None and opened < cleared:
@@ -257,7 +257,7 @@ class Gates:
         return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)
 
 
-# From the records of checks to what may be claimed about the text.
+# From the records of the checks to the certificate, or to the reasons against one.
 
 ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
 
@@ -348,8 +348,8 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
 def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
     """Tell whether *record*, a pass, shows that the answer itself is right.
 
-    The claim must stand in the answer: a right value in the reasoning says nothing on what the answer says. The monitor
-    must be a required one, since other answers that an optional monitor refuted leave no reason.
+    The claim must stand in the answer: a right value in the reasoning does not show that the answer is right. The
+    monitor must be a required one: if an optional monitor refutes another answer, the result gets no reason from it.
     """
     verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
     if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:
@@ -364,7 +364,7 @@ def _ground(record: CheckRecord) -> Span:
 
 
 def _shows(record: CheckRecord, refuted: Sequence[Span]) -> bool:
-    """Tell whether *record* shows something of the text that counts to be right: a claim tied to no text does not."""
+    """Tell whether *record* shows that a part of the text is right: a claim without a place does not."""
     span = record.span
     return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, refuted)
 

@@ -1,9 +1,9 @@
-"""Incremental scanners: they find the segments of one trigger, whatever the chunks were.
+"""Incremental scanners: each finds the segments of one trigger. The segments do not depend on the chunks.
 
-A scanner reads the transcript from where it stopped, so it may be called after every chunk or only after
-those that can matter (``wakes``): the segments are the same. It keeps a stack of *borders*. A border is where
-a segment starts and the offset up to which the trace must stand for that to be known; a rewind drops the
-borders that lost their ground and reads the rest of the last segment again.
+A scanner continues to read the transcript where it stopped. It may be called after every chunk, or only after chunks
+that hold one of its characters ``wakes``: the segments are the same. It keeps a stack of *borders*. A border is the
+start of a segment, and the length that the trace must have for this start to be known. A rewind drops the borders that
+need more text than is left, and reads the rest of the last segment again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from interwhen._types.spans import Span
 
 
 class Scanner:
-    """What all scanners share: borders, rewinding, skipping. Subclasses say where segments end."""
+    """The base of all scanners: borders, rewinding, skipping. Subclasses find where segments end."""
 
     __slots__ = (
         "_borders",
@@ -27,37 +27,37 @@ class Scanner:
     )
 
     wakes: str = ""
-    """Characters that can end a segment: text without any of them need not be scanned now."""
+    """Characters that can end a segment: text without them need not be scanned yet."""
 
     def __init__(self) -> None:
         self.start = 0
-        """Where the current, incomplete segment starts."""
+        """The start of the current segment, which is incomplete."""
         self.pos = 0
         """Up to where the transcript has been read."""
         self.hot = False
-        """Whether the next character decides, whatever it is."""
+        """Whether the scanner must see the next character, whatever it is."""
         self.due: int | None = None
         """The trace length at which the scanner must be called, for scanners that count."""
         self._borders: list[tuple[int, int]] = []
 
     @property
     def hold(self) -> int:
-        """From where on the text may still become part of a segment that is not complete."""
+        """The start of the text that may become part of an incomplete segment."""
         return self.start
 
     reads_on: bool = True
-    """Whether text that follows a segment at once would be part of it, where nothing else ends the segment."""
+    """Whether text directly after a segment would be part of it if nothing else ended the segment."""
 
     looks_early: bool = False
-    """Whether a segment that is not complete says something already, where the stream stalls in it."""
+    """Whether an incomplete segment can be read when the stream stalls in it."""
 
     def begun(self, transcript: Transcript) -> Span | None:
-        """Return what there is of the current segment, which is not complete."""
+        """Return the incomplete segment as far as it has come; ``None``: nothing to read."""
         return self._trimmed(transcript, self.start, transcript.length) if self.looks_early else None
 
     @property
     def bridges(self) -> bool:
-        """Whether the current segment goes on behind feedback that is written into it."""
+        """Whether the current segment continues after feedback that is written into it."""
         return False
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
@@ -65,30 +65,30 @@ class Scanner:
         raise NotImplementedError
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Take what is there as complete (end of the phase or of the stream)."""
+        """Complete the current segment: the phase or the stream has ended. Yield what is complete."""
         yield from self.feed(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
-        # What made it complete lies behind it: a cut right here lets more text of the same segment follow.
+        # The text after it made it complete: after a cut right here, more text of the same segment may follow.
         self._begin(transcript.length, transcript.length + 1)
         self._reset()
         if rest is not None:
             yield rest
 
     def skip(self, to: int) -> None:
-        """Begin anew at *to*: what lies before is not this scanner's text."""
+        """Start at *to*: the text before belongs to no segment of this scanner."""
         self._begin(to, to)
         self.pos = to
         self._reset()
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back to the state of a scanner that has read just the (shortened) *transcript*."""
+        """Go back to the state of a scanner that has read only the shortened *transcript*."""
         to = transcript.length
         while self._borders and self._borders[-1][1] > to:
             self._borders.pop()
         self.start = self.pos = self._borders[-1][0] if self._borders else 0
         self._reset()
         for _ in self.feed(transcript):
-            pass  # such a segment has been given, and its border went because what told us so was cut
+            pass  # it was yielded before; its border was dropped because the text that completed it was cut
 
     def _begin(self, start: int, known_at: int) -> None:
         self.start = start
@@ -97,7 +97,7 @@ class Scanner:
         self._borders.append((start, known_at))
 
     def _reset(self) -> None:
-        """Forget what was half seen."""
+        """Forget what was partly read."""
         self.hot = False
 
     def _trimmed(self, transcript: Transcript, start: int, end: int) -> Span | None:
@@ -154,7 +154,7 @@ class LineScanner(Scanner):
 
 
 class JoinedLineScanner(Scanner):
-    """Lines that are not blank, each with the next one where that begins with one of some words or signs."""
+    """Lines that are not blank, each with the next line if that begins with one of some words or signs."""
 
     __slots__ = (
         "_beginnings",
@@ -174,14 +174,14 @@ class JoinedLineScanner(Scanner):
         self._signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
         self._beginnings = frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
         self._line = 0
-        """Where the line that is being read starts."""
+        """The start of the line that is being read."""
         self._held: Span | None = None
-        """A line that has ended and is not given yet."""
+        """A line that has ended and was not yielded yet."""
         self._is_joined = False
-        """Whether the line after the one that is held belongs to it."""
+        """Whether the next line belongs to the held one."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line once it is known how the next one begins."""
+        """Yield each line when it is known how the next one begins."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         at = 0
@@ -214,7 +214,7 @@ class JoinedLineScanner(Scanner):
                 yield self._release(base + at + length)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Take the end of the text as the end of a word."""
+        """Treat the end of the text as the end of a word."""
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             begins, _ = self._begins(transcript.slice(self.pos, transcript.length) + "\n", 0)
@@ -223,7 +223,7 @@ class JoinedLineScanner(Scanner):
         yield from super().flush(transcript)
 
     def _release(self, known_at: int) -> Span:
-        """Return the line that is held: it is complete, which is known from *known_at* on."""
+        """Return the held line, which is known to be complete once the trace has *known_at* characters."""
         held = self._held
         assert held is not None
         self._held = None
@@ -231,7 +231,7 @@ class JoinedLineScanner(Scanner):
         return held
 
     def _begins(self, text: str, at: int) -> tuple[bool | None, int]:
-        """Tell whether the line at *at* begins with a word or sign that joins it, and how many characters tell it.
+        """Tell whether the line at *at* begins with a word or sign that joins it, and how many characters decide it.
 
         ``None``: more characters are needed.
         """
@@ -256,11 +256,11 @@ class JoinedLineScanner(Scanner):
 
 
 _LEAD = re.compile(r"(?P<signs>[^\w\n]{0,8}+)(?P<word>(?:[^\W_]|['\u2019])*+)")
-"""How a line begins: signs of a list, arrows and quotes, then a word."""
+"""The beginning of a line: signs of a list, arrows and quotes, then a word."""
 
 
 def _not_space(text: str, at: int) -> int:
-    """Return where the first character of *text* from *at* on is that is no white space."""
+    """Return the place of the first character of *text* from *at* on that is not white space."""
     while at < len(text) and text[at].isspace():
         at += 1
     return at
@@ -298,11 +298,11 @@ class ParagraphScanner(Scanner):
 
 
 class WholeScanner(Scanner):
-    """Everything between two borders of a phase: the whole reasoning, or the whole answer, with our feedback in it."""
+    """All text of a phase: the whole reasoning, or the whole answer, including feedback in it."""
 
     @property
     def bridges(self) -> bool:
-        """Only the border of the phase ends it."""
+        """True: only the border of the phase ends it."""
         return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
@@ -331,7 +331,7 @@ class CountScanner(Scanner):
         self._reset()
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the rest with the white space around it: a stretch is not trimmed, and stretches have no gaps."""
+        """Yield the rest. It is not trimmed, so that stretches have no gaps."""
         yield from self.feed(transcript)
         start, end = self.start, transcript.length
         blank = self._trimmed(transcript, start, end) is None
@@ -346,17 +346,17 @@ class CountScanner(Scanner):
 
 
 class PollScanner(CountScanner):
-    """Stretches whose length is chosen where they begin: *length* gets that place, and the remedies before it."""
+    """Stretches with a length chosen at their start: *length* gets the start and the number of remedies so far."""
 
     def __init__(self, length: Callable[[int, int], int]) -> None:
         self._remedies = 0
-        """How many there were in the run; a stretch that has begun keeps its length."""
+        """How many remedies there were; they do not change a stretch that has begun."""
         self._length = length
         self._lengths: dict[int, int] = {}
         super().__init__(self._choose(0))
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back, and forget the lengths of what was cut."""
+        """Go back, and forget the lengths of stretches that were cut."""
         lengths = self._lengths  # in the order of their starts
         while lengths and next(reversed(lengths)) > transcript.length:
             lengths.popitem()
@@ -392,7 +392,7 @@ _WORD_LIMIT = 8
 
 
 class SentenceScanner(Scanner):
-    """Sentences: up to a full stop and the like before white space, or to the end of the line."""
+    """Sentences: up to ``.``, ``!`` or ``?`` before white space, or to the end of the line."""
 
     wakes = "\n.!?"
     looks_early = True
@@ -445,7 +445,7 @@ class MarkerScanner(Scanner):
         self.hot = True  # a marker may be completed by any character that is no letter
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the text before each marker, once no longer marker can start at or before it."""
+        """Yield the text before each marker, once no longer marker can start there or earlier."""
         return self._until(transcript, transcript.length - self._reach)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
@@ -454,7 +454,7 @@ class MarkerScanner(Scanner):
         yield from super().flush(transcript)
 
     def _until(self, transcript: Transcript, decided: int) -> Iterator[Span]:
-        """Look at each place before *decided*: all that matters behind these is in the transcript."""
+        """Find the markers that start before *decided*: all text that they need is in the transcript."""
         if decided <= self.pos:
             return
         base = max(self.pos - 1, 0)  # the character before a marker belongs to the decision
@@ -486,7 +486,7 @@ class TagScanner(Scanner):
         self.wakes = opening[-1] + closing[-1]
         self._open_at: int | None = None
         self._half = 0
-        """Where the text that has been read ends in what may become an opening tag."""
+        """The place where a part of an opening tag ends the text, if there is one."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
         """Yield each call whose closing tag has come."""
@@ -510,25 +510,25 @@ class TagScanner(Scanner):
         self._half = self.pos - len(tail)
 
     def _sought(self) -> tuple[str, int]:
-        """Return the tag that must come next, and from where on it may."""
+        """Return the tag that must come next, and the first place where it may start."""
         if self._open_at is None:
             return self.opening, max(self.pos - len(self.opening) + 1, self.start)
         return self.closing, max(self.pos - len(self.closing) + 1, self._open_at + len(self.opening))
 
     @property
     def hold(self) -> int:
-        """Text before a call is nobody's segment: it need not wait for one."""
+        """Text before a call belongs to no segment, so it need not wait for one."""
         return self._open_at if self._open_at is not None else max(self.start, self._half)
 
     @property
     def bridges(self) -> bool:
-        """A call that has begun is not over because we said something inside it."""
+        """True inside a call: feedback in it does not end it."""
         return self._open_at is not None
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield only whole calls: a call without its closing tag is no call."""
+        """Yield only whole calls: text without the closing tag is not a call."""
         yield from self.feed(transcript)
-        # As for other segments: a cut right here lets the call go on.
+        # As for other segments: after a cut right here, the call may continue.
         self._begin(transcript.length, transcript.length + 1)
         self._reset()
 
@@ -542,7 +542,7 @@ class TagScanner(Scanner):
 
 _OPENING = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
 _REACH = 200
-"""The most characters of a line that are looked at: a fence with its language is shorter."""
+"""How many characters of a line are read: a fence with its language is shorter."""
 
 
 class FenceScanner(Scanner):
@@ -579,7 +579,7 @@ class FenceScanner(Scanner):
         self._hold = self._held(transcript)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield a last block whose closing fence ends the text; one without is no block."""
+        """Yield a last block whose closing fence ends the text. Without a closing fence it is not a block."""
         yield from self.feed(transcript)
         span = self._take(transcript, transcript.length)
         # After a cut right here, more text of the same line may follow.
@@ -591,11 +591,11 @@ class FenceScanner(Scanner):
 
     @property
     def hold(self) -> int:
-        """Text before a block is nobody's segment: it need not wait for one."""
+        """Text before a block belongs to no segment, so it need not wait for one."""
         return self._hold
 
     def _take(self, transcript: Transcript, end: int) -> Span | None:
-        """Take the line up to *end* in; return the block that it closes."""
+        """Read the line up to *end*; return the block that it closes."""
         if end - self._line > _REACH:
             return None
         line = transcript.slice(self._line, end)

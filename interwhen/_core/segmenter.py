@@ -1,4 +1,4 @@
-"""From text to due segments: the transcript, the phases and the scanners of one run."""
+"""The intake of a run: it adds text to the transcript, follows the phases, and finds the segments that are due."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ from interwhen._types.triggers import (
 
 
 class SharedScanner(NamedTuple):
-    """One scanner, and the monitors that want its segments."""
+    """One scanner, and the monitors that read its segments."""
 
     scanner: Scanner
     phase: PhaseFilter
     monitors: tuple[int, ...]
     wakes: Callable[[str], object]
-    """Whether a text holds a character that can end a segment of this scanner."""
+    """Searches a text for a character that can end a segment of this scanner."""
 
     def sees_calls(self) -> bool:
-        """Tell whether tool calls, which are part of the answer, are this watch's business."""
+        """Tell whether the monitors read structured tool calls, which are part of the answer."""
         return isinstance(self.scanner, TagScanner) and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
-        """Tell whether text of *phase* is this watch's business."""
+        """Tell whether the monitors read text of *phase*."""
         return self.phase in ("both", phase)
 
 
 class Due(NamedTuple):
-    """A segment that is complete, and who looks at it."""
+    """A complete segment, and the monitors that read it."""
 
     segment: Segment
     monitors: tuple[int, ...]
     torn: int | None = None
-    """Where the line begins that a cut of ours ended in its middle; ``None``: the segment ends where the text does."""
+    """The start of its last line, if a cut ended that line in the middle; ``None``: no line was torn."""
 
 
 def scanner_for(trigger: Trigger) -> Scanner:
@@ -133,12 +133,12 @@ def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> SharedS
 
 @functools.lru_cache(maxsize=256)
 def _any_of(characters: str) -> Callable[[str], object]:
-    """Return a function that looks for any of *characters*; with none, it finds nothing."""
+    """Return a function that searches for any of *characters*; without characters, it finds nothing."""
     return re.compile(f"[{re.escape(characters)}]").search if characters else frozenset[str]().__contains__
 
 
 def _tear(due: Due) -> Due:
-    """Return *due* as one whose last line is not whole: it may end in half a number."""
+    """Mark the last line of *due* as torn: it may end in half a number."""
     return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
@@ -149,7 +149,7 @@ def _in_order(dues: list[Due]) -> list[Due]:
 
 
 class Intake:
-    """Takes text in, keeps the transcript, says which segments are due."""
+    """Adds text to the transcript, and finds the segments that are due. Owns the transcript and the scanners."""
 
     __slots__ = (
         "_active",
@@ -177,15 +177,15 @@ class Intake:
         self.transcript = Transcript(phase)
         self.watches = _watches(monitors)
         self.plain = True
-        """Whether the last text went in whole, as one piece of one phase."""
+        """Whether the last text was added as one piece of one phase."""
         self._watch_of = {number: watch for watch in self.watches for number in watch.monitors}
         self._tags = ThinkTags(tags, phase) if tags is not None else None
         self._tags_done = False
-        """Whether no tag can matter any more: in an answer, that is nearly all of the text."""
+        """Whether no tag can follow any more, as in an answer."""
         self._mark = tags[1][0] if tags is not None else ""
         self._first_phase: Phase = phase
         self._finished = False
-        """Whether the model has said that its text ends here."""
+        """Whether the model has ended its text here."""
         self.owed = 0
         """Tokens that have come without text in the trace so far."""
         self.discarded = 0
@@ -214,12 +214,11 @@ class Intake:
         return ()
 
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
-        """Add a structured tool call of the model. What stood before it is complete, and so is the call."""
+        """Add a structured tool call of the model. It completes the segment before it."""
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
-            self._tags.restart("answer", at_start=False)
             self._tags_done = True
         self._owe()
         dues.extend(self._flush(self.watches))
@@ -232,14 +231,14 @@ class Intake:
         return dues
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
-        """Write feedback in the place of *calls*: nobody's segment."""
+        """Write feedback in place of *calls*. It belongs to no segment."""
         self.transcript.refuse(text, calls)
         self._skip(self.watches)
 
     def end(self, *, finished: bool = True) -> Iterable[Due]:
-        """Take the end of the stream. If the model *finished*, what is there is complete; else its last segment is not.
+        """Take the end of the stream. The last segment is complete only if the model *finished*.
 
-        A stream that was cut may have ended inside a number or a word, so its last segment says nothing yet.
+        A stream that was cut may have ended inside a number or a word.
         """
         dues: list[Due] = []
         if self._tags is not None:
@@ -251,10 +250,10 @@ class Intake:
         return dues
 
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
-        """Return the segments in which the model is silent, each with the offset up to which its words are certain.
+        """Return the incomplete segments, each with the offset up to which its words are certain.
 
-        The last two words are not: the number may have more digits, and the equation another operator. Where the
-        stream seems *dead*, all words are.
+        The last two words are not: a number may get more digits, and an equation another operator. If the stream seems
+        *dead*, all words are certain.
         """
         for watch in self._active:
             span = watch.scanner.begun(self.transcript)
@@ -267,12 +266,12 @@ class Intake:
                 yield due, span.start + len(words[0])
 
     def stop_scanning(self) -> None:
-        """Find no more segments: no monitor looks at the text that follows."""
+        """Find no more segments: no monitor reads the text that follows."""
         self.watches, self._active, self._eager, self._wake = (), [], False, _any_of("")
         self._plan()
 
     def keep_held(self) -> None:
-        """Take what is held back as text, unseen by any scanner: the run is over."""
+        """Add text that may be half a tag to the transcript, without scanning it: the run is over."""
         if self._tags is not None:
             for part in self._tags.drain():
                 self.transcript.append(part.text, self.owed)
@@ -280,16 +279,16 @@ class Intake:
         self._owe()
 
     def credit(self, tokens: int) -> None:
-        """Count *tokens* more, or fewer, for the text that came last."""
+        """Count *tokens* more (or fewer) for the text that came last."""
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at *to* drops: those of the text behind it, and those still held back."""
+        """Return how many tokens a cut at *to* drops, including those without text so far."""
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
-        """Take note that something was wrong: polls that begin from now on may be nearer."""
+        """Count a remedy: stretches of :class:`Polls` that start later may be shorter."""
         for watch in self.watches:
             if isinstance(watch.scanner, PollScanner):
                 watch.scanner.remedied()
@@ -325,7 +324,7 @@ class Intake:
         return not self._finished
 
     def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
-        """Write *text* of our own at the end. Feedback is no segment; a repair is part of one.
+        """Add *text* of ours at the end. Feedback belongs to no segment; a repair is part of one.
 
         *torn*: the text before was cut in the middle of a line.
         """
@@ -339,7 +338,7 @@ class Intake:
         return dues
 
     def closing(self, at: int) -> str:
-        """Return what ends the reasoning at *at*: the closing tag on a line of its own, where there are tags."""
+        """Return the text that ends the reasoning at *at*: the closing tag on a line of its own, if there are tags."""
         if self._tags is None:
             return ""
         return ("" if self.transcript.slice(max(at - 1, 0), at) == "\n" else "\n") + self._tags.closing
@@ -350,18 +349,17 @@ class Intake:
         tag = "" if self._tags is None else self._tags.closing
         self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
         if self._tags is not None:
-            self._tags.restart("answer", at_start=False)
             self._tags_done = True
         self._skip(self.watches)
         return dues
 
     def hold(self, monitor: int) -> int:
-        """Return from where on the text may still become part of an incomplete segment of *monitor*."""
+        """Return the start of the text that may become part of an incomplete segment of *monitor*."""
         watch = self._watch_of[monitor]
         return watch.scanner.hold if watch.sees(self.phase) else self.transcript.length
 
     def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int, phase: Phase) -> list[Due]:
-        if phase == "reasoning":  # there is a field for it, so no tag in the text means anything
+        if phase == "reasoning":  # the server has a field for it, so tags in the text mean nothing
             return self._feed_field(text, tokens, phase)
         self.owed += tokens
         self.plain = False
@@ -370,7 +368,7 @@ class Intake:
         return dues
 
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
-        """Take text of a model that gives its phase in a field of its own."""
+        """Add text of a server that has a field of its own for the reasoning."""
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:
@@ -393,7 +391,7 @@ class Intake:
                     self.transcript.enter("reasoning")
                     self._append_tag(part.text)
                 case "close":
-                    # The tag still belongs to the reasoning; the answer begins behind it.
+                    # The tag still belongs to the reasoning; the answer begins after it.
                     yield from self._flush(self.watches)
                     self._append_tag(part.text)
                     self.transcript.enter("answer")
@@ -435,7 +433,7 @@ class Intake:
         self._plan()
 
     def _scan(self, new: str | None = None) -> list[Due]:
-        """Let the scanners read on; given the *new* text alone, only those whom it can matter to."""
+        """Let the scanners read on; with *new* text, only the scanners whose segments it can end."""
         transcript = self.transcript
         dues = []
         for watch in self._active:
@@ -452,7 +450,7 @@ class Intake:
         )
 
     def _plan(self) -> None:
-        """Work out when the scanners must be called again, so that most text costs one look-up."""
+        """Compute when the scanners must be called again, so that most text costs one search."""
         phase = self.transcript.phase
         if phase != self.phase:
             self.phase = phase

@@ -1,4 +1,4 @@
-"""The standing trace: pieces of text by offset, with who wrote them and in which phase."""
+"""The standing trace: text by offset, with its origin and phase. After it: the finder of think tags."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class TextRun(NamedTuple):
-    """A stretch of the trace with one origin and one phase."""
+    """A part of the trace with one origin and one phase."""
 
     start: int
     text: str
@@ -34,8 +34,8 @@ class TextRun(NamedTuple):
 class Transcript:
     """All standing text of one trajectory.
 
-    Appending is O(1), reading a span is O(log pieces + its length), a cut is O(what is cut): no operation
-    looks at old text again.
+    Appending is O(1), reading a span is O(log pieces + its length), and a cut is O(what is cut): no operation reads old
+    text again.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Transcript:
     )
 
     def __init__(self, phase: Phase) -> None:
-        # Arrays, not lists: the garbage collector does not go over them, however long the text is.
+        # Arrays, not lists: the garbage collector does not scan them, however long the text is.
         self._starts = array("q")
         self._texts: list[str] = []
         self._tokens = array("q")
@@ -78,12 +78,12 @@ class Transcript:
         """For each insertion, the length of those before it."""
         self.tags: list[Span] = []
         self.calls: list[tuple[Span, ToolCall]] = []
-        """The structured tool calls that stand, in order."""
+        """The structured tool calls, in order."""
         self.refusals: list[tuple[Span, tuple[ToolCall, ...]]] = []
-        """Feedback that answers calls which were cut, with these calls."""
+        """Feedback that answers calls that were cut, with these calls."""
 
         self.conclusions: list[tuple[Span, str]] = []
-        """Where we ended the reasoning, and what is said instead to a model that goes on by turns only."""
+        """Where we ended the reasoning, and the text for a model that continues by turns only."""
 
     @property
     def phase(self) -> Phase:
@@ -92,7 +92,7 @@ class Transcript:
 
     @property
     def first_call(self) -> int:
-        """Where the first standing call starts; the end of the trace, where there is none."""
+        """The start of the first call; the end of the trace if there is none."""
         return self.calls[0][0].start if self.calls else self.length
 
     def append(self, text: str, tokens: int) -> None:
@@ -104,14 +104,14 @@ class Transcript:
         self.kept_tokens += tokens
 
     def insert(self, text: str, origin: Origin) -> None:
-        """Add *text* that we wrote; it is known by offset from then on."""
+        """Add *text* that we wrote. Its place is kept by offset."""
         self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
         self._inserted.append(self.inserted_bytes)
         self.inserted_bytes += _size(text)
         self.append(text, 0)
 
     def credit(self, tokens: int) -> bool:
-        """Let the last text stand for *tokens* more, or the last ones for fewer; tell whether there is any text."""
+        """Count *tokens* more (or fewer) for the last text; return whether there is any text."""
         at = len(self._tokens) - 1
         while at >= 0:
             changed = max(self._tokens[at] + tokens, 0)
@@ -133,7 +133,7 @@ class Transcript:
         self.append(text, tokens)
 
     def append_call(self, call: ToolCall, tokens: int) -> Span:
-        """Add a whole tool call; return where it stands."""
+        """Add a whole tool call; return its span."""
         text = call.text
         span = Span(self.length, self.length + len(text))
         self.calls.append((span, call))
@@ -141,12 +141,12 @@ class Transcript:
         return span
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
-        """Add feedback that answers *calls*, which stood here."""
+        """Add feedback in place of *calls*, which were cut."""
         self.refusals.append((Span(self.length, self.length + len(text)), calls))
         self.insert(text, "feedback")
 
     def conclude(self, text: str, answer_at: int, tag: int, ask: str) -> None:
-        """End the reasoning by *text*, in which the answer begins at *answer_at*, behind a tag of *tag* characters."""
+        """End the reasoning by *text*: a tag of *tag* characters ends at *answer_at*, where the answer begins."""
         start = self.length
         self.conclusions.append((Span(start, start + len(text)), ask))
         if tag:
@@ -159,7 +159,7 @@ class Transcript:
         return tuple(call for span, call in self.calls if span.end > to)
 
     def enter(self, phase: Phase) -> None:
-        """Let *phase* begin here."""
+        """Begin *phase* at the end of the trace."""
         if self.phases[-1][0] == self.length:
             self.phases.pop()
         if not self.phases or self.phases[-1][1] != phase:
@@ -170,7 +170,7 @@ class Transcript:
         if start >= end:
             return ""
         base, text = self._recent
-        if base <= start and end <= base + len(text):  # a segment is read, trimmed, and read again
+        if base <= start and end <= base + len(text):  # a segment is often read twice
             return text[start - base : end - base]
         starts = self._starts
         first = bisect_right(starts, start) - 1
@@ -187,9 +187,9 @@ class Transcript:
         return text
 
     def cut(self, to: int) -> int:
-        """Drop everything from offset *to* on; return how many tokens went. A token cut in half is kept."""
+        """Drop the text from *to* on; return how many tokens were dropped. A token cut in half is kept."""
         self._recent = (0, "")
-        while self._given and self._given_ends[-1] >= to:  # one that ends right here may go on
+        while self._given and self._given_ends[-1] >= to:  # a piece that ends right here may grow
             self._given.pop()
             self._given_ends.pop()
         dropped = 0
@@ -235,7 +235,7 @@ class Transcript:
             if start < end:
                 yield TextRun(start, self.slice(start, end), "model", self.phases[0][1])
             return
-        # All of these are in the order of the text: what lies outside is not looked at.
+        # All of these lists are in the order of the text, so only the parts in the range are read.
         calls = {span.start: (span, call) for span, call in _overlapping(self.calls, start, end)}
         refusals = {span.start: refused for span, refused in _overlapping(self.refusals, start, end)}
         insertions = self.insertions[bisect_right(self.insertions, start, key=lambda entry: entry.span.end) :]
@@ -254,10 +254,10 @@ class Transcript:
             )
 
     def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
-        """Return the trace (up to *end*) as a model adapter wants it."""
+        """Return the trace (up to *end*) as the pieces of a request."""
         if end is not None and end < self.length:
             return tuple(map(self._piece, self.runs(0, end)))
-        # Each request needs all of the trace; what stood at the one before is not put together once more.
+        # Each request needs the whole trace. The pieces of the request before are reused.
         begun = self._given_ends[-1] if self._given else 0
         runs = list(self.runs(begun, self.length))
         for run in runs[:-1]:  # the last one may still grow
@@ -269,14 +269,14 @@ class Transcript:
         return Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
 
     def _ask(self, start: int) -> str | None:
-        """Return what is said by turns instead of the text at *start*: once for the whole of a conclusion."""
+        """Return the text for models of turns in place of that at *start*: once for a whole conclusion."""
         at = bisect_right(self.conclusions, start, key=lambda entry: entry[0].start) - 1
         if at < 0 or start >= self.conclusions[at][0].end:
             return None
         return self.conclusions[at][1] if start == self.conclusions[at][0].start else ""
 
     def text_of(self, phase: Phase) -> str:
-        """Return all text of one phase, without the tags around it, tool calls, and what was said about these."""
+        """Return the text of one phase, without tags, tool calls and the feedback about calls."""
         tags = {tag.start for tag in self.tags}
         return "".join(
             run.text
@@ -288,7 +288,7 @@ class Transcript:
         first_goes = False
         while self.tags and self.tags[-1].end > to:
             first_goes = self.tags.pop().start == 0
-        # The phase behind a closing tag that stands has begun, even if nothing is in it yet.
+        # The phase after a closing tag has begun, even if it has no text yet.
         begun = bool(self.tags) and self.tags[-1].end == to
         while len(self.phases) > 1 and self.phases[-1][0] >= to and not (begun and self.phases[-1][0] == to):
             self.phases.pop()
@@ -307,33 +307,33 @@ def _size(text: str) -> int:
 
 
 def _overlapping(entries: Sequence[tuple[Span, T]], start: int, end: int) -> Iterator[tuple[Span, T]]:
-    """Yield those of *entries*, which are in order and apart, that lie in part in ``[start, end)``."""
+    """Yield the *entries* that overlap ``[start, end)``. They are in order and do not overlap each other."""
     for at in range(bisect_right(entries, start, key=lambda entry: entry[0].end), len(entries)):
         if entries[at][0].start >= end:
             return
         yield entries[at]
 
 
-# Splits a text stream into reasoning, answer and the tags between them.
+# Think tags: split a text stream into reasoning, answer and the tags between them.
 
 Kind = Literal["text", "open", "close"]
 
 _MAX_LEAD = 64
-"""How much white space may stand before the tag that opens the reasoning."""
+"""How much white space may come before the tag that opens the reasoning."""
 
 
 class TagPart(NamedTuple):
-    """Text that is wholly plain, or wholly a tag."""
+    """Plain text, or a tag."""
 
     text: str
     kind: Kind
 
 
 class ThinkTags:
-    """Finds ``<think>`` at the very start and the ``</think>`` that ends it.
+    """Finds ``<think>`` at the start of the text, and the ``</think>`` that ends it.
 
-    A tag may be cut anywhere between chunks; at most one tag's length of text (and the white space before the first
-    one) is held until it is decided.
+    Chunks may split a tag anywhere. At most one tag's length of text (and the white space before the first tag) is held
+    back until it is known whether it is a tag.
     """
 
     __slots__ = ("_at_start", "_held", "_opening", "_unread", "closing", "phase")
@@ -347,16 +347,16 @@ class ThinkTags:
 
     @property
     def must_see(self) -> bool:
-        """Whether any text may matter now, not only text with the first character of the closing tag."""
+        """Whether every text must be read now, not only text with the first character of the closing tag."""
         return self._at_start or self._unread or bool(self._held)
 
     @property
     def done(self) -> bool:
-        """Whether no text can matter any more."""
+        """Whether no tag can follow any more."""
         return self.phase == "answer" and not self.must_see
 
     def feed(self, text: str) -> list[TagPart]:
-        """Return the parts that are decided now."""
+        """Return the parts that are known now."""
         text, self._held = self._held + text, ""
         self._unread = False
         if self._at_start:
@@ -366,7 +366,7 @@ class ThinkTags:
         return [TagPart(text, "text")] if text else []
 
     def drain(self) -> list[TagPart]:
-        """Return what is held: no more text comes."""
+        """Return the text that is held back: no more text comes."""
         held, self._held = self._held, ""
         return [TagPart(held, "text")] if held else []
 

@@ -1,4 +1,4 @@
-"""The violations of a run: which are to be acted upon, which are answered, and what is told about them.
+"""The violations of a run: which one counts, what is done about it, and what is recorded.
 
 Why: docs/decisions/0005-earliest-violation.md.
 """
@@ -68,10 +68,10 @@ class Ref(msgspec.Struct, eq=False):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Something that must change the course of the run, at an absolute place of the trace.
+    """A reason to change the course of the run, with its place in the trace.
 
-    ``violation`` is ``None`` where nothing can be mended: a check ended without a verdict and the release rule holds
-    its text back, or a gate refuted a claim that has no place; ``why`` says how.
+    ``violation`` is ``None`` if there is nothing to repair: a check ended without a verdict and the release rule holds
+    its text back, or a gate refuted a claim that has no place. ``why`` says which.
     """
 
     span: Span
@@ -95,7 +95,7 @@ class Candidate:
 def refutation(ref: Ref, violation: Violation) -> Candidate:
     """Return the candidate for the claim of *ref*, refuted by *violation*.
 
-    A wrong part outside the claim cannot be meant: the claim is refuted as a whole then, and no repair fits it.
+    A wrong part outside of the claim is an error of the verifier: the whole claim is refuted then, without a repair.
     """
     span = ref.span
     where = violation.where
@@ -112,7 +112,7 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
     return min(candidates, key=lambda candidate: candidate.order(monitors))
 
 
-# From a violation to what is done: where to cut, what to write.
+# From a violation to a remedy: where to cut, what to write.
 
 RULES = 2
 """The number of the rules by which a core plans remedies; a journal records the number of its run."""
@@ -120,24 +120,28 @@ RULES = 2
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
 )
-"""What goes on with a number: a point or a separator of thousands, as text, as LaTeX, or as a thin space."""
+"""The continuation of a number: a point or a separator of thousands, as text, as LaTeX, or as a thin space."""
 _REACH = 24
 
 
 class RemedyPlan(NamedTuple):
-    """Cut the trace at ``cut``, then write ``insert``; ``goes_on`` says whether the model continues."""
+    """Cut the trace at ``cut``, then write ``insert``."""
 
     remedy: RemedyName
     cut: int
     insert: str = ""
     origin: Origin = "feedback"
-    goes_on: bool = True
     answers_segment: bool = False
-    """Whether the refuted segment stays in the trace, answered by the feedback behind it."""
+    """Whether the refuted segment stays in the trace, and the feedback after it answers it."""
     ask: str = ""
-    """What is said in place of ``insert`` to a model that goes on by turns only; given where the reasoning ends."""
+    """Where the reasoning is ended: the text for a model that continues by turns, in place of ``insert``."""
     torn: bool = False
     """Whether ``cut`` falls in the middle of a line."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the model continues."""
+        return self.remedy not in ("stop", "abstain")
 
 
 def plan(
@@ -150,31 +154,31 @@ def plan(
     again: bool = False,
     cuts: bool = False,
 ) -> RemedyPlan:
-    """Return what the monitor's remedy does about *candidate*; *again*: the same words were refuted here before.
+    """Return the plan of the monitor's remedy for *candidate*; *again*: the same words were refuted here before.
 
     With *cuts*, a repair may cut a number or a name short, as in runs of earlier versions.
 
-    A refuted tool call goes with all calls of its turn, from *first_call* on: what is done is asked for again as a
-    whole, so that no call is made twice.
+    A refuted tool call is cut together with all calls of its turn, from *first_call* on. The model writes the whole
+    turn again, so that no call is made twice.
     """
     if candidate.ref.segment.call is not None:
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
     segment = candidate.ref.segment.span
     if candidate.violation is None:
-        return RemedyPlan("abstain", segment.start, goes_on=False)
+        return RemedyPlan("abstain", segment.start)
     remedy = monitor.remedy
     if again and isinstance(remedy, Repair):
-        remedy = remedy.otherwise  # the model came back to these words, or our own ones were refuted in turn
+        remedy = remedy.otherwise  # the model repeated these words, or our repair was refuted
     if isinstance(remedy, Repair) and not cuts and _is_cut_short(candidate):
         remedy = remedy.otherwise
     return _plan(candidate, candidate.violation, monitor, remedy, template, wrong_text)
 
 
 def plan_surrender(candidate: Candidate, first_call: int) -> RemedyPlan:
-    """Return what is left where nothing can be done about *candidate*: the text before its segment, or its turn."""
+    """Return the plan that ends the run before the segment of *candidate*, or before its turn of tool calls."""
     segment = candidate.ref.segment
     start = segment.span.start
-    return RemedyPlan("abstain", start if segment.call is None else min(start, first_call), goes_on=False)
+    return RemedyPlan("abstain", start if segment.call is None else min(start, first_call))
 
 
 def _plan_call(
@@ -182,18 +186,18 @@ def _plan_call(
 ) -> RemedyPlan:
     violation = candidate.violation
     if violation is None:
-        return RemedyPlan("abstain", cut, goes_on=False)
-    # A call cannot be gone on with from within, so there is no repair in place, and it does not stay in the trace.
+        return RemedyPlan("abstain", cut)
+    # The model cannot continue inside a call, so a call is not repaired in place, and it does not stay in the trace.
     remedy = monitor.remedy.otherwise if isinstance(monitor.remedy, Repair) else monitor.remedy
     match remedy:
         case Feedback():
             return RemedyPlan("feedback", cut, template.render(monitor.level, violation, wrong_text))
         case Resample():
             return RemedyPlan("resample", cut)
-        case Stop() | Conclude():  # a call is no reasoning, and nothing is concluded in it
-            return RemedyPlan("stop", cut, goes_on=False)
+        case Stop() | Conclude():  # there is no reasoning to end in a call
+            return RemedyPlan("stop", cut)
         case Abstain():
-            return RemedyPlan("abstain", cut, goes_on=False)
+            return RemedyPlan("abstain", cut)
         case _:
             assert_never(remedy)
 
@@ -223,9 +227,9 @@ def _plan(
         case Conclude(lead=lead, ask=ask):
             return RemedyPlan("conclude", segment.end, lead, ask=ask)
         case Stop():
-            return RemedyPlan("stop", segment.start, goes_on=False)
+            return RemedyPlan("stop", segment.start)
         case Abstain():
-            return RemedyPlan("abstain", segment.start, goes_on=False)
+            return RemedyPlan("abstain", segment.start)
         case _:
             assert_never(remedy)
 
@@ -237,7 +241,7 @@ def _is_cut_short(candidate: Candidate) -> bool:
 
 
 def cuts_short(text: str, where: Span) -> bool:
-    """Tell whether the word or the number at *where* goes on behind it: a repair would leave its rest in the text."""
+    """Tell whether the word or number at *where* continues after it: a repair would leave its rest in the text."""
     if where.start == where.end:
         return False
     last, rest = text[where.end - 1], text[where.end : where.end + _REACH]

@@ -271,7 +271,7 @@ class Workers:
                     verifier.check, claim, abandon_on_cancel=True, limiter=self._threads
                 )
         except anyio.get_cancelled_exc_class():
-            ticket.call_off()
+            ticket.cancel()
             raise
         return value, None
 

@@ -1,4 +1,4 @@
-"""Budgets: how much a run may spend before it gives up."""
+"""Budgets: how much a run may spend before it ends."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Budgets(msgspec.Struct, frozen=True):
-    """What a run may spend. Running out is never a pass: the run ends as ``abstained``, unless a field says otherwise.
+    """How much a run may spend. When a budget is spent, the run ends as ``abstained``, unless a field says otherwise.
 
     Raises :class:`~interwhen.UsageError` on a negative value.
     """
 
     remedies: Count = 16
-    """Interrupts that are remedied."""
+    """How many violations get a remedy."""
     repeats: Count = 2
-    """How often the same words may be refuted at one place of the model's own text, whatever was done about them,
-    before the run counts as not converging. Samples that differ are no repetition."""
+    """How often the same words may be refuted at one place of the model's own text, whatever the remedy was, before the
+    run counts as not converging. A sample with other words does not count."""
     discarded_tokens: Count = 8192
-    """Tokens that may be cut, in all."""
+    """How many tokens may be cut in total."""
     forks: Count = 256
-    """Side inferences; further ones are skipped, which leaves their text unverified."""
+    """How many side inferences may run. Further ones are skipped, and their text stays unverified."""
     reconnects: Count = 3
-    """Broken streams that are taken up again; the next one ends the run as ``failed``. Those that break without having
-    brought text are spaced by the waits of the model's ``retries``."""
+    """How many broken streams are continued; the next one ends the run as ``failed``. After a stream that broke without
+    text, the engine waits as the model's ``retries`` says."""
     characters: Count = 4_000_000
-    """Characters of the standing trace. A stream that brings more is ended as one that ran into its length limit
-    (``finish_reason="length"``), for servers that know no end."""
+    """The longest trace, in characters. A stream that brings more ends with ``finish_reason="length"``: some servers
+    never stop."""
     seconds: Annotated[float, Meta(ge=0)] | None = None
-    """Wall time of the whole run."""
+    """Wall time of the whole run, in seconds."""
     failures: Count | None = 5
-    """Checks of one verifier that may fail in a row (by an error or a timeout). Its further checks are skipped, which
-    leaves their text unverified, but for a trial now and then; a trial that comes to a verdict ends that. ``None``:
-    no limit."""
+    """How many checks of one verifier may fail in a row, by an error or a timeout. After that, its checks are skipped
+    and their text stays unverified. Now and then one check runs as a trial; a verdict ends the suspension. ``None``: no
+    limit."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise UsageError(f"budget {name}={value!r} is negative")
+                raise UsageError(f"budget {name} must not be negative, got {value!r}")

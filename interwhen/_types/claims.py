@@ -11,11 +11,11 @@ from interwhen._types.spans import Span
 class Claim:
     """A piece of checkable state that an extractor read from the trace.
 
-    Subclass it with the fields that your verifier needs. Two claims with equal ``key`` and equal text must deserve
-    the same verdict from the same verifier wherever they stand: the verdict is computed once and reused.
+    Subclass it with the fields that your verifier needs. Two claims with the same ``key`` and the same text must get
+    the same verdict, wherever they stand: the verdict is computed once and reused.
     """
 
     key: str
-    """Identifies the claim for its verifier: everything the verdict depends on, in a normal form."""
+    """Identifies the claim: everything that the verdict depends on, in a normal form."""
     span: Span | None
-    """Where the claim stands in the trace. ``None``: not grounded, and so never used to interrupt."""
+    """Where the claim stands in the trace. ``None``: the place is not known, and the claim never interrupts."""

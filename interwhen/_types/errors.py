@@ -1,26 +1,26 @@
-"""Every exception that interwhen raises, by whose fault it is.
+"""Every exception that interwhen raises, sorted by who has to act.
 
 ::
 
     InterwhenError
     ├── UsageError                the caller passed something wrong (also a ValueError)
     │   ├── PluginError           a plug-in is missing, broken, or was given wrong options
-    │   └── JournalError          a file is no journal, or none that this version can read or go on with
+    │   └── JournalError          a file is not a journal, or this version cannot read or continue it
     ├── MissingExtraError         an optional dependency is not installed
-    ├── SandboxUnavailable        this machine cannot keep what a sandbox promises
-    ├── StoreError                a store of precomputed things cannot be opened, read or written
-    │   └── StoreConflict         somebody else changed it meanwhile
-    └── ModelError                the model's server, or the way to it
+    ├── SandboxUnavailable        this machine cannot enforce what a sandbox promises
+    ├── StoreError                a store of precomputed items cannot be opened, read or written
+    │   └── StoreConflict         another process changed it meanwhile
+    └── ModelError                the model's server, or the connection to it
         ├── ConnectError          could not be reached, or broke the connection
         ├── UpstreamError         answered with an error
         │   ├── ContextOverflow   the prompt is longer than the context window
         │   └── RateLimited       429
-        ├── StreamProtocolError   sent something that is no valid stream
-        │   ├── MalformedEvent    one event of it is no chunk; the stream around it is whole
-        │   └── UnexpectedForm    another form of answer than was asked for: a page, gzip, the other API, n > 1
-        ├── OutOfTokens           was not asked: the token budget is spent
+        ├── StreamProtocolError   sent an invalid stream
+        │   ├── MalformedEvent    one event is not a chunk; the rest of the stream is valid
+        │   └── UnexpectedForm    not the form that was asked for: a page, gzip, the other API, n > 1
+        ├── OutOfTokens           not asked: the token budget is spent
         ├── StreamTimeout         sent nothing in time
-        └── StreamClosed          the stream was closed by us while it was being read
+        └── StreamClosed          we closed the stream while it was being read
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class InterwhenError(Exception):
 
 
 class UsageError(InterwhenError, ValueError):
-    """The caller passed something that cannot work; the message says what and what to do."""
+    """The caller passed something that cannot work. The message says what it was and what to do."""
 
 
 class PluginError(UsageError):
-    """A plug-in is missing, does not load, or does not take the options it was given."""
+    """A plug-in is missing, does not load, or rejects its options."""
 
     def __init__(self, name: str, reason: str, hint: str = "") -> None:
         self.name = name
@@ -47,7 +47,7 @@ class PluginError(UsageError):
 
 
 class JournalError(UsageError):
-    """The file at ``path`` is no journal, or none that this version can read or go on with."""
+    """The file at ``path`` is not a journal, or this version cannot read or continue it."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
@@ -56,7 +56,7 @@ class JournalError(UsageError):
 
 
 class MissingExtraError(InterwhenError, ImportError):
-    """A feature needs a package that is not installed: an extra of this one, or what *install* says."""
+    """A feature needs a package that is not installed: *extra* of this one, or see *install*."""
 
     def __init__(self, feature: str, extra: str, install: str = "") -> None:
         self.feature = feature
@@ -66,7 +66,7 @@ class MissingExtraError(InterwhenError, ImportError):
 
 
 class SandboxUnavailable(InterwhenError):
-    """This machine cannot keep a promise that a sandbox was asked for. ``missing`` names the promises."""
+    """This machine cannot enforce a guarantee that was asked of a sandbox. ``missing`` names the guarantees."""
 
     def __init__(self, sandbox: str, missing: frozenset[str], why: str) -> None:
         self.sandbox = sandbox
@@ -74,13 +74,13 @@ class SandboxUnavailable(InterwhenError):
         self.why = why
         names = ", ".join(sorted(missing))
         super().__init__(
-            f"the {sandbox} sandbox cannot enforce {names} here ({why}): give the machine what is missing, or name "
-            f"in allow_missing what may be broken; `interwhen sandbox probe` shows what there is"
+            f"the {sandbox} sandbox cannot enforce {names} here ({why}): install what is missing, or list the "
+            f"guarantees that you can do without in allow_missing; `interwhen sandbox probe` shows what works here"
         )
 
 
 class StoreError(InterwhenError):
-    """A store of precomputed things at ``place`` cannot be opened, read or written."""
+    """The store of precomputed items at ``place`` cannot be opened, read or written."""
 
     def __init__(self, place: str, reason: str) -> None:
         self.place = place
@@ -89,7 +89,7 @@ class StoreError(InterwhenError):
 
 
 class StoreConflict(StoreError):
-    """Somebody else changed ``name`` meanwhile: read it again, and decide again."""
+    """Another process changed ``name`` meanwhile: read it again, then decide again."""
 
     def __init__(self, place: str, name: str, expected: int) -> None:
         self.name = name
@@ -98,7 +98,7 @@ class StoreConflict(StoreError):
 
 
 class ModelError(InterwhenError):
-    """Something between us and the model went wrong. ``retryable`` tells whether trying again may help."""
+    """The model's server, or the connection to it, failed. ``retryable``: whether another try may help."""
 
     retryable: bool = False
 
@@ -106,8 +106,8 @@ class ModelError(InterwhenError):
 class ConnectError(ModelError):
     """The server could not be reached, or the connection broke.
 
-    ``stale`` tells that it was one kept from before, found dead before anything of an answer had come: most likely the
-    server had closed it as the request went out.
+    ``stale``: it was a pooled connection that broke before any part of an answer came. Most likely the server closed it
+    while the request was on its way.
     """
 
     retryable = True
@@ -139,7 +139,7 @@ class UpstreamError(ModelError):
 
 
 class RateLimited(UpstreamError):
-    """The server refused the request for now (429); ``retry_after`` is in seconds where it said so."""
+    """The server refused the request for now (429); ``retry_after`` is in seconds, if the server gave it."""
 
 
 class ContextOverflow(UpstreamError):
@@ -147,7 +147,7 @@ class ContextOverflow(UpstreamError):
 
 
 class StreamProtocolError(ModelError):
-    """The server sent something that is not a valid stream. ``offset`` is in bytes of the body."""
+    """The server sent an invalid stream. ``offset`` is in bytes of the body."""
 
     retryable = True
 
@@ -158,17 +158,17 @@ class StreamProtocolError(ModelError):
 
 
 class MalformedEvent(StreamProtocolError):
-    """One event is no chunk of the API, in a stream that is otherwise whole. ``sample`` is its first 200 bytes."""
+    """One event is not a chunk of the API, in a stream that is otherwise valid. ``sample``: its first 200 bytes."""
 
 
 class UnexpectedForm(StreamProtocolError):
-    """The answer has another form than was asked for. The same request would bring it again, so it is sent once."""
+    """The answer does not have the form that was asked for. The same request would bring it again: no retry."""
 
     retryable = False
 
 
 class OutOfTokens(ModelError):
-    """The model was not asked: a budget of *budget* tokens is spent."""
+    """The model was not asked: the budget of *budget* tokens is spent."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -176,7 +176,7 @@ class OutOfTokens(ModelError):
 
 
 class StreamTimeout(ModelError):
-    """Nothing came in time. ``timer`` is ``connect``, ``first_token``, ``inter_token`` or ``total``."""
+    """No data came in time. ``timer`` is ``connect``, ``first_token``, ``inter_token`` or ``total``."""
 
     retryable = True
 
@@ -187,10 +187,10 @@ class StreamTimeout(ModelError):
 
 
 class StreamClosed(ModelError):
-    """The stream was closed by us while it was being read."""
+    """We closed the stream while it was being read."""
 
 
-# Foreign things in one bounded line: exceptions and values whose own words may be endless, or raise.
+# Exceptions and values of user code in one bounded line: their own text may be endless, or raise.
 
 _WORDS = reprlib.Repr()
 _WORDS.maxstring = _WORDS.maxother = 160
@@ -201,7 +201,7 @@ def name_error(error: BaseException) -> str:
     """Return *error* in one bounded line."""
     try:
         text = str(error)
-    except Exception as second:  # noqa: BLE001  (an exception of user code may not even be printable)
+    except Exception as second:  # noqa: BLE001  (the text of an exception of user code may raise)
         text = f"(its text raised {type(second).__name__})"
     return f"{type(error).__name__}: {text}"[:500]
 
@@ -210,5 +210,5 @@ def name_value(value: object) -> str:
     """Return *value* in one bounded line."""
     try:
         return _WORDS.repr(value)[:200]
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it is of user code and ends nothing of ours)
+    except BaseException as error:  # noqa: BLE001  (user code must not end a run)
         return f"{type(value).__name__} (whose text raised {type(error).__name__})"[:200]

@@ -1,4 +1,4 @@
-"""What a reader of a run sees, in order: a closed union."""
+"""The events of a run, as its reader gets them: a closed union."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):
     call: ToolCall | None = None
     """The tool call that this text is."""
     refused: tuple[ToolCall, ...] = ()
-    """The tool calls that this feedback answers: it is said to the model, in their place."""
+    """The tool calls that this feedback answers: the model gets it in place of their results."""
 
 
 class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
-    """Text that was shown from offset ``to`` on no longer stands; what follows replaces it."""
+    """The text from offset ``to`` on was cut. The text that follows replaces it."""
 
     to: int
 
@@ -46,21 +46,21 @@ class CheckSettled(msgspec.Struct, frozen=True, tag="check_settled", gc=False):
 
 
 class ViolationFound(msgspec.Struct, frozen=True, tag="violation_found", gc=False):
-    """A verifier refuted a claim. An earlier violation may yet be the one that is acted upon."""
+    """A verifier refuted a claim. An earlier violation may still be the one that gets the remedy."""
 
     violation: ViolationRecord
 
 
 class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
-    """The trace was cut and what had to be written was written. The model goes on, unless the run ends here."""
+    """A remedy was carried out: the trace was cut, and text was written. The model continues, unless the run ends."""
 
     violation: ViolationRecord
     generation: int
-    """How many rewinds the trace has had, this one included."""
+    """How many rewinds the trace has had, including this one."""
 
 
 class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False):
-    """Every due check of a required monitor up to offset ``to`` has passed, or its text is refuted."""
+    """Up to offset ``to``, every due check of a required monitor has passed, or feedback answers its text."""
 
     to: int
 
@@ -73,14 +73,14 @@ class StreamStarted(msgspec.Struct, frozen=True, tag="stream_started", gc=False)
 
 
 class StreamBroken(msgspec.Struct, frozen=True, tag="stream_broken", gc=False):
-    """The stream broke; ``action`` says whether the run takes it up again from the text so far."""
+    """The stream broke; ``action`` says whether the run continues from the text so far."""
 
     error: str
     action: Literal["reconnect", "fail"]
 
 
 class StreamEnded(msgspec.Struct, frozen=True, tag="stream_ended", gc=False):
-    """The model ended; open checks may still be running."""
+    """The model has ended. Checks may still be running."""
 
     finish_reason: FinishReason
 

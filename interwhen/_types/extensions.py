@@ -1,4 +1,4 @@
-"""What a run may use that was prepared before: one small Protocol between a run and whoever prepared."""
+"""The Protocols through which annexes join a run: prepared contexts, worker pools, allocators."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from interwhen._types.verifiers import Verifier
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a run begins with, once what is ready has been put to use."""
+    """The model and the prompt of a run, after its prepared items were used."""
 
     model: Model
-    """Who is asked: the run's model, or one that says a stored answer. The run's monitors watch either."""
+    """The run's model, or one that replays a stored answer. The run's monitors watch either."""
     prompt: Prompt
-    """What is asked, with what was prepared in it."""
+    """The prompt, with prepared text in it."""
     items: tuple[str, ...] = ()
     """The names of the items that were used."""
     offline_tokens: int = 0
-    """All tokens that were ever spent on these items and on what they were made from."""
+    """All tokens that were spent on these items and on the items that they were made from."""
     offline_share: float = 0.0
-    """The part of it that falls on this run: each item's tokens are shared by all runs that have used it so far."""
+    """This run's part of them: each item's tokens are divided among all runs that have used it so far."""
 
 
 @runtime_checkable
 class Ready(Protocol):
-    """A prepared context, as a run sees it. None of its methods waits, and none raises for want of something ready."""
+    """A prepared context, as a run sees it. No method waits, and none raises because an item is not ready."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return what the run begins with; the very *model* and *prompt* where nothing is ready that helps."""
+        """Return the model and prompt to begin with; *model* and *prompt* themselves if no item helps."""
         ...
 
     def begin(self) -> None:
-        """Note that a run wants the model from now on: work ahead of time stops for it at once."""
+        """Note that a run needs the model from now on: background work stops at once."""
         ...
 
     def end(self) -> None:
-        """Note that it does not any more."""
+        """Note that the run does not need the model any more."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Unprepared:
-    """No context: the run begins as it was asked. One that is resumed *used* what its journal says."""
+    """No context: the prompt stays as it is. A resumed run has *used* the items that its journal names."""
 
     used: Offline = field(default_factory=Offline)
 
@@ -60,16 +60,16 @@ class Unprepared:
         return Served(model, prompt, self.used.items, self.used.tokens, self.used.share)
 
     def begin(self) -> None:
-        """Do nothing: nobody works ahead of time."""
+        """Do nothing: there is no background work."""
 
     def end(self) -> None:
         """Do nothing."""
 
 
-# Where checks run that must not run on the event loop: the border between a run and its workers.
+# The worker pool: runs the checks that must not run on the event loop.
 
 WorkDone: TypeAlias = tuple[Any, str | None]
-"""What the check returned (or an awaitable of it), and ``None``; or anything, and why the check did not end."""
+"""The return value of the check (or an awaitable of it) and ``None``; or any value, and why the check did not end."""
 
 
 @runtime_checkable
@@ -81,27 +81,27 @@ class WorkerPool(Protocol):
 
     @property
     def blocked_loop_after(self) -> float | None:
-        """For how many seconds the event loop may be held before whoever holds it is named; ``None``: nobody looks."""
+        """Code that blocks the event loop for longer than so many seconds is reported; ``None``: no watch."""
         ...
 
     def bind(self) -> None:
-        """Make sure that the running event loop is the one that the pool belongs to."""
+        """Raise unless the pool belongs to the running event loop."""
         ...
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run ``verifier.check(claim)`` beside the event loop. What it raises may come through.
+        """Run ``verifier.check(claim)`` outside of the event loop. Exceptions of the check may come through.
 
-        *scope* surrounds this call and is cancelled when nobody waits for the verdict any more. Its deadline is
-        that of the check; a check that had to wait for a worker first may be given the whole of it anew.
+        *scope* surrounds this call, has the deadline of the check, and is cancelled when the verdict is not needed any
+        more. A pool may move the deadline by the time for which the check waited for a worker.
         """
         ...
 
     async def aclose(self) -> None:
-        """Give back every worker. A run does so with a pool of its own only. It must not take long."""
+        """Stop every worker, quickly. A run closes only a pool that it made itself."""
         ...
 
 
-# A task: what a run was asked, as a verifier that knows the problem reads it.
+# The task of a run, for verifiers that know the problem.
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,30 +117,30 @@ class Task:
 
     @property
     def text(self) -> str:
-        """What was said to the model, by anybody but itself: the turns joined by empty lines."""
+        """The turns of all roles but the assistant, joined by empty lines."""
         return "\n\n".join(message.content for message in self.messages if message.role != "assistant")
 
     @property
     def question(self) -> str:
-        """The last turn of the user; empty where there is none."""
+        """The last turn of the user; empty if there is none."""
         return next((turn.content for turn in reversed(self.messages) if turn.role == "user"), "")
 
 
-# What an allocator is to a run: one Protocol, and the frozen record that says how much a run may spend.
+# The allocator: how much each run may spend.
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
     """How much one run may spend. ``None`` leaves a budget as it is; an allowance never widens one."""
 
     remedies: int | None = None
-    """Remedies that are worth their tokens; the next violation ends the run as ``abstained``."""
+    """How many remedies the run may make; the next violation ends it as ``abstained``."""
     forks: int | None = None
-    """Side inferences that are worth their tokens; further ones are skipped."""
+    """How many side inferences the run may make; further ones are skipped."""
     discarded_tokens: int | None = None
-    """Tokens that may be cut, in all."""
+    """How many tokens may be cut in total."""
 
     def within(self, budgets: Budgets) -> Budgets:
-        """Return *budgets*, made as small as this allowance."""
+        """Return *budgets*, with each field at most that of this allowance."""
         smaller = {
             name: min(getattr(self, name), getattr(budgets, name))
             for name in self.__struct_fields__
@@ -151,7 +151,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Allocator(Protocol):
-    """Says what each run may spend, and learns from what came of it. Both are called in the run's own task.
+    """Decides how much each run may spend, and learns from its result. Both methods run in the task of the run.
 
     They must be quick, and :meth:`learn` gets the results in the order in which runs end.
     """
@@ -161,19 +161,17 @@ class Allocator(Protocol):
         ...
 
     def learn(self, task: Task, result: Result) -> None:
-        """Take in how the run on *task* ended."""
+        """Learn from the *result* of the run on *task*."""
         ...
-
-
-# Whether an object has what a protocol asks for.
 
 
 def fits(value: object, protocol: type) -> bool:
     """Tell whether *value* has every member of *protocol*.
 
-    It says what ``isinstance`` says for a protocol, at a twentieth of the cost: CPython 3.11 collects the members anew
-    for each call, which is more than a run takes to begin otherwise.
+    As ``isinstance`` for a protocol, at a twentieth of its cost.
     """
+    # CPython 3.11 collects the members of a protocol in each call of isinstance, which takes longer than all else at
+    # the beginning of a run.
     return all(hasattr(value, name) for name in _members(protocol))
 
 

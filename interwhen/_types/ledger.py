@@ -1,4 +1,4 @@
-"""Where every token and every second of a run went."""
+"""Tokens and times of a run, and what was odd about its connection."""
 
 from __future__ import annotations
 
@@ -8,53 +8,52 @@ import msgspec
 class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Every token of a run. ``kept + discarded`` is all that the main stream generated.
 
-    Where the server counts, its own count holds: a chunk may stand for several tokens, and some tokens are no text.
-    Elsewhere a chunk of text is a token.
+    The server's own count is used where it gives one: a chunk may stand for several tokens, and some tokens have no
+    text. Otherwise each chunk of text counts as one token.
     """
 
     kept: int = 0
-    """Tokens of the model that stand in the returned trace."""
+    """Tokens of the model that are in the returned trace."""
     discarded: int = 0
-    """Tokens of the model that were cut, or that came after a cut had been decided."""
+    """Tokens of the model that were cut, or that came after the stream was closed for a cut."""
     late: int = 0
-    """Of the discarded ones, those that came after the violation was found and before the stream closed."""
+    """The part of the discarded tokens that came between the violation and the end of the closed stream."""
     fork_tokens: int = 0
     """Tokens that forks generated."""
     fork_prompt_tokens: int = 0
-    """Prompt tokens of forks, as the server counted them (0 where it does not say)."""
+    """Prompt tokens of forks, as the server counted them (0 if it gives no count)."""
     prompt_tokens: int = 0
-    """Prompt tokens of all main requests, resumes included, as the server counted them. Servers count at the end of
-    a stream, so a request that was cut short usually adds nothing here; its generated tokens are in ``discarded``
-    and ``kept`` all the same."""
+    """Prompt tokens of all main requests, including resumes, as the server counted them. Servers give the count at the
+    end of a stream, so a request that was cut short usually adds nothing here. Its generated tokens are in
+    ``discarded`` and ``kept``."""
     cached_tokens: int = 0
-    """Of all prompt tokens, those the server took from its prefix cache."""
+    """The part of all prompt tokens that the server took from its prefix cache."""
     requests: int = 0
     """Requests of the main stream: the first one, resumes and reconnects."""
     forks: int = 0
-    """Side inferences that were due; those that a fork's own parser answered are among them, and cost no token."""
+    """Side inferences that were due. If the fork's own parser answered, it cost no token and counts too."""
     remedies: int = 0
-    """Interrupts that led to a rewind or an insertion."""
+    """Violations that led to a rewind or an insertion."""
     reconnects: int = 0
-    """Streams that broke and were taken up again."""
+    """Streams that broke and were continued."""
     wasted_tokens: int = 0
-    """Tokens that the server may have generated for nobody until the run ended, behind connections that were closed
-    early: an estimate from the rate of each stream, for models opened with ``max_orphans``. 0 where the server is
-    trusted to stop, or has acknowledged that it did."""
+    """Tokens that the server may still have generated after we closed a connection, until the run ended: an estimate
+    from the rate of each stream, for models opened with ``max_orphans``. 0 if the server is known to stop."""
     inserted_chars: int = 0
     """Characters of the returned trace that we wrote (repairs and feedback)."""
     offline_tokens: int = 0
-    """Tokens that were ever spent ahead of time on what this run used, and on what that was made from, in full."""
+    """All tokens that were spent in advance on the items that this run used, and on the items they were made from."""
     offline_share: float = 0.0
-    """The part of them that falls on this run: each item's tokens are shared by all runs that have used it so far."""
+    """This run's part of them: each item's tokens are divided among all runs that have used it so far."""
 
     @property
     def total_tokens(self) -> int:
-        """Every token that was generated for this run: kept, discarded, forks and offline."""
+        """All tokens that were generated for this run: kept, discarded, forks and offline."""
         return self.kept + self.discarded + self.fork_tokens + self.offline_tokens
 
 
 class Offline(msgspec.Struct, frozen=True, gc=False):
-    """What a run used that was prepared before it began."""
+    """The prepared items that a run used."""
 
     items: tuple[str, ...] = ()
     """The names of the items."""
@@ -70,25 +69,25 @@ class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
     what: str
     """``verifier 'x'``, ``extractor of 'y'`` (a monitor's parser), or ``other code`` on the same loop."""
     seconds: float
-    """For how long; for verifiers with ``worker="async"`` and for other code, at least."""
+    """For how long. A lower bound for verifiers with ``worker="async"`` and for other code."""
     where: str = ""
-    """The innermost functions (under Python 3.11: the task), with file and line, where somebody looked in time."""
+    """The innermost functions (under Python 3.11: the task), with file and line, if they were seen in time."""
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
-    """Where the time of a run went, in seconds on the clock of the event loop."""
+    """Times of a run, in seconds on the clock of the event loop."""
 
     total: float = 0.0
     first_token: float | None = None
     """From the start of the run to the first text of the model."""
     largest_gap: float = 0.0
-    """The longest wait between two arrivals of text, within one request."""
+    """The longest time between two arrivals of text within one request."""
     tail: float = 0.0
     """From the end of the (last) stream to the result: waiting for open checks."""
     paused: float = 0.0
-    """From finding a violation to the first text after its remedy, summed."""
+    """From each violation to the first text after its remedy, summed."""
     checking: float = 0.0
-    """Time spent in checks, summed over all of them; they run beside the stream."""
+    """The sum of the times of all checks. They run while the stream goes on."""
     close_latency: tuple[float, ...] = ()
     """For each interrupt, from the verdict to the closed stream."""
     blocked_loop: tuple[BlockedLoop, ...] = ()
@@ -96,11 +95,11 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     order of time."""
 
 
-# What was odd about the way to the model: nothing that went wrong on it is silent.
+# What was odd about the connection to the model: no fault on it is silent.
 
 
 class SkippedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event of the stream that could not be read and was left out, because the model was opened to do so."""
+    """An event of the stream that could not be read and was left out, as the model's options say."""
 
     offset: int
     """Where it began, in bytes of the body of its response."""
@@ -110,17 +109,17 @@ class SkippedEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireReport(msgspec.Struct, frozen=True):
-    """What came over the wire and did not stop the run; all zero where nothing was odd."""
+    """Oddities on the wire that did not stop the run; all zero if there were none."""
 
     skipped_events: int = 0
-    """Events that were left out (``malformed="skip"``): text may be missing where they stood."""
+    """Events that were left out (``malformed="skip"``): text may be missing in their place."""
     skipped: tuple[SkippedEvent, ...] = ()
     """The first of them."""
     replaced_events: int = 0
     """Events with invalid UTF-8, whose bad bytes were replaced by U+FFFD (``malformed="skip"``)."""
     bytes_after_end: int = 0
-    """Bytes behind the end mark of a stream that had come by the end of the run; their content is not looked at."""
+    """Bytes after the end mark of a stream, up to the end of the run; they are not read."""
     slow_seconds: float = 0.0
-    """For how long the model was waited for while it was slower than ``Timeouts.min_rate``."""
+    """For how long the model was slower than ``Timeouts.min_rate``."""
     slowest_rate: float | None = None
-    """The lowest rate of those times, in tokens a second."""
+    """The lowest rate in these times, in tokens per second."""

@@ -1,4 +1,4 @@
-"""What a model is to interwhen: one Protocol and the frozen records that cross it."""
+"""The Protocol of a model, and the frozen records that its methods take and return."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import msgspec
 from interwhen._types.segments import Phase, ToolCall
 
 Origin = Literal["model", "repair", "feedback"]
-"""Who wrote a piece of the trace: the model, or we (a value repaired in place, or feedback)."""
+"""Who wrote a piece of the trace: the model, or interwhen (a repaired value, or feedback)."""
 
 ResumeMode = Literal["tokens", "prefix", "prefill", "turn"]
 """How a model continues kept text: by token ids, raw prefix, assistant prefill, or an extra user turn."""
 
 Route = Literal["parser", "live", "restored", "prefill", "summary"]
-"""How a fork gets its prefix: it needs none (a parser reads the segment); the server still holds it; a saved state of
-the server is restored; it is read anew; a shorter text stands for it."""
+"""How a fork gets its prefix. ``parser``: it needs none, a parser reads the segment. ``live``: the server still has it
+in its cache. ``restored``: a saved state of the server is restored. ``prefill``: the server reads it again.
+``summary``: a shorter text replaces it."""
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "truncated", "other"]
-"""Why a stream ended. ``truncated``: it ended without saying so (no finish reason, no ``[DONE]``)."""
+"""Why a stream ended. ``truncated``: it ended without a finish reason or ``[DONE]``."""
 
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -38,7 +39,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     call_id: str = ""
     """Of a ``tool`` turn: the ``id`` of the call whose result it is."""
     name: str = ""
-    """Of a ``tool`` turn: the tool that was called, where that is said."""
+    """Of a ``tool`` turn: the tool that was called, if it is known."""
 
 
 Prompt: TypeAlias = str | tuple[Message, ...]
@@ -53,13 +54,13 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     call: ToolCall | None = None
     """The tool call that this stretch is."""
     refused: tuple[ToolCall, ...] = ()
-    """The tool calls that this feedback answers; they were cut and are no part of the trace."""
+    """The tool calls that this feedback answers. They were cut from the trace."""
     ask: str | None = None
-    """What is said instead where the trace is rendered as turns; ``None``: the text itself."""
+    """The text for a model that continues by turns; ``None``: ``text`` itself."""
 
     @property
     def said(self) -> str:
-        """The text as it is said in a turn."""
+        """The text for a model that continues by turns."""
         return self.text if self.ask is None else self.ask
 
 
@@ -74,7 +75,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     top_logprobs: int | None = None
-    """With ``logprobs``: of how many likeliest tokens at each place the probabilities are asked for, too."""
+    """With ``logprobs``: how many of the likeliest tokens at each place to return, with their probabilities."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -90,11 +91,11 @@ class Request:
     sampling: Sampling = Sampling()
     side: str | None = None
     route: Route | None = None
-    """How a fork should get its prefix, for models that can choose; ``None``: as the server likes."""
+    """How a fork should get its prefix, for models that can choose; ``None``: the server decides."""
     summary: str | None = None
-    """A text that may stand for the whole of *pieces* in a fork; whoever gives it vouches for it."""
+    """A text that may replace all *pieces* in a fork. interwhen does not check that it is right."""
     trail: object | None = None
-    """What the model's stream before this request knew about its tokens (its attribute ``trail``), for its own use."""
+    """The attribute ``trail`` of the stream before this request: tokens, for the model's own use."""
 
     @property
     def prefix(self) -> str:
@@ -103,19 +104,19 @@ class Request:
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The server's own token counts for one request. ``None``: it did not say."""
+    """The server's own token counts for one request. ``None``: the server gave none."""
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_seconds: float | None = None
-    """What reading the prompt took."""
+    """The time for reading the prompt."""
     completion_seconds: float | None = None
-    """What writing took."""
+    """The time for writing."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
-    """What one event of the stream brought.
+    """The content of one event of the stream.
 
     ``tokens`` is how many tokens the text stands for (1 unless the server says otherwise; 0 for a chunk
     without text). ``logprob`` is the sum over them, in nats.

@@ -1,4 +1,4 @@
-"""Remedies: what follows a violation."""
+"""Remedies: what follows a violation. Also the templates of feedback, and the cleaning of quoted text."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class Abstain(msgspec.Struct, frozen=True, tag=True):
 
 
 class Conclude(msgspec.Struct, frozen=True, tag=True):
-    """End the reasoning behind the segment with the claim, and let the model answer; what came after it is cut.
+    """End the reasoning after the segment with the claim, and let the model answer. The text after it is cut.
 
-    For a verifier that finds more thinking to be of no use. Its monitor looks at the reasoning only, and proves nothing
-    (``required=False``). Where the model has ended its reasoning by itself meanwhile, nothing is done, and what its
-    monitor had not looked at yet it does not look at. A result whose reasoning was ended is never ``verified``.
+    For a verifier that finds that more thinking does not help. Its monitor reads the reasoning only, and proves nothing
+    (``required=False``). If the model has ended its reasoning meanwhile, nothing is done, and the open extractions of
+    the monitor are cancelled. A result whose reasoning was ended is never ``verified``.
     """
 
     lead: str = "\n\n"
-    """What the answer begins with: it is written behind the tag that closes the reasoning. At least a character."""
+    """The beginning of the answer, which is written after the tag that closes the reasoning. Not empty."""
     ask: str = "That is enough thinking. Give the final answer now."
-    """What is said instead to a model that goes on by turns only."""
+    """The user turn for a model that continues by turns only. Not empty."""
 
     def __post_init__(self) -> None:
         if not self.lead or not self.ask:
@@ -71,17 +71,17 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
 Remedy: TypeAlias = Repair | Feedback | Resample | Conclude | Stop | Abstain
 
 
-# What we say to the model: templates, levels, and the hygiene of quoted text.
+# Feedback: templates, levels, and the cleaning of quoted text.
 
 QUOTE_LIMIT = 200
-"""The most characters of model text that are ever copied into feedback."""
+"""The largest number of characters of model text that are copied into feedback."""
 
-# Full-width signs count, too: a tokenizer that normalises its input takes them for the plain ones.
+# Full-width signs count too: a tokenizer that normalises its input reads them as the plain ones.
 _OPEN, _CLOSE, _BAR = r"[<\uff1c\ufe64]", r"[>\uff1e\ufe65]", r"[|\uff5c]"
 _CONTROL = re.compile(
     rf"{_OPEN}{_BAR}[^|\uff5c<>\uff1c\uff1e]{{0,60}}(?:{_BAR}{_CLOSE}?|{_CLOSE})"  # <|im_end|>, <|turn>
     rf"|{_OPEN}/?[\w:.-]{{1,60}}{_BAR}{_CLOSE}"  # <turn|>
-    rf"|{_OPEN}{_BAR}|{_BAR}{_CLOSE}"  # what is left where tokens are nested, or cut
+    rf"|{_OPEN}{_BAR}|{_BAR}{_CLOSE}"  # the rest of nested or cut tokens
     rf"|{_OPEN}{_OPEN}/?SYS{_CLOSE}{_CLOSE}"
     rf"|{_OPEN}/?(?:think(?:ing)?|thought|tools?|invoke|function|parameter|role|arg|bos|eos|pad|unk|cls|sep|mask|sop|eop"
     rf"|s|co|bot|eot|unused\d+|0x[0-9a-f]{{2}}|[a-z]\w{{0,40}}[_:][\w:]{{0,40}})(?:[\s=:][^<>]{{0,80}})?/?{_CLOSE}"
@@ -95,13 +95,13 @@ _CONTROL = re.compile(
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""What does not show although it is no control character: fillers, selectors (which can carry text), separators."""
+"""Invisible characters that are not control characters: fillers, selectors (which can carry text), separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     """Return *text* fit to be copied into feedback: one line, bounded, no control or template tokens."""
     clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
-    # Again until nothing changes: what is taken out of the middle of something may make a token of the rest.
+    # Repeated until nothing changes: removing a token may join the text around it to a new token.
     while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
         clean = found
     clean = clean.replace('"', "'")
@@ -131,11 +131,11 @@ _ALLOWED: dict[Level, tuple[str, ...]] = {
 
 
 class FeedbackTemplate(msgspec.Struct, frozen=True):
-    """How feedback is worded; ``{quote}``, ``{why}`` and ``{witness}`` are filled in.
+    """The words of feedback; ``{quote}``, ``{why}`` and ``{witness}`` are filled in.
 
-    Make your own for a model that reacts better to other words, and give it to a run, or set it as the model's
-    attribute ``feedback``. Each template is one line, and may use what its
-    level allows: raises :class:`~interwhen.UsageError` otherwise.
+    If a model reacts better to other words, make your own and pass it to a run, or set it as the model's attribute
+    ``feedback``. Each template is one line and uses only the fields of its level; otherwise
+    :class:`~interwhen.UsageError` is raised.
     """
 
     flag: str = "Wait, something above is not right. Let me check it again."
@@ -151,36 +151,36 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
             for name in re.findall(r"\{(\w+)\}", template):
                 if name not in _ALLOWED["witness"]:
                     raise UsageError(
-                        f"the template for level {level!r} has {{{name}}}, which is none of {{quote}}, {{why}} and "
-                        f"{{witness}}: {template!r}"
+                        f"the template for level {level!r} may use {{quote}}, {{why}} and {{witness}}, got {{{name}}}: "
+                        f"{template!r}"
                     )
                 if name not in allowed:
-                    raise UsageError(f"the template for level {level!r} must not give away {{{name}}}: {template!r}")
+                    raise UsageError(f"the template for level {level!r} must not use {{{name}}}, got {template!r}")
 
     def render(self, level: Level, violation: Violation, wrong_text: str) -> str:
-        """Return the sentence for *violation* that gives away no more than *level* allows."""
+        """Return the sentence for *violation*, which says no more than *level* allows."""
         if level == "witness" and not violation.witness:
             level = "explain"
         template: str = getattr(self, level)
         values = {"quote": wrong_text, "why": violation.why, "witness": violation.witness}
-        # In one pass: what is filled in is never read as a template.
+        # In one pass, so that inserted text is never read as a template.
         return _FIELDS.sub(lambda field: quote(values[field[1]]), template)
 
 
 DEFAULT_TEMPLATE = FeedbackTemplate()
-"""How feedback is worded where nobody says otherwise; made once, because making one checks it."""
+"""The default words of feedback. Made once: each instance is checked."""
 
 
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:
-    """Audit: return the violations whose inserted text holds *answer* as a whole word or number.
+    """Return the violations whose inserted text holds *answer* as a whole word or number.
 
-    For measuring, where the right answer is known: feedback that hands it over makes the model look better
-    than it is. A repair writes the right value by design, so expect those of the last step here.
+    An audit for measurements with known answers: feedback that gives the answer makes the model look better than it
+    is. A repair writes the right value by design, so a repair of the last step is listed.
     """
     return tuple(violation for violation in violations if holds(violation.inserted, answer))
 
 
 def holds(text: str, answer: str) -> bool:
-    """Tell whether *text* holds *answer* as a whole word or number; nothing holds an empty one."""
+    """Tell whether *text* holds *answer* as a whole word or number; false for an empty *answer*."""
     answer = answer.strip()
     return bool(answer) and re.search(rf"(?<![\w.]){re.escape(answer)}(?![\w]|\.\d)", text) is not None

@@ -1,4 +1,4 @@
-"""How a run ends: a closed union whose type says what may be believed."""
+"""The result of a run: a closed union, whose type says what was shown about the text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interwhen._types.verdicts import Outcome, Scope
 RemedyName = Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"]
 Status = Literal["verified", "unverified", "abstained", "failed"]
 Label = Literal["answer verified", "steps verified", "unverified", "abstained", "failed"]
-"""How a result is called wherever a person reads it: ``verified`` alone would say nothing of the answer."""
+"""The name of a result in every display. ``verified`` alone would not say whether the answer was checked."""
 _LABELS: dict[Status, Label] = {
     "verified": "steps verified",
     "unverified": "unverified",
@@ -24,138 +24,138 @@ _LABELS: dict[Status, Label] = {
 
 
 class CheckRecord(msgspec.Struct, frozen=True, gc=False):
-    """One check on the trace: who looked at what, and how it ended."""
+    """One check: which verifier judged which claim, and how it ended."""
 
     monitor: str
     verifier: str
     version: str
     key: str
-    """The claim's key; empty where no claim could be extracted from the segment."""
+    """The claim's key; empty if no claim could be extracted from the segment."""
     span: Span | None
-    """The claim's span; ``None``: not grounded."""
+    """The claim's span; ``None``: its place is not known."""
     segment: Span
     """The segment the claim came from."""
     outcome: Outcome
     seconds: float = 0.0
-    """How long the check took, all tries together; 0 when the verdict was known already."""
+    """How long all tries of the check took together; 0 if the verdict was known already."""
     tries: int = 1
-    """How often the check was tried; ``outcome`` is what the last try came to."""
+    """How often the check was tried; ``outcome`` is that of the last try."""
     claim_sha256: str = ""
-    """The hash of the claim's words in the trace; empty where the check is tied to none, and in older records."""
+    """The hash of the claim's text in the trace; empty if the claim has no span, and in older records."""
     code_sha256: str = ""
-    """The hash of the module file in which the verifier's check is written; empty where it has none."""
+    """The hash of the module file with the verifier's check; empty if there is none."""
 
 
 class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
-    """One violation, and what was done about it."""
+    """One violation and its remedy."""
 
     monitor: str
     verifier: str
     key: str
     span: Span
-    """The wrong part, as offsets into the trace as it stood then."""
+    """The wrong part, as offsets into the trace at that time."""
     quote: str
-    """That part of the model's text, bounded and without control characters."""
+    """The text of the wrong part, bounded and without control characters."""
     why: str
     witness: str
     interrupted: bool
-    """False: the monitor only observes, or the claim was not grounded, or its segment was answered already."""
+    """False if the monitor only observes, the claim has no span, or feedback answers its segment already."""
     remedy: RemedyName | None = None
     cut: int | None = None
     inserted: str = ""
 
 
 class Insertion(msgspec.Struct, frozen=True, gc=False):
-    """A stretch of the returned trace that we wrote."""
+    """A part of the returned trace that interwhen wrote."""
 
     span: Span
     origin: Origin
 
 
 class UnverifiedReason(msgspec.Struct, frozen=True, gc=False):
-    """Why a result is not verified: what was not shown, by whom, and where (``None``: everywhere)."""
+    """Why a result is not verified: which monitor did not show what, and where (``None``: everywhere)."""
 
     monitor: str
     span: Span | None
     why: str
     verifier: str = ""
-    """Whose check it was; empty where no single check is the reason."""
+    """The verifier of the check; empty if the reason is not a single check."""
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
-    """What was checked on exactly which text. Every check listed here ended in a pass."""
+    """Lists the checks that passed on exactly the returned text."""
 
     text_sha256: str
     prompt_sha256: str
     model: str
     checks: tuple[CheckRecord, ...]
     covered: tuple[Span, ...]
-    """The spans that claims rest on, merged; text outside them was seen by extractors but states no claim."""
+    """The merged spans of the claims. Extractors read the other text too, and found no claim in it."""
     coverage: float
-    """Covered characters by all characters of the trace, between 0 and 1."""
+    """Covered characters divided by all characters of the trace."""
     refuted: tuple[Span, ...] = ()
-    """Reasoning that was refuted and then answered by feedback inside the trace; not part of what is certified."""
+    """Reasoning that was refuted, and that feedback in the trace answers. It is not certified."""
     interwhen: str = ""
     """The version of this package."""
     scope: Scope = "steps"
-    """``answer``: a check that knows the task judged the answer itself. ``steps``: all checks passed, and none of them
-    did that, so the answer may be wrong. (Certificates of older versions do not say, and count as ``steps``.)"""
+    """``answer``: a check that knows the task judged the answer itself. ``steps``: all checks passed, but none of them
+    judged the answer, so it may be wrong. (Certificates of older versions have no scope, and count as ``steps``.)"""
 
     def matches(self, text: str) -> bool:
-        """Tell whether *text* is the very text this certificate was given for."""
+        """Tell whether this certificate is for exactly *text*."""
         return sha256(text) == self.text_sha256
 
 
 def sha256(text: str) -> str:
-    """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are kept apart)."""
+    """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are encoded too)."""
     import hashlib  # with OpenSSL, 3 ms
 
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def prompt_sha256(prompt: Prompt) -> str:
-    """Return the hash of a prompt: of its text, or of its messages as JSON."""
+    """Return the hash of *prompt*: of its text, or of its messages as JSON."""
     return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
 
 
 class JournalState(msgspec.Struct, frozen=True, gc=False):
-    """What became of the journal of a run."""
+    """The state of a run's journal at the end."""
 
     path: str
     size: int
-    """How many bytes of it the file holds."""
+    """Its length in bytes."""
     incomplete: str = ""
-    """Why the record ends before the run did; empty: it is whole. The run itself is none the worse for it."""
+    """Why the record ends before the run did; empty: it is complete. The run itself is not affected."""
 
 
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What every result carries."""
+    """The fields of every result."""
 
     text: str
-    """The whole standing trace: reasoning and answer, with what we inserted."""
+    """The whole trace: reasoning and answer, including what interwhen inserted."""
     reasoning: str
     answer: str
     finish_reason: FinishReason | None
-    """Why the last stream ended; ``None``: it did not end by itself."""
+    """Why the last stream ended; ``None``: the run ended before it."""
     checks: tuple[CheckRecord, ...] = ()
-    """The checks on the standing trace."""
+    """The checks on the returned trace."""
     violations: tuple[ViolationRecord, ...] = ()
-    """All violations in the order they were acted upon, also those whose text was cut."""
+    """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeMode | None = None
-    """How the model went on after a cut or a reconnect; ``None``: it never had to."""
+    """How the model continued after a cut or a reconnect; ``None``: there was neither."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
     journal: JournalState | None = None
-    """``None``: no journal was asked for."""
+    """``None``: the run had no journal."""
     wire: WireReport = WireReport()
     precomputed: tuple[str, ...] = ()
-    """The items that the run used of its prepared context, by name; what they cost is in the ledger."""
+    """The names of the prepared items that the run used; their cost is in the ledger."""
     status: ClassVar[Status]
 
     @property
     def label(self) -> Label:
-        """How to call this result wherever a person reads it: its status, and of a verified one the scope, too."""
+        """The name of this result for displays: its status, and for a verified one its scope."""
         return _LABELS[self.status]
 
     @property
@@ -165,7 +165,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(_Result, frozen=True, tag="verified"):
-    """Every required check passed on this very text. ``certificate.scope`` says what that means for the answer."""
+    """Every required check passed on exactly this text. ``certificate.scope`` says whether the answer was checked."""
 
     status: ClassVar[Status] = "verified"
     certificate: Certificate
@@ -177,14 +177,14 @@ class Verified(_Result, frozen=True, tag="verified"):
 
 
 class Unverified(_Result, frozen=True, tag="unverified"):
-    """The run came to an end, and something in it was not shown to be right."""
+    """The run ended, and something in its text was not shown to be right."""
 
     status: ClassVar[Status] = "unverified"
     unverified_reasons: tuple[UnverifiedReason, ...]
 
 
 class Abstained(_Result, frozen=True, tag="abstained"):
-    """interwhen gives no answer; ``text`` is the prefix that stood when it gave up."""
+    """interwhen gives no answer; ``text`` is the trace when the run ended."""
 
     status: ClassVar[Status] = "abstained"
     reason: str
@@ -192,7 +192,7 @@ class Abstained(_Result, frozen=True, tag="abstained"):
 
 
 class Failed(_Result, frozen=True, tag="failed"):
-    """The model or its server failed; ``text`` is what had come until then."""
+    """The model or its server failed; ``text`` is the trace until then."""
 
     status: ClassVar[Status] = "failed"
     error: str

@@ -8,24 +8,24 @@ import msgspec
 
 from interwhen._types.spans import Span
 
-# Tool calls: what a model asks its caller to do, as a structure beside its text.
+# Structured tool calls.
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """One whole call. Its place in the trace is known by offset; nothing is ever found again by pattern."""
+    """One whole call. Its place in the trace is known by offset, never found by a pattern."""
 
     id: str
-    """The model's name for this call, under which its result is sent back."""
+    """The model's identifier of this call, with which its result is sent back."""
     name: str
-    """The tool."""
+    """The name of the tool."""
     arguments: str
-    """The arguments as the model wrote them: JSON, unless the model was wrong about that."""
+    """The arguments as the model wrote them: JSON, unless the model made an error."""
     kind: Literal["function", "custom", "function_call"] = "function"
-    """``custom``: a tool that takes plain text; ``function_call``: the older form of the chat API, without an id."""
+    """``custom``: the tool takes plain text. ``function_call``: the older form of the chat API, without an id."""
 
     @property
     def text(self) -> str:
-        """The call as it stands in the trace; its arguments begin at ``arguments_at``."""
+        """The call as text of the trace; its arguments begin at ``arguments_at``."""
         return f"{self.name}({self.arguments})"
 
     @property
@@ -34,13 +34,13 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
         return len(self.name) + 1
 
     def values(self) -> dict[str, Any]:
-        """Return the arguments as a mapping. Raises :class:`ValueError` where they are no JSON object."""
+        """Return the arguments as a mapping. Raises :class:`ValueError` if they are not a JSON object."""
         try:
             found = msgspec.json.decode(self.arguments)
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise ValueError(f"the arguments of {self.name!r} are no JSON: {error}") from error
+            raise ValueError(f"the arguments of {self.name!r} are not valid JSON: {error}") from error
         if not isinstance(found, dict):
-            raise ValueError(f"the arguments of {self.name!r} are no JSON object")  # noqa: TRY004  bad text, not type
+            raise ValueError(f"the arguments of {self.name!r} are not a JSON object")  # noqa: TRY004  bad text, not type
         return found
 
 
@@ -58,12 +58,12 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     span: Span
     phase: Phase
     call: ToolCall | None = None
-    """The structured tool call that this segment is; ``None`` for text, a call between tags included."""
+    """The structured tool call that this segment is; ``None`` for text, also for a call between tags."""
 
     def at(self, start: int, end: int) -> Span:
         """Return the trace span of ``text[start:end]`` (for example of a regex match).
 
-        Raises :class:`ValueError` where the range does not lie in the segment.
+        Raises :class:`ValueError` if the range does not lie in the segment.
         """
         if not 0 <= start <= end <= len(self.text):
             msg = f"[{start!r}, {end!r}) is not inside a segment of {len(self.text)} characters"
@@ -71,10 +71,10 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
         return Span(self.span.start + start, self.span.start + end)
 
     def ground(self, quote: str) -> Span | None:
-        """Return the trace span of *quote* where it occurs exactly once in this segment, else ``None``.
+        """Return the trace span of *quote* if it occurs exactly once in this segment, else ``None``.
 
-        This is the grounding rule for what a fork says: a claim that cannot be tied to one place of the
-        trace has no span, and a claim without a span is never used to interrupt.
+        The rule for the replies of forks: a claim without one certain place in the trace has no span, and never
+        interrupts.
         """
         if not quote:
             return None

@@ -1,4 +1,4 @@
-"""Where things are in a trace: character offsets and half-open spans."""
+"""Places in a trace: character offsets and half-open spans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Offset = NewType("Offset", int)
 class Span(msgspec.Struct, frozen=True, order=True, gc=False):
     """The half-open range ``[start, end)`` of a text, in characters.
 
-    Raises :class:`ValueError` where ``0 <= start <= end`` does not hold.
+    Raises :class:`ValueError` unless ``0 <= start <= end``.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""Triggers: which segments of the trace a monitor looks at. Each is a small frozen record."""
+"""Triggers: which segments of the trace a monitor reads. Each is a small frozen record."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let 
 
 
 class Lines(msgspec.Struct, frozen=True, tag=True):
-    """Each line that holds something else than white space, without its line end. ``every`` n-th, if > 1."""
+    """Each line that is not blank, without its line end; with ``every`` > 1, every n-th of them."""
 
     every: int = 1
     joins: tuple[str, ...] = ()
-    """Words in lower case, and single signs. A line that begins with one of them belongs to the line before: the two
-    are one segment. A line is then complete when the first word of the next one is known, or the text ends."""
+    """Words in lower case, and single signs. A line that begins with one of them is one segment with the line before.
+    A line is then complete when the first word of the next line is known, or the text ends."""
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):
@@ -51,44 +51,44 @@ class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
 
 
 class EveryChars(msgspec.Struct, frozen=True, tag=True):
-    """Each stretch of ``count`` characters, and what is left at the end of its phase; white space is part of it."""
+    """Each stretch of ``count`` characters, white space included, and the shorter rest at the end of its phase."""
 
     count: int = 400
 
 
 class Polls(msgspec.Struct, frozen=True, tag=True):
-    """Stretches of text, without gaps, that are as long as it pays to wait: for monitors whose looks cost something.
+    """Stretches of text without gaps, of the cheapest length: for monitors with expensive checks, such as forks.
 
-    Looking often costs; looking seldom costs the text that is written behind a mistake. Where text goes wrong at some
+    Frequent checks cost tokens; rare ones cost the text that is written after a mistake. With mistakes at a constant
     rate, the cheapest interval is ``sqrt(2 * cost / rate)`` (checkpoints: Young 1974, Daly 2006). The rate is learnt:
-    ``found`` mistakes were seen in ``seen`` characters before the run, and each remedy in it is one more. A stretch
-    keeps the length with which it began. Raises :class:`~interwhen.UsageError` on values that cannot work.
+    ``found`` mistakes were seen in ``seen`` characters before the run, and each remedy in the run adds one. A stretch
+    keeps the length that it had at its start. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     cost: float = 240.0
-    """What a look costs, in characters of text that might have been written for it."""
+    """The cost of one check, in characters of text that could be written for the same cost."""
     found: float = 1.0
-    """Mistakes that were seen before; they may be a guess."""
+    """Mistakes seen before the run; may be a guess."""
     seen: float = 8000.0
-    """Characters in which they were."""
+    """The number of characters in which they were seen."""
     least: int = 120
-    """A stretch is never shorter, in characters."""
+    """The shortest stretch, in characters."""
     most: int = 4000
-    """And never longer."""
+    """The longest stretch, in characters."""
 
     def __post_init__(self) -> None:
         if not (self.cost > 0 and self.found > 0 and self.seen > 0 and 1 <= self.least <= self.most):
-            raise UsageError(f"trigger {self!r}: cost, found and seen must be above 0, and 1 <= least <= most")
+            raise UsageError(f"Polls: cost, found and seen must be above 0, and 1 <= least <= most, got {self!r}")
 
     def length(self, start: int, remedies: int) -> int:
-        """Return how long the stretch from *start* on is, in a run with so many *remedies* before it."""
+        """Return the length of the stretch from *start* on, after so many *remedies* in the run."""
         rate = (self.found + remedies) / (self.seen + start)
         return min(max(round(math.sqrt(2.0 * self.cost / rate)), self.least), self.most)
 
     def learned(self, remedies: int, characters: int, *, memory: float = 100_000.0) -> Polls:
         """Return the trigger for the next run, after one with so many *remedies* in so many *characters*.
 
-        What lies further back than *memory* characters fades.
+        Older text than *memory* characters counts less and less.
         """
         fade = min(memory / (self.seen + characters), 1.0)
         found = max(fade * (self.found + remedies), 1e-3)

@@ -1,4 +1,4 @@
-"""What a verifier says (a verdict), and how a check can end (an outcome).
+"""Verdicts, which a verifier returns, and outcomes: how a check can end.
 
 Why: docs/decisions/0004-verdicts-are-relative.md.
 """
@@ -13,27 +13,26 @@ from interwhen._types.errors import UsageError
 from interwhen._types.spans import Span
 
 Level = Literal["flag", "locate", "explain", "witness"]
-"""How much feedback may give away: that something is wrong, where, why, or a counterexample."""
+"""How much feedback may say: that something is wrong, where, why, or a counterexample."""
 
 
 Scope = Literal["answer", "steps"]
-"""What a pass covers: the answer to the task itself, or steps on the way to it."""
+"""What a pass covers: the answer to the task, or steps towards it."""
 
 
 class Pass(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The claim is right. ``evidence`` says how that was established, for a person to read."""
+    """The claim is right. ``evidence`` tells a person how that was established."""
 
     evidence: str = ""
     scope: Scope = "steps"
-    """``answer``: the verifier knows the task, and this claim is the answer to it. It counts only for a claim in the
-    answer phase, and in a monitor that declares the scope ``answer``."""
+    """``answer``: the verifier knows the task, and this claim is its answer. Counts only for a claim in the answer
+    phase, in a monitor with the scope ``answer``."""
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The claim is wrong.
 
-    Positions are relative to the start of the claim's span, so that one verdict serves equal claims wherever
-    they stand.
+    Positions are relative to the start of the claim's span, so that one verdict holds for equal claims at any place.
     """
 
     why: str
@@ -43,11 +42,11 @@ class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     where: Span | None = None
     """The wrong part, relative to the start of the claim's span. ``None``: the whole claim."""
     repair: str | None = None
-    """The sound text to stand in place of ``where``. ``None``: this violation cannot be repaired in place."""
+    """The right text in place of ``where``. ``None``: this violation cannot be repaired in place."""
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The verifier cannot tell. ``why`` says what it did not understand or what was left open."""
+    """The verifier cannot decide. ``why``: what it did not understand, or what is open."""
 
     why: str
 
@@ -56,14 +55,14 @@ Verdict: TypeAlias = Pass | Violation | Unknown
 
 
 class Judged(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check came to a verdict. ``cached``: an equal claim had been judged before."""
+    """The check returned a verdict. ``cached``: an equal claim was judged before."""
 
     verdict: Verdict
     cached: bool = False
 
 
 class Errored(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check raised, returned something that is no verdict, or lost its worker."""
+    """The check raised, returned something other than a verdict, or lost its worker."""
 
     error: str
 
@@ -75,13 +74,13 @@ class TimedOut(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check was called off: its text was cut, or the run ended first."""
+    """The check was cancelled: its text was cut, or the run ended first."""
 
     why: str
 
 
 class Skipped(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check was due and was not run, for example because the budget for forks was spent."""
+    """The check was due but did not run, for example because the budget of forks was spent."""
 
     why: str
 
@@ -89,36 +88,36 @@ class Skipped(msgspec.Struct, frozen=True, tag=True, gc=False):
 Outcome: TypeAlias = Judged | Errored | TimedOut | Cancelled | Skipped
 
 
-# What becomes of a check that came to no verdict.
+# What follows a check without a verdict.
 
 Ending = Literal["open", "closed"]
-"""``open`` lets the text through, marked unverified in the result; ``closed`` holds it back, and ends the run as
+"""``open``: the text is shown, and the result is unverified. ``closed``: the text is held back, and the run ends as
 abstained."""
 
 LONGEST_PAUSE = 2.0
-"""The most seconds between two tries."""
+"""The longest time between two tries, in seconds."""
 
 
 class Retry(msgspec.Struct, frozen=True, tag=True):
-    """Try a check that raised, timed out or lost its worker again; ``then`` says what becomes of it at last.
+    """Try a check again that raised, timed out or lost its worker; ``then`` says what follows if all tries fail.
 
-    Each try has the verifier's whole deadline. Raises :class:`UsageError` on values that cannot work.
+    Each try has the verifier's whole deadline. Raises :class:`UsageError` on wrong values.
     """
 
     times: int = 2
-    """How often it is tried again: two times are three tries."""
+    """How often it is tried again: ``times=2`` allows three tries."""
     then: Ending | None = None
-    """``None``: as for a monitor without ``on_error``: its delivery decides."""
+    """``None``: the delivery decides, as in a monitor without ``on_error``."""
     pause: float = 0.1
     """Seconds before the second try; each further pause is twice as long, up to 2 s."""
 
     def __post_init__(self) -> None:
         if type(self.times) is not int or not 0 <= self.times <= 100:
-            raise UsageError(f"Retry: times={self.times!r}, a number from 0 to 100 is needed")
+            raise UsageError(f"Retry: times must be a whole number from 0 to 100, got {self.times!r}")
         if self.then not in (None, "open", "closed"):
-            raise UsageError(f"Retry: then={self.then!r}, choose one of open, closed")
+            raise UsageError(f"Retry: then must be open or closed, got {self.then!r}")
         if not isinstance(self.pause, int | float) or not 0 <= self.pause <= LONGEST_PAUSE:
-            raise UsageError(f"Retry: pause={self.pause!r}, seconds from 0 to {LONGEST_PAUSE:g} are needed")
+            raise UsageError(f"Retry: pause must be from 0 to {LONGEST_PAUSE:g} seconds, got {self.pause!r}")
 
     def before(self, tries: int) -> float:
         """Return how many seconds to wait once the check has failed *tries* times."""
@@ -126,11 +125,11 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
 
 
 OnError: TypeAlias = Ending | Retry | None
-"""What a monitor does about checks without a verdict. ``None``: its delivery decides; a gate is closed."""
+"""What a monitor does after checks without a verdict. ``None``: its delivery decides; a gate is closed."""
 
 
 def read_on_error(text: str) -> OnError:
-    """Return what *text* says: ``open``, ``closed``, ``retry``, ``retry:2`` or ``retry:2:closed``.
+    """Parse *text*: ``open``, ``closed``, ``retry``, ``retry:2`` or ``retry:2:closed``.
 
     Raises :class:`UsageError` on anything else.
     """
@@ -146,4 +145,4 @@ def read_on_error(text: str) -> OnError:
         case ["retry", times, ("open" | "closed") as then] if times.isdecimal():
             return Retry(int(times), then)
         case _:
-            raise UsageError(f"on_error={text!r}, choose one of open, closed, retry, retry:2, retry:2:closed")
+            raise UsageError(f"on_error must be open, closed, retry, retry:2 or retry:2:closed, got {text!r}")

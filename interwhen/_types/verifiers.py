@@ -17,14 +17,14 @@ from interwhen._types.errors import UsageError
 from interwhen._types.verdicts import Verdict
 
 Worker = Literal["inline", "thread", "process", "async"]
-"""Where a check runs. ``inline`` is for pure checks of microseconds only: it holds the event loop."""
+"""Where a check runs. ``inline`` blocks the event loop, so it is for pure checks of microseconds only."""
 
 ClaimT = TypeVar("ClaimT", bound=Claim)
 
 
 @runtime_checkable
 class Verifier(Protocol):
-    """What judges claims. ``deadline`` is in seconds and bounds one check."""
+    """Judges claims."""
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class Verifier(Protocol):
 
     @property
     def version(self) -> str:
-        """Changes whenever a verdict may change: certificates record it."""
+        """Change it whenever a verdict may change: certificates record it."""
         ...
 
     @property
@@ -47,7 +47,7 @@ class Verifier(Protocol):
         ...
 
     def check(self, claim: Any, /) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim*. May raise: that is the outcome ``Errored``, never a pass."""
+        """Judge *claim*. An exception is the outcome ``Errored``, never a pass."""
         ...
 
 
@@ -62,11 +62,11 @@ class FunctionVerifier:
     check: Callable[..., Verdict | Awaitable[Verdict]]
 
     def __call__(self, claim: Any, *prepared: Any) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim*, as a plain call."""
+        """Judge *claim* by a plain call of the function."""
         return self.check(claim, *prepared)
 
     def __reduce__(self) -> tuple[Callable[[str, str], FunctionVerifier], tuple[str, str]]:
-        """Pickle by name, as functions are, so that a worker process finds it by importing its module."""
+        """Pickle by name, as functions do: a worker process imports the module and finds it there."""
         return _find, (self.check.__module__, self.check.__qualname__)
 
 
@@ -76,8 +76,8 @@ def _find(module: str, qualname: str) -> FunctionVerifier:
         found = getattr(found, part, None)
     if not isinstance(found, FunctionVerifier):
         raise UsageError(
-            f"a worker process cannot find the verifier {qualname!r} in module {module!r}: "
-            "a verifier with worker='process' must be defined at the top level of a module"
+            f"verifier {qualname!r}: a worker process cannot find it in module {module!r}; "
+            "define a verifier with worker='process' at the top level of a module"
         )
     return found
 
@@ -85,11 +85,11 @@ def _find(module: str, qualname: str) -> FunctionVerifier:
 def verifier(
     *, name: str, version: str = "1", deadline: float = 5.0, worker: Worker | None = None
 ) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
-    """Make a :class:`Verifier` from a function of one claim (and of what its monitor's ``prepare`` returns).
+    """Make a :class:`Verifier` from a function of one claim (and of the return value of its monitor's ``prepare``).
 
-    Without *worker*, an ``async def`` runs as a task and any other function in a thread, where blocking does
-    not stop the stream. Raises :class:`UsageError` on a deadline that is not positive or a worker that does
-    not fit the function.
+    Without *worker*, an ``async def`` runs as a task, and any other function in a thread, where it may block without
+    stopping the stream. Raises :class:`UsageError` on a deadline that is not positive, or a worker that does not fit
+    the function.
     """
 
     def decorate(function: Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]) -> FunctionVerifier:
@@ -97,7 +97,7 @@ def verifier(
         chosen: Worker = worker or ("async" if is_async else "thread")
         if is_async != (chosen == "async"):
             kind = "an async function" if is_async else "a plain function"
-            raise UsageError(f"verifier {name!r} is {kind}, which cannot run with worker={chosen!r}")
+            raise UsageError(f"verifier {name!r}: worker={chosen!r} cannot run {kind}")
         if not deadline > 0:
             raise UsageError(f"verifier {name!r}: deadline must be positive seconds, got {deadline!r}")
         return FunctionVerifier(name=name, version=version, deadline=deadline, worker=chosen, check=function)
@@ -105,38 +105,39 @@ def verifier(
     return decorate
 
 
-# What a check may know about itself: how much time it has left, and that nobody waits for it any more.
+# The deadline and the cancellation of a check in a worker, for the check itself.
 
 
 class Ticket:
-    """One check in a worker. It is called off from another thread than the one it runs in."""
+    """The deadline of one check in a worker, and whether it was cancelled. Another thread cancels it."""
 
-    __slots__ = ("_callbacks", "_lock", "called_off", "deadline")
+    __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
-        self.called_off = False
+        self.cancelled = False
         self._callbacks: list[Callable[[], object]] = []
         self._lock = Lock()
 
     def add(self, callback: Callable[[], object]) -> None:
-        """Have *callback* called once this is called off; at once if it is."""
+        """Call *callback* when the check is cancelled; at once if it is cancelled already."""
         with self._lock:
-            if not self.called_off:
+            if not self.cancelled:
                 self._callbacks.append(callback)
                 return
         callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        """Take *callback* back. Once this returns, it is not called any more."""
+        """Remove *callback*. After this returns, it is not called any more."""
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
 
-    def call_off(self) -> None:
-        """Tell whoever wants to know. Under the lock, so that none is called who has been taken back."""
+    def cancel(self) -> None:
+        """Cancel the check, and call the callbacks."""
+        # Under the lock, so that a callback that was removed is not called.
         with self._lock:
-            self.called_off = True
+            self.cancelled = True
             for callback in self._callbacks:
                 callback()
             self._callbacks.clear()
@@ -147,7 +148,7 @@ CURRENT: ContextVar[Ticket | None] = ContextVar("interwhen_ticket", default=None
 
 @contextmanager
 def hold(ticket: Ticket) -> Iterator[None]:
-    """Make *ticket* that of the code within."""
+    """Make *ticket* that of the code in the block."""
     token = CURRENT.set(ticket)
     try:
         yield
@@ -155,7 +156,7 @@ def hold(ticket: Ticket) -> Iterator[None]:
         CURRENT.reset(token)
 
 
-# For verifiers that run in a worker: how long they still have, and what to do once nobody waits for them.
+# The functions that a check calls.
 
 __all__ = ["on_cancel", "time_left"]
 
@@ -163,21 +164,21 @@ __all__ = ["on_cancel", "time_left"]
 def time_left() -> float:
     """Return how many seconds the running check has left; ``inf`` outside of a thread or process worker.
 
-    Never negative, and 0 for one that nobody waits for any more. A check that asks can give up in good time and say
-    ``Unknown``, which tells more than a timeout.
+    Never negative, and 0 for a check that was cancelled. A check that asks can stop in time and return ``Unknown`` with
+    a reason, which says more than a timeout.
     """
     ticket = CURRENT.get()
     if ticket is None:
         return float("inf")
-    return 0.0 if ticket.called_off else max(ticket.deadline - time.monotonic(), 0.0)
+    return 0.0 if ticket.cancelled else max(ticket.deadline - time.monotonic(), 0.0)
 
 
 @contextmanager
 def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
-    """Have *callback* called, from another thread, if the running check times out or is not needed any more.
+    """Call *callback* from another thread if the running check times out or is not needed any more.
 
-    A thread cannot be killed: this is how a long computation in one can be interrupted. *callback* must be quick
-    and must not raise; it is not called once the block is left. (A worker process is killed instead.)
+    A thread cannot be killed; with this, a long computation in a thread can be interrupted. *callback* must be quick
+    and must not raise. It is not called after the block. (A worker process is killed instead.)
     """
     ticket = CURRENT.get()
     if ticket is None:

@@ -20,7 +20,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class _Stderr:
-    """Writes where stderr points at that moment: a live view catches it to keep its picture whole."""
+    """Writes to the current ``sys.stderr``, which a live view redirects to keep its picture intact."""
 
     def msg(self, message: str) -> None:
         print(joined(message), file=sys.stderr)
@@ -35,7 +35,7 @@ def configure(level: LogLevel) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            # Quotes what would look like another pair, or like another line.
+            # Quotes values that would look like another pair or another line.
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -45,7 +45,7 @@ def configure(level: LogLevel) -> None:
 
 
 GROUP = "interwhen.commands"
-"""The entry points by which packages add commands: an object that cyclopts takes for one, as ``module:object``."""
+"""The entry points with which packages add commands: a cyclopts command or app, as ``module:object``."""
 
 app = App(
     name="interwhen",
@@ -56,7 +56,7 @@ app = App(
     print_error=False,
     result_action="return_value",
 )
-# main() answers Ctrl-C; the meta app has a setting of its own.
+# main() handles Ctrl-C; the meta app has its own setting.
 app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False
 # Each command is imported when it is called, so that one does not slow down the others.
 for _entry in entry_points(group=GROUP):
@@ -77,9 +77,9 @@ def launch(
     log_level
         Which log events go to stderr. They never hold text of a trace.
     debug
-        Show a traceback where an error ends the command.
+        Show a traceback if an error ends the command.
     """
-    del debug  # main() looks at it: it must hold for errors of this very parse, too.
+    del debug  # main() reads it from the arguments, because it holds for errors of this parse, too.
     configure(log_level)
     result = app(tokens)
     return result if isinstance(result, int) else 0

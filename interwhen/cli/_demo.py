@@ -1,4 +1,4 @@
-"""``interwhen demo``: three problems for a tiny model, solved live while a verifier looks on."""
+"""``interwhen demo``: a tiny model solves three problems while a verifier checks them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interwhen._types.budgets import Budgets
-from interwhen._types.errors import UsageError
-from interwhen._types.models import Capabilities, Chunk, Completion, Message, Model, Request, Sampling, Stream
-from interwhen._types.results import Label, Result, Status
+from interwhen import Budgets, Message, Model, Result, Sampling, UsageError, run
+from interwhen._types.results import Label, Status
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._supervise import closing, watch
-from interwhen.cli._text import STYLES, LineKind, Signs, signs_for, visible
-from interwhen.cli._view import legend, stdout_console, viewer_for
-from interwhen.models._token_stream import GuardedStream
+from interwhen.cli._supervise import closing, show_run
+from interwhen.cli._text import STYLES, LineKind, Signs, signs_for, stdout_console, visible
+from interwhen.cli._view import legend, viewer_for
+from interwhen.models import Chunk, GuardedStream, Request, Stream
 from interwhen.registry import load_monitor
 
-# The three runs of ``interwhen demo``: what is asked, who watches, and what is said about it beforehand.
+# The three runs of ``interwhen demo``: problem, monitor, and introduction.
 #
-# Nothing in them is staged: the model answers greedily and may do as it likes. The problems were looked for with
+# Nothing in them is staged: the model answers greedily. The problems were chosen with
 # ``python -m examples.train_tiny.pick_demo``, which tries many and prints those that end as wanted.
 
 MODEL = "local:tiny"
@@ -40,15 +38,15 @@ SAMPLING = Sampling(max_tokens=400, temperature=0.0)
 class Scene:
     """One run of the demo."""
 
-    told: str
-    """What is said before it."""
+    introduction: str
+    """The text before the run."""
     problem: str
     monitor: str
     budgets: Budgets | None = None
     ends: Label
-    """How it ends with the model that the problem was chosen for."""
+    """How it ends with the model for which the problem was chosen."""
     interrupts: tuple[int, int]
-    """How often that model is interrupted: at least, at most."""
+    """The least and the most interrupts of that model."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -58,24 +56,24 @@ class Scene:
 
 SCENES = (
     Scene(
-        told="A problem within its reach. The checks run beside the stream; while nothing is wrong, nothing is seen of "
-        "them but the signs in the margin.",
+        introduction="A problem that the model can solve. The checks run beside the stream; while nothing is wrong, "
+        "only the signs in the margin show them.",
         problem="Eve has 52 stamps, buys 11, gets 76 more and gets 645 more. How many stamps are there now?",
         monitor="arithmetic",
         ends="steps verified",
         interrupts=(0, 0),
     ),
     Scene(
-        told="One that it slips on. The wrong value stops the stream; the right one is written in its place, and the "
-        "same model goes on from there.",
+        introduction="A problem on which it makes a mistake. The wrong value stops the stream; the right one is "
+        "written in its place, and the same model goes on from there.",
         problem="Take 59. Multiply by 12. Subtract 63. What do you get?",
         monitor="arithmetic:remedy=repair",
         ends="steps verified",
         interrupts=(1, 2),
     ),
     Scene(
-        told="A long one, with hardly any help: the model is told no more than that something is wrong, and at most "
-        "twice. After that no answer is given, rather than a guess.",
+        introduction="A long problem with little help: the feedback says only that something is wrong, at most twice. "
+        "After that no answer is given, rather than a guess.",
         problem="Sue has 1471 cards, wins 830, loses 357, gives away 1471, wins 3387, wins 3010, uses 2052, uses 3154 "
         "and gets 3172 more. How many cards are there now?",
         monitor="arithmetic:remedy=feedback,place=append,level=flag",
@@ -86,36 +84,23 @@ SCENES = (
 )
 
 
-# A model slowed down so that eyes can follow it.
+# A model that is slowed down for the reader.
 
 
 class PacedModel:
-    """Hands on the text of *model* at no more than *rate* tokens a second; all else passes through."""
+    """Passes on the text of *model* with at most *rate* tokens a second; everything else is the model itself."""
 
     def __init__(self, model: Model, rate: float) -> None:
         self._model = model
         self._rate = rate
-
-    @property
-    def name(self) -> str:
-        """The name of the model that is slowed down."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return those of the model."""
-        return await self._model.capabilities()
+        self.name = model.name
+        self.capabilities = model.capabilities
+        self.complete = model.complete
+        self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that hands on one chunk at a time."""
+        """Open a stream that passes on one chunk at a time."""
         return _PacedStream(await self._model.stream(request), self._rate)
-
-    async def complete(self, request: Request) -> Completion:
-        """Pass a fork through."""
-        return await self._model.complete(request)
-
-    async def aclose(self) -> None:
-        """Close the model."""
-        await self._model.aclose()
 
 
 class _PacedStream(GuardedStream):
@@ -157,18 +142,18 @@ def demo(
 ) -> int:
     """Watch interwhen at work: a tiny model solves three problems, and a verifier checks each of its steps.
 
-    The model has 2.7 million parameters and comes with interwhen: no server, no key, no download. The exit code is 0
-    for any honest end, and 5 where the model failed.
+    The model has 2.7 million parameters and comes with interwhen: no server, no key, no download. The exit code is 5
+    if the model failed, else 0.
 
     Parameters
     ----------
     plain
-        Append lines instead of redrawing a picture, as is done anyway when stdout is no terminal.
+        Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     speed
-        How many tokens a second are shown, at most: the model writes faster than anyone reads. 0 shows all as it comes.
+        The most tokens a second that are shown, because the model writes faster than people read. 0: no limit.
     """
     if not 0 <= speed < math.inf:
-        raise UsageError(f"--speed {speed} is no number of tokens a second; 0 shows them as they come")
+        raise UsageError(f"--speed must be at least 0 and finite, got {speed}; 0 is no limit")
     is_ours = not (model.model or model.base_url)
     opened = (ModelFlags(MODEL) if is_ours else model).open(SCENES[0].prompt)
     console = stdout_console()
@@ -177,7 +162,7 @@ def demo(
     _introduce(console, shown, signs, is_ours=is_ours)
     if speed:
         console.print(
-            f"\nThe text is slowed down to {speed:g} tokens a second, for your eyes; --speed 0 shows it as it comes."
+            f"\nThe text is slowed down to {speed:g} tokens a second for reading; --speed 0 shows it at full speed."
         )
 
     async def main() -> list[Result]:
@@ -190,28 +175,22 @@ def demo(
 
 
 def _introduce(console: Console, model: Model, signs: Signs, *, is_ours: bool) -> None:
-    console.print(Text.assemble("Starting ", (visible(model.name), "bold"), " for three runs. What you will see:\n"))
+    console.print(Text.assemble("Starting ", (visible(model.name), "bold"), " for three runs. Signs and colours:\n"))
     console.print(legend(signs))
     if not is_ours:
         console.print(f"\nThe problems were chosen for {MODEL}; this model may do better or worse.")
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
-    """Run the scenes one after the other; a model that failed once is not asked again."""
+    """Run the scenes one after the other, until the model fails."""
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
         console.print(_heading(number, scene))
         viewer = viewer_for(console, json=False, plain=plain)
-        result = await watch(
-            model,
-            scene.prompt,
-            viewer,
-            monitors=(load_monitor(scene.monitor),),
-            sampling=SAMPLING,
-            budgets=scene.budgets,
-        )
-        results.append(result)
-        if result.status == "failed":
+        monitors = (load_monitor(scene.monitor),)
+        supervised = run(model, scene.prompt, monitors=monitors, sampling=SAMPLING, budgets=scene.budgets)
+        results.append(await show_run(supervised, viewer))
+        if results[-1].status == "failed":
             break
     return results
 
@@ -219,14 +198,14 @@ async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
 def _heading(number: int, scene: Scene) -> Text:
     return Text.assemble(
         (f"\nRun {number} of {len(SCENES)}. ", "bold"),
-        scene.told,
+        scene.introduction,
         (f"\n\n  {scene.problem}\n", "bold"),
-        (f"  watched by {scene.monitor}\n", "dim"),
+        (f"  monitor: {scene.monitor}\n", "dim"),
     )
 
 
 def _conclude(console: Console, results: list[Result], signs: Signs) -> None:
-    """Say on one line for each run how it ended and what it took."""
+    """Print how each run ended and how many tokens it took."""
     table = Table.grid(padding=(0, 3))
     for number, result in enumerate(results, start=1):
         ledger, kind = result.ledger, _KINDS[result.status]

@@ -1,4 +1,4 @@
-"""``interwhen doctor``: what an endpoint can do, and what that means."""
+"""``interwhen doctor``: what an endpoint can do, and what that means for interwhen."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import anyio
 import anyio.to_thread
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from interwhen._types.errors import UsageError
+from interwhen import UsageError
 from interwhen.cli import _exits
-from interwhen.cli._text import STYLES, LineKind, Signs, as_json, one_line, signs_for
-from interwhen.cli._view import stdout_console
-from interwhen.models._probe import Diagnosis, Mark, probe
+from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
+from interwhen.models import probe
+from interwhen.models._probe import Diagnosis, Mark
 
 _KINDS: dict[Mark, LineKind] = {"ok": "passed", "no": "violated", "unknown": "unproven"}
 
@@ -26,7 +25,7 @@ def doctor(
     model: str = "",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Ask an endpoint what it can do, and say what that means for interwhen.
+    """Probe what an endpoint can do, and show what that means for interwhen.
 
     Exit codes: 0 usable, 5 not usable, 2 wrong usage.
 
@@ -41,7 +40,7 @@ def doctor(
     """
     if base_url is not None:
         if not model:
-            raise UsageError(f"a server has several models: say the name of the one at {base_url!r} with --model")
+            raise UsageError(f"--model is missing: name one of the models at {base_url!r}")
         diagnosis = anyio.run(_of_server, base_url, model)
     else:
         diagnosis = anyio.run(_of_local, model or "local")
@@ -66,7 +65,10 @@ async def _of_local(model: str) -> Diagnosis:
 
     kind, _, spec = model.partition(":")
     if kind != "local":
-        raise UsageError(f"--model {model!r} without --base-url: only a local model can be examined, such as 'local'")
+        raise UsageError(
+            f"--model must be 'local' or 'local:PATH.gguf' without --base-url, got {model!r}; "
+            "name a server with --base-url"
+        )
     weights = parse_weights(spec)
     path = await anyio.to_thread.run_sync(find_weights, weights)
     server = await LocalServer.start(path, ServerOptions(default_context(weights)))
@@ -79,18 +81,11 @@ async def _of_local(model: str) -> Diagnosis:
 def _show(console: Console, diagnosis: Diagnosis) -> None:
     signs = signs_for(console.encoding)
     console.print(Text.assemble((one_line(diagnosis.model), "bold"), f" at {one_line(diagnosis.base_url)}\n"))
-    console.print(_table(diagnosis, signs))
-
-
-def _table(diagnosis: Diagnosis, signs: Signs) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("", no_wrap=True)
-    table.add_column("asked", no_wrap=True)
-    table.add_column("found", overflow="fold")
-    table.add_column("so", overflow="fold")
+    rows = table("", "asked", "found", "so")
+    rows.columns[0].no_wrap = rows.columns[1].no_wrap = True
     for finding in diagnosis.findings:
         kind = _KINDS[finding.mark]
         mark = Text(f"{signs.of(kind)} {finding.mark}", style=STYLES[kind])
         meaning = Text(one_line(finding.meaning), style="dim")
-        table.add_row(mark, Text(finding.name), Text(one_line(finding.detail)), meaning)
-    return table
+        rows.add_row(mark, Text(finding.name), Text(one_line(finding.detail)), meaning)
+    console.print(rows)

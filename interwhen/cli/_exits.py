@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from interwhen._types.errors import InterwhenError, MissingExtraError, UsageError
+from interwhen import InterwhenError, UsageError
+from interwhen._types.errors import MissingExtraError
 from interwhen._types.results import Status
 
 OK = 0
 BROKEN = 1
-"""Of ``interwhen simulate``: a promise did not hold in some world; of ``verifiers try``: a bar was missed."""
+"""``interwhen simulate``: a promise did not hold; ``verifiers try`` and ``bench``: a bar was missed."""
 USAGE = 2
 FAILED = 5
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""Groups of options that several commands share, and the values they stand for."""
+"""Groups of options that several commands share, and their values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from cyclopts import Group, Parameter
 
-from interwhen._types.budgets import Budgets
-from interwhen._types.errors import UsageError
-from interwhen._types.models import Model, Prompt, Sampling
+from interwhen import Budgets, Model, Sampling, UsageError
 from interwhen.journal import ModelReference
+from interwhen.models import Prompt
 from interwhen.models._messages import as_message
 from interwhen.registry import Api, load_model
 
 _MODEL = Group("Model", sort_key=1)
 _SAMPLING = Group("Sampling", sort_key=2)
-_BUDGETS = Group("Budgets", sort_key=3, help="What the run may spend; running out ends it as abstained.")
+_BUDGETS = Group("Budgets", sort_key=3, help="The budgets of the run; when one is used up, the run ends as abstained.")
 _DEFAULTS = Budgets()
 
 Seconds: TypeAlias = float
@@ -39,20 +38,20 @@ class ModelFlags:
     """The API of that server; default: chat for --chat, completions otherwise."""
 
     def open(self, prompt: Prompt = "") -> Model:
-        """Return the model; its API follows from the kind of *prompt* where none was chosen."""
+        """Return the model; without --api the kind of *prompt* decides on the API."""
         if self.base_url is None:
             if self.api is not None:
-                raise UsageError("--api goes with --base-url; an installed model knows its own")
+                raise UsageError("--api is for --base-url only; leave it out for an installed model")
             return load_model(self.model or "local")
         return load_model(self.base_url, name=self.model, api=self.api or default_api(prompt))
 
     @property
     def is_given(self) -> bool:
-        """Whether any of them was chosen."""
+        """Whether any of these options was given."""
         return bool(self.model or self.base_url or self.api)
 
     def reference(self, prompt: Prompt) -> ModelReference:
-        """Return how the same model can be opened again, without any key or password."""
+        """Return a reference with which the model can be opened again, without keys and passwords."""
         if self.base_url is None:
             return ModelReference(self.model or "local")
         return ModelReference(without_login(self.base_url), self.model, self.api or default_api(prompt))
@@ -61,7 +60,7 @@ class ModelFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class SamplingFlags:
-    """How the model samples. What is left out is left to the server."""
+    """How the model samples. The server decides on what is left out."""
 
     max_tokens: Annotated[int | None, Parameter(group=_SAMPLING)] = None
     """The most tokens of the trace, over all resumes."""
@@ -70,7 +69,7 @@ class SamplingFlags:
     top_p: Annotated[float | None, Parameter(group=_SAMPLING)] = None
     """Nucleus sampling: the probability mass that is sampled from."""
     seed: Annotated[int | None, Parameter(group=_SAMPLING)] = None
-    """For the server's random numbers."""
+    """Seed of the server's random numbers."""
     stop: Annotated[tuple[str, ...], Parameter(group=_SAMPLING, negative="")] = ()
     """A text that ends the generation. May be given several times."""
 
@@ -88,20 +87,20 @@ class SamplingFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class BudgetFlags:
-    """What the run may spend."""
+    """The budgets of the run."""
 
     max_remedies: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.remedies
-    """Violations that are remedied."""
+    """The most violations that are remedied."""
     max_repeats: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.repeats
     """How often the same words may be refuted at one place."""
     max_discarded: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.discarded_tokens
-    """Tokens that may be cut, in all."""
+    """The most tokens that are cut, in all."""
     max_forks: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.forks
-    """Side inferences."""
+    """The most side inferences."""
     max_reconnects: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.reconnects
-    """Broken streams that are taken up again."""
+    """The most broken streams that are resumed."""
     max_seconds: Annotated[Seconds | None, Parameter(group=_BUDGETS)] = _DEFAULTS.seconds
-    """Wall time."""
+    """The most seconds of the run."""
 
     def value(self) -> Budgets:
         """Return the budgets that these options mean."""
@@ -121,7 +120,7 @@ def default_api(prompt: Prompt) -> Api:
 
 
 def without_login(url: str) -> str:
-    """Return *url* without the user and password that may stand in it."""
+    """Return *url* without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
@@ -131,9 +130,9 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
-    """Return the prompt from the one place where it was given.
+    """Return the prompt from the one option that gives it.
 
-    Raises :class:`UsageError` where it was given in none or several, or cannot be read.
+    Raises :class:`UsageError` if none or several were given, or if it cannot be read.
     """
     given = [
         name
@@ -145,7 +144,7 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
         raise UsageError(f"give the prompt as exactly one of PROMPT, --prompt-file and --chat; {said}")
     if text is not None:
         if not text:
-            raise UsageError("PROMPT is empty: give the text to be continued")
+            raise UsageError("PROMPT is empty; give the text to be continued")
         return text
     if prompt_file is not None:
         return _read(prompt_file)
@@ -157,7 +156,7 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
         return tuple(map(as_message, msgspec.json.decode(data, type=_Conversation).messages))
     except msgspec.MsgspecError as error:
         raise UsageError(
-            f'{str(chat)!r} is no chat ({error}); it holds [{{"role": "user", "content": "..."}}] as JSON'
+            f'--chat {str(chat)!r}: not a chat ({error}); write [{{"role": "user", "content": "..."}}] as JSON'
         ) from error
 
 
@@ -169,4 +168,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+        raise UsageError(f"{str(path)!r} cannot be read ({error}); name a readable file") from error

@@ -1,4 +1,4 @@
-"""The command line: runs a command and turns what is raised into one line and an exit code.
+"""The command line: runs a command, and turns errors into one line and an exit code.
 
 The console script is ``interwhen_launcher``, which calls this for all but the general help and the version.
 """
@@ -11,7 +11,7 @@ from types import TracebackType
 
 import interwhen_launcher
 
-from interwhen._types.errors import InterwhenError
+from interwhen import InterwhenError
 
 _MISSING = "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'"
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in *arguments* (default: those of the process) and exit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
-        sys.excepthook = _show  # the process is ours
+        sys.excepthook = _show  # only in a process of our own
     if (text := interwhen_launcher.answer(given)) is not None:
         print(text)
         sys.exit(0)
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print a traceback as Python does, but with what a server or a model put into its messages made visible."""
+    """Print a traceback as Python does, with text of servers and models escaped."""
     from traceback import format_exception
 
     from interwhen.cli._text import visible
@@ -39,7 +39,7 @@ def _show(kind: type[BaseException], error: BaseException, traceback: TracebackT
 def _exit_code(arguments: list[str]) -> int:
     try:
         import cyclopts
-        import rich  # noqa: F401  # to see that it is there
+        import rich  # noqa: F401  # checks that it is installed
     except ModuleNotFoundError as error:
         if error.name not in {"cyclopts", "rich"}:
             raise
@@ -72,7 +72,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _pipe_closed() -> int:
-    """Whoever read our output has left (``interwhen run ... | head``); nothing more can be said to them."""
+    """End quietly: the reader of our output has closed it (``interwhen run ... | head``)."""
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""``interwhen recheck``: which checks of a recorded result still pass, offline."""
+"""``interwhen recheck``: repeat the checks of a recorded result offline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from rich.text import Text
 
 from interwhen._run import Still, check_again
 from interwhen.cli import _exits
-from interwhen.cli._text import STYLES, json_safe, one_line, signs_for
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import STYLES, json_safe, one_line, signs_for, stdout_console
 
 
 def recheck(
@@ -24,15 +23,15 @@ def recheck(
     prompt: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Check the result in FILE again with the verifiers installed here; no model is asked.
+    """Check the result in FILE again with the installed verifiers; no model is asked.
 
     FILE is a journal, or a result as JSON. Its hashes are compared first: a record that was changed is refused. Exit
-    codes: 0 where every check that had passed passes again, else 3.
+    codes: 0 if every check that passed passes again, else 3.
 
     Parameters
     ----------
     file
-        What "interwhen run --journal FILE" has written, or the result of a run as JSON.
+        The journal that "interwhen run --journal FILE" wrote, or the result of a run as JSON.
     monitor
         The monitors of the run: NAME or NAME:OPTION=VALUE,OPTION=VALUE. A journal names its own.
     prompt
@@ -58,7 +57,7 @@ def recheck(
         console.print(Text(line, style=style), soft_wrap=True)
     passing = sum(still.passes for still in found)
     if not json:
-        console.print(Text(f" {passing} of {len(found)} checks that had passed pass again; the run was {result.label}"))
+        console.print(Text(f" {passing} of {len(found)} checks that passed pass again; the run was {result.label}"))
     return _exits.OK if passing == len(found) and found else _exits.BY_STATUS["unverified"]
 
 

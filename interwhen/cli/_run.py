@@ -1,4 +1,4 @@
-"""``interwhen run``: one supervised generation."""
+"""``interwhen run``, ``resume`` and ``replay``: one supervised generation, and its journal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from interwhen._run import recheck
+from interwhen import Journal, Model, Phase, UsageError, read_journal, recheck
 from interwhen._run import replay as run_again
-from interwhen._run import resume as go_on
-from interwhen._types.errors import UsageError
-from interwhen._types.models import Model
-from interwhen._types.segments import Phase
+from interwhen._run import resume as resume_run
+from interwhen._run import run as start
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ModelFlags, SamplingFlags, read_prompt
-from interwhen.cli._supervise import closing, look_on, resume_hint, run_to_end, supervise
-from interwhen.cli._text import json_safe, one_line, visible
-from interwhen.cli._view import stdout_console, viewer_for
-from interwhen.journal import Journal, read_journal
+from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
+from interwhen.cli._text import json_safe, one_line, stdout_console, visible
+from interwhen.cli._view import viewer_for
 from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
 
@@ -45,7 +42,7 @@ def run(
     sampling: SamplingFlags = _SAMPLING,
     budgets: BudgetFlags = _BUDGETS,
 ) -> int:
-    """Generate from PROMPT while verifiers check the stream, and say what may be believed.
+    """Generate from PROMPT while verifiers check the stream, and show what was verified.
 
     Exit codes: 0 answer or steps verified, 3 unverified, 4 abstained, 5 failed, 2 wrong usage, 130 interrupted.
 
@@ -58,45 +55,46 @@ def run(
     chat
         A JSON file with chat messages: [{"role": "user", "content": "..."}].
     monitor
-        What watches the run: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
+        A monitor of the run: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
         See "interwhen verifiers list".
     starts_in
         "reasoning" for models whose chat template has opened the reasoning already.
     min_coverage
         The share of the text, from 0 to 1, that checked claims must cover; with less, the run ends unverified.
     journal
-        A new file for the record of the run, from which "interwhen resume" can go on.
+        A new file for the record of the run, with which "interwhen resume" can resume it.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
-        Append lines instead of redrawing a picture, as is done anyway when stdout is no terminal.
+        Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     """
     given = read_prompt(prompt, prompt_file, chat)
     monitors = load_monitors(monitor)
-    settings = sampling.value(), budgets.value()
+    sampled, spent = sampling.value(), budgets.value()
     record = None
     if journal is not None:
         record = Journal(journal, close_seconds=0.5, model=model.reference(given), monitors=monitor)
     opened = model.open(given)
 
     async def main() -> int:
-        viewer = viewer_for(stdout_console(), json=json, plain=plain)
-        return await supervise(
-            opened,
-            given,
-            viewer,
-            monitors=monitors,
-            sampling=settings[0],
-            budgets=settings[1],
-            starts_in=starts_in,
-            min_coverage=min_coverage,
-            journal=record,
-        )
+        async with closing(opened):
+            supervised = start(
+                opened,
+                given,
+                monitors=monitors,
+                sampling=sampled,
+                budgets=spent,
+                starts_in=starts_in,
+                min_coverage=min_coverage,
+                journal=record,
+            )
+            result = await show_run(supervised, viewer_for(stdout_console(), json=json, plain=plain))
+        return _exits.BY_STATUS[result.status]
 
     return run_to_end(main, resume_hint(journal))
 
 
-# ``interwhen resume``: go on with a run from its journal.
+# ``interwhen resume``: resume a run from its journal.
 
 _RESUMED_MODEL = ModelFlags()
 
@@ -110,32 +108,32 @@ def resume(
     plain: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _RESUMED_MODEL,
 ) -> int:
-    """Go on with the run that FILE is the journal of; a run that is over shows its result at once.
+    """Resume the run of the journal FILE; a run that is over shows its result at once.
 
     Exit codes are those of "interwhen run".
 
     Parameters
     ----------
     file
-        The journal: what "interwhen run --journal FILE" has written.
+        The journal that "interwhen run --journal FILE" wrote.
     monitor
-        The monitors of that run; needed only where the journal does not say how they were made.
+        The monitors of that run; needed only if the journal does not name them.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
-        Append lines instead of redrawing a picture, as is done anyway when stdout is no terminal.
+        Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     """
     prompt = read_journal(file).header.prompt
 
     async def main() -> int:
         viewer = viewer_for(stdout_console(), json=json, plain=plain)
         opened: Model | None = model.open(prompt) if model.is_given else None
-        run = go_on(Journal(file, close_seconds=0.5), model=opened, monitors=monitor or None)
+        run = resume_run(Journal(file, close_seconds=0.5), model=opened, monitors=monitor or None)
         if opened is None:
-            result = await look_on(run, viewer)
+            result = await show_run(run, viewer)
         else:
             async with closing(opened):
-                result = await look_on(run, viewer)
+                result = await show_run(run, viewer)
         return _exits.BY_STATUS[result.status]
 
     return run_to_end(main, resume_hint(file))
@@ -144,8 +142,8 @@ def resume(
 # ``interwhen replay``: a run from its journal, without a model.
 
 _CAVEAT = (
-    "Observed on the recorded text, and nothing was acted upon. A run with these monitors would have gone\n"
-    "another way from its first interrupt on: take what follows that as a hint."
+    "Observed on the recorded text, without interrupts. A run with these monitors would have had another\n"
+    "text after its first interrupt: the findings after it are hints only."
 )
 
 
@@ -156,17 +154,17 @@ def replay(
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Show the run that FILE is the journal of, made anew from its facts; no model or verifier is asked.
+    """Show the run of the journal FILE again, from its records; no model or verifier is asked.
 
-    With monitors: say what these would have found in the text that the model wrote. Exit codes: those of the run;
-    with monitors, 0 where they found nothing, else 3. A run that is not over: 3.
+    With monitors: show what these would have found in the text of the model. Exit codes: those of the run; with
+    monitors, 0 if they found nothing, else 3. A run that is not over: 3.
 
     Parameters
     ----------
     file
-        The journal: what "interwhen run --journal FILE" has written.
+        The journal that "interwhen run --journal FILE" wrote.
     monitor
-        Other monitors, to look at the recorded text: NAME or NAME:OPTION=VALUE,OPTION=VALUE.
+        Other monitors for the recorded text: NAME or NAME:OPTION=VALUE,OPTION=VALUE.
     json
         Write events, or findings, as lines of JSON.
     """
@@ -176,18 +174,21 @@ def replay(
         _print_findings(found, console, json=json)
         return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
     again = run_again(file)
-    # Lines that are appended: a picture that is redrawn shows what happens, and here all has happened.
+    # Append lines: a picture that is redrawn is for runs that go on.
     with viewer_for(console, json=json, plain=True) as viewer:
         for event in again.events:
             viewer.show(event)
     if again.differences:
         names = ", ".join(again.differences)
-        raise UsageError(f"this version of interwhen makes another result of the record: {names} differ")
+        raise UsageError(
+            f"{str(file)!r}: this version of interwhen gets another result from it, {names} differ; "
+            "replay it with the version that wrote it"
+        )
     if again.result is None:
         if not json:
             left = again.journaled.left_out
             torn = f" ({left} torn bytes at the end of the file were left out)" if left else ""
-            console.print(Text(f"\n not over: {len(again.text)} characters stand{torn}\n go on: interwhen resume FILE"))
+            console.print(Text(f"\n not over: {len(again.text)} characters{torn}\n to resume: interwhen resume FILE"))
         return _exits.BY_STATUS["unverified"]
     return _exits.BY_STATUS[again.result.status]
 
@@ -211,5 +212,7 @@ def _print_findings(found: Recheck, console: Console, *, json: bool) -> None:
         )
     requests = len(found.traces)
     console.print(
-        Text(f" {len(found.findings)} found in the text of {requests} requests; {len(found.unproven)} left open")
+        Text(
+            f" {len(found.findings)} found in the text of {requests} requests; {len(found.unproven)} without a verdict"
+        )
     )

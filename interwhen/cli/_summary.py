@@ -1,4 +1,4 @@
-"""How a run ended: status, reasons, violations, certificate, tokens and time."""
+"""The summary of a run: status, reasons, violations, certificate, tokens and time."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interwhen._types.ledger import Timing
-from interwhen._types.results import (
+from interwhen import (
     Abstained,
     Certificate,
     Failed,
     Result,
+    Scope,
     Unverified,
     UnverifiedReason,
     Verified,
     ViolationRecord,
 )
-from interwhen._types.verdicts import Scope
-from interwhen.cli._text import STYLES, Signs, one_line
+from interwhen.cli._text import STYLES, Signs, one_line, table
 
 _REASONS = 12
-"""How many reasons and violations are listed; there may be one for each line."""
+"""How many reasons and violations are listed; there can be one for each line."""
 
 _MEANING: dict[Scope, str] = {
-    "answer": "a check that knows the task judged the answer itself, and all others passed",
-    "steps": "every required check passed on this very text; none of them knows whether the answer is right",
+    "answer": "a check that knows the task judged the answer, and all others passed",
+    "steps": "every required check passed on this text; none of them judged the answer",
 }
 
 
@@ -49,7 +48,7 @@ def _verdict(result: Result, signs: Signs) -> Text:
         case Verified(certificate=certificate):
             sign, style, why = signs.passed, STYLES["passed"], _MEANING[certificate.scope]
         case Unverified():
-            sign, style, why = signs.unproven, STYLES["unproven"], "something in it was not shown to be right"
+            sign, style, why = signs.unproven, STYLES["unproven"], "a part of it could not be verified"
         case Abstained(reason=reason):
             sign, style, why = signs.violated, STYLES["violated"], f"no answer is given: {one_line(reason)}"
         case Failed(error=error):
@@ -69,58 +68,50 @@ def _certificate(certificate: Certificate) -> Text:
 
 
 def _unverified_reasons(unverified_reasons: tuple[UnverifiedReason, ...]) -> Table:
-    table = _table("monitor", "where", "not shown because")
+    rows = table("monitor", "where", "not verified because")
     for reason in unverified_reasons[:_REASONS]:
         where = "everywhere" if reason.span is None else f"{reason.span.start}-{reason.span.end}"
-        table.add_row(_cell(reason.monitor or "the run"), where, _cell(reason.why))
-    return _rest(table, len(unverified_reasons))
+        rows.add_row(_cell(reason.monitor or "the run"), where, _cell(reason.why))
+    return _rest(rows, len(unverified_reasons))
 
 
 def _violations(violations: tuple[ViolationRecord, ...]) -> Table:
-    table = _table("violation", "found by", "why", "remedy", "written instead")
+    rows = table("violation", "found by", "why", "remedy", "written instead")
     for found in violations[:_REASONS]:
         remedy = found.remedy or ("none" if found.interrupted else "observed")
         why = _cell(found.witness or found.why)
-        table.add_row(_cell(found.quote), _cell(found.monitor), why, remedy, _cell(found.inserted.strip()))
-    return _rest(table, len(violations))
+        rows.add_row(_cell(found.quote), _cell(found.monitor), why, remedy, _cell(found.inserted.strip()))
+    return _rest(rows, len(violations))
 
 
 def _numbers(result: Result) -> Table:
-    both = Table.grid(padding=(0, 4))
-    both.add_row(_ledger(result), _timing(result.timing))
-    return both
-
-
-def _ledger(result: Result) -> Table:
-    ledger = result.ledger
+    ledger, timing = result.ledger, result.timing
     rows = (
         ("tokens kept", ledger.kept),
         ("tokens discarded", ledger.discarded),
         ("tokens of forks", ledger.fork_tokens),
-        ("tokens offline", ledger.offline_tokens),
+        ("tokens ahead of time", ledger.offline_tokens),
         ("prompt tokens", ledger.prompt_tokens + ledger.fork_prompt_tokens),
         ("  of them cached", ledger.cached_tokens),
         ("requests", ledger.requests),
         ("remedies", ledger.remedies),
-        ("characters we wrote", ledger.inserted_chars),
+        ("characters inserted", ledger.inserted_chars),
         ("checks on the text", len(result.checks)),
     )
-    return _pairs("ledger", [(name, str(value)) for name, value in rows])
-
-
-def _timing(timing: Timing) -> Table:
     first = "none" if timing.first_token is None else _seconds(timing.first_token)
     closing = max(timing.close_latency, default=None)
-    rows = [
+    times = [
         ("total", _seconds(timing.total)),
         ("first token", first),
         ("largest gap", _seconds(timing.largest_gap)),
         ("tail (waiting for checks)", _seconds(timing.tail)),
         ("paused for remedies", _seconds(timing.paused)),
-        ("in checks, beside", _seconds(timing.checking)),
+        ("in checks, in parallel", _seconds(timing.checking)),
         ("slowest close", "none" if closing is None else _seconds(closing)),
     ]
-    return _pairs("timing", rows)
+    both = Table.grid(padding=(0, 4))
+    both.add_row(_pairs("ledger", [(name, str(value)) for name, value in rows]), _pairs("timing", times))
+    return both
 
 
 def _seconds(value: float) -> str:
@@ -128,18 +119,11 @@ def _seconds(value: float) -> str:
 
 
 def _pairs(title: str, rows: list[tuple[str, str]]) -> Table:
-    table = _table(title, "")
-    table.columns[1].justify = "right"
+    found = table(title, "")
+    found.columns[1].justify = "right"
     for name, value in rows:
-        table.add_row(name, value)
-    return table
-
-
-def _table(*headers: str) -> Table:
-    table = Table(*headers, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
+        found.add_row(name, value)
+    return found
 
 
 def _cell(text: str) -> Text:

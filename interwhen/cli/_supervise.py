@@ -1,4 +1,4 @@
-"""Run a model under a viewer's eyes, and say with which code to exit."""
+"""Show runs to a viewer, and end them at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,17 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from interwhen._run import Run
-from interwhen._run import run as start
-from interwhen._types.budgets import Budgets
-from interwhen._types.models import Model, Prompt, Sampling
-from interwhen._types.monitors import Monitor
-from interwhen._types.results import Result
-from interwhen._types.segments import Phase
+from interwhen import Model, Result, Run
 from interwhen.cli import _exits
 from interwhen.cli._text import print_error
 from interwhen.cli._view import Viewer
-from interwhen.journal import Journal
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,61 +28,7 @@ if TYPE_CHECKING:
 _CLOSE_SECONDS = 5.0
 
 
-async def supervise(
-    model: Model,
-    prompt: Prompt,
-    viewer: Viewer,
-    *,
-    monitors: Sequence[Monitor] = (),
-    sampling: Sampling | None = None,
-    budgets: Budgets | None = None,
-    starts_in: Phase = "answer",
-    min_coverage: float = 0.0,
-    journal: Journal | None = None,
-) -> int:
-    """Run *model* on *prompt*, show every event to *viewer*, close the model, and return the exit code."""
-    async with closing(model):
-        result = await watch(
-            model,
-            prompt,
-            viewer,
-            monitors=monitors,
-            sampling=sampling,
-            budgets=budgets,
-            starts_in=starts_in,
-            min_coverage=min_coverage,
-            journal=journal,
-        )
-    return _exits.BY_STATUS[result.status]
-
-
-async def watch(
-    model: Model,
-    prompt: Prompt,
-    viewer: Viewer,
-    *,
-    monitors: Sequence[Monitor] = (),
-    sampling: Sampling | None = None,
-    budgets: Budgets | None = None,
-    starts_in: Phase = "answer",
-    min_coverage: float = 0.0,
-    journal: Journal | None = None,
-) -> Result:
-    """Run *model* on *prompt*, show every event to *viewer*, and return the result."""
-    run = start(
-        model,
-        prompt,
-        monitors=monitors,
-        sampling=sampling,
-        budgets=budgets,
-        starts_in=starts_in,
-        min_coverage=min_coverage,
-        journal=journal,
-    )
-    return await look_on(run, viewer)
-
-
-async def look_on(run: Run, viewer: Viewer) -> Result:
+async def show_run(run: Run, viewer: Viewer) -> Result:
     """Show every event of *run* to *viewer*, and return the result."""
     with viewer:
         async with run:
@@ -100,7 +39,7 @@ async def look_on(run: Run, viewer: Viewer) -> Result:
 
 @asynccontextmanager
 async def closing(model: Model) -> AsyncIterator[None]:
-    """Close *model* at the end of the block, whatever ends it."""
+    """Close *model* at the end of the block, also after an error."""
     try:
         yield
     finally:
@@ -108,15 +47,15 @@ async def closing(model: Model) -> AsyncIterator[None]:
             await model.aclose()
 
 
-# Ctrl-C: the run is called off, its record is written, and the process is gone within a second, whatever hangs.
+# Ctrl-C: the run is cancelled, its record is written, and the process ends within a second, even if a part of it hangs.
 
 _PATIENCE = 0.8
-"""How long calling off may take, in seconds: a verifier or a server that hangs must not hold the user up."""
+"""How long the cancellation may take, in seconds: the user does not wait for a verifier or a server that hangs."""
 _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, and all that belonged to the run has been given back; the text says how to go on."""
+    """The user pressed Ctrl-C, and the run was closed; the text says how to resume it."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
@@ -132,14 +71,14 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
 
 def resume_hint(journal: Path | None) -> str:
-    """Return the line that says how an interrupted run can be gone on with."""
+    """Return the line that says how to resume an interrupted run."""
     if journal is None:
-        return "to be able to go on after an interrupt, give the run a journal: interwhen run --journal FILE ..."
-    return f"to go on: interwhen resume {shlex.quote(str(journal))}"
+        return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
+    return f"to resume: interwhen resume {shlex.quote(str(journal))}"
 
 
 def leave() -> None:
-    """End the process without waiting for threads: a verifier that hangs in one cannot be stopped from outside."""
+    """End the process without waiting for threads: a verifier that hangs in a thread cannot be stopped."""
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
         _exit()
@@ -147,7 +86,7 @@ def leave() -> None:
 
 @contextmanager
 def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Have a signal wake *loop*: one that comes just before the loop goes to sleep would be seen only when it wakes."""
+    """Let signals wake *loop*: one that comes just before the loop sleeps would be noticed only when it wakes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -165,7 +104,7 @@ def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Handler:
-    """Turns the first SIGINT into a cancellation, and makes sure of the end."""
+    """Turns the first SIGINT into a cancellation, and ends the process if that takes too long."""
 
     def __init__(self, hint: str) -> None:
         self.pressed = 0
@@ -176,7 +115,7 @@ class _Handler:
 
     def __enter__(self) -> Self:
         is_main = threading.current_thread() is threading.main_thread()
-        # Whoever runs us in the background has us ignore Ctrl-C; that holds.
+        # A process that was started in the background ignores Ctrl-C; keep that.
         if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._before = signal.signal(signal.SIGINT, self._press)
         return self
@@ -193,7 +132,7 @@ class _Handler:
         loop = asyncio.get_running_loop()
         with _woken_by_signals(loop), anyio.CancelScope() as scope:
             self._cancel = lambda: loop.call_soon_threadsafe(scope.cancel)
-            if self.pressed:  # before there was anything to cancel
+            if self.pressed:  # before the scope was there
                 scope.cancel()
             return await main()
         return _exits.INTERRUPTED
@@ -210,10 +149,10 @@ class _Handler:
             self._end()
 
     def _end(self) -> None:
-        """End at once. The journal's thread has written what there was by then: it never waits for the loop."""
+        """End at once. The thread of the journal does not wait for the loop: it has written all records so far."""
         _kill_workers()
         if sys.stdout.isatty():
-            sys.stdout.write(_SHOW_CURSOR)  # a live picture had hidden it
+            sys.stdout.write(_SHOW_CURSOR)
         print_error("interrupted")
         print(self._hint, file=sys.stderr)
         _exit()
@@ -229,6 +168,6 @@ def _exit() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # whoever read it has left
+        except OSError:  # the reader has closed it
             continue
     os._exit(_exits.INTERRUPTED)

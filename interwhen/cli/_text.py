@@ -1,4 +1,4 @@
-"""Text that we did not write, made fit for a terminal: what would act on it is shown instead."""
+"""Text for terminals: characters of others that would act on a terminal are escaped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Literal, TextIO
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 _ACTING = re.compile(
@@ -73,14 +74,14 @@ def _json_escaped(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-# Consoles that interpret nothing, and the one place that knows what the terminal can do.
+# Consoles that interpret nothing in a text.
 
 
 class _PipeAware(Console):
-    """Leaves it to main() what happens when whoever reads the output has left."""
+    """Raises when the reader of the output has closed it; main() then ends the process."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing more, and say so."""
+        """Print nothing more."""
         self.quiet = True
         raise BrokenPipeError
 
@@ -92,8 +93,21 @@ def console_for(stream: TextIO) -> Console:
     return _PipeAware(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stream.isatty())
 
 
+def stdout_console() -> Console:
+    """Return the console on stdout."""
+    return console_for(sys.stdout)
+
+
+def table(*headers: str) -> Table:
+    """Return a table without lines, whose cells are wrapped."""
+    made = Table(*headers, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in made.columns:
+        column.overflow = "fold"
+    return made
+
+
 def is_live(console: Console) -> bool:
-    """Tell whether a picture can be redrawn in place on *console*."""
+    """Return whether a picture can be redrawn in place on *console*."""
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
@@ -103,10 +117,10 @@ def print_error(message: str) -> None:
     console.print(Text.assemble(("error: ", "bold red"), joined(message.strip())), soft_wrap=True)
 
 
-# The signs and colours of a view. Each meaning has both, so that neither is needed.
+# The signs and colours of a view. Each meaning has both, so that either is enough.
 
 LineKind = Literal["passed", "open", "unproven", "violated", "plain"]
-"""What is known about a line: the worst of what is known about its parts."""
+"""The state of a line: the worst state of its parts."""
 
 STYLES: dict[LineKind, str] = {
     "passed": "green",
@@ -117,7 +131,7 @@ STYLES: dict[LineKind, str] = {
 }
 REPAIR = "bold cyan"
 FEEDBACK = "bold magenta"
-GHOST = "red strike"
+RETRACTED = "red strike"
 AHEAD = "dim"
 """Text that no check has reached yet."""
 
@@ -134,36 +148,19 @@ class Signs:
     cut: str = "↶"
     bar: str = "│"
     quotes: tuple[str, str] = ("«", "»")
-    ghost: tuple[str, str] = ("~~", "~~")
+    retracted: tuple[str, str] = ("~~", "~~")
 
     def of(self, kind: LineKind) -> str:
         """Return the sign of *kind*."""
-        signs: dict[LineKind, str] = {
-            "passed": self.passed,
-            "open": self.open,
-            "unproven": self.unproven,
-            "violated": self.violated,
-            "plain": " ",
-        }
-        return signs[kind]
+        return " " if kind == "plain" else str(getattr(self, kind))
 
 
 UNICODE = Signs()
-ASCII = Signs(
-    passed="+",
-    open=".",
-    unproven="?",
-    violated="x",
-    wrote=">",
-    cut="<",
-    bar="|",
-    quotes=("<<", ">>"),
-    ghost=("~~", "~~"),
-)
+ASCII = Signs(passed="+", open=".", violated="x", wrote=">", cut="<", bar="|", quotes=("<<", ">>"))
 
 
 def signs_for(encoding: str | None) -> Signs:
-    """Return the signs that can be written in *encoding*."""
+    """Return signs that *encoding* can represent."""
     try:
         "✓…✗»↶│«⏎─∅".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -1,4 +1,4 @@
-"""``interwhen verifiers``: what is installed, what it takes, and why it does not load; to try one and to begin one."""
+"""``interwhen verifiers``: list, describe and try the installed verifiers, and create one."""
 
 from __future__ import annotations
 
@@ -8,97 +8,103 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from string import Template
 from tempfile import mkdtemp
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from interwhen import registry
-from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.monitors import Fork, Monitor
-from interwhen._types.spans import Span
+from interwhen import Fork, Monitor, PluginError, Span, UsageError, registry
 from interwhen._version import __version__
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._text import STYLES, as_json, console_for, is_live, joined, one_line, signs_for, visible
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import (
+    STYLES,
+    as_json,
+    console_for,
+    is_live,
+    joined,
+    one_line,
+    signs_for,
+    stdout_console,
+    table,
+    visible,
+)
 from interwhen.registry import load_monitor_or_path
 from interwhen.testing._scores import Cases, Rate, Score, Spread, cases, score
 from interwhen.testing._traces import read_traces
-from interwhen.testing._trials import TrialResult, TrialViolation, try_monitor_sync
+from interwhen.testing._trials import TrialResult, try_monitor_sync
 
-app = App(name="verifiers", help="List, describe and try the installed verifiers, or begin one of your own.")
+app = App(name="verifiers", help="List, describe and try the installed verifiers, or create one.")
 # Imported when they are called, so that they do not slow down the others.
 app.command(
     "interwhen.cli._verifiers:try_",
     name="try",
-    help="See how a verifier does on labelled traces (exit code 1: a bar was missed).",
+    help="Measure a verifier on labelled traces (exit code 1: a bar was missed).",
 )
-app.command("interwhen.cli._verifiers:new", name="new", help="Begin a verifier of your own: a package that works.")
+app.command("interwhen.cli._verifiers:new", name="new", help="Create a verifier: a package that works.")
 
 
 @app.command(name="list")
 def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """List the installed verifiers, and the scope that each can reach: the answer to the task, or steps on the way.
+    """List the installed verifiers, and the scope of each: the answer to the task, or steps on the way.
 
     Parameters
     ----------
     load
-        Also say whether each one loads. Exit code 5 if one does not.
+        Also show whether each one loads. Exit code 5 if one does not.
     """
-    console = stdout_console()
     plugins = registry.verifiers(load=load)
-    if not plugins:
-        console.print("no verifiers are installed")
-        return _exits.OK
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for header in ("name", "scope", "from", "version", "target", *(("loads",) if load else ())):
-        table.add_column(header, overflow="fold")
-    for plugin in plugins:
-        origin = (_scope(plugin), plugin.distribution, plugin.version, plugin.target)
-        cells = [Text(joined(plugin.name), style="bold"), *(Text(joined(each)) for each in origin)]
-        table.add_row(*cells, *((_loads(plugin, console),) if load else ()))
-    console.print(table)
+    console = stdout_console()
+
+    def cells(plugin: registry.Plugin) -> dict[str, Text]:
+        found = {"name": Text(joined(plugin.name), style="bold"), "scope": Text(_scope(plugin)), **_origin(plugin)}
+        return {**found, "loads": _loads(plugin, console)} if load else found
+
+    _print_plugins(console, "no verifiers are installed", [cells(plugin) for plugin in plugins])
     return _exits.FAILED if any(plugin.loaded is False for plugin in plugins) else _exits.OK
+
+
+def _origin(plugin: registry.Plugin) -> dict[str, Text]:
+    found = {"from": plugin.distribution, "version": plugin.version, "target": plugin.target}
+    return {header: Text(joined(text)) for header, text in found.items()}
+
+
+def _print_plugins(console: Console, nothing: str, rows: list[dict[str, Text]]) -> None:
+    """Print a table of plug-ins, or *nothing*."""
+    if not rows:
+        console.print(nothing)
+        return
+    shown = table(*rows[0])
+    for row in rows:
+        shown.add_row(*row.values())
+    console.print(shown)
 
 
 def _scope(plugin: registry.Plugin) -> str:
     try:
         return registry.scope_of(plugin.name)
     except PluginError:
-        return "?"  # it does not load: --load and why-failed say why
+        return "?"  # it does not load: --load and why-failed give the reason
 
 
 @app.command
 def formats() -> int:
     """List the installed readers of labelled traces, for "interwhen verifiers try --format"."""
-    console = stdout_console()
-    plugins = registry.trace_formats()
-    if not plugins:
-        console.print("no readers of traces are installed")
-        return _exits.OK
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for header in ("name", "from", "version", "target"):
-        table.add_column(header, overflow="fold")
-    for plugin in plugins:
-        origin = (plugin.distribution, plugin.version, plugin.target)
-        table.add_row(Text(joined(plugin.name), style="bold"), *(Text(joined(each)) for each in origin))
-    console.print(table)
+    rows = [{"name": Text(joined(plugin.name), style="bold"), **_origin(plugin)} for plugin in registry.trace_formats()]
+    _print_plugins(stdout_console(), "no readers of traces are installed", rows)
     return _exits.OK
 
 
 @app.command
 def show(name: str) -> int:
-    """Describe a verifier: what it checks, its options, and what it does unless told otherwise.
+    """Describe a verifier: what it checks, its options, and its defaults.
 
     Parameters
     ----------
@@ -148,7 +154,7 @@ def _facts(monitor: Monitor) -> tuple[str, ...]:
 
 @app.command(name="why-failed")
 def why_failed(name: str) -> int:
-    """Say why a verifier does not load or work, with the place in its code.
+    """Show why a verifier does not load or work, with the place in its code.
 
     Parameters
     ----------
@@ -179,17 +185,17 @@ def _section(console: Console, title: str, lines: tuple[str, ...]) -> None:
 _AROUND = 60
 """Characters of the text that are shown on each side of what is quoted."""
 _EACH = 2
-"""Violations or troubles of one case that are shown."""
+"""How many violations or failed checks of one case are shown."""
 
 
 def show_score(console: Console, total: Score) -> None:
-    """Print what a trial came to."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    """Print the numbers of a trial."""
+    shown = table("", "")
+    shown.show_header = False
+    shown.columns[0].style, shown.columns[0].no_wrap = "dim", True
     for label, cell in _rows(total):
-        table.add_row(label, cell)
-    console.print(table)
+        shown.add_row(label, cell)
+    console.print(shown)
 
 
 def _rows(total: Score) -> list[tuple[str, str]]:
@@ -207,10 +213,10 @@ def _rows(total: Score) -> list[tuple[str, str]]:
         rows.append(("at the label", f"{_rate(total.located)}, {total.before} before it"))
         rows.append(("known after", f"{_spread(total.delay, '.0f')} characters from the start of the mistake"))
     if total.remaining.n:
-        rows.append(("still to come then", f"{total.remaining.p50:.0%} of the trace in the median flagged one"))
+        rows.append(("still to come", f"{total.remaining.p50:.0%} of the trace in the median flagged one"))
     rows.append(("claims", f"{total.claims}: {total.passed} right, {total.violated} refuted, {total.unknown} unknown"))
     if total.troubles:
-        rows.append(("came to nothing", f"{total.troubles} checks: see below"))
+        rows.append(("failed", f"{total.troubles} checks: see below"))
     rows.append(("a check takes", f"{_spread(total.check_ms)} ms"))
     rows.append(("extraction", f"{_spread(total.extract_ms)} ms for 1,000 characters"))
     if total.prepare_ms.n:
@@ -234,7 +240,7 @@ def show_cases(console: Console, found: Cases, most: int) -> None:
         ("false alarms: right, and flagged", found.false_alarms),
         ("flagged before the labelled mistake", found.early),
         ("misses: wrong, and not flagged", found.misses),
-        ("checks that came to nothing", found.troubled),
+        ("checks that failed", found.troubled),
     ):
         if those and most:
             console.print(Text(f"\n{title} ({min(most, len(those))} of {len(those)})", style="bold"))
@@ -249,8 +255,10 @@ def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
             console.print(Text(f"  {one_line(trouble.what, 300)}"), soft_wrap=True)
             _show_text(console, tried, trouble.turn, trouble.span)
         return
-    for each in tried.found[:_EACH]:
-        _show_found(console, tried, each)
+    for found in tried.found[:_EACH]:
+        said = found.why + (f" ({found.witness})" if found.witness else "")
+        console.print(Text(f"  turn {found.turn}, {found.span.start}: {one_line(said, 300)}"), soft_wrap=True)
+        _show_text(console, tried, found.turn, found.span)
     mistake = tried.trace.mistake
     if mistake is not None:
         console.print(Text(f"  labelled, turn {mistake.turn}:", style="dim"))
@@ -261,33 +269,24 @@ def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
         console.print(Text(f"  {tried.claims} claims{reasons}"), soft_wrap=True)
 
 
-def _show_found(console: Console, tried: TrialResult, found: TrialViolation) -> None:
-    said = found.why + (f" ({found.witness})" if found.witness else "")
-    console.print(Text(f"  turn {found.turn}, {found.span.start}: {one_line(said, 300)}"), soft_wrap=True)
-    _show_text(console, tried, found.turn, found.span)
-
-
 def _show_text(console: Console, tried: TrialResult, turn: int, span: Span | None) -> None:
     if span is None:
         return
     text = tried.trace.turns[turn].trace
-    middle = text[span.start : span.end] if span.end > span.start else ""
-    line = Text("    ")
-    line.append(one_line(text[max(span.start - _AROUND, 0) : span.start]), style="dim")
-    line.append(one_line(middle, 300), style="bold")
-    line.append(one_line(text[span.end : span.end + _AROUND]), style="dim")
-    console.print(line, soft_wrap=True)
+    before, after = text[max(span.start - _AROUND, 0) : span.start], text[span.end : span.end + _AROUND]
+    middle = (one_line(text[span.start : span.end], 300), "bold")
+    console.print(Text.assemble("    ", (one_line(before), "dim"), middle, (one_line(after), "dim")), soft_wrap=True)
 
 
-# ``interwhen verifiers try``: what a verifier says of labelled traces, and what that comes to.
+# ``interwhen verifiers try``: a verifier on labelled traces.
 
 _MODEL = ModelFlags()
 _BETWEEN = 0.2
-"""Seconds between two looks at the progress."""
+"""Seconds between two updates of the progress."""
 
 
-class _Report(msgspec.Struct, frozen=True):
-    """What ``--json`` prints."""
+class _TrialReport(msgspec.Struct, frozen=True):
+    """The output of ``--json``."""
 
     score: Score
     cases: Cases
@@ -309,7 +308,7 @@ def try_(
     fail_below_precision: float | None = None,
     model: ModelFlags = _MODEL,
 ) -> int:
-    """Let the verifier NAME look at labelled TRACES: precision, recall, earliness, cost, and the cases to look at.
+    """Run the verifier NAME on labelled TRACES: precision, recall, earliness, cost, and the cases to read.
 
     It runs in the real engine, as an observer, over the recorded text; nothing is generated. Exit codes: 0 done,
     1 a bar (--fail-...) was missed, 2 wrong usage.
@@ -317,16 +316,16 @@ def try_(
     Parameters
     ----------
     name
-        NAME or NAME:OPTION=VALUE,OPTION=VALUE of an installed verifier, or MODULE:FACTORY, looked for in the working
-        directory, too (with options: MODULE:FACTORY:OPTION=VALUE).
+        NAME or NAME:OPTION=VALUE,OPTION=VALUE of an installed verifier, or MODULE:FACTORY, also from the working
+        directory (with options: MODULE:FACTORY:OPTION=VALUE).
     traces
-        A file with one labelled trace a line (docs/verifiers.md), or whatever --format reads.
+        A file with one labelled trace a line (docs/verifiers.md), or in another --format.
     format
         The installed reader of another format: "interwhen verifiers formats" lists them.
     limit
         Stop after so many traces.
     seed
-        Chooses the chunks in which the text arrives; what is said must not depend on it.
+        Seed of the chunks in which the text arrives; the verdicts must not depend on it.
     show
         How many cases of each kind are shown.
     json
@@ -339,29 +338,23 @@ def try_(
         Exit with 1 if less than this share of the flagged traces is wrong.
     """
     if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit}: at least 1 trace is needed")
+        raise UsageError(f"--limit must be at least 1, got {limit}")
     if show < 0:
-        raise UsageError(f"--show {show} is negative")
+        raise UsageError(f"--show must be at least 0, got {show}")
     monitor = load_monitor_or_path(name)
     if model.is_given and not isinstance(monitor.extractor, Fork):
-        raise UsageError(f"a model answers forks, and {name!r} makes none: leave --model and --base-url out")
+        raise UsageError(f"--model and --base-url: {name!r} asks no forks, so no model is needed; leave them out")
     found = islice(read_traces(traces, format), limit)
     forks = model.open() if model.is_given else None
-    with _progress() as told:
-        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, told=told)
+    with _Progress(console_for(sys.stderr)) as progress:
+        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, told=progress)
     if not tried:
-        raise UsageError(f"there is no trace in {str(traces)!r}")
-    return _tell(tried, (fail_above_false, fail_below_recall, fail_below_precision), show=show, json=json)
-
-
-def _tell(
-    tried: list[TrialResult], bars: tuple[float | None, float | None, float | None], *, show: int, json: bool
-) -> int:
+        raise UsageError(f"{str(traces)!r} holds no trace; name a file with labelled traces")
     total, interesting = score(tried), cases(tried)
-    broken = tuple(_broken(total, *bars))
+    broken = tuple(_broken(total, fail_above_false, fail_below_recall, fail_below_precision))
     console = stdout_console()
     if json:
-        console.file.write(as_json(_Report(total, interesting, broken)) + "\n")
+        console.file.write(as_json(_TrialReport(total, interesting, broken)) + "\n")
     else:
         show_score(console, total)
         show_cases(console, interesting, show)
@@ -379,12 +372,12 @@ def _broken(total: Score, false: float | None, recall: float | None, precision: 
     if precision is not None:
         yield from _missed("precision", total.precision, least=precision)
     if total.troubles and any(bar is not None for bar in (false, recall, precision)):
-        yield f"{total.troubles} checks came to nothing: no bar is met by a verifier that does not work"
+        yield f"{total.troubles} checks failed: a verifier that does not work meets no bar"
 
 
 def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> Iterator[str]:
     if rate.value is None:
-        yield f"{what}: there are no such traces, so that the bar says nothing"
+        yield f"{what}: there are no such traces, so the bar means nothing"
     elif rate.value < least:
         yield f"{what}: {rate.value:.2%} is below the bar of {least:.2%}"
     elif rate.value > most:
@@ -392,7 +385,7 @@ def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> 
 
 
 class _Progress:
-    """Says now and then, on a terminal, how many traces were tried."""
+    """Shows on a terminal how many traces were tried; clears its line at the end of the block."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -409,22 +402,15 @@ class _Progress:
             rate = self._count / max(now - self._begun, 1e-9)
             self._console.print(f"\r{self._count} traces, {rate:.0f}/s, {self._flagged} flagged ", end="")
 
-    def clear(self) -> None:
-        """Leave the line as it was found."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
         if self._live and self._count:
             self._console.print("\r" + " " * 60 + "\r", end="")
 
 
-@contextmanager
-def _progress() -> Iterator[_Progress]:
-    progress = _Progress(console_for(sys.stderr))
-    try:
-        yield progress
-    finally:
-        progress.clear()
-
-
-# ``interwhen verifiers new``: a plug-in package that works from the first minute on.
+# ``interwhen verifiers new``: a plug-in package that works at once.
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _LONGEST = 30
@@ -433,14 +419,14 @@ _FOLDERS = {"src": "src/$module", "tests": "tests", "root": "."}
 
 
 def new(name: str, /, *, directory: Path | None = None) -> int:
-    """Begin a verifier of your own: a package that installs, passes its tests, and checks something already.
+    """Create a verifier: a package that installs, passes its tests, and already checks something.
 
     Parameters
     ----------
     name
-        What users will write: --monitor NAME. Small letters, digits and underscores.
+        The name that users write: --monitor NAME. Small letters, digits and underscores.
     directory
-        Where the package goes; it must not exist yet. Default: interwhen-NAME, here.
+        The folder of the package; it must not exist yet. Default: interwhen-NAME in the working directory.
     """
     _vet(name)
     where = directory or Path(_PREFIX + name.replace("_", "-"))
@@ -463,26 +449,23 @@ def new(name: str, /, *, directory: Path | None = None) -> int:
 def _vet(name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise UsageError(
-            f"{name[:80]!r} is no name for a verifier: take small letters, digits and single underscores, a letter "
-            f"first, {_LONGEST} characters at most"
+            f"NAME must be small letters, digits and single underscores, a letter first, at most {_LONGEST} of them; "
+            f"got {name[:80]!r}"
         )
     module = f"interwhen_{name}"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in sys.stdlib_module_names:
-        raise UsageError(f"{name!r} is a word of Python itself: take another name")
+        raise UsageError(f"NAME {name!r} is a keyword or a module of Python; choose another name")
     if module in {"interwhen_launcher", "interwhen_pytest", "interwhen_verifiers"}:
-        raise UsageError(f"the package {module!r} belongs to interwhen: take another name")
+        raise UsageError(f"NAME {name!r}: the package {module!r} belongs to interwhen; choose another name")
     for plugin in registry.verifiers():
         if plugin.name == name:
-            raise UsageError(
-                f"{plugin.distribution} offers a verifier {name!r} already: take another name, or users must write "
-                f"which one they mean"
-            )
+            raise UsageError(f"NAME {name!r}: {plugin.distribution} has a verifier of this name; choose another name")
 
 
 def _write(name: str, where: Path) -> list[Path]:
-    """Write the package as a whole or not at all; return its files."""
+    """Write the whole package, or nothing on an error; return its files."""
     if where.exists():
-        raise UsageError(f"{str(where)!r} is there already, and nothing is overwritten: give another --directory")
+        raise UsageError(f"{str(where)!r} exists, and nothing is overwritten; give another --directory")
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(mkdtemp(prefix=f".{where.name}-", dir=where.parent))
@@ -493,7 +476,8 @@ def _write(name: str, where: Path) -> list[Path]:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
-        raise UsageError(f"{str(where)!r} cannot be written: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise UsageError(f"{str(where)!r} cannot be written ({why}); give another --directory") from error
     return written
 
 
@@ -510,7 +494,7 @@ def _fill(name: str, root: Path) -> list[Path]:
     for folder, target in _FOLDERS.items():
         for template in (templates / folder).iterdir():
             text = template.read_text(encoding="utf-8")
-            # Suffix: so that no tool takes a template for what it describes.
+            # The suffix .txt keeps tools from treating a template as Python.
             named = template.name.removesuffix(".txt").replace("NAME", name)
             path = Path(Template(target).substitute(words)) / named
             (root / path).parent.mkdir(parents=True, exist_ok=True)

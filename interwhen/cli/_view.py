@@ -1,15 +1,14 @@
-"""Who is told of a run's events: a live picture, an append-only log, or a machine."""
+"""The viewers of a run: a live picture, an append-only log, or JSON for programs."""
 
 from __future__ import annotations
 
 import itertools
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Literal, Protocol, Self, TextIO, TypeAlias, assert_never
+from typing import Literal, Self, TextIO, TypeAlias, assert_never
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
 from rich.live import Live
@@ -18,31 +17,41 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from interwhen._types.events import (
+from interwhen import (
+    Cancelled,
+    CheckRecord,
     CheckSettled,
     CheckStarted,
     Delta,
+    Errored,
     Event,
     Finished,
     FrontierMoved,
+    Judged,
+    Pass,
+    Phase,
     Remedied,
+    Result,
     Retracted,
+    Skipped,
+    Span,
     StreamBroken,
     StreamEnded,
     StreamStarted,
+    TimedOut,
+    Unknown,
+    Violation,
     ViolationFound,
+    ViolationRecord,
 )
 from interwhen._types.models import Origin
-from interwhen._types.results import CheckRecord, Result, ViolationRecord
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
-from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen._types.verdicts import Outcome
 from interwhen.cli._summary import summary
 from interwhen.cli._text import (
     AHEAD,
     FEEDBACK,
-    GHOST,
     REPAIR,
+    RETRACTED,
     STYLES,
     UNICODE,
     LineKind,
@@ -54,17 +63,17 @@ from interwhen.cli._text import (
     visible,
 )
 
-# What a view of a run shows, as a value: events go in one by one, a new state comes out.
+# The state of a view, as a value: each event makes a new state of the one before.
 
 Mood = Literal["starting", "streaming", "remedying", "reconnecting", "settling", "finished"]
 Kind = Literal["passed", "unproven", "violated"]
 CheckKey: TypeAlias = tuple[str, str, Span | None]
-"""Monitor, key and span: what tells one check from another."""
+"""Monitor, key and span, which identify a check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Standing text with one author and one phase, from offset ``start`` on."""
+    """Text of the trace with one author and one phase, from offset ``start`` on."""
 
     text: str
     start: int
@@ -73,13 +82,13 @@ class Stretch:
 
     @property
     def end(self) -> int:
-        """The offset behind the last character."""
+        """The offset after the last character."""
         return self.start + len(self.text)
 
 
 @dataclass(frozen=True, slots=True)
-class Ghost:
-    """Text that was shown at offset ``at`` and was retracted."""
+class RetractedText:
+    """Text that was shown at offset ``at``, and then retracted."""
 
     at: int
     text: str
@@ -87,7 +96,7 @@ class Ghost:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a check found out about a span of the standing text."""
+    """The result of a check of a span of the trace."""
 
     span: Span
     kind: Kind
@@ -95,16 +104,16 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """All that a view needs to draw a run; the clock is not part of it."""
+    """Everything that is needed to draw a run, except the time."""
 
     mood: Mood = "starting"
     stretches: tuple[Stretch, ...] = ()
-    ghosts: tuple[Ghost, ...] = ()
+    retracted: tuple[RetractedText, ...] = ()
     marks: tuple[Mark, ...] = ()
     checking: tuple[CheckKey, ...] = ()
     frontier: int = 0
     tokens: int = 0
-    """Arrivals of model text, which is the number of its tokens unless the server sends several at once."""
+    """Arrivals of model text: the number of its tokens, unless the server sends several at once."""
     passed: int = 0
     unproven: int = 0
     violations: tuple[ViolationRecord, ...] = ()
@@ -113,12 +122,12 @@ class ViewState:
 
     @property
     def text(self) -> str:
-        """The standing text."""
+        """The text of the trace."""
         return "".join(s.text for s in self.stretches)
 
     @property
     def end(self) -> int:
-        """The offset behind the last character that stands."""
+        """The offset after the last character of the trace."""
         return self.stretches[-1].end if self.stretches else 0
 
 
@@ -133,10 +142,12 @@ def apply(state: ViewState, event: Event) -> ViewState:  # noqa: C901 (one case 
             return replace(state, checking=(*state.checking, (monitor, key, span)))
         case CheckSettled(check=check):
             return _settled(state, check)
-        case ViolationFound(violation=violation):
-            return _refuted(state, violation)
-        case Remedied(violation=violation):
-            return _remedied(state, violation)
+        case ViolationFound(violation=found):
+            return _marked(replace(state, violations=(*state.violations, found)), found.span, "violated")
+        case Remedied(violation=found):
+            # Text behind a gate is cut without a retraction, because it was not shown; its marks go with it.
+            marks = tuple(mark for mark in state.marks if found.cut is None or mark.span.end <= found.cut)
+            return replace(state, marks=marks, remedies=state.remedies + 1, mood="remedying")
         case FrontierMoved(to=to):
             return replace(state, frontier=to)
         case StreamStarted():
@@ -167,11 +178,11 @@ def _extended(state: ViewState, delta: Delta) -> ViewState:
 def _cut(state: ViewState, to: int) -> ViewState:
     lost = state.text[to:] if to < state.end else ""
     kept = tuple(replace(s, text=s.text[: to - s.start]) for s in state.stretches if s.start < to)
-    ghosts = tuple(g for g in state.ghosts if g.at <= to)
+    retracted = tuple(each for each in state.retracted if each.at <= to)
     return replace(
         state,
         stretches=kept,
-        ghosts=(*ghosts, Ghost(to, lost)) if lost else ghosts,
+        retracted=(*retracted, RetractedText(to, lost)) if lost else retracted,
         marks=tuple(m for m in state.marks if m.span.end <= to),
         checking=tuple(c for c in state.checking if c[2] is None or c[2].end <= to),
         frontier=min(state.frontier, to),
@@ -184,50 +195,50 @@ def _settled(state: ViewState, check: CheckRecord) -> ViewState:
     if key in checking:
         checking.remove(key)
     state = replace(state, checking=tuple(checking))
-    match check.outcome:
-        case Judged(verdict=Pass()):
+    match _kind_of(check.outcome):
+        case "passed":
             return _marked(replace(state, passed=state.passed + 1), check.span, "passed")
-        case Judged(verdict=Violation()) | Cancelled():
-            return state  # A violation is told by an event of its own, and a cancelled check told nothing.
-        case _:
+        case "unproven":
             return _marked(replace(state, unproven=state.unproven + 1), check.span or check.segment, "unproven")
+        case _:
+            return state
 
 
-def _refuted(state: ViewState, violation: ViolationRecord) -> ViewState:
-    return _marked(replace(state, violations=(*state.violations, violation)), violation.span, "violated")
-
-
-def _remedied(state: ViewState, violation: ViolationRecord) -> ViewState:
-    # Text behind a gate is cut without a retraction: nobody has seen it, but what was found in it is marked.
-    cut = violation.cut
-    marks = state.marks if cut is None else tuple(m for m in state.marks if m.span.end <= cut)
-    return replace(state, marks=marks, remedies=state.remedies + 1, mood="remedying")
+def _kind_of(outcome: Outcome) -> Kind | None:
+    """Return what *outcome* shows; ``None``: a violation has an event of its own, a cancelled check shows nothing."""
+    match outcome:
+        case Judged(verdict=Pass()):
+            return "passed"
+        case Judged(verdict=Violation()) | Cancelled():
+            return None
+        case _:
+            return "unproven"
 
 
 def _marked(state: ViewState, span: Span | None, kind: Kind) -> ViewState:
     return state if span is None else replace(state, marks=(*state.marks, Mark(span, kind)))
 
 
-# From a view's state to a picture: lines of styled text with a gutter. Pure; text of others is made visible here.
+# The picture of a state: lines of styled text with a gutter. Text that we did not write is escaped here.
 
 _ORDER: tuple[LineKind, ...] = ("plain", "passed", "open", "unproven", "violated")
-"""From the best to the worst: a line is as good as its worst part."""
-_GHOSTS = 3
+"""From the best to the worst; a line is of the worst kind of its parts."""
+_RETRACTED = 3
 """How many retracted texts are shown at one place, the latest ones."""
-_GHOST_CHARS = 120
+_RETRACTED_CHARS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the trace as it is shown."""
+    """One shown line of the trace."""
 
     kind: LineKind
     wrote: bool
-    """Whether something in it was written by us."""
+    """Whether interwhen wrote a part of it."""
     text: Text
 
     def gutter(self, signs: Signs) -> Text:
-        """Return the signs that stand before the line. The model cannot write there."""
+        """Return the signs before the line. The model cannot write there."""
         text = Text.assemble((f" {signs.of(self.kind)}", STYLES[self.kind]))
         text.append(signs.wrote if self.wrote else " ", style=REPAIR)
         return text.append(f"{signs.bar} ", style="dim")
@@ -242,30 +253,31 @@ def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: 
     """Return the lines of the trace from offset *start* (the start of a line) to *end*."""
     stop = state.end if end is None else end
     known = _known(state, start, stop)
-    ghosts = [g for g in state.ghosts if start <= g.at <= stop]
-    cuts = {g.at for g in ghosts} | {edge for span, _ in known for edge in (span.start, span.end)}
-    builder = _Builder(known, signs, ahead=state.frontier if _is_ahead_open(state) else None)
+    retracted = [each for each in state.retracted if start <= each.at <= stop]
+    cuts = {each.at for each in retracted} | {edge for span, _ in known for edge in (span.start, span.end)}
+    is_proven = state.result is not None and state.result.status == "verified"
+    builder = _LineBuilder(known, signs, ahead=None if is_proven else state.frontier)
     for stretch in state.stretches:
-        # What we wrote is one thing, however much of it a check covers.
+        # Our own text is one part, even if a check covers only some of it.
         inner = cuts | {state.frontier} if stretch.origin == "model" else set()
         first, last = max(stretch.start, start), min(stretch.end, stop)
         edges = [first, *sorted(c for c in inner if first < c < last), last] if first < last else []
         for a, b in itertools.pairwise(edges):
-            ghosts = builder.haunt(ghosts, a)
+            retracted = builder.add_retracted(retracted, a)
             builder.add(stretch.text[a - stretch.start : b - stretch.start], a, stretch)
-    builder.haunt(ghosts, stop)
+    builder.add_retracted(retracted, stop)
     return builder.lines()
 
 
 def line_start(state: ViewState, offset: int) -> int:
-    """Return where the line that holds *offset* starts."""
+    """Return the offset at which the line of *offset* starts."""
     return state.text.rfind("\n", 0, offset) + 1
 
 
 def tail_start(state: ViewState, lines: int) -> int:
-    """Return where the last *lines* lines of the trace start."""
+    """Return the offset at which the last *lines* lines of the trace start."""
     text = state.text
-    at = state.end - text.endswith("\n")  # a line end at the very end begins no line
+    at = state.end - text.endswith("\n")  # a line end at the very end starts no line
     for _ in range(lines):
         at = text.rfind("\n", 0, at)
         if at < 0:
@@ -279,13 +291,9 @@ def _known(state: ViewState, start: int, end: int) -> list[tuple[Span, LineKind]
     return [(span, kind) for span, kind in marks if span.start < end and span.end > start]
 
 
-def _is_ahead_open(state: ViewState) -> bool:
-    return state.result is None or state.result.status != "verified"
-
-
 @dataclass(slots=True)
-class _Builder:
-    """Puts lines together, part by part."""
+class _LineBuilder:
+    """Builds lines part by part."""
 
     known: list[tuple[Span, LineKind]]
     signs: Signs
@@ -304,14 +312,15 @@ class _Builder:
                 self._append(piece, at, stretch)
             at += len(piece) + 1
 
-    def haunt(self, ghosts: list[Ghost], at: int) -> list[Ghost]:
-        """Add the *ghosts* up to offset *at*, and return the others."""
-        here = [ghost for ghost in ghosts if ghost.at <= at]
-        left, right = self.signs.ghost
-        for ghost in here[-_GHOSTS:]:
-            self.text.append(" " if ghost.text[0].isspace() else "")
-            self.text.append(f"{left}{one_line(ghost.text.strip(), _GHOST_CHARS)}{right}", style=GHOST).append(" ")
-        return ghosts[len(here) :]
+    def add_retracted(self, retracted: list[RetractedText], at: int) -> list[RetractedText]:
+        """Add the *retracted* texts up to offset *at*, and return the others."""
+        here = [each for each in retracted if each.at <= at]
+        left, right = self.signs.retracted
+        for each in here[-_RETRACTED:]:
+            self.text.append(" " if each.text[0].isspace() else "")
+            shown = one_line(each.text.strip(), _RETRACTED_CHARS)
+            self.text.append(f"{left}{shown}{right}", style=RETRACTED).append(" ")
+        return retracted[len(here) :]
 
     def lines(self) -> list[Line]:
         """Return the lines; the last one may be unfinished."""
@@ -338,7 +347,7 @@ class _Builder:
         left, right = self.signs.quotes
         inside = piece.strip()
         before, _, after = piece.partition(inside) if inside else (piece, "", "")
-        self.text.append(visible(before))  # what counts as white space may act, too
+        self.text.append(visible(before))  # white space can act on a terminal, too
         if inside:
             self.text.append(f"{left}{visible(inside)}{right}", style=style)
         self.text.append(visible(after))
@@ -348,17 +357,17 @@ class _Builder:
         self.kind, self.wrote, self.text = "plain", False, Text()
 
 
-# A view that only ever appends: for pipes, files and terminals that cannot move a cursor.
+# A log that only appends: for pipes, files and terminals that cannot move a cursor.
 
 
 @dataclass(frozen=True, slots=True)
 class PlainLog:
-    """How far a run has been logged: text in whole lines, facts as they come."""
+    """How far a run was logged: text in whole lines, checks and remedies as they come."""
 
     signs: Signs
     state: ViewState = field(default_factory=ViewState)
     logged: int = 0
-    """The offset up to which the text has been logged."""
+    """The offset up to which the text was logged."""
 
     def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
         """Return the log after *event*, and the lines that it adds."""
@@ -368,9 +377,7 @@ class PlainLog:
                 return log._with_text(log.state.text.rfind("\n") + 1) if "\n" in text else (log, [])
             case Retracted(to=to):
                 return log._retracted(self.state, to)
-            case StreamEnded():
-                return log._with_text(log.state.end)
-            case Finished():
+            case StreamEnded() | Finished():
                 return log._with_text(log.state.end)
             case _:
                 return log, _facts(event, log)
@@ -378,8 +385,8 @@ class PlainLog:
     def _with_text(self, end: int) -> tuple[PlainLog, list[Text]]:
         if end <= self.logged:
             return self, []
-        # What is known about a line comes later, and what was taken back came before, in lines of their own.
-        lines = picture(replace(self.state, ghosts=()), self.logged, end, signs=self.signs)
+        # Checks and retractions have lines of their own.
+        lines = picture(replace(self.state, retracted=()), self.logged, end, signs=self.signs)
         bar = Text(f"  {self.signs.bar} ", style="dim")
         wrote = Text(f" {self.signs.wrote}{self.signs.bar} ", style=REPAIR)
         return (
@@ -388,12 +395,12 @@ class PlainLog:
         )
 
     def _retracted(self, before: ViewState, to: int) -> tuple[PlainLog, list[Text]]:
-        left, right = self.signs.ghost
+        left, right = self.signs.retracted
         gone = one_line(before.text[to:].strip())
         logged = PlainLog(self.signs, self.state, min(self.logged, line_start(self.state, to)))
         if not gone:
-            return logged, []  # only a line end went
-        line = Text.assemble(f" {self.signs.cut} taken back: ", (f"{left}{gone}{right}", GHOST))
+            return logged, []  # only a line end was cut
+        line = Text.assemble(f" {self.signs.cut} retracted: ", (f"{left}{gone}{right}", RETRACTED))
         return logged, [line]
 
 
@@ -422,16 +429,18 @@ def _facts(event: Event, log: PlainLog) -> list[Text]:
 
 def _settled_line(check: CheckRecord, log: PlainLog) -> list[Text]:
     signs, span = log.signs, check.span or check.segment
-    # A claim's key is for machines; the words it stands for are in the text, unless a gate still holds them.
+    # The key of a claim is for programs; its words are in the text, unless a gate holds them.
     shown = log.state.text[span.start : span.end].strip() if span.end <= log.state.end else ""
     words = shown or re.split(r"[\x00-\x1f]", check.key, maxsplit=1)[0]
     name = f"{visible_name(check.monitor)}: {one_line(words)}"
-    outcome = check.outcome
-    if isinstance(outcome, Cancelled) or (isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation)):
-        return []  # A violation is told by an event of its own.
-    if isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass):
-        return [Text(f" {signs.passed} {name}", style=STYLES["passed"])]
-    return [Text(f" {signs.unproven} {name} ({one_line(_open_reason(outcome))})", style=STYLES["unproven"])]
+    match _kind_of(check.outcome):
+        case "passed":
+            return [Text(f" {signs.passed} {name}", style=STYLES["passed"])]
+        case "unproven":
+            why = one_line(_open_reason(check.outcome))
+            return [Text(f" {signs.unproven} {name} ({why})", style=STYLES["unproven"])]
+        case _:
+            return []
 
 
 def _open_reason(outcome: Outcome) -> str:
@@ -445,11 +454,11 @@ def _open_reason(outcome: Outcome) -> str:
 
 
 def visible_name(name: str) -> str:
-    """Return the name of a plug-in, fit for a terminal."""
+    """Return the name of a plug-in, escaped for a terminal."""
     return one_line(name, 60)
 
 
-# The one line that says how a run is going.
+# The status line.
 
 _MOODS: dict[Mood, str] = {
     "starting": "starting the model",
@@ -462,7 +471,7 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return how *state* stands *seconds* after the start."""
+    """Return one line on the progress of a run, *seconds* after its start."""
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -487,26 +496,25 @@ Clock = Callable[[], float]
 _FRAMES_PER_SECOND = 12
 
 
-class Viewer(Protocol):
-    """Shows a run. Entered before it starts and left after its last event, or when it breaks off."""
+class Viewer:
+    """Shows a run. It is entered before the run starts, and left after its last event or when the run breaks off."""
 
     def __enter__(self) -> Self:
         """Take the terminal."""
-        ...
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """Give the terminal back as it was."""
-        ...
+        """Restore the terminal."""
 
     def show(self, event: Event) -> None:
-        """Take in *event*."""
-        ...
+        """Show *event*."""
+        raise NotImplementedError
 
 
 def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
-    """Return the viewer that suits *console* and what the user asked for."""
+    """Return the viewer that suits *console* and the options of the user."""
     if json:
         return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream
     if plain or not is_live(console):
@@ -514,48 +522,37 @@ def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
     return LiveViewer(console)
 
 
-class JsonViewer:
+class JsonViewer(Viewer):
     """One JSON object for each event, the last one with the result. It never holds a control character."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stream.flush()
-
     def show(self, event: Event) -> None:
-        """Write *event* at once: whoever reads the pipe may act on it."""
+        """Write *event* at once: a program that reads the pipe may act on it."""
         self._stream.write(as_json(event) + "\n")
         self._stream.flush()
 
 
-class PlainViewer:
+class PlainViewer(Viewer):
     """Lines that are appended, and the summary."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._log = PlainLog(signs_for(console.encoding))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._console.file.flush()
-
     def show(self, event: Event) -> None:
-        """Print what *event* adds."""
+        """Print the lines that *event* adds."""
         self._log, lines = self._log.after(event)
         for line in lines:
             self._console.print(line, soft_wrap=True)
         if isinstance(event, Finished):
             self._console.print(summary(event.result, self._log.signs))
+            self._console.file.flush()
 
 
-class LiveViewer:
-    """The end of the trace, redrawn in place; all of it and the summary once the run is over."""
+class LiveViewer(Viewer):
+    """The end of the trace, redrawn in place; after the run the whole trace and the summary."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
@@ -563,7 +560,7 @@ class LiveViewer:
         self._began = clock()
         self._signs = signs_for(console.encoding)
         self._state = ViewState()
-        # The thread that redraws sees one immutable state or the next one, so there is nothing to lock.
+        # States are immutable: the thread that redraws sees one or the next, so no lock is needed.
         self._live = Live(
             get_renderable=self._frame,
             console=console,
@@ -585,7 +582,7 @@ class LiveViewer:
             self._console.print(summary(self._state.result, self._signs))
 
     def show(self, event: Event) -> None:
-        """Take in *event*; the next frame shows it."""
+        """Apply *event*; the next frame shows it."""
         self._state = apply(self._state, event)
 
     def _frame(self) -> ConsoleRenderable:
@@ -596,7 +593,7 @@ class LiveViewer:
 
 
 class _Bottom:
-    """The last *height* rows of what *inner* takes when it is wrapped."""
+    """The last *height* rows of *inner* after wrapping."""
 
     def __init__(self, inner: ConsoleRenderable, height: int) -> None:
         self._inner = inner
@@ -610,7 +607,7 @@ class _Bottom:
 
 
 def _grid(lines: list[Line], signs: Signs) -> Table:
-    """Set the gutter apart, so that long lines wrap beside it."""
+    """Put the gutter into a column of its own, so that long lines wrap beside it."""
     grid = Table.grid()
     grid.add_column(width=5, no_wrap=True)
     grid.add_column(overflow="fold")
@@ -619,27 +616,17 @@ def _grid(lines: list[Line], signs: Signs) -> Table:
     return grid
 
 
-def stdout_console() -> Console:
-    """Return the console on stdout."""
-    from interwhen.cli._text import console_for
-
-    return console_for(sys.stdout)
-
-
-# What the signs and colours of the view mean.
-
-
 def legend(signs: Signs) -> Text:
     """Return one line for each sign."""
     left, right = signs.quotes
     rows = (
-        (f" {signs.passed} ", STYLES["passed"], "a verifier checked what this line claims, and it is right"),
-        (f" {signs.open} ", AHEAD, "not checked yet, or being checked right now"),
+        (f" {signs.passed} ", STYLES["passed"], "a verifier checked the claims of this line, and they are right"),
+        (f" {signs.open} ", AHEAD, "not checked yet, or being checked now"),
         (f" {signs.violated} ", STYLES["violated"], "a verifier found a mistake"),
-        (f" {signs.unproven} ", STYLES["unproven"], "a check came to no verdict"),
-        (f"{signs.ghost[0]}25{signs.ghost[1]}", GHOST, "was written by the model and has been taken back"),
+        (f" {signs.unproven} ", STYLES["unproven"], "a check ended without a verdict"),
+        (f"{signs.retracted[0]}25{signs.retracted[1]}", RETRACTED, "was written by the model, and retracted"),
         (f"{left}24{right}", REPAIR, "was written by interwhen in its place"),
-        (f"{left}Wait{right}", FEEDBACK, "was said to the model by interwhen"),
+        (f"{left}Wait{right}", FEEDBACK, "feedback of interwhen to the model"),
     )
     lines = (Text.assemble("  ", (f"{sign:<8}", style), meaning) for sign, style, meaning in rows)
     return Text("\n").join(lines)

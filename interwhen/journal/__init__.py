@@ -1,8 +1,8 @@
 """The journal: the append-only record of a run, enough to replay or resume it.
 
-`_files.py` is the file and how records lie in it, `_records.py` what a record holds, `_writer.py` the thread that
-writes, `_rebuilding.py` reads a journal and makes the core of a run from it, `_evidence.py` compares a recorded
-result with its own hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
+`_files.py` has the file and its format, `_records.py` the records, `_writer.py` the thread that writes.
+`_rebuilding.py` reads a journal and rebuilds the core of the run. `_evidence.py` compares a recorded result with its
+hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """
 
 from interwhen._types.ledger import BlockedLoop, SkippedEvent, WireReport

@@ -1,4 +1,4 @@
-"""Whether a recorded result is what its own certificate says: judged by its hashes, without any verifier."""
+"""Checks a recorded result against its certificate and its hashes. No verifier runs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from interwhen._core.release import merge
 from interwhen._types.results import CheckRecord, Result, Verified, sha256
-from interwhen._types.spans import Span
 from interwhen._types.verdicts import Judged, Pass
 
 __all__ = ["flaws"]
 
 
 def flaws(result: Result) -> tuple[str, ...]:
-    """Return what in *result* does not fit together; empty: nothing.
+    """Return the contradictions in *result*; empty if it has none.
 
-    A record that somebody changed, checksums and all, differs from its certificate, and its checks from its text.
-    Hashes that a record of an earlier version lacks are not looked at.
+    They show that a record was changed, even if its checksums were updated: its text no longer fits its certificate or
+    its checks. Records of earlier versions have fewer hashes; a missing hash is no contradiction.
     """
     return tuple(_flaws(result))
 
@@ -47,8 +47,8 @@ def _certificate_flaws(result: Verified) -> Iterator[str]:
             yield f"its certificate lists a check of {check.monitor!r} that is no pass"
         if check not in result.checks:
             yield f"its certificate lists a check of {check.monitor!r} that the result does not have"
-    covered = _merged([check.span for check in certificate.checks if check.span is not None])
-    if covered != list(certificate.covered):
+    covered = merge(check.span for check in certificate.checks if check.span is not None)
+    if covered != certificate.covered:
         yield "its certificate covers other text than its checks do"
     share = sum(map(len, covered)) / len(result.text) if result.text else 0.0
     if share != certificate.coverage:
@@ -62,28 +62,18 @@ def _check_flaws(check: CheckRecord, text: str) -> Iterator[str]:
     if span is None:
         return
     if span.end > len(text):
-        yield f"a check of {check.monitor!r} is about {span!r}, outside its text of {len(text)} characters"
+        yield f"a check of {check.monitor!r} is at {span!r}, outside its text of {len(text)} characters"
     elif check.claim_sha256 and check.claim_sha256 != sha256(text[span.start : span.end]):
-        yield f"a check of {check.monitor!r} at {span!r} judged other words than stand there"
+        yield f"a check of {check.monitor!r} at {span!r} judged other text than is there now"
 
 
-def _merged(spans: list[Span]) -> list[Span]:
-    merged: list[Span] = []
-    for span in sorted(spans):
-        if merged and span.start <= merged[-1].end:
-            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
-        else:
-            merged.append(span)
-    return merged
-
-
-# What a verifier's code is, as one hash: its version is a promise, and this is what it was when it judged.
+# The hash of a verifier's code. A version is only a promise; the hash shows which code ran.
 
 
 def code_digest(verifier: Any) -> str:
     """Return the SHA-256 of the module file that *verifier*'s check is written in; empty where there is none.
 
-    The whole file counts, since a check uses what stands beside it. What the module imports does not.
+    It is the hash of the whole file, because a check uses other functions of its module. Imported modules do not count.
     """
     check = inspect.unwrap(getattr(verifier, "check", verifier))
     check = getattr(check, "func", check)  # of a partial

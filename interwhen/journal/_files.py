@@ -1,4 +1,4 @@
-"""The file of a journal: made once, locked while it is written, never overwritten."""
+"""The file of a journal: created once, locked while it is written, never overwritten."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Files:
         return Path(name).read_bytes()
 
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
-        """Open a new file, or one to go on with."""
+        """Open a new file, or an existing one to append to."""
         return LockedFile(name, keep=keep, found=found)
 
 
 class LockedFile:
-    """A file that is only appended to. It is private to its user: it holds the prompt and the text."""
+    """An append-only file. Only its owner can read it, because it holds the prompt and the text."""
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
-        """Open *path* for a new journal, or one to go on with: of the *found* bytes that were read, *keep* stay.
+        """Open *path* for a new journal, or to append: of the *found* bytes that were read, the first *keep* stay.
 
         Raises :class:`~interwhen.JournalError`.
         """
@@ -46,30 +46,30 @@ class LockedFile:
 
     def _take(self, path: str, keep: int, found: int) -> None:
         if not _lock(self._fd):
-            raise JournalError(path, "another run is writing it")
+            raise JournalError(path, "another run is writing to it")
         state = os.fstat(self._fd)
         if keep:
             if state.st_size != found:
-                raise JournalError(path, "it has changed since it was read; read it again")
+                raise JournalError(path, "it changed after it was read; read it again")
             os.ftruncate(self._fd, keep)
         elif stat.S_ISREG(state.st_mode) and state.st_size:
-            raise JournalError(path, "the file exists; go on with it (interwhen resume), or choose another path")
+            raise JournalError(path, "the file exists; resume it (interwhen resume), or choose another path")
 
     def write(self, data: bytes, /) -> int:
         """Hand *data* to the operating system; return how many bytes it took."""
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        """Wait until all is on the disk."""
+        """Wait until everything is on the disk."""
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Give the file and its lock back."""
+        """Close the file, which releases its lock."""
         os.close(self._fd)
 
 
 def _lock(fd: int) -> bool:
-    """Lock the file against other runs, where the system can; false: another one has it."""
+    """Lock the file against other runs, where the system can; return False if another run holds the lock."""
     try:
         import fcntl
     except ImportError:  # no POSIX
@@ -83,57 +83,57 @@ def _lock(fd: int) -> bool:
     return True
 
 
-# How records lie in a file: each with its length, and a checksum that chains it to all before it.
+# The format of the file: each record has a length, and a checksum that also covers all records before it.
 #
 # ::
 #
 #     magic (8 bytes) | schema (u32) | CRC-32 of both (u32)
 #     length (u32) | CRC-32 (u32) | payload            for each record, all little-endian
 #
-# The checksum goes on from that of the record before, so a record that is whole but out of its place (left by an older
-# file, or behind one that was lost) is as bad as a torn one.
+# The checksum continues the one of the previous record. So a whole record in the wrong place (left by an older file, or
+# after a lost record) is rejected like a torn one.
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
-"""Not text, and changed by whatever takes it for text: the idea is PNG's."""
+"""As in PNG: not text, and damaged by a transfer that treats it as text."""
 SCHEMA = 1
 
 _HEAD = struct.Struct("<8sI")
 _U32 = struct.Struct("<I")
 START = _HEAD.size + _U32.size
-"""Where the first record lies."""
+"""The offset of the first record."""
 
 
 class Frame(NamedTuple):
-    """One record that is whole."""
+    """One whole record."""
 
     payload: bytes
     end: int
-    """The offset behind it."""
+    """The offset of its end."""
     chain: int
-    """The checksum that the next record goes on from."""
+    """The checksum that the next record continues."""
 
 
 def preamble() -> tuple[bytes, int]:
-    """Return the beginning of a file, and the checksum that its first record goes on from."""
+    """Return the beginning of a file, and the checksum that its first record continues."""
     head = _HEAD.pack(MAGIC, SCHEMA)
     chain = crc32(head)
     return head + _U32.pack(chain), chain
 
 
 def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
-    """Return *payload* as it is written behind a record whose checksum is *chain*, and its own checksum."""
+    """Return *payload* framed to follow a record with the checksum *chain*, and the new checksum."""
     size = _U32.pack(len(payload))
     chain = crc32(payload, crc32(size, chain))
     return size + _U32.pack(chain) + payload, chain
 
 
 def frames(data: bytes, path: str) -> Iterator[Frame]:
-    """Yield the records of a whole file up to the first that is torn or damaged.
+    """Yield the records of a file up to the first torn or damaged one.
 
-    Raises :class:`~interwhen.JournalError` where *data* is no journal, or one of another schema.
+    Raises :class:`~interwhen.JournalError` if *data* is not a journal, or has another schema.
     """
     if len(data) < START or not data.startswith(MAGIC):
-        raise JournalError(path, "this is no journal, or one that was cut before its first record")
+        raise JournalError(path, "this is not a journal, or it was cut before its first record")
     (chain,) = _U32.unpack_from(data, _HEAD.size)
     if crc32(data[: _HEAD.size]) != chain:
         raise JournalError(path, "its first bytes are damaged")
@@ -142,7 +142,7 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
         raise JournalError(
             path,
             f"it has schema {schema}, and this version of interwhen reads schema {SCHEMA}"
-            + (": a newer one wrote it, so update interwhen" if schema > SCHEMA else ""),
+            + (": a newer version wrote it; update interwhen" if schema > SCHEMA else ""),
         )
     at = START
     while at + 2 * _U32.size <= len(data):
@@ -160,36 +160,36 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
         at, chain = end, found
 
 
-# Where a journal lies, and who writes it: small protocols, for whoever has no file or no thread for that.
+# Protocols for a journal that is not a file, or is not written by a thread.
 
 
 class JournalFile(Protocol):
-    """What a journal is written to."""
+    """A file that a journal is written to."""
 
     def write(self, data: bytes, /) -> int:
         """Hand *data* to the operating system; return how many bytes it took. May raise :class:`OSError`."""
         ...
 
     def sync(self) -> None:
-        """Wait until all is on the disk."""
+        """Wait until everything is on the disk."""
         ...
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         ...
 
 
 class JournalStore(Protocol):
-    """Where journals lie, each under its name."""
+    """Keeps journals by name."""
 
     def read(self, name: str, /) -> bytes:
-        """Return all of the journal *name*. May raise :class:`OSError`."""
+        """Return the bytes of the journal *name*. May raise :class:`OSError`."""
         ...
 
     def open(self, name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return the file of a new journal (*keep* is 0), or of one to go on with.
+        """Return the file of a new journal (*keep* is 0), or of one to append to.
 
-        Of the *found* bytes that were read, the first *keep* stay and the others go. May raise
+        Of the *found* bytes that were read, keep the first *keep* and drop the others. May raise
         :class:`~interwhen.JournalError`.
         """
         ...
@@ -199,33 +199,33 @@ class Writing(Protocol):
     """The work of a clerk."""
 
     def write(self) -> bool:
-        """Hand over all that is there; false: nothing more will ever be written. Raises nothing."""
+        """Write everything that is queued; return False if nothing more will be written. Raises nothing."""
         ...
 
     def shut(self) -> None:
-        """Close the file; the last thing that is done. Raises nothing."""
+        """Close the file. This is the last call. Raises nothing."""
         ...
 
 
 class Clerk(Protocol):
-    """Does the writing of one journal, so that whoever tells it something never waits for a disk."""
+    """Writes one journal in the background, so that a run never waits for a disk."""
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Begin, with what is there already; *seconds* is how long anything may wait to be written."""
+        """Begin with what is queued already. *seconds* is the longest time until something queued is written."""
         ...
 
     def wake(self) -> None:
-        """Take note that something is there."""
+        """Something was queued: write it within the time that :meth:`start` got."""
         ...
 
     def hurry(self) -> None:
-        """Have what is there written at once."""
+        """Write what is queued at once."""
         ...
 
     def end(self) -> None:
-        """Have what is there written, and the file closed. May be called again."""
+        """Write what is queued, and close the file. May be called again."""
         ...
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the end, for at most *seconds*; tell whether it came."""
+        """Wait for the end, for at most *seconds*; return whether it was reached."""
         ...

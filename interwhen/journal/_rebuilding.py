@@ -1,4 +1,4 @@
-"""From a record back to the run: the same core, told the same facts, and what was still to be done."""
+"""Rebuilds a run from its journal: the same core over the same facts, and the work that was still open."""
 
 from __future__ import annotations
 
@@ -49,37 +49,37 @@ from interwhen.journal._records import (
 )
 from interwhen.journal._settings import Journal
 
-# Reading a journal back: the longest prefix that is whole, and how much had to be left out.
+# Reading a journal: its longest whole prefix, and how many bytes were left out.
 
 
 @dataclass(frozen=True, slots=True)
 class Journaled:
-    """What a journal holds."""
+    """The contents of a journal."""
 
     path: str
     header: Header
-    """What the run was asked to do."""
+    """The settings of the run."""
     records: tuple[Record, ...]
-    """All that was recorded after that, in order."""
+    """The records after the header, in order."""
     size: int
-    """How many bytes of the file are whole."""
+    """The size of the whole part of the file in bytes."""
     left_out: int
-    """How many bytes at its end are not: torn by a crash, or damaged."""
+    """How many bytes follow that: torn by a crash, or damaged."""
     chain: int
-    """The checksum that the next record goes on from."""
+    """The checksum that the next record continues."""
 
     @property
     def result(self) -> Result | None:
-        """How the run ended; ``None``: it had not yet."""
+        """The result; ``None`` if the run had not ended."""
         last = self.records[-1] if self.records else None
         return last.result if isinstance(last, EndRecord) else None
 
 
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
-    """Return what *journal* (or the one at that path) holds, up to its first byte that is torn or damaged.
+    """Return the contents of *journal* (or the one at that path), up to its first torn or damaged byte.
 
-    Raises :class:`~interwhen.JournalError` where it cannot be read, is no journal, was written by a newer
-    version, holds not even its first record, or has a result that contradicts its own certificate.
+    Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, was written by a newer version,
+    lacks a whole first record, or has a result that contradicts its certificate.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
@@ -94,29 +94,31 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
         try:
             record = decode(found.payload)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise JournalError(name, f"record {len(records)} is whole, but not of this version: {error}") from error
+            raise JournalError(
+                name, f"record {len(records)} is whole, but this version cannot read it: {error}"
+            ) from error
         if header is not None:
             records.append(record)
         elif isinstance(record, Header):
             header = record
         else:
-            raise JournalError(name, f"its first record is {type(record).__name__!r}, not what the run was asked")
+            raise JournalError(name, f"its first record is a {type(record).__name__}, not the header")
         end, chain = found.end, found.chain
     if header is None:
-        raise JournalError(name, "it was cut before its first record was whole: there is nothing to go on from")
+        raise JournalError(name, "it was cut within its first record: there is nothing to resume")
     journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain)
     _refuse_changed(journaled)
     return journaled
 
 
 def _refuse_changed(found: Journaled) -> None:
-    """Raise :class:`JournalError` where what was recorded of the end contradicts itself: somebody changed it."""
+    """Raise :class:`JournalError` if the recorded result contradicts itself, which shows that it was changed."""
     result, header = found.result, found.header
     if result is None:
         return
     wrong = list(flaws(result))
     if prompt_sha256(header.prompt) != header.prompt_sha256:
-        wrong.append("its prompt is not the one that its header names by its hash")
+        wrong.append("its prompt does not have the hash in its header")
     if isinstance(result, Verified) and result.certificate.prompt_sha256 != header.prompt_sha256:
         wrong.append("its certificate is for another prompt")
     if wrong:
@@ -125,7 +127,7 @@ def _refuse_changed(found: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """Where a claim was read: its segment, what a fork said, and which of the claims found there it is."""
+    """How a claim was found: the extraction, the reply of a fork, and its index among the claims found there."""
 
     claim: Claim
     extraction: Extract
@@ -134,7 +136,7 @@ class ClaimSource(NamedTuple):
 
 
 class ShownSegment(NamedTuple):
-    """A segment that an extractor was shown, and what a fork had said of it."""
+    """A segment that an extractor got, with the reply of a fork."""
 
     order: Extract
     reply: str | Reply | None
@@ -142,43 +144,43 @@ class ShownSegment(NamedTuple):
 
 @dataclass(slots=True)
 class RebuiltRun:
-    """A run as its journal left it. Whoever goes on with it owns its core."""
+    """A run as its journal left it. A resumed run takes over its core."""
 
     journaled: Journaled
     core: Core
     at: float = 0.0
-    """How long the run had been going, in seconds."""
+    """The seconds since the run began."""
     pending: dict[int, Extract | Check] = field(default_factory=dict)
-    """The extractions and checks that somebody still waits for, by job."""
+    """The open extractions and checks, by job."""
     wanted: Open | None = None
-    """The request that was ordered and not accepted yet."""
+    """The request that was ordered and is not accepted yet."""
     history: list[ShownSegment | Invalidate] = field(default_factory=list)
-    """What trackers were shown, and what they were told to forget, in order."""
+    """The segments that trackers got and the spans they had to forget, in order."""
     sources: dict[int, ClaimSource] = field(default_factory=dict)
-    """By the identity of a recorded claim."""
+    """Keyed by the ``id`` of a recorded claim."""
     usages: dict[int, Usage] = field(default_factory=dict)
-    """What the server counted, by request."""
+    """The token counts of the server, by request."""
     spent: SpentRecord = field(default_factory=SpentRecord)
     stopped_at: float | None = None
-    """When a violation was found that the model has not gone on from."""
+    """When a violation stopped the model, if it has not continued since."""
     ended_at: float | None = None
-    """When the stream ended that no other one followed."""
+    """When the last stream ended."""
     first_text: float | None = None
     summary: RunSummary | None = None
-    """How the run ended, if it had."""
+    """The end of the run, if it was reached."""
     finished_at: float = 0.0
     mark: Resumed = field(default_factory=Resumed)
-    """The fact to be told before all others, by whoever goes on."""
+    """The first fact of a resumed run."""
 
     def read(self, record: Record) -> None:
-        """Take in what *record* says. Raises :class:`JournalError` where the trace is not what it was."""
+        """Apply *record*. Raises :class:`JournalError` if that gives another trace than the recorded one."""
         match record:
             case FactRecord(length=length):
                 if self.core.transcript.length != length and self.summary is None:
                     raise JournalError(
                         self.journaled.path,
-                        f"interwhen {self.journaled.header.interwhen} wrote it, whose trace was {length} characters "
-                        f"long where that of this version is {self.core.transcript.length}: use that version",
+                        f"interwhen {self.journaled.header.interwhen} wrote it, with a trace of {length} characters "
+                        f"where this version has {self.core.transcript.length}: use that version",
                     )
             case SpentRecord():
                 self.spent = record
@@ -196,7 +198,7 @@ class RebuiltRun:
             self.tell(at, fact)
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Tell the core *fact*, and keep the books of what it orders."""
+        """Give *fact* to the core, and record its orders."""
         self.at = at
         match fact:
             case Chunk():
@@ -218,7 +220,7 @@ class RebuiltRun:
         return orders
 
     def take(self, orders: Iterable[Order]) -> None:
-        """Keep the books of what the core ordered."""
+        """Record the orders of the core."""
         for order in orders:
             if isinstance(order, Invalidate):
                 self.history.append(order)
@@ -280,10 +282,10 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
 
 
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
-    """Return the run of *found* as its last record (or the first *until* of its standing ones) left it.
+    """Return the run of *found* after its last standing record, or after the first *until* of them.
 
-    Nothing is asked of *monitors* but what they are. Raises :class:`~interwhen.JournalError` where this version
-    of the core makes another trace of the same facts.
+    The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if this version of the core
+    makes another trace of the same facts.
     """
     past = RebuiltRun(found, core_of(found.header, monitors))
     past.take(past.core.begin())
@@ -293,9 +295,9 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 
 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
-    """Return the run of *found* as it can be gone on with.
+    """Return the run of *found*, ready to be resumed.
 
-    A run that the reader left, or whose model failed, is not over: the fact that ended it is void.
+    A run that its reader left, or in which the model failed, is not over: the fact that ended it is void.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)
@@ -311,7 +313,7 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
 
 
 def standing(records: Sequence[Record]) -> list[Record]:
-    """Return *records* without those that a later one declares void."""
+    """Return *records* without those that a later record declares void."""
     kept: list[Record] = []
     for record in records:
         if isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:

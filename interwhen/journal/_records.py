@@ -1,6 +1,6 @@
-"""What a journal holds, record by record.
+"""The records of a journal.
 
-Every time is in seconds since the run began, without any between the end of one process and the start of the next.
+Times are in seconds since the run began. The time between two processes of a run does not count.
 """
 
 from __future__ import annotations
@@ -49,37 +49,37 @@ RareFact: TypeAlias = (
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):
-    """Which verifier judged."""
+    """A verifier of the run."""
 
     name: str
     version: str
     deadline: float
     worker: Worker
     code_sha256: str = ""
-    """The hash of its module file, as it was when the run began."""
+    """The hash of its module file when the run began."""
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):
-    """What the core must know of a monitor."""
+    """The part of a monitor that the core needs."""
 
     verifier: int
-    """Its verifier, by number: monitors that share one share its verdicts."""
+    """The index of its verifier. Monitors with the same verifier share its verdicts."""
     forks: bool
     """Whether its extractor is a fork."""
     fields: dict[str, Any]
-    """All that is data in the monitor, by name."""
+    """The fields of the monitor that are data, by name."""
     code: tuple[str, ...] = ()
-    """What else in it is a function, by name."""
+    """The names of the fields that are functions."""
     spec: str | dict[str, Any] | None = None
-    """By what name and options it was asked for; ``None``: it was given as an object, or with something secret."""
+    """The name and options from which it was made; ``None`` if it was given as an object, or has a secret option."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):
-    """What the run was asked to do. Always the first record."""
+    """The settings of the run. Always the first record."""
 
     interwhen: str
     written: float
-    """When, in seconds since 1970 (UTC)."""
+    """The time in seconds since 1970 (UTC)."""
     model: str
     reference: ModelReference | None
     prompt: Prompt
@@ -93,42 +93,42 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
     offline: Offline = Offline()
-    """What the run used that was prepared before; *prompt* has it in it."""
+    """The prepared items that the run used; *prompt* already contains them."""
     rules: int = 0
-    """By which rules the core planned remedies; 0: those of versions that did not say."""
+    """The version of the rules by which the core plans remedies; 0 for journals without this field."""
     min_coverage: float = 0.0
-    """The share of the text that checked claims must cover."""
+    """The share of the text that checked claims must cover at least."""
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """Chunks of plain text that came one after the other."""
+    """Consecutive chunks of plain text."""
 
     at: float
-    """When the first one came."""
+    """The time of the first chunk."""
     phase: Phase
     texts: tuple[str, ...]
     gaps: tuple[int, ...]
-    """For each but the first one, how long after the one before it came, in microseconds."""
+    """The microseconds between each chunk and the next."""
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
-    """A chunk with more to it than text."""
+    """A chunk with more than text."""
 
     at: float
     chunk: Chunk
 
 
 class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """Any other fact that the core was told."""
+    """Any other fact that the core got."""
 
     at: float
     length: int
-    """How long the trace was then, in characters: whoever rebuilds it must arrive at the same."""
+    """The length of the trace in characters before this fact. A rebuilt trace must have the same."""
     fact: RareFact
 
 
 class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
-    """What the engine has counted so far, which the core does not see."""
+    """Counters of the engine that the core does not have."""
 
     fork_tokens: int = 0
     fork_prompt_tokens: int = 0
@@ -138,12 +138,12 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
     unread: int = 0
-    """Tokens that came behind the end; known with the last record of this kind."""
+    """Tokens that came after the end. Known in the last record of this kind."""
     wire: WireReport | None = None
-    """``None``: nothing was odd."""
+    """``None`` if there was nothing to report."""
     wasted: int = 0
     behind: Usage | None = None
-    """What the server counted behind the end, in the read that brought it; known with the last record, too."""
+    """The server's count that came after the end, in the same read. Known in the last record of this kind."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
@@ -154,7 +154,7 @@ class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
 
 
 class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped"):
-    """A record with text that is no valid Unicode (lone surrogates), as JSON of ASCII characters."""
+    """A record whose text is not valid Unicode (lone surrogates), as ASCII JSON."""
 
     json: str
 
@@ -164,7 +164,7 @@ Record: TypeAlias = Header | TextRecord | ChunkRecord | FactRecord | SpentRecord
 
 
 def encode(record: Record) -> bytes:
-    """Return *record* as it is framed."""
+    """Return the payload for *record*."""
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
@@ -212,7 +212,7 @@ def _convert(plain: Any) -> Record:
 
 
 def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record]:
-    """Yield *items* as records, plain chunks in a row as one."""
+    """Yield *items* as records; consecutive plain chunks become one record."""
     texts: list[str] = []
     times: list[float] = []
     phase: Phase = "answer"
@@ -236,7 +236,7 @@ def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record
 
 
 def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
-    """Return the record of *fact*, which is no chunk. Of claims it keeps what the core looks at."""
+    """Return the record of *fact*, which must not be a chunk. Of claims it keeps only the key and the span."""
     assert not isinstance(fact, Chunk)
     if isinstance(fact, Extracted):
         claims = tuple(Claim(key=str(claim.key), span=claim.span) for claim in fact.claims)
@@ -261,7 +261,7 @@ def _is_plain(chunk: Chunk) -> bool:
 
 
 def _plain(value: object) -> str:
-    """Take a subclass of ``str``, as some libraries return them, for what it is."""
+    """Convert a subclass of ``str``, which some libraries return, to ``str``."""
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"a {type(value).__name__} cannot be written to a journal")
@@ -272,19 +272,19 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
     return msgspec.msgpack.Decoder(Record | EscapedRecord)
 
 
-# Monitors as data, and back: what a journal must say about them so that the core can be rebuilt without their code.
+# Monitors as data, and back, so that the core can be rebuilt without their code.
 
 _CODE = ("verifier", "extractor")
-"""What in a monitor is no data."""
+"""The fields of a monitor that are not data."""
 _CHOSEN = ("remedy", "scope", "trigger")
-"""What in a monitor is the choice of its plug-in, and may differ in another version of it."""
+"""The fields that the plug-in chooses, so that another version of it may choose differently."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
 
 
 @dataclass(frozen=True, slots=True)
 class AbsentVerifier:
-    """Stands for a verifier whose verdicts are in the journal; it has no opinion of its own."""
+    """Stands in for a verifier whose verdicts are in the journal; it answers ``Unknown`` itself."""
 
     name: str
     version: str
@@ -292,19 +292,19 @@ class AbsentVerifier:
     worker: Worker
 
     def check(self, _claim: Claim, /) -> Unknown:
-        """Say that it cannot tell."""
-        return Unknown("this verifier is known by its record only")
+        """Return ``Unknown``."""
+        return Unknown("only the record of this verifier is known, not its code")
 
 
 def describe(
     monitors: Sequence[Monitor], specs: Sequence[object] = ()
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
-    """Return what a journal keeps of *monitors*, which were asked for as *specs*."""
+    """Return the records of *monitors*, which were made from *specs*."""
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
     records: list[MonitorRecord] = []
     for place, monitor in enumerate(monitors):
-        # As the core has it: what was prepared belongs to the question.
+        # As in the core: monitors share verdicts only if they also share what was prepared.
         asked = (monitor.verifier, monitor.prepare)
         number = next((at for at, other in enumerate(seen) if other[0] is asked[0] and other[1] is asked[1]), len(seen))
         if number == len(seen):
@@ -323,7 +323,7 @@ def describe(
 
 
 def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
-    """Return monitors that make the core do as those of the journal did, without their code."""
+    """Return monitors with which the core behaves as in the recorded run, without the code of the originals."""
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
     return tuple(
@@ -337,28 +337,28 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors*, made by the names in *header*, with what that version of their plug-ins chose by default."""
+    """Return *monitors*, made from the specifications in *header*, with the recorded defaults of their plug-ins."""
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
     hints = get_type_hints(Monitor)
     found = []
     for monitor, record in zip(monitors, header.monitors, strict=True):
         chosen = {name: value for name, value in _data(record, hints).items() if name in _CHOSEN}
-        chosen.setdefault("scope", "steps")  # older records do not know it
+        chosen.setdefault("scope", "steps")  # older records lack it
         found.append(dataclasses.replace(monitor, **chosen))
     return tuple(found)
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
-    """Raise :class:`JournalError` unless *monitors* are those of the journal: its facts hold for no others."""
+    """Raise :class:`JournalError` unless *monitors* are those of the journal: its facts hold only for them."""
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):
         names = ", ".join(repr(record.fields["name"]) for record in header.monitors) or "none"
-        raise JournalError(path, f"its run had the monitors {names}; got {len(records)}: give the same ones")
+        raise JournalError(path, f"its run had the monitors {names}; got {len(records)} monitors: give the same ones")
     for given, ours in zip(records, header.monitors, strict=True):
         name = ours.fields["name"]
-        for label in sorted(ours.fields.keys()):  # one that it does not name is younger than the journal
+        for label in sorted(ours.fields.keys()):  # a field that it lacks is newer than the journal
             was, now = ours.fields[label], given.fields.get(label)
             if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
                 raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
@@ -370,11 +370,11 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
                 f"and has {other.name!r} version {other.version!r} now: its verdicts may differ",
             )
         if (ours.verifier, ours.forks) != (given.verifier, given.forks):
-            raise JournalError(path, f"monitor {name!r} shares its verifier, or extracts, otherwise than it did")
+            raise JournalError(path, f"monitor {name!r} shares its verifier, or extracts, differently now")
 
 
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
-    """Return *options* without those whose names say that they are nobody else's business."""
+    """Return *options* without those whose names suggest a secret."""
     return {name: value for name, value in options.items() if not _is_secret(name)}
 
 
@@ -388,12 +388,12 @@ def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(recorded: object, kind: Any) -> object:
-    """Return the value that was *recorded*: a field that was added to its type since then has its default."""
+    """Return the *recorded* value; a field that was added to its type later has its default."""
     return msgspec.convert(recorded, kind)
 
 
 def _as_read(value: object) -> object:
-    """Return *value* as it comes back from a file: with lists for tuples, for example."""
+    """Return *value* as it is read from a file, for example with lists for tuples."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 

@@ -1,4 +1,4 @@
-"""What replaying a journal, or looking at it with other monitors, gives."""
+"""The results of replaying a journal and of checking its text with other monitors."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from interwhen.journal._rebuilding import Journaled
 
 @dataclass(frozen=True, slots=True)
 class RecheckFinding:
-    """What one monitor says of a recorded trace."""
+    """A violation that a monitor finds in a recorded trace."""
 
     request: int
-    """In the text of which request, counted from 1, it was seen first."""
+    """The first request in whose text it occurs, counted from 1."""
     violation: ViolationRecord
     would_act: bool
-    """Whether a run with this monitor would have interrupted or gated here, as far as can be told."""
+    """Whether a run with this monitor would have interrupted or gated here. It is an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """What other monitors say of the recorded text of a model.
+    """The checks of other monitors on the recorded text of a model.
 
-    The text is that of the run as it was. A run with these monitors would have gone another way from the first finding
-    on that they would have acted upon, so what comes after it in that text is a hint and no more.
+    The text is that of the original run. A run with these monitors would have continued differently after the first
+    finding that they act on, so later findings are only hints.
     """
 
     journaled: Journaled
     traces: tuple[str, ...]
     """The trace at the end of each request."""
     findings: tuple[RecheckFinding, ...]
-    """Violations, in the order of the requests and of the text; each is told once."""
+    """The violations, in the order of the requests and of the text, each once."""
     unproven: tuple[CheckRecord, ...]
-    """Checks of the last trace that came to no verdict of pass or violation."""
+    """Checks of the last trace that ended without a pass and without a violation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A run as its journal tells it, made anew: no model, verifier or extractor was asked."""
+    """A run rebuilt from its journal, without its model, verifiers and extractors."""
 
     journaled: Journaled
     events: tuple[Event, ...]
-    """What its reader was told, in order."""
+    """The events that its reader got, in order."""
     text: str
-    """The trace that stands."""
+    """The trace at the end."""
     result: Result | None
-    """How it ended, worked out anew; ``None``: it had not."""
+    """The recomputed result; ``None`` if the run had not ended."""
     differences: tuple[str, ...]
-    """The fields of the result in which that is not what was recorded. Always empty, unless this version decides
-    otherwise than the one that wrote the journal."""
+    """The fields in which the recomputed result differs from the recorded one. Empty, unless this version decides
+    differently from the version that wrote the journal."""

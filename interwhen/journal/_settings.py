@@ -1,4 +1,4 @@
-"""What a caller may choose about a journal."""
+"""The options of a journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interwhen.journal._files import Clerk, JournalStore
 
 
 class ModelReference(msgspec.Struct, frozen=True):
-    """How the model can be opened again: what :func:`interwhen.load_model` takes. Never a key."""
+    """The arguments with which :func:`interwhen.load_model` opens the model again. Never a key."""
 
     spec: str
     name: str | None = None
@@ -22,35 +22,35 @@ class ModelReference(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Where a run keeps its record, and how carefully.
+    """Where a run writes its journal, and how durable each write is.
 
-    Records are handed to the operating system within ``flush_seconds``, and at once at each request, remedy and end: a
-    killed process loses no more than that. A machine that loses its power may lose more, unless ``fsync`` is set.
-    Raises :class:`~interwhen.UsageError` on values that cannot work.
+    Records go to the operating system within ``flush_seconds``, and at once at each request, remedy and end. A killed
+    process loses only later records. A power failure may lose more, unless ``fsync`` is set. Raises
+    :class:`~interwhen.UsageError` on a negative value.
     """
 
     path: str | os.PathLike[str]
     fsync: bool = False
-    """Wait for the disk at each of these points (in the journal's own thread; the stream never waits)."""
+    """Wait for the disk after each write, in the journal's own thread. The stream never waits."""
     flush_seconds: float = 0.05
     buffer_bytes: int = 8 << 20
-    """How much may wait for a slow disk before the rest of the record is given up."""
+    """How many bytes may be queued for a slow disk. Beyond that the journal ends, marked incomplete."""
     close_seconds: float = 1.0
-    """How long the end of the run waits for what is not written yet."""
+    """How long the end of the run waits for the last writes."""
     model: ModelReference | None = None
-    """For ``resume`` without a model; a run whose model is given by name fills it in."""
+    """Lets ``resume`` open the model. Filled in for a run whose model was given by name."""
     monitors: tuple[object, ...] = ()
-    """For ``resume`` without monitors: what each was asked for by, in their order; filled in likewise."""
+    """Lets ``resume`` make the monitors: their specifications, in order. Filled in by the run."""
     store: JournalStore | None = None
-    """Where the journal lies, if that is no file of the operating system."""
+    """Keeps the journal, if it is not a file of the operating system."""
     clerk: Callable[[], Clerk] | None = None
-    """Makes the one who writes, if that is no thread."""
+    """Makes the clerk that writes, if it is not a thread."""
 
     def __post_init__(self) -> None:
         for name in ("flush_seconds", "buffer_bytes", "close_seconds"):
             value = getattr(self, name)
             if not value >= 0:
-                raise UsageError(f"journal {name}={value!r} is negative")
+                raise UsageError(f"journal {name}={value!r} must be at least 0")
 
     @property
     def name(self) -> str:

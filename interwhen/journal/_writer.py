@@ -1,4 +1,4 @@
-"""What is to be written to a journal. Whoever tells it something never waits for a disk."""
+"""Queues records and writes them to a journal in the background. A run never waits for a disk."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from interwhen.journal._settings import Journal
 Item: TypeAlias = tuple[float, Chunk] | Record
 
 _COST = 96
-"""About how many bytes an item takes beside its text."""
+"""Bytes that an item takes beside its text, about."""
 
 
 class JournalWriter:
-    """Takes records from the task of a run; a clerk writes them, mostly in a thread of its own.
+    """Takes records from the task of a run. A clerk writes them, usually in its own thread.
 
-    The first failure is the last: a record with a hole in it would be of no use behind the hole.
+    After the first failure nothing more is written: records after a gap could not be read.
     """
 
     def __init__(
         self, settings: Journal, file: JournalFile, clerk: Clerk, *, size: int, chain: int, head: bytes = b""
     ) -> None:
-        """Write to *file* behind *size* bytes whose checksum is *chain*; *head* goes first."""
+        """Append to *file*, which has *size* bytes and the checksum *chain*; write *head* first."""
         self.size = size
-        """How many bytes the file holds."""
+        """The size of the file in bytes."""
         self.incomplete = ""
         """Why nothing more is written."""
         self._settings = settings
@@ -41,7 +41,7 @@ class JournalWriter:
         self._chain = chain
         self._head = head
         self._items: deque[Item] = deque()
-        # Each is written by one thread only, so that their difference needs no lock.
+        # Each of the two is changed by one thread only, so their difference needs no lock.
         self._put = 0
         self._taken = 0
         self._awake = False
@@ -50,12 +50,12 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, item: Item, characters: int = 0) -> None:
-        """Take *item*; it is written soon."""
+        """Queue *item* to be written."""
         if self.incomplete:
             return
         self._put += _COST + characters
         if self._put - self._taken > self._settings.buffer_bytes:
-            self._give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were waiting for it")
+            self._give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")
             return
         self._items.append(item)
         if not self._awake:
@@ -63,18 +63,18 @@ class JournalWriter:
             self._clerk.wake()
 
     def urge(self) -> None:
-        """Have what is there written at once."""
+        """Write what is queued at once."""
         self._clerk.hurry()
 
     async def finish(self) -> None:
-        """Wait, for a bounded time, until all is written and the file is closed. May be called again."""
+        """Wait until everything is written and the file is closed, for a bounded time. May be called again."""
         self.close()
         seconds = self._settings.close_seconds
         if not await self._clerk.ended(seconds):
-            self._give_up(f"the disk did not take the rest within {seconds:g} s")
+            self._give_up(f"the disk did not accept the last records within {seconds:g} s")
 
     def close(self) -> None:
-        """Let the clerk end once what is there is written."""
+        """End the clerk after what is queued is written."""
         self._clerk.end()
 
     def _give_up(self, why: str) -> None:
@@ -86,8 +86,8 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Hand over all that is there; false: nothing more will ever be written."""
-        self._awake = False  # from here on, whoever puts something wakes the clerk again
+        """Write everything that is queued; return False if nothing more will be written."""
+        self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
             if head:
@@ -95,7 +95,7 @@ class JournalWriter:
             self._drain()
         except OSError as error:
             self._give_up(f"it cannot be written: {error.strerror or error}")
-        except Exception as error:  # noqa: BLE001  (whatever a file of the caller's raises, or a value that has no form)
+        except Exception as error:  # noqa: BLE001  (a file of the caller, or the encoding of a value, may raise anything)
             self._give_up(f"it cannot be written: {type(error).__name__}: {error}")
         return not self.incomplete
 
@@ -104,7 +104,7 @@ class JournalWriter:
         self._items.clear()
         try:
             self._file.close()
-        except Exception as error:  # noqa: BLE001  (some file systems tell of a failed write only here)
+        except Exception as error:  # noqa: BLE001  (some file systems report a failed write only here)
             self._give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self) -> None:
@@ -140,7 +140,7 @@ def _cost(item: Item) -> int:
 
 
 class ThreadClerk:
-    """Writes in a thread of its own."""
+    """Writes a journal in its own thread."""
 
     def __init__(self) -> None:
         self._ending = False
@@ -150,25 +150,25 @@ class ThreadClerk:
 
     def start(self, writing: Writing, seconds: float) -> None:
         """Start the thread."""
-        # A daemon: a disk that never answers must not keep the process from ending.
+        # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 
     def wake(self) -> None:
-        """Have what is there written soon."""
+        """Write what is queued within the flush time."""
         self._wake.set()
 
     def hurry(self) -> None:
-        """Have it written at once."""
+        """Write what is queued at once."""
         self._hurry.set()
 
     def end(self) -> None:
-        """Let the thread end once it has written what is there."""
+        """End the thread after it has written what is queued."""
         self._ending = True
         self._hurry.set()
         self._wake.set()
 
     async def ended(self, seconds: float) -> bool:
-        """Wait in another thread; with a limiter of its own, because others may hold all of the shared one."""
+        """Wait in another thread. It has its own limiter, because the shared one may be used up."""
         return await anyio.to_thread.run_sync(
             self._ended.wait, seconds, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
         )

@@ -77,8 +77,8 @@ class FastResponse:
     """
 
     __slots__ = (
+        "_bodiless",
         "_closed",
-        "_dry",
         "_error",
         "_feed",
         "_framed",
@@ -108,7 +108,7 @@ class FastResponse:
         self._parts: list[bytes] = []
         self._size = 0  # of the parts
         self._received = 0  # by the reader
-        self._dry = 0
+        self._bodiless = 0
         self._framed = False  # whether the head says where the body ends
         self._keep = False
         self._paused = False
@@ -133,7 +133,7 @@ class FastResponse:
     @property
     def has_begun(self) -> bool:
         """Whether any byte of it has arrived, also of its head."""
-        return bool(self.status or self._dry or self._size)
+        return bool(self.status or self._bodiless or self._size)
 
     async def receive(self) -> bytes:
         """Wait for bytes of the body; empty at its end."""
@@ -183,7 +183,7 @@ class FastResponse:
         self._parts.clear()
         if not self._is_whole and self._error is None:
             self._line.abort()
-        self._over()
+        self._finish()
 
     async def _wait(self) -> None:
         self._waiter = waiter = self._loop.create_future()
@@ -200,9 +200,9 @@ class FastResponse:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _over(self) -> None:
+    def _finish(self) -> None:
         """Wake the reader, and drop the parser, which would keep this object alive in a reference cycle."""
-        self._feed = _nothing
+        self._feed = _ignore
         self._parser = None
         self._wake()
 
@@ -220,15 +220,15 @@ class FastResponse:
             self._malformed(str(exc) or type(exc).__name__)
             return
         if self._is_whole:
-            self._over()
+            self._finish()
             return
         if self._size == before:
-            self._dry += len(data)
-            if self._dry > _MOST_WITHOUT_BODY:
-                self._malformed(f"{self._dry} bytes in a row without any body")
+            self._bodiless += len(data)
+            if self._bodiless > _MOST_WITHOUT_BODY:
+                self._malformed(f"{self._bodiless} bytes in a row without any body")
                 return
         else:
-            self._dry = 0
+            self._bodiless = 0
             if self._size > HIGH_WATER and not self._paused:
                 self._paused = True
                 self._line.pause()
@@ -243,7 +243,7 @@ class FastResponse:
         """End the response: a body without a length ends with its connection; any other one is broken."""
         if self.status and not self._framed and exc is None:
             self._is_whole = True
-            self._over()
+            self._finish()
             return
         came = self._received + self._size
         why = "the server closed it" if exc is None else f"{type(exc).__name__}: {exc}"
@@ -252,7 +252,7 @@ class FastResponse:
     def _malformed(self, why: str) -> None:
         self._line.abort()
         if self._is_whole:  # the error is in bytes after the response
-            self._over()
+            self._finish()
             return
         if self.status:
             came = self._received + self._size
@@ -264,7 +264,7 @@ class FastResponse:
     def _fail(self, error: ModelError) -> None:
         if self._error is None and not self._is_whole:
             self._error = error
-            self._over()
+            self._finish()
 
     # ------------------------------------------------------------------ what the parser calls
 
@@ -307,7 +307,7 @@ class FastResponse:
             self._line.abort()
 
 
-def _nothing(_data: bytes) -> None:
+def _ignore(_data: bytes) -> None:
     """Ignore bytes after the end of a response."""
 
 
@@ -333,7 +333,7 @@ class FastConnection(asyncio.Protocol):
         return self._response is None and self._transport is not None and not self._transport.is_closing()
 
     @property
-    def has_news(self) -> bool:
+    def is_readable(self) -> bool:
         """Whether the socket is readable although no request is open: the server closed it, or sent something.
 
         The loop may not have delivered this yet, after a blocking call. The next request would take it for its own
@@ -349,7 +349,7 @@ class FastConnection(asyncio.Protocol):
         poll.register(number, select.POLLIN)
         return bool(poll.poll(0))
 
-    def ask(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
+    def send_request(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
         """Send *request* and return its response, which has not arrived yet. *name* is for its errors."""
         assert self._transport is not None
         self._response = response = FastResponse(name, self, loop)
@@ -459,22 +459,22 @@ class ConnectionPool:
 
         return FastConnection(keep, self._open.discard)
 
-    def opened(self, connection: FastConnection) -> None:
+    def add(self, connection: FastConnection) -> None:
         """Add an open *connection*."""
         self._open.add(connection)
 
-    def kept(self, server: ServerAddress) -> FastConnection | None:
+    def take_idle(self, server: ServerAddress) -> FastConnection | None:
         """Return the usable idle connection to *server* that was used last, if there is one."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
             is_fresh = self.loop.time() - connection.idle_since < KEEPALIVE_SECONDS
-            if connection.is_usable and is_fresh and not connection.has_news:
+            if connection.is_usable and is_fresh and not connection.is_readable:
                 return connection
             connection.abort()
         return None
 
-    def forget(self, server: ServerAddress) -> None:
+    def drop_idle(self, server: ServerAddress) -> None:
         """Close the idle connections to *server*: one of them was dead, so the others may be, too."""
         for connection in self._idle.pop(server, ()):
             connection.abort()
@@ -565,18 +565,18 @@ class FastTransport:
         """Send *request* and return the response once its head has arrived."""
         if self._trust_env and self._has_proxy(request.url):
             return await self._proxied_transport().send(request, connect_timeout=connect_timeout)
-        place = _place(request.url)
-        data = _encoded(request, place)
+        place = _parse_url(request.url)
+        data = _encode(request, place)
         pool = self._pool()
-        kept = pool.kept(place.server)
-        connection = kept or await self._connected(pool, place.server, request.name, connect_timeout)
-        response = connection.ask(data, request.name, pool.loop)
+        kept = pool.take_idle(place.server)
+        connection = kept or await self._connect(pool, place.server, request.name, connect_timeout)
+        response = connection.send_request(data, request.name, pool.loop)
         try:
             await response.head()
         except ConnectError as error:
             if kept is not None and not response.has_begun:
                 error.stale = True
-                pool.forget(place.server)
+                pool.drop_idle(place.server)
             raise
         return response
 
@@ -607,7 +607,7 @@ class FastTransport:
             self._pools = (*(each for each in self._pools if not each.loop.is_closed()), pool)
         return pool
 
-    async def _connected(
+    async def _connect(
         self, pool: ConnectionPool, server: ServerAddress, name: str, seconds: float | None
     ) -> FastConnection:
         """Return a new connection to *server*."""
@@ -625,7 +625,7 @@ class FastTransport:
             ) from exc
         if not connection.is_usable:
             raise ConnectError(f"{name!r} closed the connection before a request was sent")
-        pool.opened(connection)
+        pool.add(connection)
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -662,7 +662,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _place(url: str) -> _Target:
+def _parse_url(url: str) -> _Target:
     """Parse *url*. Raises :class:`~interwhen.UsageError` if it is invalid."""
     try:
         parts = urlsplit(url)
@@ -677,7 +677,7 @@ def _place(url: str) -> _Target:
     return _Target(ServerAddress(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme]), target, name)
 
 
-def _encoded(request: HttpRequest, place: _Target) -> bytes:
+def _encode(request: HttpRequest, place: _Target) -> bytes:
     """Return the bytes of *request*."""
     lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
     for name, value in request.headers.items():

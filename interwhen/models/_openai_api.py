@@ -49,7 +49,14 @@ from interwhen.models._exchange import Retries, exchange, open_stream, retrying
 from interwhen.models._field_support import FieldSupport, mentions, refuses
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
-from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts, TokenTrail, completion_body
+from interwhen.models._token_resume import (
+    ChatEvents,
+    TokenPrompt,
+    TokenPrompts,
+    TokenTrail,
+    completion_body,
+    shows_tags,
+)
 from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -521,7 +528,13 @@ class ChatModel(OpenAICompatible):
     async def _token_prompt(self, request: Request) -> TokenPrompt | None:
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
         try:
-            return await self._prompts.prompt(self._chat(request), request.pieces, side=request.side or "", trail=trail)
+            return await self._prompts.prompt(
+                self._chat(request),
+                request.pieces,
+                side=request.side or "",
+                trail=trail,
+                tags_in_text=self._reasoning_field is None and shows_tags(request.pieces),
+            )
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise

@@ -129,6 +129,15 @@ class TokenTrail:
             self.add(choice.token_ids or (), parts)
 
 
+class _TextRun(NamedTuple):
+    """A part of kept text with one phase."""
+
+    phase: Phase
+    text: str
+    ours: bool
+    """Whether we wrote it; tags in our text are plain text."""
+
+
 class _Kept(NamedTuple):
     """What of a trail still stands, and what text has no ids yet."""
 
@@ -136,53 +145,66 @@ class _Kept(NamedTuple):
     phase: Phase | None
     """The phase that the ids end in; ``None`` at the start of the answer."""
     units: tuple[_Unit, ...]
-    rest: tuple[tuple[Phase, str], ...]
+    rest: tuple[_TextRun, ...]
 
 
-def kept_of(trail: TokenTrail, pieces: Sequence[Piece]) -> _Kept:
-    """Return the ids of the longest start of *pieces* that *trail* holds in whole events, and the text after it."""
-    runs = _runs(pieces)
+def kept_of(trail: TokenTrail, runs: Sequence[_TextRun]) -> _Kept:
+    """Return the ids of the longest start of *runs* that *trail* holds in whole events, and the text after it."""
     ids: list[int] = []
     phase: Phase | None = None
-    number = 0
-    for number, unit in enumerate(trail.units):  # noqa: B007  it is needed after the loop
-        left = _without(runs, unit.parts)
-        if left is None:
+    left = list(runs)
+    units: list[_Unit] = []
+    following: _Unit | None = None
+    for unit in trail.units:
+        rest = _without(left, unit.parts)
+        if rest is None:
+            following = unit
             break
-        runs, phase = left, unit.parts[-1][0]
+        left, phase = rest, unit.parts[-1][0] if unit.parts else phase
         ids += (*unit.lead, *unit.ids)
-    else:
-        number = len(trail.units)
-    units = tuple(trail.units[:number])
-    if runs and number < len(trail.units) and runs[0][0] != phase and trail.units[number].parts[0][0] == runs[0][0]:
+        units.append(unit)
+    if left and following is not None and left[0].phase != phase and following.parts[0][0] == left[0].phase:
         # The tag between two phases, exactly as the model wrote it.
-        ids += trail.units[number].lead
-        phase = runs[0][0]
-        units = (*units, _Unit(trail.units[number].lead, (), ()))
-    return _Kept((*trail.prompt, *ids), phase, units, tuple(runs))
+        ids += following.lead
+        phase = left[0].phase
+        units.append(_Unit(following.lead, (), ()))
+    return _Kept((*trail.prompt, *ids), phase, tuple(units), tuple(left))
 
 
-def _runs(pieces: Sequence[Piece]) -> list[tuple[Phase, str]]:
-    """Return the text of *pieces*, one entry for each stretch of one phase."""
-    runs: list[tuple[Phase, str]] = []
+def shows_tags(pieces: Sequence[Piece]) -> bool:
+    """Whether the tags of reasoning are part of the text, of a server that has sent no field of reasoning so far."""
+    if not any(piece.phase == "reasoning" for piece in pieces):
+        return True
+    written = "".join(piece.text for piece in pieces if piece.origin == "model")
+    return any(tag in written for family in FAMILIES for tag in family)
+
+
+def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
+    """Return the text of *pieces* by phase and writer; with *tags_in_text*, reasoning is part of the answer's text."""
+    runs: list[_TextRun] = []
     for piece in pieces:
-        if not piece.text:
-            continue
-        if runs and runs[-1][0] == piece.phase:
-            runs[-1] = (piece.phase, runs[-1][1] + piece.text)
-        else:
-            runs.append((piece.phase, piece.text))
+        phase: Phase = "answer" if tags_in_text else piece.phase
+        ours = piece.origin != "model"
+        if runs and runs[-1].phase == phase and runs[-1].ours == ours:
+            runs[-1] = _TextRun(phase, runs[-1].text + piece.text, ours)
+        elif piece.text:
+            runs.append(_TextRun(phase, piece.text, ours))
     return runs
 
 
-def _without(runs: Sequence[tuple[Phase, str]], parts: Sequence[tuple[Phase, str]]) -> list[tuple[Phase, str]] | None:
+def _without(runs: Sequence[_TextRun], parts: Sequence[tuple[Phase, str]]) -> list[_TextRun] | None:
     """Return *runs* without *parts* at their start; ``None`` where they do not start with all of them."""
     left = list(runs)
     for phase, text in parts:
-        if not left or left[0][0] != phase or not left[0][1].startswith(text):
-            return None
-        rest = left[0][1][len(text) :]
-        left[:1] = [(phase, rest)] if rest else []
+        while text:
+            if not left or left[0].phase != phase:
+                return None
+            size = min(len(text), len(left[0].text))
+            if left[0].text[:size] != text[:size]:
+                return None
+            text = text[size:]  # noqa: PLW2901  what of this part is still to be found
+            rest = left[0].text[size:]
+            left[:1] = [left[0]._replace(text=rest)] if rest else []
     return left
 
 
@@ -195,7 +217,8 @@ class TokenPrompt(NamedTuple):
     ids: Ids
     phase: Phase
     """The phase that the continuation begins in."""
-    markup: Markup
+    markup: Markup | None
+    """How reasoning is marked; ``None`` where its tags are part of the text."""
     trail: TokenTrail
     """The ids so far, for the continuation to add to."""
 
@@ -222,27 +245,30 @@ class TokenPrompts:
         *,
         side: str = "",
         trail: TokenTrail | None = None,
+        tags_in_text: bool = False,
     ) -> TokenPrompt:
         """Return the ids of *chat* (its messages, tools and template options) followed by *pieces* and *side*.
 
-        *trail* is that of the stream before; without one, the server tokenizes the kept text again. Raises
-        :class:`~interwhen.ModelError` where the server has no `/tokenize`.
+        *trail* is that of the stream before; without one, the server tokenizes the kept text again. With
+        *tags_in_text* the server shows the tags of reasoning as text. Raises :class:`~interwhen.ModelError` where the
+        server has no `/tokenize`.
         """
-        known = trail is not None and trail.is_whole
-        start = trail if known and trail is not None else TokenTrail(await self._chat_ids(chat))
-        kept = kept_of(start, pieces)
+        known = trail if trail is not None and trail.is_whole else TokenTrail(await self._chat_ids(chat))
+        kept = kept_of(known, runs_of(pieces, tags_in_text=tags_in_text))
         markup = await self._family()
-        phase = kept.phase or ("reasoning" if await self._is_open(start.prompt, markup) else None)
-        after = TokenTrail(start.prompt, kept.units)
+        phase = kept.phase
+        if phase is None and not tags_in_text and await self._is_open(known.prompt, markup):
+            phase = "reasoning"
+        after = TokenTrail(known.prompt, kept.units)
         ids = list(kept.ids)
-        for wanted, text in kept.rest:
-            tag = _tag(markup, phase, wanted)
-            found = (*await self._ids(tag, trusted=True), *await self._ids(text))
+        for run in kept.rest:
+            found = await self._ids(_tag(markup, phase, run.phase), trusted=True)
+            found += await self._ids(run.text, trusted=tags_in_text and not run.ours)
             ids += found
-            after.add(found, [(wanted, text)])
-            phase = wanted
+            after.add(found, [(run.phase, run.text)])
+            phase = run.phase
         ids += await self._ids(side)
-        return TokenPrompt(tuple(ids), phase or "answer", markup, after)
+        return TokenPrompt(tuple(ids), phase or "answer", None if tags_in_text else markup, after)
 
     async def _chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         names = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_processor_kwargs")
@@ -290,6 +316,7 @@ def _rfind(ids: Ids, part: Ids) -> int:
 
 
 def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
+    """Return the text between a *phase* and the *wanted* one."""
     if wanted == "reasoning":
         return "" if phase == "reasoning" else markup.opening
     return markup.closing if phase == "reasoning" else ""
@@ -309,7 +336,7 @@ class RawText:
 
     __slots__ = ("_held", "_markup", "_spoken", "phase")
 
-    def __init__(self, markup: Markup, phase: Phase) -> None:
+    def __init__(self, markup: Markup | None, phase: Phase) -> None:
         self.phase: Phase = phase
         self._markup = markup
         self._held = ""
@@ -338,6 +365,8 @@ class RawText:
         return [(self.phase, held)] if held else []
 
     def _next_tag(self) -> str:
+        if self._markup is None:
+            return ""
         if self.phase == "reasoning":
             return self._markup.closing
         return "" if self._spoken else self._markup.opening
@@ -404,8 +433,11 @@ class ChatEvents:
         return msgspec.json.encode(body)
 
 
-def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt) -> dict[str, Any]:
-    """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*."""
+def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
+    """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
+
+    *with_ids* asks for the ids of the continuation.
+    """
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:
         body.setdefault("max_tokens", body.pop("max_completion_tokens"))
@@ -414,7 +446,8 @@ def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt) -> dict[str, A
     else:
         body.pop("logprobs", None)
         body.pop("top_logprobs", None)
-    return {**body, "prompt": list(prompt.ids), "return_token_ids": True, "skip_special_tokens": False}
+    asked = {"return_token_ids": True} if with_ids else {}
+    return {**body, "prompt": list(prompt.ids), **asked, "skip_special_tokens": False}
 
 
 _CHAT_ONLY = frozenset(

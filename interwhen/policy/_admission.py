@@ -1,4 +1,4 @@
-"""Which rules may be trusted: not by anybody's word, but because everything that could be wrong was looked for."""
+"""Static admission checks for rules: quotations, kinds, examples, vacuity, contradictions, deadlocks and mutants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, assert_never
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,7 +23,7 @@ from interwhen.policy import _limits
 from interwhen.policy._evaluation import steps_of
 from interwhen.policy._files import read_situation
 from interwhen.policy._kind_check import Scope, kind_of
-from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, PairsOf, Quantity, Record, Text
+from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, PairsOf, Quantity, RecordOf, Text, parts_of
 from interwhen.policy._limits import name_fits
 from interwhen.policy._rules import Example, Rule, WrittenPolicy, fits, problems_of
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged
@@ -39,6 +39,7 @@ from interwhen.policy._syntax import (
     In,
     Junction,
     Listed,
+    Name,
     Node,
     Not,
     Quantified,
@@ -46,6 +47,7 @@ from interwhen.policy._syntax import (
     children,
     rebuild,
     show,
+    walk,
 )
 
 # Mutants of a rule: small mistakes that its examples must notice.
@@ -59,7 +61,7 @@ _COMPARISONS: Mapping[Comparison, tuple[Comparison, ...]] = {
     ">=": (">", "<="),
 }
 _OPAQUE = frozenset(("mentions", "unjudged", "calls", "given"))
-"""Functions whose written words are no numbers or conditions that could be off by a little."""
+"""Functions whose written words are not numbers or conditions, so that no small mistake is made in them."""
 _TWINS = {"max": "min", "min": "max", "first": "last", "last": "first"}
 _TRUE = Constant(True, Bool())  # the value of a constant
 
@@ -69,21 +71,21 @@ class Mutant(NamedTuple):
 
     rule: Rule
     says: str
-    """What is different."""
+    """The difference."""
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
     """Return the mutants of *rule* that fit its schema, each once; *most* of them, chosen by *seed*."""
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
-    for part in ("when", "require"):
-        node: Node = rule.when if part == "when" else rule.require
-        for other in _mistakes(node, words):
-            says = f"{part}: {show(other)}"
-            if other != node and says not in found:
-                found[says] = Mutant(
-                    replace(rule, when=other) if part == "when" else replace(rule, require=other), says
-                )
+    changed = [(f"when: {show(one)}", one, rule.when, replace(rule, when=one)) for one in _mistakes(rule.when, words)]
+    changed += [
+        (f"require: {show(one)}", one, rule.require, replace(rule, require=one))
+        for one in _mistakes(rule.require, words)
+    ]
+    for says, node, before, mutant in changed:
+        if node != before:
+            found.setdefault(says, Mutant(mutant, says))
     order = sorted(found.values(), key=lambda mutant: hashlib.sha256(f"{seed} {mutant.says}".encode()).digest())
     fitting = (mutant for mutant in order if fits(mutant.rule, schema))
     return tuple(mutant for _, mutant in zip(range(most), fitting, strict=False))
@@ -144,9 +146,8 @@ def _other_constants(node: Constant, words: tuple[frozenset[str], ...]) -> Itera
         case bool():
             yield replace(node, value=not node.value)
         case Fraction():
-            step = Fraction(3600) if isinstance(node.kind, Quantity) and node.kind.dimension == "time" else Fraction(1)
-            yield replace(node, value=node.value + step)
-            yield replace(node, value=node.value - step)
+            step = 3600 if isinstance(node.kind, Quantity) and node.kind.dimension == "time" else 1
+            yield from (replace(node, value=node.value + change) for change in (step, -step))
         case str():
             for listed in words:
                 if node.value in listed:
@@ -154,43 +155,30 @@ def _other_constants(node: Constant, words: tuple[frozenset[str], ...]) -> Itera
                     other = order[(order.index(node.value) + 1) % len(order)]
                     yield Constant(other, Text(frozenset({other})))
             yield Constant("mutant", Text(frozenset({"mutant"})))
-        case dt.datetime():
-            yield replace(node, value=node.value + dt.timedelta(hours=1))
-            yield replace(node, value=node.value - dt.timedelta(hours=1))
         case dt.date():
-            yield replace(node, value=node.value + dt.timedelta(days=1))
-            yield replace(node, value=node.value - dt.timedelta(days=1))
+            shift = dt.timedelta(hours=1) if isinstance(node.value, dt.datetime) else dt.timedelta(days=1)
+            yield from (replace(node, value=node.value + change) for change in (shift, -shift))
 
 
 def _words_of(schema: Schema) -> Iterator[frozenset[str]]:
     """Yield the lists of words that a schema has."""
-    kinds: list[Kind] = [schema.state]
-    for tool in schema.tools.values():
-        kinds += [tool.arguments, tool.returns]
-    while kinds:
-        match kinds.pop():
-            case Text(words=words) if words:
-                yield words
-            case ListOf(item=item):
-                kinds.append(item)
-            case MapOf(keys=keys, value=value):
-                kinds += [*keys, value]
-            case Record(fields=fields):
-                kinds += [kind for _, kind in fields]
-            case PairsOf() | _:
-                continue
+    tools = (kind for tool in schema.tools.values() for kind in (tool.arguments, tool.returns))
+    for kind in (schema.state, *tools):
+        for part in parts_of(kind):
+            if isinstance(part, Text) and part.words:
+                yield part.words
 
 
-# The clauses of a policy's text, and which rules stand for each of them.
+# The clauses of a policy's text, and the rules that quote each of them.
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 _WORDS = 4
-"""Shorter pieces, such as headings, are no clauses."""
+"""A shorter piece, such as a heading, is not a clause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """A clause, and what stands for it."""
+    """A clause, and the rules that quote it."""
 
     clause: str
     rules: tuple[str, ...]
@@ -208,12 +196,12 @@ class Coverage:
 
     @property
     def without(self) -> tuple[str, ...]:
-        """The clauses that no rule stands for."""
+        """The clauses that no rule quotes."""
         return tuple(covered.clause for covered in self.clauses if not covered.rules)
 
 
 def squeezed(text: str) -> str:
-    """Return *text* with every run of white space as one space: what quotations are compared by."""
+    """Return *text* with every run of white space as one space, in which form quotations are compared."""
     return " ".join(text.split())
 
 
@@ -223,11 +211,9 @@ def sentences(text: str) -> list[str]:
 
 
 def clauses(text: str) -> Iterator[str]:
-    """Yield the sentences of a policy, list items and paragraphs taken apart. Linear."""
+    """Yield the sentences of a policy, of each list item and paragraph by itself. Linear."""
     for block in _blocks(text):
-        for sentence in sentences(block):
-            if len(sentence.split()) >= _WORDS:
-                yield sentence
+        yield from (sentence for sentence in sentences(block) if len(sentence.split()) >= _WORDS)
 
 
 def _blocks(text: str) -> Iterator[str]:
@@ -267,7 +253,7 @@ _MOST_OPEN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class AdmissionProblem:
     """Why rules are not admitted."""
 
     reason: Reason
@@ -277,40 +263,44 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class MutantTally:
-    """What became of the mutants of a rule."""
+    """The results of the mutants of a rule."""
 
     killed: int
     equal: int
-    """Z3 proved that they are no other rule (for lists within the bound)."""
+    """Z3 proved that they are the same rule (for lists within the bound)."""
     survivors: tuple[str, ...]
 
     @property
     def score(self) -> float:
         """The share that was noticed, of those that are another rule."""
-        different = self.killed + len(self.survivors)
-        return self.killed / different if different else 1.0
+        return _share((self,))
+
+
+def _share(tallies: Iterable[MutantTally]) -> float:
+    listed = tuple(tallies)
+    killed = sum(tally.killed for tally in listed)
+    different = killed + sum(len(tally.survivors) for tally in listed)
+    return killed / different if different else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What was found out about the rules of a policy."""
+    """The results of the admission checks of a policy."""
 
     policy: str
     admitted: tuple[str, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[AdmissionProblem, ...]
     mutants: Mapping[str, MutantTally]
     coverage: Coverage
 
-    def problems_of(self, rule: str) -> tuple[Problem, ...]:
+    def problems_of(self, rule: str) -> tuple[AdmissionProblem, ...]:
         """Return why *rule* is not admitted; empty where it is."""
         return tuple(problem for problem in self.problems if rule in problem.rules)
 
     @property
     def killed(self) -> float:
         """The share of all mutants that was noticed, of those that are another rule."""
-        killed = sum(tally.killed for tally in self.mutants.values())
-        different = killed + sum(len(tally.survivors) for tally in self.mutants.values())
-        return killed / different if different else 1.0
+        return _share(self.mutants.values())
 
 
 def outcome(verdict: Verdict | None) -> str:
@@ -327,7 +317,7 @@ def outcome(verdict: Verdict | None) -> str:
 
 
 def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | None = None) -> Admission:
-    """Say which rules of *policy* may be trusted, and why the others may not. Needs the extra ``z3``.
+    """Run the admission checks on the rules of *policy*. Needs the extra ``z3``.
 
     A rule is admitted where it quotes the policy word for word; its kinds of values fit; its examples, one that keeps
     it and one that breaks it among them, are judged as they say; it can apply, be kept and be broken; no other rule
@@ -336,42 +326,39 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
 
-    problems = [*_doubles(policy.rules)]
+    counted = Counter(rule.id for rule in policy.rules).items()
+    doubles = ((name, times) for name, times in counted if times > 1)
+    problems = [AdmissionProblem("kinds", (name,), f"{times} rules have the id {name!r}") for name, times in doubles]
     fitting: list[Rule] = []
     tallies: dict[str, MutantTally] = {}
     for rule in policy.rules:
         problems += _misquoted(rule, policy.text)
-        unfit = [Problem("kinds", (rule.id,), says) for says in problems_of(rule, policy.schema)]
+        unfit = [AdmissionProblem("kinds", (rule.id,), says) for says in problems_of(rule, policy.schema)]
         if unfit:
             problems += unfit
             continue
         fitting.append(rule)
-        problems += [Problem(found.trouble, found.rules, found.says) for found in vacuous(rule, policy.schema)]
-        wrong = [Problem("examples", (rule.id,), says) for says in _wrong_examples(rule, policy.schema)]
+        problems += [AdmissionProblem(found.trouble, found.rules, found.says) for found in vacuous(rule, policy.schema)]
+        wrong = [AdmissionProblem("examples", (rule.id,), says) for says in _wrong_examples(rule, policy.schema)]
         problems += wrong
         if not wrong:
             tallies[rule.id] = tally(rule, policy.schema, seed=seed)
             problems += _survivors(rule, tallies[rule.id])
     for found in (*contradictions(fitting, policy.schema), *deadlocks(fitting, policy.schema)):
-        # Where one of them has a problem of its own, it is the one to blame.
+        # Where one of them has a problem of its own, that one causes the conflict.
         troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
-        problems.append(Problem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
+        problems.append(AdmissionProblem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
     refused = {name for problem in problems for name in problem.rules}
     admitted = tuple(rule.id for rule in policy.rules if rule.id not in refused)
-    counts = fired if fired is not None else _fired(policy)
+    broken = (rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
+    counts = Counter(broken) if fired is None else fired
     return Admission(policy.name, admitted, tuple(problems), tallies, coverage(policy.text, policy.rules, counts))
 
 
-def _doubles(rules: Sequence[Rule]) -> Iterator[Problem]:
-    for name, times in Counter(rule.id for rule in rules).items():
-        if times > 1:
-            yield Problem("kinds", (name,), f"{times} rules have the id {name!r}")
-
-
-def _misquoted(rule: Rule, text: str) -> Iterator[Problem]:
+def _misquoted(rule: Rule, text: str) -> Iterator[AdmissionProblem]:
     for clause in rule.clauses:
         if len(re.findall(r"\w+", clause)) < 2 or squeezed(clause) not in squeezed(text):
-            yield Problem("quote", (rule.id,), f"these are no words of the policy: {clause[:160]!r}")
+            yield AdmissionProblem("quote", (rule.id,), f"this is not in the text of the policy: {clause[:160]!r}")
 
 
 def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
@@ -397,15 +384,15 @@ def _said(rule: Rule, example: Example, schema: Schema) -> str:
     return outcome(rule.judge(example.situation, schema))
 
 
-def _survivors(rule: Rule, found: MutantTally) -> Iterator[Problem]:
+def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
     if found.score < KILLED:
         listed = "; ".join(found.survivors[:3])
         says = f"its examples notice {found.score:.0%} of the mistakes, {KILLED:.0%} are needed; they miss {listed}"
-        yield Problem("mutants", (rule.id,), says[:900])
+        yield AdmissionProblem("mutants", (rule.id,), says[:900])
 
 
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
-    """Count which mutants of *rule* its examples notice, and which are no other rule. Needs the extra ``z3``."""
+    """Count which mutants of *rule* its examples notice, and which are the same rule. Needs the extra ``z3``."""
     from interwhen.policy._smt import same_rule
 
     killed, equal, opened, survivors = 0, 0, 0, []
@@ -420,10 +407,6 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
         else:
             survivors.append(mutant.says)
     return MutantTally(killed, equal, tuple(survivors))
-
-
-def _fired(policy: WrittenPolicy) -> Mapping[str, int]:
-    return Counter(rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
 
 
 # Recorded situations, and how often the rules of a policy refuted one.
@@ -451,14 +434,14 @@ def _fired_in_recording(policy: WrittenPolicy, line: str, now: Any, where: str) 
     try:
         situation = read_situation(msgspec.json.decode(line, type=dict[str, Any]), policy.schema, now)
     except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{where}: this is no situation ({str(error)[:200]})") from error
+        raise UsageError(f"{where}: not a situation ({str(error)[:200]})") from error
     return [judged.rule.id for judged in policy.judge(situation) if isinstance(judged.verdict, Violation)]
 
 
-# What a policy makes of recorded runs: which fields it reads were never there, and which rules never decided.
+# A policy on recorded runs: fields that it reads and no result had, and rules that never decided.
 #
-# Admission sees a rule's own examples, and whoever writes a rule that reads a field by a wrong name writes its
-# examples with that name. Results of real calls do not have it.
+# The author of a rule that reads a field by a wrong name uses that name in its examples, so admission does not see the
+# mistake. Results of real calls do not have the field.
 
 _MOMENTS: tuple[WhenJudged, ...] = ("before", "after")
 Entry: TypeAlias = tuple[str, str]
@@ -466,7 +449,7 @@ Entry: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ReplayTally:
     """How often a rule passed a recorded call, broke it, could not decide, or did not apply."""
 
     keeps: int = 0
@@ -484,17 +467,17 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a policy made of recorded runs."""
+    """The result of a policy on recorded runs."""
 
     calls: int
     results: int
     """How many of the calls have a result that is data."""
-    tallies: Mapping[str, Tally]
+    tallies: Mapping[str, ReplayTally]
     """For each rule, by its id."""
     unseen: Mapping[Entry, tuple[str, ...]]
-    """Fields that no result had, although results held records of that name; each with the rules that read it."""
+    """Fields that no result had, although results had records of that name; each with the rules that read it."""
     never_returned: Mapping[str, tuple[str, ...]]
-    """Records of which no result held any; each with the rules that read it."""
+    """Records that no result had; each with the rules that read it."""
 
     @property
     def undecided(self) -> tuple[str, ...]:
@@ -504,16 +487,16 @@ class Replayed:
 
 @dataclass
 class _Seen:
-    """What was seen in results."""
+    """The records and fields of the results."""
 
     records: Counter[str] = field(default_factory=Counter)
     fields: Counter[Entry] = field(default_factory=Counter)
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
-    """Judge each recorded call by *policy*, and see what its results hold.
+    """Judge each recorded call by *policy*, and collect the fields of its results.
 
-    Each of *runs* holds calls and, before each of them, what had been said by then. *state* is the state before a run.
+    Each of *runs* has calls and, before each of them, the conversation until then. *state* is the state before a run.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
@@ -538,7 +521,7 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
     return Replayed(
         calls,
         results,
-        {name: _tally(counts[name], reasons[name]) for name in counts},
+        {name: ReplayTally(**found, why_unknown=_most(reasons[name])) for name, found in counts.items()},
         _by_rules(read, lambda entry: bool(seen.records[entry[0]]) and not seen.fields[entry]),
         {
             record: tuple(sorted({rule for rule, entries in read.items() if any(one[0] == record for one in entries)}))
@@ -549,7 +532,7 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
 
 
 def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
-    """Return the calls of a conversation in order, each with its result, and what had been said before each turn."""
+    """Return the calls of a conversation in order, each with its result, and the talk before each turn."""
     listed = list(messages)
     users: list[str] = []
     spoken = told = False
@@ -568,7 +551,7 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
 
 
 def _results(later: list[Message], turn: Message) -> list[Any]:
-    """Return what came back for each call of *turn*: by id, else in order; ``None`` where nothing did."""
+    """Return the result of each call of *turn*: by id, else in order; ``None``: there is none."""
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
     found = []
@@ -590,7 +573,7 @@ def _data(text: str) -> Any:
 def _situation(
     policy: WrittenPolicy, call: MadeCall, state: State, made: list[MadeCall], talk: Talk | None, moment: WhenJudged
 ) -> Situation:
-    # A run was recorded at a time that nobody knows; rules about the time are then undecided.
+    # The time of a recorded run is not known; rules about the time are then undecided.
     now = policy.now if isinstance(policy.now, dt.datetime) else None
     result = call.result if moment == "after" else None
     return Situation(call.tool, call.arguments, state, tuple(made), talk, 0, now, result)
@@ -607,34 +590,19 @@ def _judge(
         if rule.moment != moment or not rule.looks_at(situation.tool):
             continue
         verdict = rule.judge(situation, policy.schema)
-        counts[rule.id][_word(verdict)] += 1
+        counts[rule.id][outcome(verdict).replace(" ", "_")] += 1
         if isinstance(verdict, Unknown):
             reasons[rule.id][verdict.why[:160]] += 1
 
 
-def _word(verdict: Verdict | None) -> str:
-    match verdict:
-        case Pass():
-            return "keeps"
-        case Violation():
-            return "breaks"
-        case Unknown():
-            return "unknown"
-        case None:
-            return "not_applicable"
-        case _:
-            assert_never(verdict)
-
-
-def _tally(counts: Counter[str], reasons: Counter[str]) -> Tally:
-    most = reasons.most_common(1)
-    return Tally(**counts, why_unknown=most[0][0] if most else "")
+def _most(reasons: Counter[str]) -> str:
+    return reasons.most_common(1)[0][0] if reasons else ""
 
 
 def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
     """Note which records and fields *raw* holds, as its *kind* names them."""
     match kind:
-        case Record(name=name, fields=fields) if isinstance(raw, Mapping):
+        case RecordOf(name=name, fields=fields) if isinstance(raw, Mapping):
             seen.records[name] += 1
             for one, inner in fields:
                 if raw.get(one) is not None:
@@ -651,7 +619,7 @@ def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
 
 
 def _fields_read(rule: Rule, policy: WrittenPolicy) -> Iterator[Entry]:
-    """Yield the fields of returned records that *rule* reads, itself or by what is learned for it."""
+    """Yield the fields of returned records that *rule* reads, directly or through tables of the state."""
     known = set(_records_of(policy))
     for tool in rule.over():
         scope = policy.schema.scope(tool, rule.moment)
@@ -685,7 +653,7 @@ def _read(node: Node, scope: Scope) -> Iterator[Entry]:
             of = kind_of(node.of, scope)
         except ExpressionError:
             of = None
-        if isinstance(of, Record):
+        if isinstance(of, RecordOf):
             yield of.name, node.name
     if isinstance(node, Quantified):
         yield from _read(node.source, scope)
@@ -706,29 +674,15 @@ def _inside(node: Quantified, scope: Scope) -> Scope:
 
 
 def _tables(node: Node) -> Iterator[str]:
-    match node:
-        case Field(of=of, name=name) if getattr(of, "name", "") == "state":
-            yield name
-        case _:
-            pass
-    for child in children(node):
-        yield from _tables(child)
+    for part in walk(node):
+        if isinstance(part, Field) and part.of == Name("state"):
+            yield part.name
 
 
 def _records_of(policy: WrittenPolicy) -> Iterator[str]:
     """Yield the names of the records that tools return, at any depth."""
-    waiting = [tool.returns for tool in policy.schema.tools.values()]
-    while waiting:
-        match waiting.pop():
-            case Record(name=name, fields=fields):
-                yield name
-                waiting.extend(kind for _, kind in fields)
-            case ListOf(item=item):
-                waiting.append(item)
-            case MapOf(value=value):
-                waiting.append(value)
-            case _:
-                pass
+    for tool in policy.schema.tools.values():
+        yield from (part.name for part in parts_of(tool.returns) if isinstance(part, RecordOf))
 
 
 def _by_rules(read: Mapping[str, frozenset[Entry]], wanted: Any) -> dict[Entry, tuple[str, ...]]:

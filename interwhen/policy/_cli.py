@@ -18,31 +18,35 @@ from interwhen._types.errors import UsageError
 from interwhen._types.models import Message
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
 from interwhen.policy._admission import Admission, Replayed, admit, fired_in, outcome
-from interwhen.policy._files import found_folder, inner_folder, read_policy, read_surroundings
+from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
 from interwhen.policy._rules import Rule, WrittenPolicy
 from interwhen.policy._schemas import Schema
 from interwhen.policy._syntax import show
 
-# What ``interwhen policy`` prints. All text in it may have been written by somebody else.
+# The output of ``interwhen policy``. No text in it is trusted.
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print *lines*, each made fit for a terminal."""
+    """Print *lines*, with control characters escaped."""
     console = stdout_console()
     for line in lines:
         console.print(Text(joined(line)))
 
 
 def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
-    """Print which rules are admitted, why others are not, and what stands for each clause."""
+    """Print which rules are admitted, why others are not, and the rules for each clause."""
     console = stdout_console()
     signs = signs_for(console.encoding)
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for header in ("", "rule", "examples", "mistakes noticed", "why not"):
-        table.add_column(header, overflow="fold")
+    table = _table("", "rule", "examples", "mistakes noticed", "why not")
     for rule in policy.rules:
         problems = admission.problems_of(rule.id)
         tally = admission.mutants.get(rule.id)
@@ -82,19 +86,19 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def show_replayed(found: Replayed) -> None:
-    """Print what a policy made of recorded runs."""
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for header in ("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown"):
-        table.add_column(header, overflow="fold", justify="left" if header in ("rule", "why unknown") else "right")
+    """Print the result of a policy on recorded runs."""
+    table = _table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
+    for column in table.columns[1:-1]:
+        column.justify = "right"
     for name, tally in found.tallies.items():
         counts = (tally.keeps, tally.breaks, tally.unknown, tally.not_applicable)
         table.add_row(Text(name), *map(str, counts), Text(one_line(tally.why_unknown, 80)))
     stdout_console().print(table)
     say([f"{found.calls} calls, of which {found.results} have a result that is data"])
     for (record, field), rules in found.unseen.items():
-        say([f"never there: the field {field!r} of {record}, which is read by {', '.join(rules)}"])
+        say([f"never present: the field {field!r} of {record}, which is read by {', '.join(rules)}"])
     for record, rules in found.never_returned.items():
-        say([f"no result holds a record {record}, which is read by {', '.join(rules)}"])
+        say([f"no result has a record {record}, which is read by {', '.join(rules)}"])
     for name in found.undecided:
         say([f"never decided: {name}"])
 
@@ -123,7 +127,7 @@ def check(
     situations: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Say which rules of the policy in FOLDER may be trusted, and which clauses have none.
+    """Check the rules of the policy in FOLDER, and list the clauses without a rule.
 
     Exit codes: 0 every rule is admitted, 1 some are not, 2 wrong usage.
 
@@ -155,7 +159,7 @@ def lint(
     state: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Say what the policy in FOLDER makes of recorded runs: fields that no result has, rules that never decide.
+    """Run the policy in FOLDER on recorded runs, and list fields that no result has, and rules that never decide.
 
     Exit codes: 0 nothing was found, 1 something was, 2 wrong usage.
 
@@ -164,11 +168,11 @@ def lint(
     folder
         The folder of the policy.
     replay
-        Recorded runs: labelled traces, a line of JSON each, or what the reader named by --format finds there.
+        Recorded runs: labelled traces, a line of JSON each, or a data set that the reader named by --format reads.
     format
         The reader of the runs, such as tau_bench.
     state
-        The database that each run began with, a folder.
+        The folder with the database before each run.
     json
         Print the findings as JSON.
     """
@@ -179,7 +183,7 @@ def lint(
 
     policy = read_policy(folder)
     turns = (trace.turns[-1] for trace in read_traces(replay, format))
-    # Calls that were only written down, such as the right ones of a task, have no results to learn from.
+    # Calls that were never made, such as the right ones of a task, have no results to learn from.
     runs = (
         run_of((*turn.prompt, Message("assistant", turn.text, turn.calls)))
         for turn in turns
@@ -225,16 +229,16 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
 
 @app.command
 def review(folder: Path, /, *, accept: str | None = None, drop: str | None = None) -> int:
-    """Show what waits for a person in FOLDER: clauses without a rule, and rules that a model wrote.
+    """Show what needs a review in FOLDER: clauses without a rule, and rules that a model wrote.
 
     Parameters
     ----------
     folder
         The folder of the policy.
     accept
-        Admit the rule that waits under this name (edit it there first, if need be), or say what is wrong with it.
+        Admit the rule that waits under this name (edit it there first if necessary), or print its problems.
     drop
-        Take what waits under this name from the queue.
+        Remove the entry with this name from the queue.
     """
     from interwhen.policy import _synthesis
     from interwhen.policy._synthesis import judge_candidate
@@ -269,9 +273,7 @@ def _write_formula(folder: Path, rule: Rule, schema: Schema) -> None:
 def _waiting(folder: Path, policy: WrittenPolicy) -> None:
     from interwhen.policy import _synthesis
 
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for header in ("waiting", "what", "clause", "why"):
-        table.add_column(header, overflow="fold")
+    table = _table("waiting", "what", "clause", "why")
     for name in _synthesis.queue(folder):
         queued = _synthesis.read_queued(folder, name)
         why = queued.reason or "; ".join(queued.problems)
@@ -302,7 +304,7 @@ def synth(
 ) -> int:
     """Have a model write a rule for each clause of the policy TEXT; keep those that are admitted.
 
-    What is not admitted waits for a person: interwhen policy review. A folder that is there already is gone on with.
+    A rule that is not admitted waits for a review: interwhen policy review. An existing folder is continued.
 
     Exit codes: 0 every clause has a rule or needs none, 1 some wait for a review, 2 wrong usage, 5 the model failed.
 
@@ -313,7 +315,7 @@ def synth(
     tools
         The tools of the agent: a .json file as the OpenAI API takes them, or a .py file, which is read and never run.
     schema
-        A TOML file with what tools return and what the state holds (records, tools, returns, state).
+        A TOML file with the results of tools and the tables of the state (records, tools, returns, state).
     out
         The folder for the rules.
     rounds
@@ -323,7 +325,7 @@ def synth(
     """
     from interwhen.policy._synthesis import Draft, Synthesis, keep, synthesise
 
-    found_folder(out, text, tools, schema)
+    make_folder(out, text, tools, schema)
     policy, around = read_policy(out), read_surroundings(out)[1]
     opened = model.open((Message("user", ""),))
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Expressions in a situation: a value, or that it is not known. Nothing of Python is evaluated.
+"""Expressions in a situation: a value, or the reason why it is not known. No Python is evaluated.
 
 Three-valued (Kleene): ``false and ?`` is false, ``true or ?`` is true, everything else with a ``?`` in it is not known.
 """
@@ -27,13 +27,14 @@ from interwhen.policy._kinds import (
     Number,
     PairsOf,
     Quantity,
-    Record,
+    RecordOf,
     Text,
     describe,
     read_amount,
 )
 from interwhen.policy._schemas import TALK, Schema, Situation
 from interwhen.policy._syntax import (
+    COMPARE,
     Apply,
     Compare,
     Constant,
@@ -49,6 +50,7 @@ from interwhen.policy._syntax import (
     Quantified,
     Scalar,
     Sum,
+    plain_text,
 )
 from interwhen.toolkit.quantities import write_number
 
@@ -59,7 +61,7 @@ _MOST_BITS = 4 * _limits.DIGITS
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What is not known, and why."""
+    """A value that is not known, and why."""
 
     why: str
 
@@ -79,14 +81,14 @@ class Held:
 Value: TypeAlias = Scalar | Held | Missing
 
 
-class Items(tuple[Value, ...]):
+class HeldItems(tuple[Value, ...]):
     """Items of a list that are values already, and no data."""
 
     __slots__ = ()
 
 
 def hold(raw: Any, kind: Kind, where: str) -> Value:
-    """Return the data *raw* as a value of *kind*, exactly; what is no such value is missing, and never bent to fit."""
+    """Return the data *raw* as a value of *kind*, exactly; anything else is missing, and is never converted."""
     if raw is None:
         return Missing(f"{where} is not known")
     found = _hold(raw, kind, where)
@@ -105,7 +107,7 @@ def _hold(raw: Any, kind: Kind, where: str) -> Value | None:
             return _time(raw, kind)
         case ListOf():
             return Held(raw, kind, where) if isinstance(raw, list | tuple) else None
-        case MapOf() | Record():
+        case MapOf() | RecordOf():
             return Held(raw, kind, where) if isinstance(raw, Mapping) else None
         case PairsOf() | Anything():
             return None
@@ -116,9 +118,7 @@ def _hold(raw: Any, kind: Kind, where: str) -> Value | None:
 def _amount(raw: Any, kind: Number | Quantity) -> Fraction | None:
     if isinstance(raw, str) and isinstance(kind, Quantity):
         return read_amount(raw, kind.dimension)
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        return None
-    if isinstance(raw, float) and not math.isfinite(raw):
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or (isinstance(raw, float) and not math.isfinite(raw)):
         return None
     # The shortest text that means this float is what was written: 2.4 is 12/5, and not the nearest power of two.
     value = Fraction(raw) if isinstance(raw, int) else Fraction(repr(raw))
@@ -141,23 +141,8 @@ def _time(raw: Any, kind: Date | Moment) -> dt.date | dt.datetime | None:
     return found if found.tzinfo is None and "T" in raw.replace(" ", "T") else None
 
 
-def key_text(value: Scalar) -> str:
-    """Return *value* as the key of a map in data."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case Fraction():
-            return write_number(value) or str(value)
-        case str():
-            return value
-        case dt.datetime() | dt.date():
-            return value.isoformat()
-        case _:
-            assert_never(value)
-
-
 def raw_of(value: Value, kind: Kind) -> Any:
-    """Return the data of which :func:`hold` makes *value*, as one of *kind*; ``None`` for what is missing."""
+    """Return the data from which :func:`hold` makes *value* of *kind*; ``None`` for a missing value."""
     match value:
         case Missing():
             return None
@@ -184,7 +169,7 @@ def tell(value: Value, kind: Kind) -> str:
         case Fraction() if isinstance(kind, Quantity):
             return _told_amount(value, kind)
         case _:
-            return _shown(key_text(value), quote=False)
+            return _shown(plain_text(value), quote=False)
 
 
 def _told_amount(value: Fraction, kind: Quantity) -> str:
@@ -206,10 +191,10 @@ def _shown(raw: Any, *, quote: bool = True) -> str:
     return flat if len(flat) <= _limits.SHOWN else f"{flat[: _limits.SHOWN - 1]}…"
 
 
-# What the functions of the language do with values that are known.
+# The functions of the language, on values that are known.
 
 _LONGEST = 200_000
-"""Longer texts are not searched, and that is said."""
+"""A longer text is not searched: the value is missing."""
 _LATIN = re.compile(r"[A-Za-z]")
 
 
@@ -223,19 +208,9 @@ def _end(of: Held, at: int) -> Value:
     if of.open or not of.raw:
         return Missing(f"{of.where} is empty")
     assert isinstance(of.kind, ListOf)
-    if isinstance(of.raw, Items):
+    if isinstance(of.raw, HeldItems):
         return of.raw[at]
     return hold(of.raw[at], of.kind.item, f"{of.where}[{at}]")
-
-
-def _map_values(of: Held) -> Value:
-    assert isinstance(of.kind, MapOf)
-    return Held(list(of.raw.values()), ListOf(of.kind.value), f"values({of.where})")
-
-
-def _keys(of: Held) -> Value:
-    assert isinstance(of.kind, MapOf)
-    return Held(list(of.raw), ListOf(of.kind.keys[0]), f"keys({of.where})")
 
 
 @functools.lru_cache(maxsize=256)
@@ -272,23 +247,19 @@ def _mentions(text: str, words: Held) -> Value:
     return False
 
 
-def _unjudged(what: str) -> Value:
-    return Missing(f"{what} is not judged here")
-
-
 PURE: Mapping[str, Callable[..., Any]] = {
     "length": _length,
     "first": lambda of: _end(of, 0),
     "last": lambda of: _end(of, -1),
-    "values": _map_values,
-    "keys": _keys,
+    "values": lambda of: Held(list(of.raw.values()), ListOf(of.kind.value), f"values({of.where})"),
+    "keys": lambda of: Held(list(of.raw), ListOf(of.kind.keys[0]), f"keys({of.where})"),
     "max": max,
     "min": min,
     "day": dt.datetime.date,
     "starts_with": str.startswith,
     "contains": str.__contains__,
     "mentions": _mentions,
-    "unjudged": _unjudged,
+    "unjudged": lambda what: Missing(f"{what} is not judged here"),
 }
 """Functions of values alone, by name."""
 
@@ -346,7 +317,7 @@ class _Evaluator:
             case Quantified():
                 return self._quantified(node, names)
             case Listed(items=items):
-                return self._listed(items, names)
+                return Held(HeldItems(self.value(item, names) for item in items), ListOf(Bool()), "the list")
             case Apply():
                 return self._applied(node, names)
             case If(condition=condition, then=then, otherwise=otherwise):
@@ -373,15 +344,12 @@ class _Evaluator:
             case _:
                 return Missing("the time is not known") if situation.now is None else situation.now
 
-    def _listed(self, items: tuple[Node, ...], names: Mapping[str, Value]) -> Value:
-        return Held(Items(self.value(item, names) for item in items), ListOf(Bool()), "the list")
-
     def _among(self, item: Value, among: Node, names: Mapping[str, Value]) -> Value:
         if isinstance(item, Missing):
             return item
         found = self.value(among, names)
         if isinstance(found, Held) and isinstance(found.kind, MapOf):
-            return key_text(_scalar(item)) in found.raw
+            return plain_text(_scalar(item)) in found.raw
         return _joined((_compared("=", item, other) for other in self._items(found)), decides=True)
 
     def _items(self, source: Value) -> Iterator[Value]:
@@ -392,7 +360,7 @@ class _Evaluator:
         kind = source.kind.item
         for at, raw in enumerate(source.raw):
             self.steps += 1
-            yield raw if isinstance(source.raw, Items) else hold(raw, kind, f"{source.where}[{at}]")
+            yield raw if isinstance(source.raw, HeldItems) else hold(raw, kind, f"{source.where}[{at}]")
         if source.open:
             yield Missing(f"whether {source.where} has more is not known")
 
@@ -452,7 +420,7 @@ class _Evaluator:
         pairs = [Held(pair, kind, "the pair") for pair in zip(left, right, strict=False)]
         if any(isinstance(value, Held) and value.open for value in values):
             return Missing("a list may have more items than are known")
-        return Held(Items(pairs), ListOf(kind), "the pairs")
+        return Held(HeldItems(pairs), ListOf(kind), "the pairs")
 
     def _flat(self, value: Value) -> Value:
         inner: list[Value] = []
@@ -460,14 +428,14 @@ class _Evaluator:
             if isinstance(item, Missing):  # it may hold any number of items
                 return item
             inner += self._items(item)
-        return Held(Items(inner), ListOf(Bool()), "the list")
+        return Held(HeldItems(inner), ListOf(Bool()), "the list")
 
 
 def _field(of: Value, name: str) -> Value:
     if isinstance(of, Missing):
         return of
     assert isinstance(of, Held)
-    assert isinstance(of.kind, Record)
+    assert isinstance(of.kind, RecordOf)
     kind, where = of.kind.field(name), f"{of.where}.{name}"
     if kind is None:  # a tool that the schema does not know
         return Missing(f"{where} is in no schema")
@@ -480,7 +448,7 @@ def _entry(of: Value, keys: list[Value]) -> Value:
             return part
     assert isinstance(of, Held)
     assert isinstance(of.kind, MapOf)
-    texts = [key_text(_scalar(key)) for key in keys]
+    texts = [plain_text(_scalar(key)) for key in keys]
     where = f"{of.where}[{', '.join(texts)[: _limits.SHOWN]}]"
     return hold(of.raw.get(texts[0] if len(texts) == 1 else tuple(texts)), of.kind.value, where)
 
@@ -505,17 +473,7 @@ def _compared(op: str, left: Value, right: Value) -> Value:
     for side in (left, right):
         if isinstance(side, Missing):
             return side
-    if op in ("=", "!="):
-        return (left == right) is (op == "=")
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return _ordered(op, (left > right) - (left < right))
-    assert isinstance(left, dt.date)
-    assert isinstance(right, dt.date)
-    return _ordered(op, (left > right) - (left < right))
-
-
-def _ordered(op: str, sign: int) -> bool:
-    return {"<": sign < 0, "<=": sign <= 0, ">": sign > 0, ">=": sign >= 0}[op]
+    return bool(COMPARE[op](left, right))
 
 
 def _added(op: str, left: Value, right: Value) -> Value:

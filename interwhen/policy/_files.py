@@ -1,6 +1,6 @@
 """A policy folder: ``policy.toml``, ``schema.toml``, the text of the policy, ``situations.toml`` and a file a rule.
 
-What is in it may have been written by anybody: files are plain, of a limited size, and none lies outside the folder.
+Its content is not trusted: files are plain, of a limited size, and none is outside the folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import datetime as dt
 import gzip
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -21,12 +21,12 @@ from interwhen._types.errors import UsageError
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
 from interwhen.policy._kinds import Kind, MapOf
-from interwhen.policy._rules import Example, Rule, Shelf, WrittenPolicy, kinds_in, read_message
+from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, kinds_in, read_message
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged, read_schema, read_tools
 from interwhen.policy._state import State, load, read_learnings
 from interwhen.policy._syntax import Node, parse
 
-# The examples of a rule: situations that are written out, or changed from one that has a name.
+# The examples of a rule: situations in full, or changes of a named one.
 
 EXPECTED = ("keeps", "breaks", "unknown", "not applicable")
 """What an example may expect."""
@@ -55,6 +55,14 @@ def read_examples(
     return tuple(found)
 
 
+def check_keys(written: Mapping[str, Any], known: Iterable[str], what: str = "") -> None:
+    """Raise :class:`UsageError` where *written* has an entry that is not *known*."""
+    listed = sorted(known)
+    if strange := sorted(set(written) - set(listed)):
+        names = ", ".join(map(repr, strange))[:200]
+        raise UsageError(f"{what}unknown entries {names}; known: {', '.join(listed)}"[:600])
+
+
 def _example(
     entry: Mapping[str, Any],
     base: Any,
@@ -64,13 +72,11 @@ def _example(
     tools: tuple[str, ...],
 ) -> Example:
     name, expect = entry.get("name"), entry.get("expect")
-    strange = set(entry) - _EXAMPLE_KEYS
     if not isinstance(name, str) or not name.strip():
         raise UsageError("an example needs a name that says what it shows")
     if expect not in EXPECTED:
         raise UsageError(f"example {name!r:.80}: expect={expect!r:.60}, choose one of {', '.join(EXPECTED)}")
-    if strange:
-        raise UsageError(f"example {name!r:.80}: unknown entries {', '.join(sorted(strange))[:200]}")
+    check_keys(entry, _EXAMPLE_KEYS, f"example {name!r:.80}: ")
     try:
         parts = _parts(entry.get("base", base), situations, 0)
         for part in _PARTS:
@@ -185,7 +191,7 @@ def _plain(value: Any, depth: int) -> Any:
 # A rule from the text of its file. The text may come from a model: it is read within limits, and nothing is run.
 
 _RULE_KEYS = frozenset(
-    (
+    [
         "id",
         "clause",
         "tools",
@@ -199,13 +205,13 @@ _RULE_KEYS = frozenset(
         "example",
         "note",
         "origin",
-    )
+    ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a rule is read in: its schema, the definitions it may use, and situations for its examples."""
+    """The context of a rule: its schema, the definitions it may use, and situations for its examples."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -220,7 +226,7 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{what}: it is no TOML ({str(error)[:200] or 'nested too deeply'})") from error
+        raise UsageError(f"{what}: not valid TOML ({str(error)[:200] or 'nested too deeply'})") from error
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
@@ -228,9 +234,10 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
 
     It is read, but not checked: see :func:`interwhen.policy._rules.problems_of` and the admission.
     """
+    # A character that is not shown, such as one that turns the direction of writing, would mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
-    if hidden is not None:  # such as one that turns the direction of writing: it would mislead whoever reviews the rule
-        raise UsageError(f"{what}: it holds the character {hidden!r}, which cannot be seen")
+    if hidden is not None:
+        raise UsageError(f"{what}: it has the invisible character {hidden!r}; remove it")
     written = read_toml(text, what)
     try:
         return _rule_of(written, around)
@@ -239,19 +246,12 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
 
 
 def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
-    strange = set(written) - _RULE_KEYS
-    if strange:
-        raise UsageError(
-            f"unknown entries {', '.join(map(repr, sorted(strange)))[:200]}; known: {', '.join(sorted(_RULE_KEYS))}"
-        )
+    check_keys(written, _RULE_KEYS)
     rule_id = checked_id(_text(written, "id"))
     moment = written.get("moment", "before")
     if moment not in get_args(WhenJudged):
         raise UsageError(f"moment={moment!r:.60}: choose one of {', '.join(get_args(WhenJudged))}")
-    own = written.get("define", {})
-    if not isinstance(own, Mapping) or not all(isinstance(body, str) for body in own.values()):
-        raise UsageError("'define' must be a table of expressions")
-    definitions = {**around.definitions, **read_definitions(own)}
+    definitions = {**around.definitions, **_defined(written)}
     tools = _texts(written.get("tools", []), "tools")
     require = _expression(written, "require", None, definitions)
     why, witness = (read_message(_text(written, key), definitions) for key in ("why", "witness"))
@@ -271,11 +271,19 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
     )
 
 
+def _defined(written: Mapping[str, Any]) -> Definitions:
+    found = written.get("define", {})
+    if not isinstance(found, Mapping) or not all(isinstance(body, str) for body in found.values()):
+        raise UsageError("'define' must be a table of expressions")
+    return read_definitions(found)
+
+
 def checked_id(text: str) -> str:
     """Return *text* if it may be the id of a rule, and so the name of a file. Raises :class:`UsageError`."""
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
-            f"{text!r:.80} is no id: small letters and digits, with - between words, {_limits.ID_CHARACTERS} at most"
+            f"{text!r:.80} is not an id: use lower-case letters and digits, with - between words, at most "
+            f"{_limits.ID_CHARACTERS} characters"
         )
     return text
 
@@ -312,15 +320,15 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of a file right in *folder*. Raises :class:`UsageError` where it is no such plain file."""
+    """Return the text of a plain file directly in *folder*. Raises :class:`UsageError`."""
     path = folder / name
     if name != Path(name).name or name.startswith("."):
-        raise UsageError(f"{name!r:.80} is no name of a file in the policy's folder")
+        raise UsageError(f"{name!r:.80} is not the name of a file in the policy's folder")
     if not path.exists() and not needed:
         return ""
     try:
         if path.resolve().parent != folder.resolve() or not path.is_file():
-            raise UsageError(f"{str(path)!r} is no plain file in the policy's folder")
+            raise UsageError(f"{str(path)!r} is not a plain file in the policy's folder")
         if path.stat().st_size > _limits.FILE_BYTES:
             raise UsageError(f"{str(path)!r} is larger than {_limits.FILE_BYTES:,} bytes")
         return path.read_text(encoding="utf-8")
@@ -329,21 +337,14 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 
 
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
-    """Return the head of the policy in *folder*, and what its rules are read in. Raises :class:`UsageError`."""
+    """Return the head of the policy in *folder*, and the context of its rules. Raises :class:`UsageError`."""
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
-    strange = set(head) - _KEYS
-    if strange:
-        raise UsageError(
-            f"policy.toml: unknown entries {', '.join(sorted(strange))[:200]}; known: {', '.join(sorted(_KEYS))}"
-        )
+    check_keys(head, _KEYS, "policy.toml: ")
     listed = head.get("tools")
     tools = () if listed is None else read_tools(read_file(folder, str(listed)), str(listed))
     schema = read_schema(read_toml(read_file(folder, "schema.toml", needed=listed is None), "schema.toml"), tools)
     now = _time(head.get("now"))
-    defined = head.get("define", {})
-    if not isinstance(defined, Mapping) or not all(isinstance(body, str) for body in defined.values()):
-        raise UsageError("policy.toml: 'define' must be a table of expressions")
-    definitions = read_definitions(defined)
+    definitions = _defined(head)
     situations = read_toml(read_file(folder, "situations.toml", needed=False), "situations.toml")
     return head, Surroundings(schema, definitions, situations, now if isinstance(now, dt.datetime) else None)
 
@@ -365,9 +366,9 @@ def read_policy(folder: Path) -> WrittenPolicy:
     )
 
 
-def _shelves(written: Any) -> Mapping[str, Shelf]:
+def _shelves(written: Any) -> Mapping[str, DatabaseTable]:
     try:
-        return {name: Shelf(str(at["tool"]), str(at["key"])) for name, at in written.items()}
+        return {name: DatabaseTable(str(at["tool"]), str(at["key"])) for name, at in written.items()}
     except (AttributeError, KeyError, TypeError) as error:
         says = 'policy.toml: \'database\' must be a table such as orders = { tool = "get_order", key = "id" }'
         raise UsageError(says) from error
@@ -405,14 +406,14 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
     try:
         found = dt.datetime.fromisoformat(str(written))
     except ValueError as error:
-        raise UsageError(f"policy.toml: now={str(written)[:60]!r} is no time, and not 'clock'") from error
+        raise UsageError(f"policy.toml: now={str(written)[:60]!r}: write a time, or 'clock'") from error
     if found.tzinfo is not None:  # times of the data have none, and the two cannot be compared
         raise UsageError(f"policy.toml: now={str(written)[:60]!r} names a time zone: write it in that of the data")
     return found
 
 
 def read_database(policy: WrittenPolicy, folder: Path) -> State:
-    """Return the state that the database in *folder* says: tables ``NAME.json`` or ``NAME.json.gz``.
+    """Return the state of the database in *folder*: tables ``NAME.json`` or ``NAME.json.gz``.
 
     Raises :class:`UsageError`.
     """
@@ -440,10 +441,10 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 # A new folder for a policy, from its text, its tools and its schema.
 
 
-def found_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder with copies of the given files; nothing that is there is overwritten.
+def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
+    """Make *folder* a policy folder with copies of the given files; no file in it is overwritten.
 
-    Raises :class:`UsageError`, too where the folder holds another text.
+    Raises :class:`UsageError`, also where the folder has another text.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError("give --tools or --schema: rules are checked against what the tools take")
@@ -474,7 +475,5 @@ def _copy(source: Path, target: Path) -> None:
     except OSError as error:
         raise UsageError(f"{str(source)!r} cannot be read: {error}") from error
     if target.exists() and target.read_bytes() != data:
-        raise UsageError(
-            f"{str(target)!r} is there already, and is something else than {str(source)!r}: choose another --out"
-        )
+        raise UsageError(f"{str(target)!r} exists, and differs from {str(source)!r}: choose another --out")
     target.write_bytes(data)

@@ -1,4 +1,4 @@
-"""What kind of value an expression has, and whether its parts fit together."""
+"""The kind of the value of an expression, and whether its parts fit together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interwhen.policy._kinds import (
     Number,
     PairsOf,
     Quantity,
-    Record,
+    RecordOf,
     Text,
     describe,
 )
@@ -49,10 +49,10 @@ from interwhen.policy._syntax import (
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The names of an expression with their kinds, and what ``calls("tool")`` holds for each tool."""
+    """The names of an expression with their kinds, and the kind of an item of ``calls("tool")`` for each tool."""
 
     names: Mapping[str, Kind]
-    calls: Mapping[str, Record]
+    calls: Mapping[str, RecordOf]
 
     def adding(self, names: Mapping[str, Kind]) -> Scope:
         """Return the scope with more names."""
@@ -111,7 +111,7 @@ def _short(node: Node) -> str:
 
 def _field(node: Field, scope: Scope) -> Kind:
     of = kind_of(node.of, scope)
-    if not isinstance(of, Record):
+    if not isinstance(of, RecordOf):
         raise ExpressionError(f"{_short(node.of)} is {describe(of)} and has no field {node.name!r}")
     found = of.field(node.name)
     if found is None:
@@ -132,7 +132,7 @@ def _index(node: Index, scope: Scope) -> Kind:
 
 
 def joined(left: Kind, right: Kind) -> Kind | None:
-    """Return the kind that both are; ``None`` where they are different things."""
+    """Return the common kind of both; ``None`` where they are different things."""
     match left, right:
         case Number(whole=one), Number(whole=other):
             return Number(one and other)
@@ -184,7 +184,8 @@ def _in(node: In, scope: Scope) -> Kind:
     item, among = kind_of(node.item, scope), kind_of(node.among, scope)
     match among:
         case ListOf(item=wanted):
-            _scalar(wanted, node)
+            if isinstance(wanted, ListOf | MapOf | RecordOf | PairsOf | Anything):
+                raise ExpressionError(f"{describe(wanted)} cannot be compared: {_short(node)}")
             if isinstance(node.among, Listed):
                 for one in node.among.items:  # a word of the list that can never be meant is an error of its own
                     _same(item, kind_of(one, scope), node)
@@ -196,11 +197,6 @@ def _in(node: In, scope: Scope) -> Kind:
         case _:
             raise ExpressionError(f"{_short(node.among)} is {describe(among)}, and nothing is in it")
     return Bool()
-
-
-def _scalar(kind: Kind, node: Node) -> None:
-    if isinstance(kind, ListOf | MapOf | Record | PairsOf | Anything):
-        raise ExpressionError(f"{describe(kind)} cannot be compared: {_short(node)}")
 
 
 def _sum(node: Sum, scope: Scope) -> Kind:
@@ -285,14 +281,14 @@ def _calls(node: Apply, scope: Scope) -> Kind:
             raise ExpressionError('calls("tool") takes the name of a tool')
 
 
-# Definitions: expressions with a name, perhaps with parameters, written out before anything is checked.
+# Definitions: expressions with a name, perhaps with parameters, written out before the check of kinds.
 
 _DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a name stands for."""
+    """The meaning of a name."""
 
     name: str
     parameters: tuple[str, ...]
@@ -334,7 +330,7 @@ class _Writer:
         self._count(1)
         match node:
             case Name(name=name) if name in bound:
-                self._count(self._size(bound[name]) - 1)  # it stands there whole, once for each time
+                self._count(self._size(bound[name]) - 1)  # it is counted once for each use
                 return bound[name]
             case Name(name=name) if name in self.definitions:
                 return self._body(name, (), depth)
@@ -366,7 +362,7 @@ class _Writer:
     def _body(self, name: str, arguments: tuple[Node, ...], depth: int) -> Node:
         definition = self.definitions[name]
         if depth >= _DEEPEST:
-            raise ExpressionError(f"the definition {name!r} is nested too deeply, or stands for itself")
+            raise ExpressionError(f"the definition {name!r} is nested too deeply, or uses itself")
         if len(arguments) != len(definition.parameters):
             raise ExpressionError(
                 f"{name} takes {len(definition.parameters)} values, not {len(arguments)}: "

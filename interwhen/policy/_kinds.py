@@ -1,8 +1,8 @@
-"""The kinds of values in a policy: what may be compared with what."""
+"""The kinds of values in a policy: only values of one kind are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias, assert_never
@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, assert_never
 from interwhen._types.errors import UsageError
 from interwhen.toolkit.quantities import read_number, read_unit
 
-# Units that mean one thing only, money among them.
+# Units with one meaning, money among them.
 
 CURRENCIES = ("USD", "EUR", "GBP", "CHF", "JPY")
 """Each currency is a dimension of its own: nothing converts one to another."""
@@ -28,7 +28,7 @@ class Measure(NamedTuple):
 
 
 def unit_named(word: str) -> Measure | None:
-    """Return the unit *word*; ``None`` where it is none, or may be several."""
+    """Return the unit *word*; ``None`` where it is not a unit, or may be several."""
     word = word.strip()
     if word in CURRENCIES:
         return Measure(word, Fraction(1))
@@ -41,7 +41,7 @@ def unit_named(word: str) -> Measure | None:
 def read_amount(text: str, dimension: str) -> Fraction | None:
     """Return a written amount such as ``2.4 GB`` or ``$50`` in the first unit of *dimension*, exactly.
 
-    ``None`` where it is not surely one: no unit is guessed, and nothing is rounded.
+    ``None`` where that is not certain: no unit is guessed, and no number is rounded.
     """
     text = text.strip()
     if text.startswith("$"):
@@ -66,7 +66,7 @@ class Number:
     """An exact number without a unit."""
 
     whole: bool = False
-    """Whether it has no fraction: 2.4 is then no such number, and never 2."""
+    """Whether it has no fraction: 2.4 is then not of this kind, and is never read as 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Quantity:
 
     dimension: str
     factor: Fraction = Fraction(1)
-    """What a bare number of the data means, in the first unit of the dimension."""
+    """The meaning of a bare number of the data, in the first unit of the dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +109,18 @@ class MapOf:
     keys: tuple[Kind, ...]
     value: Kind
     open: bool = False
-    """Whether there may be more than is known (as in a table of the state): then nothing is known to be missing."""
+    """Whether it may have more entries than are known, as a table of the state: then none is known to be missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordOf:
     """Named fields."""
 
     name: str
     fields: tuple[tuple[str, Kind], ...]
 
     def field(self, name: str) -> Kind | None:
-        """Return the kind of a field; ``None`` where there is none such."""
+        """Return the kind of a field; ``None`` where there is no such field."""
         return next((kind for known, kind in self.fields if known == name), None)
 
 
@@ -134,10 +134,10 @@ class PairsOf:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """A value of which no schema says anything: no rule can use it."""
+    """A value that no schema describes: no rule can use it."""
 
 
-Kind: TypeAlias = Bool | Number | Quantity | Text | Date | Moment | ListOf | MapOf | Record | PairsOf | Anything
+Kind: TypeAlias = Bool | Number | Quantity | Text | Date | Moment | ListOf | MapOf | RecordOf | PairsOf | Anything
 
 _PLAIN: Mapping[str, Kind] = {
     "bool": Bool(),
@@ -149,6 +149,22 @@ _PLAIN: Mapping[str, Kind] = {
     "money": Quantity("USD"),
     "any": Anything(),
 }
+
+
+def parts_of(kind: Kind) -> Iterator[Kind]:
+    """Yield *kind* and the kinds of its parts, at any depth."""
+    yield kind
+    match kind:
+        case ListOf(item=item):
+            yield from parts_of(item)
+        case MapOf(keys=keys, value=value):
+            for part in (*keys, value):
+                yield from parts_of(part)
+        case RecordOf(fields=fields):
+            for _, field_kind in fields:
+                yield from parts_of(field_kind)
+        case _:
+            return
 
 
 def describe(kind: Kind) -> str:
@@ -166,7 +182,7 @@ def describe(kind: Kind) -> str:
             return f"list[{describe(item)}]"
         case MapOf(keys=keys, value=value):
             return f"map[{', '.join(map(describe, (*keys, value)))}]"
-        case Record(name=name):
+        case RecordOf(name=name):
             return name
         case PairsOf(left=left, right=right):
             return f"pairs of {describe(left)} and {describe(right)}"
@@ -212,10 +228,12 @@ def _compound(head: str, inside: str, records: Mapping[str, Kind], depth: int) -
 
 
 def _split(text: str) -> list[str]:
-    parts, level, start = [], 0, 0
-    for at, char in enumerate(text):
+    """Return the parts of *text* between commas outside of brackets."""
+    parts, level = [""], 0
+    for char in text:
         level += (char == "[") - (char == "]")
         if char == "," and level == 0:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts

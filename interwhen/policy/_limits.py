@@ -1,4 +1,4 @@
-"""How much of a policy is read: its text, and what a model makes of it, may have been written by an attacker."""
+"""Limits on a policy, because its text, and rules that a model makes of it, may be an attack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NODES = 1_500
 DIGITS = 30
 """The most digits of a number."""
 STEPS = 100_000
-"""The most steps of one evaluation; beyond it the outcome is not known."""
+"""The most steps of one evaluation. After more, the outcome is not known."""
 EXAMPLE_STEPS = 200_000
 """The most steps of a rule over all its examples; its mutants take as many each."""
 FILE_BYTES = 200_000
@@ -27,20 +27,20 @@ MESSAGE = 600
 SHOWN = 80
 """The most characters of a value that is shown in a message."""
 ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
-"""What an id of a rule looks like; it names a file, so nothing else may stand in it."""
+"""The form of a rule's id, which is also the name of its file."""
 ID_CHARACTERS = 64
 """The longest id of a rule."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-"""What a name of a tool, a field or a table looks like."""
+"""The form of a name of a tool, a field or a table."""
 
 
 # Names by a pattern in which ``*`` stands for any text.
 
 
 def name_fits(name: str, pattern: str) -> bool:
-    """Tell whether *name* is one that *pattern* means; it takes time in proportion to both.
+    """Tell whether *name* matches *pattern*, in time in proportion to both.
 
-    A pattern may come from a policy that nobody has read, so no regular expression is made of it.
+    A pattern may come from an untrusted policy, so no regular expression is made of it.
     """
     first, *rest = pattern.split("*")
     if not rest:

@@ -1,4 +1,4 @@
-"""Rules: a clause of a policy, when it applies to a call, and what must then hold."""
+"""Rules: a clause of a policy, the calls that it applies to, and the condition on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
 from interwhen.policy._evaluation import Missing, evaluate, tell
 from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
-from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf, Record, Text, describe
+from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf, RecordOf, Text, describe
 from interwhen.policy._schemas import MadeCall, Schema, Situation, WhenJudged
 from interwhen.policy._state import Learning, State, learn
 from interwhen.policy._syntax import (
@@ -29,13 +29,13 @@ from interwhen.policy._syntax import (
     walk,
 )
 
-# What the model is told about a broken rule: texts with values in braces, each of them an expression.
+# Messages about a broken rule: texts with values in braces, each of them an expression.
 
 Part: TypeAlias = str | Node
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MessageTemplate:
     """A text with expressions in it."""
 
     parts: tuple[Part, ...]
@@ -53,7 +53,7 @@ class Message:
         return "".join(said)[: _limits.MESSAGE]
 
 
-def read_message(text: str, definitions: Definitions) -> Message:
+def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Read ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(f"a message of {len(text):,} characters: {_limits.MESSAGE} at most")
@@ -73,14 +73,14 @@ def read_message(text: str, definitions: Definitions) -> Message:
             raise ExpressionError(f"a brace opens at character {opened} of the message and never closes", opened)
         parts += [text[at:opened], write_out(parse(text[opened + 1 : closed]), definitions)]
         at = closed + 1
-    return Message(tuple(parts))
+    return MessageTemplate(tuple(parts))
 
 
-def problem_of(message: Message, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
-    """Return what is wrong with *message*, if anything is: it must not say more than its level may.
+def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
+    """Return the problem with *message*, if any: it must not say more than its level may.
 
-    ``why`` tells the rule: the only values in it are those that the model wrote itself, the arguments. ``witness`` may
-    show facts, but never the value that an argument would have to be.
+    ``why`` gives the rule, and only values that the model wrote itself: the arguments. ``witness`` may show facts, but
+    never the value that an argument must have.
     """
     answers = set(_answers(require))
     for node in message.nodes():
@@ -88,7 +88,7 @@ def problem_of(message: Message, level: Literal["why", "witness"], require: Node
             kind = kind_of(node, scope)
         except ExpressionError as error:
             return f"{level}: {error}"
-        if isinstance(kind, ListOf | MapOf | Record | PairsOf | Anything):
+        if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf | Anything):
             return f"{level} may show single values, and {{{show(node)}}} is {describe(kind)}"
         bound = {name for part in walk(node) if isinstance(part, Quantified) for name in part.names}
         roots = {part.name for part in walk(node) if isinstance(part, Name)} - bound
@@ -126,7 +126,7 @@ def _of_arguments(node: Node, own: set[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A situation, and what the rule must say of it."""
+    """A situation, and the outcome that the rule must have there."""
 
     name: str
     expect: str
@@ -146,20 +146,20 @@ class Rule:
     when: Node
     """Whether it applies, definitions written out."""
     require: Node
-    """What must hold where it applies."""
-    why: Message
-    """What is wrong, for the level ``explain``."""
-    witness: Message
+    """The condition on calls to which it applies."""
+    why: MessageTemplate
+    """The fault, for the level ``explain``."""
+    witness: MessageTemplate
     """The facts of the case, for the level ``witness``."""
     moment: WhenJudged = "before"
     examples: tuple[Example, ...] = ()
     origin: str = ""
-    """Who wrote it, if that was a model: nobody has reviewed it then."""
+    """The model that wrote it, until a person has reviewed it."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
     """The kinds of the values in its messages."""
 
     def looks_at(self, tool: str) -> bool:
-        """Tell whether calls of *tool* are its business."""
+        """Tell whether it judges calls of *tool*."""
         return not self.tools or tool in self.tools
 
     def over(self) -> tuple[str | None, ...]:
@@ -167,7 +167,7 @@ class Rule:
         return self.tools or (None,)
 
     def judge(self, situation: Situation, schema: Schema) -> Verdict | None:
-        """Judge the call of *situation*; ``None``: the rule does not apply. What is not known never passes."""
+        """Judge the call of *situation*; ``None``: the rule does not apply. A value that is not known never passes."""
         applies = evaluate(self.when, situation, schema)
         if isinstance(applies, Missing):
             return Unknown(applies.why)
@@ -183,7 +183,7 @@ class Rule:
 
 
 def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
-    """Yield what does not fit in *rule*: names, kinds of values, messages that say too much."""
+    """Yield the problems of *rule*: unknown names, kinds of values, messages that say too much."""
     for tool in rule.over():
         if tool is not None and tool not in schema.tools:
             yield f"there is no tool {tool!r:.80}; tools: {', '.join(schema.tools)}"[:300]
@@ -197,7 +197,7 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def fits(rule: Rule, schema: Schema) -> bool:
-    """Tell whether the kinds of values in the conditions of *rule* fit, whatever its messages say."""
+    """Tell whether the kinds of values in the conditions of *rule* fit; its messages are not checked."""
     return not any(any(_misfits(rule, schema.scope(tool, rule.moment))) for tool in rule.over())
 
 
@@ -212,9 +212,9 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
 
 
 def kinds_in(
-    rule_messages: tuple[Message, ...], schema: Schema, tool: str | None, moment: WhenJudged
+    rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
 ) -> dict[Any, Kind]:
-    """Return the kinds of the values in messages, as far as they have any."""
+    """Return the kinds of the values in messages, of those that have one."""
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:
         for node in message.nodes():
@@ -225,18 +225,18 @@ def kinds_in(
     return found
 
 
-# A written policy: its text, its rules, the schema they are checked against, and how the state is kept.
+# A written policy: its text, its rules, their schema, and the declarations of its state.
 
 
-class Judged(NamedTuple):
-    """What one rule says of a call."""
+class RuleVerdict(NamedTuple):
+    """The verdict of one rule on a call."""
 
     rule: Rule
     verdict: Verdict
 
 
-class Shelf(NamedTuple):
-    """Where the records of a database's table are shown: as results of *tool*, their key as its argument *key*."""
+class DatabaseTable(NamedTuple):
+    """How records of a database's table are read: as results of *tool*, their key as its argument *key*."""
 
     tool: str
     key: str
@@ -256,19 +256,15 @@ class WrittenPolicy:
     """The time of the policy; ``clock``: that of the caller."""
     definitions: Definitions = field(default_factory=dict)
     learnings: tuple[Learning, ...] = ()
-    database: Mapping[str, Shelf] = field(default_factory=dict)
+    database: Mapping[str, DatabaseTable] = field(default_factory=dict)
     """How the tables of a database are read, by their names."""
 
-    def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[Judged, ...]:
-        """Return what each rule that applies says of the call of *situation*."""
-        found = []
-        for rule in self.rules:
-            if rule.moment == moment and rule.looks_at(situation.tool):
-                verdict = rule.judge(situation, self.schema)
-                if verdict is not None:
-                    found.append(Judged(rule, verdict))
-        return tuple(found)
+    def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
+        """Return the verdict of each rule that applies to the call of *situation*."""
+        rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
+        verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)
+        return tuple(RuleVerdict(rule, verdict) for rule, verdict in verdicts if verdict is not None)
 
     def learn(self, state: State, call: MadeCall) -> State:
-        """Return *state* with what *call* says of it."""
+        """Return *state* updated by *call*."""
         return learn(state, call, self.learnings, self.schema)

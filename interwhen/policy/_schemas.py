@@ -1,4 +1,4 @@
-"""What the tools take and return, and what the state holds."""
+"""The schema of a policy: arguments and results of tools, and the tables of the state."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import msgspec
 from interwhen._types.errors import UsageError
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Scope
-from interwhen.policy._kinds import Anything, Bool, Date, Kind, ListOf, MapOf, Moment, Number, Record, Text, read_kind
+from interwhen.policy._kinds import Anything, Bool, Date, Kind, ListOf, MapOf, Moment, Number, RecordOf, Text, read_kind
 
-# What a rule looks at: a call, and all that is known when it is made.
+# The input of a rule: a call, and all that is known when it is made.
 
-TALK: Final = Record(
+TALK: Final = RecordOf(
     "the conversation",
     (("told", Bool()), ("last", Text()), ("recent", Text()), ("heard", Text()), ("user", ListOf(Text()))),
 )
-"""What ``talk`` holds."""
+"""The fields of ``talk``."""
 
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
-    """A call that was made before, and what came back."""
+    """An earlier call, and its result."""
 
     tool: str
     arguments: Mapping[str, Any]
@@ -37,10 +37,10 @@ class MadeCall:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """What was said before a call."""
+    """The conversation before a call."""
 
     user: tuple[str, ...] = ()
-    """What the user has said, in order."""
+    """The messages of the user, in order."""
     told: bool = False
     """Whether the assistant has said anything to the user before the user's last words."""
 
@@ -66,13 +66,13 @@ class Situation:
     calls: tuple[MadeCall, ...] = ()
     """The calls before this one."""
     talk: Talk | None = None
-    """What was said; ``None``: that is not known, and neither is whether *calls* are all."""
+    """The conversation; ``None``: it is not known, and *calls* may not be complete."""
     beside: int = 0
-    """How many calls this very turn has made before."""
+    """How many calls the same turn has made before."""
     now: dt.datetime | None = None
     """The time, in the time zone of the data."""
     result: Any = None
-    """For rules over results: what came back."""
+    """For rules over results: the result of the call."""
 
 
 ROOTS: Mapping[str, Kind] = {"talk": TALK, "beside": Number(whole=True), "now": Moment()}
@@ -80,9 +80,9 @@ ROOTS: Mapping[str, Kind] = {"talk": TALK, "beside": Number(whole=True), "now": 
 
 
 WhenJudged = Literal["before", "after"]
-"""When a rule looks: before a call is made, or at its result."""
-_NOTHING = Record("the arguments", ())
-_NO_STATE = Record("the state", ())
+"""When a rule judges a call: before it is made, or at its result."""
+_NOTHING = RecordOf("the arguments", ())
+_NO_STATE = RecordOf("the state", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ class Tool:
     """A tool: the kinds of its arguments, and of what it returns."""
 
     name: str
-    arguments: Record
+    arguments: RecordOf
     returns: Kind = field(default_factory=Anything)
     says: str = ""
-    """What its documentation says, for a model that writes rules."""
+    """Its documentation, for a model that writes rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class Schema:
     """The tools of an agent, and the tables of the state."""
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
-    state: Record = field(default=_NO_STATE)
+    state: RecordOf = field(default=_NO_STATE)
 
-    def arguments_of(self, tool: str) -> Record:
+    def arguments_of(self, tool: str) -> RecordOf:
         """Return the arguments of a tool; none of a tool that is not known."""
         found = self.tools.get(tool)
         return _NOTHING if found is None else found.arguments
@@ -113,10 +113,10 @@ class Schema:
         found = self.tools.get(tool)
         return Anything() if found is None else found.returns
 
-    def call_of(self, tool: str) -> Record:
-        """Return what ``calls("tool")`` lists."""
+    def call_of(self, tool: str) -> RecordOf:
+        """Return the kind of an item of ``calls("tool")``."""
         fields = (("args", self.arguments_of(tool)), ("result", self.result_of(tool)))
-        return Record(f"a call of {tool}", fields)
+        return RecordOf(f"a call of {tool}", fields)
 
     def scope(self, tool: str | None, moment: WhenJudged = "before") -> Scope:
         """Return the names of a rule over *tool*; ``None``: over any tool, so that its arguments are not known."""
@@ -133,18 +133,18 @@ def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schem
     """
     records: dict[str, Kind] = {}
     for name, fields in _table(written, "records").items():  # in order: a record may use those before it
-        records[_named(name)] = Record(name, _fields(fields, records, f"record {name!r}"))
+        records[_named(name)] = RecordOf(name, _fields(fields, records, f"record {name!r}"))
     found = {tool.name: tool for tool in tools}
     for name, fields in _table(written, "tools").items():
         before = found.get(name, Tool(name, _NOTHING))
         merged = {**dict(before.arguments.fields), **dict(_fields(fields, records, f"tool {name!r}"))}
-        arguments = Record(f"the arguments of {name}", tuple(merged.items()))
+        arguments = RecordOf(f"the arguments of {name}", tuple(merged.items()))
         found[_named(name)] = replace(before, arguments=arguments)
     for name, kind in _table(written, "returns").items():
         if name not in found:
             raise UsageError(f"'returns' names the tool {name!r:.80}, which is not among the tools")
         found[name] = replace(found[name], returns=read_kind(_text(kind), records))
-    return Schema(found, Record("the state", tuple(_tables(_table(written, "state"), records))))
+    return Schema(found, RecordOf("the state", tuple(_tables(_table(written, "state"), records))))
 
 
 def _tables(written: Mapping[str, Any], records: Mapping[str, Kind]) -> Iterable[tuple[str, Kind]]:
@@ -228,7 +228,7 @@ def _from_json(listed: Any) -> Iterator[Tool]:
             raise UsageError(f"this is no tool with a name: {entry!r:.120}")
         name = str(function["name"])
         kind = _schema_kind(function.get("parameters") or {"type": "object"}, f"the arguments of {name}", 0)
-        arguments = kind if isinstance(kind, Record) else Record(f"the arguments of {name}", ())
+        arguments = kind if isinstance(kind, RecordOf) else RecordOf(f"the arguments of {name}", ())
         yield Tool(name, arguments, says=str(function.get("description") or "")[:_SAYS])
 
 
@@ -257,13 +257,13 @@ def _object(schema: Mapping[str, Any], where: str, depth: int) -> Kind:
         extra = schema.get("additionalProperties")
         if isinstance(extra, Mapping):
             return MapOf((Text(),), _schema_kind(extra, f"{where}[]", depth + 1))
-        return Record(where, ())
+        return RecordOf(where, ())
     fields = (
         (name, _schema_kind(inner, f"{where}.{name}", depth + 1))
         for name, inner in properties.items()
         if _limits.NAME.fullmatch(name)
     )
-    return Record(where, tuple(fields))
+    return RecordOf(where, tuple(fields))
 
 
 def _from_python(module: ast.Module) -> Iterator[Tool]:
@@ -278,7 +278,7 @@ def _from_python(module: ast.Module) -> Iterator[Tool]:
                 if isinstance(part.target, ast.Name)
             }
             if fields:
-                records[node.name] = Record(node.name, tuple(fields.items()))
+                records[node.name] = RecordOf(node.name, tuple(fields.items()))
                 continue
         functions = node.body if isinstance(node, ast.ClassDef) else [node]
         for function in functions:
@@ -292,7 +292,7 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
     fields = tuple((part.arg, _annotation(part.annotation, records, 0)) for part in named)
     returns = _annotation(function.returns, records, 0)
     says = (ast.get_docstring(function) or "")[:_SAYS]
-    return Tool(function.name, Record(f"the arguments of {function.name}", fields), returns, says)
+    return Tool(function.name, RecordOf(f"the arguments of {function.name}", fields), returns, says)
 
 
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:

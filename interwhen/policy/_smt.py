@@ -1,6 +1,6 @@
 """Expressions as formulas of Z3 (extra ``z3``), for questions about all situations at once.
 
-What the data holds becomes functions of keys and positions, so that equal keys mean equal entries. Numbers, amounts and
+The data becomes functions of keys and positions, so that equal keys mean equal entries. Numbers, amounts and
 times are exact reals, texts a sort of their own with the written ones distinct. Everything is taken as known. Lists are
 unfolded up to a bound, so "there is none" means: none with lists that short; "there is one" always holds.
 """
@@ -19,10 +19,11 @@ import z3
 
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.policy._kind_check import Scope
-from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Number, PairsOf, Record, Text
+from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Number, PairsOf, RecordOf, Text
 from interwhen.policy._rules import Rule
 from interwhen.policy._schemas import Schema, WhenJudged
 from interwhen.policy._syntax import (
+    COMPARE,
     Apply,
     Compare,
     Constant,
@@ -67,7 +68,7 @@ class Place:
     kind: Kind
 
 
-class Item(NamedTuple):
+class ListItem(NamedTuple):
     """An item of a list, and the condition on which there is one."""
 
     there: Term
@@ -92,10 +93,10 @@ class Encoder:
         self._tests: dict[tuple[str, str], Any] = {}
         self._terms = 0
 
-    # What must hold of the data whatever the rules say.
+    # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return what holds in every situation: kinds of values, lengths of lists, texts that are different."""
+        """Return the conditions of every situation: kinds of values, lengths of lists, distinct texts."""
         found = list(self._domains.values())
         if len(self._texts) > 1:
             found.append(z3.Distinct(*self._texts.values()))
@@ -145,7 +146,7 @@ class Encoder:
                 found = tuple(self.encode(part, names) for part in parts)
                 return z3.And(*found) if op == "and" else z3.Or(*found)
             case Compare(op=op, left=left, right=right):
-                return _compared(op, self.encode(left, names), self.encode(right, names))
+                return COMPARE[op](self.encode(left, names), self.encode(right, names))
             case In(item=item, among=among):
                 return self._among(self.encode(item, names), self.encode(among, names))
             case Sum(op=op, left=left, right=right):
@@ -154,7 +155,7 @@ class Encoder:
                 return self._quantified(node, names)
             case Listed(items=items):
                 true = z3.BoolVal(True, self.context)  # the name of Z3's function says what it is
-                return tuple(Item(true, self.encode(item, names)) for item in items)
+                return tuple(ListItem(true, self.encode(item, names)) for item in items)
             case Apply():
                 return self._applied(node, names)
             case If(condition=condition, then=then, otherwise=otherwise):
@@ -185,7 +186,7 @@ class Encoder:
 
     def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
         """Return a part of the data: a place where it has parts itself, else a term with what holds of its kind."""
-        if isinstance(kind, ListOf | MapOf | Record | PairsOf):
+        if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf):
             return Place(path, keys, kind)
         if isinstance(kind, Bool):
             return self._function(path, keys, z3.BoolSort(self.context))
@@ -199,12 +200,12 @@ class Encoder:
             return z3.ToReal(self._function(path, keys, z3.IntSort(self.context)))
         return self._function(path, keys, z3.RealSort(self.context))
 
-    def _items(self, listed: Encoded) -> tuple[Item, ...]:
+    def _items(self, listed: Encoded) -> tuple[ListItem, ...]:
         if isinstance(listed, tuple):
             return listed
         assert isinstance(listed, Place)
         length = self.length(listed)
-        return tuple(Item(length > at, self._item(listed, z3.IntVal(at, self.context))) for at in range(self.bound))
+        return tuple(ListItem(length > at, self._item(listed, z3.IntVal(at, self.context))) for at in range(self.bound))
 
     def _item(self, listed: Place, at: Term) -> Encoded:
         assert isinstance(listed.kind, ListOf)
@@ -233,7 +234,7 @@ class Encoder:
                 return Date()
             case Field(of=of, name=name):
                 place = self.encode(of, names)
-                return place.kind.field(name) if isinstance(place.kind, Record) else None
+                return place.kind.field(name) if isinstance(place.kind, RecordOf) else None
             case _:
                 return None
 
@@ -294,11 +295,11 @@ class Encoder:
             case _:  # values, keys, flat: a list of which nothing else is said
                 return Place(f"{function}({first.path})", first.keys, _listed(function, first.kind))
 
-    def _pairs(self, values: list[Any]) -> Iterator[Item]:
+    def _pairs(self, values: list[Any]) -> Iterator[ListItem]:
         lists = [self._items(value) for value in values]
         left, right = (lists[0], lists[0][1:]) if len(lists) == 1 else lists
         for one, other in zip(left, right, strict=False):
-            yield Item(z3.And(one.there, other.there), (one.value, other.value))
+            yield ListItem(z3.And(one.there, other.there), (one.value, other.value))
 
 
 def _listed(function: str, kind: Kind) -> Kind:
@@ -313,22 +314,6 @@ def _listed(function: str, kind: Kind) -> Kind:
 
 def _false(context: Any) -> Term:
     return z3.BoolVal(False, context)  # the name of Z3's function says what it is
-
-
-def _compared(op: str, left: Term, right: Term) -> Term:
-    match op:
-        case "=":
-            return left == right
-        case "!=":
-            return left != right
-        case "<":
-            return left < right
-        case "<=":
-            return left <= right
-        case ">":
-            return left > right
-        case _:
-            return left >= right
 
 
 # Questions to Z3 about rules: is there a situation in which these conditions hold? (extra ``z3``).
@@ -370,24 +355,16 @@ class Questions:
             raise found
         return found
 
-    def negation(self, node: Node) -> Term:
-        """Return the formula of the contrary of *node*."""
-        return z3.Not(self.truth(node))
-
     def kept(self, rule: Rule) -> Term:
         """Return the formula of a situation in which *rule* is kept, or does not apply."""
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
-    def broken(self, when: Node, require: Node) -> Term:
-        """Return the formula of a situation in which a rule is broken."""
-        return z3.And(self.truth(when), z3.Not(self.truth(require)))
-
-    def differ(self, one: Term, other: Term) -> Answer:
-        """Ask for a situation in which only one of two formulas holds."""
-        return self.ask([z3.Xor(one, other)])
+    def broken(self, rule: Rule) -> Term:
+        """Return the formula of a situation in which *rule* is broken."""
+        return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
-        """Return what it means for tools to have been called, or not to have been, before."""
+        """Return the conditions that tools were called before, or were not."""
         found = []
         for tool, was in called.items():
             length = self.encoder.length(self.encoder.calls_of(tool))
@@ -429,7 +406,7 @@ def smtlib(rule: Rule, schema: Schema) -> str:
     for tool in rule.over():
         questions = Questions(schema, tool, rule.moment, (rule.when, rule.require))
         try:
-            script = questions.script([questions.broken(rule.when, rule.require)])
+            script = questions.script([questions.broken(rule)])
         except TooLargeError as error:
             script = f"; {error}\n"
         scripts.append(
@@ -438,7 +415,7 @@ def smtlib(rule: Rule, schema: Schema) -> str:
     return "\n".join(scripts)
 
 
-# What Z3 finds wrong with rules: some that say nothing, some that exclude each other, some that leave no way out.
+# Defects that Z3 finds in rules: rules that never decide, rules that exclude each other, tools out of reach.
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
 _MOST_STATES = 64
@@ -446,44 +423,40 @@ _MOST_OPEN = 3
 """After so many questions without an answer Z3 is asked no more about pairs with a rule."""
 
 
-class Finding(NamedTuple):
-    """Something that is wrong with rules, or that nobody could find out."""
+class Defect(NamedTuple):
+    """A defect of rules, or a question about them that Z3 did not answer."""
 
     trouble: Trouble
     rules: tuple[str, ...]
     says: str
 
 
-def vacuous(rule: Rule, schema: Schema) -> Iterator[Finding]:
+def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
     """Find out whether *rule* can apply, can be broken and can be kept, over each of its tools."""
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
         asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))
         try:
-            when, require, broken = asked.truth(rule.when), asked.truth(rule.require), asked.negation(rule.require)
+            when, require, broken = asked.truth(rule.when), asked.truth(rule.require), asked.broken(rule)
         except TooLargeError as error:
-            yield Finding("open", (rule.id,), str(error))
+            yield Defect("open", (rule.id,), str(error))
             continue
         if (answer := asked.ask([when])) != "yes":
             yield _vacuous(rule, answer, f"it never applies {where}: no situation is as 'when' says")
-        elif (answer := asked.ask([when, broken])) != "yes":
+        elif (answer := asked.ask([broken])) != "yes":
             yield _vacuous(rule, answer, f"it is always kept {where}: no call can break it")
-        elif _is_false(rule.require):
-            continue  # a prohibition says that it can never be kept
+        elif isinstance(rule.require, Constant) and rule.require.value is False:
+            continue  # a prohibition can never be kept
         elif (answer := asked.ask([when, require])) != "yes":
             yield _vacuous(
                 rule, answer, f"it is always broken {where}: no call can keep it; a prohibition says 'false'"
             )
 
 
-def _vacuous(rule: Rule, answer: str, says: str) -> Finding:
+def _vacuous(rule: Rule, answer: str, says: str) -> Defect:
     if answer == "open":
-        return Finding("open", (rule.id,), f"Z3 came to no answer whether {says}")
-    return Finding("vacuous", (rule.id,), says)
-
-
-def _is_false(node: Node) -> bool:
-    return isinstance(node, Constant) and node.value is False
+        return Defect("open", (rule.id,), f"Z3 came to no answer whether {says}")
+    return Defect("vacuous", (rule.id,), says)
 
 
 def _over(rules: Sequence[Rule], tool: str | None, moment: WhenJudged = "before") -> list[Rule]:
@@ -494,7 +467,7 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
     return Questions(schema, tool, "before", [node for rule in rules for node in (rule.when, rule.require)])
 
 
-def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Finding]:
+def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
     """Find pairs of rules that can apply together, each be kept then, and never both."""
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -508,10 +481,10 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Finding]:
             answer = _exclude(asked, one, other)
             if answer == "yes":
                 seen.add(pair)
-                yield Finding("contradiction", pair, f"both can apply to a call of {tool}, and no call keeps both then")
+                yield Defect("contradiction", pair, f"both can apply to a call of {tool}, and no call keeps both then")
             elif answer == "open":
                 unanswered.update(pair)
-                yield Finding("open", pair, f"Z3 came to no answer whether both can be kept by a call of {tool}")
+                yield Defect("open", pair, f"Z3 came to no answer whether both can be kept by a call of {tool}")
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
@@ -520,7 +493,7 @@ def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)
     except TooLargeError:
-        return "no"  # each rule by itself is told to be too large
+        return "no"  # each rule is reported by itself as too large
     together = asked.ask([*both, first, second])
     if together != "no":
         return "no" if together == "yes" else "open"
@@ -530,19 +503,19 @@ def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
 
 @dataclass(slots=True)
 class _Way:
-    """What was found on one tool while sequences of calls were tried."""
+    """The result for one tool while sequences of calls are tried."""
 
     enabled: bool = False
     core: tuple[str, ...] = ()
     unanswered: bool = False
 
 
-def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Finding]:
+def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Defect]:
     """Find tools that no sequence of at most *depth* calls leads to, though nothing in the world forbids them.
 
     A sequence is followed as the set of the tools that were called in it (of those that rules ask for by ``calls``);
-    everything else may be as it likes. So a tool that is found is stuck for certain (with lists within the bound), and
-    one that is not found may yet be stuck by what the results say.
+    everything else is free. So a tool that is found is stuck for certain (with lists within the bound), and one that is
+    not found may still be stuck by the results of calls.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
@@ -561,9 +534,9 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     for tool, way in ways.items():
         if way.unanswered:
             names = tuple(rule.id for rule in _over(rules, tool))
-            yield Finding("open", names, f"Z3 came to no answer whether any sequence leads to a call of {tool}")
+            yield Defect("open", names, f"Z3 came to no answer whether any sequence leads to a call of {tool}")
         if not way.enabled and way.core:
-            yield Finding(
+            yield Defect(
                 "deadlock", way.core, f"no sequence of calls leads to a call of {tool} that keeps all of these"
             )
 
@@ -583,7 +556,7 @@ def _enabled(
     try:
         conditions = {name: asked.kept(rule) for name, rule in over.items()}
     except TooLargeError:
-        way.enabled = True  # not known; nobody is accused
+        way.enabled = True  # not known: no defect is reported
         return True
     history = {f" {at}": term for at, term in enumerate(asked.lengths({name: name in called for name in mentioned}))}
     answer, core = asked.ask_why({**conditions, **history})
@@ -600,14 +573,14 @@ def _enabled(
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Tell whether both rules apply in the same situations, and are broken in the same ones.
 
-    ``yes``: Z3 has proved it, for lists up to a bound and with everything known; ``open``: nobody knows.
+    ``yes``: Z3 has proved it, for lists up to a bound and with everything known; ``open``: it is not known.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():
         asked = Questions(schema, tool, one.moment, nodes)
         try:
-            applies = asked.differ(asked.truth(one.when), asked.truth(other.when))
-            breaks = asked.differ(asked.broken(one.when, one.require), asked.broken(other.when, other.require))
+            applies = asked.ask([z3.Xor(asked.truth(one.when), asked.truth(other.when))])
+            breaks = asked.ask([z3.Xor(asked.broken(one), asked.broken(other))])
         except TooLargeError:
             return "open"
         if "yes" in (applies, breaks):

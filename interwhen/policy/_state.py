@@ -1,4 +1,4 @@
-"""The state: tables that are filled from what the tools have said, by declarations of the policy."""
+"""The state: tables that are filled from results of tools, by declarations of the policy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from interwhen._types.errors import UsageError
-from interwhen.policy._evaluation import Held, Items, Missing, Value, evaluate, hold, key_text, raw_of
+from interwhen.policy._evaluation import Held, HeldItems, Missing, Value, evaluate, hold, raw_of
 from interwhen.policy._kind_check import Definitions, Scope, joined, kind_of, write_out
-from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, Record, describe
+from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, RecordOf, describe
 from interwhen.policy._limits import name_fits
 from interwhen.policy._schemas import MadeCall, Schema, Situation
-from interwhen.policy._syntax import ExpressionError, Node, parse
+from interwhen.policy._syntax import ExpressionError, Node, parse, plain_text
 
 Key = str | tuple[str, ...]
 State = Mapping[str, Mapping[Key, Any]]
@@ -22,31 +22,31 @@ _MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """What the result of a call says about the state: an entry of a table, or that one may have changed."""
+    """How the result of a call updates the state: an entry of a table, or that one may have changed."""
 
     tools: tuple[str, ...]
     """The tools whose calls it is about; ``*`` stands for any text."""
     table: str
     keys: tuple[Node, ...]
     value: Node | None
-    """``None``: forget what is known of the entry."""
+    """``None``: forget the entry."""
     each: Node | None = None
-    """A list; *keys* and *value* are then said of each ``item`` of it."""
+    """A list; *keys* and *value* are then evaluated for each ``item`` of it."""
     when: Node | None = None
     unanswered: bool = False
     """Only for calls whose result is not known."""
     keep: bool = False
     """An entry that is known already stays as it is."""
     changes: tuple[tuple[str, Node], ...] = ()
-    """Fields of the entry that are something else than the value says."""
+    """Fields of the entry that differ from the value."""
 
     def is_about(self, call: MadeCall) -> bool:
-        """Tell whether *call* says anything of the kind."""
+        """Tell whether *call* is one of its tools."""
         return any(name_fits(call.tool, pattern) for pattern in self.tools)
 
 
 class Overlay(Mapping[Key, Any]):
-    """A large table that stays as it is, and what was learned since; ``None`` stands for what was forgotten."""
+    """A large table that is not changed, and the entries learned since; ``None``: a forgotten entry."""
 
     __slots__ = ("base", "since")
 
@@ -66,7 +66,7 @@ class Overlay(Mapping[Key, Any]):
 
 
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return *state* with what *call* says of it. The one that is given stays as it is."""
+    """Return *state* updated by *call*. The given state is not changed."""
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
         if learning.is_about(call):
@@ -77,7 +77,7 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
 
 
 def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return the state that a whole database says, each record of it shown like the result of a call."""
+    """Return the state of a whole database, each record of it read like the result of a call."""
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)
     for call in records:
@@ -106,7 +106,7 @@ def _entries(learning: Learning, call: MadeCall, schema: Schema) -> Iterator[tup
         keys = [evaluate(key, situation, schema, names) for key in learning.keys]
         if any(isinstance(key, Missing | Held) for key in keys):
             continue
-        texts = tuple(key_text(key) for key in keys if not isinstance(key, Missing | Held))
+        texts = tuple(plain_text(key) for key in keys if not isinstance(key, Missing | Held))
         key: Key = texts[0] if len(texts) == 1 else texts
         if learning.value is None:
             yield key, None
@@ -125,7 +125,7 @@ def _items(learning: Learning, situation: Situation, schema: Schema) -> Iterator
     if not isinstance(listed, Held) or not isinstance(listed.kind, ListOf):
         return
     for at, raw in enumerate(listed.raw[:_MOST]):
-        item = raw if isinstance(listed.raw, Items) else hold(raw, listed.kind.item, f"{listed.where}[{at}]")
+        item = raw if isinstance(listed.raw, HeldItems) else hold(raw, listed.kind.item, f"{listed.where}[{at}]")
         if not isinstance(item, Missing):
             yield {"item": item}
 
@@ -141,12 +141,12 @@ def _changed(
     if not learning.changes or not isinstance(raw, Mapping):
         return raw
     new = {name: evaluate(node, situation, schema, names) for name, node in learning.changes}
-    kinds = dict(kind.fields) if isinstance(kind, Record) else {}
+    kinds = dict(kind.fields) if isinstance(kind, RecordOf) else {}
     known = {name: value for name, value in new.items() if not isinstance(value, Missing)}
     return {**raw, **{name: raw_of(value, kinds.get(name, Anything())) for name, value in known.items()}}
 
 
-# What a policy says about how results of calls change the state, read and checked.
+# The declarations of a policy on how results update the state, read and checked.
 
 _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "unanswered", "keep", "with"))
 
@@ -154,7 +154,7 @@ _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "un
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
     """Read the entries ``[[learn]]`` of a policy, and check them. Raises :class:`UsageError`."""
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        raise UsageError("what is learned from results is written as [[learn]]")
+        raise UsageError("learn: must be a list of tables; write each as [[learn]]")
     found = []
     for number, entry in enumerate(listed, 1):
         try:
@@ -176,7 +176,7 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
 
     def read(text: Any) -> Node:
         if not isinstance(text, str):
-            raise UsageError(f"an expression is a text, not {text!r:.80}")
+            raise UsageError(f"an expression must be a text, got {text!r:.80}")
         return write_out(parse(text), definitions)
 
     keys = entry["key"]
@@ -218,7 +218,7 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
     if learning.value is not None:
         _fits(kind_of(learning.value, scope), table.value, "value")
     for name, node in learning.changes:
-        wanted_field = table.value.field(name) if isinstance(table.value, Record) else None
+        wanted_field = table.value.field(name) if isinstance(table.value, RecordOf) else None
         if wanted_field is None:
             raise ExpressionError(f"with: the entries of {learning.table} have no field {name!r:.80}")
         _fits(kind_of(node, scope), wanted_field, f"with {name}")
@@ -226,7 +226,7 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
 
 def _fits(found: Kind, wanted: Kind, what: str) -> None:
     match found, wanted:
-        case Record(fields=fields), Record():
+        case RecordOf(fields=fields), RecordOf():
             # Read by the fields that the table has: it must find some of them, and of the same kinds.
             shared = [(kind, wanted.field(name)) for name, kind in fields if wanted.field(name) is not None]
             if shared and all(other is not None and _alike(kind, other) for kind, other in shared):

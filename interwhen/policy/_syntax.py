@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Literal, NamedTuple, TypeAlias, assert_never, cast, get_args
-from typing import Literal as OneOf
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, assert_never, cast, get_args
 
 from interwhen._types.errors import UsageError
 from interwhen.policy import _limits
@@ -16,8 +17,18 @@ from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Moment, Num
 from interwhen.toolkit.quantities import write_number
 
 Scalar: TypeAlias = bool | Fraction | str | dt.date | dt.datetime
-Comparison = OneOf["=", "!=", "<", "<=", ">", ">="]
-Counting = OneOf["any", "all", "count", "sum"]
+Comparison = Literal["=", "!=", "<", "<=", ">", ">="]
+Counting = Literal["any", "all", "count", "sum"]
+Arithmetic = Literal["+", "-", "*"]
+COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+"""Each comparison by its sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Not:
 class Junction:
     """All of the parts, or one of them at least."""
 
-    op: OneOf["and", "or"]
+    op: Literal["and", "or"]
     parts: tuple[Node, ...]
 
 
@@ -87,14 +98,14 @@ class In:
 class Sum:
     """A sum, a difference or a product."""
 
-    op: OneOf["+", "-", "*"]
+    op: Arithmetic
     left: Node
     right: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Quantified:
-    """Something said of each item of a list; two variables where the items are pairs."""
+    """A statement on each item of a list; two variables where the items are pairs."""
 
     op: Counting
     names: tuple[str, ...]
@@ -131,58 +142,27 @@ Node: TypeAlias = (
 )
 
 
-def children(node: Node) -> tuple[Node, ...]:  # noqa: C901  # one line for each kind of node
-    """Return the nodes right below *node*, in the order in which :func:`rebuild` takes them."""
-    match node:
-        case Constant() | Name():
-            return ()
-        case Field(of=of) | Not(of=of):
-            return (of,)
-        case Index(of=of, keys=keys):
-            return (of, *keys)
-        case Junction(parts=parts):
-            return parts
-        case Compare(left=left, right=right) | Sum(left=left, right=right):
-            return (left, right)
-        case In(item=item, among=among):
-            return (item, among)
-        case Quantified(source=source, body=body):
-            return (source, body)
-        case Listed(items=items):
-            return items
-        case Apply(arguments=arguments):
-            return arguments
-        case If(condition=condition, then=then, otherwise=otherwise):
-            return (condition, then, otherwise)
-        case _:
-            assert_never(node)
+_NODES = get_args(Node)
 
 
-def rebuild(node: Node, new: tuple[Node, ...]) -> Node:  # noqa: C901  # one line for each kind of node
-    """Return *node* with other nodes below it."""
-    match node:
-        case Constant() | Name():
-            return node
-        case Field() | Not():
-            return replace(node, of=new[0])
-        case Index():
-            return Index(new[0], new[1:])
-        case Junction():
-            return replace(node, parts=new)
-        case Compare() | Sum():
-            return replace(node, left=new[0], right=new[1])
-        case In():
-            return In(new[0], new[1])
-        case Quantified():
-            return replace(node, source=new[0], body=new[1])
-        case Listed():
-            return Listed(new)
-        case Apply():
-            return replace(node, arguments=new)
-        case If():
-            return If(new[0], new[1], new[2])
-        case _:
-            assert_never(node)
+def children(node: Node) -> tuple[Node, ...]:
+    """Return the nodes right below *node*, in the order of its fields, as :func:`rebuild` takes them."""
+    values = [getattr(node, field.name) for field in fields(node)]
+    listed = (value if isinstance(value, tuple) else (value,) for value in values)
+    return tuple(part for parts in listed for part in parts if isinstance(part, _NODES))
+
+
+def rebuild(node: Node, new: tuple[Node, ...]) -> Node:
+    """Return *node* with the nodes *new* below it."""
+    below = iter(new)
+    changes: dict[str, Any] = {}
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if isinstance(value, _NODES):
+            changes[field.name] = next(below)
+        elif isinstance(value, tuple):
+            changes[field.name] = tuple(next(below) if isinstance(part, _NODES) else part for part in value)
+    return replace(node, **changes)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -190,15 +170,6 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
     for child in children(node):
         yield from walk(child)
-
-
-def replaced(node: Node, change: Callable[[Node], Iterator[Node]]) -> Iterator[Node]:
-    """Yield *node* with one place changed, for each change that *change* offers at each place."""
-    yield from change(node)
-    below = children(node)
-    for at, child in enumerate(below):
-        for other in replaced(child, change):
-            yield rebuild(node, (*below[:at], other, *below[at + 1 :]))
 
 
 def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of node
@@ -240,17 +211,24 @@ _FIRST_UNITS = {"time": "s", "data": "byte", "length": "m", "mass": "g", "volume
 
 
 def _constant(value: Scalar, kind: Kind) -> str:
+    if isinstance(value, str):
+        return f"'{value}'" if '"' in value else f'"{value}"'
+    number = plain_text(value)
+    if isinstance(kind, Quantity):
+        unit = _FIRST_UNITS.get(kind.dimension, kind.dimension)
+        return f"${number}" if unit == "USD" and not number.startswith("-") else f"{number} {unit}"
+    return number
+
+
+def plain_text(value: Scalar) -> str:
+    """Return *value* without quotes and units, as data writes the key of a map."""
     match value:
         case bool():
             return str(value).lower()
         case Fraction():
-            number = write_number(value) or str(value)
-            if isinstance(kind, Quantity):
-                unit = _FIRST_UNITS.get(kind.dimension, kind.dimension)
-                return f"${number}" if unit == "USD" and value >= 0 else f"{number} {unit}"
-            return number
+            return write_number(value) or str(value)
         case str():
-            return f"'{value}'" if '"' in value else f'"{value}"'
+            return value
         case dt.datetime() | dt.date():
             return value.isoformat()
         case _:
@@ -281,7 +259,7 @@ class ExpressionError(UsageError):
 
 
 class Token(NamedTuple):
-    """A word, a sign or a constant, and where it stands."""
+    """A word, a sign or a constant, and its place."""
 
     form: Literal["word", "name", "sign", "constant", "end"]
     text: str
@@ -290,7 +268,7 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """Return the tokens of *text*, an end token behind them. Linear. Raises :class:`ExpressionError`."""
+    """Return the tokens of *text*, with an end token. Linear. Raises :class:`ExpressionError`."""
     if len(text) > _limits.EXPRESSION_CHARACTERS:
         raise ExpressionError(f"an expression of {len(text):,} characters: {_limits.EXPRESSION_CHARACTERS:,} at most")
     found, at = [], 0
@@ -315,7 +293,7 @@ def _number(text: str, written: str, start: int, at: int) -> tuple[Constant, int
     digits = written.strip("$%")
     if max(map(len, digits.split("."))) > _limits.DIGITS:
         raise ExpressionError(f"a number of more than {_limits.DIGITS} digits at character {start}", start)
-    value, kind = Fraction(digits), _kind_of(digits)
+    value, kind = Fraction(digits), Number(whole="." not in digits)
     if written[0] == "$":
         return Constant(value, Quantity("USD")), at
     if written[-1] == "%":
@@ -327,10 +305,6 @@ def _number(text: str, written: str, start: int, at: int) -> tuple[Constant, int
     if measure is None:
         raise ExpressionError(f"{unit[1]!r} at character {unit.start(1)} is no unit that means one thing only", at)
     return Constant(value * measure.factor, Quantity(measure.dimension)), unit.end()
-
-
-def _kind_of(digits: str) -> Kind:
-    return Number(whole="." not in digits)
 
 
 def _constant_token(written: str, form: str | None, start: int) -> Constant:
@@ -395,12 +369,10 @@ class _Reader:
         return self._tokens[self._at - 1]
 
     def expect(self, text: str) -> None:
-        if self._is(text):
-            self._at += 1
-            return
-        raise ExpressionError(
-            f"expected {text!r} at character {self._next.at}, found {self._next.text!r:.60}", self._next.at
-        )
+        if self._take(text) is None:
+            raise ExpressionError(
+                f"expected {text!r} at character {self._next.at}, found {self._next.text!r:.60}", self._next.at
+            )
 
     def _name(self) -> str:
         if self._next.form != "name":
@@ -410,27 +382,26 @@ class _Reader:
         self._at += 1
         return self._tokens[self._at - 1].text
 
-    def _deeper(self) -> None:
+    def _limit(self, number: int, says: str) -> None:
+        if number > _limits.DEPTH:
+            raise ExpressionError(f"{says} at character {self._next.at}", self._next.at)
+
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
         self._depth += 1
-        if self._depth > _limits.DEPTH:
-            raise ExpressionError(
-                f"nested more than {_limits.DEPTH} levels deep at character {self._next.at}", self._next.at
-            )
+        self._limit(self._depth, f"nested more than {_limits.DEPTH} levels deep")
+        yield
+        self._depth -= 1
 
     def expression(self) -> Node:
-        self._deeper()
-        found = self._expression()
-        self._depth -= 1
-        return found
-
-    def _expression(self) -> Node:
-        if self._take("if"):
+        with self._deeper():
+            if not self._take("if"):
+                return self._junction("or")
             condition = self.expression()
             self.expect("then")
             then = self.expression()
             self.expect("else")
             return If(condition, then, self.expression())
-        return self._junction("or")
 
     def _junction(self, op: str) -> Node:
         part = self._negation if op == "and" else (lambda: self._junction("and"))
@@ -443,10 +414,7 @@ class _Reader:
         times = 0
         while self._take("not"):
             times += 1
-        if times > _limits.DEPTH:
-            raise ExpressionError(
-                f"negated more than {_limits.DEPTH} times at character {self._next.at}", self._next.at
-            )
+        self._limit(times, f"negated more than {_limits.DEPTH} times")
         found = self._comparison()
         for _ in range(times):
             found = Not(found)
@@ -463,24 +431,21 @@ class _Reader:
         return In(left, self._sum()) if self._take("in") else left
 
     def _sum(self) -> Node:
-        found, terms = self._product(), 0
-        while (sign := self._take("+", "-")) is not None:
-            terms += 1
-            self._few(terms)
-            found = Sum("+" if sign.text == "+" else "-", found, self._product())
-        return found
+        return self._chain(self._product, ("+", "-"))
 
     def _product(self) -> Node:
-        found, factors = self._unary(), 0
-        while self._take("*"):
-            factors += 1
-            self._few(factors)
-            found = Sum("*", found, self._unary())
+        return self._chain(self._unary, ("*",))
+
+    def _chain(self, part: Callable[[], Node], signs: tuple[str, ...]) -> Node:
+        found, terms = part(), 0
+        while (sign := self._take(*signs)) is not None:
+            terms += 1
+            self._few(terms)
+            found = Sum(cast("Arithmetic", sign.text), found, part())
         return found
 
     def _few(self, number: int) -> None:
-        if number > _limits.DEPTH:
-            raise ExpressionError(f"more than {_limits.DEPTH} terms at character {self._next.at}", self._next.at)
+        self._limit(number, f"more than {_limits.DEPTH} terms")
 
     def _unary(self) -> Node:
         if not self._take("-"):
@@ -534,9 +499,8 @@ class _Reader:
         if self._take(","):
             names.append(self._name())
         self.expect("in")
-        self._deeper()
-        source = self._place()
-        self._depth -= 1
+        with self._deeper():
+            source = self._place()
         self.expect(":")
         return Quantified(op, tuple(names), source, self.expression())
 
@@ -550,38 +514,23 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What a function takes, and what it gives."""
+    """The arguments and the value of a function."""
 
     says: str
     arguments: int
     kind: Callable[..., Kind | None]
     """The kinds of the arguments to that of the value; ``None`` where they do not fit."""
     problem: Callable[[tuple[Node, ...]], str] = lambda _arguments: ""
-    """What is wrong with the arguments as they are written, if anything is."""
+    """An error in the arguments as they are written; empty: none."""
 
 
-def _length(of: Kind) -> Kind | None:
-    return Number(whole=True) if isinstance(of, ListOf) or (isinstance(of, MapOf) and not of.open) else None
+def _is_closed(of: Kind) -> TypeGuard[MapOf]:
+    """Tell whether *of* is a map of which all entries are known."""
+    return isinstance(of, MapOf) and not of.open
 
 
 def _item(of: Kind) -> Kind | None:
     return of.item if isinstance(of, ListOf) else None
-
-
-def _map_values_kind(of: Kind) -> Kind | None:
-    return ListOf(of.value) if isinstance(of, MapOf) and not of.open else None
-
-
-def _keys(of: Kind) -> Kind | None:
-    return ListOf(of.keys[0]) if isinstance(of, MapOf) and not of.open and len(of.keys) == 1 else None
-
-
-def _flat(of: Kind) -> Kind | None:
-    return of.item if isinstance(of, ListOf) and isinstance(of.item, ListOf) else None
-
-
-def _consecutive(of: Kind) -> Kind | None:
-    return ListOf(PairsOf(of.item, of.item)) if isinstance(of, ListOf) else None
 
 
 def _zip(one: Kind, other: Kind) -> Kind | None:
@@ -598,21 +547,14 @@ def _larger(one: Kind, other: Kind) -> Kind | None:
             return None
 
 
-def _day(of: Kind) -> Kind | None:
-    return Date() if isinstance(of, Moment) else None
-
-
-def _texts(*kinds: Kind) -> Kind | None:
-    return Bool() if all(isinstance(kind, Text) for kind in kinds) else None
+def _all_of(wanted: type[Kind]) -> Callable[..., Kind | None]:
+    """Return the kind of a condition whose arguments must all be *wanted*."""
+    return lambda *kinds: Bool() if all(isinstance(kind, wanted) for kind in kinds) else None
 
 
 def _mentions(of: Kind, words: Kind) -> Kind | None:
     fits = isinstance(of, Text) and isinstance(words, ListOf) and isinstance(words.item, Text)
     return Bool() if fits else None
-
-
-def _truths(*kinds: Kind) -> Kind | None:
-    return Bool() if all(isinstance(kind, Bool) for kind in kinds) else None
 
 
 def _written(arguments: tuple[Node, ...]) -> str:
@@ -623,27 +565,32 @@ def _written(arguments: tuple[Node, ...]) -> str:
 
 
 def _of_arguments(arguments: tuple[Node, ...]) -> str:
-    match arguments:
-        case (Field(of=Name(name="args")),):
-            return ""
-        case _:
-            return "only an argument of the call can be asked for: given(args.NAME)"
+    is_argument = isinstance(arguments[0], Field) and arguments[0].of == Name("args")
+    return "" if is_argument else "only an argument of the call can be asked for: given(args.NAME)"
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "length": Function("length(LIST or MAP): how many there are", 1, _length),
+    "length": Function(
+        "length(LIST or MAP): how many there are",
+        1,
+        lambda of: Number(whole=True) if isinstance(of, ListOf) or _is_closed(of) else None,
+    ),
     "first": Function("first(LIST): its first item", 1, _item),
     "last": Function("last(LIST): its last item", 1, _item),
-    "values": Function("values(MAP): a list", 1, _map_values_kind),
-    "keys": Function("keys(MAP): a list", 1, _keys),
-    "flat": Function("flat(LIST of LISTS): one list", 1, _flat),
-    "consecutive": Function("consecutive(LIST): each item with the next one", 1, _consecutive),
+    "values": Function("values(MAP): a list", 1, lambda of: ListOf(of.value) if _is_closed(of) else None),
+    "keys": Function(
+        "keys(MAP): a list", 1, lambda of: ListOf(of.keys[0]) if _is_closed(of) and len(of.keys) == 1 else None
+    ),
+    "flat": Function(
+        "flat(LIST of LISTS): one list", 1, lambda of: _item(of) if isinstance(_item(of), ListOf) else None
+    ),
+    "consecutive": Function("consecutive(LIST): each item with the next one", 1, lambda of: _zip(of, of)),
     "zip": Function("zip(LIST, LIST): the items at the same places", 2, _zip),
     "max": Function("max(A, B): the larger of two numbers or amounts", 2, _larger),
     "min": Function("min(A, B): the smaller of two numbers or amounts", 2, _larger),
-    "day": Function("day(MOMENT): its date", 1, _day),
-    "starts_with": Function('starts_with(TEXT, "text")', 2, _texts, _written),
-    "contains": Function('contains(TEXT, "text")', 2, _texts, _written),
+    "day": Function("day(MOMENT): its date", 1, lambda of: Date() if isinstance(of, Moment) else None),
+    "starts_with": Function('starts_with(TEXT, "text")', 2, _all_of(Text), _written),
+    "contains": Function('contains(TEXT, "text")', 2, _all_of(Text), _written),
     "mentions": Function(
         'mentions(TEXT, ["yes", "go ahead", "confirm*"]): whether it has one of these words or phrases, in any case; '
         "texts in other scripts are not understood",
@@ -652,7 +599,7 @@ FUNCTIONS: Mapping[str, Function] = {
         _written,
     ),
     "given": Function("given(args.NAME): whether the call has this argument", 1, lambda _kind: Bool(), _of_arguments),
-    "unjudged": Function('unjudged("what"): nobody can tell here, so it is not known', 1, _texts, _written),
-    "assume": Function("assume(A, B): A; where A is not known, B", 2, _truths),
+    "unjudged": Function('unjudged("what"): it cannot be decided here, so it is not known', 1, _all_of(Text), _written),
+    "assume": Function("assume(A, B): A; where A is not known, B", 2, _all_of(Bool)),
 }
 """Each function by its name. ``calls("tool")`` is beside them: the earlier calls of a tool."""

@@ -1,6 +1,6 @@
-"""Rules from the text of a policy, written by a model and admitted by everything but its word.
+"""Rules from the text of a policy: a model writes them, and the admission checks decide.
 
-Offline: nobody waits for it. Policy and answers are hostile: they are read within limits, and nothing of them is run.
+It runs offline. Policy and answers are not trusted: they are read within limits, and no part of them is run.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from interwhen.policy import _limits
 from interwhen.policy._admission import Admission, admit, clauses, sentences, squeezed
 from interwhen.policy._files import Surroundings, checked_id, inner_folder, read_file, read_rule, read_toml
 from interwhen.policy._kind_check import Definitions
-from interwhen.policy._kinds import Anything, Kind, ListOf, MapOf, Record, describe
+from interwhen.policy._kinds import Anything, Kind, RecordOf, describe, parts_of
 from interwhen.policy._rules import Rule, WrittenPolicy
 from interwhen.policy._schemas import Schema
 from interwhen.policy._syntax import FUNCTIONS, show
 
-# What a model is told that shall write a rule for a clause.
+# The request to a model for a rule of a clause.
 
 _LANGUAGE = """You turn one clause of a written policy into a rule that checks the tool calls of an agent.
 The rule is TOML:
@@ -80,13 +80,13 @@ def first_message(clause: str, policy: str, around: Surroundings) -> Message:
 
 
 def next_message(problems: Iterable[str]) -> Message:
-    """Return what is said of a rule that was not admitted."""
+    """Return the reply to a rule that was not admitted."""
     listed = "\n".join(f"- {problem}" for problem in problems)
-    return Message("user", f"This rule is not admitted:\n{listed}\n\nWrite it anew. {_ANSWER_FORM}")
+    return Message("user", f"This rule is not admitted:\n{listed}\n\nWrite it again. {_ANSWER_FORM}")
 
 
 def _tools(schema: Schema) -> Iterator[str]:
-    records: dict[str, Record] = {}
+    records: dict[str, RecordOf] = {}
     yield "Tools:"
     for tool in schema.tools.values():
         fields = ", ".join(f"{name}: {_kind(kind, records)}" for name, kind in tool.arguments.fields)
@@ -97,23 +97,15 @@ def _tools(schema: Schema) -> Iterator[str]:
         yield "State:"
         for name, kind in schema.state.fields:
             yield f"  state.{name}: {_kind(kind, records)}"
-    told = set[str]()
-    while len(told) < len(records):
-        for record in [found for found in records.values() if found.name not in told]:
-            told.add(record.name)
-            yield f"  {record.name}: " + ", ".join(f"{name}: {_kind(kind, records)}" for name, kind in record.fields)
+    for record in records.values():
+        yield f"  {record.name}: " + ", ".join(f"{name}: {describe(kind)}" for name, kind in record.fields)
 
 
-def _kind(kind: Kind, records: dict[str, Record]) -> str:
-    match kind:
-        case Record(name=name):
-            records[name] = kind
-        case ListOf(item=item):
-            _kind(item, records)
-        case MapOf(value=value):
-            _kind(value, records)
-        case _:
-            pass
+def _kind(kind: Kind, records: dict[str, RecordOf]) -> str:
+    """Describe *kind*, and add its records at any depth to *records*."""
+    for part in parts_of(kind):
+        if isinstance(part, RecordOf):
+            records.setdefault(part.name, part)
     return describe(kind)
 
 
@@ -128,7 +120,7 @@ def _definitions(definitions: Definitions) -> Iterator[str]:
 _BLOCK = re.compile(r"```[ \t]*toml[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
 _NO_RULE = re.compile(r"^[ \t]*NO RULE:[ \t]*(.*)$", re.MULTILINE)
 _TOLD = 8
-"""The most problems that the model is told at once."""
+"""The most problems in one reply to the model."""
 _SAID = 600
 _ANSWER = 20_000
 """The most characters of an answer that are read, and kept."""
@@ -136,7 +128,7 @@ _ANSWER = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What the model answered, and what was wrong with it."""
+    """An answer of the model, and the problems with it."""
 
     answer: str
     problems: tuple[str, ...]
@@ -144,13 +136,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What became of a clause."""
+    """The result for a clause."""
 
     number: int
     """Its number among the clauses of the policy, from 1."""
     clause: str
     status: Literal["admitted", "queued", "no rule"]
-    """``queued``: for a person to look at; ``no rule``: so says the model, and a person should know."""
+    """``queued``: for a review; ``no rule``: the model says that no rule is possible, which is for a review too."""
     attempts: tuple[Attempt, ...]
     rule: Rule | None = None
     text: str = ""
@@ -161,11 +153,11 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Synthesis:
-    """What became of a policy."""
+    """The result for a policy."""
 
     drafts: tuple[Draft, ...]
     admission: Admission
-    """Of all rules together, those that were there before among them."""
+    """Of all rules together, with those that existed before."""
     policy: WrittenPolicy
     """With the rules that are admitted."""
 
@@ -180,11 +172,10 @@ async def synthesise(
     max_tokens: int = 4000,
     done: Callable[[Draft], None] = lambda _draft: None,
 ) -> Synthesis:
-    """Have *model* write a rule for each clause of *policy* that has none, and admit what holds.
+    """Have *model* write a rule for each clause of *policy* that has none, and keep those that are admitted.
 
     A rule that is not admitted goes back to the model with the reasons, *rounds* times in all; *seconds* is the most
-    that one answer may take. *done* is told each draft when it is made. Raises
-    :class:`~interwhen.ModelError`; what was drafted until then has been told.
+    that one answer may take. *done* is called with each draft. Raises :class:`~interwhen.ModelError`.
     """
     if rounds < 1:
         raise UsageError(f"rounds={rounds}: the model must be asked at least once")
@@ -250,7 +241,7 @@ def _last_text(attempts: list[Attempt]) -> str:
 def judge_candidate(
     text: str, clause: str, policy: WrittenPolicy, around: Surroundings
 ) -> tuple[Rule | None, tuple[str, ...]]:
-    """Return the rule of *text* for *clause*, and why it cannot stand beside the rules of *policy*; blocking."""
+    """Return the rule of *text* for *clause*, and why it is not admitted beside the rules of *policy*; blocking."""
     if not text.strip():
         return None, ("there is no block ```toml ... ``` in the answer",)
     try:
@@ -274,7 +265,7 @@ def _misplaced(rule: Rule, clause: str, policy: WrittenPolicy) -> Iterator[str]:
         yield f"'clause' quotes something else than the clause: {rule.clauses[0][:160]!r}"
 
 
-# The files that a synthesis leaves: rules that are admitted, and a queue of what a person must look at.
+# The files of a synthesis: rules that are admitted, and a queue for review.
 
 
 class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -283,7 +274,7 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
     clause: str
     status: str
     problems: tuple[str, ...] = ()
-    """What was wrong with the last attempt."""
+    """The problems of the last attempt."""
     text: str = ""
     """The rule as the model wrote it last."""
     reason: str = ""
@@ -320,13 +311,13 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
 
 
 def queue(folder: Path) -> list[str]:
-    """Return the names of what waits for a review, in order."""
+    """Return the names in the queue for review, in order."""
     inner = inner_folder(folder, "review")
     return sorted(path.stem for path in inner.glob("*.json")) if inner.is_dir() else []
 
 
 def read_queued(folder: Path, name: str) -> Queued:
-    """Return what waits under *name*. Raises :class:`UsageError`."""
+    """Return the entry *name* of the queue. Raises :class:`UsageError`."""
     if name not in queue(folder):
         raise UsageError(f"nothing waits under {name!r:.80}; waiting: {', '.join(queue(folder)) or 'nothing'}"[:400])
     text = read_file(folder / "review", f"{name}.json")
@@ -337,6 +328,6 @@ def read_queued(folder: Path, name: str) -> Queued:
 
 
 def drop(folder: Path, name: str) -> None:
-    """Take *name* from the queue. Raises :class:`UsageError`."""
+    """Remove *name* from the queue. Raises :class:`UsageError`."""
     read_queued(folder, name)
     (folder / "review" / f"{name}.json").unlink()

@@ -1,8 +1,9 @@
-"""Work that is done before anybody asks: prepared while the model is idle, verified, and served only while it holds.
+"""Sleep-time compute: items are prepared while the model is idle, verified, and served while they are current.
 
-`Precomputer` (`_precomputer.py`) is the hook; a producer proposes (`producers/`), a judge verifies (`_judge.py`), the
-store keeps (`_store.py`, on a shelf), `_freshness.py` decides what still holds, `_serving.py` puts it to use, and
-`_gate.py` drops what does not pay. Start with `Precomputer.add`. Why: docs/decisions/0029-work-while-nobody-waits.md.
+`Precomputer` (`_precomputer.py`) is the entry point. A producer (`producers/`) proposes an item, a judge (`_judge.py`)
+verifies it, the store (`_store.py`) keeps it on a shelf. `_freshness.py` decides which items are current, `_serving.py`
+uses them in runs, and `_gate.py` drops those that do not save tokens. Start with `Precomputer.add`. Why:
+docs/decisions/0029-work-while-nobody-waits.md.
 """
 
 from interwhen._types.errors import StoreConflict, StoreError

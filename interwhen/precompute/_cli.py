@@ -1,4 +1,4 @@
-"""``interwhen precompute``: prepare contexts ahead of time, and see what came of it."""
+"""``interwhen precompute``: prepare contexts ahead of time, and show the results."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from rich.text import Text
 
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits, _flags
-from interwhen.cli._text import joined, visible
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import joined, stdout_console, visible
 from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers, open_store
 from interwhen.precompute._contexts import (
     ContextRecord,
@@ -37,17 +36,17 @@ from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute.producers.facts import notes_of
 
-# What precomputed items are worth, for ``interwhen precompute status``: the gate's books, and facts by pass.
+# Tables for ``interwhen precompute status``: the savings of items, and facts by pass.
 
 _RULE = GateRule()
 
 
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
-    """Return what the gate knows of the items of a context; ``None`` where it knows nothing."""
+    """Return a table of the savings of the items of a context; ``None`` if none was measured."""
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
         return None
-    title = f"What they save a query, in offline tokens (a reader's token weighs {_RULE.weights.test:g}, and 1)"
+    title = f"Savings per query in offline tokens (a token that a reader waits for weighs {_RULE.weights.test:g}, or 1)"
     table = _table(title, "item", "stage", "used", "pairs", "saves", "t = 1", "pays after")
     for step, record in found:
         known = worth(record, _RULE)
@@ -59,7 +58,7 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
 
 
 def pass_table(prepared: PreparedContext) -> Table | None:
-    """Return what each pass of consolidation brought; ``None`` where there was none."""
+    """Return a table of the facts by pass; ``None`` if there was no pass."""
     passes: dict[int, list[Item]] = {}
     for item in prepared.current.items.values():
         number = item.step.rpartition("/")[2]
@@ -83,7 +82,7 @@ def _table(title: str, first: str, *others: str) -> Table:
     return table
 
 
-app = App(name="precompute", help="Prepare contexts while nobody waits, and see what came of it.")
+app = App(name="precompute", help="Prepare contexts ahead of time, and show the results.")
 PLACE = "interwhen-precompute.db"
 KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 _MODEL = _flags.ModelFlags()
@@ -120,24 +119,24 @@ def add(
     kind: Annotated[tuple[Kind, ...], Parameter(negative="")] = (),
     passes: int = 3,
 ) -> int:
-    """Make files what there is under a name. One file is cut into its paragraphs; of several, each is a piece.
+    """Store files as a context. A single file is cut into paragraphs; of several files, each is a piece.
 
     Parameters
     ----------
     name
-        The context's name. What was there under it is edited: only what the edit reaches is made anew.
+        The name of the context. If it exists, it is edited: only items that depend on the changes are made again.
     files
         Text files, in UTF-8.
     kind
-        What is prepared: facts, verifiers, answers, prefixes. Default: all of them. May be given several times.
+        The kinds to prepare: facts, verifiers, answers, prefixes. Default: all. May be given several times.
     passes
-        How often facts are consolidated, at most.
+        The largest number of passes of consolidation.
     """
     if passes < 1:
-        raise UsageError(f"--passes {passes}: at least one is needed")
+        raise UsageError(f"--passes must be at least 1, got {passes}")
     texts = {path.name: _text(path) for path in files}
     if not texts:
-        raise UsageError("give at least one file")
+        raise UsageError("there is no file: give at least one")
     pieces = as_pieces(next(iter(texts.values())) if len(texts) == 1 else texts)
     found = place.open()
     record = ContextRecord(pieces, tuple(sorted(set(kind))) or tuple(sorted(get_args(Kind))), passes)
@@ -159,20 +158,21 @@ def run(
     token_budget: int = 100_000,
     slices: int | None = None,
 ) -> int:
-    """Do the work that is due, one step after the other, until none is or the budget is spent. May be ended any time.
+    """Do the due work, step by step, until there is none or the budget is spent. It can be stopped at any time.
 
     Parameters
     ----------
     names
-        Contexts; default: all of them.
+        The contexts; default: all.
     monitor
-        Who judges what the model says. Without one, no text of a model is ever accepted. May be given several times.
+        The monitors that judge the text of the model. Without one, no such text is accepted. May be given several
+        times.
     producer
-        Who proposes; default: all that are installed. May be given several times.
+        The producers that propose items; default: all installed ones. May be given several times.
     token_budget
-        The most tokens that are generated for one context, in all its generations and processes together.
+        The largest number of generated tokens for one context, in all its generations and processes together.
     slices
-        How many steps are done at most.
+        The largest number of steps.
     """
     done = anyio.run(_work, names, model, monitor, producer, place, token_budget, slices)
     spent = sum(each.cost.generated for each in done)
@@ -215,12 +215,12 @@ async def _work(
 
 @app.command
 def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
-    """Show what there is: steps by what came of them, what may be served, what it has cost, and what it saves.
+    """Show contexts and their steps: outcomes, what may be served, costs and savings.
 
     Parameters
     ----------
     name
-        One context, step by step; default: all contexts, a line each.
+        One context, with its steps; default: all contexts, a line each.
     """
     console = stdout_console()
     found = place.open()
@@ -246,14 +246,14 @@ def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
 
 @app.command
 def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
-    """Say why a step's item is served or not: what it was made from, whether that still is so, and who judged it.
+    """Explain why the item of a step is served or not: its inputs, whether they are unchanged, and its verifiers.
 
     Parameters
     ----------
     name
         The context.
     step
-        The step, as "interwhen precompute status NAME" shows it.
+        The name of the step, as "interwhen precompute status NAME" shows it.
     """
     found = place.open()
     try:
@@ -271,9 +271,9 @@ def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
         if item.proof is not None:
             who = ", ".join(f"{verifier} {version}" for verifier, version in item.proof.verifiers)
             lines.append(
-                f"  {item.proof.basis}: {item.proof.evidence or 'no evidence noted'}{f' ({who})' if who else ''}"
+                f"  {item.proof.basis}: {item.proof.evidence or 'no evidence recorded'}{f' ({who})' if who else ''}"
             )
-            lines.append(f"  claims rest on {item.proof.coverage:.0%} of the text")
+            lines.append(f"  claims cover {item.proof.coverage:.0%} of the text")
         lines.append(f"  cost {item.cost.generated} tokens in {item.cost.requests} requests")
         lines.append(f"  id {item.id}")
         lines.extend(f"  > {line}" for line in item.payload.text.splitlines())
@@ -283,28 +283,28 @@ def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
 
 @app.command
 def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STORE, all_: bool = False) -> int:
-    """Take items away, so that they are not served any more, by any process, and are made anew when work is done.
+    """Delete items. No process serves them any more, and they are made again by the next work.
 
     Parameters
     ----------
     name
         The context.
     steps
-        The steps whose items go.
+        The steps of which the items are deleted.
     all_
-        Take away those of all steps.
+        Delete the items of all steps.
     """
     found = place.open()
     try:
         prepared = _prepared(found, name)
         if not steps and not all_:
-            raise UsageError("say which steps, or --all")
+            raise UsageError("there are no steps to evict: name steps, or give --all")
         meant = [explain(prepared, step)[0] for step in steps] if steps else states(prepared)
         items = tuple(each.item.id for each in meant if each.item is not None)
         generation = _contexts.evict(found, name, items)
     finally:
         found.close()
-    stdout_console().print(Text(f"{len(items)} items taken away, generation {generation}"))
+    stdout_console().print(Text(f"{len(items)} items deleted, generation {generation}"))
     return _exits.OK
 
 
@@ -321,7 +321,7 @@ def _worker(pre: Precomputer) -> WorkerSettings:
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
-    """Return a context as whoever worked on it last has it."""
+    """Return a context with the settings of its last worker."""
     worker = last_worker(store, name)
     prepared = PreparedContext(name)
     generation, record = read_context(store, name)

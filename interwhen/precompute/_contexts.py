@@ -1,4 +1,4 @@
-"""One context as a process has it in memory: its pieces at one generation, the plan, and what holds of it."""
+"""One context in memory: its pieces at one generation, the plan of steps, and the current items."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRIES = 32
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
-    """A context as the store keeps it."""
+    """A context in the store."""
 
     pieces: tuple[tuple[str, str], ...]
     """Names and texts, in order."""
@@ -31,29 +31,29 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
-    """What a context has cost, in all its generations, what came to nothing included."""
+    """The cost of a context in all its generations, including work without a result."""
 
     cost: Cost = Cost()
     discarded: int = 0
-    """Of the generated tokens, those of slices that were ended before they came to an item."""
+    """The generated tokens of slices that ended before they made an item."""
     slices: int = 0
 
 
 def context_document(name: str) -> str:
-    """Return the name of the document that holds a context."""
+    """Return the name of the document of a context."""
     return f"context:{name}"
 
 
 def spending_document(name: str) -> str:
-    """Return the name of the document that holds what a context has cost."""
+    """Return the name of the document with the cost of a context."""
     return f"spending:{name}"
 
 
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
-    """Make *record* the latest generation of a context, unless it is that already; return the generation.
+    """Write *record* as the next generation of a context, unless it is the latest already; return the generation.
 
-    *expect*: raise :class:`~interwhen.precompute.StoreConflict` if another one is there. Without it,
-    the last writer wins.
+    With *expect*, raise :class:`~interwhen.precompute.StoreConflict` if the latest generation is another one. Without
+    it, the last writer wins.
     """
     data = msgspec.msgpack.encode(record)
     for _ in range(_TRIES):
@@ -71,19 +71,20 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
-    """Return the latest generation of a context, and what is in it where that can be read."""
+    """Return the latest generation of a context and its record; ``None`` if it cannot be read."""
     there = store.document(context_document(name))
     return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return what a context has cost so far."""
+    """Return the cost of a context so far."""
     data = store.document(spending_document(name)).data
     return ContextSpending() if data is None else msgspec.msgpack.decode(data, type=ContextSpending)
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
-    """Add what a slice has cost; return the sum. Written before its item is: a kill in between counts too much."""
+    """Add the cost of a slice, and return the sum."""
+    # Written before the item of the slice: a kill between the two counts too much, never too little.
     for _ in range(_TRIES):
         there = store.document(spending_document(name))
         past = ContextSpending() if there.data is None else msgspec.msgpack.decode(there.data, type=ContextSpending)
@@ -98,20 +99,20 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpe
 
 @dataclass(slots=True)
 class PreparedContext:
-    """A context at one generation. Made and changed by whoever works on it; read by runs."""
+    """A context at one generation. Its worker changes it; runs read it."""
 
     name: str
     generation: int = 0
     context: Context | None = None
-    """``None``: the store has none, or it cannot be read; nothing is served then."""
+    """``None`` if the store has none, or it cannot be read. Then nothing is served."""
     digest: Digest = NOTHING
-    """That of what is in it."""
+    """The digest of its contents."""
     kinds: tuple[Kind, ...] = ()
     ground: Ground = field(default_factory=Ground)
     current: CurrentItems = field(default_factory=CurrentItems)
     spending: ContextSpending = field(default_factory=ContextSpending)
     seen_at: float = 0.0
-    """When the store was last asked for its generation, on the event loop's clock."""
+    """When the generation in the store was last read, on the clock of the event loop."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
 
     @property
@@ -121,7 +122,7 @@ class PreparedContext:
 
     @property
     def served(self) -> tuple[Item, ...]:
-        """What may be served, while :attr:`generation` is the store's."""
+        """The items that may be served, while :attr:`generation` is the latest in the store."""
         return self.current.served
 
     def load(
@@ -131,9 +132,9 @@ class PreparedContext:
         key_settings: KeySettings,
         before: PreparedContext | None = None,
     ) -> None:
-        """Take in what the store has now; items that are in memory from *before* are only looked for, not read again.
+        """Load the latest generation from the store; items in memory in *before* are not read again.
 
-        Raises what a producer's plan raises.
+        Raises what the plan of a producer raises.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
@@ -152,40 +153,36 @@ class PreparedContext:
         self.current = find_current(self.ground, self._candidates)
 
     def look_again(self, store: Store, step: PlannedStep) -> None:
-        """Take in what others may have made of *step*."""
+        """Load items of *step* that other processes may have made."""
         self._items[step.name] = store.candidates(self.ground.keys[step.name].slot)
         self.current = extend_current(self.ground, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Take in an item of *step* that was stored."""
+        """Add a stored *item* of *step*."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.ground, self._candidates, self.current, step)
 
-    def current_from_scratch(self) -> CurrentItems:
-        """Return what holds, found out from the ground up: what :attr:`current` must be equal to."""
-        return find_current(self.ground, self._candidates)
-
     def _candidates(self, name: str) -> Iterable[Item]:
-        # The newest first: of two that hold, it is the one that a thinned store keeps.
+        # The newest first: a store that drops old items keeps this one.
         return reversed(self._items[name])
 
     def known(self) -> dict[ItemId, Item]:
-        """Return every item that is in memory."""
+        """Return the items in memory, by id."""
         return {item.id: item for each in self._items.values() for item in each}
 
     def newest(self, step: str) -> Item | None:
-        """Return the newest item there is of *step*, whether or not it holds."""
+        """Return the newest item of *step*, current or not."""
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the content that *read* has now; ``None``: there is none."""
+        """Return the present content of *read*; ``None`` if there is none."""
         if read.kind == "piece":
             return self.ground.pieces.get(read.name)
         item = self.current.items.get(read.name)
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
-        """Return *items* with all that they were made from, as far as it is still there."""
+        """Return *items* and the items that they were made from, as far as these are in memory."""
         known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
@@ -198,7 +195,7 @@ class PreparedContext:
 
 
 def pieces_of(text: str) -> tuple[ContextPiece, ...]:
-    """Cut a text into its paragraphs, each named by what is in it: an edit leaves the names of the others alone."""
+    """Cut *text* into paragraphs. Each is named by its content, so an edit does not rename the others."""
     found: dict[str, ContextPiece] = {}
     for block in text.split("\n\n"):
         paragraph = block.strip("\n")
@@ -215,27 +212,27 @@ def pieces_of(text: str) -> tuple[ContextPiece, ...]:
 
 
 def as_pieces(given: object) -> tuple[tuple[str, str], ...]:
-    """Return pieces as they are stored. Raises :class:`~interwhen.UsageError` on anything else."""
+    """Return the names and texts of pieces. Raises :class:`~interwhen.UsageError` on another type."""
     if isinstance(given, str):
         return tuple((piece.name, piece.text) for piece in pieces_of(given))
     pairs = given.items() if hasattr(given, "items") else None
     if pairs is None:
-        raise UsageError(f"a context is a text, or a mapping of names to texts; got {given!r:.100}")
+        raise UsageError(f"context={given!r:.100} is not a text or a mapping of names to texts: give one of them")
     found = []
     for name, text in pairs:
         if not isinstance(name, str) or not isinstance(text, str) or not name:
-            raise UsageError(f"piece {name!r:.60}: {text!r:.60}: a name and a text are needed")
+            raise UsageError(f"piece {name!r:.60} with {text!r:.60}: give a name that is not empty, and a text")
         found.append((name, text))
     return tuple(found)
 
 
-# What there is to say of a context: the state of each step, and why it is what it is.
+# Reports on a context: the state of each step, and the reason for it.
 
 State = Status | Literal["due", "waiting"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """With what a context was worked on last, so that others can tell what of it holds."""
+    """The settings of the last worker on a context, from which other processes can tell which items are current."""
 
     model: str
     tokenizer: str
@@ -244,12 +241,12 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     @property
     def key_settings(self) -> KeySettings:
-        """What its keys have in common."""
+        """The part of an item key that is the same for all its items."""
         return KeySettings(self.model, self.tokenizer, self.judges)
 
 
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
-    """Write down who works on context *name*; of two who begin at once, one of them."""
+    """Record *worker* as the worker on context *name*. Of two workers that start at once, one is recorded."""
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
     if there.data != data:
@@ -258,7 +255,7 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
-    """Return who worked on context *name* last; ``None``: nobody has."""
+    """Return the settings of the last worker on context *name*; ``None`` if there was none."""
     data = store.document(f"worker:{name}").data
     return None if data is None else msgspec.msgpack.decode(data, type=WorkerSettings)
 
@@ -271,7 +268,7 @@ def contexts_in(store: Store) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """How it stands with one step."""
+    """The state of one step."""
 
     step: str
     state: State
@@ -300,7 +297,7 @@ class Summary:
     served: int
     spending: ContextSpending
     holding_cost: Cost
-    """What the items cost that hold now."""
+    """The cost of the current items."""
 
 
 def summary(prepared: PreparedContext) -> Summary:
@@ -321,7 +318,7 @@ def summary(prepared: PreparedContext) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class InputReading:
-    """One thing that an item was made from, and whether it is as it was."""
+    """One input of an item, and whether it is unchanged."""
 
     name: str
     kind: Literal["piece", "step"]
@@ -329,15 +326,15 @@ class InputReading:
 
 
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
-    """Return the state of *step* (a full name, or the end of one), and what its item, or its newest old one, has read.
+    """Return the state of *step* and the inputs of its item, or else of its newest old item.
 
-    Raises :class:`~interwhen.UsageError` where no step, or several, are meant.
+    *step* is a full name, or the end of one. Raises :class:`~interwhen.UsageError` unless it names exactly one step.
     """
     names = [each.name for each in prepared.plan]
     found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
     if len(found) != 1:
         some = ", ".join(names[:10]) or "none"
-        raise UsageError(f"{step!r} names {len(found) or 'no'} steps of {prepared.name!r}; there are: {some}")
+        raise UsageError(f"{step!r} names {len(found) or 'no'} steps of {prepared.name!r}: choose one of {some}")
     [state] = [each for each in states(prepared) if each.step == found[0]]
     item = state.item or prepared.newest(found[0])
     if item is None:
@@ -348,7 +345,7 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 
 
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
-    """Take items away; return the context's new generation, by which every reader notices that they are gone."""
+    """Delete items. Return the new generation of the context, from which every reader sees the deletion."""
     for each in ids:
         store.evict(each)
     while True:

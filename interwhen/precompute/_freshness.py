@@ -1,10 +1,9 @@
-"""What holds now: a pure function from a plan, the pieces as they are, and the items there are.
+"""Decides which items are current: a pure function of the plan, the present pieces and the items in the store.
 
-Each item carries a *verifying trace*: what was read to make it, and the content of each thing read. It holds if each of
-them has that very content now. Since a step that was read stands in the trace by its item's content, and not by the
-item's name, an edit stops where its effect stops (*early cut-off*): a step that is made anew and comes to the same
-content leaves everything behind it as it is. Both are from Mokhov, Mitchell, Peyton Jones: "Build systems à la carte"
-(2018), sections 4.2.2 and 2.3.
+Each item has a *verifying trace*: its inputs, each with the content that was read. The item is current if every input
+still has that content. An input that is a step is recorded by the content of its item, not by its name. So an edit
+stops where its effect stops (*early cut-off*): a step that is made again with the same content leaves later steps
+current. Both terms are from Mokhov, Mitchell, Peyton Jones: "Build systems à la carte" (2018), sections 4.2.2 and 2.3.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ NO_JUDGES = Digest("")
 
 
 def full_name(producer: str, name: str) -> str:
-    """Return the full name of a step that *producer* calls *name*."""
+    """Return the full name of the step *name* of *producer*."""
     return name if SEPARATOR in name else f"{producer}{SEPARATOR}{name}"
 
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
-    """Return the steps of all *producers* for *context*, premises first, else in their order.
+    """Return the steps of all *producers* for *context*: premises first, otherwise in their order.
 
-    Raises :class:`~interwhen.PluginError` for a plan that cannot be followed.
+    Raises :class:`~interwhen.PluginError` on a plan that cannot be executed.
     """
     found: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
@@ -48,24 +47,26 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
             found[name] = PlannedStep(name, producer, step, premises)
     for each in found.values():
         if missing := [name for name in each.premises if name not in found]:
-            raise PluginError(each.producer.name, f"step {each.step.name!r} rests on {missing}, which nobody plans")
+            raise PluginError(
+                each.producer.name, f"step {each.step.name!r} has the premises {missing}, which no producer plans"
+            )
     try:
         order = tuple(TopologicalSorter({each.name: each.premises for each in found.values()}).static_order())
     except CycleError as error:
-        raise PluginError("plan", f"steps rest on each other in a circle: {error.args[1]}") from error
+        raise PluginError("plan", f"the premises of its steps form a cycle: {error.args[1]}") from error
     return tuple(found[name] for name in order)
 
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """What every key of one plan has in common."""
+    """The part of an item key that is the same for all steps of a plan."""
 
     model: str = ""
     tokenizer: str = ""
     judges: Digest = NO_JUDGES
 
     def key(self, planned_step: PlannedStep, inputs: Sequence[Input] = ()) -> ItemKey:
-        """Return the key of a step's item, made from *inputs*."""
+        """Return the key of the item of a step, made from *inputs*."""
         producer = planned_step.producer
         return ItemKey(
             kind=producer.kind,
@@ -80,34 +81,34 @@ class KeySettings:
 
 
 def is_judged(kind: Kind) -> bool:
-    """Tell whether items of *kind* are judged by monitors, so that other monitors make them other items."""
+    """Tell whether monitors judge items of *kind*. If so, other monitors give them other keys."""
     return kind in ("facts", "answers")
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """What holds now."""
+    """The current items of a plan."""
 
     items: Mapping[str, Item] = field(default_factory=dict)
-    """For each step that is settled, by its full name, the item that holds, whatever came of it."""
+    """The current item of each settled step, whatever its status, by the full name of the step."""
     served: tuple[Item, ...] = ()
-    """The items that may be served now, in the order of the plan."""
+    """The items that may be served, in the order of the plan."""
     due: tuple[PlannedStep, ...] = ()
-    """Steps without an item that holds, whose premises are all settled: most urgent first, else in the plan's order."""
+    """Steps without a current item whose premises are all settled: the most urgent first, otherwise in plan order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What decides what holds: the plan, the keys of its steps, and the pieces as they are."""
+    """The inputs of the decision: the plan, the keys of its steps, and the present pieces."""
 
     plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
-    """By the full names of the steps, without inputs."""
+    """By the full name of the step, without inputs."""
     pieces: Mapping[str, Digest] = field(default_factory=dict)
     places: Mapping[str, int] = field(default_factory=dict)
-    """Where each step stands in the plan."""
+    """The index of each step in the plan."""
     followers: Mapping[str, tuple[PlannedStep, ...]] = field(default_factory=dict)
-    """For each step, those that may read it."""
+    """For each step, the steps that may read it."""
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> Ground:
@@ -126,24 +127,24 @@ class Ground:
 
 
 Candidates: TypeAlias = Callable[[str], Iterable[Item]]
-"""From a step's full name to the items there are for it, the best ones first."""
+"""From the full name of a step to its items in the store, the best first."""
 
 
 def find_current(ground: Ground, candidates: Candidates) -> CurrentItems:
-    """Return what holds of all that there is."""
+    """Return the current items of the whole plan."""
     return _settled(ground, candidates, CurrentItems(), ground.plan)
 
 
 def extend_current(ground: Ground, candidates: Candidates, known: CurrentItems, step: PlannedStep) -> CurrentItems:
-    """Return what holds once there is something new for *step*, while all else is as it was when *known* held.
+    """Return the current items after a new item of *step*, if nothing else has changed since *known*.
 
-    Only that step and those behind it are looked at: a run may be waiting for the event loop.
+    Looks only at that step and at steps that depend on it, because a run may be waiting for the event loop.
     """
     return known if step.name in known.items else _settled(ground, candidates, known, (step,))
 
 
 def _settled(ground: Ground, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]) -> CurrentItems:
-    """Settle *steps*, and whatever becomes due by that."""
+    """Settle *steps*, and the steps that become due by that."""
     items = dict(known.items)
     served = list(known.served)
     new_due: dict[str, PlannedStep] = {}
@@ -170,7 +171,7 @@ def _settled(ground: Ground, candidates: Candidates, known: CurrentItems, steps:
 
 
 def _holds(item: Item, each: PlannedStep, ground: Ground, settled: Mapping[str, Item]) -> bool:
-    """Tell whether *item* is of this very step, and each thing that was read to make it is as it was."""
+    """Tell whether *item* is of this step, and each of its inputs is unchanged."""
     if msgspec.structs.replace(item.key, inputs=()) != ground.keys[each.name]:
         return False
     for read in item.key.inputs:

@@ -1,9 +1,9 @@
-"""A shelf on any file system that fsspec speaks to: for machines that share a store (extra ``precompute``).
+"""A shelf on any file system of fsspec, for machines that share a store (extra ``precompute``).
 
-Two writers are safe only where a file can be created exclusively, in one request: that holds for local folders (by a
-hard link), for memory, and for the object stores whose fsspec classes ask for it (S3, Google Cloud Storage, Azure).
-fsspec's default is a look followed by a write, between which another writer fits, so other file systems are refused
-unless the caller says that there is one writer.
+Two writers are safe only if the file system can create a file exclusively in one request. Local folders (by a hard
+link), memory, and the object stores whose fsspec classes support it (S3, Google Cloud Storage, Azure) can. By default
+fsspec checks first and then writes, so that another writer can come in between. Such file systems are refused unless
+the caller declares that there is only one writer.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from interwhen.precompute._shelves import latest_of, number_of, numbered
 _LOCAL = frozenset(("file", "local"))
 _EXCLUSIVE = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
 _TAKEN = 64
-"""For how many generations the name of an old one stays taken."""
+"""The number of later generations for which the name of an old one stays taken."""
 _MEMORY = threading.Lock()
 
 
 class FsspecShelf:
     """The entries below *url* (``s3://bucket/folder``, ``file:///mnt/shared``), one file each.
 
-    *options* go to fsspec. *one_writer* promises that no two processes write here at once, for file systems that cannot
-    create exclusively. Raises :class:`~interwhen.precompute.StoreError` where that is needed, and
-    :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the URL's protocol.
+    *options* go to fsspec. *one_writer* declares that only one process writes here at a time, for file systems that
+    cannot create exclusively; without it these raise :class:`~interwhen.precompute.StoreError`. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of the URL.
     """
 
     blocks = True
@@ -54,15 +54,14 @@ class FsspecShelf:
         if protocol not in _EXCLUSIVE and not one_writer:
             raise StoreError(
                 url,
-                f"nothing promises that {protocol!r} creates a file exclusively, so two writers could overwrite "
-                "each other: say one_writer=True if only one process ever writes here, or use a local folder, S3, "
-                "GCS or Azure",
+                f"{protocol!r} may not create files exclusively, so two writers could overwrite each other: set "
+                "one_writer=True if only one process writes here, or use a local folder, S3, GCS or Azure",
             )
         if protocol in _LOCAL:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Read the file, past every cache of listings."""
+        """Read the file. Ignores the cache of listings."""
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -81,10 +80,10 @@ class FsspecShelf:
         return True
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Look, then create the next file exclusively.
+        """List the folder, then create the next file exclusively.
 
-        A name stays taken for the next 64 generations, so that whoever has looked finds it taken when it was. Whoever
-        looked longer ago than that cannot tell any more, and has come too late.
+        A name stays taken for the next 64 generations, so a writer with an old listing finds it taken. A writer whose
+        listing is even older is detected by the second listing.
         """
         old = self.names(folder)
         if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):
@@ -119,7 +118,7 @@ class FsspecShelf:
         return sorted(path[start:] for path in found if not path.endswith(".part"))
 
     def close(self) -> None:
-        """Do nothing: fsspec keeps what it has opened for others."""
+        """Do nothing: fsspec shares its connections."""
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if self._root else name
@@ -145,12 +144,12 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StoreError:
-        # Each file system raises exceptions of its own; they cross the border here.
+        # Each file system raises its own exceptions; they are translated here.
         return StoreError(self.place, f"{type(error).__name__}: {error}")
 
 
 def _link(path: Path, data: bytes) -> None:
-    """Create *path* whole or not at all: a link fails where the name is taken, and a rename would not."""
+    """Create *path* completely or not at all. A link fails if the name is taken; a rename would not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:

@@ -1,7 +1,7 @@
-"""What is precomputed: items, the key that says from what each one was made, and the proof that lets it be served.
+"""Precomputed items, their keys (the inputs that each was made from) and the proof that allows serving them.
 
-An item is named by everything it was made from, never by where it is used. So an item that is there is right for its
-inputs for ever, and the only question a reader has is whether those inputs are the ones that hold now.
+The name of an item is derived from its inputs, never from its use. So a stored item stays right for its inputs, and a
+reader only has to know whether these inputs are the present ones.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import msgspec
 from interwhen._types.verdicts import Scope
 
 Digest = NewType("Digest", str)
-"""A SHA-256 in hex."""
+"""A SHA-256 in hexadecimal."""
 SlotId = NewType("SlotId", str)
-"""All that is fixed in a key before anything is read: the digest of a key without its inputs."""
+"""The digest of a key without its inputs: the part that is known before anything is read."""
 ItemId = NewType("ItemId", str)
-"""``slot/inputs``: the digest of a whole key, with the slot's digest first."""
+"""``slot/inputs``: the digest of a whole key, beginning with that of the slot."""
 
 Kind = Literal["facts", "verifiers", "answers", "prefixes"]
 """Statements drawn from a context; prepared verifiers; answers to anticipated questions; warmed prefix caches."""
 
 Basis = Literal["judged", "derived", "observed", "guess"]
-"""Why a proposal may be believed. ``judged``: the monitors passed its text. ``derived``: code computed it from the
-sources, no model took part. ``observed``: a counter of the server confirmed it. ``guess``: nobody has; it may guide
-later steps of its own producer, is never served, and is no premise of anybody else's."""
+"""The reason to trust a proposal. ``judged``: the monitors passed its text. ``derived``: code computed it from the
+sources, without a model. ``observed``: a counter of the server confirmed it. ``guess``: there is none; it may guide
+later steps of its own producer, is never served, and is never a premise of another producer."""
 
 BASES: dict[Kind, tuple[Basis, ...]] = {
     "facts": ("judged",),
@@ -34,15 +34,15 @@ BASES: dict[Kind, tuple[Basis, ...]] = {
     "answers": ("judged",),
     "prefixes": ("observed",),
 }
-"""On which basis an item of each kind may be served. Text of a model is served only when it was judged."""
+"""The bases on which an item of each kind may be served. Text of a model is served only if it was judged."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
-"""How making an item ended. Only ``accepted`` is served and is a premise; the others are kept so that the same tokens
-are not spent again on the same inputs."""
+"""The outcome of making an item. Only ``accepted`` items are served and are premises. The others are kept so that the
+same tokens are not spent again on the same inputs."""
 
 
 def digest(*parts: bytes | str) -> Digest:
-    """Return the SHA-256 of *parts*, each with its length, so that moving a border changes it."""
+    """Return the SHA-256 of *parts*, each with its length, so that moving a boundary changes it."""
     found = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -52,17 +52,17 @@ def digest(*parts: bytes | str) -> Digest:
 
 
 class Input(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One thing that was read to make an item, and what was in it."""
+    """One input of an item, with its content."""
 
     kind: Literal["piece", "step"]
     name: str
-    """The piece's name in its context, or the step's full name (``producer::step``)."""
+    """The name of the piece in its context, or the full name of the step (``producer::step``)."""
     content: Digest
-    """The piece's digest, or the content of the step's item (:attr:`Item.content`)."""
+    """The digest of the piece, or the content of the item of the step (:attr:`Item.content`)."""
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """From what an item was made. Equal keys stand for the same item, in whichever context they come up."""
+    """The inputs of an item. Equal keys mean the same item, in any context."""
 
     kind: Kind
     producer: str
@@ -70,46 +70,46 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
     model: str
     tokenizer: str
     judges: Digest
-    """The monitors, with their verifiers' versions, that judge this kind."""
+    """The digest of the monitors that judge this kind, with the versions of their verifiers."""
     step: Digest
-    """The step: its name, parameters, and what it may read."""
+    """The digest of the step: its name, its parameters, and what it may read."""
     inputs: tuple[Input, ...] = ()
-    """What it did read, in sorted order."""
+    """The inputs that it read, sorted."""
 
     @property
     def slot(self) -> SlotId:
-        """What is known of the key before anything is read."""
+        """The part of the key that is known before anything is read."""
         return SlotId(
             digest(self.kind, self.producer, self.version, self.model, self.tokenizer, self.judges, self.step)
         )
 
     @property
     def id(self) -> ItemId:
-        """The item's name in every store."""
+        """The name of the item in every store."""
         return ItemId(f"{self.slot}/{digest(msgspec.msgpack.encode(self.inputs))}")
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False):
-    """What an item is for: a text that can be judged, and data that goes with it."""
+    """The content of an item: a text that can be judged, and data."""
 
     text: str = ""
     data: bytes = b""
 
 
 class Proof(msgspec.Struct, frozen=True, gc=False):
-    """Why an item was accepted: by whom, on which very text."""
+    """Why an item was accepted: the verifiers, and the hashes of the text that they judged."""
 
     basis: Basis
     verifiers: tuple[tuple[str, str], ...] = ()
     """The names and versions of the verifiers whose checks passed."""
     verdict: Digest = Digest("")
-    """The digest of the certificate's checks (``judged``), or of what was observed."""
+    """The digest of the checks in the certificate (``judged``), or of the observation."""
     text_sha256: str = ""
     """As in the certificate: the text that was judged."""
     prompt_sha256: str = ""
-    """As in the certificate: what the text was judged as a continuation of."""
+    """As in the certificate: the prompt that the text continues."""
     coverage: float = 0.0
-    """The share of the text that claims rest on."""
+    """The share of the text that checked claims cover."""
     evidence: str = ""
     """A line for a person."""
     scope: Scope = "steps"
@@ -117,12 +117,12 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """What was spent."""
+    """The cost of work."""
 
     generated: int = 0
-    """Tokens that the model generated, forks of monitors included."""
+    """The generated tokens, including those for forks of monitors."""
     prompt: int = 0
-    """Prompt tokens, where the server counts them."""
+    """The prompt tokens, if the server counts them."""
     requests: int = 0
 
     def __add__(self, other: Cost) -> Cost:
@@ -130,41 +130,41 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One precomputed thing, or the record that making it came to nothing. Never changes once it is stored."""
+    """One precomputed item, or the record that making it failed. It never changes after it is stored."""
 
     key: ItemKey
     status: Status
     payload: Payload = Payload()
     """Empty unless ``accepted`` or ``guess``."""
     premises: tuple[ItemId, ...] = ()
-    """The items it was made from, for people and for ledgers: what makes it current is in its key."""
+    """The items that it was made from, for display and for ledgers. Its key decides whether it is current."""
     proof: Proof | None = None
-    """``None`` unless accepted."""
+    """``None`` unless it was accepted."""
     cost: Cost = Cost()
     created: float = 0.0
-    """When, in seconds since 1970 (UTC)."""
+    """The time in seconds since 1970 (UTC)."""
     step: str = ""
-    """The step's full name, for people."""
+    """The full name of the step, for display."""
     context: str = ""
-    """The context it was made for. Others may use it, too."""
+    """The context that it was made for. Other contexts may use it, too."""
     why: str = ""
     """Why it is not accepted."""
 
     @property
     def id(self) -> ItemId:
-        """The item's name: that of its key."""
+        """The name of the item, from its key."""
         return self.key.id
 
     @property
     def content(self) -> Digest:
-        """What those see who read it: steps made from equal contents are equal, however the contents came about."""
+        """The digest of what a later step reads from it. Steps with equal inputs are equal."""
         return digest(self.status, self.payload.text, self.payload.data)
 
     @property
     def may_be_served(self) -> bool:
-        """Whether it was accepted, on a basis that is enough for its kind, on this very text.
+        """Whether it was accepted, on a sufficient basis for its kind, with this text.
 
-        An answer is served only if the answer itself was judged, not the steps on the way alone.
+        An answer is served only if a check judged the answer itself, not only the steps.
         """
         proof = self.proof
         if self.status != "accepted" or proof is None or proof.basis not in BASES[self.key.kind]:

@@ -1,4 +1,4 @@
-"""Judging a proposed text: the monitors look at it in the real engine, as they would at a model that is saying it."""
+"""Judges a proposed text: the engine streams it to the monitors, as if a model were writing it."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from interwhen.precompute._items import Digest, Proof, digest
 from interwhen.precompute._producer import Accepted, Judgement, Rejected, Undecided
 from interwhen.registry import MonitorSpec, load_monitors
 
-# The settings that code holds on to: two functions under one name may make different things of the same task.
+# Fingerprints of closure variables. Two functions with the same name may have different settings.
 
 
 class Unseen(Exception):
-    """A function holds something that cannot be told from outside."""
+    """A function holds an object that cannot be compared."""
 
 
 def settings_of(function: object) -> Digest:
-    """Return what stands for *function* with all that it closes over. Raises :class:`Unseen` where that cannot be told.
+    """Return the fingerprint of *function* and its closure variables. Raises :class:`Unseen` if one has none.
 
-    Its code is not looked at: a verifier's version stands for that.
+    Its code does not count: the version of the verifier stands for that.
     """
     return digest(repr(_settings_seen(function, (), _parts)))
 
 
 def settings_seen_of(monitor: Monitor) -> Digest:
-    """Return what stands for *monitor* with all that its functions close over, as far as that can be told.
+    """Return the fingerprint of *monitor* and of the closure variables of its functions.
 
-    Of an object that cannot be told from another one, only its type counts: what it holds may be its state. Of a
-    verifier, plain attributes count, too.
+    Of an object that cannot be compared only its type counts, because its attributes may be its state. Of a verifier
+    the plain attributes count, too.
     """
     own: Mapping[str, object] = getattr(monitor.verifier, "__dict__", {})
     plain = {name: value for name, value in own.items() if isinstance(value, _PLAIN)}
@@ -86,7 +86,7 @@ def _parts_or_type(value: Any) -> list[object]:
 
 
 def _parts(value: Any) -> list[object]:
-    """Return what *value*, which is no plain data, is made of."""
+    """Return the parts of *value*, which is not plain data."""
     if isinstance(value, enum.Enum):
         return [type(value), value.name]
     if isinstance(value, type | types.BuiltinFunctionType):
@@ -106,7 +106,7 @@ def _parts(value: Any) -> list[object]:
         return [value.pattern, value.flags]
     if isinstance(value, Path):
         return [str(value)]
-    raise Unseen(f"it holds a {type(value).__name__}, which cannot be told from another one")
+    raise Unseen(f"it holds a {type(value).__name__}, which cannot be compared with another one")
 
 
 def _content(cell: types.CellType) -> object:
@@ -118,7 +118,7 @@ def _content(cell: types.CellType) -> object:
 
 _QUOTED = 120
 _SIZE = 64
-"""Characters of a chunk."""
+"""The size of a chunk in characters."""
 
 
 def _untimed(text: str) -> Recording:
@@ -126,11 +126,10 @@ def _untimed(text: str) -> Recording:
 
 
 class Judge:
-    """Judges texts with *monitors*, none of which acts.
+    """Judges texts with *monitors*, which only observe.
 
-    Accepted is only what the engine calls verified, and of that only a text in each of whose lines a claim passed: a
-    statement that no claim rests on was not checked by anybody. *least_coverage* asks for more: the share of the text
-    that claims must rest on, between 0 and 1.
+    It accepts a text only if the engine verifies it, and if a claim passed on each of its lines: a line without a claim
+    was not checked. *least_coverage* (0 to 1) is the share of the text that claims must cover in addition.
     """
 
     def __init__(
@@ -145,19 +144,19 @@ class Judge:
         verifiers, records = describe(loaded, specs)
         settings = map(settings_seen_of, loaded)
         self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage), *settings)
-        """Changes with the monitors' settings, what their functions close over, and their verifiers' versions: what was
-        judged with others counts for nothing."""
+        """Changes with the settings of the monitors, the closure variables of their functions, and the versions of
+        their verifiers. Judgements of other monitors do not count."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Return what the monitors say of *text* as a continuation of *prompt*. *forks* answers their forks."""
+        """Return the judgement of *text* as a continuation of *prompt*. *forks* answers forks of the monitors."""
         if not self.monitors:
-            return Undecided("there is no monitor that could show anything")
+            return Undecided("there is no monitor that could verify it")
         if not text.strip():
             return Undecided("the text is empty")
         async with AsyncExitStack() as stack:
-            # Nobody reads along, so that nobody need look who holds the loop.
+            # There is no reader, so a blocked event loop does not matter.
             workers = self._workers or await stack.enter_async_context(Workers(blocked_loop_after=None))
-            # Tags in a stored text are no reasoning.
+            # Tags in a stored text do not mark reasoning.
             able = Capabilities(resume="prefix", forks=forks is not None, think_tags=None)
             run = Run(
                 ReplayModel([_untimed(text)], forks=forks, capabilities=able, name="recited"),
@@ -167,27 +166,27 @@ class Judge:
                 workers=workers,
             )
             await stack.enter_async_context(run)
-            return self._reading(text, await run.drain())
+            return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* while the monitors act as they would for a reader."""
+        """Let *model* answer *prompt* under the monitors, which act as in a run of a reader."""
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 
-    def _reading(self, text: str, result: Result) -> Judgement:
+    def _judgement(self, text: str, result: Result) -> Judgement:
         if result.violations:
             first = result.violations[0]
             return Rejected(f"{first.monitor}: {first.why}: {first.quote!r:.{_QUOTED}}")
         match result:
             case Verified():
-                return self._weighed(text, result)
+                return self._accepted(text, result)
             case Unverified(unverified_reasons=unverified_reasons) | Abstained(unverified_reasons=unverified_reasons):
                 doubt = unverified_reasons[0] if unverified_reasons else None
                 return Undecided(f"{doubt.monitor}: {doubt.why}" if doubt else "not verified")
             case Failed(error=error):
                 return Undecided(error)
 
-    def _weighed(self, text: str, result: Verified) -> Judgement:
+    def _accepted(self, text: str, result: Verified) -> Judgement:
         certificate = result.certificate
         if not certificate.matches(text):
             return Undecided("the certificate is for another text")
@@ -195,13 +194,13 @@ class Judge:
         if bare is not None:
             return Undecided(f"no claim in this line was checked: {bare!r:.{_QUOTED}}")
         if certificate.coverage < self._least_coverage:
-            return Undecided(f"claims rest on {certificate.coverage:.0%} of it: too little")
+            return Undecided(f"claims cover {certificate.coverage:.0%}, and {self._least_coverage:.0%} is required")
         names = sorted({(check.verifier, check.version) for check in certificate.checks})
         return Accepted(
             Proof(
                 basis="judged",
                 verifiers=tuple(names),
-                verdict=digest(msgspec.msgpack.encode([_seen(check) for check in certificate.checks])),
+                verdict=digest(msgspec.msgpack.encode([_identity(check) for check in certificate.checks])),
                 text_sha256=certificate.text_sha256,
                 prompt_sha256=certificate.prompt_sha256,
                 coverage=certificate.coverage,
@@ -212,17 +211,17 @@ class Judge:
 
 
 def _observing(monitor: Monitor) -> Monitor:
-    # What a monitor would do to a reader's stream does not matter here; that it says all it sees does.
+    # All violations count here, not only the first, so no monitor may interrupt or hold text.
     return replace(monitor, delivery="observe", unproven="open", on_error=None)
 
 
-def _seen(check: CheckRecord) -> tuple[object, ...]:
-    """Return what is the same each time the same check passes."""
+def _identity(check: CheckRecord) -> tuple[object, ...]:
+    """Return the fields that are equal whenever the same check passes."""
     return check.monitor, check.verifier, check.version, check.key, check.span
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line that is not blank and on which no claim rests."""
+    """Return the first line that is not blank and that no claim covers."""
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

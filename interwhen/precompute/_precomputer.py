@@ -1,4 +1,4 @@
-"""The hook: prepare contexts while nobody waits, and let runs use what is ready."""
+"""Prepares contexts while no run needs the model, and lets runs use the items that are ready."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store
 from interwhen.registry import MonitorSpec
 
-# Who may have the model: runs that somebody waits for always; work ahead of time only in between.
+# Foreground runs pre-empt background work.
 
 _LOOK_AGAIN = 0.1
-"""Seconds after which the end of a run on another event loop is noticed."""
+"""The longest delay, in seconds, until the end of a run on another event loop is noticed."""
 
 
 class ForegroundGate:
-    """Lets one slice of work ahead of time through at a time, and none while a run wants the model.
+    """Admits one slice of background work at a time, and none while a foreground run needs the model.
 
-    A run that begins ends the slice that is under way: at once where both are on the same event loop, else at the
-    slice's next token. Before the next one it is quiet for *debounce* seconds, so that the pauses of a conversation, or
-    of somebody who is typing, are left alone.
+    A run that begins cancels the present slice: at once if both are on the same event loop, otherwise at the next
+    token of the slice. After a run, *debounce* seconds must pass before the next slice, so that background work does
+    not begin in the pauses of a conversation.
     """
 
     def __init__(self, debounce: float = 0.5) -> None:
@@ -66,15 +66,10 @@ class ForegroundGate:
         self._slice: anyio.CancelScope | None = None
         self._thread = 0
         self.preempted = 0
-        """How many slices were ended for a run."""
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether a run wants the model now."""
-        return self._wanting > 0
+        """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Note that a run wants the model. Never waits."""
+        """Register a run that needs the model. Never waits."""
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -82,7 +77,7 @@ class ForegroundGate:
             self.yield_now()
 
     def end(self) -> None:
-        """Note that a run is over."""
+        """Register the end of a run."""
         with self._lock:
             self._wanting -= 1
             self._changes += 1
@@ -90,18 +85,18 @@ class ForegroundGate:
             self._freed.set()
 
     def touch(self) -> None:
-        """Note that something happened: the time of quiet begins anew."""
+        """Restart the *debounce* time."""
         with self._lock:
             self._changes += 1
 
     def yield_now(self) -> None:
-        """End the slice that is under way, if a run wants the model. To be called on the slice's own event loop."""
+        """Cancel the present slice if a run needs the model. Call it on the event loop of the slice."""
         if self._wanting and self._slice is not None and not self._slice.cancel_called:
             self.preempted += 1
             self._slice.cancel()
 
     async def quiet(self) -> None:
-        """Wait until no run wants the model, and none has for *debounce* seconds."""
+        """Wait until no run has needed the model for *debounce* seconds."""
         await anyio.lowlevel.checkpoint()
         while self._wanting or self._quiet_at != self._changes:
             if self._wanting:
@@ -117,7 +112,7 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Do one slice of work in the block; the scope it gets is cancelled when a run begins."""
+        """Run the block as one slice. Its cancel scope is cancelled when a run begins."""
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
             self._slice = scope
@@ -131,21 +126,20 @@ class ForegroundGate:
 T = TypeVar("T")
 
 FRESH_SECONDS = 5.0
-"""How long a reader trusts that nobody else has edited a context, where asking the store takes a network."""
+"""How long the last known generation of a context is trusted, if the store is behind a network."""
 
 
 class Precomputer:
-    """Prepares contexts in *store* with *model*, judged by *monitors*, and offers what is ready to runs.
+    """Prepares contexts in *store* with *model*, judged by *monitors*, and offers the ready items to runs.
 
     *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
-    *producers* are names or objects (default: all that are installed). *passes* bounds how often a consolidating
-    producer goes over a context; *token_budget* bounds the tokens that are generated for one context, in all its
-    generations together. One slice of work has *step_tokens* a request and *step_seconds* in all, and begins when no
-    run has wanted the model for *debounce* seconds. *serving* chooses what a run uses of what is ready (default:
-    :class:`~interwhen.precompute.ServeReady`). *least_coverage* is that of
-    :class:`~interwhen.precompute.Judge`.
+    *producers* are names or objects (default: all installed ones). *passes* limits how often a consolidating producer
+    goes over a context. *token_budget* limits the generated tokens for one context, in all its generations together.
+    One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when no run has needed
+    the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
+    :class:`~interwhen.precompute.ServeReady`). *least_coverage* is that of :class:`~interwhen.precompute.Judge`.
 
-    Nothing is started by itself: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
+    Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
     """
 
     def __init__(
@@ -168,12 +162,12 @@ class Precomputer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(model, Model):
-            raise UsageError(f"model={model!r:.200} is no Model; give an adapter such as CompletionsModel(...)")
+            raise UsageError(f"model={model!r:.200} is not a Model: give an adapter, such as CompletionsModel(...)")
         for label, value in (("passes", passes), ("step_tokens", step_tokens)):
             if type(value) is not int or value < 1:
-                raise UsageError(f"{label}={value!r}: a number of at least 1 is needed")
+                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}")
         if type(token_budget) is not int or token_budget < 0:
-            raise UsageError(f"token_budget={token_budget!r}: a number of at least 0 is needed")
+            raise UsageError(f"token_budget must be a whole number of at least 0, got {token_budget!r}")
         self.store = store if isinstance(store, Store) else open_store(store)
         self.model = model
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
@@ -205,24 +199,24 @@ class Precomputer:
         kinds: Iterable[Kind] | None = None,
         expect: int | None = None,
     ) -> ContextRef:
-        """Make *pieces* what there is under *name*, and return what runs take as ``context=``.
+        """Store *pieces* as the context *name*, and return the reference that runs take as ``context=``.
 
-        A text is cut into paragraphs. The same content again changes nothing; other content is an edit, after which
-        only what was made from the pieces that changed is made anew. *kinds* are what is prepared (default: all that
-        the producers make). *expect* is the generation that this is an edit of; another one raises
-        :class:`~interwhen.precompute.StoreConflict`. Without it the last writer wins.
+        A text is cut into paragraphs. The same content again changes nothing. Other content is an edit, after which
+        only items made from changed pieces are made again. *kinds* are the kinds of items to prepare (default: all
+        that the producers make). *expect* is the generation that this edit is based on; if the store has another one,
+        this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect* the last writer wins.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
-            raise UsageError(f"kinds={sorted(unknown)}: choose among {', '.join(get_args(Kind))}")
+            raise UsageError(f"kinds has {sorted(unknown)}: choose among {', '.join(get_args(Kind))}")
         record = ContextRecord(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
 
     async def edit(self, ref: ContextRef, changes: Mapping[str, str | None]) -> ContextRef:
-        """Change pieces of the context that *ref* is, by name; ``None`` takes a piece away. Return the new one.
+        """Change pieces of the context of *ref* by name; ``None`` deletes a piece. Return the new reference.
 
-        Raises :class:`~interwhen.precompute.StoreConflict` where it has been edited meanwhile.
+        Raises :class:`~interwhen.precompute.StoreConflict` if the context was edited in the meantime.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
@@ -238,14 +232,14 @@ class Precomputer:
         return await self._entered(ref.name)
 
     async def open(self, name: str) -> ContextRef:
-        """Return the context *name* as the store has it. Raises :class:`UsageError` where it has none."""
+        """Return the context *name* from the store. Raises :class:`UsageError` if there is none."""
         ref = await self._entered(name)
         if self._prepared[name].context is None:
             raise UsageError(f"there is no context {name!r} in {self.store.place!r}: add it")
         return ref
 
     async def refresh(self, name: str) -> PreparedContext:
-        """Take in what the store has now under *name*, and return it."""
+        """Load the latest generation of the context *name* from the store, and return it."""
         prepared = PreparedContext(name)
         before = self._prepared.get(name)
         await self.in_store(lambda: prepared.load(self.store, self.producers, self.key_settings, before))
@@ -262,11 +256,11 @@ class Precomputer:
     # ------------------------------------------------------------------ use
 
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
-        """Return the items that may be served now for the context that *ref* is: verified, current, whole.
+        """Return the items that may be served now for the context of *ref*: verified, current and whole.
 
-        Looks at what is in memory, and asks the store for its generation where that is a matter of microseconds. Where
-        it takes a network, what was seen ``fresh_seconds`` ago is trusted, and nothing after that until somebody looks
-        again. After an edit, an old *ref* gets nothing.
+        The items are in memory. The generation in the store is read if that takes microseconds. If it takes a network
+        request, the last known one is trusted for ``fresh_seconds``, and after that nothing is returned until it is
+        read again. After an edit, an old *ref* gets nothing.
         """
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
@@ -283,13 +277,13 @@ class Precomputer:
             return False
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return what a run on *prompt* begins with; *model* and *prompt* themselves where nothing helps."""
+        """Return the model and the prompt for a run on *prompt*: the given ones, if no ready item helps."""
         plain = Served(model, prompt)
         if not (items := self.ready(ref)):
             return plain
         try:
             served = self._serving(items, model, prompt)
-        except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and a reader must not pay for it)
+        except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and must not break a run)
             log_warning("serving.failed", context=ref.name, error=f"{type(error).__name__}: {error}")
             return plain
         offered = {item.id: item for item in items}
@@ -307,12 +301,12 @@ class Precomputer:
         )
 
     def run(self, prompt: Any, *, context: ContextRef | None = None, **options: Any) -> Run:
-        """Return a run of the model on *prompt* with *context* and the monitors; *options* are ``interwhen.run``'s."""
+        """Return a run of the model on *prompt* with *context* and the monitors. *options* go to ``interwhen.run``."""
         return run(self.model, prompt, **{"monitors": self.monitors, "context": context or Foreground(self), **options})
 
     @contextmanager
     def foreground(self) -> Iterator[None]:
-        """Keep work ahead of time off the model while the block runs, for uses of it that are no run."""
+        """Stop background work while the block runs, for uses of the model that are not a run."""
         self.foreground_gate.begin()
         try:
             yield
@@ -322,65 +316,56 @@ class Precomputer:
     # ------------------------------------------------------------------ work
 
     def idle(self) -> IdleWork:
-        """Return an ``async with`` block during which work is done whenever no run wants the model."""
+        """Return an ``async with`` block in which background work is done whenever no run needs the model."""
         return IdleWork(self._worker)
 
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
-        """Do what is due, until nothing is or the budget is spent, or *slices* are done; return what was done."""
+        """Do the due work, until there is none, the budget is spent, or *slices* are done. Return the slices."""
         return await self._worker.work(slices)
 
     @property
     def contexts(self) -> Mapping[str, PreparedContext]:
-        """The contexts that were added or opened here, as they are in memory."""
+        """The contexts that were added or opened here."""
         return self._prepared
 
     async def in_store(self, work: Callable[[], T]) -> T:
-        """Do *work* on the store, off the event loop: a file may have to be flushed, or be locked for a moment."""
+        """Run *work* on the store in a thread, because it may wait for a disk, a lock or a network."""
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
-        """Close the store. The model is its owner's to close."""
+        """Close the store. Closing the model is up to its owner."""
         await self.in_store(self.store.close)
 
 
 @dataclass(frozen=True, slots=True)
-class ContextRef:
-    """A context with the content it had when it was added: what ``run(..., context=)`` takes."""
+class Foreground:
+    """No context: for a run that only stops background work."""
 
     precomputer: Precomputer
-    name: str
-    digest: Digest
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return what a run begins with (see :class:`~interwhen._types.extensions.Ready`)."""
-        return self.precomputer.serve(self, model, prompt)
+        """Return *model* and *prompt* unchanged."""
+        return Served(model, prompt)
 
     def begin(self) -> None:
-        """Stop work ahead of time."""
+        """Stop background work."""
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self.precomputer.foreground_gate.end()
 
 
 @dataclass(frozen=True, slots=True)
-class Foreground:
-    """No context, for a run that only keeps work ahead of time off the model."""
+class ContextRef(Foreground):
+    """A context with a fixed content, for ``run(..., context=)``."""
 
-    precomputer: Precomputer
+    name: str
+    digest: Digest
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Change nothing."""
-        return Served(model, prompt)
-
-    def begin(self) -> None:
-        """Stop work ahead of time."""
-        self.precomputer.foreground_gate.begin()
-
-    def end(self) -> None:
-        """Let it go on."""
-        self.precomputer.foreground_gate.end()
+        """Return the model and the prompt of a run (see :class:`~interwhen._types.extensions.Ready`)."""
+        return self.precomputer.serve(self, model, prompt)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -392,21 +377,21 @@ def replace_record(record: ContextRecord, pieces: tuple[tuple[str, str], ...]) -
     return ContextRecord(pieces, record.kinds, record.passes)
 
 
-# Work while nobody waits: one step of one context at a time, each stored before the next one begins.
+# Background work: one step of one context at a time. Its item is stored before the next step begins.
 
 _LOOK_SECONDS = 5.0
-"""How often a worker without work looks whether somebody else has edited a context."""
+"""How often an idle worker looks for edits by other processes."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
-"""Seconds before a step that failed is tried again: doubled each time."""
+"""Seconds until a failed step is tried again; doubled each time."""
 _STORE_SECONDS = 30.0
 
-Ending = Literal["called off", "late", "failed", "out of tokens", "found"]
-"""How a slice can end without an item of its own. ``found``: another worker had made it."""
+Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
+"""The ways in which a slice ends without an item of its own. ``found``: another worker has made the item."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What one slice of work came to."""
+    """The outcome of one slice of work."""
 
     context: str
     step: str
@@ -422,7 +407,7 @@ class _Trouble:
 
 
 class IdleWorker:
-    """Does the slices. One at a time, however many ask it to."""
+    """Does background work, one slice at a time."""
 
     def __init__(
         self,
@@ -446,12 +431,12 @@ class IdleWorker:
         self._is_working = False
 
     def wake(self) -> None:
-        """Note that there may be work."""
+        """Wake the worker: there may be work."""
         if self._news is not None:
             self._news.set()
 
     async def work(self, slices: int | None) -> tuple[Slice, ...]:
-        """Do what is due now; return what was done."""
+        """Do the work that is due now. Return the slices."""
         done: list[Slice] = []
         while slices is None or len(done) < slices:
             found = await self.slice()
@@ -461,7 +446,7 @@ class IdleWorker:
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
-        """Do what is due, then wait for more, for ever."""
+        """Do the due work, then wait for more, until it is cancelled."""
         while True:
             self._news = anyio.Event()
             try:
@@ -474,9 +459,9 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until it is quiet and do one slice of work; ``None``: there is none."""
+        """Wait until no run needs the model, then do one slice. Return ``None`` if no work is due."""
         if self._is_working:
-            raise UsageError("this precomputer is at work already, in another task: one works at a time")
+            raise UsageError("this precomputer already works in another task: only one task may work at a time")
         self._is_working = True
         try:
             await self._host.foreground_gate.quiet()
@@ -490,14 +475,14 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        """Return the most urgent step of the next context that has one; contexts take turns."""
+        """Return the most urgent due step of the next context that has one. Contexts take turns."""
         names = list(self._host.contexts)
         self._turn += 1
         for at in range(len(names)):
             name = names[(self._turn + at) % len(names)]
             try:
                 prepared = await self._up_to_date(name)
-            except Exception as error:  # noqa: BLE001  (the plan of a producer may raise anything; others go on)
+            except Exception as error:  # noqa: BLE001  (the plan of a producer may raise anything; other contexts continue)
                 log_warning("context.failed", context=name, why=f"{type(error).__name__}: {error}")
                 continue
             if prepared.context is None or prepared.spending.cost.generated >= self._token_budget:
@@ -542,7 +527,7 @@ class IdleWorker:
         finally:
             await self._account(prepared, step, work.cost, discarded=not isinstance(came_to, Item))
         if came_to is None:
-            ending: Ending = "late" if limit.cancelled_caught else "called off"
+            ending: Ending = "late" if limit.cancelled_caught else "cancelled"
             came_to = Slice(prepared.name, step.name, ending, work.cost)
             if ending == "late":
                 self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
@@ -557,7 +542,7 @@ class IdleWorker:
             return Slice(prepared.name, step.name, "out of tokens", work.cost, str(error))
         except (ModelError, StoreError) as error:
             why = f"{type(error).__name__}: {error}"
-        except Exception as error:  # noqa: BLE001  (a producer may raise anything: it costs its own step only)
+        except Exception as error:  # noqa: BLE001  (a producer may raise anything; only its own step fails)
             why = f"{type(error).__name__}: {error}"
         self._failed(prepared, step, why)
         return Slice(prepared.name, step.name, "failed", work.cost, why)
@@ -570,12 +555,12 @@ class IdleWorker:
         log_warning("step.failed", context=prepared.name, step=step.name, why=why, again_in=pause)
 
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, *, discarded: bool) -> None:
-        """Write down what was spent, also when the slice was called off."""
+        """Record the cost, also of a cancelled slice."""
         if cost == Cost():
             return
         host = self._host
         past = prepared.spending
-        # It counts here also where it cannot be written down.
+        # It counts in memory even if it cannot be written.
         prepared.spending = replaced(past, cost=past.cost + cost, slices=past.slices + 1)
         try:
             with anyio.move_on_after(_STORE_SECONDS, shield=True):
@@ -591,7 +576,7 @@ class IdleWorker:
         try:
             stored = await host.in_store(lambda: host.store.put(made))
         except StoreError as error:
-            # Made again at once, it would cost the same tokens again, and come to the same end.
+            # Without a pause, the same tokens would be spent again, with the same end.
             self._failed(prepared, step, error.reason)
             raise
         prepared.take(step, stored)
@@ -600,9 +585,9 @@ class IdleWorker:
 
 
 class IdleWork:
-    """``async with precomputer.idle():`` — work is done beside the block; leaving it ends the work.
+    """``async with precomputer.idle():`` does background work while the block runs. Leaving it stops the work.
 
-    What was stored is there the next time: nothing else needs to be saved.
+    Finished items are already stored, so there is nothing to save.
     """
 
     def __init__(self, worker: IdleWorker) -> None:
@@ -620,6 +605,6 @@ class IdleWork:
         self._group.cancel_scope.cancel()
         if isinstance(error, anyio.get_cancelled_exc_class()):
             return await self._group.__aexit__(kind, error, traceback)
-        # An exception of the block goes on as it is: the group would wrap it in an exception group.
+        # Without this, the group would wrap an exception of the block in an exception group.
         await self._group.__aexit__(None, None, None)
         return None

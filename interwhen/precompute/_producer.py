@@ -1,9 +1,9 @@
-"""What a producer of precomputed things is: a plan, which is pure, and one slice of work for each step of it.
+"""The interface of a producer: a pure plan of steps, and one slice of work for each step.
 
 An entry point of the group ``interwhen.producers`` names a factory: keyword-only annotated options in, a
-:class:`Producer` out. A producer gets everything it reads from its desk, which keeps the list: that list is what
-decides, after an edit, whether its item still holds. A producer that reads something behind the desk's back (a file,
-a clock) makes items that nobody can tell are stale.
+:class:`Producer` out. A producer reads all its inputs through its :class:`StepContext`, which records them. After an
+edit, these inputs decide whether its item is still current. If a producer reads anything else (a file, a clock), its
+items can become stale without notice.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, get_args, runtime_checkable
 
-from interwhen._types.errors import InterwhenError, PluginError, UsageError
+from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Sampling
 from interwhen._types.results import Result
 from interwhen.precompute._items import Basis, Digest, Item, Kind, Payload, Proof, digest
-from interwhen.registry import PRODUCERS, Plugin, load, producers
+from interwhen.registry import PRODUCERS, Plugin, call_factory, load, producers
 
 SEPARATOR = "::"
-"""Stands between a producer's name and a step's, in the full name of a step."""
+"""Separates the name of the producer from that of the step in a full name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextPiece:
-    """One named part of a context. Editing one piece leaves what was made from the others alone."""
+    """One named part of a context. An edit of one piece does not affect items made from the others."""
 
     name: str
     text: str
@@ -37,62 +37,62 @@ class ContextPiece:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What there is to prepare for: named pieces of text, in their order."""
+    """A context to prepare: named pieces of text in order."""
 
     name: str
     pieces: tuple[ContextPiece, ...]
     model: str = ""
-    """The model's name, and that of its tokenizer: an item made by or for another one is another item."""
+    """``model`` and ``tokenizer``: their names are part of the key of each item."""
     tokenizer: str = ""
     passes: int = 1
-    """How often a producer that consolidates goes over the pieces, at most."""
+    """The largest number of passes of a consolidating producer over the pieces."""
 
     @property
     def digest(self) -> Digest:
-        """What is in it: the names and texts of its pieces, in their order."""
+        """The digest of the names and texts of its pieces in order."""
         return digest(*(part for piece in self.pieces for part in (piece.name, piece.sha256)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One item that is wanted. What it may read is said before; what it does read is noted by its desk."""
+    """One planned item. It declares what it may read; its :class:`StepContext` records what it does read."""
 
     name: str
-    """Its name, unique in its producer's plan. Name it after what it is about, not by a running number: a step that
-    changes its name when a piece is added before it is made anew."""
+    """Its name, unique in the plan of its producer. Derive it from its subject, not from a running number: a step with
+    another name is made again."""
     reads: tuple[str, ...] = ()
     """Names of the pieces it may read."""
     premises: tuple[str, ...] = ()
-    """Names of the steps whose items it may read: bare for its own producer's, ``producer::step`` for another's.
-    It is due once all of them are settled, whether or not something was accepted."""
+    """The names of the steps whose items it may read; a step of another producer is ``producer::step``. The step is due
+    when all of these are settled, accepted or not."""
     params: bytes = b""
-    """Whatever else its item depends on (a question, limits)."""
+    """Anything else that its item depends on, such as a question or limits."""
     urgency: float = 0.0
-    """Steps that are due are taken with the highest urgency first, else in the plan's order."""
+    """Due steps with higher urgency come first; equal ones in plan order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What a producer would like to have stored. It decides nothing: ``judged`` text goes before the monitors."""
+    """An item that a producer proposes. A proposal on the basis ``judged`` is judged by the monitors."""
 
     payload: Payload
     prompt: Prompt = ""
-    """What the text is judged as a continuation of: monitors read the problem and its sources here."""
+    """The prompt that the text continues. Monitors read the problem and its sources here."""
     basis: Basis = "judged"
     evidence: str = ""
-    """For ``derived`` and ``observed``: what was computed or seen, in a line."""
+    """For ``derived`` and ``observed``: the computation or observation, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """There is nothing to propose, and why. Kept, so that it is not tried again on the same inputs."""
+    """There is nothing to propose, for the reason *why*. Stored, so that it is not tried again on the same inputs."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Each required check passed on the very text, and each line of it carries a claim that passed."""
+    """Each required check passed on this text, and each of its lines has a claim that passed."""
 
     proof: Proof
 
@@ -106,7 +106,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """Nobody refuted it, and it was not shown either. This is no acceptance."""
+    """The text was neither refuted nor shown to be right. It is not accepted."""
 
     why: str
 
@@ -115,75 +115,74 @@ Judgement: TypeAlias = Accepted | Rejected | Undecided
 
 
 class StepContext(Protocol):
-    """What a step works with. All that it reads is noted; all that it spends is counted."""
+    """The inputs and the model of a step. Everything that the step reads is recorded, and every token is counted."""
 
     context: Context
-    """Only its ``name``, ``model``, ``tokenizer`` and ``passes`` are meant to be read here: pieces are read with
-    :meth:`read`."""
+    """Without pieces: read these with :meth:`read`."""
     model: Model
-    """The model, metered. Each of its requests raises :class:`~interwhen.models.OutOfTokens` once the budget is
-    spent, and is called off when somebody who waits needs the model."""
+    """The metered model. A request raises :class:`~interwhen.models.OutOfTokens` when the budget is spent, and is
+    cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
         """Return the text of a piece that the step may read."""
         ...
 
     def premise(self, step: str) -> Item | None:
-        """Return the accepted item of a step (of the own producer: also a guess); ``None``: there is none."""
+        """Return the accepted item of a step (of the own producer also a guess); ``None`` if there is none."""
         ...
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all steps that it may read, in the order of :attr:`Step.premises`, where there are."""
+        """Return the items of all premises that have one, in the order of :attr:`Step.premises`."""
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Ask the model for one whole answer."""
+        """Ask the model for a complete answer."""
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, which interrupt and repair as they would for a reader."""
+        """Let the model answer under the monitors, which interrupt and repair as in a run of a reader."""
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* in the real engine. The same question is answered from memory."""
+        """Let the monitors judge *text*. The same question is answered from a cache."""
         ...
 
 
 @runtime_checkable
 class Producer(Protocol):
-    """A plug-in that precomputes one kind of thing."""
+    """A plug-in that precomputes one kind of item."""
 
     @property
     def name(self) -> str:
-        """What it is called, in the names of its steps too."""
+        """Its name, which is also part of the names of its steps."""
         ...
 
     @property
     def version(self) -> str:
-        """Part of every key: raise it, and all items are made anew."""
+        """Part of every key. With another version, all items are made again."""
         ...
 
     @property
     def kind(self) -> Kind:
-        """What it makes; a class says so with its type: ``kind: Kind = "facts"``."""
+        """The kind of its items. Annotate it in a class: ``kind: Kind = "facts"``."""
         ...
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Say which items are wanted. Pure and quick: it is asked again after each edit."""
+        """Return the planned items. Must be pure and quick: it is called again after each edit."""
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Do one slice of work: one step of a model, or none.
+        """Do one slice of work, with one request to the model or none.
 
-        It is called off whenever somebody needs the model, and tried again later, so it must leave nothing behind.
-        What it raises is logged and costs its own step only, which is tried again after a pause.
+        It is cancelled whenever a foreground run needs the model, and tried again later, so it must have no side
+        effects. An exception is logged; only this step fails, and it is tried again after a pause.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step in the plan of all producers, by its full name."""
+    """A step in the plan of all producers, with its full name."""
 
     name: str
     producer: Producer
@@ -192,7 +191,7 @@ class PlannedStep:
     """The full names of its premises."""
 
 
-# Producers by name: what any installed distribution offers in the entry-point group ``interwhen.producers``.
+# Producers by name, from the entry points in the group ``interwhen.producers``.
 
 __all__ = ["Plugin", "installed_producers", "load_producers"]
 
@@ -203,38 +202,33 @@ def installed_producers() -> list[Plugin]:
 
 
 def load_producers(given: Sequence[Producer | str] | None) -> tuple[Producer, ...]:
-    """Return *given* with names made into producers; ``None``: all that are installed.
+    """Return the producers in *given* (names or objects); for ``None``, all installed ones.
 
-    Raises :class:`~interwhen.PluginError` by name for one that does not load, or is no producer.
+    Raises :class:`~interwhen.PluginError` with the name of a producer that does not load or is not one.
     """
     if isinstance(given, str):
-        raise UsageError(f"producers={given!r} is no list of producers: if it is one, put it in a list")
+        raise UsageError(f"producers={given!r} is not a list of producers: put a single one in a list")
     wanted: Sequence[Producer | str] = [each.name for each in producers()] if given is None else given
     found = tuple(_loaded(each) if isinstance(each, str) else _vetted(each) for each in wanted)
     names = [each.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"several producers are called {twice[0]!r}: each needs a name of its own")
+        raise UsageError(f"several producers are named {twice[0]!r}: give each its own name")
     return found
 
 
 def _loaded(name: str) -> Producer:
-    factory = load(PRODUCERS, name)
-    try:
-        return _vetted(factory())
-    except InterwhenError:
-        raise
-    except Exception as error:
-        # A plug-in's factory may raise anything; it is named, and the original stays attached.
-        raise PluginError(name, f"its factory raised {type(error).__name__}: {error}") from error
+    return _vetted(call_factory(name, load(PRODUCERS, name)))
 
 
 def _vetted(given: object) -> Producer:
     if not isinstance(given, Producer):
         raise PluginError(
-            type(given).__name__, "it is no producer", "one has name, version, kind, plan(context), make(step, desk)"
+            type(given).__name__,
+            "it is not a producer",
+            "a producer has name, version, kind, plan(context) and make(step, context)",
         )
     if given.kind not in get_args(Kind):
         raise PluginError(given.name, f"kind={given.kind!r}", f"choose one of {', '.join(get_args(Kind))}")
     if not given.name or SEPARATOR in given.name:
-        raise PluginError(given.name, f"a producer's name is not empty and has no {SEPARATOR!r} in it")
+        raise PluginError(given.name, f"its name must not be empty or contain {SEPARATOR!r}")
     return given

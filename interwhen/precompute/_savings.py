@@ -1,4 +1,4 @@
-"""The books of the productivity gate: which item a query puts to the test, what it cost, and what became of it."""
+"""Measures what precomputed items save: chooses the item that a query tests, and records costs and outcomes."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from interwhen.precompute._serving import ServeReady, ServingPolicy
 from interwhen.precompute._store import Store
 
 DOCUMENT = "gate"
-"""The store's document that holds the records of all items."""
+"""The document in the store with the records of all items."""
 _TRIES = 32
 _PENDING = 256
-"""The most queries that wait for their result, or for their other half. Older ones are forgotten."""
+"""The most queries that are kept until their result, or their second run. Older ones are dropped."""
 _CHARACTERS = 4
-"""Of a token, where the server does not count prompts."""
+"""Characters per token, if the server does not count prompt tokens."""
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """A reader's run."""
+    """The run of a reader."""
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """A pair that is whole."""
+    """A complete pair."""
 
     pair: Pair
 
@@ -58,7 +58,7 @@ Entry: TypeAlias = Charge | ComparedPair
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A query that puts the item *subject* to the test, as it was served, and as it would be the other way."""
+    """A query that tests the item *subject*: as it was served, and as it would be served the other way."""
 
     subject: ItemId
     offline: int
@@ -75,11 +75,11 @@ class _HalfPair:
 
 
 class Savings:
-    """A :class:`~interwhen.precompute.ServingPolicy` that uses what pays, and finds out what does.
+    """A :class:`~interwhen.precompute.ServingPolicy` that measures which items save tokens, and uses only these.
 
-    Of the items that *serving* would use for a query, one is put to the test: those on trial first. Where the gate
-    holds it back, the run goes without it. What a run came to is told by :meth:`note`; the other half of a pair is run
-    by :meth:`settle`, when nobody waits. *limit* is the most tokens that a run may generate (its budget).
+    Each query tests one of the items that *serving* would use; items on trial come first. If the gate rejects it, the
+    run does not use it. Report the result of each run with :meth:`note`. :meth:`settle` runs the second half of pairs
+    while no run needs the model. *limit* is the largest number of tokens that a run may generate (its budget).
     """
 
     def __init__(
@@ -93,13 +93,15 @@ class Savings:
         seed: int | None = None,
     ) -> None:
         if limit < 1:
-            raise UsageError(f"limit={limit!r}: give the most tokens that a run may generate")
+            raise UsageError(
+                f"limit must be at least 1, got {limit!r}: give the largest number of tokens that a run may generate"
+            )
         self.rule = rule or GateRule()
         self._store = store
         self._limit = limit
         self._serving = serving or ServeReady()
         self._is_sound = is_sound or _came_to_an_end
-        self._random = random.Random(seed)  # noqa: S311  (which queries are compared, no secret)
+        self._random = random.Random(seed)  # noqa: S311  (chooses queries, not a secret)
         self._gates: dict[ItemId, Gate] = {}
         self._news: list[tuple[ItemId, int, Entry]] = []
         self._running: deque[tuple[Digest, _Query]] = deque(maxlen=_PENDING)
@@ -108,18 +110,18 @@ class Savings:
 
     @property
     def records(self) -> Mapping[ItemId, GateRecord]:
-        """What is known of each item that was ever put to the test."""
+        """The record of each item that was ever tested."""
         return {id_: gate.record for id_, gate in self._gates.items()}
 
     @property
     def waiting(self) -> int:
-        """How many pairs wait for their other half."""
+        """The number of pairs that lack their second run."""
         return len(self._halves)
 
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Serve, and put one item to the test."""
+        """Return what the run begins with, and test one item."""
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
         subject = self._subject(full, offered)
@@ -143,7 +145,7 @@ class Savings:
     # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
-        """Take in what came of a run on *prompt*. A run that nothing was ready for is no news."""
+        """Record the *result* of a run on *prompt*. A run without ready items is ignored."""
         key = _digest(prompt)
         found = next(
             (each for each in self._running if each[0] == key and each[1].served.items == result.precomputed), None
@@ -153,16 +155,16 @@ class Savings:
         self._running.remove(found)
         query = found[1]
         if result.status == "failed":
-            return  # the server's failure says nothing about the item
+            return  # a failure of the server is not evidence about the item
         arm = self._arm(query.served, result)
         self._enter(query, Charge(arm, query.used))
         if query.pair:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Run the other half of so many pairs, while nobody wants the model; return how many are whole now.
+        """Run the second half of at most *most* pairs while no run needs the model; return how many were completed.
 
-        *options* are those of the readers' runs (``sampling``). A half that is called off for a reader waits again.
+        *options* are those of the runs of readers (``sampling``). A run that is cancelled for a reader is tried again.
         """
         done = 0
         while self._halves and done < most:
@@ -193,20 +195,20 @@ class Savings:
     def _arm(self, served: Served, result: Result) -> Arm:
         ledger = result.ledger
         generated = ledger.kept + ledger.discarded + ledger.fork_tokens
-        # What is said from memory has not been read by any model.
+        # No model has read the prompt of a stored answer.
         read = 0 if not ledger.prompt_tokens and not generated else ledger.prompt_tokens or _estimate(served.prompt)
         return Arm(generated, read, self._is_sound(result))
 
     # ------------------------------------------------------------------ books
 
     def load(self) -> None:
-        """Take in what the store has, and what has been entered here since."""
+        """Load the records from the store, and apply the entries that are not saved yet."""
         self._gates = {id_: Gate(record, self.rule) for id_, record in read_records(self._store).items()}
         for id_, offline, entry in self._news:
             _apply(self._gate(id_, offline), entry)
 
     def save(self) -> None:
-        """Write down what was entered since the last time. Others may write meanwhile: nothing of either is lost."""
+        """Write the new entries to the store. Entries that other processes write at the same time are kept."""
         for _ in range(_TRIES):
             there = self._store.document(DOCUMENT)
             self.load()
@@ -217,7 +219,7 @@ class Savings:
                 continue
             self._news.clear()
             return
-        raise StoreError(self._store.place, "the books of the gate change faster than they can be written")
+        raise StoreError(self._store.place, "the records of the gate change faster than they can be written")
 
     def _enter(self, query: _Query, entry: Entry) -> None:
         self._news.append((query.subject, query.offline, entry))
@@ -234,24 +236,24 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """What an item has been worth so far, in offline tokens a query, with an interval that holds at all times."""
+    """The saving of an item so far, in offline tokens per query, with an interval that is valid at all times."""
 
     saving: Interval
     plain: Interval
-    """The same where every token weighs 1."""
+    """The saving if every token has the weight 1."""
     break_even: float | None
-    """After so many queries it has paid for itself; ``None``: it never does, as far as is known."""
+    """The number of queries after which it has paid for itself; ``None`` if the mean saving is not positive."""
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    """Return what the item of *record* is worth, over all its pairs."""
+    """Return the saving of the item of *record*, over all its pairs."""
     saving = _interval(record, rule.weights, rule.alpha)
     paid_off = record.offline_tokens / saving.mean if record.pairs and saving.mean > 0 else None
     return Worth(saving, _interval(record, PLAIN, rule.alpha), paid_off)
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
-    """Return the records in *store*; empty where there are none, or none that can be read."""
+    """Return the records in *store*; empty if there are none, or none that can be read."""
     data = store.document(DOCUMENT).data
     return {} if data is None else msgspec.msgpack.decode(data, type=dict[ItemId, GateRecord])
 

@@ -1,4 +1,4 @@
-"""How a run uses what is ready: a stored answer to the very question, else the few facts that bear on it."""
+"""Chooses what a run uses: a stored answer to exactly this question, or else the few most relevant facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._items import Digest, Item
 from interwhen.precompute.producers.answers import answer_of, asked
 
-# Which statements bear on a question: shared words, rare ones first (BM25), and numbers by how near they are.
+# The relevance of statements to a question: shared words weighted by rarity (BM25), and the distance of numbers.
 
 _WORD = re.compile(r"\d+|[^\W\d_]+")
 _FREQUENCY = 1.2
@@ -31,15 +31,15 @@ _EMPTY = frozenset(
         "we were what when where which who whom whose why will with would you your"
     ).split()
 )
-"""Words that are everywhere: a statement that shares nothing else with a question does not bear on it."""
+"""Stop words: a statement that shares only these with a question is not relevant."""
 _DIGITS = 18
-"""A longer number is a word."""
+"""A number with more digits is treated as a word."""
 _NEAR = 0.5
-"""What a number that is all but the same is worth, beside one that is the same."""
+"""The weight of the nearest other number, relative to an equal one."""
 
 
 _NEIGHBOURS = 32
-"""So many nearest numbers on each side count as near."""
+"""The number of nearest numbers on each side that count."""
 
 
 def words(text: str) -> list[str]:
@@ -48,10 +48,10 @@ def words(text: str) -> list[str]:
 
 
 class FactIndex:
-    """Statements by their words: a question is answered from the statements that share something with it.
+    """Finds the statements that share words with a question.
 
-    Okapi BM25 (Robertson and Zaragoza, 2009). A number of the question that a statement lacks is worth something there
-    if its own is among the nearest, so that the state after step 35 is found for a question on step 37.
+    Okapi BM25 (Robertson and Zaragoza, 2009). A statement also scores for a number near one in the question, so that
+    the state after step 35 is found for a question about step 37.
     """
 
     def __init__(self, statements: Sequence[str]) -> None:
@@ -68,7 +68,7 @@ class FactIndex:
         )
 
     def scores(self, question: str) -> dict[int, float]:
-        """Return how far statements bear on *question*, by place; those that share nothing with it are left out."""
+        """Return the scores of statements for *question*, by index; without those that share nothing with it."""
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _EMPTY):
             places = self._places.get(word, {})
@@ -92,7 +92,7 @@ class FactIndex:
 
 @lru_cache(maxsize=64)
 def index_of(statements: tuple[str, ...]) -> FactIndex:
-    """Return the index of *statements*, which is kept: the same ones are looked at for each question."""
+    """Return the index of *statements*. It is cached, because each question needs the same one."""
     return FactIndex(statements)
 
 
@@ -101,11 +101,11 @@ def _is_number(word: str) -> bool:
 
 
 HEADING = "Known, and checked:"
-"""Stands above injected facts."""
+"""The heading of injected facts."""
 
 
 def everything(_item: Item) -> bool:
-    """Let each item be used: no gate has been asked."""
+    """Allow every item."""
     return True
 
 
@@ -113,14 +113,14 @@ def everything(_item: Item) -> bool:
 class ServeReady:
     """The shipped :class:`~interwhen.precompute.ServingPolicy`.
 
-    A stored answer is said only to the question it was made for, in the same words. Otherwise the facts that bear on
-    the question most are put before it, never more than *most* or *budget* characters.
+    A stored answer is used only for its own question, in the same words. Otherwise the most relevant facts are put
+    before the question: at most *most* facts and *budget* characters.
     """
 
     most: int = 6
     budget: int = 600
     allows: Callable[[Item], bool] = everything
-    """Whether an item may be used now: where the gate is asked."""
+    """Tells whether an item may be used, for example by a gate."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return what the run begins with."""
@@ -134,9 +134,10 @@ class ServeReady:
 
 
 def _say(text: str, reasoning: int, model: Model) -> Model:
-    """Return a model that streams *text*, and *model* from where a monitor cuts it; *reasoning* characters come first.
+    """Return a model that streams *text*, and continues with *model* after a cut.
 
-    The stored text counts no tokens: they were spent before, and the ledger has them as offline tokens.
+    The first *reasoning* characters are reasoning. The stored text counts no tokens: they were spent before, and are in
+    the ledger as offline tokens.
     """
     parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
     said = Recording.untimed(chunk for chunk in parts if chunk.text)
@@ -144,19 +145,20 @@ def _say(text: str, reasoning: int, model: Model) -> Model:
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
-    """Return the item among *items* that answers *question*, which must be the very one; ``None``: there is none."""
+    """Return the item that answers exactly *question*; ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
 
 
 def whole_question(prompt: Prompt) -> str:
-    """Return all of *prompt*, since earlier turns may change what is asked; nothing of a chat with replies in it."""
+    """Return the whole text of *prompt*; empty for a chat with replies."""
+    # Earlier turns may change the meaning of the question.
     task = Task(prompt)
     return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
 
 
 def questions_of(item: Item) -> tuple[Digest, ...]:
-    """Return the questions that *item* answers, as :func:`asked` tells them; none of an item that does not say."""
+    """Return the questions that *item* answers, as digests of :func:`asked`; empty if it does not have them."""
     try:
         return answer_of(item).asked
     except msgspec.MsgspecError:
@@ -164,12 +166,12 @@ def questions_of(item: Item) -> tuple[Digest, ...]:
 
 
 def last_line(question: str) -> str:
-    """Return the last line of *question* that holds anything: what is asked, where a text comes before it."""
+    """Return the last line of *question* that is not blank: the question itself, if a text comes before it."""
     return next((line for line in reversed(question.splitlines()) if line.strip()), "")
 
 
 def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Return all facts in *items*, whoever produced them, each with the name of its item: a line is a fact."""
+    """Return the facts in *items* of all producers, each with the id of its item. Each line is a fact."""
     return [
         (line, item.id)
         for item in items
@@ -182,9 +184,9 @@ def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
 def choose_facts(
     found: Sequence[tuple[str, str]], question: str, *, most: int, budget: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the facts that bear on *question* most, best first, and the names of the items they are from.
+    """Return the facts that are most relevant to *question*, best first, and the ids of their items.
 
-    Of equally good ones the latest comes first: it has been worked out from the others.
+    Of facts with equal scores the latest comes first, because it was derived from the others.
     """
     marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}
@@ -216,15 +218,12 @@ def replace_content(turn: Message, content: str) -> Message:
     return Message(turn.role, content, turn.calls, turn.call_id, turn.name)
 
 
-# How what is ready is put to use in a run: a Protocol, so that the choice of items can be tried out and replaced.
-
-
 class ServingPolicy(Protocol):
-    """Chooses among the items that may be served now. Pure and quick: a reader waits for it."""
+    """Chooses among the items that may be served. Must be pure and quick, because a reader waits for it."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Return what the run begins with, and which *items* it uses.
+        """Return the model and the prompt of the run, and the ids of the *items* that it uses.
 
-        Every item in *items* was verified and is current at this moment. Costs are filled in by the caller.
+        Each item in *items* is verified and current. The caller fills in the costs.
         """
         ...

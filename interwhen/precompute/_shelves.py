@@ -1,4 +1,4 @@
-"""A shelf: where the entries of a store lie. It knows names and bytes, and nothing of what they mean."""
+"""A shelf: the medium of a store. It keeps bytes by name, and does not interpret them."""
 
 from __future__ import annotations
 
@@ -11,51 +11,50 @@ DIGITS = 12
 
 
 def numbered(folder: str, number: int) -> str:
-    """Return the name of generation *number* in *folder*: such names sort as their numbers do."""
+    """Return the name of generation *number* in *folder*. These names sort like their numbers."""
     return f"{folder}/{number:0{DIGITS}d}"
 
 
 def number_of(name: str) -> int:
-    """Return the generation that *name* ends in; 0 for any other name."""
+    """Return the generation at the end of *name*; 0 for any other name."""
     last = name.rpartition("/")[2]
     return int(last) if len(last) == DIGITS and last.isascii() and last.isdigit() else 0
 
 
 def latest_of(names: Sequence[str]) -> int:
-    """Return the highest generation among *names*; 0: there is none."""
+    """Return the highest generation among *names*; 0 if there is none."""
     return max(map(number_of, names), default=0)
 
 
 class Shelf(Protocol):
-    """A flat medium with one hard promise: of two who create the same name, one succeeds.
+    """A flat medium with one guarantee: if two writers create the same name, exactly one succeeds.
 
-    Names are ``folder/rest``. The folder may have slashes; all of it is ASCII letters, digits and ``/.-_``.
-    Every method may be called by any thread, and raises :class:`~interwhen.precompute.StoreError` where the medium
-    fails.
+    Names are ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``. Each
+    method may be called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails.
     """
 
     place: str
-    """Where it is, for messages."""
+    """Its path or URL, for messages."""
     blocks: bool
-    """Whether a call may take long enough that it must not be made on an event loop."""
+    """Whether calls may take so long that they must not run on an event loop."""
 
     def read(self, name: str, /) -> bytes | None:
-        """Return what lies under *name*; ``None``: nothing does."""
+        """Return the bytes under *name*; ``None`` if there are none."""
         ...
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Put *data* under *name*, whole or not at all, unless something lies there: then return False."""
+        """Write *data* under *name*, completely or not at all. Return False if the name is taken."""
         ...
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Put *data* into *folder* as generation *number*, if the latest is the one before; else change nothing.
+        """Write *data* as generation *number* of *folder* if the latest generation is ``number - 1``.
 
-        Returns whether it did. Older generations may be taken away.
+        Return whether that was so; otherwise nothing is changed. Older generations may be deleted.
         """
         ...
 
     def delete(self, name: str, /) -> None:
-        """Take away what lies under *name*, if anything does."""
+        """Delete *name*, if it exists."""
         ...
 
     def names(self, folder: str, /) -> list[str]:
@@ -63,12 +62,12 @@ class Shelf(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release all resources."""
         ...
 
 
 class MemoryShelf:
-    """A shelf in memory: for tests, and for what need not outlive the process."""
+    """A shelf in memory, for tests and for contexts that only this process needs."""
 
     place = "memory"
     blocks = False
@@ -79,16 +78,16 @@ class MemoryShelf:
         self._lock = threading.Lock()
 
     def read(self, name: str, /) -> bytes | None:
-        """Look it up."""
+        """Return the entry."""
         return self.entries.get(name)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Put it there."""
+        """Add the entry."""
         with self._lock:
             return self._add(name, data)
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Put it there, in place of the others."""
+        """Replace the older generations."""
         with self._lock:
             old = self._in(folder)
             if latest_of(old) != number - 1 or not self._add(numbered(folder, number), data):
@@ -98,12 +97,12 @@ class MemoryShelf:
             return True
 
     def delete(self, name: str, /) -> None:
-        """Forget it."""
+        """Remove the entry."""
         with self._lock:
             self._remove(name)
 
     def names(self, folder: str, /) -> list[str]:
-        """Look where they are in the sorted list of names."""
+        """Return a slice of the sorted list of names."""
         with self._lock:
             return self._in(folder)
 

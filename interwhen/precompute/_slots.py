@@ -1,4 +1,4 @@
-"""llama.cpp's slots on disk: what the server has read of a context outlives the server (``--slot-save-path``)."""
+"""Saves llama.cpp slots to disk: the prefix cache of a context outlives the server (``--slot-save-path``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST = 1 << 16
 
 
 class SlotFile(msgspec.Struct, frozen=True):
-    """What the server says of a slot that it saved or restored."""
+    """The answer of the server after it saved or restored a slot."""
 
     id_slot: int
     filename: str = ""
@@ -30,8 +30,8 @@ class SlotFile(msgspec.Struct, frozen=True):
 class LlamaSlots:
     """Saves and restores the slots of the llama.cpp server at *root* (``http://localhost:8080``, without ``/v1``).
 
-    Files lie where the server was told to put them, and are its own business: they fit only the weights and settings
-    that wrote them, which the server checks. *seconds* bounds each call.
+    The server chooses the folder. A file fits only the weights and settings that wrote it, which the server checks.
+    *seconds* limits each call.
     """
 
     def __init__(
@@ -43,20 +43,22 @@ class LlamaSlots:
         self._seconds = seconds
 
     async def save(self, slot: int, name: str) -> SlotFile:
-        """Write *slot* to the file *name*. Raises :class:`~interwhen.models.UpstreamError` where it cannot."""
+        """Write *slot* to the file *name*. Raises :class:`~interwhen.models.UpstreamError` if that fails."""
         return await self._do(slot, "save", name)
 
     async def restore(self, slot: int, name: str) -> SlotFile:
-        """Read *slot* from the file *name*: a prompt that begins with what was saved is not read again."""
+        """Read *slot* from the file *name*. The server then does not process the saved prefix of a prompt again."""
         return await self._do(slot, "restore", name)
 
     async def erase(self, slot: int) -> SlotFile:
-        """Forget what *slot* has read."""
+        """Clear the cache of *slot*."""
         return await self._do(slot, "erase", "")
 
     async def _do(self, slot: int, action: Literal["save", "restore", "erase"], name: str) -> SlotFile:
         if action != "erase" and not _NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is no name for a slot's file: letters, digits, '.', '_' and '-', at most 120")
+            raise UsageError(
+                f"{name!r} cannot name the file of a slot: use at most 120 letters, digits, '.', '_' and '-'"
+            )
         body = msgspec.json.encode({"filename": name} if name else {})
         request = HttpRequest("POST", f"{self._root}/slots/{slot:d}?action={action}", self._headers, body)
         try:

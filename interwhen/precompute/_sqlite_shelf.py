@@ -1,8 +1,8 @@
-"""A shelf in one SQLite file: for all processes of one machine.
+"""A shelf in one SQLite file, for all processes of one machine.
 
-Write-ahead log, so that readers never wait for a writer; ``synchronous=NORMAL``, so that a power cut may lose the last
-entries and never damages one that is older. A file that SQLite itself finds damaged is moved aside and begun anew:
-everything in it can be made again, and nothing in it is worth a guess.
+It uses the write-ahead log, so that readers never wait for a writer, and ``synchronous=NORMAL``: a power failure may
+lose the last entries, and never damages older ones. If SQLite finds the file damaged, it is moved aside and a new one
+is created, because everything in it can be made again.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ T = TypeVar("T")
 
 _BUSY_SECONDS, _PAUSE_SECONDS = 5.0, 0.01
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_APPLICATION = 0x49575043  # "IWPC": another program's file is not taken for ours
+_APPLICATION = 0x49575043  # "IWPC": marks the file as ours
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What Python raises where the file says nonsense: also where a message of SQLite quotes that, and is no text."""
+"""What Python raises for a damaged file, also if a message of SQLite quotes bytes that are not valid text."""
 _MAGIC = b"SQLite format 3\0"
 _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
 
 
 class SqliteShelf:
-    """The entries in the file at *path*, which is made where there is none, private to its user.
+    """The entries in the file at *path*, which is created if necessary, readable only by its owner.
 
-    Not for network file systems: SQLite's locks cannot be trusted there. *page_size* is for new files, in bytes.
+    Not for network file systems, where the locks of SQLite are not reliable. *page_size* is for new files, in bytes.
     """
 
     blocks = False
-    """A look-up by name is some tens of microseconds, and waits for nobody."""
+    """A look-up by name takes tens of microseconds and waits for no writer."""
 
     def __init__(self, path: str | os.PathLike[str], *, page_size: int = 4096) -> None:
         self.place = os.fspath(path)
@@ -48,7 +48,7 @@ class SqliteShelf:
         self._open()
 
     def read(self, name: str, /) -> bytes | None:
-        """Look it up."""
+        """Select the row."""
 
         def look(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute("SELECT data FROM entries WHERE name = ?", (name,)).fetchone()
@@ -57,12 +57,12 @@ class SqliteShelf:
         return self._do(look)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Insert it."""
+        """Insert the row, unless it exists."""
         insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
         return bool(self._do(lambda connection: connection.execute(insert, (name, data)).rowcount == 1))
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Look, insert and delete the others in one transaction."""
+        """Check, insert and delete the older generations in one transaction."""
 
         def replace(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
@@ -81,11 +81,11 @@ class SqliteShelf:
         return bool(self._do(replace))
 
     def delete(self, name: str, /) -> None:
-        """Delete it."""
+        """Delete the row."""
         self._do(lambda connection: connection.execute("DELETE FROM entries WHERE name = ?", (name,)))
 
     def names(self, folder: str, /) -> list[str]:
-        """Look through the index."""
+        """Select the names in the range of the folder."""
         return self._do(lambda connection: _names(connection, folder)) or []
 
     def close(self) -> None:
@@ -96,9 +96,9 @@ class SqliteShelf:
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do *work*; a file that turns out to be damaged is moved aside, and *work* finds an empty one.
+        """Run *work*. If the file is damaged, it is moved aside, and *work* runs on an empty one.
 
-        While another process writes, the connection is given back between tries, so that no look-up waits for that.
+        While another process writes, the lock is released between tries, so that no look-up waits for that.
         """
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
@@ -107,11 +107,13 @@ class SqliteShelf:
                     return self._try(work)
             except sqlite3.OperationalError as error:
                 if time.monotonic() > deadline:
-                    raise StoreError(self.place, f"{error}: another process writes to it without end") from error
+                    raise StoreError(
+                        self.place, f"{error}: another process has kept it locked for {_BUSY_SECONDS:g} s"
+                    ) from error
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do *work*. Raises :class:`sqlite3.OperationalError` where another process is at it just now."""
+        """Run *work*. Raises :class:`sqlite3.OperationalError` while another process has the lock."""
         for _ in range(2):
             if self._connection is None:
                 raise StoreError(self.place, "it is closed")
@@ -152,7 +154,7 @@ class SqliteShelf:
                 return self._try_to_connect()
             except sqlite3.OperationalError as error:
                 self._close()
-                # Switching to the log needs the file alone, and SQLite does not wait for that as it does for a write.
+                # Switching to the log needs an exclusive lock, for which SQLite does not wait.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -160,7 +162,7 @@ class SqliteShelf:
     def _try_to_connect(self) -> None:
         path = Path(self.place)
         self._connection = found = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        # A name with a flipped bit is one row that nobody finds, not a file that cannot be read.
+        # With a flipped bit in a name, only that row is lost, and the file can still be read.
         found.text_factory = lambda data: data.decode("ascii", "replace")
         self._inode = path.stat().st_ino
         if not path.stat().st_size:
@@ -171,14 +173,14 @@ class SqliteShelf:
         found.execute(_TABLE)
 
     def _replace(self, error: Exception) -> None:
-        """Move the damaged file aside, unless another process has done so, and begin a new one."""
+        """Move the damaged file aside, unless another process has done so, and create a new one."""
         self._close()
         path = Path(self.place)
         moved = ""
         try:
             if path.stat().st_ino == self._inode:
                 moved = _free_name(path)
-                # The log first: a log without its file is ignored, a new file with an old log is not.
+                # The log first: SQLite ignores a log without its file, but applies an old log to a new file.
                 for suffix in ("-wal", "-shm", ""):
                     old = Path(f"{path}{suffix}")
                     if old.exists():
@@ -199,19 +201,20 @@ class SqliteShelf:
 
 
 def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
-    """Return the names from the folder's first to its last; "0" follows "/" in ASCII."""
+    """Return the names in *folder*, sorted."""
+    # "0" follows "/" in ASCII, so the range ends before the next folder.
     between = "SELECT name FROM entries WHERE name > ? AND name < ? ORDER BY name"
     return [str(name) for (name,) in connection.execute(between, (f"{folder}/", f"{folder}0"))]
 
 
 def _refuse_others(path: Path) -> None:
-    """Refuse a file that is not ours, nor ours with a few bytes damaged: it must not be moved aside as a ruin."""
+    """Refuse a file of another program, which must not be moved aside. Our own file may have a few damaged bytes."""
     with path.open("rb") as file:
         head = file.read(72)
     for at, ours in ((0, _MAGIC), (68, _APPLICATION.to_bytes(4, "big"))):
         there = head[at : at + len(ours)]
         if sum(a != b for a, b in zip(there, ours, strict=False)) > len(ours) // 4:
-            raise StoreError(os.fspath(path), "this file is no store: choose another path")
+            raise StoreError(os.fspath(path), "this file is not a store: choose another path")
 
 
 def _free_name(path: Path) -> str:
@@ -222,18 +225,18 @@ def _free_name(path: Path) -> str:
 
 
 def _forbids_writing(path: str) -> bool:
-    """Tell whether the file's own head names a format that must not be written: ours never does."""
+    """Tell whether the header names a format version that SQLite must not write. Ours never does."""
     with Path(path).open("rb") as file:
         head = file.read(20)
     return len(head) == 20 and head[18] > 2
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Tell a damaged file from one that is locked, full or out of reach: SQLite calls both operational."""
+    """Tell whether *error* means a damaged file. SQLite raises the same type if it is locked, full or unreachable."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return False
-    # SQLITE_ERROR is what our fixed statements meet only where the schema is damaged.
+    # Our fixed statements raise SQLITE_ERROR only if the schema is damaged.
     return code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
         code == sqlite3.SQLITE_IOERR_SHORT_READ
     )

@@ -1,4 +1,4 @@
-"""From a step to its item: the producer proposes, and what may be believed is decided here."""
+"""Makes the item of a step: the producer proposes it, and this module decides whether it is accepted."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from interwhen.precompute._producer import (
     Undecided,
 )
 
-# The desk of one step: what it may read, ask and have judged; and the list of what it did read.
+# The context of one step: what it may read and ask, and the record of what it read.
 
 _CLOSE_SECONDS = 5.0
 
 
 class StepWork:
-    """The :class:`~interwhen.precompute.StepContext` of *planned*, while *settled* is what holds."""
+    """The :class:`~interwhen.precompute.StepContext` of *planned*; *settled* are the current items."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class StepWork:
 
     @property
     def cost(self) -> Cost:
-        """What the step has used of the model."""
+        """The cost of the step so far."""
         used = self._metered
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
-        """Return a piece's text. Raises :class:`UsageError` for one that the step does not say it reads."""
+        """Return the text of a piece. Raises :class:`UsageError` unless the step declares that it reads it."""
         if piece not in self._planned.step.reads:
             raise UsageError(f"step {self._planned.name!r} may not read {piece!r}: name it in Step(reads=...)")
         found = self._pieces[piece]
@@ -73,7 +73,7 @@ class StepWork:
         return found.text
 
     def premise(self, step: str) -> Item | None:
-        """Return a step's accepted item. Raises :class:`UsageError` for one that is no premise of this step."""
+        """Return the accepted item of a step. Raises :class:`UsageError` unless it is a premise of this step."""
         name = full_name(self._planned.producer.name, step)
         if name not in self._planned.premises:
             raise UsageError(f"step {self._planned.name!r} may not use {step!r}: name it in Step(premises=...)")
@@ -90,7 +90,7 @@ class StepWork:
         return tuple(item for item in found if item is not None)
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Ask the model, by a stream: whatever is called off has been counted up to there."""
+        """Ask the model by a stream, so that a cancelled request is counted up to its last token."""
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -110,7 +110,7 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors: a slip costs its repair, and not the whole answer."""
+        """Let the model answer under the monitors, so that a mistake costs a repair and not the whole answer."""
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -125,9 +125,9 @@ class StepWork:
 
 
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
-    """Let the producer of *planned* do its slice of work; return the item, accepted or not.
+    """Let the producer of *planned* do its slice of work, and return the item, accepted or not.
 
-    Raises what the producer raises, and :class:`~interwhen.PluginError` for what is no proposal.
+    Raises what the producer raises, and :class:`~interwhen.PluginError` if it does not return a proposal.
     """
     made = await planned.producer.make(planned.step, work)
     decided = await _decided(planned, made, work, work.cost)
@@ -143,7 +143,7 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 
 
 async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
-    """Return the item's status, and what goes with it."""
+    """Return the status of the item, and the fields that go with it."""
     producer = planned.producer
     match made:
         case Nothing(why):
@@ -157,7 +157,9 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
                 f"what may be served is {' or '.join(BASES[producer.kind])}; a guess may guide later steps",
             )
         case Proposal(basis="derived") if spent.requests:
-            raise PluginError(producer.name, "it calls 'derived' what a model took part in", "let it be judged")
+            raise PluginError(
+                producer.name, "it proposes as 'derived' an item for which it asked a model", "use the basis 'judged'"
+            )
         case Proposal(basis="judged"):
             return await _judged(made, work, producer.kind)
         case Proposal():

@@ -1,8 +1,8 @@
-"""The store: items that never change, and documents that change by compare-and-swap, on a shelf that may be damaged.
+"""The store: immutable items, and documents that change by compare-and-swap, on a shelf that may be damaged.
 
-An item is found by what it was made from, so nothing in it can go stale; which items hold now is decided from the
-context, which is a document (:mod:`interwhen.precompute._freshness`). Every entry is checked whenever it is read. One
-that fails is a miss: it is moved into quarantine, with a warning, and made again.
+The name of an item is derived from its inputs, so an item never becomes wrong. The context, which is a document,
+decides which items are current (:mod:`interwhen.precompute._freshness`). Each entry is checked whenever it is read. A
+damaged entry is a miss: it is moved into quarantine with a warning, and made again.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from interwhen._types.errors import StoreConflict, StoreError, UsageError
 from interwhen.precompute._items import Item, ItemId, SlotId, digest
 from interwhen.precompute._shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
 
-# How an entry of a store lies on a medium: a magic, a schema number, a checksum over all of it, and the payload.
+# The format of an entry: a magic, a schema number, a checksum over everything, and the payload.
 #
 # ::
 #
 #     entry = b"IWPC" | schema: u16 | sha256(magic, schema, name, payload): 32 bytes | payload
 #
-# With a key, the magic is ``IWSK`` and the sum is an HMAC-SHA-256 of the same: whoever can write to a shared medium,
-# and has not the key, cannot make an entry that is believed.
+# With a key, the magic is ``IWSK`` and the checksum is an HMAC-SHA-256 of the same bytes. A process that can write to a
+# shared medium, but lacks the key, cannot make a valid entry.
 #
-# The name is part of the sum, so an entry that turns up under another name is as damaged as one with a flipped bit.
-# The layout of these 38 bytes is the same in every schema: an entry of another version is told from a damaged one.
+# The checksum covers the name, so an entry under another name counts as damaged. The layout of these 38 bytes is the
+# same in every schema, so an entry of another version can be told from a damaged one.
 
 MAGIC = b"IWPC"
 KEYED = b"IWSK"
-"""The magic of an entry whose sum is keyed: only who has the key can write one."""
+"""The magic of an entry with a keyed checksum."""
 SCHEMA = 1
-"""Raise it when what a payload means changes. Entries of other schemas are misses, and are left alone."""
+"""Raise it when the meaning of a payload changes. Entries of other schemas are misses, and are not changed."""
 _HEAD = struct.Struct(">4sH32s")
 
 
 class Damaged(Exception):
-    """The bytes are not what was written under this name."""
+    """The bytes differ from those that were written under this name."""
 
 
 class Foreign(Exception):
-    """The bytes are whole, and of another version's schema."""
+    """The bytes are whole, and have the schema of another version."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -57,7 +57,7 @@ class Foreign(Exception):
 
 
 class Locked(Exception):
-    """The bytes are sealed with a key, and there is none here to tell whether they are whole."""
+    """The bytes are sealed with a key that this store does not have, so they cannot be checked."""
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
@@ -69,15 +69,14 @@ def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
 def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     """Return the payload of *entry*, found under *name*.
 
-    Raises :class:`Damaged` (also where there is a *key* and the entry is not sealed with it), :class:`Foreign`, or
-    :class:`Locked`.
+    Raises :class:`Damaged` (also if the entry is not sealed with *key*), :class:`Foreign`, or :class:`Locked`.
     """
     if len(entry) < _HEAD.size:
-        raise Damaged(f"{len(entry)} bytes are too few for an entry")
+        raise Damaged(f"{len(entry)} bytes are too short for an entry")
     magic, schema, found = _HEAD.unpack_from(entry)
     payload = entry[_HEAD.size :]
     if magic not in (MAGIC, KEYED):
-        raise Damaged("it does not begin like an entry")
+        raise Damaged("it does not begin with the mark of an entry")
     if key is None and magic == KEYED:
         raise Locked("it is sealed with a key: open the store with it (key=, --key-file or INTERWHEN_STORE_KEY)")
     if key is not None and magic == MAGIC:
@@ -101,28 +100,28 @@ LEAST_KEY = 16
 _ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
 _NONE: Mapping[ItemId, Item] = MappingProxyType({})
 KEPT = 8
-"""How many items of one slot are kept that were made for the same context: the newest ones. After an edit that is taken
-back, the old item is there; and contexts whose pieces have the same names do not take away each other's."""
+"""The number of newest items that are kept for each slot and context. So the old item is still there if an edit is
+reverted, and contexts with equal names of pieces do not drop the items of each other."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):
-    """An entry that is not served any more, as it was found."""
+    """A rejected entry, as it was found."""
 
     name: str
     why: str
     at: float
-    """When, in seconds since 1970 (UTC)."""
+    """The time in seconds since 1970 (UTC)."""
     entry: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What stands under a name at one generation. Each change adds one to it."""
+    """A document at one generation. Each change adds one to the generation."""
 
     generation: int
-    """0: nothing was ever written."""
+    """0 if it was never written."""
     data: bytes | None
-    """``None``: there is nothing, or what there is cannot be read. It is never replaced by an older generation."""
+    """``None`` if it was never written or cannot be read. An older generation never replaces it."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -133,10 +132,10 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 class Store:
     """Items and documents on *shelf*, or in the store at that path or URL, as for :func:`open_store`.
 
-    Its methods may be called by any thread, and by any number of processes at once. With a *key*, each entry carries a
-    keyed hash: give one where others can write to the medium. What is not sealed with it is a miss, and is quarantined.
+    Its methods may be called in any thread, and in any number of processes at once. With a *key*, each entry has a
+    keyed hash. Give a key if others can write to the medium. An entry without it is a miss, and is quarantined.
 
-    Raises :class:`~interwhen.precompute.StoreError` where the shelf itself fails; damage is no such failure.
+    Raises :class:`~interwhen.precompute.StoreError` if the shelf fails. A damaged entry is not such a failure.
     """
 
     def __init__(
@@ -157,22 +156,22 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Where it is, for messages."""
+        """Its path or URL, for messages."""
         return self.shelf.place
 
     @property
     def blocks(self) -> bool:
-        """Whether its calls belong into a thread."""
+        """Whether its calls may block, so that they must run in a thread."""
         return self.shelf.blocks
 
     def close(self) -> None:
-        """Give back what the shelf holds."""
+        """Close the shelf."""
         self.shelf.close()
 
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Return the item, checked; ``None``: it is not there, or not whole."""
+        """Return the checked item; ``None`` if it is not there, or damaged."""
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -180,15 +179,15 @@ class Store:
         try:
             item = msgspec.msgpack.decode(payload, type=Item)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._isolate(name, f"no item: {error}")
+            self._isolate(name, f"it cannot be decoded as an item: {error}")
             return None
         if item.id != id_:
-            self._isolate(name, "it is the item of another key")
+            self._isolate(name, "it has the item of another key")
             return None
         return item
 
     def put(self, item: Item) -> Item:
-        """Store *item*, and return what is stored under its key: of two writers, the first one's item stays."""
+        """Store *item*, and return the item under its key. Of two writers, the item of the first one stays."""
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
         for _ in range(3):
@@ -197,32 +196,32 @@ class Store:
                 return item
             if (found := self.get(item.id)) is not None:
                 return found
-            # A damaged one lay there, and has been moved away.
-        raise StoreError(self.place, f"{name!r} can neither be written nor be read")
+            # The name was taken by a damaged entry, which is in quarantine now.
+        raise StoreError(self.place, f"{name!r} can be neither written nor read")
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
-        """Return the items of *slot*, whatever was read to make them, oldest first; *known* ones are not read again."""
+        """Return the items of *slot* with any inputs, oldest first; *known* items are not read again."""
         ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
 
     def items(self) -> Iterator[Item]:
-        """Yield every item that is whole."""
+        """Yield every whole item."""
         for name in self.shelf.names(_ITEMS):
             item = self.get(_id_of(name))
             if item is not None:
                 yield item
 
     def evict(self, id_: ItemId) -> None:
-        """Take an item away. Others that were made from it go on being right for their inputs."""
+        """Delete an item. Items that were made from it stay right for their inputs."""
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Take an item out of service and keep it to be looked at."""
+        """Move an item into quarantine, where it can be inspected."""
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
-        """Return what is in quarantine, oldest first."""
+        """Return the entries in quarantine, oldest first."""
         found = []
         for name in self.shelf.names(_QUARANTINE):
             entry = self.shelf.read(name)
@@ -244,7 +243,7 @@ class Store:
     # ------------------------------------------------------------------ documents
 
     def generation(self, name: str) -> int:
-        """Return the generation of document *name*; 0: it was never written."""
+        """Return the generation of document *name*; 0 if it was never written."""
         return latest_of(self.shelf.names(_folder(name)))
 
     def document(self, name: str) -> Document:
@@ -256,8 +255,8 @@ class Store:
             last = numbered(_folder(name), number)
             entry = self.shelf.read(last)
             if entry is None:
-                continue  # a newer one has taken its place in between
-            # The damaged one stays where it is: its number must not be given again.
+                continue  # a newer generation has replaced it
+            # A damaged entry stays in its place, because its number must not be used again.
             payload = self._payload(last, entry, stays=True)
             return Document(number, None if payload is None else self._data(last, name, payload))
         raise StoreError(self.place, f"document {name!r} changes faster than it can be read")
@@ -265,7 +264,7 @@ class Store:
     def commit(self, name: str, data: bytes, *, expect: int) -> int:
         """Write the next generation of document *name*; return its number.
 
-        Raises :class:`~interwhen.precompute.StoreConflict` unless it is at generation *expect* when this is written.
+        Raises :class:`~interwhen.precompute.StoreConflict` unless its latest generation is *expect*.
         """
         entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)), self._key)
         if not self.shelf.follow(_folder(name), expect + 1, entry):
@@ -288,7 +287,7 @@ class Store:
         try:
             found = msgspec.msgpack.decode(payload, type=_Entry)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._isolate(entry, f"no document: {error}", stays=True)
+            self._isolate(entry, f"it cannot be decoded as a document: {error}", stays=True)
             return None
         return found.data if found.name == name else None
 
@@ -310,7 +309,7 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        """Copy an entry into quarantine, and take it away unless it *stays*. That this fails is only logged."""
+        """Copy an entry into quarantine, and delete it unless it *stays*. A failure is only logged."""
         if stays and name in self._warned:
             return
         self._warned.add(name)
@@ -332,7 +331,7 @@ def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None,
     """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`. Raises
-    :class:`~interwhen.precompute.StoreError` where it cannot be opened.
+    :class:`~interwhen.precompute.StoreError` if it cannot be opened.
     """
     return Store(_shelf_at(place, options), key=key)
 
@@ -344,7 +343,7 @@ def _shelf_at(place: str | os.PathLike[str], options: Mapping[str, object]) -> S
 
         return FsspecShelf(where, **options)  # type: ignore[arg-type]
     if options:
-        raise UsageError(f"store options {sorted(options)} go with a URL; {where!r} is a path")
+        raise UsageError(f"store options {sorted(options)} need a URL, and {where!r} is a path")
     if where == ":memory:":
         return MemoryShelf()
     from interwhen.precompute._sqlite_shelf import SqliteShelf

@@ -1,8 +1,8 @@
-"""Sandboxes for untrusted code: an interpreter without a machine, and a process without a world.
+"""Sandboxes for untrusted code: an interpreter without a machine under it, and an isolated process.
 
-`ProcessSandbox` (`_process.py`) runs real Python or any command; `_inside/` is what runs between us and the program,
-in the standard library alone. `MontySandbox` (`_monty.py`) runs small pure functions. `_sandbox.py` says what both
-promise, and each promise names what keeps it on this machine. Why: docs/decisions/0015-sandboxes.md.
+`ProcessSandbox` (`_process.py`) runs real Python or any command. `_inside/` runs between our process and the program,
+with the standard library alone. `MontySandbox` (`_monty.py`) runs small pure functions. `_sandbox.py` defines the
+guarantees of both, each with the mechanism that enforces it on this machine. Why: docs/decisions/0015-sandboxes.md.
 """
 
 from interwhen._types.errors import SandboxUnavailable

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from interwhen.sandbox._inside import mounts, namespaces
-from interwhen.sandbox._inside.plan import Plan
+from interwhen.sandbox._inside.plan import RunPlan
 from interwhen.sandbox._process import boot
 
 
@@ -51,7 +51,7 @@ class Bubblewrap:
         return [shutil.which("bwrap") or "bwrap", *options, "--", *launcher]
 
 
-def wrap(plan: Plan, python: str, *, as_root: bool) -> Bubblewrap:
+def wrap(plan: RunPlan, python: str, *, as_root: bool) -> Bubblewrap:
     """Return how to start bubblewrap for *plan*, and note there what is to be checked inside.
 
     Where we are root, *as_root* says whether bubblewrap is; if not, it needs user namespaces, and *python* must be

@@ -1,4 +1,4 @@
-"""``interwhen sandbox``: what sandboxes for untrusted code can promise on this machine."""
+"""``interwhen sandbox``: the guarantees of sandboxes for untrusted code on this machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from interwhen.cli import _exits
-from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for, stdout_console
 from interwhen.sandbox import Guarantees, MontySandbox, ProcessSandbox
 
-app = App(name="sandbox", help="Find out what sandboxes for untrusted code can promise on this machine.")
+app = App(name="sandbox", help="Find out which guarantees sandboxes for untrusted code have on this machine.")
 
 
 @app.command
 def probe(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Make each sandbox once, and say which of its promises are enforced here, and by what.
+    """Make each sandbox once, and list its guarantees on this machine with the mechanisms that enforce them.
 
     Exit codes: 0 all of them, 5 some are missing.
 
@@ -46,7 +45,7 @@ def _show(reports: list[Guarantees]) -> None:
     console = stdout_console()
     signs = signs_for(console.encoding)
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for header in ("", "sandbox", "promise", "enforced by, or why not"):
+    for header in ("", "sandbox", "guarantee", "enforced by, or why not"):
         table.add_column(header, overflow="fold")
     for report in reports:
         for finding in report.findings:

@@ -1,4 +1,4 @@
-"""Small pure functions, in an interpreter that has no machine under it."""
+"""Small pure functions, in an interpreter without files, network and processes."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from pydantic_monty import Monty, MontySession, ResourceLimits
 
 _GRACE = 0.25
-"""Seconds past its time until a worker is killed that does not notice by itself."""
+"""Seconds after its time until a worker that does not stop by itself is killed."""
 _CHECKOUT_SECONDS = 60.0
 _WORKER_BYTES = 1 << 30
-"""Address space of a worker beside the program's memory: a second line of defence, and most of it is never touched."""
+"""Address space of a worker in addition to the program's memory: a second limit, most of which is never used."""
 
 _ABSENT = "an interpreter without it"
 _GUARANTEES = Guarantees(
@@ -59,7 +59,7 @@ _GUARANTEES = Guarantees(
     ),
 )
 
-# Exceptions of a program that wants what this interpreter does not have.
+# Exceptions of a program that uses features that this interpreter does not have.
 _FORBIDDEN = ("PermissionError", "ModuleNotFoundError", "ImportError")
 
 
@@ -67,8 +67,8 @@ class MontySandbox:
     """Runs functions and scripts in Monty, an interpreter of much of Python that has no files, network or processes.
 
     A call takes well under a millisecond, because it starts no process: workers are kept. It needs the extra
-    ``sandbox``. No value of the interpreter crosses over to us, only text: converting values would be our own time
-    and memory, and a program can make a value that takes for ever to convert.
+    ``sandbox``. Only text comes out of the interpreter, and no values: their conversion would use our time and memory,
+    and a program can make a value whose conversion never ends.
     """
 
     name = "monty"
@@ -80,7 +80,7 @@ class MontySandbox:
         self._pool: Monty | None = None
 
     def probe(self) -> Guarantees:
-        """Say what this sandbox promises: everything, wherever it can be installed."""
+        """Return its guarantees: all of them, on every machine."""
         return _GUARANTEES
 
     def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
@@ -95,7 +95,7 @@ class MontySandbox:
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
         if self._pool is None:
-            raise UsageError("a sandbox must be entered before it runs anything: `with` or `async with`")
+            raise UsageError("a sandbox must be entered before a run: use `with` or `async with`")
         code, inputs, mark = _code_of(program)
         settings: ResourceLimits = {
             "max_feed_duration_secs": min(limits.seconds, limits.cpu_seconds),

@@ -1,4 +1,4 @@
-"""Real Python, and any command, in a process that sees nothing of this machine."""
+"""Real Python, and any command, in an isolated process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import anyio
 import anyio.to_thread
 
 from interwhen._types.errors import SandboxUnavailable, UsageError
-from interwhen.sandbox._inside.plan import Answer, Plan
+from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan
 from interwhen.sandbox._sandbox import (
     ALL,
     Abort,
@@ -51,10 +51,10 @@ from interwhen.sandbox._sandbox import (
     in_thread,
 )
 
-# Starts the launcher, reads what the program writes within its limits, and sees to it that everything ends.
+# Start the launcher, read the output of the program within its limits, and end everything.
 
 _SET_UP_SECONDS = 20.0
-"""What the sandbox itself may take, on a machine that is very busy, before it is given up."""
+"""The most time for setting up the sandbox, on a busy machine."""
 _END_SECONDS = 2.0
 _CHUNK = 65536
 
@@ -75,25 +75,25 @@ def boot(folder: str) -> str:
 
 
 def interpreter() -> str:
-    """Return the interpreter below any virtual environment: it starts faster, and needs fewer files."""
+    """Return the interpreter of the base installation: it starts faster than an environment's and needs fewer files."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 @dataclass(slots=True)
 class Heard:
-    """What came out of a run."""
+    """The output of a run."""
 
-    answer: Answer | str
-    """The keeper's answer; where it gave none, why."""
+    answer: KeeperAnswer | str
+    """The keeper's answer, or why there is none."""
     stdout: bytes
     stderr: bytes
     ended_for: Literal["", "output", "seconds", "aborted"] = ""
-    """Why our side ended it."""
+    """Why our process ended it."""
 
 
 @dataclass(slots=True)
 class _Stream:
-    """One pipe and what came through it, up to a limit."""
+    """One pipe and the data read from it, up to a limit."""
 
     descriptor: int
     limit: int
@@ -128,8 +128,8 @@ class Wrapper(Protocol):
         ...
 
 
-def launch(plan: Plan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
-    """Carry out *plan*, blocking until nothing of it is left; with *wrapper*, inside of that program."""
+def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
+    """Carry out *plan*, inside of *wrapper* if given, and block until all its processes have ended."""
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
         status, status_theirs = os.pipe()
@@ -146,7 +146,7 @@ def launch(plan: Plan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
                 given = [_file_of(content, stack) for content in wrapper.files.values()]
                 argv = [*wrapper.argv(given), *descriptors, "0"]
                 user = wrapper.user
-            # Nothing of ours goes along: no environment, no directory, and no descriptor but these.
+            # The process inherits no environment, no directory, and no descriptors but these.
             process = subprocess.Popen(  # noqa: S603  (our own launcher)
                 argv,
                 stdin=request,
@@ -181,7 +181,7 @@ def _file_of(content: bytes, stack: contextlib.ExitStack) -> int:
 
 
 class _Closing:
-    """Closes our end of the control pipe, once: the sandbox ends with it."""
+    """Closes our end of the control pipe once, which ends the sandbox."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -194,21 +194,21 @@ class _Closing:
             os.close(descriptor)
 
 
-def _follow(plan: Plan, process: subprocess.Popen[bytes], status: int, closing: _Closing, abort: Abort) -> Heard:
+def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closing: _Closing, abort: Abort) -> Heard:
     assert process.stdout is not None
     assert process.stderr is not None
     limit = plan["output_bytes"]
     stdout, stderr = _Stream(process.stdout.fileno(), limit), _Stream(process.stderr.fileno(), limit)
-    # The answer is the keeper's, whom we trust; its size is bounded by what it reads of the value.
+    # The keeper is trusted; the size of its answer is bounded by the part of the value that it reads.
     answer = _Stream(status, (8 * limit + (1 << 20)) * (1 + len(plan["more"])))
     ended_for = _listen((stdout, stderr, answer), plan["total_seconds"] + _SET_UP_SECONDS, closing)
-    heard: Answer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
+    heard: KeeperAnswer | str = marshal.loads(bytes(answer.data)) if answer.data else "the sandbox died"  # noqa: S302
     why = "aborted" if abort.aborted else ended_for
     return Heard(heard, bytes(stdout.data[:limit]), bytes(stderr.data[:limit]), why)
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
-    """Read until all pipes have ended; end the sandbox, and say why, when that takes too long or brings too much."""
+    """Read until all pipes have ended. At too much time or data, end the sandbox and return why."""
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
@@ -221,7 +221,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
                 if not key.data.open:
                     selector.unregister(key.fd)
             if ended_for and left <= 0:
-                break  # not even the keeper ends: force is next
+                break  # the keeper does not end either: it will be killed
             if not ended_for and (left <= 0 or any(stream.overfull for stream in streams)):
                 ended_for = "seconds" if left <= 0 else "output"
                 closing()
@@ -230,7 +230,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    """Wait for the launcher, which waits for the keeper, with whom all others end; use force where that fails."""
+    """Wait for the launcher, which waits for the keeper, with which all others end; kill it where that fails."""
     closing()
     try:
         process.wait(_END_SECONDS)
@@ -240,25 +240,25 @@ def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
         process.wait()
 
 
-# From what was heard of a run to its outcome.
+# From the output of a run to its outcome.
 
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE"}
 
 
-def findings_of(answer: Answer) -> tuple[Finding, ...]:
-    """Return what the sandbox said of its promises."""
+def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
+    """Return the guarantees that the sandbox reported."""
     known: tuple[Guarantee, ...] = get_args(Guarantee)
     rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
     return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in known)
 
 
 def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
-    """Say how the run of *program* ended."""
+    """Return the outcome of *program*."""
     return judge_each(heard, (program,), limits)[0]
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
-    """Say how the runs of *programs* ended, one after another; what they wrote is that of all of them."""
+    """Return the outcomes of *programs*, one after another; they share their output."""
     answer = heard.answer
     if isinstance(answer, str):
         record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
@@ -267,12 +267,12 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
         return (Crashed(f"the sandbox could not run it: {answer}", record),) * len(programs)
     answers = [answer, *answer["more"]]
     found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
-    # The output or the time of all was used up before the others were begun.
+    # The output or the time of all was used up before the others began.
     which: LimitName = "output" if heard.ended_for == "output" else "seconds"
     return (*found, *(Limited(which, Record()) for _ in range(len(programs) - len(found))))
 
 
-def _judged(answer: Answer, heard: Heard, program: Program, limits: Limits) -> Outcome:
+def _judged(answer: KeeperAnswer, heard: Heard, program: Program, limits: Limits) -> Outcome:
     record = Record(
         stdout=_text(heard.stdout),
         stderr=_text(heard.stderr),
@@ -282,7 +282,7 @@ def _judged(answer: Answer, heard: Heard, program: Program, limits: Limits) -> O
         refused=tuple(answer["refused"]),
         missing=frozenset(finding.guarantee for finding in findings_of(answer) if not finding.enforced),
     )
-    # Whatever else it did, the program was at the forbidden thing first.
+    # The forbidden action came first, before any limit.
     if answer["kind"] == "deny":
         return Denied(answer["what"], record)
     if heard.ended_for == "output":
@@ -290,7 +290,7 @@ def _judged(answer: Answer, heard: Heard, program: Program, limits: Limits) -> O
     return _by_end(answer, program, limits, record)
 
 
-def _by_end(answer: Answer, program: Program, limits: Limits, record: Record) -> Outcome:
+def _by_end(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
     match answer["kind"]:
         case "limit":
             which: LimitName = answer["what"] if answer["what"] in get_args(LimitName) else "seconds"  # type: ignore[assignment]
@@ -306,8 +306,8 @@ def _by_end(answer: Answer, program: Program, limits: Limits, record: Record) ->
             return _by_report(answer, program, limits, record)
 
 
-def _by_report(answer: Answer, program: Program, limits: Limits, record: Record) -> Outcome:
-    """Judge Python code by what its runner left: nothing, what was raised, or what was returned."""
+def _by_report(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
+    """Judge Python code by the report of its runner: none, an exception, or a value."""
     if len(answer["value"]) > limits.output_bytes:
         return Limited("output", record)
     word, _, rest = answer["value"].decode(errors="replace").partition("\0")
@@ -323,11 +323,11 @@ def _by_report(answer: Answer, program: Program, limits: Limits, record: Record)
     try:
         value: Json = json.loads(rest)
     except (ValueError, RecursionError):
-        return Crashed("it returned something that is no JSON", record)
+        return Crashed("it returned a value that is not JSON", record)
     return _by_code(answer, value, record)
 
 
-def _by_code(answer: Answer, value: Json, record: Record) -> Outcome:
+def _by_code(answer: KeeperAnswer, value: Json, record: Record) -> Outcome:
     if answer["code"] != 0:
         if record.refused:
             return Denied(record.refused[0], record)
@@ -336,7 +336,7 @@ def _by_code(answer: Answer, value: Json, record: Record) -> Outcome:
     return Returned(value, answer["code"], record)
 
 
-def _by_exception(answer: Answer, raised: str, message: str, text: str, record: Record) -> Outcome:
+def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, record: Record) -> Outcome:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
     limit = _limit_of(answer, raised, message, number)
     if limit is not None:
@@ -346,8 +346,8 @@ def _by_exception(answer: Answer, raised: str, message: str, text: str, record: 
     return _unless_refused(Crashed(f"{raised}: {message}" if message else raised, record))
 
 
-def _limit_of(answer: Answer, raised: str, message: str, number: int | None) -> LimitName | None:
-    """Return the limit that an exception tells of; its text is the program's own, so this is no more than a word."""
+def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
+    """Return the limit that an exception names. The text is the program's own, so it is not trusted."""
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"
     if raised == "RecursionError":
@@ -362,7 +362,7 @@ def _limit_of(answer: Answer, raised: str, message: str, number: int | None) -> 
 
 
 def _unless_refused(crashed: Crashed) -> Outcome:
-    """Say that a program was denied what it was refused, where it failed after that."""
+    """Return ``Denied`` for a program that failed after a refusal."""
     refused = crashed.record.refused
     return Denied(refused[0], crashed.record) if refused else crashed
 
@@ -372,7 +372,7 @@ def _text(data: bytes) -> str:
 
 
 Mechanism: TypeAlias = Literal["root", "user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "notify"]
-"""What a promise can be kept by: rights of root, kinds of namespaces, and filters."""
+"""A mechanism that enforces guarantees: rights of root, kinds of namespaces, and filters."""
 
 Isolation: TypeAlias = Literal["kernel", "bubblewrap"]
 """What makes the namespaces and the file system: our own calls of the kernel, or the program ``bwrap``."""
@@ -394,7 +394,7 @@ _RUNNER = (Path(__file__).parent / "_inside" / "runner.py").read_text(encoding="
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What makes one process sandbox differ from another."""
+    """The settings of a process sandbox."""
 
     python: str
     site: bool
@@ -426,14 +426,14 @@ class ProcessSandbox:
         without: AbstractSet[Mechanism] = frozenset(),
         isolation: Isolation = "kernel",
     ) -> None:
-        """Configure a sandbox; entering it finds out whether it can be had.
+        """Configure a sandbox; entering it tests whether it is available.
 
-        :param allow_missing: promises that may be broken.
-        :param readable: more files and directories that programs may read, besides the system's and Python's.
+        :param allow_missing: guarantees that may be missing.
+        :param readable: files and directories that programs may read, in addition to the system's and Python's.
         :param site: whether Python code may import the packages that are installed here.
         :param python: another interpreter for Python code.
         :param parallel: how many programs run at a time under :meth:`run` (as many as there are processors).
-        :param without: mechanisms not to use, to see what is left on a machine that lacks them.
+        :param without: mechanisms not to use, to test a machine that lacks them.
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
             which has to be installed. Limits, the filter of system calls and the report are the same with both.
         """
@@ -441,7 +441,7 @@ class ProcessSandbox:
             raise UsageError(f"isolation={isolation!r}, choose one of {', '.join(get_args(Isolation))}")
         unknown = set(allow_missing) - set(ALL)
         if unknown:
-            raise UsageError(f"allow_missing={sorted(unknown)!r}: the guarantees are {', '.join(ALL)}")
+            raise UsageError(f"allow_missing={sorted(unknown)!r}: choose from {', '.join(ALL)}")
         executable = python or (sys.executable if site else interpreter())
         self._setting = _Setting(
             executable,
@@ -457,7 +457,7 @@ class ProcessSandbox:
         self._entered = False
 
     def probe(self) -> Guarantees:
-        """Find out what this sandbox can promise here, by making one."""
+        """Find out which guarantees hold on this machine, by making a sandbox."""
         return _probe(self._setting)
 
     def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
@@ -474,7 +474,7 @@ class ProcessSandbox:
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
 
         No call can influence another: when one has ended, its processes are gone and its directory is empty again.
-        The file system is made once for all of them, so that each takes little more than the start of an interpreter.
+        The file system is made once, so that each call takes little more than the start of an interpreter.
         *limits* are those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout
         and stderr. *calls* share the ``files`` and ``stdin`` of the first.
         """
@@ -493,7 +493,7 @@ class ProcessSandbox:
 
     def _heard(self, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
         if not self._entered:
-            raise UsageError("a sandbox must be entered before it runs anything: `with` or `async with`")
+            raise UsageError("a sandbox must be entered before a run: use `with` or `async with`")
         size = sum(map(len, programs[0].files.values()))
         if size > limits.disk_bytes:
             raise UsageError(f"the program's files have {size} bytes, its disk only {limits.disk_bytes}")
@@ -532,11 +532,11 @@ def _unavailable(guarantees: Guarantees, required: Iterable[Guarantee]) -> Sandb
 
 
 _PROBED: dict[_Setting, Guarantees] = {}
-"""What was found out; a failure that may have been a busy machine is not kept."""
+"""Results of probes; a failure that a busy machine may have caused is not kept."""
 
 
 def _probe(setting: _Setting) -> Guarantees:
-    """Make the sandbox once, with nothing required, and see what is enforced in it."""
+    """Make the sandbox once without requirements, and return what it enforces."""
     if setting not in _PROBED:
         found, lasting = _try(setting)
         if not lasting:
@@ -564,7 +564,7 @@ def _nothing(setting: _Setting, missing: str) -> Guarantees:
 
 
 def _carry_out(setting: _Setting, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
-    # Used only where there is no mount namespace, but that is found out inside.
+    # Used only where there is no mount namespace, which is known only inside.
     folder = tempfile.mkdtemp(prefix="interwhen-")
     try:
         plan = _plan(setting, programs, limits, folder)
@@ -589,7 +589,7 @@ def _task(program: Program) -> bytes | None:
             assert_never(program)
 
 
-def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder: str) -> Plan:
+def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder: str) -> RunPlan:
     program = programs[0]
     python = [setting.python, "-I", *(() if setting.site else ("-S",)), "-c", _RUNNER]
     argv, extra = (list(program.argv), dict(program.environment)) if isinstance(program, Command) else (python, {})
@@ -634,11 +634,11 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of what is shown and what it really is, without what lies inside of another."""
+    """Return pairs of a path and its real path, without paths inside of others."""
     pairs: list[tuple[str, str]] = []
     for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)
         if path == "/":
-            raise UsageError("readable='/': the whole machine is no sandbox")
+            raise UsageError("readable='/': the whole machine must not be readable; name directories")
         real = os.path.realpath(path)
         inside = any(path.startswith(f"{shown}/") and real == path for shown, _ in pairs)
         if Path(real).exists() and not inside:

@@ -1,4 +1,4 @@
-"""What a sandbox is: anything that runs a program and keeps its promises."""
+"""The interface of a sandbox: guarantees, limits, programs and outcomes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import anyio.to_thread
 
 from interwhen._types.errors import UsageError
 
-# What a sandbox promises, and by what each promise is kept on this machine.
+# The guarantees of a sandbox, and the mechanisms that enforce them on this machine.
 
 Guarantee: TypeAlias = Literal["network", "files", "processes", "memory", "syscalls", "privileges"]
-"""One promise of a sandbox:
+"""One guarantee of a sandbox:
 
 - ``network``: nothing is sent or received;
-- ``files``: no file outside the program's own directory is changed, and none is read that it was not given;
-- ``processes``: other processes are neither seen nor touched, and none of its own outlives the run;
-- ``memory``: no more is taken than the limit;
-- ``syscalls``: the parts of the kernel that no honest program needs are out of reach;
-- ``privileges``: it has no rights of an administrator, and can gain none.
+- ``files``: no file outside the program's own directory is changed, and only files that it was given are read;
+- ``processes``: other processes are not visible, and none of its own outlives the run;
+- ``memory``: it uses no more than the limit;
+- ``syscalls``: system calls that honest programs do not need are refused;
+- ``privileges``: it has no rights of an administrator, and cannot gain any.
 """
 
 ALL: tuple[Guarantee, ...] = get_args(Guarantee)
@@ -33,7 +33,7 @@ ALL: tuple[Guarantee, ...] = get_args(Guarantee)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whether one promise is kept: ``by`` what, or why not (``missing``)."""
+    """Whether one guarantee is enforced: ``by`` which mechanisms, or why not (``missing``)."""
 
     guarantee: Guarantee
     by: tuple[str, ...] = ()
@@ -47,55 +47,55 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Guarantees:
-    """What a sandbox can promise here, a finding for each promise."""
+    """The guarantees of a sandbox on this machine, a finding for each."""
 
     sandbox: str
     findings: tuple[Finding, ...]
 
     @property
     def missing(self) -> frozenset[Guarantee]:
-        """The promises that cannot be kept."""
+        """The guarantees that are not enforced."""
         return frozenset(finding.guarantee for finding in self.findings if not finding.enforced)
 
     def why(self, guarantees: Iterable[Guarantee]) -> str:
-        """Say why each of *guarantees* is missing."""
+        """Return why each of *guarantees* is missing."""
         wanted = set(guarantees)
         found = [finding for finding in self.findings if finding.guarantee in wanted]
         return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in found)
 
 
-# How much of the machine a program may use.
+# Limits on the resources of a program.
 
 LimitName: TypeAlias = Literal[
     "seconds", "cpu_seconds", "memory", "output", "disk", "files", "open_files", "processes", "recursion"
 ]
-"""The limit that a program ran into."""
+"""The limit that a program reached."""
 
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one run may use; reaching any of them ends it."""
+    """The resources of one run; reaching any limit ends it."""
 
     seconds: float = 5.0
-    """Time on the clock, from when the program itself starts."""
+    """Wall-clock time from the start of the program itself."""
     cpu_seconds: float = 5.0
     """Processor time of each process, rounded up to whole seconds."""
     memory_bytes: int = 256 * MIB
     """Address space of each process, and the memory of all of them together."""
     output_bytes: int = 64 * 1024
-    """The most of stdout, of stderr and of a returned value that is kept; more ends the program."""
+    """The most bytes of stdout, of stderr and of a returned value; more ends the program."""
     disk_bytes: int = 16 * MIB
     """The private temporary directory, and any single file."""
     files: int = 512
-    """How many files and directories may lie in the private temporary directory."""
+    """The most files and directories in the private temporary directory."""
     open_files: int = 64
-    """How many files each process may have open."""
+    """The most files that each process may have open."""
     processes: int = 16
-    """How many processes and threads there may be at a time."""
+    """The most processes and threads at a time."""
     recursion: int = 1000
-    """How deep calls may go, where the interpreter is ours to set (:class:`MontySandbox`)."""
+    """The deepest nesting of calls, in :class:`MontySandbox`."""
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -103,20 +103,22 @@ class Limits:
             if not 0 < value < 1 << 60:
                 raise UsageError(f"{limit.name}={value!r} must be a positive number")
         if self.open_files < 8:
-            raise UsageError(f"open_files={self.open_files!r}: an interpreter does not start with less than 8")
+            raise UsageError(
+                f"open_files={self.open_files!r}: must be at least 8, because an interpreter does not start with fewer"
+            )
 
 
-# What a sandbox runs: a function, a script, or a command.
+# The programs of a sandbox: a function, a script, or a command.
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | tuple[Json, ...] | dict[str, Json] | None"
-"""A value that crosses the border of a sandbox."""
+"""A value that goes into a sandbox or comes out of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Run *source*, call *function* of it with *arguments*, and give back what it returns.
+    """Run *source*, call its *function* with *arguments*, and return the value.
 
-    The value is plain JSON, whatever the function is up to; anything else that it returns ends as ``Crashed``.
+    The value is plain JSON; any other value ends as ``Crashed``.
     """
 
     source: str
@@ -127,13 +129,13 @@ class Call:
 
     def __post_init__(self) -> None:
         if not self.function.isidentifier():
-            raise UsageError(f"function={self.function!r} is not the name of a function")
+            raise UsageError(f"function={self.function!r} must be the name of a function")
         check_files(self.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Run *source* as a Python program; *files* lie in its current directory."""
+    """Run *source* as a Python program; *files* are in its current directory."""
 
     source: str
     stdin: bytes = b""
@@ -145,7 +147,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Run the executable ``argv[0]``; it sees *files* in its current directory and nothing of our environment."""
+    """Run the executable ``argv[0]`` with *files* in its current directory, and without our environment."""
 
     argv: tuple[str, ...]
     stdin: bytes = b""
@@ -154,7 +156,7 @@ class Command:
 
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0] or any("\0" in argument for argument in self.argv):
-            raise UsageError(f"argv={self.argv!r} names no executable, or holds a NUL character")
+            raise UsageError(f"argv={self.argv!r} must begin with an executable and have no NUL character")
         check_files(self.files)
 
 
@@ -162,7 +164,7 @@ Program: TypeAlias = Call | Script | Command
 
 
 def encoded(arguments: tuple[Json, ...]) -> str:
-    """Return *arguments* as the JSON text in which they go in."""
+    """Return *arguments* as JSON text."""
     try:
         return json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -170,47 +172,47 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Refuse names that would lie outside the program's directory."""
+    """Raise :class:`UsageError` for a name outside the program's directory."""
     for name in files:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
-            raise UsageError(f"file {name!r}: a file of a program has a relative path without '..'")
+            raise UsageError(f"file {name!r}: must be a relative path without '..'")
 
 
-# How a run in a sandbox ends: a closed union, none of whose members means that the program was right.
+# The outcomes of a run: a closed union. None of them means that the program was right.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What is known of every run, however it ended."""
+    """The facts of a run, for every outcome."""
 
     stdout: str = ""
-    """What it wrote, up to the limit; bytes that are no UTF-8 are replaced."""
+    """Its output, up to the limit; bytes that are not UTF-8 are replaced."""
     stderr: str = ""
     seconds: float = 0.0
-    """From when the program itself started."""
+    """From the start of the program itself."""
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
-    """Of its largest process, where the system tells."""
+    """Of its largest process, where the system reports it."""
     refused: tuple[str, ...] = ()
-    """What it tried and was refused, and went on without."""
+    """Actions that were refused, after which it went on."""
     missing: frozenset[Guarantee] = frozenset()
     """The guarantees that were not enforced in this run, because the caller allowed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The program came to its own end. An ``exit_code`` of 0 says only that."""
+    """The program ended by itself. An ``exit_code`` of 0 means no more than that."""
 
     value: Json
-    """What the function of a :class:`Call` returned; None for anything else."""
+    """The value of the function of a :class:`Call`; None for other programs."""
     exit_code: int
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The program tried something forbidden, and was ended or gave up."""
+    """The program tried a forbidden action, and was ended or gave up."""
 
     what: str
     record: Record
@@ -218,7 +220,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """The program ran into a limit."""
+    """The program reached a limit."""
 
     which: LimitName
     record: Record
@@ -226,7 +228,7 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The program failed: an exception, a signal, or a value that is no JSON."""
+    """The program failed: an exception, a signal, or a value that is not JSON."""
 
     reason: str
     record: Record
@@ -238,17 +240,17 @@ Outcome: TypeAlias = Returned | Denied | Limited | Crashed
 class Sandbox(Protocol):
     """Runs untrusted programs; entered with ``async with`` or, in threads and worker processes, with ``with``.
 
-    Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` where a promise cannot be kept on this machine.
-    A run never raises for what the program did. When it returns, or is cancelled, nothing of the program is left.
+    Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` where a guarantee cannot be enforced on this machine.
+    A run never raises for an action of the program. When it returns or is cancelled, no process of the program is left.
     """
 
     @property
     def name(self) -> str:
-        """A short word for logs and reports."""
+        """A short name for logs and reports."""
         ...
 
     def probe(self) -> Guarantees:
-        """Find out what this sandbox can promise here. May take some 100 ms the first time."""
+        """Find out which guarantees hold on this machine. May take some 100 ms the first time."""
         ...
 
     def run_sync(self, program: Program, limits: Limits = ...) -> Outcome:
@@ -272,13 +274,13 @@ class Sandbox(Protocol):
     ) -> None: ...
 
 
-# A blocking run in a thread that a cancellation ends at once.
+# A blocking run in a thread, which a cancellation ends at once.
 
 T = TypeVar("T")
 
 
 class Abort:
-    """Lets another thread end a run: what the run registers is called once, also when it is registered late."""
+    """Lets another thread end a run, by a function that the run registers; a late registration is called at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -287,11 +289,11 @@ class Abort:
 
     @property
     def aborted(self) -> bool:
-        """Whether the run was told to end."""
+        """Whether the run was ended."""
         return self._aborted
 
     def kill_with(self, kill: Callable[[], None] | None) -> None:
-        """Say how to end the run from here on; None says that there is nothing left to end."""
+        """Register *kill* as the way to end the run; None: there is nothing to end."""
         with self._lock:
             self._kill = kill
             if self._aborted and kill is not None:
@@ -306,14 +308,14 @@ class Abort:
 
 
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
-    """Do *work* in a thread and return its result; a cancellation aborts it and waits until it has ended."""
+    """Run *work* in a thread and return its result; a cancellation aborts it and waits for its end."""
     abort = Abort()
     ended = anyio.Event()
     results: list[T] = []
     errors: list[Exception] = []
 
     async def follow() -> None:
-        # Shielded, because nothing of a program may be left behind; bounded, because aborted work ends by itself.
+        # Shielded, so that no process of a program is left; bounded, because aborted work ends by itself.
         with anyio.CancelScope(shield=True):
             try:
                 results.append(await anyio.to_thread.run_sync(work, abort, limiter=anyio.CapacityLimiter(1)))

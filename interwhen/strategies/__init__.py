@@ -1,8 +1,9 @@
-"""Ways of spending test-time compute: one model adapter, the same verifiers, one ledger.
+"""Strategies for test-time compute, with the same model adapter, the same verifiers and one ledger.
 
-`_strategy.py` says what a strategy is and what it works with; `_catalog.py` lists them by name; `_baselines.py` has
-those of others, `_interrupt.py` our own. `_allocation.py` decides how often a task is tried, `_fork_planning.py` how
-a fork gets its prefix. Start with `attempt` in `_attempts.py`. Why: docs/decisions/0025-strategies-on-one-ledger.md.
+`_strategy.py` has the interface of a strategy, `_catalog.py` lists the strategies by name. `_baselines.py` has those
+from the literature, `_interrupt.py` our own. `_allocation.py` decides how often a task is tried, `_fork_planning.py`
+how a fork gets its prefix. Start with `attempt` in `_attempts.py`. Why:
+docs/decisions/0025-strategies-on-one-ledger.md.
 """
 
 from interwhen._types.extensions import Allocator, Allowance
@@ -28,6 +29,7 @@ from interwhen.strategies._catalog import load_strategies, load_strategy
 from interwhen.strategies._fork_planning import (
     Actual,
     ForkPlanner,
+    ForkSituation,
     Planned,
     PlannedModel,
     Planner,
@@ -35,7 +37,6 @@ from interwhen.strategies._fork_planning import (
     Rates,
     Shelving,
     Shown,
-    Situation,
     Work,
     calibrate,
     probe_rates,
@@ -71,6 +72,7 @@ __all__ = [
     "Classify",
     "Exercise",
     "ForkPlanner",
+    "ForkSituation",
     "Greedy",
     "Interrupt",
     "Judgement",
@@ -89,7 +91,6 @@ __all__ = [
     "Route",
     "Shelving",
     "Shown",
-    "Situation",
     "Solution",
     "StepSearch",
     "Strategy",

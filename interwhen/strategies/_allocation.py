@@ -1,4 +1,4 @@
-"""An allocator that spends where a token is thought to buy most, and meets a mean budget.
+"""An allocator that spends tokens where they are expected to gain most, and meets a mean budget.
 
 Why: docs/decisions/0026-allocation-by-price.md.
 """
@@ -15,31 +15,31 @@ from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allowance, Task
 from interwhen._types.results import Result
 
-# How chances fall with the failures before: a curve of two numbers, fitted to all that was seen.
+# The chance of success after earlier failures: a curve with two parameters, fitted to all observations.
 
 _STEPS = 12
 _PRIOR = 2.0
 
 
 class Fading(NamedTuple):
-    """The chances of tasks whose own chance is Beta distributed: each failure tells that a task is a hard one.
+    """The chance of success of a task, if the chances of tasks are Beta distributed: each failure suggests a hard task.
 
     After *n* failures the chance is ``mean * size / (size + n)`` (the beta-geometric model: Weinberg & Gladen 1986);
-    ``size`` is the sum of the two parameters of the Beta distribution, ``mean`` its mean.
+    ``mean`` is the mean of the Beta distribution, ``size`` the sum of its two parameters.
     """
 
     mean: float = 0.5
     size: float = 2.0
 
     def chance(self, failures: int) -> float:
-        """Return the chance of the next try after so many *failures*."""
+        """Return the chance of the next try after that many *failures*."""
         return self.mean * self.size / (self.size + failures)
 
 
 def fit(counts: Sequence[tuple[float, float]], start: Fading = Fading()) -> Fading:  # noqa: B008  (a frozen value)
-    """Return the curve that makes *counts* likeliest: pairs of successes and tries, by the number of failures before.
+    """Return the curve with the highest likelihood of *counts*: successes and tries, by the number of earlier failures.
 
-    A pattern search from *start*; two tries of the curve one half, one third, one fourth … weigh against few counts.
+    Method: pattern search from *start*. The prior is worth two tries of the curve 1/2, 1/3, 1/4 …
     """
     used = [(n, worked, tries) for n, (worked, tries) in enumerate(counts) if tries]
 
@@ -69,13 +69,13 @@ def _curve(at: tuple[float, float]) -> Fading:
     return Fading(1.0 / (1.0 + math.exp(-logit)), math.exp(log_size))
 
 
-# Chances that never rise with the failures before: each failure is a sign that the task is hard.
+# Chances must not rise with the number of earlier failures.
 
 
 def falling(values: Iterable[tuple[float, float]]) -> list[float]:
-    """Return the closest falling sequence to *values*, which are pairs of a value and its weight (above 0).
+    """Return the falling sequence closest to *values*, which are pairs of a value and its weight (above 0).
 
-    Closest by weighted squares, found by pooling adjacent violators (Ayer et al. 1955), in linear time.
+    Closest by weighted least squares. Method: pool adjacent violators (Ayer et al. 1955), in linear time.
     """
     blocks: list[tuple[float, float, int]] = []
     for value, weight in values:
@@ -88,14 +88,14 @@ def falling(values: Iterable[tuple[float, float]]) -> list[float]:
     return [mean for mean, _, size in blocks for _ in range(size)]
 
 
-# What one more try is thought to bring, and which tries are worth their tokens at a price.
+# The expected gain of one more try, and the tries that are worth their tokens at a price.
 
 Action: TypeAlias = Literal["sample", "correct"]
-"""What may be tried next: a fresh sample, or a correction (any remedy) of the one that was refuted."""
+"""The next try: a new sample, or a correction (any remedy) of the refuted one."""
 
 
 class Odds(NamedTuple):
-    """One thing that may be tried in one state: the chance that the result is verified, and what it costs."""
+    """One possible try in one state: the chance that its result is verified, and its tokens."""
 
     action: Action
     chance: float
@@ -103,22 +103,14 @@ class Odds(NamedTuple):
 
 
 Ladder: TypeAlias = Sequence[Sequence[Odds]]
-"""For one class of tasks: by the number of tries that failed so far, what may be tried next."""
-
-
-class LadderStep(NamedTuple):
-    """A try that is worth its tokens, in the order of a schedule."""
-
-    action: Action
-    chance: float
-    tokens: float
+"""The possible next tries of one class of tasks, by the number of failed tries so far."""
 
 
 class Price(NamedTuple):
-    """What a token costs, in verified answers, so that the mean task takes what is budgeted.
+    """The price of a token, in verified answers, at which the mean task spends its budget.
 
-    Spending falls with the price in jumps. Where the budget lies within one, the part *share* of the tasks is served
-    at the lower price *rich*, all others at the higher one *lean*.
+    Spending falls in steps when the price rises. If the budget lies within a step, the part *share* of the tasks gets
+    the lower price *rich*, and the others get the higher price *lean*.
     """
 
     lean: float
@@ -126,27 +118,27 @@ class Price(NamedTuple):
     share: float
 
 
-def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[LadderStep, ...]:
-    """Return the tries to make, one after the other until one is verified; behind the last one, give up.
+def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Odds, ...]:
+    """Return the tries in order. Stop after the first verified one; give up after the last.
 
-    *price* is what a token costs, in verified answers. Optimal for the odds on *ladder* (backward induction over the
-    number of failures): a try that is a bad buy by itself is still made if it opens the way to a good one. The first
-    *least* tries are made at any price; behind them, none is whose chance is below *hopeless*.
+    *price* is the price of a token in verified answers. The result is optimal for the odds on *ladder* (backward
+    induction over the number of failures): a try that is not worth its tokens is still made if a good try can follow
+    it. The first *least* tries are made at any price. After these, tries with a chance below *hopeless* are left out.
     """
-    steps: list[LadderStep | None] = []
+    steps: list[Odds | None] = []
     ahead = 0.0
-    """What there is to be gained from the next state on, in verified answers less the price of their tokens."""
+    """The expected gain from the next state on, in verified answers minus the price of their tokens."""
     for failures in range(len(ladder) - 1, -1, -1):
-        best: LadderStep | None = None
+        best: Odds | None = None
         is_free = failures >= least
         gain = 0.0 if is_free else float("-inf")
         for odds in ladder[failures]:
             worth = odds.chance - price * odds.tokens + (1.0 - odds.chance) * ahead
             if worth > gain and not (is_free and odds.chance < hopeless):
-                best, gain = LadderStep(*odds), worth
+                best, gain = odds, worth
         steps.append(best)
         ahead = 0.0 if best is None else gain
-    made: list[LadderStep] = []
+    made: list[Odds] = []
     for step in reversed(steps):
         if step is None:
             break
@@ -154,8 +146,8 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
     return tuple(made)
 
 
-def expected_tokens(steps: Sequence[LadderStep]) -> float:
-    """Return the mean tokens that *steps* will take: a later one is made only if all before it failed."""
+def expected_tokens(steps: Sequence[Odds]) -> float:
+    """Return the mean tokens of *steps*. A later step is made only if all earlier ones failed."""
     total, reached = 0.0, 1.0
     for step in steps:
         total += reached * step.tokens
@@ -163,7 +155,7 @@ def expected_tokens(steps: Sequence[LadderStep]) -> float:
     return total
 
 
-def expected_chance(steps: Sequence[LadderStep]) -> float:
+def expected_chance(steps: Sequence[Odds]) -> float:
     """Return the chance that one of *steps* is verified."""
     lost = 1.0
     for step in steps:
@@ -171,8 +163,8 @@ def expected_chance(steps: Sequence[LadderStep]) -> float:
     return 1.0 - lost
 
 
-def mean_tokens(schedules: Mapping[str, Sequence[LadderStep]], weights: Mapping[str, float]) -> float:
-    """Return the mean tokens a task, over classes that come as often as *weights* say."""
+def mean_tokens(schedules: Mapping[str, Sequence[Odds]], weights: Mapping[str, float]) -> float:
+    """Return the mean tokens per task, over classes with the frequencies *weights*."""
     spent = sum(weights[key] * expected_tokens(steps) for key, steps in schedules.items())
     return spent / sum(weights[key] for key in schedules)
 
@@ -186,10 +178,10 @@ def find_price(
     hopeless: float = 0.0,
     halvings: int = 40,
 ) -> Price:
-    """Return the price at which the mean task takes *budget* tokens, by bisection.
+    """Return the price at which the mean task spends *budget* tokens, by bisection.
 
-    It is 0 where the budget buys every try on every ladder that is not hopeless, and so high that only the first
-    *least* are made where it does not buy even those.
+    It is 0 if the budget suffices for every try that is not hopeless. It is so high that only the first *least* tries
+    are made if the budget does not suffice for those.
     """
 
     def spent_at(price: float) -> float:
@@ -198,11 +190,11 @@ def find_price(
 
     cheapest = min(odds.tokens for ladder in ladders.values() for state in ladder for odds in state)
     low, high = 0.0, 1.0 / max(cheapest, 1e-9)
-    """At the upper end no try is worth its tokens: a chance is at most 1."""
+    """At the upper end no try is worth its tokens, because a chance is at most 1."""
     most, fewest = spent_at(low), spent_at(high)
     if most <= budget:
         return Price(low, low, 1.0)
-    # Between two ways to make a try that must be made, only the tokens count that one takes more than the other.
+    # For a mandatory try with two alternatives, only the difference of their tokens counts.
     at_least = spent_at(high * 2.0**halvings)
     while fewest > max(budget, at_least):
         high *= 2.0
@@ -219,21 +211,21 @@ def find_price(
     return Price(high, low, (budget - fewest) / (most - fewest))
 
 
-# What is believed of each class of tasks: Beta posteriors, shrunk to the pool of all classes.
+# Estimates for each class of tasks: Beta posteriors, shrunk towards the pool of all classes.
 #
-# How much a class is believed against the pool is estimated from the data themselves (an empirical Bayes estimate by
-# moments, in the way of Kleinman 1973 and of DerSimonian & Laird 1986): where the classes differ no more than chance
-# makes them differ, every class is as good as the pool, so that features which say nothing cost nothing.
+# The weight of a class against the pool is estimated from the data (empirical Bayes by moments, as in Kleinman 1973 and
+# DerSimonian & Laird 1986). If the classes differ no more than by chance, each class gets the estimates of the pool, so
+# useless features cost nothing.
 
 CLASS_PRIOR = 40.0
-"""Tries that the pool's way of falling is worth in each state of a class, at the class's own level."""
+"""The weight, in tries, of the curve of the pool (scaled to the level of the class) in each state of a class."""
 TRIAL = 40.0
-"""Tries after which an action is judged by what came of it; until then it is thought to be a little better than others,
-since what is never tried is never known."""
+"""Tries after which an action is judged by its results. Until then it counts as slightly better than the others,
+because an action that is never tried is never learnt."""
 COST_PRIOR = 3.0
-"""Tries that the pool's mean tokens are worth in a class."""
+"""The weight, in tries, of the mean tokens of the pool in a class."""
 MOST_ALIKE = 1e6
-"""The most tries that the pool may be worth: it is reached where classes do not differ."""
+"""The largest weight of the pool in tries, used if classes do not differ."""
 
 
 @dataclass(slots=True)
@@ -254,21 +246,21 @@ class _Cost:
 
 @dataclass(slots=True)
 class Beliefs:
-    """Counts of what was tried and what came of it, by class, action and failures before; and what they suggest."""
+    """Counts of tries and successes by class, action and earlier failures, and the estimates from them."""
 
     first_tokens: float
-    """What a try is thought to take before any was seen, in tokens."""
+    """The assumed tokens of a try before the first observation."""
     most: int
-    """Tries that are looked ahead; at least 1."""
+    """The number of tries to plan; at least 1."""
     after: tuple[Action, ...] = ("sample", "correct")
-    """What may follow a failed try. The first one is a sample."""
+    """The actions after a failed try. The first try is a sample."""
     _cells: dict[tuple[str, Action, int], _Cell] = field(default_factory=lambda: defaultdict(_Cell))
     _costs: dict[tuple[str, Action], _Cost] = field(default_factory=lambda: defaultdict(_Cost))
     _curves: dict[Action, Fading] = field(default_factory=lambda: defaultdict(Fading))
     _seen: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Take in that *action*, after so many *failures* on a task of class *key*, was verified or not."""
+        """Record a try: *action* on a task of class *key* after that many *failures*."""
         cell = self._cells[key, action, min(failures, self.most - 1)]
         cell.worked += worked
         cell.tries += 1.0
@@ -277,15 +269,15 @@ class Beliefs:
         cost.tries += 1.0
 
     def met(self, key: str) -> None:
-        """Take in that a task of class *key* came."""
+        """Count a task of class *key*."""
         self._seen[key] += 1.0
 
     def weights(self) -> dict[str, float]:
-        """Return how often each class came."""
+        """Return the number of tasks of each class."""
         return dict(self._seen)
 
     def ladders(self) -> dict[str, Ladder]:
-        """Return the odds of every class that came, as they are thought to be now."""
+        """Return the present estimates for every class."""
         pool = self._pool()
         alike = self._alikeness(pool)
         tokens = {action: self._pooled_tokens(action) for action in ("sample", *self.after)}
@@ -327,7 +319,7 @@ class Beliefs:
         return self.after if failures else ("sample",)
 
     def _pool(self) -> dict[tuple[Action, int], float]:
-        """Return the chance of each action after so many failures, over all classes."""
+        """Return the chance of each action after each number of failures, over all classes."""
         pool: dict[tuple[Action, int], float] = {}
         for action in ("sample", *self.after):
             sums = [_Cell() for _ in range(self.most)]
@@ -340,9 +332,9 @@ class Beliefs:
         return pool
 
     def _alikeness(self, pool: dict[tuple[Action, int], float]) -> float:
-        """Return how many tries of its own a class needs to be believed as much as the pool.
+        """Return the number of tries after which a class has the same weight as the pool.
 
-        By moments, over all states: what the classes' rates scatter beyond what chance alone would make them.
+        Estimated by moments over all states: the variance of the rates between classes, beyond the expected noise.
         """
         scatter, room, noise = 0.0, 0.0, 0.0
         by_state: dict[tuple[Action, int], list[_Cell]] = defaultdict(list)
@@ -359,12 +351,12 @@ class Beliefs:
             room += tries - sum(cell.tries**2 for cell in cells) / tries
         if room <= 0.0:
             return MOST_ALIKE
-        # A standard deviation of what chance alone scatters is not believed: half of all useless features show some.
+        # One standard deviation of the noise is subtracted, because half of all useless features exceed its mean.
         share = min(max((scatter - math.sqrt(noise)) / room, 1.0 / MOST_ALIKE), 0.5)
         return 1.0 / share - 1.0
 
     def _level(self, key: str, action: Action, pool: dict[tuple[Action, int], float], alike: float) -> float:
-        """Return by how much the odds of a class stand above or below the pool's, in all of its states together."""
+        """Return the ratio of the odds of a class to those of the pool, over all its states."""
         worked, failed, expected_worked, expected_failed = 0.0, 0.0, 0.0, 0.0
         for failures in range(self.most):
             cell = self._cells.get((key, action, failures))
@@ -377,7 +369,7 @@ class Beliefs:
         total = worked + failed
         if not total:
             return 1.0
-        # The pool's own share of successes, as many tries as it takes to be believed, keeps a small class with it.
+        # A prior with the rate of the pool keeps a small class close to it.
         mean = expected_worked / total
         up = (worked + alike * mean) / (expected_worked + alike * mean)
         down = (failed + alike * (1.0 - mean)) / (expected_failed + alike * (1.0 - mean))
@@ -406,52 +398,52 @@ def _odds_times(chance: float, factor: float) -> float:
 
 
 Classify = Callable[[Task], str]
-"""Features of a task, as the key of its class. It must be cheap, and must not look at the answer."""
+"""From a task to the key of its class. It must be cheap, and must not look at the answer."""
 
 REPRICE = 16
-"""Tasks after which the price is found anew."""
+"""Tasks after which the price is computed again."""
 MOST_CLASSES = 256
-"""Classes that are told apart; what comes beyond them is one class more."""
+"""The largest number of classes. Further ones share the class ``other``."""
 
 
 def by_length(task: Task) -> str:
-    """Class a task by the length of its text, in powers of two: the least that can be known of any."""
+    """Return the class of a task: the length of its text, in powers of two."""
     return f"2^{len(task.text).bit_length()}"
 
 
 @dataclass(slots=True)
 class Spending:
-    """What was spent of a mean budget so far."""
+    """The tokens spent of a mean budget so far."""
 
     tasks: int = 0
     tokens: float = 0.0
     expected: float = 0.0
-    """What was thought that these tasks would take."""
+    """The expected tokens of these tasks."""
 
     def target(self, budget: float, window: int) -> float:
-        """Return the mean tokens to aim at, so that what was spent too much or too little is made up in *window* tasks.
+        """Return the target mean, so that the deviation so far is compensated within *window* tasks.
 
-        At least a third of the budget and at most three times it.
+        It is between a third of the budget and three times the budget.
         """
         aim = budget + (budget * self.tasks - self.tokens) / window
-        # What is expected is off by a steady factor where the chances are: it is learnt, or the budget would be missed.
+        # Wrong chances make the expectation wrong by a constant factor. Without this correction the budget is missed.
         settled = budget * window
         aim *= (self.expected + settled) / (self.tokens + settled)
         return min(max(aim, budget / 3.0), budget * 3.0)
 
 
 class AdaptiveAllocator:
-    """Chooses the next sample or correction of each task, or giving up, by expected gain a token.
+    """Decides for each task whether to sample, correct or give up, by the expected gain per token.
 
-    *budget* is the mean of tokens a task (those that are generated), over all classes; it is spent as far as there are
-    tries whose chance is at least *hopeless*. *classify* gives a task's class; the default is its length. *after* names
-    what may follow a failed try: ``("correct",)`` for plain runs, which have one sample each, both for a strategy that
-    samples again. *most* tries are looked ahead, the first *least* are made at any price. Overspending is made up over
-    *window* tasks. Before any try was seen, one is thought to take *first_tokens*; by default a quarter of the budget.
+    *budget* is the mean number of generated tokens per task, over all classes. It is spent as long as there are tries
+    with a chance of at least *hopeless*. *classify* returns the class of a task; the default is its length. *after*
+    are the actions after a failed try: ``("correct",)`` for plain runs, which have one sample each, or both for a
+    strategy that samples again. It plans *most* tries; the first *least* are made at any price. Overspending is
+    compensated over *window* tasks. Until the first observation a try is assumed to take *first_tokens*, by default a
+    quarter of the budget.
 
-    Nothing is ever verified by it: it says how often to try, and a monitor's verifier says what came of that. A try
-    worked if its answer was verified: steps that passed on the way say nothing on the answer, so a run whose monitors
-    cannot judge the answer never works, as far as an allocator can tell.
+    It only decides how often to try. A try counts as a success only if its answer was verified; passed steps do not
+    count. So a run whose monitors cannot judge the answer is never a success for it.
     """
 
     def __init__(
@@ -468,22 +460,22 @@ class AdaptiveAllocator:
     ) -> None:
         for name, value in (("budget", budget), ("most", most), ("window", window)):
             if not value > 0:
-                raise UsageError(f"allocator: {name}={value!r} must be more than 0")
+                raise UsageError(f"allocator: {name}={value!r} must be above 0")
         if least < 0 or least > most:
-            raise UsageError(f"allocator: least={least!r} must lie between 0 and most={most!r}")
+            raise UsageError(f"allocator: least={least!r} must be between 0 and most={most!r}")
         if not after or not set(after) <= {"sample", "correct"}:
             raise UsageError(f"allocator: after={after!r}, choose from 'sample' and 'correct'")
         self.budget = budget
         self.beliefs = Beliefs(first_tokens=first_tokens or budget / 4.0, most=most, after=after)
         self.spending = Spending()
         self.price = Price(0.0, 0.0, 1.0)
-        """What a token costs now, in verified answers."""
+        """The present price of a token in verified answers."""
         self._classify = classify
         self._least = least
         self._hopeless = hopeless
         self._window = window
-        self._lean: dict[str, tuple[LadderStep, ...]] = {}
-        self._rich: dict[str, tuple[LadderStep, ...]] = {}
+        self._lean: dict[str, tuple[Odds, ...]] = {}
+        self._rich: dict[str, tuple[Odds, ...]] = {}
         self._turn = 0.0
         self._known: set[str] = set()
         self._age = 0
@@ -494,13 +486,13 @@ class AdaptiveAllocator:
         """Return the class of *task*."""
         key = self._classify(task)
         if not isinstance(key, str):
-            raise UsageError(f"allocator: classify gave {key!r:.100}, which is no text")
+            raise UsageError(f"allocator: classify returned {key!r:.100}, which is not a str")
         if key not in self._known and len(self._known) >= MOST_CLASSES:
             return "other"
         self._known.add(key)
         return key
 
-    def begin(self, key: str) -> tuple[LadderStep, ...]:
+    def begin(self, key: str) -> tuple[Odds, ...]:
         """Return the tries to make on a task of class *key*, in order, until one is verified; then give up."""
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:
@@ -514,12 +506,12 @@ class AdaptiveAllocator:
         return steps
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Take in what one try came to."""
+        """Record the result of one try."""
         self.beliefs.saw(key, action, failures, worked=worked, tokens=tokens)
         self.spending.tokens += tokens
 
     def ended(self) -> None:
-        """Take in that a task is done with."""
+        """Count a finished task."""
         self.spending.tasks += 1
 
     def _reprice(self) -> None:
@@ -538,7 +530,7 @@ class AdaptiveAllocator:
     # ------------------------------------------------------------------ for runs
 
     def allow(self, task: Task) -> Allowance:
-        """Return how many corrections of a run on *task* are worth their tokens."""
+        """Return the number of corrections that are worth their tokens in a run on *task*."""
         steps = self.begin(self.key(task))
         corrections = 0
         for step in steps[1:]:
@@ -548,9 +540,9 @@ class AdaptiveAllocator:
         return Allowance(remedies=corrections)
 
     def learn(self, task: Task, result: Result) -> None:
-        """Take in how the run on *task* ended: each remedy is a try, and all but the last one failed."""
+        """Record the result of the run on *task*. Each remedy counts as a try, and all but the last one failed."""
         ledger = result.ledger
-        if result.status == "failed":  # the model's failure says nothing of the task
+        if result.status == "failed":  # a failure of the model is not evidence about the task
             self.spending.tokens += ledger.total_tokens
             self.ended()
             return

@@ -1,4 +1,4 @@
-"""One attempt: a strategy, a question and a budget become an outcome; the meter counts, and the engine judges."""
+"""Runs one attempt: a strategy answers a question within a budget; the meter counts, and the engine judges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from interwhen._types.verdicts import Scope
 from interwhen.models._metered import MeteredModel
 from interwhen.registry import TASKS, make
 from interwhen.strategies._strategy import (
-    CheckCounts,
     Claimed,
     Outcome,
     Question,
@@ -29,11 +28,11 @@ from interwhen.strategies._strategy import (
 )
 
 _SEEDS = 2**31 - 2**20
-"""Seeds leave room for a million samples below what servers take."""
+"""The largest seed: the seeds of a million samples stay within the range of servers."""
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Return the seed of *question* in a comparison with *seed*: the same for every strategy and budget."""
+    """Return the seed of *question* in a comparison with *seed*. It is the same for every strategy and budget."""
     return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
 
 
@@ -50,12 +49,12 @@ async def attempt(
 ) -> Outcome:
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*.
 
-    A text that the strategy did not have judged is judged at the end where that costs no tokens, so that what is
-    claimed means the same for all. Raises :class:`~interwhen.ModelError` where the model cannot be reached; an
-    error that it answers with makes the outcome ``failed``.
+    If the strategy did not have its text judged, the text is judged at the end, unless that costs tokens. So the status
+    means the same for all strategies. Raises :class:`~interwhen.ModelError` if the model cannot be reached; an error in
+    its answer makes the outcome ``failed``.
     """
     if budget < 1:
-        raise UsageError(f"budget={budget!r}: an attempt needs at least one token")
+        raise UsageError(f"budget must be at least 1 token, got {budget!r}")
     meter = MeteredModel(model, budget)
     drawn = sampling or Sampling(temperature=0.7)
     context = StrategyContext(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
@@ -66,7 +65,6 @@ async def attempt(
     text = solution.trace.text
     answer = None if solution.gave_up or solution.failed else question.answer(solution.trace)
     status, scope, why = _claimed(solution, answer)
-    tally = context.tally
     return Outcome(
         strategy=strategy.name,
         question=question.name,
@@ -81,7 +79,7 @@ async def attempt(
             inserted_chars=sum(len(one.span) for one in solution.result.insertions) if solution.result else 0,
         ),
         seconds=clock() - begun,
-        checks=CheckCounts(tally.passed, tally.refuted, tally.open),
+        checks=context.tally,
         uncounted=meter.uncounted,
         handed=_is_handed(solution, answer),
         why=why,
@@ -116,7 +114,7 @@ class _Claim(NamedTuple):
 
 
 def _claimed(solution: Solution, answer: str | None) -> _Claim:
-    """Return what may be claimed, and why it is no more."""
+    """Return the status, the scope, and the reason if the attempt failed or abstained."""
     if solution.failed:
         return _Claim("failed", why=solution.failed)
     if solution.gave_up:
@@ -129,16 +127,16 @@ def _claimed(solution: Solution, answer: str | None) -> _Claim:
     return _Claim("unverified")
 
 
-# An exercise: a question with a grader beside it, which no strategy sees.
+# Exercises: a question with a grader that no strategy sees.
 
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """A question, and what tells whether an answer to it is right. The grader knows nothing of verifiers."""
+    """A question with a grader. The grader does not use verifiers."""
 
     question: Question
     grade: Callable[[str], bool]
-    """From an answer, as ``question.read`` returns it, to whether it is right."""
+    """Tells whether an answer, as returned by ``question.read``, is right."""
 
 
 def load_exercises(
@@ -146,27 +144,27 @@ def load_exercises(
 ) -> tuple[Exercise, ...]:
     """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
 
-    An equal *seed* gives equal exercises. Raises :class:`~interwhen.PluginError` where the task is missing or
-    broken, and :class:`~interwhen.UsageError` where it has fewer exercises, or two of one name.
+    Equal seeds give equal exercises. Raises :class:`~interwhen.PluginError` if the task is missing or broken, and
+    :class:`~interwhen.UsageError` if it has fewer exercises, or two with the same name.
     """
     if count < 1:
-        raise UsageError(f"{count} problems of task {spec!r}: at least one is needed")
+        raise UsageError(f"the number of problems of task {spec!r} must be at least 1, got {count}")
     made = make(TASKS, spec, shipped, count=count, seed=seed)
     if not isinstance(made, Iterable):
-        raise PluginError(spec, f"its factory returned {made!r:.200}, which is no iterable of exercises")
+        raise PluginError(spec, f"its factory returned {made!r:.200} instead of an iterable of exercises")
     try:
         found = tuple(islice(made, count))
     except InterwhenError:
         raise
     except Exception as error:
-        # A task may raise anything; it is named, and the original stays attached.
+        # A task may raise anything.
         raise PluginError(spec, f"making its exercises raised {type(error).__name__}: {error}") from error
     for number, one in enumerate(found, start=1):
         if not isinstance(one, Exercise):
-            raise PluginError(spec, f"its exercise {number} is {one!r:.200}, which is no Exercise")
+            raise PluginError(spec, f"its exercise {number} is {one!r:.200} instead of an Exercise")
     if len(found) < count:
-        raise UsageError(f"task {spec!r} has {len(found)} exercises only, {count} were asked for")
+        raise UsageError(f"task {spec!r} has only {len(found)} of the {count} exercises: ask for fewer")
     names = [one.question.name for one in found]
     if len(set(names)) < count:
-        raise UsageError(f"task {spec!r} has two exercises of one name")
+        raise UsageError(f"task {spec!r} has two exercises with the same name")
     return found

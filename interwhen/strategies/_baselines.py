@@ -1,4 +1,4 @@
-"""Strategies that draw whole traces and choose: the likeliest one, the best of many, what most of them say."""
+"""Baseline strategies: greedy, best-of-N, voting, revision, budget forcing and search over steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interwhen.strategies._strategy import Judgement, Question, Solution, Strate
 from interwhen.strategies._traces import Trace
 
 MOST_SAMPLES = 64
-"""Samples of one question, whatever the budget."""
+"""The largest number of samples for one question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Greedy:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the likeliest trace."""
+        """Answer with the greedy trace."""
         return Solution(trace=await context.write(question, context.greedy))
 
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """As many samples as the budget holds; answers with the one that the verifiers like best (best-of-N).
+    """Best-of-N: draws as many samples as the budget allows, and answers with the one that the verifiers rate best.
 
-    With ``until_verified`` it stops at the first one whose answer is verified. It never abstains: a best one that is
-    refuted is answered as unverified.
+    With ``until_verified`` it stops at the first sample with a verified answer. It never abstains: if the best sample
+    is refuted, its answer is unverified.
     """
 
     name: str = "best-of-n"
@@ -45,7 +45,7 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best sample, the first one of equals."""
+        """Answer with the best sample; the first of equal ones."""
         best: tuple[Trace, Judgement] | None = None
         longest = 0
         for number in range(self.samples):
@@ -64,11 +64,11 @@ class BestOf:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """As many samples as the budget holds; answers with what most of them say.
+    """Voting: draws as many samples as the budget allows, and gives the most frequent answer.
 
-    ``weighted="not"`` is self-consistency (Wang et al. 2022, arXiv 2203.11171), ``"by verifiers"`` lets a sample count
-    for the share of its checks that passed, a tenth of that where something was refuted, and twice where its
-    answer is verified (after Li et al. 2022, arXiv 2206.02336).
+    ``weighted="not"`` is self-consistency (Wang et al. 2022, arXiv 2203.11171). With ``"by verifiers"`` the weight of a
+    sample is the share of its checks that passed, a tenth of that if something was refuted, and 2 if its answer is
+    verified (after Li et al. 2022, arXiv 2206.02336).
     """
 
     name: str = "self-consistency"
@@ -77,7 +77,7 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with a sample that gives the answer with the most votes: the best one of them, or else the first."""
+        """Answer with the best sample (or else the first one) of those that give the winning answer."""
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
             if drawn and not context.affords(max(one.trace.tokens for one in drawn)):
@@ -105,7 +105,7 @@ class _Voter:
 
 
 def elected(voters: Sequence[_Voter]) -> _Voter:
-    """Return the first heaviest of those who give the answer of the most weight; the first of all if none gives one."""
+    """Return the first voter with the most weight for the winning answer; the first of all if none gives an answer."""
     weights: defaultdict[str, float] = defaultdict(float)
     for one in voters:
         if one.answer is not None:
@@ -113,25 +113,25 @@ def elected(voters: Sequence[_Voter]) -> _Voter:
     if not weights:
         return voters[0]
     most = max(weights.values())
-    # The first one among equals, so that the same votes elect the same answer on each machine.
+    # The first of equal answers, so that the result is the same on each machine.
     answer = next(one.answer for one in voters if one.answer is not None and weights[one.answer] == most)
     return max((one for one in voters if one.answer == answer), key=lambda one: one.weight)
 
 
-# Sequential revision: a whole text is judged, and asked for again with what is wrong with it.
+# Sequential revision: judge a whole text, and ask again with feedback.
 
 _ASK = "Work it out again from the start, and give the whole solution."
 _MOST = 3
-"""Violations that one feedback tells of."""
+"""The most violations in one feedback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Generate, test, and say what is wrong, until there is an answer and nothing is refuted.
+    """Generate, test and give feedback, until there is an answer and nothing is refuted.
 
-    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) Feedback is worded as in a run, and gives away no more than
-    the level of its monitor allows. With ``tell=False`` nothing is said and the question is asked again. Abstains where
-    every text was refuted or came to no answer. The first text is greedy.
+    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) Feedback has the wording of a run, and the level of its
+    monitor. With ``tell=False`` the question is asked again without feedback. Abstains if every text was refuted or
+    gave no answer. The first text is greedy.
     """
 
     name: str = "revision"
@@ -161,11 +161,11 @@ class Revision:
             if self.tell:
                 said = (*said, criticism(question, found, template))
                 prompt = asked_again(question, trace, said[-1])
-        return Solution(trace=trace, gave_up="each text was refuted, or came to no answer")
+        return Solution(trace=trace, gave_up="each text was refuted, or gave no answer")
 
 
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
-    """Return what is said of a text that was *found* wanting, no more of it than the levels of the monitors allow."""
+    """Return the feedback for a refuted text, limited by the levels of the monitors."""
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
         template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
@@ -175,29 +175,29 @@ def criticism(question: Question, found: Judgement, template: FeedbackTemplate) 
 
 
 def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
-    """Return the question with the text of *trace* as an answer to it, and what was *said* of that."""
+    """Return the question, with the text of *trace* as its answer, and the feedback *said*."""
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))
 
 
-# Budget forcing: a model that is done too early is told to wait, and one that goes on too long to answer.
+# Budget forcing: make a model think longer if it stops too early, and answer if it thinks too long.
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetForcing:
     """Budget forcing (Muennighoff et al. 2025, arXiv 2501.19393), at temperature 0.
 
-    Where the thinking ends below ``minimum`` tokens, its end is taken away and ``wait`` is written, at most ``waits``
-    times; where it comes to ``maximum`` tokens, it is closed and ``lead`` begins the answer. A model without a phase of
-    thinking is taken to think in all of its text.
+    If the thinking ends before ``minimum`` tokens, its end is removed and ``wait`` is appended, at most ``waits``
+    times. At ``maximum`` tokens the thinking is closed and ``lead`` begins the answer. For a model without a thinking
+    phase, the whole text counts as thinking.
     """
 
     name: str = "budget-forcing"
     minimum: int | None = None
-    """``None``: no thinking is long enough, it is told to wait ``waits`` times."""
+    """``None``: always append ``wait``, ``waits`` times."""
     maximum: int | None = None
-    """``None``: three quarters of what a trace may have, or of the budget if that is less."""
+    """``None``: three quarters of the token limit of a trace, or of the budget if that is less."""
     waits: int = 2
     wait: str = "\nWait,"
     lead: str = "\nAnswer:"
@@ -221,7 +221,7 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Bring *trace* to its answer."""
+        """Continue *trace* to its answer."""
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
@@ -240,7 +240,7 @@ class BudgetForcing:
 
 
 def _thought(trace: Trace, closing: str) -> Trace:
-    """Return *trace* without the end of its thinking and what came after it."""
+    """Return *trace* up to the end of its thinking."""
     text = trace.text
     end = text.find(closing) if closing else -1
     if end < 0:
@@ -249,7 +249,7 @@ def _thought(trace: Trace, closing: str) -> Trace:
 
 
 def _end_of_phase(trace: Trace) -> int:
-    """Return where reasoning in a field of its own ends; the length of the text where there is none."""
+    """Return where reasoning in a separate field ends; the length of the text if there is none."""
     end = reasoned = 0
     for chunk in trace.chunks:
         end += len(chunk.text)
@@ -262,18 +262,18 @@ def _has_thought(trace: Trace, question: Question) -> bool:
     return question.starts_in == "reasoning" or "<think" in trace.text
 
 
-# Strategies that search step by step: samples of the next step, of which the verifiers keep the best.
+# Search over steps: sample next steps, and keep those that the verifiers rate best.
 
 
 @dataclass(frozen=True, slots=True)
 class StepSearch:
-    """Beam search over steps, in one tree or in several that know nothing of each other.
+    """Beam search over steps, in one or several independent trees.
 
-    Each round samples ``expansions`` next steps (lines) of each beam, and keeps the ``width`` best texts of each tree:
-    those in which the verifiers refute least. With one tree it is step-level beam search (Snell et al. 2024, arXiv
-    2408.03314), with ``width=1`` and several trees diverse verifier tree search (Beeching, Tunstall, Rush 2024). A
-    quarter of the budget is left to bring the best beam to its end, if none has come to it by then. It answers with the
-    best text that is at its end, and never abstains.
+    Each round samples ``expansions`` next steps (lines) for each beam, and keeps in each tree the ``width`` texts with
+    the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv 2408.03314); several trees
+    with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). A quarter of the budget is
+    reserved to finish the best beam, if none is finished by then. It answers with the best finished text, and never
+    abstains.
     """
 
     name: str = "step-beam"
@@ -281,11 +281,11 @@ class StepSearch:
     width: int = 2
     expansions: int = 2
     step: str = "\n"
-    """What ends a step."""
+    """The text that ends a step."""
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best text that was found."""
+        """Answer with the best finished text."""
         await context.need_prefix(self.name)
         search = _Search(self, question, context)
         forest = [await search.plant() for _ in range(self.trees)]
@@ -321,15 +321,15 @@ class _Search:
         self._context = context
         self._numbers = count()
         self._longest = 1
-        """The most tokens that a step has cost."""
+        """The most tokens of one step so far."""
 
     async def plant(self) -> list[_Beam]:
-        """Return the beams behind the first step."""
+        """Return the beams after the first step."""
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)
 
     async def grow(self, tree: list[_Beam]) -> list[_Beam]:
-        """Return the best of what the beams of *tree* come to with one more step, as far as that can be afforded."""
+        """Extend the beams of *tree* by one step, as far as the budget allows, and return the best."""
         grown = [beam for beam in tree if not beam.is_open]
         for beam in tree:
             if not beam.is_open:
@@ -343,13 +343,13 @@ class _Search:
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
-        """Tell whether what is left must be kept to bring a beam to its end, or is less than a step."""
+        """Tell whether the rest of the budget is less than a step plus the reserve."""
         meter = self._context.model
         reserve = meter.budget // 4 if all(beam.is_open for tree in forest for beam in tree) else 0
         return not self._context.affords(self._longest + reserve)
 
     async def finish(self, beam: _Beam) -> _Beam:
-        """Return *beam* at its end, or as far as the budget goes."""
+        """Finish *beam*, as far as the budget allows."""
         trace = beam.trace
         if self._context.affords(1):
             trace = await self._context.write(self._question, self._context.greedy, trace)
@@ -369,7 +369,7 @@ class _Search:
         return _Beam(grown, await context.judge(self._question, grown, partial=grown.finish_reason is None))
 
     def _best(self, beams: Iterable[_Beam]) -> list[_Beam]:
-        """Return the best of *beams*, each text once, the earlier one of equals."""
+        """Return the best of *beams* with different texts; the earlier of equal ones."""
         apart: dict[tuple[str, bool], _Beam] = {}
         for beam in beams:
             apart.setdefault((beam.trace.text, beam.is_open), beam)

@@ -18,18 +18,18 @@ from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import Judgement, Question, Solution, Strategy, StrategyContext, merit
 from interwhen.strategies._traces import Trace
 
-# Samples until an answer is verified, or none is worth its tokens any more: learnt from question to question.
+# Samples until an answer is verified, or no further sample is worth its tokens.
 
 SHARE = 0.5
-"""The mean of tokens that is aimed at, as a part of what one question may take at most."""
+"""The target mean of tokens, as a part of the budget of one question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """Samples until an answer is verified; an allocator says how often at most, and meets a mean over all questions.
+    """Samples until an answer is verified. An allocator limits the samples, and meets a mean over all questions.
 
-    It learns from one question to the next, so that what it does depends on their order. An object serves one task: it
-    keeps an allocator for each budget it was given. *share* is the mean that is aimed at, as a part of that budget.
+    It learns from each question, so its results depend on their order. An object serves one task, with one allocator
+    for each budget. *share* is the target mean, as a part of the budget.
     """
 
     name: str = "adaptive"
@@ -39,7 +39,7 @@ class Adaptive:
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the verified sample, or the best one there was."""
+        """Answer with the verified sample, or else with the best one."""
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
         best: tuple[Trace, Judgement] | None = None
@@ -56,7 +56,7 @@ class Adaptive:
             if found.verified:
                 break
         allocator.ended()
-        assert best is not None  # an allocator makes the first try at any price
+        assert best is not None  # an allocator always makes the first try
         return Solution(trace=best[0], result=best[1].result)
 
     def _allocator(self, budget: int) -> AdaptiveAllocator:
@@ -68,7 +68,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy whose samples are allocated."""
+    """Make adaptive sampling."""
     return Adaptive(share=share)
 
 
@@ -92,7 +92,7 @@ def self_consistency(*, samples: int = MOST_SAMPLES) -> Vote:
 
 
 def weighted_vote(*, samples: int = MOST_SAMPLES) -> Vote:
-    """Make the vote that verifiers weigh."""
+    """Make the vote weighted by verifiers."""
     return Vote("weighted-vote", samples, "by verifiers")
 
 
@@ -117,7 +117,7 @@ def revision(*, rounds: int = 16) -> Revision:
 
 
 def generate_test(*, rounds: int = 16) -> Revision:
-    """Make generate, test, and generate again, with nothing said in between."""
+    """Make generate and test, without feedback."""
     return Revision("generate-test", rounds, tell=False)
 
 
@@ -127,12 +127,12 @@ def interrupt(*, restarts: int = 16) -> Interrupt:
 
 
 def interrupt_repair(*, restarts: int = 16) -> Interrupt:
-    """Make the supervised run that repairs in place, where a verifier can."""
+    """Make the supervised run that repairs in place if a verifier knows the value, and else resamples."""
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
 def interrupt_feedback(*, restarts: int = 16) -> Interrupt:
-    """Make the supervised run that says what is wrong."""
+    """Make the supervised run that gives feedback."""
     return Interrupt("interrupt-feedback", Feedback(), restarts)
 
 
@@ -168,22 +168,22 @@ def load_strategy(spec: str) -> Strategy:
     """
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
-        raise PluginError(spec, f"its factory returned {made!r:.200}, which is no Strategy")
+        raise PluginError(spec, f"its factory returned {made!r:.200} instead of a Strategy")
     if ":" in spec and spec.partition(":")[0] in SHIPPED and dataclasses.is_dataclass(made):
-        # Two of one kind with other options must be told apart.
+        # The name shows the options, so that two variants of one strategy have different names.
         return dataclasses.replace(made, name=spec.strip())
     return made
 
 
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
-    """Return the strategies in *specs*, a list or a text with commas between; none given: all that are shipped.
+    """Return the strategies in *specs*, a list or a text with commas; without *specs*, all shipped ones.
 
-    Raises :class:`~interwhen.UsageError` where two have one name.
+    Raises :class:`~interwhen.UsageError` if two have the same name.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]
     made = tuple(load_strategy(name) for name in names or SHIPPED)
     known = [one.name for one in made]
     if len(set(known)) < len(known):
-        raise UsageError(f"a strategy is named twice: {', '.join(known)}")
+        raise UsageError(f"two strategies have the same name: {', '.join(known)}")
     return made

@@ -1,4 +1,4 @@
-"""``interwhen plan …``: how forks on an endpoint get their prefix, predicted against actual."""
+"""``interwhen plan …``: how forks on an endpoint get their prefix, predicted and measured."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from rich.text import Text
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Model
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._text import as_json, one_line
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import as_json, one_line, stdout_console
 from interwhen.strategies._fork_planning import Explanation, explain, probe_rates
 
-app = App(name="plan", help="How forks get their prefix: what is cheaper, recompute or move.")
+app = App(name="plan", help="How forks get their prefix: recomputed or restored, whichever is cheaper.")
 
 
 @app.command(name="explain")
@@ -30,21 +29,21 @@ def explain_forks(
     disturb: int = 3,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Probe an endpoint, fork off a growing trace there, and show what was predicted and what came.
+    """Probe an endpoint, fork from a growing trace there, and show predicted and measured times.
 
-    Three requests show what things take; then the planner chooses, and is put right by the server's own counters.
+    Three requests measure the rates. Then the planner chooses routes, and learns from the server's counters.
 
     Parameters
     ----------
     forks
-        Forks that are made, one after the other.
+        The number of forks, one after the other.
     disturb
-        After so many of them somebody else asks for something, which may cost the server what it holds; 0: never.
+        Send other requests after this many forks, so that the server may evict its cache; 0: never.
     json
         Print the explanation as one JSON object.
     """
     if forks < 2 or disturb < 0:
-        raise UsageError(f"--forks {forks} --disturb {disturb}: make at least two forks, and disturb after 0 or more")
+        raise UsageError(f"--forks must be at least 2 and --disturb at least 0, got {forks} and {disturb}")
     with tempfile.TemporaryDirectory(prefix="interwhen-plan-") as shelf:
         found = anyio.run(_explain, flags, shelf, forks, disturb)
     if json:
@@ -97,4 +96,4 @@ def _show(console: Console, found: Explanation) -> None:
             style="dim",
             highlight=False,
         )
-    console.print(f"\nThe prediction of the median fork of the second half was off by {found.off:.0f} %.")
+    console.print(f"\nMedian error of the prediction in the second half: {found.off:.0f} %.")

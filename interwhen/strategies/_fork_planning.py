@@ -1,4 +1,4 @@
-"""Chooses how each fork gets its prefix: recompute or move, by what each would cost.
+"""Chooses how each fork gets its prefix, recomputed or restored, by the predicted cost.
 
 Why: docs/decisions/0027-planning-forks.md.
 """
@@ -19,84 +19,84 @@ from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.models import Capabilities, Completion, Model, Piece, Prompt, Request, Route, Sampling, Stream
 from interwhen.models._local import shared
 
-# What a planner decides on, and what it hears afterwards: frozen records, and one Protocol.
+# The input and feedback of a planner: frozen records, and one Protocol.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """One fork that is due, as far as is known before it is sent. All sizes are in tokens."""
+class ForkSituation:
+    """A fork before it is sent. All sizes are in tokens."""
 
     prefix: int
-    """Of the prompt and the trace up to the end of the segment."""
+    """The prompt and the trace up to the end of the segment."""
     side: int
-    """Of the question."""
+    """The question."""
     reply: int
-    """Of the answer, as far as can be told."""
+    """The expected answer."""
     held: int = 0
-    """Of the prefix, what the server held when it was last asked; it may have given that up since."""
+    """The part of the prefix that was in the server's cache after the last request; it may be evicted since."""
     stored: int = 0
-    """Of the prefix, what lies in a saved state that can be restored."""
+    """The part of the prefix that is in a saved state."""
     summary: int = 0
-    """Of the text that may stand for the whole prefix."""
+    """The summary that can replace the prefix."""
     routes: frozenset[Route] = field(default_factory=lambda: frozenset({"live"}))
-    """What the endpoint and the fork can do."""
+    """The routes that the endpoint and the fork support."""
 
 
 class Actual(NamedTuple):
-    """What a fork came to, by the clock and by the server's own counters (``None`` where it does not say)."""
+    """The measured cost of a fork, by the clock and by the server's counters (``None`` if the server lacks one)."""
 
     seconds: float
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     reply_tokens: int | None = None
     prompt_seconds: float | None = None
-    """What the server says that reading the prompt took."""
+    """The server's time for the prompt."""
     reply_seconds: float | None = None
-    """What it says that writing the reply took."""
+    """The server's time for the reply."""
     parsed: bool = True
-    """Whether a local parser had an answer."""
+    """Whether a local parser found an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The route that a fork takes, and what it is thought to cost."""
+    """The route of a fork, and its predicted cost."""
 
     route: Route
-    situation: Situation
+    situation: ForkSituation
     seconds: float
     prefilled: float
-    """Prompt tokens that the server is thought to read anew."""
+    """The predicted number of prompt tokens that the server must process."""
     save: bool = False
-    """Whether the state behind the fork is worth saving."""
+    """Whether to save the state after the fork."""
     is_trial: bool = False
-    """Whether it is taken to learn what it costs."""
+    """Whether the route is taken to learn its cost."""
     others: tuple[tuple[Route, float], ...] = ()
-    """What the other routes were thought to cost, in seconds."""
+    """The predicted cost of the other routes in seconds."""
 
 
 @runtime_checkable
 class Planner(Protocol):
     """Chooses how each fork gets its prefix. Both methods must be quick and raise nothing."""
 
-    def choose(self, situation: Situation) -> Planned:
-        """Return the route for a fork in *situation*, one of its routes."""
+    def choose(self, situation: ForkSituation) -> Planned:
+        """Return one of the routes of *situation*."""
         ...
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Take in what a fork came to."""
+        """Learn from the measured cost of a fork."""
         ...
 
 
-# What a request costs, as a sum of five rates, and how they follow from three probes.
+# The cost of a request as a sum of five rates, and the rates from three probes.
 
 LEAST = 1e-7
-"""No rate is thought to be less than so many seconds."""
+"""The smallest value of a rate in seconds."""
 RESTORING = 0.05
-"""What restoring a token is thought to cost before it was tried, as a part of reading it anew."""
+"""The assumed cost of restoring a token before it was tried, relative to processing it."""
 
 
 class Rates(NamedTuple):
-    """Seconds a request, a token and a restore take. Their order is that of :class:`Work`."""
+    """The seconds per request, token and restore, in the order of :class:`Work`."""
 
     request: float
     prefill: float
@@ -106,7 +106,7 @@ class Rates(NamedTuple):
 
 
 class Work(NamedTuple):
-    """How much of each there is to do: requests, tokens read, tokens written, restores, tokens restored."""
+    """The amounts of work: requests, tokens read, tokens written, restores, tokens restored."""
 
     requests: float
     prefilled: float
@@ -115,27 +115,27 @@ class Work(NamedTuple):
     restored: float = 0.0
 
     def seconds(self, rates: Rates) -> float:
-        """Return what it takes at these *rates*."""
+        """Return the time at these *rates*."""
         return sum(amount * rate for amount, rate in zip(self, rates, strict=True))
 
 
 class Probe(NamedTuple):
-    """One request that was made to learn the rates: what the server read and wrote, and how long it took."""
+    """One request to learn the rates: the tokens that the server read and wrote, and the time."""
 
     prefilled: int
     decoded: int
     seconds: float
 
 
-def work_of(route: Route, situation: Situation, hit: float) -> Work:
-    """Return the work of a fork that takes *route*. *hit* is the part of what was held that is still there."""
+def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
+    """Return the work of a fork on *route*. *hit* is the expected part of the held prefix that is still cached."""
     behind = situation.side
     match route:
         case "live":
             return Work(1.0, max(situation.prefix - hit * situation.held, 0.0) + behind, situation.reply)
         case "restored":
-            anew = max(situation.prefix - situation.stored, 0)
-            return Work(1.0, anew + behind, situation.reply, 1.0, situation.stored)
+            fresh = max(situation.prefix - situation.stored, 0)
+            return Work(1.0, fresh + behind, situation.reply, 1.0, situation.stored)
         case "summary":
             return Work(1.0, situation.summary + behind, situation.reply)
         case "prefill":
@@ -145,13 +145,15 @@ def work_of(route: Route, situation: Situation, hit: float) -> Work:
 
 
 def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
-    """Return the rates that three probes show.
+    """Return the rates from three probes.
 
-    *short* and *long* are read anew and write equally much; *warm* repeats *long*, so that little is read, and writes
-    more. What restoring costs is not probed: it is guessed, and tried early.
+    *short* and *long* are not cached and write equally much. *warm* repeats *long*, so that little is read, and writes
+    more. The cost of restoring is not probed: it is assumed, and tried early.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
-        raise UsageError("calibrate: the second probe must read more than the first, the third one write more than it")
+        raise UsageError(
+            "calibrate: the second probe must read more than the first, and the third must write more than the second"
+        )
     prefill = max((long.seconds - short.seconds) / (long.prefilled - short.prefilled), LEAST)
     written = warm.decoded - long.decoded
     read_less = prefill * (long.prefilled - warm.prefilled)
@@ -160,45 +162,45 @@ def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
     return Rates(request, prefill, decode, request, prefill * RESTORING)
 
 
-# Follows the five rates from what requests took: a Kalman filter for rates that wander (Kalman 1960).
+# Tracks the five rates from the times of requests: a Kalman filter for slowly changing rates (Kalman 1960).
 #
-# The error of a rate is relative: it starts as a part of the rate itself, and grows a little with every request.
+# The error of a rate is relative: it starts as a part of the rate, and grows a little with each request.
 
 TRUST = 0.5
-"""Standard deviation of a rate that was calibrated, as a part of it."""
+"""The relative standard deviation of a calibrated rate."""
 DRIFT = 0.02
-"""By how much a rate may wander from one request to the next, as a part of it."""
+"""The relative change of a rate from one request to the next."""
 NOISE = 0.15
-"""Standard deviation of what a request takes around what its work explains, as a part of it."""
-SURPRISE = 2.0
-"""A request that takes so many times as much, or as little, as was thought is a surprise."""
+"""The relative standard deviation of the time of a request."""
+SURPRISE = 1.5
+"""A request is a surprise if its time differs from the prediction by this factor."""
 SURPRISES = 2
-"""So many surprises on end, to the same side, and what was known is believed no more."""
+"""After this many consecutive surprises in one direction, the rates are learnt again."""
 
 _Matrix = list[list[float]]
 
 
 @dataclass(slots=True)
 class Tracking:
-    """The rates as they are thought to be now, with the covariance of their errors."""
+    """The estimated rates, with the covariance of their errors."""
 
     rates: Rates
     surprises: int = 0
-    """Surprises on end: above 0 where requests took longer than was thought, below 0 where they were shorter."""
+    """Consecutive surprises: above 0 if requests took longer than predicted, below 0 if shorter."""
     _errors: _Matrix = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._errors = self._spread(TRUST)
 
     def learn(self, work: Work, seconds: float) -> bool:
-        """Take in that *work* took so many *seconds*. Return whether what was known has been given up."""
+        """Learn that *work* took *seconds*. Return whether the old estimates were dropped."""
         expected = max(work.seconds(self.rates), LEAST)
         doubted = self._doubt(seconds / expected)
         for index, rate in enumerate(self.rates):
             self._errors[index][index] += (DRIFT * rate) ** 2
         noise = (NOISE * expected) ** 2
         if self.surprises and not doubted:
-            noise *= 25.0  # One request may have waited for somebody else.
+            noise *= 25.0  # A single request may have waited for others.
         self._update(work, seconds - expected, noise)
         return doubted
 
@@ -229,22 +231,22 @@ class Tracking:
 
 
 GUESS = Rates(request=0.005, prefill=0.001, decode=0.02, restore=0.005, restored=0.00005)
-"""Rates of nobody's machine, for a planner that was not calibrated: they are soon put right."""
+"""Assumed rates for a planner that was not calibrated. They are corrected after a few forks."""
 TRIALS: tuple[Route, ...] = ("restored", "live")
-"""Routes of which the others tell too little: they are tried once, early."""
+"""Routes whose cost cannot be derived from the others: each is tried once, early."""
 TRIAL_EVERY = 4
-"""At most one of so many forks is a trial."""
+"""At most one of this many forks is a trial."""
 TRIAL_COST = 4.0
-"""No trial is thought to cost more than so many times the best route."""
+"""The largest predicted cost of a trial, relative to the best route."""
 STALE = 64
-"""Forks after which a route that was not taken is tried again, if it is thought to be nearly as good."""
+"""Forks after which an unused route is tried again, if its predicted cost is near the best."""
 NEARLY = 1.5
 KEPT = 512
-"""Forks that are remembered, to be shown."""
+"""The number of latest forks that are kept for display."""
 
 
 class Shown(NamedTuple):
-    """One fork: what was thought, and what came."""
+    """One fork: the prediction and the measurement."""
 
     planned: Planned
     actual: Actual
@@ -252,7 +254,7 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class _Share:
-    """A share that is learnt, the latest news weighing most."""
+    """A moving average of a share."""
 
     hits: float
     tries: float
@@ -267,10 +269,10 @@ class _Share:
 
 
 class ForkPlanner:
-    """Chooses the route that is thought to take the least time, and is put right by what each fork took.
+    """Chooses the route with the shortest predicted time, and learns from the time of each fork.
 
-    *rates* come from :func:`~interwhen.strategies.calibrate` (three probes); without them it begins with a guess. One
-    planner serves one endpoint, and any number of runs.
+    *rates* come from :func:`~interwhen.strategies.calibrate` (three probes); without them it begins with assumed rates.
+    One planner serves one endpoint, and any number of runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
@@ -286,15 +288,15 @@ class ForkPlanner:
 
     @property
     def rates(self) -> Rates:
-        """What things are thought to take now, in seconds."""
+        """The present estimates in seconds."""
         return self.tracking.rates
 
     @property
     def hit(self) -> float:
-        """The part of a prefix that a server still holds when it is asked again."""
+        """The expected part of a held prefix that the server still has in its cache."""
         return self._hits.value
 
-    def choose(self, situation: Situation) -> Planned:
+    def choose(self, situation: ForkSituation) -> Planned:
         """Return the route for a fork in *situation*."""
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
@@ -311,7 +313,7 @@ class ForkPlanner:
         return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Take in what a fork came to."""
+        """Learn from the measured cost of a fork."""
         self.shown.append(Shown(planned, actual))
         if planned.route == "parser":
             self._parses.learn(float(actual.parsed))
@@ -320,8 +322,8 @@ class ForkPlanner:
         situation = planned.situation
         work = work_of(planned.route, situation, self.hit)
         if actual.prompt_tokens is not None and actual.cached_tokens is not None:
-            anew = max(actual.prompt_tokens - actual.cached_tokens, 0)
-            work = work._replace(prefilled=float(anew))
+            fresh = max(actual.prompt_tokens - actual.cached_tokens, 0)
+            work = work._replace(prefilled=float(fresh))
             if planned.route == "live" and situation.held > 0:
                 self._hits.learn(min(actual.cached_tokens / situation.held, 1.0))
         if actual.reply_tokens is not None:
@@ -331,8 +333,8 @@ class ForkPlanner:
 
     # ------------------------------------------------------------------ costs
 
-    def costs(self, situation: Situation) -> dict[Route, float]:
-        """Return what each route is thought to take in *situation*, in seconds."""
+    def costs(self, situation: ForkSituation) -> dict[Route, float]:
+        """Return the predicted seconds of each route in *situation*."""
         rates = self.rates
         costs: dict[Route, float] = {
             route: work_of(route, situation, self.hit).seconds(rates)
@@ -342,12 +344,12 @@ class ForkPlanner:
         if not costs:
             costs["live"] = work_of("live", situation, self.hit).seconds(rates)
         if "parser" in situation.routes:
-            # Where the parser has no answer, the fork is made after all.
+            # If the parser finds no answer, the fork is sent after all.
             costs["parser"] = self._parsing.value + (1.0 - self._parses.value) * min(costs.values())
         return costs
 
-    def _due(self, situation: Situation, costs: dict[Route, float], best: float) -> Route | None:
-        """Return a route that should be taken to learn what it costs."""
+    def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
+        """Return a route that should be tried to learn its cost; ``None`` if there is none."""
         if self._count - self._trial < TRIAL_EVERY:
             return None
         for route in TRIALS:
@@ -360,19 +362,19 @@ class ForkPlanner:
                 return route
         return None
 
-    def _is_worth_saving(self, situation: Situation) -> bool:
-        """Tell whether saving the state is less than what it is thought to save at the next fork."""
+    def _is_worth_saving(self, situation: ForkSituation) -> bool:
+        """Tell whether saving the state costs less than the expected saving at the next fork."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
         lost = (1.0 - self.hit) * max(rates.prefill * size - move, 0.0)
         return move < lost
 
     def _follow(self, work: Work, actual: Actual) -> bool:
-        """Let the rates follow; the server's own timings say more than the sum."""
+        """Update the rates. The server's separate times are more informative than the sum."""
         read, written = actual.prompt_seconds, actual.reply_seconds
         if read is None or written is None:
             return self.tracking.learn(work, actual.seconds)
-        # What the server's timings leave of the clock's is the request itself, and the restore if there was one.
+        # The difference between the clock and the server's times is the request itself, and a restore.
         doubted = False
         if work.prefilled > 0:
             doubted |= self.tracking.learn(Work(0.0, work.prefilled, 0.0), read)
@@ -382,38 +384,38 @@ class ForkPlanner:
         return self.tracking.learn(rest, max(actual.seconds - read - written, 0.0)) or doubted
 
 
-# A model whose forks are planned: each gets its prefix by the route that is thought to take the least time.
+# A model whose forks get their prefix by the route that the planner chooses.
 
 MOST_PROMPTS = 64
-"""Prompts of which it is remembered what the server was asked last."""
+"""The number of prompts for which the last request is kept."""
 CHARACTERS = 4.0
-"""Characters of a token, until the server's counts say it better."""
+"""Characters per token, until the server's counts are known."""
 _LIVE: frozenset[Route] = frozenset({"live"})
 
 
 @runtime_checkable
 class Shelving(Protocol):
-    """A model that can choose how a fork gets its prefix, and keep states to be restored."""
+    """A model that can choose how a fork gets its prefix, and can save and restore states."""
 
     @property
     def routes(self) -> frozenset[Route]:
-        """The routes it can take: what stands in ``Request.route``."""
+        """The routes that it supports, for ``Request.route``."""
         ...
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* lie in a saved state."""
+        """Return how many characters of the prefix of *request* are in a saved state."""
         ...
 
     async def save(self, request: Request) -> None:
-        """Save the state behind *request*, which was the last fork of its prompt; where it is gone, do nothing."""
+        """Save the state after *request*, the last fork of its prompt. Do nothing if the state is gone."""
         ...
 
 
 class PlannedModel:
-    """*model*, with its forks planned by *planner*. Everything else goes to the model as it is.
+    """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
-    Which routes there are is the model's matter: any model has the live prefix (as the server likes), a local model
-    with a shelf has all. A fork that brings a summary can take that.
+    The model determines the routes: every model supports the live prefix (cached as the server decides), a local model
+    with a shelf supports all. A fork with a summary can use that.
     """
 
     def __init__(
@@ -426,26 +428,26 @@ class PlannedModel:
         self._last: OrderedDict[Prompt, str] = OrderedDict()
 
     def __getattr__(self, name: str) -> Any:
-        # What a model may have beside the protocol (timeouts, feedback, retries) is that of the model.
+        # Optional attributes of a model: timeouts, feedback, retries.
         if name == "model":
             raise AttributeError(name)
         return getattr(self.model, name)
 
     @property
     def name(self) -> str:
-        """That of the model."""
+        """The name of the model."""
         return self.model.name
 
     async def capabilities(self) -> Capabilities:
-        """Say what the model can do."""
+        """Return the capabilities of the model."""
         return await self.model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Stream a continuation, as the model does."""
+        """Stream a continuation from the model."""
         return await self.model.stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request*; a fork by the route that is planned for it."""
+        """Answer *request*. A fork takes the planned route."""
         if request.side is None:
             return await self.model.complete(request)
         planned = self.planner.choose(self._situation(request))
@@ -474,7 +476,7 @@ class PlannedModel:
 
     # ------------------------------------------------------------------ what is known
 
-    def _situation(self, request: Request) -> Situation:
+    def _situation(self, request: Request) -> ForkSituation:
         shelf = self.model if isinstance(self.model, Shelving) else None
         routes = _LIVE if shelf is None else shelf.routes
         if request.summary is not None:
@@ -483,7 +485,7 @@ class PlannedModel:
         before = self._last.get(request.prompt)
         held = 0 if before is None else prompt + shared(before, prefix)
         stored = 0 if shelf is None else shelf.stored(request)
-        return Situation(
+        return ForkSituation(
             prefix=self._tokens(prompt + len(prefix)),
             side=self._tokens(len(request.side or "")),
             reply=request.sampling.max_tokens or 64,
@@ -520,14 +522,14 @@ class PlannedModel:
         try:
             await shelf.save(request)
         except ModelError:
-            return  # It only would have saved time.
+            return  # the state would only have saved time
 
     def _tokens(self, characters: int) -> int:
         return round(characters / self._characters)
 
 
 def _routed(request: Request, route: Route) -> Request:
-    """Return *request* as it is sent by *route*."""
+    """Return *request* for *route*."""
     if route != "summary" or request.summary is None:
         return replace(request, route=route)
     phase = request.pieces[-1].phase if request.pieces else "answer"
@@ -538,21 +540,23 @@ def _length(prompt: Prompt) -> int:
     return len(prompt) if isinstance(prompt, str) else sum(len(message.content) for message in prompt)
 
 
-# Three requests to a real endpoint, from which the rates of a planner follow.
+# Three probes of a real endpoint, for the rates of a planner.
 
 _SHORT = 20
 _LONG = 120
-"""Lines of the two probes; fewer of the second where the context is short."""
+"""The lines of the two probes; the second has fewer if the context is short."""
 _WRITTEN = 17
 
 
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
-    """Return what requests to *model* take, by three short ones. They cost about two thousand tokens.
+    """Return the rates of *model* from three short requests, which cost about two thousand tokens.
 
-    *mark* begins their prompts: it should be new at each time, or the server may hold them still. Raises
-    :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` where they show nothing.
+    *mark* is the start of their prompts. Use a new one each time, because the server may have cached the old ones.
+    Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes give no rates.
     """
-    await _ask(model, f"{mark}:\n", 1, "live", clock)  # not counted: the first request of all opens and loads things
+    await _ask(
+        model, f"{mark}:\n", 1, "live", clock
+    )  # warm-up: the first request opens connections and loads the model
     short = await _ask(model, _lines(f"{mark} a", _SHORT), 1, "prefill", clock)
     context = (await model.capabilities()).context_tokens
     most = _LONG if context is None else int(0.5 * context / max(short.prefilled, 1) * _SHORT)
@@ -576,12 +580,12 @@ def _lines(mark: str, count: int) -> str:
     return "".join(f"{mark}: {number} + 7 = {number + 7}\n" for number in range(10, 10 + count))
 
 
-# A planner at work on a real endpoint: what it thought that each fork would take, and what it took.
+# A planner on a real endpoint: the predicted and the measured time of each fork.
 
 _ROOM = 0.6
-"""The part of the context that the trace may grow to."""
+"""The largest part of the context for the trace."""
 _LINES = 4
-"""Lines that come between two forks."""
+"""The lines between two forks."""
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -589,28 +593,28 @@ class Explained(msgspec.Struct, frozen=True):
 
     route: Route
     why: str
-    """What speaks for it: the route that was thought to come next, and what it would have taken."""
+    """The reason for the route: the second best route and its predicted time."""
     prefix: int
     predicted: float
     actual: float
     predicted_prefill: float
     actual_prefill: int | None
-    """``None``: the server does not say."""
+    """``None`` if the server does not count."""
     saved: bool
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """A planner at work on one endpoint."""
+    """The forks of a planner on one endpoint."""
 
     model: str
     before: Rates
-    """The rates that were probed, in seconds."""
+    """The probed rates in seconds."""
     after: Rates
     forks: tuple[Explained, ...]
 
     @property
     def off(self) -> float:
-        """Return by how much the prediction of the median fork of the second half was off, in percent."""
+        """The error of the prediction in percent: the median over the second half of the forks."""
         late = self.forks[len(self.forks) // 2 :]
         return statistics.median(100.0 * abs(fork.predicted / fork.actual - 1.0) for fork in late)
 
@@ -618,7 +622,7 @@ class Explanation(msgspec.Struct, frozen=True):
 async def explain(
     model: Model, rates: Rates, *, forks: int, disturb: int, say: Callable[[str], None] = lambda _: None
 ) -> Explanation:
-    """Fork *forks* times off a growing trace, and let others ask something after each *disturb* forks.
+    """Fork *forks* times from a growing trace, with other requests after each *disturb* forks.
 
     Raises :class:`~interwhen.ModelError`.
     """
@@ -642,15 +646,15 @@ async def explain(
 
 
 def explained(shown: Shown) -> Explained:
-    """Return what *shown* says, in words and milliseconds."""
+    """Return *shown* in words and milliseconds."""
     planned, actual = shown
-    why = "tried, to learn what it takes" if planned.is_trial else "the only one"
+    why = "trial, to learn its cost" if planned.is_trial else "the only route"
     if planned.others and not planned.is_trial:
         route, seconds = planned.others[0]
         why = f"{route} would take {1e3 * seconds:.1f} ms"
-    anew = None
+    fresh = None
     if actual.prompt_tokens is not None and actual.cached_tokens is not None:
-        anew = actual.prompt_tokens - actual.cached_tokens
+        fresh = actual.prompt_tokens - actual.cached_tokens
     return Explained(
         planned.route,
         why,
@@ -658,7 +662,7 @@ def explained(shown: Shown) -> Explained:
         1e3 * planned.seconds,
         1e3 * actual.seconds,
         planned.prefilled,
-        anew,
+        fresh,
         planned.save,
     )
 
@@ -669,7 +673,7 @@ def _fork(trace: str) -> Request:
 
 
 async def _disturb(model: Model, number: int) -> None:
-    """Ask for something else on every slot, so that the server may have to give up what it holds."""
+    """Send other requests on every slot, so that the server may have to evict its cache."""
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8
         try:

@@ -1,4 +1,4 @@
-"""Our own: a supervised run, whose verifiers interrupt beside the stream."""
+"""The strategy of interwhen: a supervised run, in which verifiers interrupt the stream."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from interwhen.strategies._traces import Trace
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """A run under the question's monitors, with their own remedies or with *remedy* for all that act.
+    """A run under the monitors of the question, with their own remedies or with *remedy* for all that act.
 
-    A run that gives up, or comes to no answer, is followed by another one with a new seed, while as many tokens are
-    left as stand in the longest trace so far. (What it cut is no measure: it may have gone in circles.) The first run
-    is greedy, unless the remedy is to sample again: that would bring the same text.
+    If a run gives up or has no answer, another one with a new seed follows, while the budget has as many tokens as the
+    longest trace so far. The first run is greedy, unless the remedy is to resample, which would give the same text.
     """
 
     name: str = "interrupt"
     remedy: Remedy | None = None
     restarts: int = 16
-    """Further runs at most."""
+    """The largest number of further runs."""
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the first run that comes to an answer."""
+        """Answer with the first run that gives an answer."""
         remedies = longest = 0
         number = 0
         while True:
@@ -50,7 +49,7 @@ class Interrupt:
             context.model,
             question.prompt,
             monitors=monitors,
-            # Every run draws with seeds of its own: a resumed stream counts them up.
+            # Each run has its own range of seeds: a resumed stream increments its seed.
             sampling=context.sampled(1000 * number) if number or self._samples else context.greedy,
             starts_in=question.starts_in,
             workers=context.workers,
@@ -68,7 +67,7 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return *remedy* with what a monitor's *own* says of its place, where it is of that kind, or falls back on it."""
+    """Return *remedy*, with the options of a monitor's *own* feedback if both give feedback."""
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

@@ -1,4 +1,4 @@
-"""Text that several attempts ask for in the same words is generated once, and billed to each of them."""
+"""Generates text that several attempts request identically once, and bills it to each of them."""
 
 from __future__ import annotations
 
@@ -29,24 +29,23 @@ _Key: TypeAlias = tuple[Prompt, tuple[tuple[str, str], ...], str]
 
 @dataclass(slots=True)
 class _Sample:
-    """What the model said to a request, and when; *tokens* of it were taken down."""
+    """The recorded chunks for a request, with their times."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
-    """Seconds since the chunk before, or since the request."""
+    """Each with the seconds since the previous chunk, or since the request."""
     tokens: int = 0
     ended: bool = False
-    """Whether the model came to its end by itself."""
+    """Whether the model ended the text."""
     usage: Usage | None = None
-    """What the server counted of the prompt."""
+    """The prompt tokens, as counted by the server."""
 
 
 class SharedModel:
-    """A model that answers a request which it has answered before with the same text, for any ``max_tokens``.
+    """A model that answers a repeated request with the same text, for any ``max_tokens``.
 
-    For comparisons, in which strategies draw the same samples by the same seeds: each is given, and pays for, what it
-    would have got alone. ``borrowed`` is how many seconds of the model that saved, so that the time of an attempt can
-    be told as if nothing had been shared. What was taken down of a stream that was closed early is gone on with from
-    where it ends. Forks are not shared.
+    For comparisons in which strategies draw the same samples from the same seeds: each strategy gets, and pays for,
+    the text that it would get alone. ``borrowed`` is the saved time in seconds, so that the time of an attempt can be
+    reported as without sharing. If a recorded stream was closed early, the model continues it. Forks are not shared.
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -55,7 +54,7 @@ class SharedModel:
         self._told: dict[_Key, _Sample] = {}
         self.borrowed = 0.0
         self.generated = 0
-        """Tokens of streams that the model really wrote."""
+        """The tokens that the model really generated in streams."""
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what only some models have: ``timeouts``, ``feedback``, ``retries``."""
@@ -71,7 +70,7 @@ class SharedModel:
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, which the model is asked for where what is known comes to its end."""
+        """Open a stream of the recorded text. The model continues it after its end."""
         key = _key(request)
         told = self._told.setdefault(key, _Sample())
         most = request.sampling.max_tokens
@@ -79,7 +78,7 @@ class SharedModel:
             told = self._told[key] = _Sample()
         stream = _SharedStream(self, request, told)
         if not told.chunks:
-            # A refusal is said at once.
+            # Ask now, so that an error is raised here.
             await stream.ask()
         return stream
 
@@ -88,7 +87,7 @@ class SharedModel:
         return await self._model.complete(request)
 
     async def aclose(self) -> None:
-        """Do nothing: the model belongs to whoever made it."""
+        """Do nothing: the owner of the model closes it."""
 
     async def ask(self, request: Request) -> Stream:
         """Ask the model for a stream."""
@@ -105,7 +104,7 @@ class SharedModel:
 
 
 class _SharedStream:
-    """Says what is known, and then what the model says, which it takes down."""
+    """Streams the recorded text, then the continuation by the model, which it records."""
 
     def __init__(self, shared: SharedModel, request: Request, told: _Sample) -> None:
         self._shared = shared
@@ -113,10 +112,10 @@ class _SharedStream:
         self._told = told
         self._next = 0
         self._said = 0
-        """Tokens."""
+        """The tokens so far."""
         self._stream: Stream | None = None
         self._goes_on = False
-        """Whether the stream goes on with a text that was known."""
+        """Whether the model continues a recorded text."""
         self._at = shared.now()
         self._is_closed = False
         self._is_over = False
@@ -139,14 +138,14 @@ class _SharedStream:
         return await self._news()
 
     async def ask(self) -> None:
-        """Ask the model to go on from what is known."""
+        """Ask the model to continue the recorded text."""
         request, told = self._request, self._told
         if told.chunks:
             most = request.sampling.max_tokens
             left = None if most is None else most - self._said
             pieces = (*request.pieces, *_pieces(chunk for _, chunk in told.chunks))
             request = replace(request, pieces=pieces, sampling=replace(request.sampling, max_tokens=left))
-            # What the server counts from now on is a prompt with that text behind it, which nobody alone would send.
+            # The server now counts a prompt with that text, which an unshared request would not have.
             self._goes_on = True
         self._at = self._shared.now()
         self._stream = await self._shared.ask(request)
@@ -157,7 +156,7 @@ class _SharedStream:
             await self._stream.aclose()
 
     def _known(self) -> Sequence[Chunk]:
-        """Return the next chunk that is known, if it fits."""
+        """Return the next recorded chunk, if it fits."""
         seconds, chunk = self._told.chunks[self._next]
         if self._is_full() and chunk.tokens:
             return self._full()
@@ -167,7 +166,7 @@ class _SharedStream:
         return (msgspec.structs.replace(chunk, usage=self._told.usage) if chunk.finish_reason else chunk,)
 
     async def _news(self) -> Sequence[Chunk]:
-        """Take down what the model says, but for an end that this request set."""
+        """Record the chunks of the model, except an end by the limit of this request."""
         assert self._stream is not None
         chunks = await self._stream.receive()
         now = self._shared.now()
@@ -199,14 +198,14 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return what decides the text, however long it may become."""
+    """Return the part of *request* that determines the text, without its limit."""
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()
 
 
 def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return what *usage* says of the prompt: how much was generated differs between those who share it."""
+    """Return only the prompt counts of *usage*: the generated tokens differ between the requests."""
     return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 

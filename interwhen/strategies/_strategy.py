@@ -1,4 +1,4 @@
-"""What a strategy is: one Protocol, and the frozen records that go in and come out."""
+"""The interface of a strategy: one Protocol, and the frozen records for its input and output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interwhen._run import run
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Model, Prompt, Sampling
+from interwhen._types.models import FinishReason, Model, Prompt, Sampling
 from interwhen._types.monitors import Fork, Monitor
 from interwhen._types.results import Result
 from interwhen._types.segments import Phase
@@ -26,30 +26,30 @@ from interwhen.registry import MonitorSpec, load_monitor, load_monitors
 from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
-"""What a strategy claims of its answer. ``verified``: the engine verified the very text, and the outcome's ``scope``
-says whether that covers the answer; ``failed``: the model did."""
+"""The status of an answer. ``verified``: the engine verified this text, and the ``scope`` of the outcome says whether
+that covers the answer; ``failed``: the model failed."""
 
 Reader: TypeAlias = Callable[[str], str | None]
-"""From the text of a trace to the answer it gives, in a normal form that can be counted; ``None``: it gives none."""
+"""From the text of a trace to its answer in a normal form, so that answers can be compared; ``None`` if it has none."""
 
 Watching: TypeAlias = Callable[[bool], Iterable[MonitorSpec]]
-"""Makes the monitors of one run; it is told whether they will act, or only observe."""
+"""Makes the monitors of one run. Its argument is whether they act, or only observe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a strategy is asked. It holds nothing that knows the right answer."""
+    """A question for a strategy. It does not contain the right answer."""
 
     name: str
-    """Tells it from the others of its task."""
+    """Its name, unique within its task."""
     prompt: Prompt
     read: Reader
     monitors: tuple[MonitorSpec, ...] | Watching = ()
-    """What judges a step, a finished text and a run; or what makes it, where monitors remember their trace."""
+    """The monitors for steps, finished texts and runs; or a function that makes them, if they keep state of a trace."""
     starts_in: Phase = "answer"
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return the monitors for one run, made anew; where they are not to be *acting*, they only observe."""
+        """Return new monitors for one run. Unless *acting*, they only observe."""
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
@@ -67,25 +67,25 @@ def _named(spec: str) -> Monitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """What a strategy settles for."""
+    """The solution of a strategy."""
 
     trace: Trace = field(default_factory=Trace)
-    """The whole trace it answers with, or the best it had when it gave up."""
+    """The trace with the answer, or the best one when it gave up."""
     result: Result | None = None
-    """What the engine said of this very text; ``None``: it was not asked."""
+    """The result of the engine for this text; ``None`` if it was not judged."""
     gave_up: str = ""
-    """Why it gives no answer; empty: it gives one."""
+    """The reason why it gives no answer; empty if it gives one."""
     failed: str = ""
-    """What was wrong with the model, where that ended it."""
+    """The error of the model, if it ended the attempt."""
     remedies: int = 0
-    """Interrupts that led to a rewind or an insertion, in all of its runs."""
+    """The interrupts with a rewind or an insertion, in all its runs."""
     told: tuple[str, ...] = ()
-    """What was said to the model on the way to this text, besides what a run inserted."""
+    """Text that was given to the model before, except the insertions of a run."""
 
 
 @runtime_checkable
 class Strategy(Protocol):
-    """A way of spending tokens on a question."""
+    """A strategy: a way to spend tokens on a question."""
 
     @property
     def name(self) -> str:
@@ -94,9 +94,9 @@ class Strategy(Protocol):
 
     @property
     def meets_model(self) -> bool:
-        """Whether its cost depends on when text arrives, so that it must not be given text that was generated before.
+        """Whether its cost depends on the time at which text arrives, so that it must not get shared text.
 
-        False for a strategy that reads each stream to its end, or up to a place that the text alone decides.
+        False for a strategy that reads each stream to its end, or to a position that depends only on the text.
         """
         ...
 
@@ -109,49 +109,55 @@ class Strategy(Protocol):
         ...
 
 
-class CheckCounts(msgspec.Struct, frozen=True):
-    """How the checks went that a strategy paid for, on whatever text: those of a run, of steps, of finished texts."""
+class CheckCounts(msgspec.Struct):
+    """The counts of all checks for a strategy: of runs, of steps and of finished texts."""
 
     passed: int = 0
     refuted: int = 0
     open: int = 0
-    """Came to no verdict of pass or violation."""
+    """Checks that ended without a pass and without a violation."""
 
     @property
     def could_act(self) -> bool:
-        """Whether a verifier had anything to say."""
+        """Whether a verifier passed or refuted anything."""
         return self.passed + self.refuted > 0
+
+    def add(self, one: Judgement) -> None:
+        """Add the counts of *one*."""
+        self.passed += one.passed
+        self.refuted += one.refuted
+        self.open += one.open
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one strategy on one question: what it claims, and all it cost."""
+    """The outcome of one strategy on one question, with its cost."""
 
     strategy: str
     question: str
     budget: int
-    """The most tokens that might be generated."""
+    """The limit of generated tokens."""
     seed: int
     status: Claimed
     answer: str | None
-    """The answer as it was read; ``None``: there is none in the text, or none is given."""
+    """The answer; ``None`` if the text has none, or the strategy abstained or failed."""
     text: str
     ledger: Ledger
-    """All tokens: ``kept`` stand in ``text``; what other samples, branches and cut text cost is ``discarded``."""
+    """All tokens. ``kept`` are those in ``text``; ``discarded`` are those of other samples, branches and cut text."""
     seconds: float
-    """Wall time, as if all text had been generated for this attempt alone."""
-    checks: CheckCounts = CheckCounts()
+    """Wall time, as if nothing had been shared with other attempts."""
+    checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
     uncounted: int = 0
-    """Requests whose prompt the server did not count, as they were cut short; ``prompt_tokens`` leaves them out."""
+    """Requests whose prompt the server did not count, because they were cut short. ``prompt_tokens`` lacks them."""
     handed: bool = False
-    """Whether the answer stands in what was said to the model: in a repair, in feedback, or in ``Solution.told``."""
+    """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.told``."""
     why: str = ""
-    """Why it gave up or failed."""
+    """The reason why it gave up or failed."""
     scope: Scope | None = None
-    """What the certificate covers; ``None``: it is not verified."""
+    """The scope of the certificate; ``None`` if the text is not verified."""
 
     @property
     def answer_verified(self) -> bool:
-        """Whether a check that knows the task judged the answer itself: only this counts as a right answer."""
+        """Whether a check that knows the task verified the answer itself. Only this counts as a right answer."""
         return self.status == "verified" and self.scope == "answer"
 
     @property
@@ -160,88 +166,74 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.answer is not None and self.status in {"verified", "unverified"}
 
 
-# What a strategy works with: a metered model, a judge, a way to sample, and chance.
-
-
-@dataclass(slots=True)
-class CheckTally:
-    """How the checks went so far."""
-
-    passed: int = 0
-    refuted: int = 0
-    open: int = 0
-
-    def add(self, one: Judgement) -> None:
-        """Count in the checks of *one*."""
-        self.passed += one.passed
-        self.refuted += one.refuted
-        self.open += one.open
+# The resources of a strategy: a metered model, a judge, sampling and random numbers.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyContext:
-    """What a strategy may use on one question, and nothing else."""
+    """The resources that a strategy may use on one question. It must use no others."""
 
     model: MeteredModel
-    """Asks the model and counts: ``model.left`` is what may still be spent."""
+    """Counts tokens: ``model.left`` is the rest of the budget."""
     sampling: Sampling
-    """How a sample is drawn; ``max_tokens`` is the most of one trace."""
+    """The settings for samples; ``max_tokens`` limits one trace."""
     seed: int
     workers: WorkerPool | None = None
-    tally: CheckTally = field(default_factory=CheckTally)
+    tally: CheckCounts = field(default_factory=CheckCounts)
+    """The checks so far."""
 
     @property
     def rng(self) -> random.Random:
-        """A source of chance that depends on the seed alone; each call gives a new one at its start."""
+        """A new random number generator that depends only on the seed."""
         return random.Random(self.seed)  # noqa: S311  (sampling, not secrets)
 
     @property
     def greedy(self) -> Sampling:
-        """How the likeliest text is had."""
+        """The settings for greedy text."""
         return replace(self.sampling, temperature=0.0, seed=self.seed)
 
     def sampled(self, number: int) -> Sampling:
-        """Return how sample *number* is drawn: equal numbers draw equal samples, in every strategy."""
+        """Return the settings for sample *number*. Equal numbers give equal samples in every strategy."""
         return replace(self.sampling, seed=self.seed + number)
 
     def affords(self, tokens: int) -> bool:
-        """Tell whether *tokens* are left, and at least one."""
+        """Tell whether at least *tokens* (and at least one) are left."""
         return self.model.left >= max(tokens, 1)
 
     async def need_prefix(self, strategy: str) -> None:
-        """Raise :class:`UsageError` where the model cannot go on in the middle of a text."""
+        """Raise :class:`UsageError` if the model cannot continue a partial text."""
         if (await self.model.capabilities()).resume == "turn":
             raise UsageError(
-                f"strategy {strategy!r} goes on from the middle of a text, which {self.model.name!r} cannot: use an "
+                f"strategy {strategy!r} continues a partial text, which {self.model.name!r} cannot: use an "
                 "endpoint that continues a prefix or prefills the assistant's turn, or leave the strategy out"
             )
 
     async def write(
         self, question: Question, sampling: Sampling, trace: Trace | None = None, *, until: str = ""
     ) -> Trace:
-        """Let the model write a trace, or go on with *trace* while the most of one is not reached."""
+        """Let the model write a trace, or continue *trace* up to the limit of a trace."""
         begun = trace or Trace()
         most = sampling.max_tokens
         room = None if most is None else max(most - begun.tokens, 1)
         return await go_on(self.model, question.prompt, begun, sampling, until=until, most=room)
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* whole."""
+        """Let the model answer *prompt* completely."""
         return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
-        """Let the monitors of *question* look at *trace*, and count their checks."""
+        """Let the monitors of *question* judge *trace*, and count their checks."""
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
         return found
 
 
-# Judging a text by the monitors of its question: the real engine reads it again, as if it were being written.
+# Judges a text with the monitors of its question: the engine streams it again, as if a model were writing it.
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the monitors say of a text."""
+    """The judgement of a text by the monitors."""
 
     result: Result
     passed: int = 0
@@ -251,22 +243,22 @@ class Judgement:
 
     @property
     def verified(self) -> bool:
-        """Whether the engine verified it, and a check that knows the task judged the answer itself."""
+        """Whether the engine verified it, including the answer itself."""
         return self.result.answer_verified
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """Orders texts, the best one last: answer verified, then by how little was refuted, then by what passed."""
+        """A sort key, the best text last: answer verified, then fewest refuted claims, then the share that passed."""
         return self.verified, -self.refuted, self.share
 
     @property
     def share(self) -> float:
-        """The share of its checks that passed, by the rule of succession: a half where there are none."""
+        """The share of its checks that passed, by the rule of succession: 1/2 without checks."""
         return (self.passed + 1) / (self.passed + self.refuted + self.open + 2)
 
 
 def judgement(result: Result) -> Judgement:
-    """Count what *result* tells of its checks, those of text that was cut included."""
+    """Return *result* with the counts of its checks, including those of cut text."""
     passed = unclear = 0
     for check in result.checks:
         verdict = check.outcome.verdict if isinstance(check.outcome, Judged) else None
@@ -278,15 +270,17 @@ def judgement(result: Result) -> Judgement:
 async def judge(
     question: Question, trace: Trace, model: Model, *, workers: WorkerPool | None = None, partial: bool = False
 ) -> Judgement:
-    """Let the monitors of *question* look at *trace*; none of them acts. Forks are asked of *model*.
+    """Let the monitors of *question* judge *trace*; they only observe. *model* answers their forks.
 
-    With *partial* more is to come, so that monitors of the whole answer do not look.
+    With *partial* the text ends with a complete step, and monitors of the whole answer are left out.
     """
     monitors = question.watchers(acting=False)
     if partial:
         monitors = tuple(one for one in monitors if not isinstance(one.trigger, Answer))
     able = replace(await model.capabilities(), resume="prefix", context_tokens=None)
-    recording = Recording.untimed(trace.chunks, finish_reason=trace.finish_reason or "truncated")
+    # A step is complete, also for a monitor that would wait for the next line before it reads this one.
+    ending: FinishReason = trace.finish_reason or ("stop" if partial else "truncated")
+    recording = Recording.untimed(trace.chunks, finish_reason=ending)
     reader = ReplayModel([recording], forks=model, capabilities=able, name=model.name)
     async with run(
         reader, question.prompt, monitors=monitors, starts_in=question.starts_in, workers=workers
@@ -295,11 +289,11 @@ async def judge(
 
 
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
-    """Order finished texts, the best one last: answer verified, with an answer, then as :attr:`Judgement.rank` says."""
+    """Return a sort key for finished texts, the best last: verified answer, any answer, :attr:`Judgement.rank`."""
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
-    """Tell whether judging by *monitors* asks the model."""
+    """Tell whether *monitors* fork, so that judging costs tokens."""
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

@@ -1,4 +1,4 @@
-"""A trace that a strategy writes: what the model said so far, and how it ended."""
+"""The trace of a strategy: the text so far, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import anyio
 from interwhen._types.models import Chunk, FinishReason, Model, Piece, Prompt, Request, Sampling, Stream
 
 CLOSING_SECONDS = 5.0
-"""How long the end of a stream is waited for."""
+"""The longest wait for the close of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What stands, in the chunks in which it came. ``finish_reason`` is ``None`` while the model may go on."""
+    """The text so far, in chunks. ``finish_reason`` is ``None`` while the model may continue."""
 
     chunks: tuple[Chunk, ...] = ()
     finish_reason: FinishReason | None = None
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "".join(chunk.text for chunk in self.chunks)
 
     @property
     def tokens(self) -> int:
-        """How many tokens of the model it holds. What a strategy wrote itself counts none."""
+        """The number of tokens of the model. Text of the strategy counts none."""
         return sum(chunk.tokens for chunk in self.chunks)
 
     @property
     def ended(self) -> bool:
-        """Whether the model came to its end by itself."""
+        """Whether the model ended the text."""
         return self.finish_reason == "stop"
 
     @property
     def said(self) -> str:
-        """What of it is said whole: all, or the lines that are complete where the model did not come to its end."""
+        """The finished part: the whole text if the model ended it, or else its complete lines."""
         text = self.text
         return text if self.finish_reason == "stop" else text[: text.rfind("\n") + 1]
 
     def pieces(self) -> tuple[Piece, ...]:
-        """Return it as what a request continues."""
+        """Return it as the pieces of a request."""
         pieces: list[Piece] = []
         for chunk in self.chunks:
             if pieces and pieces[-1].phase == chunk.phase:
@@ -52,12 +52,12 @@ class Trace:
         return tuple(pieces)
 
     def write(self, text: str) -> Trace:
-        """Return it with *text* of the strategy behind, in the phase it has come to."""
+        """Append *text* of the strategy, in the phase of the last chunk."""
         phase = self.chunks[-1].phase if self.chunks else "answer"
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 
     def cut(self, length: int) -> Trace:
-        """Return its first *length* characters. A token that is cut through is still counted."""
+        """Return its first *length* characters. A token that is cut counts in full."""
         kept: list[Chunk] = []
         for chunk in self.chunks:
             if length <= 0:
@@ -70,10 +70,10 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace*: to its end, or up to and including *until*, once there is text before it.
+    """Let *model* continue *trace* to its end, or up to and including *until*, if there is new text before it.
 
-    *most* is how many further tokens it may write. What came in one read with *until* and stands behind it is
-    dropped. Raises :class:`~interwhen.ModelError`.
+    *most* limits the further tokens. Text after *until* in the same read is dropped. Raises
+    :class:`~interwhen.ModelError`.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
@@ -95,16 +95,16 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, also when the caller is being cancelled."""
+    """Close *stream*, also while the caller is cancelled."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 
 
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
-    """Return where *until* ends, if the last chunk completed it behind text of chunk *begun* or a later one; else 0."""
+    """Return where *until* ends, if the last chunk completed it after other text of chunk *begun* or later; else 0."""
     size = len(until)
     last = chunks[-1].text
-    # Each chunk holds something, so that so many of them are enough.
+    # No chunk is empty, so the last ``size`` chunks are enough.
     tail = "".join(chunk.text for chunk in chunks[max(begun, len(chunks) - size) :])
     if until not in tail[-size - len(last) :]:
         return 0

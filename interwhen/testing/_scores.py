@@ -270,10 +270,10 @@ def assert_trial(
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
     total = score(tried)
     missed = [
-        *_below("recall", total.recall, recall),
-        *_below("precision", total.precision, precision),
-        *_below("violations at the label", total.located, located),
-        *_above("false interrupts", total.false_interrupts, false_interrupts),
+        *_missed("recall", total.recall, recall),
+        *_missed("precision", total.precision, precision),
+        *_missed("violations at the label", total.located, located),
+        *_missed("false interrupts", total.false_interrupts, false_interrupts, is_most=True),
     ]
     if total.troubles:
         missed.append(f"{total.troubles} checks failed")
@@ -282,14 +282,9 @@ def assert_trial(
     return total
 
 
-def _below(what: str, rate: Rate, bar: float | None) -> Iterator[str]:
-    if bar is not None and (rate.value is None or rate.value < bar):
-        yield f"{what} must be at least {bar:.2%}, got {rate}"
-
-
-def _above(what: str, rate: Rate, bar: float | None) -> Iterator[str]:
-    if bar is not None and (rate.value is None or rate.value > bar):
-        yield f"{what} must be at most {bar:.2%}, got {rate}"
+def _missed(what: str, rate: Rate, bar: float | None, *, is_most: bool = False) -> Iterator[str]:
+    if bar is not None and (rate.value is None or (rate.value > bar if is_most else rate.value < bar)):
+        yield f"{what} must be at {'most' if is_most else 'least'} {bar:.2%}, got {rate}"
 
 
 def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:

@@ -116,6 +116,8 @@ class ReceivedRequest:
     """When that was, on the clock of the event loop."""
     generated: int = 0
     """Events of the answer that were generated, also after the client has gone."""
+    received_at: float = field(default_factory=anyio.current_time)
+    """When it arrived, on the clock of the event loop."""
     aborted: anyio.Event = field(default_factory=anyio.Event)
     """Set when the client aborts the request by its ``rid``."""
 
@@ -160,12 +162,20 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 class ScriptedEndpoint:
     """Answers requests by a script; the base of the scripted server and the scripted transport."""
 
-    def __init__(self, script: Script, *, owned_by: str = "scripted", context_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        owned_by: str = "scripted",
+        context_tokens: int | None = None,
+        pages: Script | None = None,
+    ) -> None:
         self.requests: list[ReceivedRequest] = []
         """Every request, in order of arrival."""
         self.running = 0
         """Answers that are being generated now, also after their client has gone."""
         self._script = script
+        self._pages = pages or self._list_models
         self._card = {"id": "scripted", "object": "model", "owned_by": owned_by, "max_model_len": context_tokens}
 
     @property
@@ -187,8 +197,9 @@ class ScriptedEndpoint:
                 if post.json.get("rid") == request.json.get("rid"):
                     post.aborted.set()
             return reply(200, b"{}")
-        if request.method == "POST":
-            return self._script(request)
+        return self._script(request) if request.method == "POST" else self._pages(request)
+
+    def _list_models(self, _request: ReceivedRequest) -> tuple[Step, ...]:
         return reply(200, json.dumps({"object": "list", "data": [self._card]}).encode())
 
 

@@ -65,40 +65,25 @@ class Stopwatch:
 
     def _extractor(self, extractor: Extractor) -> Extractor:
         match extractor:
-            case Tracker():
-                return self._tracker(extractor)
+            case Tracker(start=start, step=step):
+                return Tracker(start, self._timed(step, _taken_step))
+            case Fork(parse=Tracker(start=start, step=step)):
+                return replace(extractor, parse=Tracker(start, self._timed(step, _taken_step)))
             case Fork(parse=parse):
-                known: Any = parse
-                timed: Any = self._tracker(known) if isinstance(known, Tracker) else self._reading(known)
-                return replace(extractor, parse=timed)
+                assert not isinstance(parse, Tracker)
+                return replace(extractor, parse=self._timed(parse, _taken))
             case parser:
-                return self._reading(parser)
+                return self._timed(parser, _taken)
 
-    def _tracker(self, tracker: Tracker[Any]) -> Tracker[Any]:
-        return Tracker(tracker.start, self._stepping(tracker.step))
-
-    def _reading(self, read: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, function: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:
-            with self._extracts():
-                return _taken(read(*given))
+            begun = time.perf_counter()
+            try:
+                return take(function(*given))
+            finally:
+                self.extracting += time.perf_counter() - begun
 
         return timed
-
-    def _stepping(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*given: Any) -> Any:
-            with self._extracts():
-                state, claims = step(*given)
-                return state, _taken(claims)
-
-        return timed
-
-    @contextmanager
-    def _extracts(self) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.extracting += time.perf_counter() - begun
 
     def _prepare(self, prepare: Callable[[Task], Any] | None) -> Callable[[Task], Any] | None:
         if prepare is None:
@@ -136,6 +121,11 @@ class Stopwatch:
 def _taken(claims: Any) -> Any:
     """Run a generator of claims now, so that its time is measured."""
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
+
+
+def _taken_step(found: tuple[Any, Any]) -> tuple[Any, Any]:
+    state, claims = found
+    return state, _taken(claims)
 
 
 __all__ = ["TrialProblem", "TrialResult", "TrialViolation", "recut", "segments", "try_monitor", "try_monitor_sync"]

@@ -139,10 +139,11 @@ def _extractor(extractor: Extractor, prepared: Any) -> Extractor:
     match extractor:
         case Tracker():
             return _tracker(extractor, prepared)
+        case Fork(parse=Tracker() as tracker):
+            return replace(extractor, parse=_tracker(tracker, prepared))
         case Fork(parse=parse):
-            known: Any = parse
-            bound: Any = _tracker(known, prepared) if isinstance(known, Tracker) else _with(known, prepared)
-            return replace(extractor, parse=bound)
+            assert not isinstance(parse, Tracker)
+            return replace(extractor, parse=_with(parse, prepared))
         case parser:
             return _with(parser, prepared)
 

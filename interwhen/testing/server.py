@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
+from anyio.streams.tls import TLSListener
 
 from interwhen._types.errors import ConnectError, StreamClosed
 from interwhen.models._transport import HttpRequest
@@ -226,12 +228,22 @@ class ScriptedServer(ScriptedEndpoint):
     """Answers each POST with the steps that *script* returns, on ``127.0.0.1`` and a free port.
 
     ``GET .../models`` lists one model with *owned_by* (from which clients infer what the server can do) and a context
-    of *context_tokens*. ``POST /abort_request`` ends the answer to the request with the same ``rid``. Leaving the
-    ``async with`` closes every connection.
+    of *context_tokens*; *pages* is a script for GET requests instead. ``POST /abort_request`` ends the answer to the
+    request with the same ``rid``. With *ssl_context*, connections use TLS. Leaving the ``async with`` closes every
+    connection.
     """
 
-    def __init__(self, script: Script, *, owned_by: str = "scripted", context_tokens: int | None = None) -> None:
-        super().__init__(script, owned_by=owned_by, context_tokens=context_tokens)
+    def __init__(
+        self,
+        script: Script,
+        *,
+        owned_by: str = "scripted",
+        context_tokens: int | None = None,
+        pages: Script | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(script, owned_by=owned_by, context_tokens=context_tokens, pages=pages)
+        self._ssl_context = ssl_context
         self.connections = 0
         """Connections that were opened."""
         self.open_connections = 0
@@ -243,11 +255,13 @@ class ScriptedServer(ScriptedEndpoint):
     @property
     def base_url(self) -> str:
         """The base URL for a model."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'http' if self._ssl_context is None else 'https'}://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+        listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
         self.port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  no Django here
+        if self._ssl_context is not None:
+            listener = TLSListener(listener, self._ssl_context, standard_compatible=False)
         await self._stack.enter_async_context(listener)
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
         self._group.start_soon(listener.serve, self._serve, None, name="scripted server")
@@ -264,7 +278,7 @@ class ScriptedServer(ScriptedEndpoint):
             while self.open_connections:  # noqa: ASYNC110  closing a socket sends no event
                 await anyio.sleep(0.001)
 
-    async def _serve(self, stream: anyio.abc.SocketStream) -> None:
+    async def _serve(self, stream: anyio.abc.ByteStream) -> None:
         self.connections += 1
         self.open_connections += 1
         try:
@@ -278,7 +292,7 @@ class ScriptedServer(ScriptedEndpoint):
 class _ScriptedConnection:
     """One connection: reads requests and plays scripts."""
 
-    def __init__(self, server: ScriptedServer, stream: anyio.abc.SocketStream, number: int) -> None:
+    def __init__(self, server: ScriptedServer, stream: anyio.abc.ByteStream, number: int) -> None:
         self._server = server
         self._stream = stream
         self._number = number

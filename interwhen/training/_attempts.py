@@ -1,9 +1,9 @@
-"""A run as its journal tells it: each attempt of the model up to the violation that ended it, and the trace at last."""
+"""Reads a journal as attempts of the model: each up to the violation that ended it, and the final trace."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,22 +19,22 @@ from interwhen._types.spans import Span
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, facts_of, read_journal, standing
 from interwhen.journal._records import recorded_monitors
 
-# What in a text was not the model's: spans by which a loss can leave it out.
+# Spans of text that the model did not write, so that a loss can leave them out.
 
 SpanKind = Literal["repair", "feedback", "refuted"]
-"""A value that we wrote in the place of a wrong one; what we said to the model; or what the model wrote, was refuted,
-and stands only because the feedback behind it answers it."""
+"""``repair``: a value that we wrote in place of a wrong one; ``feedback``: our text to the model; ``refuted``: text of
+the model that was refuted, and is kept because feedback follows it."""
 
 
 class OursSpan(msgspec.Struct, frozen=True):
-    """A stretch of a text, in characters, that should not be learned as the model's own."""
+    """A span of a text, in characters, that should not be learned as text of the model."""
 
     start: int
     end: int
     origin: SpanKind
 
     def within(self, start: int, end: int, shift: int = 0) -> OursSpan | None:
-        """Return the part of this span in ``[start, end)``, moved by *shift*; ``None``: there is none."""
+        """Return the part of this span in ``[start, end)``, moved by *shift*; ``None`` if it is empty."""
         low, high = max(self.start, start), min(self.end, end)
         return OursSpan(low + shift, high + shift, self.origin) if low < high else None
 
@@ -46,19 +46,19 @@ def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> t
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """The trace as it stood before it was cut, or as it stands at last."""
+    """The trace before it was cut, or at the end."""
 
     pieces: tuple[Piece, ...]
     start: int
-    """Where it becomes new: what stands before that belongs to the attempts before."""
+    """The offset of its new text. The text before it belongs to earlier attempts."""
     checks: tuple[CheckRecord, ...]
-    """The checks that had ended by then, on what stood then."""
+    """The checks of this text that had ended."""
     violations: tuple[ViolationRecord, ...]
-    """The violations that were found in it."""
+    """The violations found in it."""
     ended_by: ViolationRecord | None = None
-    """The violation that was acted upon; ``None``: this is the last attempt."""
+    """The violation that a remedy followed; ``None`` for the last attempt."""
     open: tuple[Span, ...] = ()
-    """Where checks had begun by then and come to no end: whoever only observes is not waited for."""
+    """The spans of checks that had not ended, because a run does not wait for observers."""
 
     @property
     def text(self) -> str:
@@ -67,7 +67,7 @@ class RecordedAttempt:
 
     @property
     def ours(self) -> tuple[OursSpan, ...]:
-        """What in it we wrote, in order."""
+        """The spans that we wrote, in order."""
         found, at = [], 0
         for piece in self.pieces:
             if piece.origin != "model" and piece.text:
@@ -78,57 +78,57 @@ class RecordedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptHistory:
-    """What a journal tells."""
+    """The attempts in a journal."""
 
     journaled: Journaled
     attempts: tuple[RecordedAttempt, ...]
-    """In order; the last one holds the trace that stands."""
+    """In order; the last one has the final trace."""
     tags: tuple[Span, ...]
-    """The tags around the reasoning, in that trace."""
+    """The tags around the reasoning in the final trace."""
     result: Result | None
-    """How the run ended; ``None``: it had not."""
+    """The result; ``None`` if the run had not ended."""
 
     @property
     def prompt(self) -> Prompt:
-        """What the run was asked."""
+        """The prompt of the run."""
         return self.journaled.header.prompt
 
     @property
     def name(self) -> str:
-        """A short name of the run, the same wherever its journal lies."""
+        """A short name of the run that does not depend on the path of its journal."""
         return self.journaled.header.prompt_sha256[:12]
 
     @property
     def last(self) -> RecordedAttempt:
-        """The trace that stands."""
+        """The attempt with the final trace."""
         return self.attempts[-1]
 
     @property
     def is_answer_verified(self) -> bool:
-        """Whether every required check passed on that trace, one of which judged the answer itself."""
+        """Whether the final trace is verified, including the answer itself."""
         return self.result is not None and self.result.answer_verified
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """What in that trace was refuted, and then answered by feedback behind it."""
+        """The refuted spans in the final trace, which feedback follows."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property
     def problem(self) -> str:
-        """The prompt as text: the turns of a chat one after the other, with an empty line behind each."""
+        """The prompt as text: the turns of a chat, with an empty line after each."""
         if isinstance(self.prompt, str):
             return self.prompt
         return "".join(f"{turn.content}\n\n" for turn in self.prompt)
 
     @property
     def turns(self) -> tuple[Message, ...]:
-        """The prompt as turns; a text is one of the user's."""
+        """The prompt as turns; a text becomes a turn of the user."""
         return (Message("user", self.prompt),) if isinstance(self.prompt, str) else self.prompt
 
 
 @dataclass(slots=True)
-class _Teller:
-    """Follows a run fact by fact."""
+class _AttemptReader:
+    """Collects the attempts of a run, fact by fact."""
 
     past: RebuiltRun
     attempts: list[RecordedAttempt] = field(default_factory=list)
@@ -136,8 +136,8 @@ class _Teller:
     checks: list[CheckRecord] = field(default_factory=list)
     violations: list[ViolationRecord] = field(default_factory=list)
 
-    def hear(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
-        """Take in what the core said of the last fact, which met the trace *before*, and checks *unsettled*."""
+    def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
+        """Process the events of the last fact. Before it the trace was *before*, with the checks *unsettled*."""
         for event in self.past.core.events:
             match event:
                 case CheckSettled(check=check):
@@ -160,46 +160,41 @@ class _Teller:
 
 
 def place_of(check: CheckRecord) -> Span:
-    """Return where the claim of *check* stands; its segment, where it stands nowhere."""
+    """Return the span of the claim of *check*, or its segment if the claim has no span."""
     return check.segment if check.span is None else check.span
 
 
-def tell(path: str | os.PathLike[str]) -> AttemptHistory:
-    """Return the story of the journal at *path*.
+def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
+    """Return the attempts in the journal at *path*.
 
-    Raises :class:`~interwhen.JournalError` on a file that is no journal this version can read.
+    Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal.
     """
     found = read_journal(path)
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
-    teller = _Teller(past)
+    reader = _AttemptReader(past)
     core = past.core
     for record in standing(found.records):
-        # What may cut the trace: looked at before it does.
+        # These facts may cut the trace, so it is copied before them.
         for at, fact in facts_of(record):
             cuts = isinstance(fact, Extracted | Settled | OutOfTime)
             before = core.transcript.pieces() if cuts else ()
             unsettled = _open(core, fact.job if isinstance(fact, Settled) else None) if cuts else ()
             past.tell(at, fact)
-            teller.hear(before, unsettled)
+            reader.read_events(before, unsettled)
         if not tuple(facts_of(record)):
             past.read(record)
     result = result_of(past)
-    checks = teller.checks if result is None else result.checks
+    checks = reader.checks if result is None else result.checks
     unsettled = _open(core) if result is None else ()
     last = RecordedAttempt(
-        core.transcript.pieces(), teller.start, tuple(checks), tuple(teller.violations), open=unsettled
+        core.transcript.pieces(), reader.start, tuple(checks), tuple(reader.violations), open=unsettled
     )
-    return AttemptHistory(found, (*teller.attempts, last), tuple(core.transcript.tags), result)
+    return AttemptHistory(found, (*reader.attempts, last), tuple(core.transcript.tags), result)
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
-    """Return where the open work of *core* lies, but for the job that is *settled* now."""
+    """Return the spans of the open work of *core*, except the job *settled*."""
     jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))
-
-
-def tell_all(paths: Iterable[str | os.PathLike[str]]) -> Sequence[AttemptHistory]:
-    """Return the stories of the journals at *paths*, in that order."""
-    return [tell(path) for path in paths]

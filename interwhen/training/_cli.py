@@ -23,25 +23,25 @@ def export(
     decontaminate: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     overlap: int = SIZE,
 ) -> int:
-    """Make training data of recorded runs, one JSON object a line; TRL and datasets load it as it is.
+    """Make training data from recorded runs, as one JSON object a line, which TRL and datasets can load.
 
-    What is unknown is not taken for correct: whole traces are written only of runs whose answer is verified, a step is
-    labelled only where a claim in it was judged, and a correction is preferred only where it passed. What interwhen
-    wrote is marked by spans of characters, so that a loss can leave it out. What is left out is counted on stderr.
+    Unknown text does not count as correct: whole traces are written only for runs with a verified answer, a step is
+    labelled only if a claim in it was judged, and a correction is preferred only if it passed. Text of interwhen is
+    marked by spans of characters, so that a loss can leave it out. Left out rows are counted on stderr.
 
     Parameters
     ----------
     journals
-        What "interwhen run --journal FILE" has written.
+        Files of "interwhen run --journal FILE".
     format
         tpt (documents with their thinking), messages (chats), prm (steps with labels), preference (pairs).
     output
         The file to write.
     decontaminate
-        A file of texts that must not be trained on: one a line, or all strings in each object of a .jsonl file. May be
-        given several times.
+        A file of test data: one text a line, or all strings in the objects of a .jsonl file. Rows that overlap with it
+        are left out. May be given several times.
     overlap
-        How many words in a row a row may not share with them.
+        The number of consecutive words that count as an overlap.
     """
     if output in journals:
         raise UsageError(f"--output {str(output)!r} is one of the journals: name another file")

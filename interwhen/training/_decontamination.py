@@ -1,4 +1,4 @@
-"""Keeping what is tested on out of what is trained on."""
+"""Keeps test data out of training data."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from interwhen._types.errors import UsageError
 
 SIZE = 13
-"""Words that a row and a test may not share one after the other: as in Brown et al. 2020, appendix C."""
+"""The number of consecutive words that count as an overlap: as in Brown et al. 2020, appendix C."""
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _WORD = re.compile(r"\w+")
 
 
 class Decontaminator:
-    """Finds what shares *size* words in a row with any of *texts*, letter case and punctuation apart.
+    """Finds texts that share *size* consecutive words with any of *texts*. Ignores case and punctuation.
 
-    A text that is shorter counts whole; one without words, not at all.
+    A shorter text is matched as a whole; a text without words is ignored.
     """
 
     def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:
         if size < 1:
-            raise UsageError(f"an overlap of {size} words cannot be looked for: take at least 1")
+            raise UsageError(f"the overlap must be at least 1 word, got {size}")
         self._sizes: dict[int, set[tuple[str, ...]]] = {}
         for text in texts:
             words = words_of(text)
@@ -33,7 +33,7 @@ class Decontaminator:
                 self._sizes.setdefault(width, set()).update(_runs(words, width))
 
     def is_contaminated(self, text: str) -> bool:
-        """Tell whether *text* shares so many words in a row with a text to be kept out."""
+        """Tell whether *text* overlaps with one of the texts."""
         words = words_of(text)
         return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
 
@@ -48,9 +48,9 @@ def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Return the texts in a file: its lines, or in a ``.jsonl`` file all strings of each object.
+    """Return the texts in a file: its lines, or all strings in the objects of a ``.jsonl`` file.
 
-    Raises :class:`UsageError` where it cannot be read, or a line of it is no JSON.
+    Raises :class:`UsageError` if it cannot be read, or a line is not valid JSON.
     """
     try:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
@@ -63,12 +63,12 @@ def read_texts(path: Path) -> list[str]:
         try:
             texts.extend(strings_in(json.loads(line)))
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"--decontaminate {str(path)!r}, line {number}: no JSON ({error})") from error
+            raise UsageError(f"--decontaminate {str(path)!r}, line {number} is not valid JSON: {error}") from error
     return texts
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield every string in *value*, keys apart, and apart from who says it in a chat."""
+    """Yield every string in *value*, except keys and the roles of a chat."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

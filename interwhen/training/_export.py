@@ -1,4 +1,4 @@
-"""From journals to a file of rows."""
+"""Writes the rows of journals to a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 
 from interwhen._types.errors import UsageError
-from interwhen.training._attempts import AttemptHistory, tell
+from interwhen.training._attempts import AttemptHistory, read_attempts
 from interwhen.training._decontamination import SIZE, Decontaminator
 from interwhen.training._rows import Row, chats, documents, preferences, steps
 
@@ -30,12 +30,12 @@ _MAKERS: dict[Format, Callable[[AttemptHistory, Counter[str]], Iterator[Row]]] =
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and what was not."""
+    """The counts of an export."""
 
     journals: int
     rows: int
     left_out: dict[str, int]
-    """How much of what was left out, and why; nothing goes missing silently."""
+    """The number of rows, steps or runs that were left out, by reason."""
 
 
 def export_journals(
@@ -46,19 +46,19 @@ def export_journals(
     keep_out: Iterable[str] = (),
     overlap: int = SIZE,
 ) -> Exported:
-    """Write what *journals* hold to the file *to*, in the *format* that is asked for, as one JSON object a line.
+    """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line.
 
-    The same journals in the same order make the same bytes. Rows that share *overlap* words in a row with a text of
-    *keep_out* are left out, and so is a row that was written already. The file appears when it is whole.
+    The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap* consecutive
+    words with a text of *keep_out*, are left out. The file appears when it is complete.
 
-    Raises :class:`~interwhen.JournalError` on a file that is no journal this version can read, and
-    :class:`UsageError` on another format, or where the file cannot be written.
+    Raises :class:`~interwhen.JournalError` on a file that this version cannot read as a journal, and
+    :class:`UsageError` on another format, or if the file cannot be written.
     """
     if format not in FORMATS:
         raise UsageError(f"format={format!r}, choose one of {', '.join(FORMATS)}")
     paths = [os.fspath(path) for path in journals]
     if not paths:
-        raise UsageError("there is nothing to export: name at least one journal")
+        raise UsageError("there are no journals to export: give at least one")
     left_out: Counter[str] = Counter()
     lines = list(_lines(paths, _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
     target = Path(to)
@@ -79,13 +79,13 @@ def _lines(
 ) -> Iterator[bytes]:
     seen: set[bytes] = set()
     for path in paths:
-        for row in make(tell(path), left_out):
+        for row in make(read_attempts(path), left_out):
             if decontaminator.is_contaminated(row.searched):
-                left_out["rows that overlap with what is kept out"] += 1
+                left_out["rows that overlap with test data"] += 1
                 continue
             line = _encoded(row)
             if line in seen:
-                left_out["rows that were there already"] += 1
+                left_out["duplicate rows"] += 1
                 continue
             seen.add(line)
             yield line
@@ -94,7 +94,7 @@ def _lines(
 def _encoded(row: Row) -> bytes:
     try:
         return msgspec.json.encode(row)
-    except UnicodeEncodeError:  # lone surrogates, which no trainer takes
+    except UnicodeEncodeError:  # lone surrogates, which trainers do not accept
         plain = msgspec.to_builtins(row)
         return msgspec.json.encode(_replaced(plain))
 

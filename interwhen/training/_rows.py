@@ -1,4 +1,4 @@
-"""The rows of each format, as they are written: one JSON object a line."""
+"""The rows of each format. Each is written as one JSON object."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from interwhen.training._decontamination import strings_in
 
 
 class ThinkingDocument(msgspec.Struct, frozen=True):
-    """``tpt``: a document with the thinking behind it, as in thinking-augmented pre-training (arXiv 2509.20186)."""
+    """``tpt``: a document followed by thinking, as in thinking-augmented pre-training (arXiv 2509.20186)."""
 
     id: str
     text: str
-    """The document, and then the thinking."""
+    """The document and the thinking."""
     document: str
     thinking: str
     spans: tuple[OursSpan, ...]
-    """What in ``text`` is not the model's."""
+    """The spans of ``text`` that are not text of the model."""
 
     @property
     def searched(self) -> str:
@@ -38,7 +38,7 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
 
 
 class FieldSpan(msgspec.Struct, frozen=True):
-    """A stretch of a field of a message that is not the model's."""
+    """A span of a field of a message that is not text of the model."""
 
     message: int
     field: str
@@ -48,7 +48,7 @@ class FieldSpan(msgspec.Struct, frozen=True):
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """``messages``: a chat, whose last message is the trace."""
+    """``messages``: a chat with the trace as its last message."""
 
     id: str
     messages: tuple[dict[str, Any], ...]
@@ -56,12 +56,12 @@ class Chat(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """What is looked at for contamination: everything that is said, what tools are called with included."""
+        """The text to search for contamination, including the arguments of tool calls."""
         return "\n".join(text for message in self.messages for text in _said(message))
 
 
 def _said(message: dict[str, Any]) -> Iterator[str]:
-    """Yield what *message* says, in the order in which it is said: thoughts, text, calls. Roles and names are not."""
+    """Yield the texts of *message* in order: reasoning, content, calls. Without roles and names."""
     yield from strings_in(message.get("reasoning_content"))
     yield from strings_in(message.get("content"))
     for call in (*message.get("tool_calls", ()), message.get("function_call")):
@@ -70,7 +70,7 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield what a tool was *called* with: the strings in a JSON text, or else the text."""
+    """Yield the arguments of a call: the strings in a JSON text, or else the text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -79,14 +79,14 @@ def _arguments(called: dict[str, Any]) -> Iterator[str]:
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """``prm``: steps with their labels, behind a prompt that ends where the first of them begins."""
+    """``prm``: steps with labels, after a prompt that ends where the first step begins."""
 
     id: str
     prompt: str
     completions: tuple[str, ...]
     labels: tuple[bool, ...]
     prompt_spans: tuple[OursSpan, ...]
-    """What in ``prompt`` we wrote. Steps hold nothing of ours."""
+    """The spans of ``prompt`` that we wrote. Steps never contain our text."""
 
     @property
     def searched(self) -> str:
@@ -95,7 +95,7 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 class Preference(msgspec.Struct, frozen=True):
-    """``preference``: two continuations of the same prefix, the one that was refuted and the one that passed."""
+    """``preference``: two continuations of the same prefix, one refuted and one passed."""
 
     id: str
     prompt: str
@@ -103,10 +103,10 @@ class Preference(msgspec.Struct, frozen=True):
     chosen: str
     rejected: str
     prefix: str
-    """The part of ``prompt`` that is the beginning of the answer."""
+    """The part of ``prompt`` that is the start of the answer."""
     prompt_spans: tuple[OursSpan, ...]
     chosen_spans: tuple[OursSpan, ...]
-    """What in ``chosen`` we wrote: values put in the place of wrong ones. Feedback is never in it."""
+    """The spans of ``chosen`` that we wrote: repaired values. Feedback is never in it."""
     monitor: str
     remedy: str
 
@@ -123,7 +123,7 @@ Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 
 
 def documents(story: AttemptHistory, left_out: Counter[str]) -> Iterator[ThinkingDocument]:
-    """Yield the trace of *story* behind its problem, if its answer was verified."""
+    """Yield the problem and the trace of *story*, if its answer was verified."""
     if not _is_fit(story, left_out):
         return
     document, thinking = story.problem, story.last.text
@@ -176,26 +176,26 @@ def _spans(story: AttemptHistory) -> Sequence[OursSpan]:
     return sorted((*story.last.ours, *refuted), key=lambda span: (span.start, span.end))
 
 
-# What the verdicts say of each line of a trace.
+# The judgement of each line of a trace.
 
 Judgement = Literal["right", "wrong", "open", "plain"]
-"""``right``: a claim in the line passed, and nothing that was asked of it came to anything else. ``wrong``: a violation
-lies in it. ``open``: some check of it came to no verdict or no end, or to one that another line shares. ``plain``: it
-states nothing that anybody checked. Only the first is right: what is unknown is not correct."""
+"""``right``: a claim in the line passed, and so did all its checks. ``wrong``: the line has a violation. ``open``: a
+check ended without a verdict, did not end, or also concerns another line. ``plain``: no check concerns the line. Only
+``right`` counts as correct."""
 
 
 class TraceLine(NamedTuple):
-    """A line of a trace, with its line end."""
+    """A line of a trace, including its line end."""
 
     start: int
     end: int
     judgement: Judgement
     is_ours: bool
-    """Whether we wrote some of it."""
+    """Whether we wrote a part of it."""
 
 
 def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
-    """Yield the lines of *attempt* from offset *start* on, which may lie in the midst of the first one."""
+    """Yield the lines of *attempt* from offset *start* on, which may be in the middle of a line."""
     text = attempt.text
     ours = attempt.ours
     at = start
@@ -207,7 +207,7 @@ def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
 
 
 def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
-    """Return what the verdicts of *attempt* say of its text at ``[start, end)``."""
+    """Return the judgement of the text of *attempt* at ``[start, end)``."""
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
@@ -219,12 +219,12 @@ def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
 
 
 def line_start(text: str, at: int) -> int:
-    """Return where the line of offset *at* begins."""
+    """Return the start of the line of offset *at*."""
     return text.rfind("\n", 0, at) + 1
 
 
 def line_end(text: str, at: int) -> int:
-    """Return where the line of the character before offset *at* ends, its line end included."""
+    """Return the end of the line of the character before offset *at*, including its line end."""
     return text.find("\n", max(at - 1, 0)) + 1 or len(text)
 
 
@@ -236,14 +236,14 @@ def _passed(check: CheckRecord) -> bool:
     return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
 
 
-# Step-labelled data from verdicts, for models of reward.
+# Steps with labels from verdicts, for process reward models.
 
 
 def steps(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
-    """Yield the judged lines of each attempt of *story*, in runs of lines that follow one another.
+    """Yield the judged lines of each attempt of *story*; consecutive lines are one row.
 
-    A line that nobody judged is no step: it ends the row, and stands in the prompt of the next one. So does a line in
-    which we wrote. An attempt ends with its first wrong line. Empty lines are left out between steps.
+    A line without a judgement, or with text of ours, is not a step: it ends the row, and is part of the prompt of the
+    next one. An attempt ends with its first wrong line. Empty lines between steps are left out.
     """
     for number, attempt in enumerate(story.attempts):
         for place, row in enumerate(_Rows(story, attempt, f"{story.name}-{number}", left_out).all()):
@@ -280,9 +280,9 @@ class _Rows:
         yield from self._close()
 
     def _label(self, line: TraceLine) -> bool | None:
-        # The rest of a line that was cut and put right is not a step of its own.
+        # The rest of a line that was cut and repaired is not a step.
         if line.is_ours or (line.start > 0 and self.attempt.text[line.start - 1] != "\n"):
-            self.left_out["lines in which interwhen wrote"] += 1
+            self.left_out["lines with text of interwhen"] += 1
             return None
         if line.judgement in ("right", "wrong"):
             return line.judgement == "right"
@@ -299,14 +299,14 @@ class _Rows:
         self.texts, self.labels = [], []
 
 
-# Preference pairs from interrupts: the continuation that was refuted, and the one that stands in its place.
+# Preference pairs from interrupts: the refuted continuation, and the one that replaced it.
 
 
 def preferences(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
-    """Yield a pair for each interrupt of *story* whose correction stands at last and passed.
+    """Yield a pair for each interrupt of *story* with a correction that is in the final trace and passed.
 
-    Both continuations end with the line that decides: the wrong one, and the first one whose claims passed. Feedback
-    between the prefix and the correction is left out of it.
+    Both continuations end with the deciding line: the wrong one, and the first one whose claims passed. Feedback
+    between the prefix and the correction is left out.
     """
     for number, attempt in enumerate(story.attempts):
         violation = attempt.ended_by
@@ -320,17 +320,17 @@ def preferences(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Prefe
 
 
 def _pair(story: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
-    """Return the pair, or why there is none."""
+    """Return the pair, or the reason why there is none."""
     before, last = attempt.text, story.last
     after = last.text
     cut = violation.cut
     if cut is None or violation.remedy in ("conclude", "stop", "abstain"):
         return "interrupts that were not corrected"
-    # Feedback that was appended keeps the wrong line, and stands behind it.
+    # Appended feedback follows the wrong line, which is kept.
     start = cut if cut <= violation.span.start else line_start(before, violation.span.start)
     if after[:cut] != before[:cut]:
-        return "interrupts before which something was corrected later"
-    begin = _behind_feedback(last, cut)
+        return "interrupts with a later correction before them"
+    begin = _after_feedback(last, cut)
     end = _right_until(last, begin)
     if end is None:
         return "interrupts whose correction is not verified"
@@ -351,8 +351,8 @@ def _pair(story: AttemptHistory, attempt: RecordedAttempt, violation: ViolationR
     )
 
 
-def _behind_feedback(last: RecordedAttempt, at: int) -> int:
-    """Return where the text goes on behind the feedback at *at*, if there is any."""
+def _after_feedback(last: RecordedAttempt, at: int) -> int:
+    """Return the end of the feedback at *at*; *at* itself if there is none."""
     for span in last.ours:
         if span.origin == "feedback" and span.start == at:
             at = span.end
@@ -360,13 +360,13 @@ def _behind_feedback(last: RecordedAttempt, at: int) -> int:
 
 
 def _right_until(last: RecordedAttempt, begin: int) -> int | None:
-    """Return where the first line from *begin* on ends that holds a claim, if all claims up to there passed."""
+    """Return the end of the first line from *begin* on with a claim, if all claims up to there passed."""
     text, at = last.text, begin
     while at < len(text):
         end = line_end(text, at + 1)
         if any(span.origin == "feedback" for span in within(last.ours, at, end)):
             return None
-        # A value that was repaired stands in a line that began before it, and so does its claim.
+        # The line and the claim of a repaired value begin before the value.
         match judge(last, line_start(text, at), end):
             case "right":
                 return end

@@ -1,4 +1,4 @@
-"""Every test of the command line is told nothing by the environment."""
+"""Every test of the command line ignores the environment."""
 
 import pytest
 

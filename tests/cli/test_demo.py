@@ -1,4 +1,4 @@
-"""The demo: three runs, told beforehand and summed up afterwards, with any model and with its own."""
+"""The demo: three runs, introduced before and summed up afterwards, with any model and with its own."""
 
 import re
 from importlib.util import find_spec
@@ -43,7 +43,7 @@ def test_a_line_end_that_is_taken_back_is_not_told(scripted, capsys):
     scripted(RIGHT, *REPAIRED, *HOPELESS)
     demo("--plain")
     out = capsys.readouterr().out
-    assert "taken back: ~~~~" not in out
+    assert "retracted: ~~~~" not in out
     assert "finish reason None" not in out
     if "not shown because" in out:
         assert not re.search(r"^ {8,}everywhere", out, re.MULTILINE)
@@ -54,7 +54,7 @@ def test_each_run_is_told_beforehand_and_all_are_summed_up(scripted, capsys):
     assert demo() == 0
     out = capsys.readouterr().out
     for number, scene in enumerate(SCENES, start=1):
-        assert f"Run {number} of 3. {scene.told}" in out
+        assert f"Run {number} of 3. {scene.introduction}" in out
         assert scene.problem in out
     assert "was written by interwhen in its place" in out
     assert " » repair: 3" in out
@@ -132,4 +132,4 @@ def test_the_text_is_slowed_down_for_the_eyes(scripted, capsys):
 def test_a_speed_that_cannot_be_is_refused(scripted, capsys, speed):
     scripted(RIGHT, RIGHT, RIGHT)
     assert demo("--speed", speed) == 2
-    assert "no number of tokens a second" in capsys.readouterr().err
+    assert "--speed must be at least 0 and finite" in capsys.readouterr().err

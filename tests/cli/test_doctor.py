@@ -11,62 +11,48 @@ from interwhen.cli._main import main
 from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
 from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
+from interwhen.testing.server import ScriptedTransport, Send, data, reply
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
 ALL = [question.name for question in QUESTIONS]
 
 
-class Response:
-    def __init__(self, body, *, status=200, kind="application/json", closed=None):
-        self.status = status
-        self.headers = {"content-type": kind}
-        self._parts = iter(body if isinstance(body, list) else [body])
-        self._closed = closed
-
-    async def receive(self):
-        await anyio.lowlevel.checkpoint()
-        return next(self._parts, b"")
-
-    async def aclose(self):
-        if self._closed:
-            self._closed()
-
-
-class Endpoint:
-    """A transport with a server in it, which lacks what is named in *lacks*."""
+class Endpoint(ScriptedTransport):
+    """A server that lacks what is named in *lacks*."""
 
     def __init__(self, *lacks, owner="vllm"):
+        super().__init__(self.generate, pages=self.page)
         self.lacks = set(lacks)
         self.owner = owner
-        self.busy = False
-        self.asked = []
+        self.has_streamed = False
 
-    async def aclose(self): ...
+    @property
+    def is_busy(self):
+        return self.has_streamed if "abort" in self.lacks else self.running > 0
 
-    async def send(self, request, *, connect_timeout):
-        path = request.url.removeprefix("http://host")
-        self.asked.append(path)
+    def refusal(self, path):
         if "server" in self.lacks:
             raise ConnectError("nobody is there")
-        if path in self.lacks:
-            return Response(b'{"error": {"message": "no such page"}}', status=404)
-        match path:
+        return reply(404, b'{"error": {"message": "no such page"}}') if path in self.lacks else None
+
+    def page(self, request):
+        if refusal := self.refusal(request.path):
+            return refusal
+        match request.path:
             case "/v1/models":
                 card = {"id": "m", "owned_by": self.owner, "max_model_len": None if "length" in self.lacks else 2048}
-                return Response(msgspec.json.encode({"data": [card]}))
+                return reply(200, msgspec.json.encode({"data": [card]}))
             case "/slots":
-                return Response(msgspec.json.encode([{"is_processing": self.busy}]))
+                return reply(200, msgspec.json.encode([{"is_processing": self.is_busy}]))
             case "/metrics":
-                return Response(f"# HELP\nvllm:num_requests_running{{m}} {int(self.busy)}.0\n".encode())
-            case "/props":
-                return Response(b'{"default_generation_settings": {"n_ctx": 1024}}')
-        return self.generate(path, msgspec.json.decode(request.body))
+                return reply(200, f"# HELP\nvllm:num_requests_running{{m}} {int(self.is_busy)}.0\n".encode())
+            case _:
+                return reply(200, b'{"default_generation_settings": {"n_ctx": 1024}}')
 
-    def stop(self):
-        self.busy = "abort" in self.lacks
-
-    def generate(self, path, body):
-        chat = path.endswith("chat/completions")
+    def generate(self, request):
+        if refusal := self.refusal(request.path):
+            return refusal
+        body, chat = request.json, request.api == "chat"
         text = self.text(body, chat)
         usage = {"prompt_tokens": 9, "completion_tokens": 3}
         if "cached" not in self.lacks:
@@ -80,17 +66,16 @@ class Endpoint:
             return {"choices": [{"index": 0, "finish_reason": reason, "logprobs": logprobs} | said]}
 
         if not body["stream"]:
-            return Response(msgspec.json.encode(answer(text, "stop", "message") | {"usage": usage}))
-        self.busy = True
-        events = [answer(text[:5], None, "delta"), answer(text[5:], "stop", "delta")]
+            return reply(200, msgspec.json.encode(answer(text, "stop", "message") | {"usage": usage}))
+        self.has_streamed = True
+        parts = [answer(text[:5], None, "delta"), answer(text[5:], "stop", "delta")]
         if "usage" not in self.lacks:
-            events.append({"choices": [], "usage": usage})
-        data = [b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]
-        return Response(data, kind="text/event-stream", closed=self.stop)
+            parts.append({"choices": [], "usage": usage})
+        return [*(Send(data(part)) for part in parts), Send(b"data: [DONE]\n\n")]
 
     def text(self, body, chat):
         if body.get("temperature") == 1.5:
-            return f"seed {len(self.asked) if 'seed' in self.lacks else body['seed']}"
+            return f"seed {len(self.requests) if 'seed' in self.lacks else body['seed']}"
         if chat:
             kept = body["messages"][-1]["content"] if body["messages"][-1]["role"] == "assistant" else ""
         else:
@@ -152,7 +137,7 @@ class TestProbe:
         found = examine(endpoint)
         assert [f.mark for f in found.findings] == ["no"] + ["unknown"] * (len(ALL) - 1)
         assert not found.usable
-        assert endpoint.asked == ["/v1/models"]
+        assert [request.path for request in endpoint.requests] == ["/v1/models"]
 
     def test_a_name_that_is_not_listed(self):
         found = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint()))

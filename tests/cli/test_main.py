@@ -16,7 +16,7 @@ from interwhen.models import ConnectError, UpstreamError
 from interwhen.testing import End, ScriptedModel
 from interwhen.toolkit import MissingExtraError
 
-HINT = "to be able to go on after an interrupt, give the run a journal: interwhen run --journal FILE ...\n"
+HINT = "to resume interrupted runs, give them a journal: interwhen run --journal FILE ...\n"
 RIGHT = "1 + 2 = 3\n4 + 5 = 9\n"
 
 
@@ -89,15 +89,15 @@ class TestUsage:
             (("run", "p", "--chat", "c.json"), "got PROMPT and --chat"),
             (("run", "--prompt-file", "/no/such/file"), "'/no/such/file' cannot be read"),
             (("run", "p", "--max-tokens", "many"), "--max-tokens"),
-            (("run", "p", "--max-remedies", "-1"), "budget remedies=-1 is negative"),
+            (("run", "p", "--max-remedies", "-1"), "budget remedies must not be negative, got -1"),
             (("run", "p", "--monitor", "arithmetics"), "did you mean 'arithmetic'?"),
             (("run", "p", "--model", "locale"), "'locale': not installed"),
-            (("run", "p", "--api", "chat"), "--api goes with --base-url"),
-            (("run", "p", "--base-url", "http://localhost:1/v1"), "say the name of the one at"),
+            (("run", "p", "--api", "chat"), "--api is for --base-url only"),
+            (("run", "p", "--base-url", "http://localhost:1/v1"), "may serve several models"),
             (("run", "p", "--nonsense"), "--nonsense"),
             (("rum",), 'Did you mean "run"?'),
-            (("doctor", "--base-url", "http://localhost:1/v1"), "with --model"),
-            (("doctor", "--model", "acme:x"), "only a local model can be examined"),
+            (("doctor", "--base-url", "http://localhost:1/v1"), "--model is missing"),
+            (("doctor", "--model", "acme:x"), "--model must be 'local' or 'local:PATH.gguf' without --base-url"),
             (("verifiers", "show", "zzz"), "'zzz': not installed"),
         ],
     )
@@ -123,7 +123,7 @@ class TestUsage:
         path = tmp_path / "chat.json"
         path.write_text('{"messages": 3}')
         assert run("run", "--chat", str(path)) == 2
-        assert "is no chat" in capsys.readouterr().err
+        assert "not a chat" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "text", ['[{"role":"user","content":"hi"}]', '{"messages": [{"role": "user", "content": "hi"}]}']

@@ -29,7 +29,7 @@ def test_a_journal_names_its_own_monitors(path, capsys):
     assert recheck(path) == 0
     out = capsys.readouterr().out
     assert "arithmetic 0-11  17 * 3 = 51" in out
-    assert "2 of 2 checks that had passed pass again; the run was steps verified" in out
+    assert "2 of 2 checks that passed pass again; the run was steps verified" in out
 
 
 def test_a_result_as_json(path, tmp_path, capsys):
@@ -50,11 +50,11 @@ def test_a_changed_result_is_refused(path, tmp_path, capsys):
     assert "contradicts itself" in capsys.readouterr().err
     file.write_text("{}")
     assert recheck(file, "-m", "arithmetic") == 2
-    assert "neither a journal nor a result" in capsys.readouterr().err
+    assert "is not a journal, and not a result" in capsys.readouterr().err
 
 
 def test_what_does_not_pass_any_more_is_named(path, capsys):
     assert recheck(path, "-m", "arithmetic:phase=reasoning") == 3
     out = capsys.readouterr().out
     assert out.count("its claim is not found again") == 2
-    assert "0 of 2 checks that had passed pass again" in out
+    assert "0 of 2 checks that passed pass again" in out

@@ -87,7 +87,7 @@ class TestCommands:
         capsys.readouterr()
         assert run("replay", path, "-m", "arithmetic") == 3
         out = capsys.readouterr().out
-        assert "Observed on the recorded text, and nothing was acted upon." in out
+        assert "Observed on the recorded text, without interrupts." in out
         assert "request 1, 18-19  arithmetic would have acted: 5  (2 + 2 is 4, not 5)" in out
         assert run("replay", path, "-m", "arithmetic", "--json") == 3
         [line] = capsys.readouterr().out.splitlines()
@@ -98,7 +98,7 @@ class TestCommands:
         [
             (("resume", "/no/such/file"), "cannot be read"),
             (("replay", __file__), "this is no journal"),
-            (("run", "p", "--journal", __file__), "the file exists; go on with it"),
+            (("run", "p", "--journal", __file__), "the file exists; resume it"),
         ],
     )
     def test_one_line_and_code_2(self, model, arguments, said, capsys):
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_a_run_whatever_hangs(where, child, path, tmp_path):
     worker = _written(tmp_path / "hangs") if where == "in_process" else 0
     seconds, err = interrupted(process)
     assert process.returncode == 130
-    assert err == f"error: interrupted\nto go on: interwhen resume {path}\n"
+    assert err == f"error: interrupted\nto resume: interwhen resume {path}\n"
     assert seconds < PROMPT_SECONDS
     found = interwhen.read_journal(path)
     assert found.left_out == 0
@@ -251,9 +251,7 @@ def test_without_a_journal_the_last_line_says_how_to_get_one(child):
     process, _ = child()
     _, err = interrupted(process)
     assert process.returncode == 130
-    assert err.splitlines()[1:] == [
-        "to be able to go on after an interrupt, give the run a journal: interwhen run --journal FILE ..."
-    ]
+    assert err.splitlines()[1:] == ["to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."]
 
 
 def test_an_interrupted_run_goes_on(child, path):
@@ -264,7 +262,7 @@ def test_an_interrupted_run_goes_on(child, path):
 
 
 def test_the_hint_can_be_pasted_into_a_shell():
-    assert _supervise.resume_hint(Path("my run.journal")) == "to go on: interwhen resume 'my run.journal'"
+    assert _supervise.resume_hint(Path("my run.journal")) == "to resume: interwhen resume 'my run.journal'"
 
 
 # ---------------------------------------------------------------------- SIGKILL

@@ -30,13 +30,13 @@ def run(*command, cwd):
     ["", "A", "1st", "a-b", "a__b", "_a", "a_", "a b", "../a", "a/b", "é", "a\n", "x" * 31, "class", "match", "json"],
 )
 def test_bad_names_are_refused(name, tmp_path):
-    with pytest.raises(UsageError, match="take"):
+    with pytest.raises(UsageError, match=r"^NAME .*(?:must be|choose another name)"):
         new(name, directory=tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"interwhen offers a verifier 'arithmetic' already"):
+    with pytest.raises(UsageError, match=r"NAME 'arithmetic': interwhen has a verifier of this name"):
         new("arithmetic", directory=tmp_path / "x")
 
 

@@ -81,9 +81,9 @@ def test_bars(cli_run, traces, bars, code, why):
         (("arithmetic:rounding=up", "{traces}"), "rounding"),
         (("arithmetic", "absent.jsonl"), "no such file"),
         (("arithmetic", "{traces}", "--format", "nonsense"), "'nonsense': not installed"),
-        (("arithmetic", "{traces}", "--limit", "0"), "--limit 0"),
-        (("arithmetic", "{traces}", "--show", "-1"), "--show -1"),
-        (("arithmetic", "{traces}", "--model", "local"), "makes none"),
+        (("arithmetic", "{traces}", "--limit", "0"), "--limit must be at least 1, got 0"),
+        (("arithmetic", "{traces}", "--show", "-1"), "--show must be at least 0, got -1"),
+        (("arithmetic", "{traces}", "--model", "local"), "asks no forks"),
         (("absent_module:make", "{traces}"), "absent_module does not load: ModuleNotFoundError"),
         (("json:absent", "{traces}"), "json.absent is None"),
     ],
@@ -129,15 +129,15 @@ def beside(tmp_path, monkeypatch):
 def test_a_factory_in_the_working_directory(cli_run, traces, beside):
     code, out, _err = cli_run(beside, traces)
     assert code == 0
-    assert "checks that came to nothing (2 of 2)" in out
+    assert "checks that failed (2 of 2)" in out
     assert "RuntimeError: no table" in out
-    assert "came to nothing (1 of 1)\nsilent" in cli_run(f"{beside}:word=five", traces)[1]
+    assert "failed (1 of 1)\nsilent" in cli_run(f"{beside}:word=five", traces)[1]
 
 
 def test_a_verifier_that_does_not_work_meets_no_bar(cli_run, traces, beside):
     code, _out, err = cli_run(beside, traces, "--fail-above-false", "0.5")
     assert code == 1
-    assert "2 checks came to nothing" in err
+    assert "2 checks failed" in err
 
 
 def test_formats_are_listed(capsys):

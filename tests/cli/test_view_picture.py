@@ -137,7 +137,7 @@ class TestPlainLog:
             " ✓ sums: 1 + 2 = 3",
             "  │ 5 + 6 = 12",
             " ✗ sums: 12  (5 + 6 is 11)",
-            " ↶ taken back: ~~12⏎then~~",
+            " ↶ retracted: ~~12⏎then~~",
             " » repair: 11",
             " »│ 5 + 6 = «11»",
             " ✓ sums: 5 + 6 = 11",

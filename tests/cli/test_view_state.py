@@ -3,7 +3,7 @@
 from functools import reduce
 
 from interwhen import Cancelled, CheckSettled, Delta, Event, Judged, Pass, Retracted, Span
-from interwhen.cli._view import Ghost, Mark, ViewState, apply
+from interwhen.cli._view import Mark, RetractedText, ViewState, apply
 
 from .recorded import FEEDBACK, GATE, MONITOR, OPEN, REPAIR, REPAIRED, record
 
@@ -15,7 +15,7 @@ def after(events: list[Event]) -> ViewState:
 def test_a_repair_leaves_the_right_text_and_a_ghost_of_the_wrong_one() -> None:
     state = after(REPAIR)
     assert state.text == REPAIRED
-    assert state.ghosts == (Ghost(18, "12\nthen"),)
+    assert state.retracted == (RetractedText(18, "12\nthen"),)
     assert [s.origin for s in state.stretches] == ["model", "repair", "model"]
     assert state.marks == (Mark(Span(0, 9), "passed"), Mark(Span(10, 20), "passed"))
     assert (state.passed, len(state.violations), state.remedies, state.mood) == (2, 1, 1, "finished")
@@ -36,7 +36,7 @@ def test_feedback_keeps_the_refuted_line_marked() -> None:
 def test_what_a_gate_held_back_leaves_neither_ghosts_nor_marks() -> None:
     state = after(GATE)
     assert state.text == "1 + 2 = 3\n5 + 6 = 11\n"
-    assert state.ghosts == ()
+    assert state.retracted == ()
     assert {m.kind for m in state.marks} == {"passed"}
 
 
@@ -58,11 +58,11 @@ def test_a_cut_takes_what_rests_on_it() -> None:
 
 def test_a_ghost_inside_of_a_later_cut_is_forgotten() -> None:
     state = after([Delta("abcdef", 0), Retracted(4), Delta("x", 4), Retracted(2)])
-    assert state.ghosts == (Ghost(2, "cdx"),)
+    assert state.retracted == (RetractedText(2, "cdx"),)
 
 
 def test_a_retraction_of_nothing_leaves_no_ghost() -> None:
-    assert after([Delta("ab", 0), Retracted(2)]).ghosts == ()
+    assert after([Delta("ab", 0), Retracted(2)]).retracted == ()
 
 
 def test_a_cancelled_check_says_nothing() -> None:

@@ -81,7 +81,7 @@ class TestTerminal:
     def test_a_terminal_that_cannot_move_its_cursor(self):
         written = in_terminal("run", "p", "-m", "arithmetic", TERM="dumb")
         assert "\x1b" not in written
-        assert "taken back" in written
+        assert "retracted" in written
 
     def test_json_on_a_terminal(self):
         written = in_terminal("run", "p", "--json")
@@ -90,7 +90,7 @@ class TestTerminal:
     def test_plain_on_a_terminal(self):
         written = in_terminal("run", "p", "-m", "arithmetic", "--plain")
         assert "\x1b[?25l" not in written
-        assert "taken back" in written
+        assert "retracted" in written
 
 
 class TestPlain:

@@ -11,10 +11,10 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 BAD = [
     ({"reading": "alive"}, "reading='alive', choose one of live, gate, final"),
     ({"starts_in": None}, "starts_in=None, choose one of reasoning, answer"),
-    ({"resume": "now"}, "resume='now', choose one of auto, prefill, turn"),
+    ({"resume": "now"}, "resume='now', choose one of auto, tokens, prefill, turn"),
     ({"readin": "live"}, "interwhen has no option 'readin'; did you mean 'reading'?"),
     ({"monitors": "nobody"}, "plug-in 'nobody': not installed"),
-    ({"monitors": 3}, "3 is no monitor; give a name"),
+    ({"monitors": 3}, "3 is not a monitor: give a name"),
     ({"budgets": 3}, "budgets=3: give Budgets(...) or a mapping of its fields"),
     ({"budgets": {"remedis": 1}}, "budgets has no option 'remedis'; did you mean 'remedies'? options: remedies, "),
     ({"budgets": {"remedies": "1"}}, "Expected `int`, got `str` - at `$.remedies`"),

@@ -64,7 +64,7 @@ async def test_what_one_model_refuses_is_not_kept_from_another(serve, clients):
 async def test_how_a_chat_goes_on_is_asked_again_after_a_while_and_logged(serve, clients, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(_upstream.anyio, "current_time", lambda: now[0])
-    server = serve(lambda r: events([["BAD\n", "x\n"], ["fine\n"]][r.number % 2], api="chat"), owned_by="vllm")
+    server = serve(lambda r: events([["BAD\n", "x\n"], ["fine\n"]][r.number % 2], api="chat"), owned_by="llamacpp")
     client = wrap(clients(openai.AsyncOpenAI, server), [word(good="good")])
 
     def asked():

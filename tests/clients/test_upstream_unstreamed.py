@@ -43,7 +43,7 @@ async def test_an_event_of_a_stream_is_bounded_as_before(serve, clients):
     client = wrap(clients(openai.AsyncOpenAI, serve((Send(data(event)),))), [passing()])
     _, error = await outcome(client)
     assert isinstance(error, openai.APIError)
-    assert "an event larger than 1048576 bytes" in str(error)
+    assert "event larger than 1048576 bytes" in str(error)
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end():

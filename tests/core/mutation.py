@@ -26,11 +26,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "interwhen" / "_core"
 WORLDS = 60
 """Worlds of the simulator that each mutant is played in."""
+EXAMPLES = 20
+"""The most examples of a property-based test."""
 LIMITS = {"simulator": 30, "tests": 300}
 """Seconds of CPU time that a mutant has; a mutant that needs more is noticed: it would hang."""
 SLOW = (
@@ -125,7 +128,7 @@ class _Places(ast.NodeTransformer):
         self._within: list[str] = []
         self._in_function = 0
 
-    def visit(self, node: ast.AST) -> ast.AST:
+    def visit(self, node: ast.AST) -> Any:
         match node:
             case ast.Assert() | ast.Import() | ast.ImportFrom() | ast.JoinedStr() | ast.Raise():
                 return node  # no behaviour that may differ, or words
@@ -147,15 +150,14 @@ class _Places(ast.NodeTransformer):
                 return self.generic_visit(node)
 
     def _enter(self, node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
-        inner = isinstance(node, ast.FunctionDef)
         if not self._in_function:
             self._within.append(node.name)
-        self._in_function += inner
-        if inner:
+        self._in_function += isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef):
             node.args.defaults = [self.visit(one) for one in node.args.defaults]
             node.args.kw_defaults = [one and self.visit(one) for one in node.args.kw_defaults]
         node.body = [self.visit(one) for one in node.body]
-        self._in_function -= inner
+        self._in_function -= isinstance(node, ast.FunctionDef)
         if not self._in_function:
             self._within.pop()
         return node
@@ -212,11 +214,18 @@ def _simulate() -> bool:
     return any(examine(generate(seed)).broken for seed in range(WORLDS))
 
 
-def _test() -> bool:
-    """Tell whether a test of the core fails."""
+def _test(file: str) -> bool:
+    """Tell whether a test of the core fails, those of *file* first."""
     import pytest
+    from hypothesis import settings
 
-    files = sorted((ROOT / "tests" / "core").glob("test_*.py"), key=lambda path: (path.name in SLOW, path.name))
+    fewer = property(lambda self: min(self._max_examples, EXAMPLES))
+    type.__setattr__(settings, "max_examples", fewer)  # the class refuses it by its own means
+    own = f"test_{file.removesuffix('.py')}"
+    files = sorted(
+        (ROOT / "tests" / "core").glob("test_*.py"),
+        key=lambda path: (path.name in SLOW, not path.name.startswith(own), path.name),
+    )
     return pytest.main(["-x", "-m", "not source", "-k", f"not {LONGEST}", *_OPTIONS, *map(str, files)]) != 0
 
 
@@ -234,7 +243,7 @@ def _in_fork(mutant: Mutant | None, name: str, limit: int) -> bool | None:
             except ValueError:  # a function with other variables of its surroundings
                 os._exit(_UNPLANTED)
             try:
-                noticed = _simulate() if name == "simulator" else _test()
+                noticed = _simulate() if name == "simulator" else _test("" if mutant is None else mutant.file)
             except BaseException:  # noqa: BLE001  whatever a mutant raises is noticed
                 noticed = True
         os._exit(1 if noticed else 0)
@@ -285,8 +294,8 @@ def _run_one(mutant: Mutant, name: str) -> int:
     def get_code(self: SourceFileLoader, fullname: str):  # type: ignore[no-untyped-def]
         return compile(tree, path, "exec") if self.path == path else real(self, fullname)
 
-    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
-    return int(_simulate() if name == "simulator" else _test())
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign,assignment]
+    return int(_simulate() if name == "simulator" else _test(mutant.file))
 
 
 def interval(share: float, count: int) -> tuple[float, float]:

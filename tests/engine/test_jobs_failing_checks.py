@@ -220,7 +220,7 @@ def test_a_check_that_nobody_waits_for_has_no_time_left():
     ticket = Ticket(100.0)
     with hold(ticket):
         assert time_left() > 90.0
-        ticket.call_off()
+        ticket.cancel()
         assert time_left() == 0.0
 
 
@@ -230,7 +230,7 @@ def test_a_callback_that_was_taken_back_is_not_called():
     with hold(ticket):
         with on_cancel(lambda: called.append("early")):
             pass
-        ticket.call_off()
+        ticket.cancel()
         with on_cancel(lambda: called.append("late")):
             assert called == ["late"]
     with on_cancel(lambda: called.append("never")):

@@ -84,10 +84,10 @@ async def test_a_record_out_of_its_place_is_none(path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "this is no journal"),
-        (b"1+1=2\n" * 9, "this is no journal"),
-        (MAGIC.replace(b"\r\n", b"\n") + bytes(40), "this is no journal"),
-        (preamble()[0], "cut before its first record was whole"),
+        (b"", "this is not a journal"),
+        (b"1+1=2\n" * 9, "this is not a journal"),
+        (MAGIC.replace(b"\r\n", b"\n") + bytes(40), "this is not a journal"),
+        (preamble()[0], "cut within its first record"),
         (preamble()[0][:-1] + b"\0", "its first bytes are damaged"),
     ],
 )
@@ -104,17 +104,17 @@ def test_a_newer_schema_is_refused_by_name(path):
 
     head = struct.pack("<8sI", MAGIC, SCHEMA + 1)
     path.write_bytes(head + struct.pack("<I", crc32(head)) + b"whatever it holds")
-    with pytest.raises(JournalError, match=f"it has schema {SCHEMA + 1}, and this version .* a newer one wrote it"):
+    with pytest.raises(JournalError, match=f"it has schema {SCHEMA + 1}, and this version .* a newer version wrote it"):
         read_journal(path)
 
 
 def test_a_first_record_that_is_no_header_is_refused(path):
     data, chain = preamble()
     path.write_bytes(data + frame(records.encode(records.SpentRecord()), chain)[0])
-    with pytest.raises(JournalError, match="not what the run was asked"):
+    with pytest.raises(JournalError, match="not the header"):
         read_journal(path)
     path.write_bytes(data + frame(b"\x93\xa3odd\x01\x02", chain)[0])
-    with pytest.raises(JournalError, match="record 0 is whole, but not of this version"):
+    with pytest.raises(JournalError, match="record 0 is whole, but this version cannot read it"):
         read_journal(path)
 
 

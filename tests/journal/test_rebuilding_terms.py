@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
         ([watch(name="other")], "had name='sums', and has 'other' now"),
         ([watch(delivery="gate")], "delivery='interrupt', and has 'gate' now"),
         ([watch(slow(1.0))], "had the verifier 'sums' version '1'"),
-        (None, "does not say how monitor 'sums' is made"),
+        (None, "does not say how to make monitor 'sums'"),
     ],
 )
 async def test_other_monitors_are_refused(monitors, said, path):
@@ -30,7 +30,7 @@ async def test_other_monitors_are_refused(monitors, said, path):
 async def test_a_model_must_be_said_where_the_journal_does_not(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     path.write_bytes(data[: borders(data)[9]])
-    with pytest.raises(JournalError, match="say which model goes on: it was 'scripted'"):
+    with pytest.raises(JournalError, match="how to open its model 'scripted'"):
         interwhen.resume(path, monitors=[watch()])
 
 
@@ -40,11 +40,11 @@ async def test_two_runs_do_not_write_one_journal(path):
     path.write_bytes(data[: borders(data)[9]])
     first, second, third = kind.resume(path), kind.resume(path), kind.resume(path)
     async with first:
-        with pytest.raises(JournalError, match="another run is writing it"):
+        with pytest.raises(JournalError, match="another run is writing to it"):
             async with second:
                 pass
         await first.drain()
-    with pytest.raises(JournalError, match="changed since it was read"):
+    with pytest.raises(JournalError, match="changed after it was read"):
         async with third:
             pass
 

@@ -172,7 +172,7 @@ async def test_a_record_answers_no_forks(path):
 
 
 async def test_recheck_wants_a_list(path):
-    with pytest.raises(interwhen.UsageError, match="no list of monitors"):
+    with pytest.raises(interwhen.UsageError, match="not a list of monitors"):
         await interwhen.recheck(path, "arithmetic")
 
 

@@ -134,7 +134,7 @@ async def test_a_disk_that_hangs_holds_nothing_up(plain, loop, caplog):
     finally:
         gate.set()
     assert result.text == plain[0].text
-    assert result.journal.incomplete == "the disk did not take the rest within 0.05 s"
+    assert result.journal.incomplete == "the disk did not accept the last records within 0.05 s"
     assert len(warnings(caplog)) == 1
 
 
@@ -147,7 +147,7 @@ async def test_a_disk_that_is_too_slow_is_given_up_on(plain, loop, caplog):
     finally:
         gate.set()
     assert result.text == plain[0].text
-    assert result.journal.incomplete == "the disk is too slow: 1000 bytes were waiting for it"
+    assert result.journal.incomplete == "the disk is too slow: 1000 bytes were queued"
     assert len(warnings(caplog)) == 1
 
 
@@ -202,7 +202,7 @@ async def test_a_kill_loses_no_more_than_a_flush(path, loop):
 @pytest.mark.parametrize("existing", [b"something", b"\x89IWJ"])
 async def test_a_file_that_is_there_is_not_written_over(existing, path):
     path.write_bytes(existing)
-    with pytest.raises(JournalError, match="the file exists; go on with it"):
+    with pytest.raises(JournalError, match="the file exists; resume it"):
         async with interwhen.run(goes_on(), "Q", journal=path):
             pass
     assert path.read_bytes() == existing
@@ -226,9 +226,9 @@ async def test_what_has_no_form_is_said_at_once(path):
     with pytest.raises(UsageError, match="a StringIO cannot be written to a journal"):
         async with interwhen.run(goes_on(), "Q", sampling=sampling, journal=path):
             pass
-    with pytest.raises(UsageError, match="neither a path nor a Journal"):
+    with pytest.raises(UsageError, match="is not a path or a Journal"):
         interwhen.run(goes_on(), "Q", journal=3)
-    with pytest.raises(UsageError, match="close_seconds=-1 is negative"):
+    with pytest.raises(UsageError, match="close_seconds=-1 must be at least 0"):
         Journal(path, close_seconds=-1)
 
 

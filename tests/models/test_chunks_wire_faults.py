@@ -217,7 +217,7 @@ async def test_headers_that_do_not_come_are_a_timeout(api, transport):
 
 
 async def test_keepalives_are_no_chunks(transport):
-    """Whoever waits for tokens sees nothing of them, so a timer between tokens runs on."""
+    """Such events bring no tokens, so the timer between tokens continues."""
     async with (
         ScriptedServer(lambda _: fault("keepalive_only")) as server,
         CompletionsModel(server.base_url, "m", transport=transport) as model,

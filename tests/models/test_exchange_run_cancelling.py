@@ -36,7 +36,7 @@ async def test_cancelled_at_any_turn_the_next_run_is_whole(api, way, transport, 
     whole = faulty("stall_violation", story=STORY, wrong=WRONG)
 
     def script(request):
-        request.number = 1 if "2+2=4" in request.kept else 0  # each run meets the fault anew
+        request.number = 1 if "2+2=4" in request.kept else 0  # each run has the fault
         return whole(request)
 
     async with ScriptedServer(script) as server:
@@ -64,7 +64,7 @@ async def test_cancelled_at_any_turn_the_next_run_is_whole(api, way, transport, 
                 count += 1 if count < 60 else 7
                 assert count < 3000, "the sweep never let a run finish"
                 with anyio.fail_after(30):
-                    # The server has a task for each connection that the client keeps; nobody else has one.
+                    # Only the server has tasks: one for each connection that the client keeps.
                     while server.running or tasks_of(way) > tasks + server.open_connections:
                         await anyio.sleep(0.001)
             with anyio.fail_after(20):

@@ -225,7 +225,7 @@ def test_one_transport_serves_the_loops_of_several_threads_at_once():
     assert counts == [1, 1, 1]  # each loop kept its own
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the loop, whose connection nobody closed
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the connection of the loop is not closed
 @pytest.mark.parametrize("closes", ["in another loop", "without a loop"])
 def test_closing_it_when_its_loop_is_over_is_no_error(closes):
     transport = FastTransport()

@@ -56,7 +56,7 @@ class Asked:
         self.wire = Wire()
         self.connection = FastConnection(self.idle.append, lambda _: None)
         self.connection.connection_made(self.wire)
-        self.answer = self.connection.ask(b"GET", "http://h/v1", asyncio.get_running_loop())
+        self.answer = self.connection.send_request(b"GET", "http://h/v1", asyncio.get_running_loop())
 
     def feed(self, *parts):
         for part in parts:

@@ -122,7 +122,7 @@ def test_streams_never_overdraw(budget, streams):
 def test_no_fewer_tokens_than_none_are_discarded():
     meter = MeteredModel(ScriptedModel([""]), 10)
     assert meter.take(3, 3)
-    ledger = meter.ledger(4)  # a run that was told of the token which ends the text
+    ledger = meter.ledger(4)  # a run that also counts the token at the end of the text
     assert (ledger.kept, ledger.discarded) == (3, 0)
 
 

@@ -3,7 +3,6 @@
 import json
 
 import interwhen
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,28 +19,12 @@ from interwhen.models._token_resume import (
     completion_body,
     fragments,
     kept_of,
+    runs_of,
 )
-from interwhen.testing.server import Head, ScriptedServer, Send, data, reply
+from interwhen.testing.server import ScriptedServer, data
+from tests.token_server import TAGS, Vllm, ids_of, text_of
 
 THINK = FAMILIES[0]
-TAGS = {"<think>": 1, "</think>": 2, "<|end|>": 3}
-TEXTS = {number: tag for tag, number in TAGS.items()}
-
-
-def ids_of(text):
-    """Tokenize as the scripted server does: a tag is one token, everything else a token a character."""
-    ids = []
-    while text:
-        tag = next((tag for tag in TAGS if text.startswith(tag)), None)
-        ids.append(TAGS[tag] if tag else 1000 + ord(text[0]))
-        text = text[len(tag) if tag else 1 :]
-    return ids
-
-
-def text_of(ids):
-    return "".join(TEXTS.get(number) or chr(number - 1000) for number in ids)
-
-
 # ------------------------------------------------------------------------------------------ a trail and its cuts
 
 
@@ -56,28 +39,33 @@ STORY = ((None, "<think>"), ("reasoning", "1 + 1"), ("reasoning", " = 3"), (None
 
 
 def test_text_that_stands_whole_keeps_the_ids_it_came_with():
-    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 3")])
+    kept = kept_of(trail_of(*STORY), runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 3")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>It is 3")]
     assert kept.rest == ()
     assert kept.phase == "answer"
 
 
 def test_a_cut_inside_a_token_keeps_the_whole_tokens_before_it():
-    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 =", phase="reasoning"), Piece(" 2", "repair", "reasoning")])
+    kept = kept_of(trail_of(*STORY), runs_of([Piece("1 + 1 =", phase="reasoning"), Piece(" 2", "repair", "reasoning")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1")]
-    assert kept.rest == (("reasoning", " = 2"),)
+    assert [(run.phase, run.text, run.ours) for run in kept.rest] == [
+        ("reasoning", " =", False),
+        ("reasoning", " 2", True),
+    ]
     assert kept.phase == "reasoning"
 
 
 def test_the_tag_between_two_phases_is_the_one_that_the_model_wrote():
-    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 2", "repair")])
+    kept = kept_of(trail_of(*STORY), runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 2", "repair")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>")]
-    assert kept.rest == (("answer", "It is 2"),)
+    assert [(run.phase, run.text) for run in kept.rest] == [("answer", "It is 2")]
     assert kept.phase == "answer"
 
 
 def test_a_cut_at_the_end_of_the_reasoning_leaves_its_closing_tag_out():
-    kept = kept_of(trail_of(*STORY), [Piece("1 + 1 = 3", phase="reasoning"), Piece(" No", "feedback", "reasoning")])
+    kept = kept_of(
+        trail_of(*STORY), runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece(" No", "feedback", "reasoning")])
+    )
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3")]
     assert kept.phase == "reasoning"
 
@@ -86,9 +74,9 @@ def test_a_cut_at_the_end_of_the_reasoning_leaves_its_closing_tag_out():
 def test_any_cut_gives_the_ids_and_the_text_of_exactly_what_stands(reasoning, answer):
     thought, said = "1 + 1 = 3"[:reasoning], "It is 3"[:answer] if reasoning == 9 else ""
     pieces = [Piece(thought, phase="reasoning"), Piece(said)]
-    kept = kept_of(trail_of(*STORY), pieces)
+    kept = kept_of(trail_of(*STORY), runs_of(pieces))
     standing = "".join(text for tag, text in (("", thought), ("</think>", said)) if text)
-    rest = "".join(text for _, text in kept.rest)
+    rest = "".join(run.text for run in kept.rest)
     raw = text_of(kept.ids[2:]).replace("<think>", "").replace("</think>", "") + rest
     assert raw == thought + said
     assert standing.replace("</think>", "") == raw
@@ -181,55 +169,6 @@ def test_settings_of_the_chat_reach_the_completion():
 # ------------------------------------------------------------------------------------------ with a server
 
 
-class Vllm:
-    """A script that answers like vLLM with a reasoning parser: `/tokenize`, chats with ids, completions from ids."""
-
-    def __init__(self, *, opened=False, tokenizes=True):
-        self.prompt = "Q" + ("<think>" if opened else "")
-        self.first = ("" if opened else "<think>") + "59 + 1 = 61\n</think>It is 61"
-        self.tokenizes = tokenizes
-        self.continued = []
-
-    def __call__(self, request):
-        body = request.json
-        if request.path.endswith("/tokenize"):
-            if not self.tokenizes:
-                return reply(404, b'{"detail":"Not Found"}')
-            text = self.prompt if "messages" in body else body["prompt"]
-            return reply(200, msgspec.json.encode({"count": 0, "tokens": ids_of(text), "max_model_len": 1}))
-        if request.path.endswith("/chat/completions"):
-            return self.chat(body)
-        raw = text_of(body["prompt"])
-        self.continued.append(raw)
-        rest = "\n</think>It is 60" if raw.endswith("60") else "!"
-        return self.stream([({"text": char}, ids_of(char)) for char in rest])
-
-    def chat(self, body):
-        steps, field = [], "content" if not self.prompt.endswith("<think>") else "reasoning"
-        for number in ids_of(self.first):
-            text = text_of([number])
-            if text in TAGS:
-                field = "reasoning" if text == "<think>" else "content"
-                steps.append(({"delta": {}}, [number]))
-            else:
-                steps.append(({"delta": {field: text}}, [number]))
-        return self.stream(steps, prompt=ids_of(self.prompt) if body.get("return_token_ids") else None)
-
-    def stream(self, steps, prompt=None):
-        events = [
-            {"id": "v", "choices": [{"index": 0, "finish_reason": None, **choice, "token_ids": ids}]}
-            for choice, ids in steps
-        ]
-        if prompt is not None:
-            events[0]["prompt_token_ids"] = prompt
-        last = {"id": "v", "choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "stop"}]}
-        return (
-            Head(200, {"content-type": "text/event-stream"}),
-            *(Send(data(event)) for event in [*events, last]),
-            Send(DONE),
-        )
-
-
 async def supervised(script, **options):
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -283,3 +222,19 @@ async def test_text_that_looks_like_a_special_token_is_sent_as_text():
         prompts = [post.json["prompt"] for post in server.posts if post.path == "/v1/completions"]
     assert TAGS["</think>"] not in prompts[0]
     assert text_of(prompts[0]) == "Q<think>say </think> 60"
+
+
+@pytest.mark.anyio
+async def test_tags_that_are_part_of_the_text_are_tokens_again_and_are_shown():
+    class Plain(Vllm):
+        """Without a reasoning parser."""
+
+        def chat(self, body):
+            steps = [({"delta": {"content": text_of([number])}}, [number]) for number in ids_of(self.first)]
+            return self.stream(steps, prompt=ids_of(self.prompt))
+
+    script = Plain()
+    result, _ = await supervised(script)
+    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert result.resume == "tokens"
+    assert result.text == "<think>59 + 1 = 60\n</think>It is 60"

@@ -60,7 +60,7 @@ def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):
 
 
 def test_the_proxied_transport_is_one_for_each_loop(monkeypatch):
-    """Connections of one loop are of no use in another, whoever holds the transport."""
+    """A connection of one loop cannot be used in another one, also with the same transport."""
     transport, together, ways = FastTransport(), threading.Barrier(2, timeout=20), []
 
     async def answer(reader, writer):

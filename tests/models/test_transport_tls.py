@@ -6,17 +6,14 @@ import subprocess
 
 import anyio
 import pytest
-from anyio.streams.tls import TLSListener
 from interwhen.models import CompletionsModel, ConnectError, Httpx2Transport, Request, StreamClosed
 from interwhen.models._exchange import Retries
+from interwhen.testing.server import ScriptedServer, Stall, events
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl"),
 ]
-
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
-EVENT = b'data: {"choices":[{"text":"x"}]}\n\n'
 
 
 @pytest.fixture(scope="module")
@@ -37,34 +34,12 @@ def transport_of(name, context):
     return Httpx2Transport(ssl_context=context)
 
 
-class Server:
-    """Sends one event and then nothing, and notices when the client goes."""
-
-    def __init__(self):
-        self.gone = anyio.Event()
-
-    async def serve(self, stream):
-        async with stream:
-            await stream.receive()
-            await stream.send(HEAD + EVENT)
-            try:
-                while True:
-                    await stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                self.gone.set()
-
-
 async def run_with(certificate, use):
     cert, key = certificate
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
-    server = Server()
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(anyio.abc.SocketAttribute.local_port)
-    async with TLSListener(listener, context, standard_compatible=False) as tls, anyio.create_task_group() as group:
-        group.start_soon(tls.serve, server.serve)
-        await use(f"https://127.0.0.1:{port}/v1", server)
-        group.cancel_scope.cancel()
+    async with ScriptedServer(lambda _request: (*events(["x"])[:1], Stall()), ssl_context=context) as server:
+        await use(server.base_url, server)
 
 
 def read_and_close(certificate, name):
@@ -84,7 +59,7 @@ def read_and_close(certificate, name):
             await anyio.wait_all_tasks_blocked()
             await stream.aclose()
         with anyio.fail_after(2):
-            await server.gone.wait()
+            await server.posts[0].gone.wait()
         await shared.aclose()
 
     return use

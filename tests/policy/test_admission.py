@@ -188,9 +188,9 @@ def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
 WRONG = {
     "quote": (
         RULE.replace("An open order can be cancelled.", "Open orders can be cancelled."),
-        "no words of the policy",
+        "not in the text of the policy",
     ),
-    "a quote of one word": (RULE.replace("An open order can be cancelled.", "order"), "no words of the policy"),
+    "a quote of one word": (RULE.replace("An open order can be cancelled.", "order"), "not in the text of the policy"),
     "kinds": (RULE.replace('order.status = "open"', 'order.status = "opened"'), "is never"),
     "a tool that is none": (RULE.replace('["cancel"]', '["drop"]'), "no tool 'drop'"),
     "no condition": (RULE.replace('order.status = "open"', "args.amount"), "true or false"),

@@ -55,7 +55,7 @@ def test_check_counts_what_fired_in_recorded_situations(shop: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out)["coverage"]["clauses"][0]["fired"] == 3
     file.write_text('{"tool": "cancel", "state": {"users": {}}}\n', encoding="utf-8")
     assert run("check", shop, "--situations", file) == 2
-    assert "line 1: this is no situation" in capsys.readouterr().err
+    assert "line 1: not a situation" in capsys.readouterr().err
 
 
 def test_explain_shows_a_rule_and_its_formula(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +153,7 @@ def test_synthesis_over_the_wire_and_the_review_of_what_is_left(
     assert run("review", out) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "clause-002 queued" in shown
-    assert "is no id" in shown
+    assert "is not an id" in shown
     assert "clause-004 no rule" in shown
     assert "open-only not reviewed" in shown
     assert "\x1b" not in shown
@@ -206,7 +206,7 @@ def test_lint_finds_a_field_that_no_result_has(shop: Path, tmp_path: Path, capsy
     write_traces(tmp_path / "bad.jsonl", [run_with({"id": "A", "state": "open"})])
     assert run("lint", shop, "--replay", tmp_path / "bad.jsonl") == 1
     shown = " ".join(capsys.readouterr().out.split())
-    assert "never there: the field 'status' of Order, which is read by open-only" in shown
+    assert "never present: the field 'status' of Order, which is read by open-only" in shown
     assert "never decided: open-only" in shown
     assert run("lint", shop, "--replay", tmp_path / "bad.jsonl", "--json") == 1
     found = json.loads(capsys.readouterr().out)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.policy._evaluation import Held, Missing, hold, raw_of, tell
-from interwhen.policy._kinds import Bool, Date, Kind, ListOf, Moment, Number, Quantity, Record, Text, read_amount
+from interwhen.policy._kinds import Bool, Date, Kind, ListOf, Moment, Number, Quantity, RecordOf, Text, read_amount
 
 GB = Quantity("data", Fraction(10**9))
 
@@ -61,7 +61,7 @@ def test_what_is_known(raw: Any, kind: Kind, value: Any) -> None:
         ("2024-05-15", Moment()),
         ("2024-05-15T10:00:00+02:00", Moment()),
         ({}, ListOf(Text())),
-        ([], Record("r", ())),
+        ([], RecordOf("r", ())),
         (None, Text()),
     ],
 )
@@ -71,7 +71,7 @@ def test_what_is_not(raw: Any, kind: Kind) -> None:
 
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text())))
 def test_any_data_is_a_value_or_missing(raw: Any) -> None:
-    for kind in (Bool(), Number(), Number(whole=True), GB, Text(), Date(), Moment(), ListOf(Text()), Record("r", ())):
+    for kind in (Bool(), Number(), Number(whole=True), GB, Text(), Date(), Moment(), ListOf(Text()), RecordOf("r", ())):
         found = hold(raw, kind, "x")
         if isinstance(found, Missing):
             assert found.why.startswith("x is ")

@@ -13,15 +13,15 @@ from policy_shop import RULE, SCHEMA, made_shop, write_shop
 AROUND = Surroundings(made_shop(), situations={"world": {"args": {"id": "A"}}})
 
 HOSTILE = {
-    "an id that leaves the folder": (RULE.replace('"open-only"', '"../../etc/passwd"'), "is no id"),
-    "an absolute id": (RULE.replace('"open-only"', '"/tmp/x"'), "is no id"),
-    "an id with a null": (RULE.replace('"open-only"', '"a\\u0000b"'), "is no id"),
-    "a long id": (RULE.replace('"open-only"', f'"{"a" * 500}"'), "is no id"),
-    "an id in capitals": (RULE.replace('"open-only"', '"Con"'), "is no id"),
+    "an id that leaves the folder": (RULE.replace('"open-only"', '"../../etc/passwd"'), "is not an id"),
+    "an absolute id": (RULE.replace('"open-only"', '"/tmp/x"'), "is not an id"),
+    "an id with a null": (RULE.replace('"open-only"', '"a\\u0000b"'), "is not an id"),
+    "a long id": (RULE.replace('"open-only"', f'"{"a" * 500}"'), "is not an id"),
+    "an id in capitals": (RULE.replace('"open-only"', '"Con"'), "is not an id"),
     "Python in a condition": (RULE.replace("order.status =", '__import__("os").system("id") ='), "require: .*expected"),
     "a call of eval": (RULE.replace("order.status =", 'eval("1") ='), None),
-    "no TOML": ("id = ", "no TOML"),
-    "TOML that is nested deeply": ("a = " + "[" * 5000, "no TOML"),
+    "no TOML": ("id = ", "not valid TOML"),
+    "TOML that is nested deeply": ("a = " + "[" * 5000, "not valid TOML"),
     "a number of thousands of digits": (
         RULE + "\n[[example]]\nname = 'x'\nexpect = 'keeps'\nbeside = " + "9" * 5000,
         None,
@@ -31,8 +31,8 @@ HOSTILE = {
     "a message that never ends": (RULE.replace("this order is not open", "{args.id"), "never closes"),
     "Python in a message": (RULE.replace("this order is not open", "{args.id.__class__}"), None),
     "a format in a message": (RULE.replace("this order is not open", "{args.id!r:>999999999}"), "means nothing"),
-    "text that is written backwards": (RULE.replace("this order", "this \u202eorder"), "cannot be seen"),
-    "text without a width": (RULE.replace("An open", "An\u200b open"), "cannot be seen"),
+    "text that is written backwards": (RULE.replace("this order", "this \u202eorder"), "invisible character"),
+    "text without a width": (RULE.replace("An open", "An\u200b open"), "invisible character"),
     "an unknown entry": ("exec = 'id'\n" + RULE, "unknown entries 'exec'"),
     "no clause": (RULE.replace('clause = "An open order can be cancelled."', ""), "must quote the policy"),
     "a clause that is none": (RULE.replace('"An open order can be cancelled."', "[1]"), "list of texts"),
@@ -86,7 +86,7 @@ def test_an_error_names_the_file(shop: Path) -> None:
 def test_the_text_of_a_policy_lies_in_its_folder(shop: Path, text: str) -> None:
     (shop.parent / "secret.md").write_text("secret", encoding="utf-8")
     (shop / "policy.toml").write_text(f'text = "{text}"', encoding="utf-8")
-    with pytest.raises(UsageError, match=r"no name of a file|no plain file"):
+    with pytest.raises(UsageError, match=r"not the name of a file|not a plain file"):
         read_policy(shop)
 
 
@@ -94,7 +94,7 @@ def test_a_link_leads_nowhere(shop: Path) -> None:
     (shop.parent / "secret.md").write_text("secret", encoding="utf-8")
     (shop / "policy.md").unlink()
     (shop / "policy.md").symlink_to(shop.parent / "secret.md")
-    with pytest.raises(UsageError, match="no plain file"):
+    with pytest.raises(UsageError, match="not a plain file"):
         read_policy(shop)
 
 
@@ -115,8 +115,8 @@ def test_there_are_not_too_many_rules(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("policy.toml", "nme = 'x'", "unknown entries nme"),
-        ("policy.toml", "now = 'soon'", "no time"),
+        ("policy.toml", "nme = 'x'", "unknown entries 'nme'"),
+        ("policy.toml", "now = 'soon'", "write a time"),
         ("policy.toml", "[define]\n'a' = '('", "expected"),
         ("policy.toml", "[[learn]]\nfrom = ['x']", "number 1: it needs"),
         ("policy.toml", "define = 'x'", "'define' must be a table"),
@@ -132,7 +132,7 @@ def test_there_are_not_too_many_rules(shop: Path) -> None:
         ("schema.toml", "[state]\norders = 'text'", "must be a map"),
         ("schema.toml", "[records.A]\na = 'A'", "no kind of value"),
         ("schema.toml", "tools = 5", "must be a table"),
-        ("situations.toml", "= 5", "no TOML"),
+        ("situations.toml", "= 5", "not valid TOML"),
         ("policy.md", "x" * (_limits.FILE_BYTES + 1), "larger than"),
     ],
 )

@@ -158,5 +158,5 @@ def test_a_formula_is_smtlib_that_z3_reads_back() -> None:
     solver.from_string(asked.script([asked.truth(node)]))
     assert solver.check() == z3.sat
     solver = z3.Solver()
-    solver.from_string(asked.script([asked.truth(node), asked.negation(node)]))
+    solver.from_string(asked.script([asked.truth(node), z3.Not(asked.truth(node))]))
     assert solver.check() == z3.unsat

@@ -165,8 +165,8 @@ def test_a_variable_of_a_definition_catches_none_of_the_expression() -> None:
 @pytest.mark.parametrize(
     ("definitions", "text", "said"),
     [
-        ({"a": "a"}, "a", "stands for itself"),
-        ({"a": "b", "b": "a"}, "a", "stands for itself"),
+        ({"a": "a"}, "a", "uses itself"),
+        ({"a": "b", "b": "a"}, "a", "uses itself"),
         ({f"a{n}": f"a{n + 1} + a{n + 1}" for n in range(18)}, "a0", "nodes"),
         ({"f(x)": "x"}, "f(1, 2)", "takes 1 values, not 2"),
         ({"1": "x"}, "x", "no head"),

@@ -72,14 +72,14 @@ def test_a_context_is_added_worked_on_shown_explained_and_evicted(producer, book
     assert "as it was" in said
     assert "judged: 1 checks passed (sums 1)" in said
     assert run("evict", "book", step) == 0
-    assert capsys.readouterr().out == "1 items taken away, generation 2\n"
+    assert capsys.readouterr().out == "1 items deleted, generation 2\n"
     assert run("why", "book", step) == 0
     assert capsys.readouterr().out == f"{step}: due\n"
     producer.made.clear()
     assert run("run", "-m", "toy") == 0
     assert len(producer.made) == 1
     assert run("evict", "book", "--all") == 0
-    assert " 8 items taken away" in f" {capsys.readouterr().out.splitlines()[-1]}"
+    assert " 8 items deleted" in f" {capsys.readouterr().out.splitlines()[-1]}"
 
 
 def test_an_edit_is_explained_by_what_has_changed(producer, tmp_path, monkeypatch, capsys):
@@ -113,8 +113,8 @@ def test_a_budget_ends_the_work(producer, book, capsys):
         (("status", "never"), "there is no context 'never'"),
         (("run", "never", "-m", "toy"), "there is no context 'never'"),
         (("why", "book", "nothing"), "names no steps of 'book'"),
-        (("evict", "book"), "say which steps, or --all"),
-        (("add", "book", "book.txt", "--store", "book.txt"), "this file is no store"),
+        (("evict", "book"), "name steps, or give --all"),
+        (("add", "book", "book.txt", "--store", "book.txt"), "this file is not a store"),
         (("status", "--key-file", "no file"), "'no file' cannot be read as text"),
         (("status", "--key-file", "empty"), "needs at least 16 bytes, got 0"),
     ],

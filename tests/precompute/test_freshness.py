@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 from interwhen.precompute import Judge, MemoryShelf, Store, StoreConflict
+from interwhen.precompute._freshness import find_current
 from interwhen.precompute._sqlite_shelf import SqliteShelf
 from tests.precompute.toys import Plan, Sums, ToyModel, expected, precomputer, told
 
@@ -79,7 +80,7 @@ class World:
         """Hold all that is offered, to everybody with any reference, against the oracle."""
         for process in self.processes:
             for prepared in process.pre.contexts.values():
-                assert prepared.current == prepared.current_from_scratch()
+                assert prepared.current == find_current(prepared.ground, prepared._candidates)
             context = None
             for ref in process.refs[-6:]:
                 items = process.pre.ready(ref)

@@ -85,5 +85,5 @@ def test_a_value_that_was_not_scaled_is_refused(value):
 
 @pytest.mark.parametrize("alpha", [0, 1, 2])
 def test_an_error_that_is_no_probability_is_refused(alpha):
-    with pytest.raises(UsageError, match="no probability"):
+    with pytest.raises(UsageError, match="must be between 0 and 1"):
         ConfidenceSequence(alpha)

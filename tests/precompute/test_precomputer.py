@@ -251,22 +251,22 @@ async def test_a_text_is_cut_into_paragraphs_and_an_edit_leaves_the_others_alone
 async def test_what_cannot_work_is_refused_at_once():
     pre = precomputer()
     for call, said in (
-        (lambda: pre.add("book", {"a": 1}), "a name and a text are needed"),
-        (lambda: pre.add("book", 7), "a context is a text, or a mapping"),
+        (lambda: pre.add("book", {"a": 1}), "give a name that is not empty, and a text"),
+        (lambda: pre.add("book", 7), "is not a text or a mapping"),
         (lambda: pre.add("book", {}, kinds=["fax"]), "choose among facts, verifiers"),
         (lambda: pre.open("never"), "there is no context 'never'"),
     ):
         with pytest.raises(UsageError, match=said):
             await call()
-    with pytest.raises(UsageError, match="is no prepared context"):
+    with pytest.raises(UsageError, match="is not a prepared context"):
         interwhen.run(ScriptedModel([""]), "Q", context="book")
     for options, said in (
-        ({"passes": 0}, "passes=0"),
-        ({"token_budget": -1}, "token_budget=-1"),
-        ({"producers": [Sums(), Sums()]}, "several producers are called 'sums'"),
+        ({"passes": 0}, "passes must be .* at least 1, got 0"),
+        ({"token_budget": -1}, "token_budget must be .* got -1"),
+        ({"producers": [Sums(), Sums()]}, "several producers are named 'sums'"),
         ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "choose one of facts"),
         ({"producers": ["nobody"]}, "not installed"),
-        ({"producers": "facts"}, "put it in a list"),
+        ({"producers": "facts"}, "put a single one in a list"),
     ):
         with pytest.raises(UsageError, match=said):
             type(pre)(Store(), pre.model, **options)

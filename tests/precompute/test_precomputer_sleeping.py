@@ -116,9 +116,9 @@ async def test_what_a_run_called_off_is_counted_and_made_again():
         group.start_soon(run_begins)
         done = await pre.work(slices=2)
     assert [each.came_to for each in done] in (
-        ["called off", "accepted"],
-        ["called off", "rejected"],
-        ["called off", "unknown"],
+        ["cancelled", "accepted"],
+        ["cancelled", "rejected"],
+        ["cancelled", "unknown"],
     )
     spent = spending(pre.store, "book")
     assert spent.discarded == done[0].cost.generated == 1
@@ -307,7 +307,7 @@ async def test_one_precomputer_works_in_one_task():
     await pre.add("book", numbers(3))
     async with pre.idle():
         await anyio.sleep(0.01)
-        with pytest.raises(UsageError, match="at work already"):
+        with pytest.raises(UsageError, match="already works in another task"):
             await pre.work()
 
 

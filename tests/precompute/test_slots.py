@@ -13,84 +13,60 @@ from interwhen import UsageError
 from interwhen.models import StreamTimeout, UpstreamError
 from interwhen.precompute import LlamaSlots
 from interwhen.precompute._slots import SlotFile
+from interwhen.testing.server import Head, ScriptedTransport, Send, Stall
 
 pytestmark = pytest.mark.anyio
 SAVED = b'{"id_slot": 0, "filename": "a.bin", "n_saved": 84, "n_written": 120, "timings": {"save_ms": 0.1}}'
 
 
-class Response:
-    def __init__(self, status, parts):
-        self.headers = {}
-        self.status = status
-        self.parts = list(parts)
-        self.closed = False
-
-    async def receive(self):
-        return self.parts.pop(0) if self.parts else b""
-
-    async def aclose(self):
-        self.closed = True
-
-
-class FakeTransport:
-    def __init__(self, status=200, parts=(SAVED,), *, hangs=False):
-        self.response = Response(status, parts)
-        self.requests = []
-        self.hangs = hangs
-
-    async def send(self, request, *, connect_timeout):
-        self.requests.append(request)
-        if self.hangs:
-            await anyio.sleep_forever()
-        return self.response
-
-    async def aclose(self):
-        pass
+def answering(*answers, status=200):
+    """Return a transport that gives these answers in turn, each as its parts."""
+    left = iter(answers)
+    return ScriptedTransport(lambda _request: (Head(status, {}, chunked=False), *map(Send, next(left))))
 
 
 @pytest.mark.parametrize("root", ["http://h:1", "http://h:1/", "http://h:1/v1"])
 async def test_a_slot_is_saved_by_its_number_and_a_name(root):
-    transport = FakeTransport(parts=(SAVED[:20], SAVED[20:]))
+    transport = answering((SAVED[:20], SAVED[20:]))
     found = await LlamaSlots(root, transport, headers={"authorization": "Bearer k"}).save(0, "a.bin")
     assert found == SlotFile(0, "a.bin", n_saved=84)
     (request,) = transport.requests
-    assert (request.method, request.url) == ("POST", "http://h:1/slots/0?action=save")
+    assert (request.method, request.path) == ("POST", "/slots/0?action=save")
     assert json.loads(request.body) == {"filename": "a.bin"}
     assert request.headers["authorization"] == "Bearer k"
-    assert transport.response.closed
+    assert transport.open_responses == 0
 
 
 async def test_restoring_and_erasing():
-    transport = FakeTransport(parts=(b'{"id_slot": 2, "n_restored": 84}', b""))
+    transport = answering([b'{"id_slot": 2, "n_restored": 84}'], [b'{"id_slot": 2, "n_erased": 84}'])
     assert (await LlamaSlots("http://h:1", transport).restore(2, "a.bin")).n_restored == 84
-    transport.response = Response(200, [b'{"id_slot": 2, "n_erased": 84}'])
     assert (await LlamaSlots("http://h:1", transport).erase(2)).id_slot == 2
-    assert transport.requests[1].url.endswith("/slots/2?action=erase")
+    assert transport.requests[1].path == "/slots/2?action=erase"
 
 
 @pytest.mark.parametrize("name", ["", "../a", "a/b", "a\nb", "x" * 121])
 async def test_a_name_that_leads_elsewhere_is_refused(name):
-    transport = FakeTransport()
-    with pytest.raises(UsageError, match="no name for a slot"):
+    transport = answering()
+    with pytest.raises(UsageError, match="cannot name the file of a slot"):
         await LlamaSlots("http://h:1", transport).save(0, name)
     assert transport.requests == []
 
 
 async def test_a_server_that_was_not_told_where_to_save_is_explained():
     with pytest.raises(UpstreamError, match="--slot-save-path") as caught:
-        await LlamaSlots("http://h:1", FakeTransport(501, [b"not supported"])).save(0, "a.bin")
+        await LlamaSlots("http://h:1", answering([b"not supported"], status=501)).save(0, "a.bin")
     assert caught.value.status == 501
     assert caught.value.body == "not supported"
 
 
 async def test_an_answer_that_is_none_is_an_error():
     with pytest.raises(UpstreamError, match="cannot be read"):
-        await LlamaSlots("http://h:1", FakeTransport(parts=[b"<html>"])).save(0, "a.bin")
+        await LlamaSlots("http://h:1", answering([b"<html>"])).save(0, "a.bin")
 
 
 async def test_a_server_that_hangs_is_given_up():
     with pytest.raises(StreamTimeout):
-        await LlamaSlots("http://h:1", FakeTransport(hangs=True), seconds=5.0).restore(0, "a.bin")
+        await LlamaSlots("http://h:1", ScriptedTransport(lambda _request: (Stall(),)), seconds=5.0).restore(0, "a.bin")
 
 
 SERVER = """

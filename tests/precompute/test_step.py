@@ -39,7 +39,7 @@ async def ended(does, **options):
         ("facts", "derived", False, "it proposes facts on the basis 'derived'"),
         ("answers", "observed", False, "what may be served is judged"),
         ("verifiers", "judged", False, "it proposes verifiers on the basis 'judged'"),
-        ("verifiers", "derived", True, "a model took part"),
+        ("verifiers", "derived", True, "for which it asked a model"),
     ],
 )
 async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
@@ -107,8 +107,8 @@ async def test_without_monitors_nothing_is_accepted():
     [
         ([Step(name="a"), Step(name="a")], "two steps named 'a'"),
         ([Step(name="a", reads=("x",))], "which the context does not have"),
-        ([Step(name="a", premises=("x",))], "which nobody plans"),
-        ([Step(name="a", premises=("b",)), Step(name="b", premises=("a",))], "in a circle"),
+        ([Step(name="a", premises=("x",))], "which no producer plans"),
+        ([Step(name="a", premises=("b",)), Step(name="b", premises=("a",))], "form a cycle"),
     ],
 )
 async def test_a_plan_that_cannot_be_followed_is_refused_by_name(steps, said):

@@ -138,7 +138,7 @@ def test_stores_are_opened_by_their_place(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="it is closed"):
         made.get(item().id)
     assert open_store(f"file://{tmp_path}/b").blocks
-    with pytest.raises(UsageError, match="go with a URL"):
+    with pytest.raises(UsageError, match="need a URL"):
         open_store(tmp_path / "c.db", one_writer=True)
     with pytest.raises(StoreError, match="cannot be opened"):
         open_store(tmp_path / "no folder" / "a.db")
@@ -151,7 +151,7 @@ def test_stores_are_opened_by_their_place(tmp_path, monkeypatch):
 
 def test_a_file_system_that_cannot_create_exclusively_is_refused(tmp_path):
     place = f"dir::file://{tmp_path}/x"
-    with pytest.raises(StoreError, match=r"two writers could overwrite each other: say one_writer=True"):
+    with pytest.raises(StoreError, match=r"two writers could overwrite each other: set one_writer=True"):
         open_store(place)
     store = open_store(place, one_writer=True)
     assert store.put(item()) == item()

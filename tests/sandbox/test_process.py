@@ -66,7 +66,7 @@ def test_a_function_returns_json(sandbox):
         ("def f(: pass", "SyntaxError: invalid syntax (main.py, line 1)"),
         ("import os\ndef f(): os._exit(0)", "it ended with exit code 0 before 'f' returned"),
         ("import sys\ndef f(): sys.exit(3)", "it ended with exit code 3 before 'f' returned"),
-        ("import os\ndef f():\n    os.write(4, b'value\\0' + b'[' * 50000)\n    os._exit(0)", "it returned something that is no JSON"),
+        ("import os\ndef f():\n    os.write(4, b'value\\0' + b'[' * 50000)\n    os._exit(0)", "it returned a value that is not JSON"),
         ("import os\ndef f():\n    os.write(4, b'\\xff\\0{}')\n    os._exit(0)", "it ended with exit code 0 before 'f' returned"),
         ("import os, signal\ndef f(): os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
     ],

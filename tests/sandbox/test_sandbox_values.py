@@ -17,7 +17,7 @@ def test_files_lie_in_the_programs_directory(name):
 
 @pytest.mark.parametrize("function", ["", "f()", "a.b", "f(x); import os"])
 def test_a_function_is_a_name(function):
-    with pytest.raises(UsageError, match="not the name of a function"):
+    with pytest.raises(UsageError, match="must be the name of a function"):
         Call(source="", function=function)
 
 

@@ -6,7 +6,7 @@ from interwhen import Remedied
 from interwhen.testing.simulation._description import report
 from interwhen.testing.simulation._generation import generate, simpler_worlds
 from interwhen.testing.simulation._invariants import examine
-from interwhen.testing.simulation._play import Filed, play
+from interwhen.testing.simulation._play import FileState, play
 from interwhen.testing.simulation._worlds import (
     Chunking,
     MonitorSetup,
@@ -82,22 +82,22 @@ def test_nothing_that_a_dying_process_still_does_has_any_effect():
     """Its tasks are cancelled for cleanup; no ``finally`` of theirs has an effect on the world."""
     for turn in range(play(WORLDS["slow checks"]).turns):
         played = play(killed(WORLDS["slow checks"], turn))
-        dead, last = played.lives
+        dead, last = played.processes
         if not dead.was_killed:
             continue
         assert (dead.result, dead.raised, dead.left_tasks) == (None, None, ())
-        assert not (dead.filed or Filed()).is_over
+        assert not (dead.filed or FileState()).is_over
         assert all(sent.closed for sent in played.model.sent)
         assert last.result is not None
 
 
 def test_a_torn_record_is_left_out_and_the_whole_ones_before_it_stand():
     world = killed(WORLDS["one monitor"], 14, disk_seconds=0.3)
-    whole = play(killed(WORLDS["one monitor"], 14, torn=EVER, disk_seconds=0.3)).lives[0].filed
+    whole = play(killed(WORLDS["one monitor"], 14, torn=EVER, disk_seconds=0.3)).processes[0].filed
     sizes = set()
     for torn in range(0, whole.size, 37):
-        [dead, _] = play(msgspec.structs.replace(world, deaths=(ProcessDeath(14, torn),))).lives
-        filed = dead.filed or Filed()
+        [dead, _] = play(msgspec.structs.replace(world, deaths=(ProcessDeath(14, torn),))).processes
+        filed = dead.filed or FileState()
         assert filed.left_out <= torn
         sizes.add(filed.size)
     assert len(sizes) > 2
@@ -106,13 +106,13 @@ def test_a_torn_record_is_left_out_and_the_whole_ones_before_it_stand():
 
 def test_before_anything_is_on_file_the_run_begins_again():
     played = play(killed(WORLDS["one monitor"], 0))
-    assert [life.is_resumed for life in played.lives] == [False, False]
+    assert [process.is_resumed for process in played.processes] == [False, False]
     assert played.result.status == "verified"
 
 
 def test_a_run_that_is_over_asks_nobody():
     played = play(killed(WORLDS["one monitor"], EVER))
-    first, second = played.lives
+    first, second = played.processes
     assert not first.was_killed
     assert second.result == first.result
     assert [seen.event for seen in second.seen] == [seen.event for seen in first.seen]
@@ -172,6 +172,6 @@ def test_a_report_tells_of_each_process():
 @pytest.mark.parametrize("seed", [seed for seed in range(200) if generate(seed).deaths])
 def test_deaths_are_the_same_each_time(seed):
     first, again = play(generate(seed)), play(generate(seed))
-    assert [life.seen for life in first.lives] == [life.seen for life in again.lives]
-    assert [life.filed for life in first.lives] == [life.filed for life in again.lives]
+    assert [process.seen for process in first.processes] == [process.seen for process in again.processes]
+    assert [process.filed for process in first.processes] == [process.filed for process in again.processes]
     assert first.result == again.result

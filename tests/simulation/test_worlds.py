@@ -60,7 +60,7 @@ def log_of(played):
         sent,
         played.seconds,
         played.turns,
-        [repr(life.raised) for life in played.lives],
+        [repr(process.raised) for process in played.processes],
     )
 
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from interwhen.strategies import Odds, expected_chance, expected_tokens, find_price, mean_tokens, schedule
-from interwhen.strategies._allocation import LadderStep
 
 ODDS = st.builds(
     Odds, st.sampled_from(["sample", "correct"]), st.floats(0.0, 0.99), st.floats(1.0, 1000.0, allow_subnormal=False)
@@ -15,7 +14,7 @@ LADDERS = st.lists(st.lists(ODDS, min_size=1, max_size=2), min_size=1, max_size=
 PRICES = st.floats(1e-5, 0.1)
 
 
-def worth(steps: tuple[LadderStep, ...], price: float) -> float:
+def worth(steps: tuple[Odds, ...], price: float) -> float:
     return expected_chance(steps) - price * expected_tokens(steps)
 
 
@@ -24,7 +23,7 @@ def test_no_other_plan_is_worth_more(ladder, price):
     best = worth(schedule(ladder, price, least=0), price)
     for length in range(len(ladder) + 1):
         for choice in product(*ladder[:length]):
-            assert worth(tuple(LadderStep(*odds) for odds in choice), price) <= best + 1e-9
+            assert worth(choice, price) <= best + 1e-9
 
 
 @given(LADDERS, PRICES, PRICES)
@@ -66,7 +65,7 @@ def test_the_first_tries_are_made_at_any_price():
 
 
 def test_expectations_count_a_later_try_only_where_all_before_it_failed():
-    steps = (LadderStep("sample", 0.5, 100.0), LadderStep("correct", 0.5, 40.0))
+    steps = (Odds("sample", 0.5, 100.0), Odds("correct", 0.5, 40.0))
     assert expected_tokens(steps) == pytest.approx(120.0)
     assert expected_chance(steps) == pytest.approx(0.75)
 

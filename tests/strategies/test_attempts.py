@@ -148,7 +148,7 @@ async def test_an_answer_that_was_handed_over_is_told_apart():
 
 
 async def test_a_budget_below_one_token_is_refused():
-    with pytest.raises(UsageError, match="budget=0"):
+    with pytest.raises(UsageError, match="budget must be at least 1 token, got 0"):
         await try_out(STRATEGIES[0], writer(lambda _: RIGHT), budget=0)
 
 

@@ -51,11 +51,11 @@ def test_as_many_are_taken_as_are_asked_for():
 @pytest.mark.parametrize(
     ("spec", "kind", "message"),
     [
-        ("few", UsageError, "has 1 exercises only, 2 were asked for"),
-        ("twice", UsageError, "two exercises of one name"),
+        ("few", UsageError, "has only 1 of the 2 exercises"),
+        ("twice", UsageError, "two exercises with the same name"),
         ("breaks", PluginError, "making its exercises raised OSError: disk"),
-        ("odd", PluginError, "its exercise 1 is 'x', which is no Exercise"),
-        ("nothing", PluginError, "returned 3, which is no iterable"),
+        ("odd", PluginError, "its exercise 1 is 'x' instead of an Exercise"),
+        ("nothing", PluginError, "returned 3 instead of an iterable"),
         ("many:count=3", PluginError, r"no option 'count' \(options: prefix\)"),
         ("none", PluginError, "not installed"),
     ],
@@ -66,5 +66,5 @@ def test_what_cannot_be_is_named(spec, kind, message):
 
 
 def test_at_least_one_is_needed():
-    with pytest.raises(UsageError, match="0 problems of task 'many'"):
+    with pytest.raises(UsageError, match="problems of task 'many' must be at least 1, got 0"):
         load("many", count=0)

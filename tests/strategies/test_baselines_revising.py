@@ -60,7 +60,7 @@ async def test_what_cannot_be_judged_stands_and_is_not_verified():
 async def test_it_gives_up_where_all_is_refuted():
     found = await try_out(Revision(), telling(WRONG), budget=4 * len(WRONG))
     assert (found.status, found.answer) == ("abstained", None)
-    assert found.why == "each text was refuted, or came to no answer"
+    assert found.why == "each text was refuted, or gave no answer"
     assert found.text == WRONG
 
 

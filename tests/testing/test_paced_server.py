@@ -1,4 +1,4 @@
-"""The load generator: it sends what it is asked for, when it is due, and says how well it did."""
+"""The load generator sends each chunk when it is due, and reports how late it was."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The pytest plug-in: its fixtures, what a failure shows, and that it costs nothing where nobody asks for it."""
+"""The pytest plug-in: its fixtures, the output of a failure, and that it costs nothing unless it is used."""
 
 import subprocess
 import sys

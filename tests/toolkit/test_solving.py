@@ -132,7 +132,7 @@ def test_a_check_that_is_called_off_interrupts_z3():
     thread.start()
     assert ready.wait(60)
     time.sleep(0.3)  # Z3 has begun; an interrupt before that would be lost, and the timeout would end it
-    ticket.call_off()
+    ticket.cancel()
     thread.join(60)
     assert [type(verdict) for verdict in verdicts] == [Unknown]
 

@@ -223,7 +223,7 @@ def test_a_row_is_written_once(record, rows):
     path, _ = record([GOOD], answered=True)
     found, left_out = rows([path, path], "tpt")
     assert len(found) == 1
-    assert left_out == {"rows that were there already": 1}
+    assert left_out == {"duplicate rows": 1}
 
 
 def test_a_run_that_is_not_over_still_tells_steps(record, rows):
@@ -236,7 +236,7 @@ def test_a_run_that_is_not_over_still_tells_steps(record, rows):
 
 def test_rows_that_overlap_with_a_test_are_left_out(record, rows):
     path, _ = record([GOOD], answered=True)
-    assert rows(path, "tpt", keep_out=["how MUCH, is it"])[1] == {"rows that overlap with what is kept out": 1}
+    assert rows(path, "tpt", keep_out=["how MUCH, is it"])[1] == {"rows that overlap with test data": 1}
     assert len(rows(path, "tpt", keep_out=["how much was it", "", "?!"])[0]) == 1
 
 
@@ -252,7 +252,7 @@ def test_what_is_no_journal_is_refused(form, tmp_path):
 def test_what_cannot_be_exported_is_refused(record, tmp_path):
     with pytest.raises(UsageError, match="choose one of"):
         export_journals([tmp_path / "x"], tmp_path / "out", format="xml")
-    with pytest.raises(UsageError, match="at least one journal"):
+    with pytest.raises(UsageError, match="no journals to export"):
         export_journals([], tmp_path / "out", format="tpt")
     path, _ = record([GOOD])
     with pytest.raises(UsageError, match="cannot be written"):
@@ -282,4 +282,4 @@ def test_a_check_that_was_still_open_when_the_attempt_ended_is_no_verdict(record
 
 def test_an_overlap_with_the_refuted_continuation_is_found_across_its_beginning(record, rows):
     path, _ = record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()))
-    assert rows(path, "preference", keep_out=["1+1=2 2+2=5"])[1] == {"rows that overlap with what is kept out": 1}
+    assert rows(path, "preference", keep_out=["1+1=2 2+2=5"])[1] == {"rows that overlap with test data": 1}

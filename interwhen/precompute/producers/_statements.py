@@ -1,4 +1,4 @@
-"""Statements that a model proposes: how it is asked for them, and what is read from its reply."""
+"""Asks a model for statements, and reads them from its reply."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Completion, Message, Sampling
 from interwhen.precompute._producer import StepContext
 
 LONGEST = 240
-"""A longer statement is not read: facts are few and short, and this text comes from a model."""
+"""The longest statement that is read, in characters. The text comes from a model, so it needs a limit."""
 _ASK = (
     "You prepare notes on a text before anybody asks about it. Write up to {limit} new statements that follow from the "
     "numbered lines, and that save work to whoever is asked about them: combine lines, and go on from what is known. "
@@ -28,33 +30,32 @@ _NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """What statements may rest on, by its number: ``S3`` is the third line of the text, ``F2`` the second fact."""
+    """The premises of statements by number: ``S3`` is the third line of the text, ``F2`` the second fact."""
 
     source: tuple[str, ...]
     facts: tuple[str, ...]
 
     def get(self, number: str) -> str | None:
-        """Return what *number* stands for; ``None``: there is no such number."""
+        """Return the text of *number*; ``None`` if there is no such number."""
         lines = self.source if number[0] == "S" else self.facts
         at = int(number[1:]) - 1
         return lines[at] if 0 <= at < len(lines) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A statement, and the texts that it says it follows from."""
+class Statement(msgspec.Struct, frozen=True):
+    """A statement, and the lines and earlier facts that it cites as its premises."""
 
     said: str
     cited: tuple[str, ...]
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Give numbers to *facts* and to the lines of *source* that hold anything."""
+    """Give numbers to *facts* and to the lines of *source* that are not blank."""
     return Numbered(tuple(line.strip() for line in source.splitlines() if line.strip()), tuple(facts))
 
 
 def ask_for(given: Numbered, limit: int) -> tuple[str, str]:
-    """Return the task and the text that ask for statements."""
+    """Return the task and the text of a prompt for statements."""
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
@@ -62,9 +63,9 @@ def ask_for(given: Numbered, limit: int) -> tuple[str, str]:
 
 
 def read_statements(reply: str, given: Numbered) -> list[Statement]:
-    """Return the statements of *reply* whose citations all exist, without those that are known.
+    """Return the new statements in *reply* whose citations all exist.
 
-    A line that is no statement, cites nothing or cites what is not there is left out. Linear in the length of *reply*.
+    Other lines are left out. Linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
@@ -81,22 +82,22 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
 
 
 def plain(text: str) -> str:
-    """Return *text* in a form in which texts that say the same in the same words are equal."""
+    """Normalize *text*, so that texts with the same words are equal."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!? ")
 
 
 def is_plain_text(text: str) -> bool:
-    """Tell whether *text* has neither control characters nor anything like a token of a chat template."""
+    """Tell whether *text* has no control characters, and nothing that looks like a token of a chat template."""
     return not _NOTES.search(text) and not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
 
 
-# How a producer asks for something: as a chat, or as a text to be continued where the model takes nothing else.
+# Asks as a chat, or with a text to continue if the model takes no chats.
 
 
 async def ask(context: StepContext, task: str, text: str, sampling: Sampling) -> Completion:
-    """Return what the model says to *task* on *text*."""
+    """Return the answer of the model to *task* on *text*."""
     try:
         return await context.ask((Message("system", task), Message("user", text)), sampling)
     except UsageError:
-        # An adapter that only continues texts refuses a chat before it sends anything.
+        # An adapter that only continues texts refuses a chat before any request.
         return await context.ask(f"{task}\n\n{text}\n\n", sampling)

@@ -1,4 +1,4 @@
-"""Answers to questions that are likely to come, worked out and verified before they do."""
+"""Answers to likely questions, generated and verified in advance."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST = 400
 
 
 class Anticipated(msgspec.Struct, frozen=True):
-    """A question, and how likely it was thought to come up: 0 to 1."""
+    """A question, and its estimated probability to be asked (0 to 1)."""
 
     question: str
     predictability: float
@@ -44,24 +44,24 @@ class Answered(msgspec.Struct, frozen=True):
     question: str
     predictability: float
     asked: tuple[Digest, ...]
-    """What a prompt must be to get this answer: digests of normal forms (see :func:`asked`)."""
+    """The prompts that get this answer, as digests of :func:`asked`."""
     reasoning: int = 0
-    """So many characters of the text are reasoning."""
+    """The number of characters of reasoning at the start of the text."""
 
 
 class _AnswerParams(msgspec.Struct, frozen=True):
     max_tokens: int
     question: str = ""
     rank: int = -1
-    """Of a question that the model is to anticipate itself: its place in the list."""
+    """The index of a question that the model anticipates; -1 for a given question."""
     count: int = 0
 
 
 class AnswerProducer:
-    """Answers *questions*, and the *anticipate* ones that the model itself thinks likeliest.
+    """Answers *questions*, and *anticipate* further ones that the model considers most likely.
 
-    An answer is stored with its whole reasoning, and only if the monitors passed every line of it, and one that knows
-    the task judged the answer itself (scope ``answer``).
+    An answer is stored with its whole reasoning, and only if the monitors passed each line and one that knows the task
+    judged the answer itself (scope ``answer``).
     """
 
     name = "answers"
@@ -70,15 +70,16 @@ class AnswerProducer:
 
     def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int) -> None:
         if isinstance(questions, str):
-            raise UsageError(f"answers: questions={questions!r:.80} is one text: give a list of questions")
+            raise UsageError(f"answers: questions={questions!r:.80} is a single text: put it in a list")
         if anticipate < 0 or max_tokens < 1:
-            raise UsageError(f"answers: anticipate={anticipate!r} and max_tokens={max_tokens!r}: too small")
+            got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}"
+            raise UsageError(f"answers: anticipate must be at least 0 and max_tokens at least 1, got {got}")
         self._questions = rank(questions)
         self._anticipate = anticipate
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Want one item for each question, likeliest first."""
+        """Plan one item for each question, the most likely first."""
         pieces = tuple(piece.name for piece in context.pieces)
         for one in self._questions:
             params = _AnswerParams(self._max_tokens, one.question)
@@ -107,7 +108,7 @@ class AnswerProducer:
         text = "\n".join(context.read(piece) for piece in step.reads)
         if params.count:
             return await _anticipate(text, params, context)
-        # The predictability is no part of the key: a log that grows would have all answers made anew.
+        # The probability is not part of the key: otherwise a growing log would make all answers again.
         wanted = Anticipated(params.question, step.urgency)
         if params.rank >= 0:
             listed = context.premise("anticipated")
@@ -121,8 +122,8 @@ class AnswerProducer:
 def answers(*, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800) -> AnswerProducer:
     """Make the producer.
 
-    *questions* may be a log of what was asked: it is answered by frequency, each question once. *anticipate* is how
-    many further ones the model is to guess.
+    *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
+    number of further questions that the model guesses.
     """
     return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens)
 
@@ -143,15 +144,15 @@ def compose(text: str, question: str) -> str:
 
 
 def asked(prompt: str) -> Digest:
-    """Return what stands for *prompt* where answers are looked up. Only white space does not count.
+    """Return the key of *prompt* for the lookup of answers. It ignores only white space.
 
-    Case, marks and look-alikes may change what is asked ("a" and "A", "5" and "5!", "x²" and "x2").
+    Case, punctuation and similar characters can change the question ("a" and "A", "5" and "5!", "x²" and "x2").
     """
     return digest(" ".join(unicodedata.normalize("NFC", prompt).split()))
 
 
 def answer_of(item: Item) -> Answered:
-    """Return what an item of this producer holds beside the answer itself."""
+    """Return the data of an item of this producer."""
     return _answered(item.payload.data)
 
 
@@ -167,7 +168,7 @@ async def _anticipate(text: str, params: _AnswerParams, context: StepContext) ->
     found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and is_plain_text(line)))
     if not found:
         return Nothing("the model anticipated no question")
-    # Likeliest first is all that it was asked for: the rank is what there is to go by.
+    # The model only ranks the questions, so the probability follows from the rank.
     guesses = [Anticipated(question, 1 / (at + 2)) for at, question in enumerate(found[: params.count])]
     return Proposal(payload=Payload("\n".join(found[: params.count]), msgspec.json.encode(guesses)), basis="guess")
 
@@ -182,7 +183,7 @@ async def _answer(text: str, wanted: Anticipated, max_tokens: int, context: Step
             return Nothing(f"the run gave up: {reason}")
         case _ if result.finish_reason != "stop":
             return Nothing(f"the answer did not end within {max_tokens} tokens ({result.finish_reason})")
-    # The tags around the reasoning are no part of what is judged, and of what is said again.
+    # The tags around the reasoning are not judged, and not part of the stored text.
     reasoning, answer = _untagged(result)
     asked_as = (asked(wanted.question), asked(prompt))
     kept = Answered(wanted.question, wanted.predictability, asked_as, len(reasoning))

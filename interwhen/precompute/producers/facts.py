@@ -1,4 +1,4 @@
-"""Facts: what follows from a context, worked out pass by pass before anybody asks, each statement verified."""
+"""Facts: verified statements that follow from a context, derived in several passes in advance."""
 
 from __future__ import annotations
 
@@ -20,23 +20,15 @@ __all__ = [
 
 
 Link = Literal["none", "chain"]
-"""Whether a piece builds on the facts of others: not at all, or on those of the piece before it."""
-
-
-class Fact(msgspec.Struct, frozen=True):
-    """An accepted statement."""
-
-    said: str
-    cited: tuple[str, ...]
-    """The lines of the text, and the earlier facts, from which it follows."""
+"""``chain``: a piece builds on the facts of the piece before it; ``none``: pieces are independent."""
 
 
 class Notes(msgspec.Struct, frozen=True):
-    """What one pass over one piece found: the data of an item of kind ``facts``."""
+    """The result of one pass over one piece: the data of an item of kind ``facts``."""
 
-    facts: tuple[Fact, ...]
+    facts: tuple[Statement, ...]
     pays: bool
-    """Whether the pass found enough, for its tokens, that another one is worth while."""
+    """Whether the pass found enough facts for its tokens that another pass is worthwhile."""
 
 
 class _FactParams(msgspec.Struct, frozen=True):
@@ -49,8 +41,8 @@ class _FactParams(msgspec.Struct, frozen=True):
 class FactProducer:
     """Multi-pass consolidation: each pass proposes statements from a piece and the facts accepted so far.
 
-    Each statement must cite its premises, and goes before the monitors as a continuation of these alone. What they do
-    not pass (refuted or not understood) is dropped, and no later pass sees it.
+    Each statement must cite its premises, and the monitors judge it as a continuation of only these. A statement that
+    they do not pass is dropped, and no later pass sees it.
     """
 
     name = "facts"
@@ -59,7 +51,8 @@ class FactProducer:
 
     def __init__(self, *, limit: int, min_gain: float, max_tokens: int, link: Link) -> None:
         if limit < 1 or max_tokens < 1 or not min_gain >= 0:
-            raise UsageError(f"facts: limit={limit!r}, max_tokens={max_tokens!r} and min_gain={min_gain!r}: too small")
+            got = f"limit={limit!r}, max_tokens={max_tokens!r}, min_gain={min_gain!r}"
+            raise UsageError(f"facts: limit and max_tokens must be at least 1 and min_gain at least 0, got {got}")
         if link not in get_args(Link):
             raise UsageError(f"facts: link={link!r}, choose one of {', '.join(get_args(Link))}")
         self._limit = limit
@@ -68,7 +61,7 @@ class FactProducer:
         self._link = link
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Want one item for each pass over each piece; a pass reads those before it."""
+        """Plan one item for each pass over each piece. A pass reads the earlier ones."""
         passes = range(1, context.passes + 1)
         before: tuple[str, ...] = ()
         for piece in context.pieces:
@@ -90,7 +83,7 @@ class FactProducer:
         if params.number > 1:
             last = context.premise(step.premises[-1])
             if last is None or not notes_of(last).pays:
-                return Nothing("the pass before it found too little to go on")
+                return Nothing("the previous pass found too few facts")
         known = [fact.said for item in context.premises() for fact in notes_of(item).facts]
         given = numbered(context.read(step.reads[0]), known)
         reply = await ask(
@@ -99,9 +92,9 @@ class FactProducer:
         proposed = read_statements(reply.text, given)[: params.limit]
         facts = [found for found in proposed if await _is_shown(found, context)]
         if not facts:
-            return Nothing(f"{len(proposed)} statements were proposed, and none of them was shown to hold")
+            return Nothing(f"{len(proposed)} statements were proposed, and none was verified")
         gain = 1000 * len(facts) / _tokens(reply)
-        notes = Notes(tuple(Fact(fact.said, fact.cited) for fact in facts), gain >= params.min_gain)
+        notes = Notes(tuple(facts), gain >= params.min_gain)
         return Proposal(
             payload=Payload("\n".join(fact.said for fact in facts), msgspec.json.encode(notes)),
             prompt=_premises(facts),
@@ -111,21 +104,22 @@ class FactProducer:
 def facts(*, limit: int = 12, min_gain: float = 2.0, max_tokens: int = 600, link: Link = "none") -> FactProducer:
     """Make the producer.
 
-    *limit* is the most statements of a pass and *max_tokens* its longest reply. Passes over a piece stop with one that
-    yields fewer than *min_gain* accepted facts for 1,000 generated tokens. With ``link="chain"`` a piece builds on the
-    facts of the one before it, so that a text too long for the model's window is worked through piece by piece.
+    *limit* is the largest number of statements of a pass, and *max_tokens* limits its reply. Passes over a piece end
+    after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece
+    builds on the facts of the one before it, so a text that is too long for the context window is processed piece by
+    piece.
     """
     return FactProducer(limit=limit, min_gain=min_gain, max_tokens=max_tokens, link=link)
 
 
 def notes_of(item: Item) -> Notes:
-    """Return what an item of this producer holds."""
+    """Return the data of an item of this producer."""
     return _notes(item.payload.data)
 
 
 @lru_cache(maxsize=4096)
 def _notes(data: bytes) -> Notes:
-    # A reader waits while facts are chosen, and the same ones are looked at for each question.
+    # Cached: a reader waits while facts are chosen, and each question needs the same ones.
     return msgspec.json.decode(data, type=Notes)
 
 

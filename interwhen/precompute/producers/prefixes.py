@@ -1,4 +1,4 @@
-"""Prefixes: the server has read the context before anybody asks, and its own counters say so."""
+"""Prefixes: the server has the context in its prefix cache in advance, confirmed by its own counters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 As = Literal["text", "system", "user"]
-"""How runs begin their prompts with the context: as plain text, or as the first turn of a chat."""
+"""The form of the context at the start of prompts: plain text, or the first turn of a chat."""
 _HINT = (
     "the server does not count cached tokens: vLLM does with --enable-prompt-tokens-details, SGLang with "
     "--enable-cache-report, llama.cpp always"
@@ -29,12 +29,12 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``prefixes``: what the server counted when the prefix was sent again."""
+    """The data of an item of kind ``prefixes``: the counters of the server when the prefix was sent again."""
 
     tokens: int
-    """Of the prompt."""
+    """The tokens of the prompt."""
     cached: int
-    """Of these, how many it took from its cache."""
+    """The tokens that came from the cache."""
 
 
 class _PrefixParams(msgspec.Struct, frozen=True):
@@ -43,10 +43,10 @@ class _PrefixParams(msgspec.Struct, frozen=True):
 
 
 class PrefixProducer:
-    """Sends the context to the server as the beginning of a prompt, and again, to see that it has kept it.
+    """Sends the context to the server as the start of a prompt, and again, to check that it is cached.
 
-    An item says that the server *had* the prefix. Whether it still has is seen in the counters of each run:
-    :func:`redo_if_cold` takes the item away where it has not, so that the idle worker warms it up again.
+    An item shows that the server *had* the prefix in its cache. The counters of each run show whether it still has it:
+    :func:`redo_if_cold` deletes the item if not, so that the idle worker sends the prefix again.
     """
 
     name = "prefixes"
@@ -57,15 +57,15 @@ class PrefixProducer:
         if as_ not in get_args(As):
             raise UsageError(f"prefixes: as_={as_!r}, choose one of {', '.join(get_args(As))}")
         if not 0 < share <= 1:
-            raise UsageError(f"prefixes: share={share!r} is no part of a prompt: choose one above 0, up to 1")
+            raise UsageError(f"prefixes: share must be above 0 and at most 1, got {share!r}")
         self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Want the whole context warm: what stands behind a changed piece is another prefix."""
+        """Plan one item for the whole context."""
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Warm up, and look."""
+        """Send the prefix until the server has it in its cache."""
         params = msgspec.json.decode(step.params, type=_PrefixParams)
         prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
         seen = await _send(prompt, context)
@@ -75,9 +75,9 @@ class PrefixProducer:
         if tokens is None or cached is None:
             return Nothing(_HINT)
         if not _is_cached(seen, params.share):
-            # Another time there may be room for it, so this is not kept as a result.
+            # The cache may have room later, so this is not stored as a result.
             raise RuntimeError(
-                f"the server took {cached} of {tokens} prompt tokens from its cache: is it off, or full?"
+                f"the server took {cached} of {tokens} prompt tokens from its cache: check whether it is off or full"
             )
         return Proposal(
             payload=Payload(data=msgspec.json.encode(Warmed(tokens, cached))),
@@ -92,9 +92,9 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
 
 
 def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
-    """Tell whether the server has lost the prefix of *item*, by the counters of a run that began with it.
+    """Tell whether the server has lost the prefix of *item*, from the counters of a run that began with it.
 
-    ``None``: they do not tell (the server does not count, the run was cut short, or it took up its stream again).
+    ``None`` if they do not show it: the server does not count, or the run was cut short or reconnected.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)
@@ -104,7 +104,7 @@ def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
 
 
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
-    """Take away the prefixes of *context* that a run on it found cold, and return them.
+    """Delete the prefixes of *context* that were not cached in a run on it, and return their ids.
 
     The idle worker makes them again.
     """

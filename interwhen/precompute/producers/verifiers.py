@@ -1,6 +1,6 @@
-"""Verifiers made ready: what the monitors' ``prepare`` comes to, kept by version, so that no run waits for it.
+"""Prepared verifiers: the results of ``prepare`` of the monitors, stored by version, so that no run waits for them.
 
-That may be a solved puzzle, a parsed policy or a table of a search. (Z3 problems that stay warm within a process are in
+Such a result is a solved puzzle, a parsed policy or a search table. (Z3 problems that stay warm within a process are in
 :mod:`interwhen.toolkit.solving`.)
 """
 
@@ -37,11 +37,11 @@ __all__ = [
 ]
 
 
-# Pickles that can make nothing but values: what a monitor's ``prepare`` returned, from a store that others may write.
+# Restricted pickles for the results of ``prepare``, in a store that others may write to.
 #
-# Reading a pickle with Python's own module may run any code. Here only a closed list of plain types can be named, and
-# records (dataclasses, named tuples, enums, msgspec structs) of the package that prepared the value: whatever else a
-# pickle names, it is refused before anything is made of it.
+# Unpickling with Python's own module may run any code. Here a pickle can only name types from a closed list of plain
+# types, and records (dataclasses, named tuples, enums, msgspec structs) of the package that prepared the value. Any
+# other name is refused before an object is made.
 
 _PLAIN = frozenset(
     {
@@ -66,28 +66,28 @@ _PLAIN = frozenset(
 
 
 class Unsafe(UsageError):
-    """The bytes are no pickle of plain values and own records."""
+    """The bytes are not a pickle of plain values and own records."""
 
 
 def dump(value: Any, package: str) -> bytes:
-    """Return *value* as bytes that :func:`load` takes back. Raises :class:`Unsafe` where it could not."""
+    """Return *value* as bytes that :func:`load` accepts. Raises :class:`Unsafe` if that is not possible."""
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception as error:
-        # Any __reduce__ may raise anything.
+        # A __reduce__ may raise anything.
         raise Unsafe(f"it cannot be pickled: {type(error).__name__}: {error}") from error
     load(data, package)
     return data
 
 
 def load(data: bytes, package: str) -> Any:
-    """Return the value in *data*, with records of *package* (the top-level name) only. Raises :class:`Unsafe`."""
+    """Return the value in *data*. Its records must be of *package* (a top-level name). Raises :class:`Unsafe`."""
     try:
         return _Unpickler(io.BytesIO(data), package).load()
     except Unsafe:
         raise
     except Exception as error:
-        # Damaged bytes end in any exception.
+        # Damaged bytes may raise anything.
         raise Unsafe(f"it cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -97,15 +97,15 @@ class _Unpickler(pickle.Unpickler):
         self._package = package
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Return a type that may be made."""
+        """Return an allowed type."""
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
-        # Only modules that are loaded already: importing one would run it.
+        # Only loaded modules, because importing one would run its code.
         if module.partition(".")[0] == self._package and module in sys.modules and not name.startswith("__"):
             found = super().find_class(module, name)
             if _is_record(found):
                 return found
-        raise Unsafe(f"it names {module}.{name}, which is no plain value and no record of {self._package!r}")
+        raise Unsafe(f"it names {module}.{name}, which is neither a plain type nor a record of {self._package!r}")
 
 
 def _is_record(found: object) -> bool:
@@ -123,9 +123,9 @@ class PreparedFor(msgspec.Struct, frozen=True):
     """The data of an item of kind ``verifiers``."""
 
     made_by: str
-    """The monitor with its options, its verifier and that one's version, and Python's: another one prepares anew."""
+    """The monitor with its options, its verifier with its version, and the version of Python."""
     task: Digest
-    """The text of the task that was read (see :attr:`~interwhen.Task.text`)."""
+    """The digest of the text of the task (see :attr:`~interwhen.Task.text`)."""
     value: bytes
 
 
@@ -143,7 +143,7 @@ class VerifierProducer:
 
     def __init__(self, *, monitors: Iterable[MonitorSpec], questions: Sequence[str]) -> None:
         if isinstance(questions, str):
-            raise UsageError(f"verifiers: questions={questions!r:.80} is one text: give a list of questions")
+            raise UsageError(f"verifiers: questions={questions!r:.80} is a single text: put it in a list")
         self._monitors: dict[str, Monitor] = {}
         for each in load_monitors(tuple(monitors)):
             if each.prepare is None:
@@ -155,7 +155,7 @@ class VerifierProducer:
         self._questions = tuple(dict.fromkeys(questions))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Want one item for each monitor and task."""
+        """Plan one item for each monitor and task."""
         pieces = tuple(piece.name for piece in context.pieces)
         for name in self._monitors:
             for question in (None, *self._questions):
@@ -163,7 +163,7 @@ class VerifierProducer:
                 yield Step(name=which, reads=pieces, params=msgspec.json.encode(_VerifierParams(name, question)))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Prepare one monitor for one task. No model takes part."""
+        """Prepare one monitor for one task, without a model."""
         params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]
         text = "\n".join(context.read(piece) for piece in step.reads)
@@ -172,14 +172,14 @@ class VerifierProducer:
         with anyio.move_on_after(monitor.prepare_deadline):
             found.append(await _prepared(monitor, task))
         if not found:
-            # Another time it may be quicker, so this is not kept as a result.
-            raise TimeoutError(f"it was not ready within {monitor.prepare_deadline:g} s")
+            # It may be quicker later, so this is not stored as a result.
+            raise TimeoutError(f"prepare did not end within {monitor.prepare_deadline:g} s")
         if found[0] is None:
-            return Nothing("it is no problem of its kind")
+            return Nothing("the monitor does not apply to this problem")
         try:
             value = dump(found[0], _package(monitor))
         except Unsafe as error:
-            return Nothing(f"what it prepared cannot be stored: {error}")
+            return Nothing(f"the prepared value cannot be stored: {error}")
         kept = PreparedFor(params.made_by, digest(task.text), value)
         return Proposal(
             payload=Payload(data=msgspec.msgpack.encode(kept)),
@@ -189,21 +189,21 @@ class VerifierProducer:
 
 
 def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
-    """Make the producer: *monitors* are those of the runs to come, *questions* what these are likely to ask."""
+    """Make the producer, for the *monitors* and likely *questions* of later runs."""
     return VerifierProducer(monitors=monitors, questions=questions)
 
 
 def made_by(monitor: Monitor) -> str:
-    """Return what a prepared value depends on, beside the task. Raises ``Unseen`` where the options cannot be told."""
+    """Return a fingerprint of *monitor* and Python. Raises ``Unseen`` if the options have none."""
     verifier = monitor.verifier
     options = settings_of(monitor.prepare)[:16]
     return f"{monitor.name} ({verifier.name} {verifier.version}, options {options}, Python {_PYTHON})"
 
 
 def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple[Monitor, ...]:
-    """Return *monitors* for a run with *context*: they take what is ready for its very task, and else prepare as ever.
+    """Return *monitors* for a run with *context* that use a ready value for exactly this task, or else prepare it.
 
-    A task is told by its whole text, so a run whose prompt has facts put into it prepares anew.
+    The whole text identifies a task, so a run with injected facts in its prompt prepares again.
     """
     return tuple(
         monitor if monitor.prepare is None else replace(monitor, prepare=_looking_first(monitor, context))
@@ -231,7 +231,7 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 
 def prepared_in(item: Item) -> PreparedFor | None:
-    """Return what an item of this producer holds; ``None`` for items of others."""
+    """Return the data of an item of this producer; ``None`` for items of others."""
     return (
         msgspec.msgpack.decode(item.payload.data, type=PreparedFor)
         if item.key.producer == VerifierProducer.name
@@ -243,7 +243,7 @@ async def _prepared(monitor: Monitor, task: Task) -> Any:
     assert monitor.prepare is not None
     if inspect.iscoroutinefunction(monitor.prepare):
         return await monitor.prepare(task)
-    # A thread that is late goes on for nobody; the check of the deadline does not wait for it.
+    # A thread that is too late is abandoned: the deadline does not wait for it.
     return await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
 
 

@@ -1,4 +1,4 @@
-"""The last steps of a process before it is the untrusted program: each takes rights away, and none gives any back."""
+"""The last steps of a process before it executes the untrusted program: each one drops rights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from interwhen.sandbox._inside import seccomp, syscalls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from interwhen.sandbox._inside.namespaces import Entered
-    from interwhen.sandbox._inside.plan import Plan
+    from interwhen.sandbox._inside.plan import RunPlan
 
 
-# Landlock: the kernel's own rules for files, for where there is no mount namespace to be had.
+# Landlock: the kernel's rules for files, for a machine without mount namespaces.
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE, _READ, _LIST = 1, 2, 4, 8
@@ -36,7 +36,7 @@ def version() -> int:
 
 
 def restrict(readable: tuple[str, ...], folder: str) -> None:
-    """Let this process read below *readable* and write below *folder*, and no more, for ever.
+    """Let this process only read below *readable* and write below *folder*, irrevocably.
 
     From version 4 on it opens no TCP connection, from version 6 on it reaches no process and no abstract socket
     outside.
@@ -72,32 +72,32 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         os.close(descriptor)
 
 
-# Which promises are kept by what, collected while the sandbox is being made.
+# The guarantees and their mechanisms, collected while the sandbox is made.
 
 GUARANTEES = ("network", "files", "processes", "memory", "syscalls", "privileges")
 
 
 class Enforced:
-    """Who keeps each promise, and why one is not kept."""
+    """The mechanisms that enforce each guarantee, or why one is missing."""
 
     def __init__(self) -> None:
         self._by: dict[str, list[str]] = {name: [] for name in GUARANTEES}
         self._why: dict[str, list[str]] = {name: [] for name in GUARANTEES}
 
     def keep(self, guarantee: str, by: str) -> None:
-        """Note that *by* keeps the promise."""
+        """Record that *by* enforces the guarantee."""
         self._by[guarantee].append(by)
 
     def fail(self, guarantee: str, why: str) -> None:
-        """Note why something that could keep the promise does not."""
+        """Record why a mechanism does not enforce the guarantee."""
         self._why[guarantee].append(why)
 
     def kept(self, guarantee: str) -> bool:
-        """Whether anything keeps the promise."""
+        """Whether a mechanism enforces the guarantee."""
         return bool(self._by[guarantee])
 
     def findings(self) -> list[tuple[str, list[str], str]]:
-        """Return a row for each promise: by what it is kept, or why not."""
+        """Return a row for each guarantee: its mechanisms, or why it is missing."""
         return [
             (name, by, "" if by else "; ".join(self._why[name]) or "not available") for name, by in self._by.items()
         ]
@@ -108,11 +108,11 @@ _SPARE = 10  # descriptors from here on are out of the way of those that the pro
 
 
 def become(
-    plan: Plan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
+    plan: RunPlan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
 ) -> None:
     """Turn into the program; *fds* are its stdin, and then its task and its place for a value.
 
-    What came of it is told over *channel*, which closes by itself when the program starts.
+    The result is sent over *channel*, which closes when the program starts.
     """
     stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
     os.setsid()
@@ -121,7 +121,7 @@ def become(
     _restrict_files(plan, enforced, folder)
     _drop_privileges(entered, enforced)
     _limit(plan, entered, enforced)
-    # The parent may end at any time, and without a pid namespace nothing else would end us.
+    # The parent may end at any time, and without a pid namespace no other mechanism ends this process.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     for target, source in enumerate(extra, start=3):
         os.dup2(source, target, inheritable=True)
@@ -135,13 +135,13 @@ def become(
         return
     if listener is not None:
         os.close(listener)
-    # Last, because the steps above need descriptors that the program does not get.
+    # Last, because the steps above need more descriptors than the program gets.
     _rlimit(resource.RLIMIT_NOFILE, plan["open_files"])
     environment = {"HOME": folder, "TMPDIR": folder, **plan["environment"]}
     os.execvpe(plan["argv"][0], plan["argv"], environment)  # noqa: S606  (what a sandbox is for)
 
 
-def _restrict_files(plan: Plan, enforced: Enforced, folder: str) -> None:
+def _restrict_files(plan: RunPlan, enforced: Enforced, folder: str) -> None:
     if enforced.kept("files"):
         return
     if "landlock" in plan["without"]:
@@ -159,7 +159,7 @@ def _restrict_files(plan: Plan, enforced: Enforced, folder: str) -> None:
 def _drop_privileges(entered: Entered, enforced: Enforced) -> None:
     if entered.drop:
         os.setgroups([])
-        # The bounding set goes first: it takes a capability that the change of user takes away.
+        # The bounding set first: dropping it needs a capability that the change of user removes.
         syscalls.drop_bounding_set()
         os.setresgid(entered.gid, entered.gid, entered.gid)
         os.setresuid(entered.uid, entered.uid, entered.uid)
@@ -170,14 +170,14 @@ def _drop_privileges(entered: Entered, enforced: Enforced) -> None:
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     if os.geteuid() == 0:
-        enforced.fail("privileges", "runs as root, and there is no other user id to give it")
+        enforced.fail("privileges", "runs as root, and no other user id is available")
     else:
         enforced.keep("privileges", "no_new_privs")
 
 
-def _limit(plan: Plan, entered: Entered, enforced: Enforced) -> None:
+def _limit(plan: RunPlan, entered: Entered, enforced: Enforced) -> None:
     cpu = math.ceil(plan["cpu_seconds"])
-    # In a user namespace, the launcher and the keeper count as well.
+    # In a user namespace, the launcher and the keeper count too.
     processes = plan["processes"] + (2 if "user" in entered.names else 0)
     _rlimit(resource.RLIMIT_CPU, cpu, cpu + 1)
     _rlimit(resource.RLIMIT_FSIZE, plan["disk_bytes"])
@@ -197,12 +197,12 @@ def _rlimit(which: int, soft: int, hard: int | None = None) -> None:
     resource.setrlimit(which, (soft, hard))
 
 
-def _filter(plan: Plan, enforced: Enforced) -> int | None:
+def _filter(plan: RunPlan, enforced: Enforced) -> int | None:
     if "seccomp" in plan["without"] or not seccomp.supported():
         enforced.fail("syscalls", f"no filter for {syscalls.MACHINE}" if not seccomp.supported() else "left out")
         enforced.fail("network", "no seccomp")
         return None
-    # Without a listener (an old kernel, or somebody else's above us) calls are still forbidden, but not told.
+    # Without a listener (an old kernel, or another listener above) calls are forbidden, but not reported.
     for notify in (False,) if "notify" in plan["without"] else (True, False):
         try:
             listener = seccomp.install(notify=notify)

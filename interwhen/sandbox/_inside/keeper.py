@@ -1,7 +1,7 @@
-"""The keeper: the first process inside. It starts the program, watches it, and takes everything down with itself.
+"""The keeper: the first process inside. It starts the program, watches it, and ends all other processes with itself.
 
-Where there are several tasks it does so for one after another. The file system is made once, which takes longest; each
-task has a process of its own and an empty directory, and no process of the task before is left.
+It runs several tasks one after another. The file system, the slowest part, is made once; each task has a process of
+its own and an empty directory, and no process of an earlier task is left.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from interwhen.sandbox._inside.confinement import Enforced
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from interwhen.sandbox._inside.namespaces import Entered
-    from interwhen.sandbox._inside.plan import Answer, Plan
+    from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan
 
 
-# Answers the kernel's questions about forbidden system calls.
+# Answers to the kernel about forbidden system calls.
 
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _QUESTION = struct.Struct("=QIIiIQ6Q")
 _REPLY = struct.Struct("=QqiI")
 
 
-def answer(descriptor: int) -> seccomp.Rule | None:
-    """Answer one question with EACCES, unless the program is to be ended; return what was tried.
+def answer(descriptor: int) -> seccomp.SyscallRule | None:
+    """Answer one question with EACCES, unless the program must be ended; return the rule of the call.
 
-    None says that whoever asked is gone.
+    None: the process that asked has ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -54,16 +54,16 @@ def answer(descriptor: int) -> seccomp.Rule | None:
     return rule
 
 
-# Ends what a program left behind, where there is no pid namespace that does.
+# The end of orphans of a program, where there is no pid namespace that ends them.
 
 _SECONDS = 1.0
 
 
 def end_descendants(proc: int) -> None:
-    """Kill our children until there are none: orphans become our children, because we are their reaper.
+    """Kill our children until none is left: orphans become our children, because this process is a subreaper.
 
-    *proc* is a descriptor of /proc. A program that forks faster than it is killed may get away with it: its number
-    of processes is limited, but without a pid namespace nothing is promised.
+    *proc* is a descriptor of /proc. A program that forks faster than it is killed may survive: its number of processes
+    is limited, but without a pid namespace there is no guarantee.
     """
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
@@ -85,7 +85,7 @@ def _children(proc: int) -> list[int]:
         os.close(descriptor)
 
 
-# How much memory all processes inside take together.
+# The memory of all processes inside together.
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -93,8 +93,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def memory_used(proc: int) -> int:
     """Return the memory of all processes in *proc* (a descriptor of /proc) but the first, in bytes.
 
-    Pages that several share are counted once for each, unless that comes to much: then each process is asked for its
-    share of them, which takes longer.
+    Shared pages are counted once per process. If the sum is large, the proportional share of each process is read
+    instead, which takes longer.
     """
     pids = [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
     limit_of_rough_count = 64 << 20
@@ -120,7 +120,7 @@ def _read(proc: int, path: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY, dir_fd=proc)
     except OSError:
-        return b""  # it has ended in the meantime
+        return b""  # the process has ended
     try:
         return os.read(descriptor, 4096)
     except OSError:
@@ -130,17 +130,17 @@ def _read(proc: int, path: str) -> bytes:
 
 
 _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
-"""Seconds between two looks at the memory of all processes: short for a program that has just begun to eat."""
+"""Seconds between two measurements of the memory of all processes: short at the start, when it grows fastest."""
 _MOST_REFUSED = 100
 _FINAL = ("unavailable", "start")
-"""Ends after which no further task can go better."""
+"""Ends after which a further task would end in the same way."""
 _ABORTED = ("limit", "aborted")
 
 
 class Keeper:
     """Keeps one program, from its start to its end."""
 
-    def __init__(self, plan: Plan, entered: Entered, control: int) -> None:
+    def __init__(self, plan: RunPlan, entered: Entered, control: int) -> None:
         self._plan = plan
         self._entered = entered
         self._made = f" made by {entered.by}" if entered.by else ""
@@ -156,8 +156,8 @@ class Keeper:
         self._begun = 0.0
         self._failure = ""
 
-    def keep(self) -> Answer:
-        """Run the program and say how it ended."""
+    def keep(self) -> KeeperAnswer:
+        """Run the program and return its end."""
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         syscalls.ignore(syscalls.SIGINT)
@@ -175,7 +175,7 @@ class Keeper:
             first["more"].append(answer)
         return first
 
-    def _run(self, task: bytes | None, until: float, *, last: bool) -> Answer:
+    def _run(self, task: bytes | None, until: float, *, last: bool) -> KeeperAnswer:
         word, findings, notifications = self._start(task, last=last)
         if word != confinement.READY:
             return self._report(
@@ -186,16 +186,16 @@ class Keeper:
         return self._report(kind, code, what, findings)
 
     def _clear(self) -> None:
-        """Take away all that a task has left: its processes, and its files."""
+        """End the processes of a task, and delete its files."""
         if "pid" in self._entered.names:
-            # We are the first process of the namespace: this means all the others of it, and nobody else.
+            # This process is the first of the namespace: -1 means all others of it, and no process outside.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, syscalls.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.wait4(-1, 0)
         if self._notifications >= 0:
-            # Only now: once nobody listens, a forbidden call fails as an unknown one, and its program goes on.
+            # Only now: without a listener, a forbidden call fails with ENOSYS, and its program goes on.
             os.close(self._notifications)
             self._notifications = -1
         _empty(self._folder)
@@ -205,7 +205,7 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        """Make the file system, and note what the namespaces promise."""
+        """Make the file system, and record the guarantees of the namespaces."""
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
@@ -236,7 +236,7 @@ class Keeper:
         try:
             no_proc = mounts.complete(view) if entered.by else mounts.build(view, own_processes=own_processes)
         except OSError as error:
-            # Half a view is none, and this process may be anywhere by now: better not run at all.
+            # The root of this process may be any directory after a failure, so the program must not run.
             raise RuntimeError(f"the file system could not be made: {error}") from error
         self._folder = mounts.HOME
         if entered.by and no_proc is not None:
@@ -270,7 +270,7 @@ class Keeper:
             os.chown(path, self._entered.uid, self._entered.gid)
 
     def _start(self, task: bytes | None, *, last: bool) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
-        """Fork the program; return what it said, its findings or what went wrong, and the filter's listener."""
+        """Fork the program; return its report, its findings or the failure, and the filter's listener."""
         plan = self._plan
         fds = [_file_of(plan["stdin"])]
         if task is not None:
@@ -297,7 +297,7 @@ class Keeper:
         notifications = -1
         for _, _, data in ancillary:
             notifications = array.array("i", data)[0]
-        # Nothing more comes where the program has started: its end of the channel is closed by that.
+        # When the program starts, its end of the channel closes, and the next read returns nothing.
         failure, *_ = ours.recvmsg(65536)
         ours.close()
         last = failure or word
@@ -311,7 +311,7 @@ class Keeper:
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
-        """Wait for the program's end, or bring it about; return its kind, code and reason."""
+        """Wait for the program's end, or end it; return the kind, code and reason."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         pidfd = os.pidfd_open(self._child)
@@ -346,7 +346,7 @@ class Keeper:
         """Answer about one forbidden system call; return its name if that is the end of the program."""
         tried = answer(notifications)
         if tried is None:
-            return None  # whoever asked is gone
+            return None  # the process that asked has ended
         if tried.answer == "deny":
             return tried.name
         if len(self._refused) < _MOST_REFUSED and tried.name not in self._refused:
@@ -360,7 +360,7 @@ class Keeper:
         return memory_used(self._processes) > self._plan["memory_bytes"]
 
     def _reap(self) -> None:
-        """Take note of who has ended: the program, or what it left to us."""
+        """Collect ended processes: the program, and orphans."""
         while self._ended is None:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -386,7 +386,7 @@ class Keeper:
             return "deny", 0, "a forbidden system call"
         return "signal", number, ""
 
-    def _report(self, kind: str, code: int, what: str, findings: list[tuple[str, list[str], str]]) -> Answer:
+    def _report(self, kind: str, code: int, what: str, findings: list[tuple[str, list[str], str]]) -> KeeperAnswer:
         seconds = time.monotonic() - self._begun
         if self._ended is None:
             os.kill(self._child, syscalls.SIGKILL)
@@ -416,12 +416,12 @@ class Keeper:
         return "disk" if room.f_bavail == 0 else "files" if room.f_favail == 0 else ""
 
     def _read_value(self) -> bytes:
-        """Read what the program left for us; a byte over the limit tells that there is more."""
+        """Read the value of the program; one byte over the limit shows that there is more."""
         return b"" if self._value < 0 else os.pread(self._value, self._plan["output_bytes"] + 1, 0)
 
 
 def _empty(folder: str) -> None:
-    """Delete all that is in *folder*. Links are deleted, never followed."""
+    """Delete the content of *folder*. Links are deleted, never followed."""
     waiting, folders = [folder], []
     while waiting:
         folders.append(waiting.pop())
@@ -449,11 +449,11 @@ def _file_of(content: bytes) -> int:
 
 
 def _never_return(
-    plan: Plan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
+    plan: RunPlan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
 ) -> None:
     try:
         confinement.become(plan, entered, enforced, folder, channel, fds)
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it must be told, and this process must end)
+    except BaseException as error:  # noqa: BLE001  (it must be reported, and this process must end)
         channel.send(confinement.FAILED + marshal.dumps((str(error), enforced.findings())))
     finally:
         os._exit(127)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from interwhen.sandbox._inside.namespaces import Entered
-    from interwhen.sandbox._inside.plan import Plan
+    from interwhen.sandbox._inside.plan import RunPlan
 
 
 def main() -> None:
@@ -28,14 +28,14 @@ def main() -> None:
     status, control, parent = map(int, sys.argv[1:4])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     if parent and os.getppid() != parent:
-        return  # it was gone before we could say that we go with it
+        return  # it ended before this process could be tied to it
     for descriptor in (status, control):
         os.set_inheritable(descriptor, False)
-    plan: Plan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302  (our own parent wrote it)
+    plan: RunPlan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302  (our own parent wrote it)
     if plan["outer"]:
         _keep(plan, namespaces.made_by_bubblewrap(plan["outer"], plan["user"]), control, status)
     entered = namespaces.enter(frozenset(plan["without"]), plan["folder"])
-    # Once more: a change of rights takes it back.
+    # Again: a change of user or capabilities resets it.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     keeper = os.fork()
     if keeper == 0:
@@ -47,7 +47,7 @@ def main() -> None:
     os._exit(0)
 
 
-def _keep(plan: Plan, entered: Entered, control: int, status: int) -> NoReturn:
+def _keep(plan: RunPlan, entered: Entered, control: int, status: int) -> NoReturn:
     """Be the keeper, write its answer, and end."""
     try:
         answer = marshal.dumps({**Keeper(plan, entered, control).keep()})

@@ -10,13 +10,13 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 
 HOME = "/box"
-"""Where the program lives. Not /tmp: what it may read may lie there."""
+"""The program's directory. It is not /tmp, because readable files may be there."""
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount on, out of sight of all others)
 
 
 class View:
-    """What the program gets to see: *readable* are pairs of a path and the real path of what is shown there."""
+    """The files of the program: *readable* are pairs of a path and the real path that is mounted there."""
 
     __slots__ = ("disk_bytes", "files", "gid", "readable", "uid")
 
@@ -33,14 +33,14 @@ class View:
 def build(view: View, *, own_processes: bool) -> str | None:
     """Make *view* the root of this process; return why there is no /proc in it, if there is none.
 
-    With *own_processes* (we are the first of a pid namespace) /proc shows these and nothing else of the kernel.
+    With *own_processes* (this process is the first of a pid namespace) /proc shows processes alone.
     """
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = next(path for path in _BASES if os.path.isdir(path))
     syscalls.mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
     os.mkdir(f"{base}/old")
     os.mkdir(f"{base}/new")
-    # First to a bare root, so that what lies under our base can be shown as well.
+    # First to a bare root, so that files below the base can be mounted too.
     syscalls.pivot_root(base, f"{base}/old")
     os.chdir("/")
     syscalls.mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,nr_inodes=4k,mode=755")
@@ -62,7 +62,7 @@ def build(view: View, *, own_processes: bool) -> str | None:
 
 
 def complete(view: View) -> str | None:
-    """Add to the root that bubblewrap made what it cannot: a directory with a limit on files, and a bare /proc.
+    """Add to the root from bubblewrap a directory with a limit on files, and a bare /proc.
 
     Returns why /proc is not bare, if it is not.
     """
@@ -77,7 +77,7 @@ def _home(view: View, target: str) -> None:
 
 
 def _show(source: str, target: str) -> None:
-    """Show *source* at *target*, read-only, without setuid and devices; what does not exist is left out."""
+    """Mount *source* on *target*, read-only, without setuid and devices; a missing source is left out."""
     if not os.path.exists(source):
         return
     if os.path.isdir(source):
@@ -89,7 +89,7 @@ def _show(source: str, target: str) -> None:
     try:
         syscalls.mount_setattr(target, MS_RDONLY | MS_NOSUID | MS_NODEV)
     except OSError:
-        # Before Linux 5.12: the mount itself, but not what is mounted below it, and that is a hole.
+        # Before Linux 5.12: only the mount itself. A writable mount below it would be a hole.
         _refuse_submounts(target)
         kept = os.statvfs(target).f_flag & (MS_NOEXEC | 1024 | 2048 | 4096)
         access_times = (kept & 4096) << 9  # ST_RELATIME and MS_RELATIME differ
@@ -134,7 +134,7 @@ def _processes(target: str) -> str | None:
     try:
         syscalls.mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")
     except OSError as error:
-        # An old kernel, or a container that hides parts of its own /proc. Most programs live without.
+        # An old kernel, or a container that hides parts of its own /proc. Most programs do not need it.
         return str(error.strerror)
     return None
 

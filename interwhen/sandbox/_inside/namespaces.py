@@ -1,4 +1,4 @@
-"""Namespaces of our own: with the rights of root where we have them, else inside a user namespace."""
+"""New namespaces: with the rights of root where this process has them, else inside a user namespace."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KINDS = {
 }
 NOBODY = 65534
 _UIDS_OF_OUR_OWN = 0x60000000
-"""From here on no system gives user ids to anybody."""
+"""No system assigns user ids from here on to accounts."""
 
 
 class Entered:
-    """The namespaces that we are in, and who the program will be there."""
+    """The namespaces of this process, and the user of the program in them."""
 
     __slots__ = ("by", "drop", "failures", "gid", "names", "uid")
 
@@ -34,31 +34,31 @@ class Entered:
         self.uid = uid
         self.gid = gid
         self.drop = drop
-        """Whether the program still has to be given that user id; in a user namespace it has it already."""
+        """Whether the program must still change to that user id; in a user namespace it has it already."""
         self.failures = failures
-        """Why a kind of namespace is not there."""
+        """Why a kind of namespace is missing."""
         self.by = by
-        """``bubblewrap`` where that made them; empty: we did."""
+        """``bubblewrap`` where it made them; empty: this code did."""
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:
-    """Enter as many namespaces as there are to be had, without those in *without*.
+    """Enter as many namespaces as possible, without those in *without*.
 
-    Where we are root, *folder* is given to the user that the program will be.
+    As root, *folder* is given to the user of the program.
     """
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())
     if outer[0] == 0:
         uid = unused_uid(os.getpid())
         if uid is None:
-            failures = dict.fromkeys(wanted, "runs as root, and there is no other user id to give the program")
+            failures = dict.fromkeys(wanted, "runs as root, and no other user id is available")
             return Entered(frozenset(), *outer, drop=False, failures=failures)
         os.chown(folder, uid, uid)
         entered, failures = (set[str](), dict[str, str]()) if "root" in without else _unshare(wanted)
         if entered or "user" in without or not _in_child(lambda: _enter_user_namespace(uid)):
             failures = failures or dict.fromkeys(wanted.keys() - entered, "needs root or user namespaces")
             return Entered(frozenset(entered), uid, uid, drop=True, failures=failures)
-        # Root's own processes are exempt from limits on their number, in whatever namespace.
+        # Root's processes are exempt from limits on their number, in every namespace.
         _enter_user_namespace(uid)
     elif "user" in without or not _in_child(lambda: _enter_user_namespace(None)):
         failures = dict.fromkeys(wanted, "needs root or user namespaces")
@@ -85,12 +85,12 @@ def namespace_inode(kind: str) -> int:
 
 
 def _enter_user_namespace(uid: int | None) -> None:
-    """Enter a user namespace in which we may do what root does, as *uid* first where that is given."""
+    """Enter a user namespace with the rights of root, as *uid* first if given."""
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        # A change of user takes our own files in /proc away from us.
+        # A change of user makes the files of this process in /proc unreadable.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     outer = (os.geteuid(), os.getegid())
     syscalls.unshare(syscalls.CLONE_NEWUSER)
@@ -98,7 +98,7 @@ def _enter_user_namespace(uid: int | None) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> bool:
-    """Whether *work* succeeds, tried in a process of its own because it cannot be undone."""
+    """Return whether *work* succeeds, in a process of its own because it cannot be undone."""
     child = os.fork()
     if child == 0:
         try:
@@ -110,7 +110,7 @@ def _in_child(work: Callable[[], None]) -> bool:
 
 
 def _unshare(wanted: dict[str, int]) -> tuple[set[str], dict[str, str]]:
-    """Enter the *wanted* namespaces, one by one: a machine may give some of them only."""
+    """Enter the *wanted* namespaces one by one: a machine may allow only some of them."""
     entered: set[str] = set()
     failures: dict[str, str] = {}
     for name, flag in wanted.items():
@@ -134,7 +134,7 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    """Return a user id that no account has, another for each *number*; None where we have no ids to give away."""
+    """Return a user id that no account has, another for each *number*; None: no id is available."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             rows = [tuple(map(int, line.split())) for line in file]

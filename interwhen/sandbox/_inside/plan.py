@@ -1,24 +1,24 @@
-"""What our side asks the launcher for, and what it answers: plain values, written and read with ``marshal``."""
+"""The request to the launcher and its answer: plain values, encoded with ``marshal``."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
 
-class Plan(TypedDict):
+class RunPlan(TypedDict):
     """One run."""
 
     argv: list[str]
     environment: dict[str, str]
     stdin: bytes
     task: bytes | None
-    """What the runner of Python code reads from descriptor 3; without it there are no descriptors 3 and 4."""
+    """The input of the runner of Python code, on descriptor 3; without it there are no descriptors 3 and 4."""
     more: list[bytes]
-    """Further tasks. Each runs after the one before has ended, with nothing left of it, in a process of its own."""
+    """Further tasks. Each runs in a process of its own, after the one before has ended and was cleaned up."""
     files: list[tuple[str, bytes]]
     readable: list[tuple[str, str]]
     folder: str
-    """A directory of the host to use where no file system of our own can be made."""
+    """A directory of the host, for a machine without mount namespaces."""
     seconds: float
     total_seconds: float
     """For all tasks together."""
@@ -37,8 +37,8 @@ class Plan(TypedDict):
     """With bubblewrap, where we are root: the user id that the program gets. Otherwise 0."""
 
 
-class Answer(TypedDict):
-    """How it went. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
+class KeeperAnswer(TypedDict):
+    """The end of a run. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
 
     kind: str
     code: int
@@ -51,5 +51,5 @@ class Answer(TypedDict):
     full: str
     """``disk`` or ``files`` where the private directory has no more room."""
     value: bytes
-    more: list[Answer]
-    """How the further tasks went; those that there was no time for are not in it."""
+    more: list[KeeperAnswer]
+    """The ends of the further tasks; those for which no time was left are missing."""

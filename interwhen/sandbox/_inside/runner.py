@@ -1,7 +1,7 @@
-"""Runs Python code inside: its text is given to the interpreter there, so it imports nothing of ours.
+"""Runs Python code inside: its text is given to the interpreter there, so it imports no module of this package.
 
-The task comes from descriptor 3; what a function returned, or what was raised, goes to descriptor 4. Both belong to
-the untrusted program as much as to this code: our side believes it as much as the program itself.
+The task comes from descriptor 3; a returned value or an exception goes to descriptor 4. The untrusted program can use
+both too, so our process trusts them as little as the program itself.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ def _run() -> None:
         source, function, arguments = marshal.load(file)  # noqa: S302  (our side wrote it)
     scope: dict[str, object] = {"__name__": "__main__", "__builtins__": __builtins__}
     try:
-        exec(compile(source, "main.py", "exec"), scope)  # noqa: S102  (what all this is for)
+        exec(compile(source, "main.py", "exec"), scope)  # noqa: S102  (the purpose of the sandbox)
         if function is None:
             return
-        value = scope[function](*arguments)  # type: ignore[operator]  # if it is none, that is told
+        value = scope[function](*arguments)  # type: ignore[operator]  # if it is not callable, that is reported
         text = "value\0" + _written(value)
     except Exception as error:  # noqa: BLE001  (it is raised again)
         scope.clear()
@@ -32,12 +32,12 @@ def _run() -> None:
         _tell(text)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Threads and hooks that the code left behind have no say in when it ends.
+    # Threads and hooks of the code must not delay the end.
     os._exit(0)
 
 
 def _written(value: object) -> str:
-    """Return *value* as JSON. A text needs no import, which would take as long as the start of the interpreter."""
+    """Return *value* as JSON. A text needs no import; that would take as long as the start of the interpreter."""
     if type(value) is str:
         from _json import encode_basestring_ascii
 

@@ -1,7 +1,7 @@
-"""The filter of system calls: what it forbids, and the program for the kernel that says so.
+"""The filter of system calls: the forbidden calls, and the BPF program for the kernel.
 
-A list of what is forbidden, not of what is allowed: compilers, provers and interpreters need most of the kernel,
-and what a program may reach is bounded by its namespaces. Numbers newer than the list are answered with ENOSYS.
+It lists forbidden calls, not allowed ones: compilers, provers and interpreters need most of the kernel, and the
+namespaces bound what a program can reach. Numbers newer than the list are answered with ENOSYS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Answer = Literal["deny", "refuse", "absent"]
-    """``deny`` ends the program; ``refuse`` is EACCES, and noted; ``absent`` is ENOSYS, as in an old kernel."""
+    """``deny`` ends the program; ``refuse`` is EACCES, and recorded; ``absent`` is ENOSYS, as in an old kernel."""
 
 # System call: its number on x86_64, and on aarch64.
 _NUMBERS: dict[str, tuple[int | None, int | None]] = {
@@ -92,11 +92,11 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
 }
 _LAST_KNOWN = 470
 
-# Absent: memory that no limit counts (memfd, System V), and interfaces that go round this filter (io_uring) or
+# Absent: memory that no limit counts (memfd, System V), and interfaces that bypass this filter (io_uring) or
 # whose flags it cannot see (clone3; the C library then uses clone).
 _ABSENT = frozenset({"clone3", "io_uring_enter", "io_uring_register", "io_uring_setup"})
 _ABSENT |= {"memfd_create", "memfd_secret", "mq_open", "msgget", "semget", "shmget"}
-# Refused: what honest programs try and do without.
+# Refused: calls that honest programs try, and do without.
 _REFUSED = ("kcmp", "modify_ldt", "name_to_handle_at", "perf_event_open", "personality", "process_madvise", "syslog")
 _BY_ARGUMENT = ("clone", "ioctl", "mknod", "mknodat", "socket", "socketpair")
 
@@ -122,8 +122,8 @@ _NR, _ARCH, _ARGUMENTS = 0, 4, 16
 Instruction = tuple[int, int, int, int]
 
 
-class Rule:
-    """What a forbidden system call is answered with."""
+class SyscallRule:
+    """A forbidden system call, and the answer to it."""
 
     __slots__ = ("answer", "name")
 
@@ -132,26 +132,26 @@ class Rule:
         self.answer = answer
 
 
-def rules() -> dict[int, Rule]:
+def rules() -> dict[int, SyscallRule]:
     """Return the forbidden system calls of this machine by number; those that depend on arguments are deny."""
     column, _ = _ARCHITECTURES[syscalls.MACHINE]
-    found: dict[int, Rule] = {}
+    found: dict[int, SyscallRule] = {}
     for name, numbers in _NUMBERS.items():
         number = numbers[column]
         if number is not None:
             answer: Answer = "absent" if name in _ABSENT else "refuse" if name in _REFUSED else "deny"
-            found[number] = Rule(name, answer)
+            found[number] = SyscallRule(name, answer)
     return found
 
 
-def judge(number: int, first_argument: int) -> Rule:
-    """Say what the call that the kernel asks about is, and how to answer it."""
-    rule = rules().get(number, Rule(f"system call {number}", "deny"))
+def judge(number: int, first_argument: int) -> SyscallRule:
+    """Return the rule for a call that the kernel asks about."""
+    rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
-        # Libraries look for local services in passing (accounts, logs, interfaces); any other socket is a try at the
+        # Libraries look for local services (accounts, logs, interfaces); any other socket is an attempt to use the
         # network.
         family = first_argument & 0xFFFFFFFF
-        return Rule(f"socket(family {family})", "refuse" if family in {_AF_UNIX, _AF_NETLINK} else "deny")
+        return SyscallRule(f"socket(family {family})", "refuse" if family in {_AF_UNIX, _AF_NETLINK} else "deny")
     return rule
 
 
@@ -171,7 +171,7 @@ def program(*, notify: bool) -> list[Instruction]:
         (_JEQ, 1, 0, architecture),
         (_RET, 0, 0, _KILL_PROCESS),
         (_LD, 0, 0, _NR),
-        # Above are the numbers of the x32 calls, which would go round all that follows.
+        # Above are the numbers of the x32 calls, which would bypass the rest of the filter.
         (_JGT, 0, 1, 0x3FFFFFFF),
         (_RET, 0, 0, _KILL_PROCESS),
         (_JGT, 0, 1, _LAST_KNOWN),
@@ -212,7 +212,7 @@ class _Filter(ctypes.Structure):
 
 
 def install(*, notify: bool) -> int | None:
-    """Put this process under the filter, for ever; return the listener's descriptor with *notify*."""
+    """Install the filter in this process, irrevocably; return the listener's descriptor with *notify*."""
     packed = b"".join(
         code.to_bytes(2, "little") + bytes((yes, no)) + value.to_bytes(4, "little")
         for code, yes, no, value in program(notify=notify)

@@ -1,4 +1,4 @@
-"""Calls of the kernel that Python has no function for, through the C library."""
+"""System calls without a function in Python, through the C library."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def prctl(option: int, value: int) -> None:
 
 
 def ignore(signal: int) -> None:
-    """Be deaf to *signal*."""
+    """Ignore *signal*."""
     _libc.signal(signal, ctypes.c_void_p(1))
 
 
 def listen_again(signal: int) -> None:
-    """Let *signal* do what it does by default."""
+    """Restore the default action of *signal*."""
     _libc.signal(signal, ctypes.c_void_p(0))
 
 
@@ -73,7 +73,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
 
 
 def unmount(target: str) -> None:
-    """Take the mount on *target* out of sight, with all below it."""
+    """Detach the mount on *target*, with all below it."""
     _checked(_libc.umount2(os.fsencode(target), 2), f"unmount {target}")
 
 
@@ -95,16 +95,16 @@ def seccomp(operation: int, flags: int, argument: ctypes.Array[ctypes.c_char] | 
 
 
 def drop_bounding_set() -> None:
-    """Give up all capabilities that a program could hand to us."""
+    """Empty the bounding set, so that no program can give capabilities to this process."""
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError:
-            break  # there are no more of them
+            break  # this was the last one
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities that we have."""
+    """Drop all capabilities of this process."""
     version_3 = (0x20080522).to_bytes(4, "little") + bytes(4)
     header = ctypes.create_string_buffer(version_3, 8)
     syscall(_CAPSET[MACHINE], "capset", header, ctypes.create_string_buffer(24))

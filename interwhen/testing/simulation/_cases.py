@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from interwhen._types.events import Remedied, StreamEnded, StreamStarted
 from interwhen._types.results import Result, ViolationRecord
-from interwhen.testing.simulation._model import Sent
+from interwhen.testing.simulation._model import SentRequest
 from interwhen.testing.simulation._play import PlayedWorld
 from interwhen.testing.simulation._truth import CHARS, SimulatedTrace, segments_of
 from interwhen.testing.simulation._worlds import MonitorSetup, World
@@ -43,7 +43,7 @@ def history_of(played: PlayedWorld) -> History:
     watches = {watch.name: watch for watch in world.watches}
     sent = list(played.model.sent)
     late = played.result.ledger.late if played.result is not None else 0
-    before: Sent | None = None
+    before: SentRequest | None = None
     for generation in range(len(acts) + 1):
         while sent and sent[0].generation == generation:
             now = sent.pop(0)
@@ -67,7 +67,7 @@ def _has_ended(played: PlayedWorld, act: int) -> bool:
     return False
 
 
-def _lose(trace: SimulatedTrace, sent: Sent, before: Sent | None, late: int) -> None:
+def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
     """Remove text of the stream *before* that arrived after it was closed, for a remedy without budget.
 
     There was no cut then: the model writes this text again. *late* is the number of such tokens in the ledger.
@@ -84,7 +84,7 @@ def _lose(trace: SimulatedTrace, sent: Sent, before: Sent | None, late: int) -> 
         trace.cut(len(prefix))
 
 
-def _stream(history: History, sent: Sent, *, with_tags: bool) -> None:
+def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
     trace, prefix = history.trace, sent.request.prefix
     if prefix != trace.text:
         # The core held a part of a tag back: the model that continues writes it again.

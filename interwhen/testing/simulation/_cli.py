@@ -13,8 +13,7 @@ from rich.table import Table
 
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits
-from interwhen.cli._text import console_for, is_live
-from interwhen.cli._view import stdout_console
+from interwhen.cli._text import console_for, is_live, stdout_console
 from interwhen.testing.simulation._campaign import Campaign, run_campaign, shrink_failure
 from interwhen.testing.simulation._coverage import all_labels, blind_spots
 from interwhen.testing.simulation._description import report

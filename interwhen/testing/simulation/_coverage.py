@@ -14,7 +14,7 @@ from interwhen._types.triggers import PhaseFilter
 from interwhen._types.verdicts import Level, Outcome, Pass
 from interwhen._types.verifiers import Worker
 from interwhen.testing.simulation._invariants import is_timeless
-from interwhen.testing.simulation._play import Life, PlayedWorld
+from interwhen.testing.simulation._play import PlayedWorld, ProcessLog
 from interwhen.testing.simulation._truth import UNREAD
 from interwhen.testing.simulation._worlds import (
     MonitorSetup,
@@ -111,7 +111,7 @@ def _labels(played: PlayedWorld) -> Iterator[tuple[str, str]]:
     yield from _of_faults(played)
     if is_timeless(world):
         yield "seen", "varied"
-    if any(life.was_cancelled for life in played.lives):
+    if any(process.was_cancelled for process in played.processes):
         yield "seen", "cancelled"
     yield from _of_deaths(played)
     yield from _of_events(played)
@@ -237,37 +237,37 @@ def _of_recognizers(played: PlayedWorld, result: Result) -> Iterator[tuple[str, 
 
 
 def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
-    for life, following in pairwise(played.lives):
-        if life.was_killed:
-            yield from (("death", name) for name in _of_death(life))
-        elif life.result is not None:
-            yield "death", f"after {_last_words(life, life.result, following)}"
-    if sum(life.was_killed for life in played.lives) > 1:
+    for process, following in pairwise(played.processes):
+        if process.was_killed:
+            yield from (("death", name) for name in _of_death(process))
+        elif process.result is not None:
+            yield "death", f"after {_last_words(process, process.result, following)}"
+    if sum(process.was_killed for process in played.processes) > 1:
         yield "death", "twice"
 
 
-def _last_words(life: Life, result: Result, following: Life) -> str:
-    """Return how *life* ended without being killed."""
+def _last_words(process: ProcessLog, result: Result, following: ProcessLog) -> str:
+    """Return how *process* ended without being killed."""
     if following.result is not None and following.result.status == result.status:
         return "the end"
-    left = life.was_cancelled or life.reader.kind in ("leaves", "raises")
+    left = process.was_cancelled or process.reader.kind in ("leaves", "raises")
     return "the model failed" if result.status == "failed" else "the reader left" if left else "the end"
 
 
-def _of_death(life: Life) -> Iterator[str]:
-    events = [seen.event for seen in life.seen]
+def _of_death(process: ProcessLog) -> Iterator[str]:
+    events = [seen.event for seen in process.seen]
     started = sum(isinstance(event, CheckStarted) for event in events)
-    if life.filed is None:
+    if process.filed is None:
         yield "before anything is on file"
-    elif life.filed.left_out:
+    elif process.filed.left_out:
         yield "within a record"
-    if life.is_resumed and not life.entered:
+    if process.is_resumed and not process.entered:
         yield "while going on"
-    if life.filed is not None and life.filed.chunks > life.before.chunks:
-        yield "tokens lost" if life.lost_chunks else "none of its tokens lost"
+    if process.filed is not None and process.filed.chunks > process.before.chunks:
+        yield "tokens lost" if process.lost_chunks else "none of its tokens lost"
     if started > sum(isinstance(event, CheckSettled) and bool(event.check.key) for event in events):
         yield "a check open"
-    if life.open_forks:
+    if process.open_forks:
         yield "a fork open"
     acted = [event for event in events if isinstance(event, Remedied)]
     found = [event.violation for event in events if isinstance(event, ViolationFound)]

@@ -17,8 +17,8 @@ from interwhen._types.events import (
     ViolationFound,
 )
 from interwhen._types.verdicts import Errored, Judged, Skipped, TimedOut
-from interwhen.testing.simulation._invariants import Examined
-from interwhen.testing.simulation._play import Filed, Life, PlayedWorld
+from interwhen.testing.simulation._invariants import ExaminedWorld
+from interwhen.testing.simulation._play import FileState, PlayedWorld, ProcessLog
 from interwhen.testing.simulation._worlds import (
     Chunking,
     MonitorSetup,
@@ -90,13 +90,13 @@ def _unusual(value: msgspec.Struct, usual: msgspec.Struct, skip: tuple[str, ...]
 def tell(played: PlayedWorld) -> str:
     """Return the events, one per line, process by process."""
     lines = []
-    for number, life in enumerate(played.lives):
-        if len(played.lives) > 1:
-            lines.append(f"process {number} {'resumes' if life.is_resumed else 'begins'}")
-        lines += [f"{seen.at:8.3f}  {_event(seen.event)}" for seen in life.seen]
-        if life.raised is not None:
-            lines.append(f"raised: {life.raised!r}")
-        lines += _end_of(life)
+    for number, process in enumerate(played.processes):
+        if len(played.processes) > 1:
+            lines.append(f"process {number} {'resumes' if process.is_resumed else 'begins'}")
+        lines += [f"{seen.at:8.3f}  {_event(seen.event)}" for seen in process.seen]
+        if process.raised is not None:
+            lines.append(f"raised: {process.raised!r}")
+        lines += _end_of(process)
     for number, sent in enumerate(played.model.sent):
         said = "".join(chunk.text for chunk in sent.chunks)
         lines.append(
@@ -105,11 +105,11 @@ def tell(played: PlayedWorld) -> str:
     return "\n".join(lines)
 
 
-def _end_of(life: Life) -> Iterator[str]:
-    if life.was_killed:
-        yield f"{life.seconds:8.3f}  killed at turn {life.turns}, {life.lost_chunks} chunks lost"
-    if life.filed is not None:
-        yield f"          on file: {_unusual(life.filed, Filed())}"
+def _end_of(process: ProcessLog) -> Iterator[str]:
+    if process.was_killed:
+        yield f"{process.seconds:8.3f}  killed at turn {process.turns}, {process.lost_chunks} chunks lost"
+    if process.filed is not None:
+        yield f"          on file: {_unusual(process.filed, FileState())}"
 
 
 def _event(event: Event) -> str:
@@ -145,7 +145,7 @@ def _outcome(outcome: object) -> str:
             return type(outcome).__name__.lower()
 
 
-def report(examined: Examined) -> str:
+def report(examined: ExaminedWorld) -> str:
     """Return the world, its events, and its broken invariants."""
     broken = "\n".join(f"BROKEN: {one.invariant}\n        {one.detail}" for one in examined.broken)
     return f"{describe(examined.played.world)}\n\n{tell(examined.played)}\n\n{broken or 'every invariant holds'}"

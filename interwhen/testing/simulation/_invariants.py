@@ -67,16 +67,16 @@ def judge(played: PlayedWorld) -> list[BrokenInvariant]:
 def _ends(case: PlayedCase) -> Iterator[str]:
     if case.played.stuck is not None:
         yield str(case.played.stuck)[:600]
-    for number, life in enumerate(case.played.lives):
-        if life.entered and life.result is None and not life.was_killed and life.stuck is None:
+    for number, process in enumerate(case.played.processes):
+        if process.entered and process.result is None and not process.was_killed and process.stuck is None:
             yield f"process {number} has left the block without a result"
 
 
 @invariant("a run raises only exceptions of the reader or the adapter")
 def _raises(case: PlayedCase) -> Iterator[str]:
     crashed = any(wire.kind == "crash" for wire in case.world.wires)
-    for life in case.played.lives:
-        error = life.raised
+    for process in case.played.processes:
+        error = process.raised
         if error is None or isinstance(error, ReaderError):
             continue
         if not (crashed and str(error) == "a defect of the adapter"):
@@ -88,9 +88,9 @@ def _leaves_nothing(case: PlayedCase) -> Iterator[str]:
     played = case.played
     if played.stuck is not None:
         return
-    for life in played.lives:
-        if life.left_tasks:
-            yield f"these tasks are left: {', '.join(life.left_tasks)}"
+    for process in played.processes:
+        if process.left_tasks:
+            yield f"these tasks are left: {', '.join(process.left_tasks)}"
     for number, sent in enumerate(played.model.sent):
         if sent.opened and not sent.closed and not sent.deaf:
             yield f"stream {number} was never closed"
@@ -98,7 +98,7 @@ def _leaves_nothing(case: PlayedCase) -> Iterator[str]:
 
 @invariant("a cancelled reader stays cancelled")
 def _cancelled(case: PlayedCase) -> Iterator[str]:
-    if any(life.cancel_swallowed for life in case.played.lives):
+    if any(process.cancel_swallowed for process in case.played.processes):
         yield "the reader was cancelled before the end, but the cancellation was swallowed"
 
 
@@ -377,8 +377,8 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
     if not begun <= ledger.requests <= opened:
         yield f"{ledger.requests} requests counted, {opened} opened and {begun} read"
     # A fork that is open when its process dies is sent again, and counts once.
-    if ledger.forks < case.played.life.asked_forks:
-        yield f"{ledger.forks} forks counted, the model had {case.played.life.asked_forks}"
+    if ledger.forks < case.played.last.asked_forks:
+        yield f"{ledger.forks} forks counted, the model had {case.played.last.asked_forks}"
     if ledger.fork_tokens > model.fork_tokens + model.fork_faults:
         yield f"{ledger.fork_tokens} fork tokens counted, the model sent {model.fork_tokens}"
     if ledger.inserted_chars != sum(len(entry.span) for entry in result.insertions):
@@ -442,7 +442,7 @@ def _budgets(case: PlayedCase) -> Iterator[str]:
         ("remedies", ledger.remedies, limits.remedies),
         ("reconnects", ledger.reconnects, limits.reconnects),
         ("forks", ledger.forks, limits.forks),
-        ("forks asked", max(life.asked_forks for life in case.played.lives), limits.forks),
+        ("forks asked", max(process.asked_forks for process in case.played.processes), limits.forks),
     ):
         if spent > budget:
             yield f"{name} must be at most {budget}, got {spent}"
@@ -498,7 +498,7 @@ def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
     name = UNBROKEN if world.deaths else NAME
     again = play(unbroken(world) if world.deaths else varied(world))
     if again.result is None:
-        yield BrokenInvariant(name, f"the variation has no result: {again.stuck or again.life.raised!r}")
+        yield BrokenInvariant(name, f"the variation has no result: {again.stuck or again.last.raised!r}")
         return
     gated = any(watch.delivery in ("gate", "gate_tools", "final") for watch in world.watches)
     mine, theirs = _essence(played.result, gated=gated), _essence(again.result, gated=gated)
@@ -569,17 +569,17 @@ def _verdict(outcome: object) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ExaminedWorld:
     """A play and its broken invariants."""
 
     played: PlayedWorld
     broken: tuple[BrokenInvariant, ...]
 
 
-def examine(world: World) -> Examined:
+def examine(world: World) -> ExaminedWorld:
     """Play *world*, and its variation if it has one."""
     played = play(world)
     broken = judge(played)
     if not broken:
         broken.extend(differences(played))
-    return Examined(played, tuple(broken))
+    return ExaminedWorld(played, tuple(broken))

@@ -30,7 +30,7 @@ _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filte
 
 
 @dataclass(slots=True)
-class Sent:
+class SentRequest:
     """A request and the chunks of its stream: the simulator's own record, independent of the engine."""
 
     request: Request
@@ -77,7 +77,7 @@ class SimulatedModel:
         self.world = world
         self.timeouts = Timeouts(connect=None, first_token=TIMER, inter_token=TIMER, total=world.limits.total)
         self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  not for security
-        self.sent: list[Sent] = []
+        self.sent: list[SentRequest] = []
         self.fork_prefixes: list[str] = []
         self.fork_tokens = 0
         self.fork_prompt_tokens = 0
@@ -103,7 +103,7 @@ class SimulatedModel:
         """Open a stream, or fail with a fault of the world."""
         number = self.requests
         self.requests += 1
-        sent = Sent(request, (request.sampling.seed or SEED) - SEED)
+        sent = SentRequest(request, (request.sampling.seed or SEED) - SEED)
         sent.turn = getattr(asyncio.get_running_loop(), "turns", 0)
         self.taken = sent.chunks_before = self._delivered
         self.sent.append(sent)
@@ -158,7 +158,7 @@ class SimulatedModel:
     # ------------------------------------------------------------------ processes
 
     @property
-    def sent_now(self) -> list[Sent]:
+    def sent_now(self) -> list[SentRequest]:
         """The requests of the current process."""
         return self.sent[self._first :]
 
@@ -194,7 +194,7 @@ class SimulatedModel:
             kept[-1].tokens += unread
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
-    def deliver(self, sent: Sent, chunks: Sequence[Chunk]) -> None:
+    def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
         """Record that a read of *sent* returned *chunks*."""
         if self.is_cut_off:
             return
@@ -232,7 +232,7 @@ class SimulatedStream(GuardedStream):
     """A stream of chunks, perhaps with a fault after a number of characters."""
 
     def __init__(
-        self, model: SimulatedModel, sent: Sent, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
+        self, model: SimulatedModel, sent: SentRequest, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
     ) -> None:
         super().__init__()
         self._model = model

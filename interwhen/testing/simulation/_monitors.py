@@ -79,7 +79,7 @@ class _NoPass(Pass, frozen=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named(Claim):
+class NamedClaim(Claim):
     """A claim of the world. Claims with different texts may have equal keys."""
 
     text: str
@@ -94,7 +94,7 @@ class PreparedMonitor:
     question: str
 
 
-class UnpreparedError(Exception):
+class PreparationError(Exception):
     """The error of a failing preparation."""
 
 
@@ -166,7 +166,7 @@ _GARBAGE: dict[str, object] = {
 
 
 def _stated(claim: Claim, prepared: PreparedMonitor | None = None) -> StatedClaim:
-    assert isinstance(claim, Named)
+    assert isinstance(claim, NamedClaim)
     assert prepared is None or prepared.question == PROMPT
     [stated] = claims_in(claim.text)
     return stated
@@ -244,10 +244,10 @@ class _WorldReader:
             yield self._claim(claim, span if watch.grounded else None, before)
             before += 1
 
-    def _claim(self, claim: StatedClaim, span: Span | None, before: int) -> Named:
+    def _claim(self, claim: StatedClaim, span: Span | None, before: int) -> NamedClaim:
         key = claim.op if self._watch.key == "kind" and span is not None else claim.text
         key = f"{key} after {before}" if self._watch.tracks else key
-        return Named(key=key, span=span, text=claim.text, before=before)
+        return NamedClaim(key=key, span=span, text=claim.text, before=before)
 
 
 def _start(prepared: PreparedMonitor | None) -> int:
@@ -262,7 +262,7 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
             case "value":
                 return PreparedMonitor(task.text)
             case "raises":
-                raise UnpreparedError(task.text)
+                raise PreparationError(task.text)
             case "hangs":
                 await anyio.sleep_forever()
         return None

@@ -139,7 +139,7 @@ class LoopClerk:
         self._done.set()
 
 
-class Filed(msgspec.Struct, frozen=True):
+class FileState(msgspec.Struct, frozen=True):
     """Numbers read directly from the file of a journal."""
 
     size: int = 0
@@ -157,12 +157,12 @@ class Filed(msgspec.Struct, frozen=True):
     is_over: bool = False
 
 
-def filed_in(journal: Journal) -> Filed:
+def read_file_state(journal: Journal) -> FileState:
     """Return the numbers in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
     found = read_journal(journal)
     records = found.records
     spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
-    return Filed(
+    return FileState(
         size=found.size,
         left_out=found.left_out,
         chunks=sum(len(record.texts) for record in records if isinstance(record, TextRecord))
@@ -193,7 +193,7 @@ def _last_time(records: Sequence[Record]) -> float:
 # The log of a play: of each process, and of the world.
 
 
-class Seen(NamedTuple):
+class SeenEvent(NamedTuple):
     """An event, the time when the reader got it, and the number of checks that had ended."""
 
     at: float
@@ -206,11 +206,11 @@ class ReaderError(Exception):
 
 
 @dataclass(slots=True)
-class Life:
+class ProcessLog:
     """The log of one process."""
 
     reader: SimulatedReader
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[SeenEvent] = field(default_factory=list)
     book: list[tuple[int, str]] = field(default_factory=list)
     """Finished checks in order, as number of the judge and text of the claim, including earlier processes."""
     is_resumed: bool = False
@@ -237,9 +237,9 @@ class Life:
     """Chunks that were received at that time."""
     taken_before_request: int = 0
     """Chunks that were received before a request, which was sent some iterations before the end."""
-    before: Filed = field(default_factory=Filed)
+    before: FileState = field(default_factory=FileState)
     """The file at its beginning."""
-    filed: Filed | None = None
+    filed: FileState | None = None
     """The file at its end; ``None`` without a journal or without a complete first record."""
     lost_chunks: int = 0
     """Chunks that it received and that are not on file."""
@@ -256,49 +256,49 @@ class PlayedWorld:
 
     world: World
     model: SimulatedModel
-    lives: list[Life] = field(default_factory=list)
+    processes: list[ProcessLog] = field(default_factory=list)
     """The logs of all processes, in order. The last one contains the whole run, since it replayed the earlier part."""
     disk: Disk | None = None
 
     @property
-    def life(self) -> Life:
+    def last(self) -> ProcessLog:
         """The log of the last process."""
-        return self.lives[-1]
+        return self.processes[-1]
 
     @property
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[SeenEvent]:
         """The events of the last reader, which are those of the whole run."""
-        return self.life.seen
+        return self.last.seen
 
     @property
     def book(self) -> list[tuple[int, str]]:
         """The finished checks of all processes."""
-        return self.life.book
+        return self.last.book
 
     @property
     def result(self) -> Result | None:
         """The result of the run."""
-        return self.life.result
+        return self.last.result
 
     @property
     def stuck(self) -> VirtualTimeError | None:
         """Why the run did not end."""
-        return self.life.stuck
+        return self.last.stuck
 
     @property
     def saw_all(self) -> bool:
         """Whether the last reader got every event up to the end."""
-        return self.life.saw_all
+        return self.last.saw_all
 
     @property
     def turns(self) -> int:
         """The iterations of all loops."""
-        return sum(life.turns for life in self.lives)
+        return sum(process.turns for process in self.processes)
 
     @property
     def seconds(self) -> float:
         """The virtual seconds of all processes."""
-        return sum(life.seconds for life in self.lives)
+        return sum(process.seconds for process in self.processes)
 
     @property
     def journal(self) -> Journal | None:
@@ -312,16 +312,16 @@ _TURNS_TO_DISK = 3
 """Iterations of the loop after which urgent data is written, with a disk that takes no time."""
 
 
-class Killed(BaseException):
+class ProcessKilled(BaseException):
     """Raised in the loop to kill the process."""
 
 
 class Process:
     """One process of a play: an event loop with a run and its reader."""
 
-    def __init__(self, played: PlayedWorld, life: Life, death: ProcessDeath | None, loop: VirtualLoop) -> None:
+    def __init__(self, played: PlayedWorld, log: ProcessLog, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
-        self._life = life
+        self._log = log
         self._death = death
         self._clerk: LoopClerk | None = None
         self._task: asyncio.Task[None] | None = None
@@ -338,12 +338,12 @@ class Process:
     def _die(self, turn: int) -> bool:
         assert self._death is not None
         if turn > self._death.turn:
-            raise Killed
+            raise ProcessKilled
         return False
 
-    def bury(self) -> Life:
+    def freeze(self) -> ProcessLog:
         """Freeze the log: cleanup from now on has no effect on the world. Return the frozen log."""
-        life, death, model = self._life, self._death, self._played.model
+        log, death, model = self._log, self._death, self._played.model
         assert death is not None
         self.loop.on_turn = None
         self.loop.set_exception_handler(lambda *_: None)
@@ -352,10 +352,10 @@ class Process:
             self._clerk.die(death.torn)
         sure = [sent.chunks_before for sent in model.sent_now if sent.turn < self.loop.turns - _TURNS_TO_DISK]
         buried = replace(
-            life,
-            seen=list(life.seen),
+            log,
+            seen=list(log.seen),
             # A later check may be on file, or not, if bytes were torn.
-            book=life.book[: None if death.torn else life.judged_on_file],
+            book=log.book[: None if death.torn else log.judged_on_file],
             raised=None,
             was_killed=True,
             seconds=self.loop.time(),
@@ -363,7 +363,7 @@ class Process:
             open_forks=model.open_forks,
             taken_before_request=max(sure, default=0) if not self._played.world.disk_seconds else 0,
         )
-        self._played.lives[-1] = buried
+        self._played.processes[-1] = buried
         return buried
 
     def clean_up(self) -> None:
@@ -374,36 +374,36 @@ class Process:
 
     async def live(self) -> None:
         """Supervise the run from its beginning, or resume it from the journal, until its end."""
-        life, loop = self._life, self.loop
+        log, loop = self._log, self.loop
         self._task = asyncio.current_task()
         try:
             supervised = self._supervised()
         except JournalError as error:
-            life.raised = error
+            log.raised = error
             return
         self._played.model.is_over = lambda: supervised.is_over
         with anyio.CancelScope() as scope:
             self._arm(scope)
             try:
                 async with supervised:
-                    life.entered = True
+                    log.entered = True
                     await self._read(supervised)
             except Exception as error:  # noqa: BLE001  (an invariant checks what came out of the run)
-                life.raised = error
+                log.raised = error
         loop.on_turn = None
-        life.was_cancelled = scope.cancelled_caught
-        finished = bool(life.seen) and isinstance(life.seen[-1].event, Finished)
-        life.cancel_swallowed = scope.cancel_called and not (scope.cancelled_caught or finished or life.raised)
-        life.result = _result_of(supervised)
-        life.left_tasks = tuple(sorted(task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}))
+        log.was_cancelled = scope.cancelled_caught
+        finished = bool(log.seen) and isinstance(log.seen[-1].event, Finished)
+        log.cancel_swallowed = scope.cancel_called and not (scope.cancelled_caught or finished or log.raised)
+        log.result = _result_of(supervised)
+        log.left_tasks = tuple(sorted(task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}))
 
     def _supervised(self) -> Run:
         world, limits, disk = self._played.world, self._played.world.limits, self._played.disk
-        monitors = build_monitors(world, self._life.book)
+        monitors = build_monitors(world, self._log.book)
         workers = VirtualWorkers(shift, threads=limits.threads, processes=limits.processes)
         journal = None if disk is None else Journal(NAME, store=disk, clerk=self._make_clerk)
-        if journal is not None and self._life.before.size:
-            self._life.is_resumed = True
+        if journal is not None and self._log.before.size:
+            self._log.is_resumed = True
             return resume(journal, model=self._played.model, monitors=monitors, workers=workers)
         return run(
             self._played.model,
@@ -425,19 +425,19 @@ class Process:
         )
 
     def _make_clerk(self) -> LoopClerk:
-        disk, life, model = self._played.disk, self._life, self._played.model
+        disk, log, model = self._played.disk, self._log, self._played.model
         assert disk is not None
 
         def on_written() -> None:
             disk.has_header = True
-            life.seen_on_file, life.judged_on_file, life.taken_on_file = len(life.seen), len(life.book), model.taken
+            log.seen_on_file, log.judged_on_file, log.taken_on_file = len(log.seen), len(log.book), model.taken
 
         self._clerk = LoopClerk(disk, self._played.world.disk_seconds, on_written)
         return self._clerk
 
     def _arm(self, scope: anyio.CancelScope) -> None:
         """Schedule the cancellation of the reader."""
-        reader, loop = self._life.reader, self.loop
+        reader, loop = self._log.reader, self.loop
         if reader.kind == "late_cancelled":
             scope.deadline = reader.at / 10
         elif reader.kind == "cancelled":
@@ -452,17 +452,17 @@ class Process:
             loop.on_turn = self._turn
 
     async def _read(self, supervised: Run) -> None:
-        life, reader, loop = self._life, self._life.reader, self.loop
-        seen, book = life.seen, life.book
+        log, reader, loop = self._log, self._log.reader, self.loop
+        seen, book = log.seen, log.book
         match reader.kind:
             case "drain":
                 await supervised.drain()
             case "batch":
                 while events := await supervised.batch():
-                    seen.extend(Seen(loop.time(), len(book), event) for event in events)
+                    seen.extend(SeenEvent(loop.time(), len(book), event) for event in events)
             case "steady" | "slow" | "leaves" | "raises" | "cancelled" | "late_cancelled":
                 async for event in supervised:
-                    seen.append(Seen(loop.time(), len(book), event))
+                    seen.append(SeenEvent(loop.time(), len(book), event))
                     if reader.seconds:
                         await anyio.sleep(reader.seconds)
                     if len(seen) > reader.at and reader.kind in ("leaves", "raises"):
@@ -503,46 +503,46 @@ def play(world: World) -> PlayedWorld:
 
 def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
     """Run one process to its end or to *death*, whichever comes first."""
-    world, model, last = played.world, played.model, played.lives[-1] if played.lives else None
-    life = Life(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
-    life.judged_on_file = len(life.book)
+    world, model, last = played.world, played.model, played.processes[-1] if played.processes else None
+    log = ProcessLog(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
+    log.judged_on_file = len(log.book)
     if last is not None:
-        life.before = last.filed or Filed()
-    played.lives.append(life)
+        log.before = last.filed or FileState()
+    played.processes.append(log)
     asked = len(model.fork_prefixes)
     model.begin()
     loop = VirtualLoop(seconds=LONGEST, turns=TURNS)
-    process = Process(played, life, death, loop)
+    process = Process(played, log, death, loop)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             try:
                 runner.run(process.live())
-            except Killed:
-                life = process.bury()
+            except ProcessKilled:
+                log = process.freeze()
                 process.clean_up()
     except VirtualTimeError as error:
-        if not life.was_killed:
-            life.stuck = error
-    if not life.was_killed:
-        life.seconds, life.turns = loop.time(), loop.turns
-    life.asked_forks = len(model.fork_prefixes) - asked
+        if not log.was_killed:
+            log.stuck = error
+    if not log.was_killed:
+        log.seconds, log.turns = loop.time(), loop.turns
+    log.asked_forks = len(model.fork_prefixes) - asked
     if played.journal is not None:
-        _settle(played, life, played.journal)
+        _settle(played, log, played.journal)
 
 
-def _settle(played: PlayedWorld, life: Life, journal: Journal) -> None:
+def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
     """Record the file at the end of a process, and drop what is not on file from the log of the model."""
     assert played.disk is not None
     try:
-        life.filed = filed_in(journal)
+        log.filed = read_file_state(journal)
     except JournalError as error:
         if played.disk.has_header:
-            life.raised = life.raised or error
-    found, before = life.filed or Filed(), life.before
-    if life.was_killed:
-        life.lost_chunks = played.model.remember(
+            log.raised = log.raised or error
+    found, before = log.filed or FileState(), log.before
+    if log.was_killed:
+        log.lost_chunks = played.model.remember(
             found.opened - before.opened, found.chunks - before.chunks, found.unread
         )
-    if life.filed is None:
+    if log.filed is None:
         played.disk.clear()
-        life.book.clear()
+        log.book.clear()

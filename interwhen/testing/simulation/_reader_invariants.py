@@ -217,26 +217,26 @@ def _claim_of(key: str) -> StatedClaim | None:
 
 @invariant("P4: everything that was handed to the disk is on file, and only unwritten bytes are torn")
 def _on_file(case: PlayedCase) -> Iterator[str]:
-    for number, (life, death) in enumerate(zip(case.played.lives, case.world.deaths, strict=False)):
-        filed = life.filed
+    for number, (process, death) in enumerate(zip(case.played.processes, case.world.deaths, strict=False)):
+        filed = process.filed
         if filed is None:
             continue
-        mine = filed.chunks - life.before.chunks
-        if mine < life.taken_on_file:
-            yield f"process {number} had {life.taken_on_file} chunks when all was written, but {mine} are on file"
-        if mine < life.taken_before_request:
-            yield f"process {number} had {life.taken_before_request} chunks at its last request, but {mine} are on file"
+        mine = filed.chunks - process.before.chunks
+        if mine < process.taken_on_file:
+            yield f"process {number} had {process.taken_on_file} chunks when all was written, but {mine} are on file"
+        if mine < process.taken_before_request:
+            yield f"process {number} had {process.taken_before_request} chunks at its last request, {mine} are on file"
         # Bytes that were torn before stay in the file until the resume opens it.
-        if filed.left_out > max(death.torn, life.before.left_out):
+        if filed.left_out > max(death.torn, process.before.left_out):
             yield f"{filed.left_out} bytes of the file are torn, but {death.torn} were written"
 
 
 @invariant("P4: events that a reader got, and that are on file, come again after a resume")
 def _told_again(case: PlayedCase) -> Iterator[str]:
-    for number, (life, following) in enumerate(pairwise(case.played.lives)):
+    for number, (process, following) in enumerate(pairwise(case.played.processes)):
         if not following.is_resumed:
             continue
-        sure = [seen.event for seen in life.seen[: life.seen_on_file] if not _is_void(seen.event)]
+        sure = [seen.event for seen in process.seen[: process.seen_on_file] if not _is_void(seen.event)]
         again = [seen.event for seen in following.seen if not _is_void(seen.event)]
         for place, (was, now) in enumerate(zip(sure, again, strict=False)):
             if was != now:
@@ -256,8 +256,8 @@ def _is_void(event: Event) -> bool:
 
 @invariant("P4: no remedy comes twice")
 def _remedied_once(case: PlayedCase) -> Iterator[str]:
-    for life in case.played.lives:
-        generations = [seen.event.generation for seen in life.seen if isinstance(seen.event, Remedied)]
+    for process in case.played.processes:
+        generations = [seen.event.generation for seen in process.seen if isinstance(seen.event, Remedied)]
         going_on = [number for number in generations if generations.count(number) > 1]
         if going_on and generations != sorted(generations):
             yield f"the remedies are numbered {generations}"
@@ -268,7 +268,7 @@ def _spent(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if result is None or not case.world.deaths:
         return
-    ledger, filed = result.ledger, case.played.life.before
+    ledger, filed = result.ledger, case.played.last.before
     for name, spent, now in (
         ("tokens", filed.tokens + filed.unread, ledger.kept + ledger.discarded),
         ("fork tokens", filed.fork_tokens, ledger.fork_tokens),

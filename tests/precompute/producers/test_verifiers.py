@@ -176,5 +176,5 @@ async def test_the_puzzles_that_ship_can_be_kept():
 
 
 def test_one_text_is_no_list_of_questions():
-    with pytest.raises(UsageError, match="give a list"):
+    with pytest.raises(UsageError, match="put it in a list"):
         verifiers(questions="Which?")

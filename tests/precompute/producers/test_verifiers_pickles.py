@@ -76,7 +76,7 @@ def test_values_and_own_records_come_back(value):
 
 
 def test_own_classes_that_are_no_records_are_refused():
-    with pytest.raises(Unsafe, match="no record"):
+    with pytest.raises(Unsafe, match="nor a record"):
         dump(Plain(), HERE)
     made = Plain.made
     with pytest.raises(Unsafe):
@@ -85,7 +85,7 @@ def test_own_classes_that_are_no_records_are_refused():
 
 
 def test_records_of_another_package_are_refused():
-    with pytest.raises(Unsafe, match="no record of 'somebody'"):
+    with pytest.raises(Unsafe, match="nor a record of 'somebody'"):
         load(pickle.dumps(Record(1)), "somebody")
 
 

@@ -121,7 +121,7 @@ Way: TypeAlias = Literal["up", "down"]
 
 
 class Found(NamedTuple):
-    """A fact, and where it is told."""
+    """A fact, and its place in the sentence."""
 
     fact: Fact
     start: int
@@ -246,7 +246,7 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
     for fact in facts:
         if isinstance(fact, Placed):
             allowed[fact.item] &= fact.places
-    # The objects with the fewest places first, so that little is tried in vain.
+    # The objects with the fewest places first, so that few arrangements are tried.
     items = sorted(range(count), key=lambda item: len(allowed[item]))
     rows: list[dict[int, int]] = [{}]
     for item in items:

@@ -110,7 +110,7 @@ def _take(progress: Progress, step: Step, problem: Problem, *, again: bool) -> t
 
 
 def _may_explain(progress: Progress, step: Step) -> bool:
-    """Tell whether *step* may only explain another: it is told under a numbered one, or in another form."""
+    """Tell whether *step* may only explain another: it is in English below a numbered one, or in another form."""
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 

@@ -1,0 +1,70 @@
+"""A script for the scripted server that answers like vLLM with a reasoning parser, ids of tokens included."""
+
+import msgspec
+from interwhen.testing.server import Head, Send, data, reply
+
+TAGS = {"<think>": 1, "</think>": 2, "<|end|>": 3}
+TEXTS = {number: tag for tag, number in TAGS.items()}
+
+
+def ids_of(text):
+    """Tokenize as the scripted server does: a tag is one token, everything else a token a character."""
+    ids = []
+    while text:
+        tag = next((tag for tag in TAGS if text.startswith(tag)), None)
+        ids.append(TAGS[tag] if tag else 1000 + ord(text[0]))
+        text = text[len(tag) if tag else 1 :]
+    return ids
+
+
+def text_of(ids):
+    return "".join(TEXTS.get(number) or chr(number - 1000) for number in ids)
+
+
+class Vllm:
+    """A script that answers like vLLM with a reasoning parser: `/tokenize`, chats with ids, completions from ids."""
+
+    def __init__(self, *, opened=False, tokenizes=True):
+        self.prompt = "Q" + ("<think>" if opened else "")
+        self.first = ("" if opened else "<think>") + "59 + 1 = 61\n</think>It is 61"
+        self.tokenizes = tokenizes
+        self.continued = []
+
+    def __call__(self, request):
+        body = request.json
+        if request.path.endswith("/tokenize"):
+            if not self.tokenizes:
+                return reply(404, b'{"detail":"Not Found"}')
+            text = self.prompt if "messages" in body else body["prompt"]
+            return reply(200, msgspec.json.encode({"count": 0, "tokens": ids_of(text), "max_model_len": 1}))
+        if request.path.endswith("/chat/completions"):
+            return self.chat(body)
+        raw = text_of(body["prompt"])
+        self.continued.append(raw)
+        rest = "\n</think>It is 60" if raw.endswith("60") else "!"
+        return self.stream([({"text": char}, ids_of(char)) for char in rest])
+
+    def chat(self, body):
+        steps, field = [], "content" if not self.prompt.endswith("<think>") else "reasoning"
+        for number in ids_of(self.first):
+            text = text_of([number])
+            if text in TAGS:
+                field = "reasoning" if text == "<think>" else "content"
+                steps.append(({"delta": {}}, [number]))
+            else:
+                steps.append(({"delta": {field: text}}, [number]))
+        return self.stream(steps, prompt=ids_of(self.prompt) if body.get("return_token_ids") else None)
+
+    def stream(self, steps, prompt=None):
+        events = [
+            {"id": "v", "choices": [{"index": 0, "finish_reason": None, **choice, "token_ids": ids}]}
+            for choice, ids in steps
+        ]
+        if prompt is not None:
+            events[0]["prompt_token_ids"] = prompt
+        last = {"id": "v", "choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "stop"}]}
+        return (
+            Head(200, {"content-type": "text/event-stream"}),
+            *(Send(data(event)) for event in [*events, last]),
+            Send(b"data: [DONE]\n\n"),
+        )
