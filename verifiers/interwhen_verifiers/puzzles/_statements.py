@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from interwhen import Claim, Segment, Task, Tracker
+from interwhen import Claim, Pass, Segment, Task, Tracker, Verdict, Violation
 
 PuzzleT = TypeVar("PuzzleT")
 StateT = TypeVar("StateT")
@@ -58,3 +58,8 @@ def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:
     """Return what prepares a monitor: *read* the question alone, or else the whole prompt."""
     return lambda task: read(task.question) or read(task.text)
+
+
+def judged(holds: bool, *, evidence: str, why: str, witness: str = "") -> Verdict:  # noqa: FBT001 (the condition itself)
+    """Return a pass with *evidence* where a statement *holds*, and otherwise a violation."""
+    return Pass(evidence) if holds else Violation(why=why, witness=witness)
