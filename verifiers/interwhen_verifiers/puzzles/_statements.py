@@ -35,11 +35,14 @@ class Statement(Claim, Generic[SaidT, StateT]):
     before: StateT
 
 
-def make_statement(segment: Segment, said: SaidT, before: StateT, *, key: str = "") -> Statement[SaidT, StateT]:
-    """Return the claim for *said* in *segment*. *key*: what else its verdict depends on."""
-    place = segment.at(said.start, said.end)
-    text = segment.text[said.start : said.end]
-    return Statement(key=f"{text} | {said.content} | {key}", span=place, said=said, before=before)
+def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: str = "") -> Statement[SaidT, StateT]:
+    """Return the claim for *said* in *segment*.
+
+    *context*: the text of the line and the state, where the verdict depends on more than the statement itself.
+    """
+    # A statement may be long, such as a list of moves. The context and the place identify it at less cost.
+    key = f"{said.start} | {context}" if context else f"{segment.text[said.start : said.end]} | {said.content}"
+    return Statement(key=key, span=segment.at(said.start, said.end), said=said, before=before)
 
 
 def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]) -> Tracker[Any]:
