@@ -15,8 +15,7 @@ from typing import Annotated, Literal, assert_never
 import anyio
 from cyclopts import Parameter
 
-from interwhen._types.errors import UsageError
-from interwhen._types.monitors import Monitor
+from interwhen import Monitor, UsageError
 from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._pictures import Chart, Point, Series

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen import UsageError
+from interwhen.toolkit import MissingExtraError
 
 if TYPE_CHECKING:
     from interwhen.bench._report import Report

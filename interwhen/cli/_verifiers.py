@@ -20,10 +20,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from interwhen import registry
-from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.monitors import Fork, Monitor
-from interwhen._types.spans import Span
+from interwhen import Fork, Monitor, PluginError, Span, UsageError, registry
 from interwhen._version import __version__
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags

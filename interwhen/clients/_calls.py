@@ -1,4 +1,4 @@
-"""What a caller asks for: an OpenAI-style request body, read as far as supervising it needs."""
+"""Requests of the OpenAI APIs, and the settings for supervising them."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ Api = Literal["chat", "completions", "responses"]
 """``/chat/completions``, ``/completions`` or ``/responses``."""
 
 PATHS: Mapping[str, Api] = {"chat/completions": "chat", "completions": "completions", "responses": "responses"}
-"""Where these APIs are, below the version."""
+"""The paths of these APIs below the version."""
 
 _LIMITS: Mapping[Api, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),
     "completions": ("max_tokens",),
     "responses": ("max_output_tokens",),
 }
-_OFF = "to make this call unsupervised, say interwhen={'monitors': []}"
+_OFF = "to make this call unsupervised, pass interwhen={'monitors': []}"
 
 
 class Unsupported(UsageError):
-    """A request that cannot be supervised: it is refused rather than let through unseen."""
+    """A request that cannot be supervised. It is refused, since it must not pass unchecked by accident."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request as the caller wrote it, and the few things of it that matter to us."""
+class ApiCall:
+    """One request: its body as the caller wrote it, and the few values that supervision needs."""
 
     api: Api
     body: Mapping[str, Any] = field(repr=False)
-    """The request body, without the field ``interwhen``; it goes to the server as it is."""
+    """The request body for the server, without the field ``interwhen``."""
     streams: bool
-    """Whether the caller wants a stream."""
+    """Whether the caller asked for a stream."""
     wants_usage: bool
     """Whether the caller asked for a chunk with token counts."""
     limit: str | None
-    """The field of the body that bounds the tokens, if it has one."""
+    """The field of the body that limits the tokens; ``None``: there is none."""
 
     @property
     def sampling(self) -> Sampling:
-        """The part of the sampling that the engine must know: limit, seed, and whether the model is greedy."""
+        """The sampling options that the engine needs: limit, seed, and whether the model is greedy."""
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
 
     @property
     def prompt(self) -> Prompt:
-        """What is asked, as verifiers and certificates see it: a text, or the turns of the chat, calls included."""
+        """The prompt for verifiers and certificates: a text, or the turns of the chat with their tool calls."""
         if self.api == "completions":
             prompt = self.body.get("prompt")
             return prompt if isinstance(prompt, str) else _json(prompt)
@@ -75,7 +75,7 @@ class Call:
 
     @property
     def is_structured(self) -> bool:
-        """Whether the answer is to be JSON: nothing may be said between its lines."""
+        """Whether the answer must be JSON, so that no feedback may stand in it."""
         text = self.body.get("text")
         wanted = text.get("format") if isinstance(text, Mapping) else self.body.get("response_format")
         return isinstance(wanted, Mapping) and wanted.get("type") not in (None, "text")
@@ -88,12 +88,12 @@ class Call:
         return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
 
 
-def read_call(api: Api, body: Mapping[str, Any]) -> Call:
+def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
     """Read the request *body* of *api*. Raises :class:`Unsupported` on one that cannot be supervised."""
     _refuse(api, body)
     options = body.get("stream_options")
     limit = next((name for name in _LIMITS[api] if isinstance(body.get(name), int)), None)
-    return Call(
+    return ApiCall(
         api=api,
         body={name: value for name, value in body.items() if name != "interwhen"},
         streams=bool(body.get("stream")),
@@ -105,37 +105,37 @@ def read_call(api: Api, body: Mapping[str, Any]) -> Call:
 def _refuse(api: Api, body: Mapping[str, Any]) -> None:
     for name in ("n", "best_of"):
         if body.get(name) not in (None, 1):
-            raise Unsupported(f"{name}={body[name]!r}: several answers in one stream cannot be supervised; {_OFF}")
+            raise Unsupported(f"{name}={body[name]!r}: only one answer per call can be supervised; {_OFF}")
     if "audio" in (body.get("modalities") or ()):
-        raise Unsupported(f"modalities={body['modalities']!r}: sound cannot be supervised; {_OFF}")
+        raise Unsupported(f"modalities={body['modalities']!r}: audio output cannot be supervised; {_OFF}")
     if api == "completions":
         prompt = body.get("prompt")
         if not isinstance(prompt, str) and not (
             isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)
         ):
-            raise Unsupported(f"prompt={prompt!r:.80}: one text is needed to go on from; {_OFF}")
+            raise Unsupported(f"prompt={prompt!r:.80}: a supervised prompt must be one string; {_OFF}")
         if body.get("echo") or body.get("suffix"):
-            raise Unsupported(f"echo and suffix: there is no one text to go on from; {_OFF}")
+            raise Unsupported(f"echo and suffix cannot be supervised: corrections continue the prompt; {_OFF}")
     agents = body.get("multi_agent")
     if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):
-        raise Unsupported(f"multi_agent={agents!r:.80}: several agents in one stream cannot be supervised; {_OFF}")
+        raise Unsupported(f"multi_agent={agents!r:.80}: several agents in one response cannot be supervised; {_OFF}")
     if api == "responses" and body.get("background"):
-        raise Unsupported(f"background=True: such a response is not read while it is written; {_OFF}")
+        raise Unsupported(f"background=True cannot be supervised: such a response is not streamed; {_OFF}")
 
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value, enc_hook=str, order="deterministic").decode()
 
 
-# How calls are supervised: once for a client or a gateway, with changes for a single call.
+# The settings of supervision: for a client or a gateway, with changes for a single call.
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 Reading = Literal["live", "gate", "final"]
-"""What a reader sees: text as it comes, with retractions; only text that was checked; the answer once it is whole."""
+"""What a reader sees: text as it comes, with retractions; only checked text; or the complete answer."""
 
 Resuming = Literal["auto", "tokens", "prefill", "turn"]
-"""How a chat goes on from kept text. ``auto`` asks ``GET /models`` when it first matters."""
+"""How a chat is continued from kept text. ``auto`` asks ``GET /models`` the first time that it is needed."""
 
 _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
     "live": {},
@@ -146,30 +146,30 @@ _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a call is supervised. Raises :class:`UsageError` on values that cannot work."""
+    """How a call is supervised. Raises :class:`UsageError` on invalid values."""
 
     monitors: tuple[Monitor, ...] = ()
-    """Who watches; with none, a call is not touched at all."""
+    """The monitors; without any, a call passes through."""
     reading: Reading = "live"
     resume: Resuming = "auto"
     budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
-    """A broken stream is not taken up again unless this says so: the caller's own client does not either."""
+    """The budgets of a call. By default a broken stream is not reconnected, as the bare client does not either."""
     feedback: FeedbackTemplate | None = None
     starts_in: Phase = "answer"
     min_coverage: float = 0.0
-    """The share of the text that checked claims must cover, or the result is unverified."""
+    """The share of the text that checked claims must cover; with less, the result is unverified."""
     correction: str = "Correction: "
-    """What leads over to text that replaces some the reader has seen already."""
+    """The words before text that replaces text which the reader has seen."""
     tools: bool = True
-    """Whether tool calls must be whole, valid JSON, and to a tool that was offered."""
+    """Whether tool calls must be complete, valid JSON, and to a tool that was offered."""
     workers: Workers | None = None
-    """Run the checks of all calls; without them, each call has ``threads`` and ``processes`` of its own."""
+    """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8
     processes: int = 2
     allocator: Allocator | None = None
-    """Makes the budgets of each call as small as it is worth, and learns from what came of it."""
+    """Limits the budgets of each call to what is worth it, and learns from the results."""
     demotion: Demotion | None = None
-    """Makes a monitor observe only that refutes much more than it should."""
+    """Demotes a monitor that refutes too much to observing."""
 
     def __post_init__(self) -> None:
         for label, value, choices in (
@@ -195,19 +195,19 @@ class Settings:
                 raise UsageError(f"{label}={getattr(self, label)!r:.200}: give {allowed}")
 
     def changed(self, override: object) -> Settings:
-        """Return these settings with those of *override*, a mapping; ``None`` changes nothing, ``False`` is off."""
+        """Return these settings changed by *override*: a mapping, ``None`` for no change, ``False`` for no monitors."""
         if override is None or override is True:
             return self
         if override is False:
             return dataclasses.replace(self, monitors=())
         if not isinstance(override, Mapping):
-            raise UsageError(f"interwhen={override!r:.200}: give a mapping such as {{'reading': 'gate'}}")
+            raise UsageError(f"interwhen={override!r:.200}: give a mapping such as {{'reading': 'gate'}}, or False")
         return dataclasses.replace(self, **_known(override))
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
-        """Return the monitors with the delivery that the reading asks for.
+        """Return the monitors with the delivery for the reading.
 
-        A *structured* answer (JSON) is not read live but behind a gate: what corrects it would not be JSON.
+        A *structured* answer (JSON) is gated and never live: a correction in it would not be JSON.
         """
         change = _AS["gate" if structured and self.reading == "live" else self.reading]
         monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
@@ -235,7 +235,7 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
-    """Make the value of *option* from *fields*, whose types are looked at too."""
+    """Make the value of *option* from *fields*, and check their types."""
     _vet_names(option, fields, kind.__struct_fields__)
     try:
         return msgspec.convert(dict(fields), kind)

@@ -1,4 +1,4 @@
-"""From events of a run to the chunks that its reader gets: of both the chat and the completions API."""
+"""Converts events of a run to chunks, for the chat and the completions API."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import msgspec
 from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
 from interwhen._types.models import FinishReason, Piece
 from interwhen._types.results import CheckRecord, Result, ViolationRecord
-from interwhen.clients._chunk_buffer import Arrival, Field, Tap
-from interwhen.clients._known_fields import doubted
+from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
+from interwhen.clients._known_fields import with_unmonitored
 
-# What interwhen says beside the chunks of a stream.
+# The information of interwhen on a chunk.
 
 
 class SupervisionInfo(msgspec.Struct, frozen=True):
-    """What happened up to one chunk, and where its text stands in the trace.
+    """The events since the chunk before, and the offset of the chunk's text in the trace.
 
-    The trace is what the chunks spell: for each with a ``start``, ``trace = trace[:start] + text[lead:]``, where
-    *text* is all text of the chunk, whatever its field. At the end, that is ``result.text`` but for tool calls and
-    what was said to the model about these.
+    The chunks spell the trace: for each with a ``start``, ``trace = trace[:start] + text[lead:]``, where *text* is all
+    text of the chunk in any field. At the end, the trace is ``result.text`` without tool calls and feedback about them.
     """
 
     start: int | None = None
-    """The offset of this chunk's text in the trace; where it is less than what came before ends, that is retracted."""
+    """The offset of this chunk's text in the trace. If it is less than the end so far, the rest is retracted."""
     lead: int = 0
-    """How many characters at the beginning of the text are no part of the trace: they lead over to a correction."""
+    """The number of characters before a correction, at the beginning of the text, that are not part of the trace."""
     events: tuple[Event, ...] = ()
-    """What the engine told since the chunk before, but for the text itself."""
+    """The events of the run since the chunk before, without the text itself."""
     result: Result | None = None
     """How the run ended; on the last chunk only."""
 
@@ -45,7 +44,7 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
 
     @property
     def retracted(self) -> int | None:
-        """The offset from which on text that was shown no longer stands, if there is any."""
+        """The offset from which shown text is retracted; ``None``: nothing is retracted."""
         return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
 
 
@@ -53,10 +52,10 @@ NO_INFO = SupervisionInfo()
 
 
 class Part(msgspec.Struct):
-    """One chunk for the reader: the server's own, as it came, or one of ours."""
+    """One chunk for the reader: the server's own, unchanged, or one that interwhen made."""
 
     raw: bytes | None
-    """The server's chunk; ``None``: ``body`` is ours."""
+    """The server's chunk; ``None``: interwhen made ``body``."""
     body: dict[str, Any] | None = None
     info: SupervisionInfo = NO_INFO
 
@@ -70,48 +69,48 @@ class Part(msgspec.Struct):
 
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
-    """Return the facts on a chunk or response; ``None`` on one that was not supervised."""
+    """Return the information on a chunk or response; ``None`` if it was not supervised."""
     found = getattr(chunk, "interwhen", None)
     return found if isinstance(found, SupervisionInfo) else None
 
 
-# How a reader who knows nothing of retractions is led from text that no longer stands to what replaces it.
+# Corrections: the words between retracted text and its replacement, for readers that do not know retractions.
 
 _BACK = 200
-"""How many characters of standing text are repeated at most, to give a correction its context."""
+"""The most characters of kept text that are repeated before a correction, as its context."""
 
 
-class Lead(NamedTuple):
-    """What to write in front of text: ``lead`` is no part of the trace, ``again`` is, and begins at ``start``."""
+class Correction(NamedTuple):
+    """What to write before text: ``lead`` is not part of the trace; ``again`` is, and begins at ``start``."""
 
     lead: str
     start: int
     again: str
 
 
-class Leading:
-    """Follows what each field of the stream has shown, and finds the words between an error and its correction.
+class Corrections:
+    """Tracks the text shown in each field, and finds the words between an error and its correction.
 
-    After a retraction, text begins on a line of its own. Feedback says by itself that something was wrong; any other
-    text follows a word such as "Correction:" and the beginning of the line that it stands in.
+    After a retraction, text begins on a new line. Feedback says by itself that something was wrong; other text gets a
+    word such as "Correction:" before it, and the beginning of its line.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
         self._trace = trace
         self._correction = correction
         self._ends: dict[Field, int] = {}
-        """Where the last text shown in each field ends."""
+        """The end of the last text shown in each field."""
         self._on_new_line: dict[Field, bool] = {}
-        self._owed: set[Field] = set()
+        self._retracted_in: set[Field] = set()
         self._fields: list[tuple[int, Field]] = []
-        """From where on which field was shown."""
+        """The fields in the order in which they were shown, each with its first offset."""
 
     def due(self, field: Field) -> bool:
-        """Tell whether text that no longer stands is the last that was shown in *field*."""
-        return field in self._owed
+        """Tell whether the last text shown in *field* is retracted."""
+        return field in self._retracted_in
 
     def showed(self, field: Field, start: int, text: str) -> None:
-        """Note that *text* was shown."""
+        """Take *text*, which was shown."""
         if not text:
             return
         if not self._fields or self._fields[-1][1] != field:
@@ -120,37 +119,37 @@ class Leading:
         self._on_new_line[field] = text[-1] == "\n"
 
     def retract(self, to: int) -> None:
-        """Note that what was shown from *to* on no longer stands."""
-        self._owed.update(field for field, end in self._ends.items() if end > to)
+        """Take the retraction of the text from *to* on."""
+        self._retracted_in.update(field for field, end in self._ends.items() if end > to)
         self._ends = {field: min(end, to) for field, end in self._ends.items()}
         while len(self._fields) > 1 and self._fields[-1][0] >= to:
             self._fields.pop()
 
-    def lead(self, field: Field, start: int, text: str, *, said: bool) -> Lead:
-        """Return what leads over to *text*, which stands at *start*; *said*: it is feedback."""
-        if field not in self._owed or not text:
-            return Lead("", start, "")
-        self._owed.discard(field)
+    def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
+        """Return the words before *text* at *start*; *said*: it is feedback."""
+        if field not in self._retracted_in or not text:
+            return Correction("", start, "")
+        self._retracted_in.discard(field)
         line = "" if self._on_new_line.get(field, True) else "\n"
         if said:
-            return Lead("" if text.startswith("\n") else line, start, "")
+            return Correction("" if text.startswith("\n") else line, start, "")
         trace = self._trace()
         first = self._fields[-1][0] if self._fields and self._fields[-1][1] == field else start
         at = max(trace.rfind("\n", 0, start) + 1, first)
         if start - at > _BACK:
             at = trace.find(" ", start - _BACK, start) + 1 or start
-        return Lead(f"{line}{self._correction}", at, trace[at:start])
+        return Correction(f"{line}{self._correction}", at, trace[at:start])
 
 
-# Chunks of our own making, in the likeness of the server's.
+# Chunks that interwhen makes, like the server's first one.
 
 Body = dict[str, Any]
 
 _NONE: Body = {"id": "interwhen", "created": 0, "model": ""}
-"""How chunks begin where the server sent none."""
+"""The head of chunks if the server sent none."""
 
 BLOCKED = "content_filter"
-"""The finish reason of an answer that was withheld or ended by a monitor: the API's own word for it."""
+"""The finish reason of an answer that a monitor withheld or ended, in the API's terms."""
 
 _FINISH: dict[FinishReason, str] = {
     "stop": "stop",
@@ -161,12 +160,12 @@ _FINISH: dict[FinishReason, str] = {
 
 
 def wire_reason(reason: FinishReason | None) -> str | None:
-    """Return the API's word for *reason*; ``None`` where the server did not say any."""
+    """Return the API's term for *reason*; ``None`` if the server gave none."""
     return None if reason is None else _FINISH.get(reason)
 
 
-class Shape:
-    """Makes chunks of one API like *first*, the first one of the server; empty where there was none."""
+class ChunkTemplate:
+    """Makes chunks like *first*, the server's first one; empty if there was none."""
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
@@ -178,7 +177,7 @@ class Shape:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Make *body* the first one that the reader sees: it says whose turn it is, as the server's first one did."""
+        """Add the role to *body*, the first chunk that the reader sees."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
@@ -197,7 +196,7 @@ class Shape:
         return {**self._head, "choices": [], "usage": usage}
 
     def again(self, data: bytes) -> Body:
-        """Return the server's chunk *data* as one of the same answer as the first: with its id, without a role."""
+        """Return the server's chunk *data* with the id of the first chunk, and without a role."""
         found: Body = msgspec.json.decode(data)
         found |= {name: self._head[name] for name in ("id", "created", "model") if name in self._head}
         for choice in found.get("choices") or ():
@@ -207,7 +206,7 @@ class Shape:
         return found
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
-        """Return the server's chunk *data* with other *text*; the log-probabilities go unless it is *whole*."""
+        """Return the server's chunk *data* with other *text*; without log-probabilities unless it is *whole*."""
         found = self.again(data)
         choice = found["choices"][0]
         if self._chat:
@@ -221,7 +220,7 @@ class Shape:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text, which was shown; its calls are numbered on by *shift*."""
+        """Return the server's chunk *data* without its text, which was shown; *shift* is added to its call numbers."""
         found = self.again(data)
         for choice in found.get("choices") or ():
             delta = choice.get("delta")
@@ -235,7 +234,7 @@ class Shape:
         return found
 
     def without_calls(self, data: bytes, reason: str) -> Body:
-        """Return the server's chunk *data* without text and tool calls, ended by *reason*."""
+        """Return the server's chunk *data* without text and tool calls, with *reason* as its finish reason."""
         found = self.rest(data)
         choice = found["choices"][0]
         delta = choice.get("delta")
@@ -252,14 +251,14 @@ class Shape:
 class Composer:
     """Shows the chunks of the server as far as the engine has released their text.
 
-    A chunk whose text stands and is released goes out as it came. Pieces of tool calls, the finish reason and the
-    token counts wait for the end: only then nothing can be taken back. With *hold*, so does everything else. With
-    *splits*, text is shown as soon as it may be, even if it is only a part of a chunk.
+    A chunk with released text is passed on unchanged. Pieces of tool calls, the finish reason and the token counts
+    wait for the end, since nothing can be retracted after it. With *hold*, everything waits. With *splits*, a part of
+    a chunk is shown as soon as it is released.
     """
 
     def __init__(
         self,
-        tap: Tap,
+        buffer: ChunkBuffer,
         trace: Callable[[], str],
         *,
         chat: bool,
@@ -268,25 +267,25 @@ class Composer:
         wants_usage: bool,
         correction: str,
     ) -> None:
-        self._tap = tap
+        self._buffer = buffer
         self._chat = chat
         self._hold = hold
         self._splits = splits
         self._wants_usage = wants_usage
-        self._shape_made: Shape | None = None
-        self._leading = Leading(trace, correction)
+        self._template_made: ChunkTemplate | None = None
+        self._corrections = Corrections(trace, correction)
         self._released = 0
         self._shown = 0
         self._spelled = 0
-        """Where the trace ends for who has followed the facts on the parts so far."""
+        """The end of the trace for a reader that follows the info on the parts."""
         self._events: list[Event] = []
         self._urgent = False
         self._begun = False
-        """Whether anything was shown."""
+        """Whether a part was shown."""
         self._parts: list[Part] = []
 
     def take(self, events: Sequence[Event]) -> list[Part]:
-        """Return what the reader gets because of *events*."""
+        """Return the parts for *events*."""
         parts: list[Part] = []
         self._parts = parts
         result: Result | None = None
@@ -294,7 +293,7 @@ class Composer:
             if isinstance(event, Delta):
                 if event.origin != "model":
                     piece = Piece(event.text, event.origin, event.phase, event.call, event.refused)
-                    self._tap.insert(event.start, piece)
+                    self._buffer.insert(event.start, piece)
                 self._released = event.start + len(event.text)
                 continue
             self._events.append(event)
@@ -310,32 +309,32 @@ class Composer:
                 self._flush()
         else:
             self._finish(result)
-        if self._urgent and not parts and not self._hold and self._tap.first:
-            empty = self._shape.text("content" if self._chat else "text", "")
+        if self._urgent and not parts and not self._hold and self._buffer.first:
+            empty = self._template.text("content" if self._chat else "text", "")
             self._add(Part(None, empty), self._shown if self._spelled > self._shown else None)
         self._urgent = False
         return parts
 
     def judged(self, result: Result) -> Result:
-        """Return *result* as it holds for this reader, who may have been given what no monitor reads."""
-        return doubted(result, self._tap.vetting.unread)
+        """Return *result*, unverified if the reader got text that no monitor reads."""
+        return with_unmonitored(result, self._buffer.field_filter.unmonitored)
 
     @property
-    def _shape(self) -> Shape:
-        if self._shape_made is None:
-            self._shape_made = Shape(self._tap.first, chat=self._chat)
-        return self._shape_made
+    def _template(self) -> ChunkTemplate:
+        if self._template_made is None:
+            self._template_made = ChunkTemplate(self._buffer.first, chat=self._chat)
+        return self._template_made
 
     def _retract(self, to: int) -> None:
         if self._released > to:
             self._released = to
         if self._shown > to:
             self._shown = to
-            self._leading.retract(to)
+            self._corrections.retract(to)
 
     def _flush(self) -> None:
-        """Show what is released."""
-        queue, released = self._tap.queue, self._released
+        """Show the released text."""
+        queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
             if arrival.start > released or arrival.kind in ("end", "usage"):
@@ -347,19 +346,19 @@ class Composer:
                 return
             queue.popleft()
             if arrival.kind == "call":
-                self._tap.calls.append(arrival)
+                self._buffer.calls.append(arrival)
                 if arrival.text and end > self._shown:
                     self._show_piece(arrival, end)
             else:
                 self._show(arrival)
 
-    def _show(self, arrival: Arrival) -> None:
-        """Show *arrival*, as much of it as has not been shown."""
+    def _show(self, arrival: BufferedChunk) -> None:
+        """Show the part of *arrival* that has not been shown."""
         size, start = len(arrival.text), arrival.start
-        leading = self._leading
+        corrections = self._corrections
         if size and start + size <= self._shown:
             return
-        if arrival.piece is not None or arrival.cut or start < self._shown or (size and leading.due(arrival.field)):
+        if arrival.piece is not None or arrival.cut or start < self._shown or (size and corrections.due(arrival.field)):
             self._show_piece(arrival, start + size)
             return
         if not size:
@@ -367,40 +366,40 @@ class Composer:
                 self._add(Part(arrival.data), start=None)
             return
         self._shown = start + size
-        leading.showed(arrival.field, start, arrival.text)
+        corrections.showed(arrival.field, start, arrival.text)
         if arrival.later:
-            self._add(Part(None, self._shape.again(arrival.data)), start)
+            self._add(Part(None, self._template.again(arrival.data)), start)
         else:
             self._add(Part(arrival.data), start)
 
-    def _show_piece(self, arrival: Arrival, to: int) -> None:
-        """Show the text of *arrival* up to offset *to*, in a chunk of our own."""
+    def _show_piece(self, arrival: BufferedChunk, to: int) -> None:
+        """Show the text of *arrival* up to offset *to*, in a chunk of its own."""
         if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
             self._show_text(arrival, min(border, to), "reasoning")
         if self._shown < to:
             self._show_text(arrival, to, "answer")
 
-    def _show_text(self, arrival: Arrival, to: int, part: str) -> None:
+    def _show_text(self, arrival: BufferedChunk, to: int, part: str) -> None:
         piece = arrival.piece
         start = max(arrival.start, self._shown)
         text = arrival.text[start - arrival.start : to - arrival.start]
         self._shown = to
-        if piece is not None and piece.refused:  # said to the model only
-            self._leading.showed(arrival.field, start, "")
+        if piece is not None and piece.refused:  # for the model only
+            self._corrections.showed(arrival.field, start, "")
             return
         field = arrival.field
         if arrival.split and part == "answer":
             field = "content"
-        lead, restart, again = self._leading.lead(
+        lead, restart, again = self._corrections.before(
             field, start, text, said=piece is not None and piece.origin == "feedback"
         )
-        self._leading.showed(field, start, text)
+        self._corrections.showed(field, start, text)
         spelled = f"{lead}{again}{text}"
         whole = not (lead or again) and len(text) == len(arrival.text) and not arrival.cut
         if arrival.data:
-            body = self._shape.with_text(arrival.data, field, spelled, whole=whole)
+            body = self._template.with_text(arrival.data, field, spelled, whole=whole)
         else:
-            body = self._shape.text(field, spelled)
+            body = self._template.text(field, spelled)
         self._add(Part(None, body), restart, len(lead))
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
@@ -408,7 +407,7 @@ class Composer:
         if not self._begun:
             self._begun = True
             if part.body is not None:
-                self._shape.begin(part.body)
+                self._template.begin(part.body)
         if start is not None:
             self._spelled = self._shown
         if events:
@@ -422,7 +421,7 @@ class Composer:
 
     def _finish(self, result: Result) -> None:
         ended = result.status in ("verified", "unverified")
-        self._splits = True  # the rest of a chunk that was cut will not come
+        self._splits = True  # the rest of a cut chunk will not come
         if ended:
             self._released = len(result.text)
         elif self._hold:
@@ -431,59 +430,59 @@ class Composer:
             self._flush()
         if result.status == "failed":
             return
-        tap = self._tap
-        last = next((arrival for arrival in tap.queue if arrival.kind == "end"), None)
+        buffer = self._buffer
+        last = next((arrival for arrival in buffer.queue if arrival.kind == "end"), None)
         if ended and result.finish_reason is not None:
             self._end(result, last)
         elif result.status == "abstained" or result.finish_reason is None:
             self._block(result)
         if self._wants_usage:
             self._add_usage(result)
-        if not self._parts:  # a stream without an end: what there was has been shown
-            self._add(Part(None, self._shape.text("content" if self._chat else "text", "")))
+        if not self._parts:  # a stream without an end, all of which was shown
+            self._add(Part(None, self._template.text("content" if self._chat else "text", "")))
         info = self._parts[-1].info
         start = len(result.text) if self._spelled > len(result.text) else info.start
         self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
-        """End an answer that was withheld, or ended by a monitor."""
-        self._add(Part(None, self._shape.finish(BLOCKED)))
+        """End an answer that a monitor withheld or ended."""
+        self._add(Part(None, self._template.finish(BLOCKED)))
 
-    def _end(self, result: Result, last: Arrival | None) -> None:
-        """End an answer as the model did, with the tool calls that stand."""
-        tap = self._tap
+    def _end(self, result: Result, last: BufferedChunk | None) -> None:
+        """End an answer as the model did, with its tool calls."""
+        buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):
-            for arrival in tap.calls:
+            for arrival in buffer.calls:
                 plain = not (arrival.later or arrival.text)
-                self._add(Part(arrival.data) if plain else Part(None, self._shape.rest(arrival.data, arrival.shift)))
+                self._add(Part(arrival.data) if plain else Part(None, self._template.rest(arrival.data, arrival.shift)))
             calls_stand = True
         else:
             calls_stand = False
         if last is None:
             reason = wire_reason(result.finish_reason)
             if reason is not None:
-                self._add(Part(None, self._shape.finish(reason)))
+                self._add(Part(None, self._template.finish(reason)))
             return
         start: int | None = None
         plain = not (last.later or last.cut or (last.calls and not calls_stand))
         if last.text:
-            plain = plain and self._shown <= last.start and not self._leading.due(last.field) and not last.split
+            plain = plain and self._shown <= last.start and not self._corrections.due(last.field) and not last.split
             if plain:
                 start, self._shown = last.start, last.end
             else:
                 self._show_piece(last, last.end)
         if last.calls and not calls_stand:
             reason = wire_reason(result.finish_reason) or "stop"
-            self._add(Part(None, self._shape.without_calls(last.data, reason)))
+            self._add(Part(None, self._template.without_calls(last.data, reason)))
         else:
-            self._add(Part(last.data) if plain else Part(None, self._shape.rest(last.data, last.shift)), start)
+            self._add(Part(last.data) if plain else Part(None, self._template.rest(last.data, last.shift)), start)
 
     def _add_usage(self, result: Result) -> None:
         ledger = result.ledger
-        counted = next((arrival for arrival in self._tap.queue if arrival.kind == "usage"), None)
+        counted = next((arrival for arrival in self._buffer.queue if arrival.kind == "usage"), None)
         if counted is not None and ledger.requests <= 1:
             self._add(Part(counted.data))
         elif counted is not None or ledger.prompt_tokens:
             tokens = ledger.kept + ledger.discarded
             total = {"prompt_tokens": ledger.prompt_tokens, "completion_tokens": tokens}
-            self._add(Part(None, self._shape.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))
+            self._add(Part(None, self._template.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))

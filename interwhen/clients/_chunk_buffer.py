@@ -1,4 +1,4 @@
-"""The chunks of the server, kept by the place of their text in the trace, until the reader may see them."""
+"""The server's chunks, kept by the offset of their text in the trace until the reader may see them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import msgspec
 
 from interwhen._types.models import Chunk, FinishReason, Piece
 from interwhen._types.segments import ToolCall
-from interwhen.clients._known_fields import Vetting
+from interwhen.clients._known_fields import FieldFilter
 from interwhen.models._chunks import DONE, Decode, Decoded
 
-# Tool calls from their pieces: a call is one only once it is whole.
+# Tool calls, assembled from their pieces.
 
 _WHOLE: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
 
@@ -44,15 +44,15 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     delta: _Text | None = None
 
 
-class _Body(msgspec.Struct, frozen=True, gc=False):
+class _ChunkBody(msgspec.Struct, frozen=True, gc=False):
     choices: list[_Choice] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(_ChunkBody)
 
 
-class _Open:
-    """A call whose pieces are still coming, or may be."""
+class _PartialCall:
+    """A call that may get more pieces."""
 
     __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
 
@@ -63,13 +63,13 @@ class _Open:
         self.names: list[str] = []
         self.pieces: list[str] = []
         self.is_settled = False
-        """Whether it was told to be whole."""
+        """Whether it was returned as complete."""
 
     def call(self) -> ToolCall:
         return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
     def has_all(self) -> bool:
-        """Tell whether its arguments are an object, which nothing can follow. Plain text may always go on."""
+        """Tell whether its arguments are a complete JSON object. Plain text may always go on."""
         if self.kind == "custom":
             return False
         try:
@@ -86,42 +86,42 @@ class _Open:
         self.names.append(said.name or "")
         more = said.input if said.input is not None else said.arguments
         if more is not None:
-            # Some servers send the arguments as an object, which is whole by itself.
+            # Some servers send the arguments as an object instead of a string.
             self.pieces.append(more if isinstance(more, str) else msgspec.json.encode(more).decode())
 
 
-class Fed(NamedTuple):
-    """What a chunk brought: the numbers of the calls that its pieces belong to, and the calls that are whole now."""
+class AssembledCalls(NamedTuple):
+    """The result of one chunk: the numbers of the calls that got pieces, and the calls that are complete now."""
 
     pieces: tuple[int, ...]
     whole: list[tuple[int, ToolCall]]
 
 
 class CallAssembler:
-    """Puts the calls of one stream together, and numbers them from 0.
+    """Assembles the calls of one stream, and numbers them from 0.
 
-    A call is whole when the next one begins and its own arguments are an object, or else at the end: the pieces of
-    parallel calls may come by turns. Not all servers count calls alike: a new id begins a new call, too.
+    A call is complete when the next one begins and its arguments are an object, or else at the end: the pieces of
+    parallel calls may alternate. Servers number calls in different ways, so a new id begins a new call, too.
     """
 
     def __init__(self) -> None:
-        self._calls: list[_Open] = []
-        self._by_index: dict[int, _Open] = {}
-        """The call of each index that began last."""
-        self._by_id: dict[tuple[int, str], _Open] = {}
+        self._calls: list[_PartialCall] = []
+        self._by_index: dict[int, _PartialCall] = {}
+        """The last call that began with each index."""
+        self._by_id: dict[tuple[int, str], _PartialCall] = {}
 
     @property
     def is_open(self) -> bool:
-        """Whether a call has begun, so that its end is awaited: the last one is never whole before."""
+        """Whether a call has begun: the last one is complete only at the end."""
         return bool(self._calls)
 
-    def feed(self, data: bytes) -> Fed:
+    def feed(self, data: bytes) -> AssembledCalls:
         """Take a chunk."""
         choices = _decoder.decode(data).choices
         delta = choices[0].delta if choices else None
         if delta is None or not (delta.tool_calls or delta.function_call):
-            return Fed((), [])
-        fed = Fed((), [])
+            return AssembledCalls((), [])
+        fed = AssembledCalls((), [])
         numbers: list[int] = []
         for piece in delta.tool_calls or ():
             kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
@@ -131,17 +131,17 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """Take the end of the stream: the calls that are left are whole if the model says that it is done."""
+        """Take the end of the stream: the remaining calls are complete if the model ended by itself."""
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
             known.clear()
         return [(call.number, call.call()) for call in left] if reason in _WHOLE else []
 
-    def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: Fed) -> int:
+    def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
         """Take a piece, and return the number of its call."""
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
-            # What comes to a call that was told as whole is no part of what was judged: it is judged by itself.
+            # A piece for a call that was checked already was not part of the check, so it begins a call of its own.
             call = self._begin(index, kind, fed)
         if not call.is_settled:
             call.add(name_of_call, said)
@@ -149,20 +149,20 @@ class CallAssembler:
             self._by_id[index, call.id] = call
         return call.number
 
-    def _known(self, index: int, name_of_call: str) -> _Open | None:
-        """Return the call that a piece goes on with, if it does."""
+    def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
+        """Return the call that a piece belongs to; ``None`` if it begins one."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last
         return self._by_id.get((index, name_of_call))
 
-    def _begin(self, index: int, kind: CallKind, fed: Fed) -> _Open:
-        """Begin a call. The one before it is looked at now and not again, so that no text is read again and again."""
+    def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
+        """Begin a call. The one before is parsed now and not again, so that the work stays linear."""
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
             last.is_settled = True
             fed.whole.append((last.number, last.call()))
-        begun = self._by_index[index] = _Open(len(self._calls), kind)
+        begun = self._by_index[index] = _PartialCall(len(self._calls), kind)
         self._calls.append(begun)
         return begun
 
@@ -172,10 +172,10 @@ def _says_something(said: _Function | None) -> bool:
 
 
 Kind = Literal["text", "call", "end", "usage", "ours"]
-"""Text or nothing at all; a piece of a tool call; a finish reason; token counts only; text that we wrote."""
+"""Text, or nothing; a piece of a tool call; a finish reason; token counts only; text that interwhen wrote."""
 
 Field = Literal["content", "reasoning_content", "reasoning", "text"]
-"""Which field of a chunk holds its text."""
+"""The field of a chunk that holds its text."""
 
 
 _BACKSLASH = 92
@@ -183,8 +183,8 @@ _BACKSLASH = 92
 _NO_PLACES: Mapping[int, int] = MappingProxyType({})
 
 
-class Arrival:
-    """One chunk of the server, or one insertion of ours."""
+class BufferedChunk:
+    """One chunk of the server, or one insertion of interwhen."""
 
     __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "places", "shift", "split", "start", "text")
 
@@ -195,27 +195,27 @@ class Arrival:
         self.data = data
         self.field: Field = field
         self.later = later
-        """Whether it belongs to a later request than the first one, so that its id is another."""
+        """Whether it belongs to a later request than the first one, so that it has another id."""
         self.calls: tuple[int, ...] = ()
-        """The numbers of the calls that its pieces of tool calls belong to, one a piece."""
+        """For each of its pieces of tool calls, the number of the call."""
         self.places: Mapping[int, int] = _NO_PLACES
-        """Where the calls stand that are whole, by number. One that is not stands nowhere: it is never shown."""
+        """The offsets of the complete calls, by number. An incomplete call has none and is never shown."""
         self.shift = 0
-        """How many calls of earlier requests stand: its own are numbered on from them."""
+        """The number of kept calls of earlier requests, which is added to its own numbers."""
         self.cut = False
-        """Whether ``text`` is only the beginning of what the chunk said."""
+        """Whether ``text`` is only the beginning of the chunk's text."""
         self.split = 0
-        """For a chunk with reasoning and answer: how long the reasoning is."""
+        """For a chunk with reasoning and answer: the length of the reasoning."""
         self.piece: Piece | None = None
-        """For an insertion: what the trace says about it."""
+        """For an insertion: its piece of the trace."""
 
     @property
     def end(self) -> int:
-        """Where its text ends in the trace."""
+        """The offset of the end of its text."""
         return self.start + len(self.text)
 
     def goes(self, kept: int) -> bool:
-        """Tell whether a cut that keeps *kept* characters leaves nothing of it."""
+        """Tell whether a cut to *kept* characters removes all of it."""
         if self.kind == "call" and not self.text:
             return self.calls_go(kept)
         if self.kind in ("end", "usage"):
@@ -223,13 +223,13 @@ class Arrival:
         return self.start >= max(kept, 1)
 
     def calls_go(self, kept: int) -> bool:
-        """Tell whether a cut that keeps *kept* characters leaves none of its calls."""
+        """Tell whether a cut to *kept* characters removes all of its calls."""
         if not self.calls:
-            return self.start >= kept  # the call itself stands right behind
+            return self.start >= kept  # the call follows directly
         return all(self.places.get(number, kept) >= kept for number in self.calls)
 
     def cut_calls(self, kept: int) -> None:
-        """Take out the pieces of calls that a cut which keeps *kept* characters leaves nothing of."""
+        """Remove the pieces of the calls that a cut to *kept* characters removes."""
         gone = [self.places.get(number, kept) >= kept for number in self.calls]
         if all(gone):
             self.kind, self.cut, self.calls = "text", True, ()
@@ -244,34 +244,34 @@ class Arrival:
             self.data = msgspec.json.encode(body)
 
 
-class Tap:
+class ChunkBuffer:
     """Decodes the streams of one call, and keeps their chunks in ``queue``, in the order of the trace.
 
-    ``queue`` mirrors the trace: what a rewind cuts goes, and what we insert stands in it.
+    ``queue`` mirrors the trace: a rewind removes chunks, and an insertion adds one.
     """
 
     def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
-        self.queue: deque[Arrival] = deque()
-        self.calls: list[Arrival] = []
-        """Chunks with pieces of tool calls that were taken out of the queue, to be shown at the end."""
+        self.queue: deque[BufferedChunk] = deque()
+        self.calls: list[BufferedChunk] = []
+        """Chunks with pieces of tool calls that left the queue, to be shown at the end."""
         self.first: bytes = b""
-        """The first chunk there was: what all others of ours are made like."""
+        """The first chunk: the template of the chunks that interwhen makes."""
         self.reasoning: Field | None = None
-        """The field in which reasoning comes, once one has."""
-        self.vetting = Vetting("chat" if field == "content" else "completions", holds=holds)
-        """What the answer had that no monitor reads; *holds*: which is held back, then."""
+        """The field with the reasoning; ``None`` before any has come."""
+        self.field_filter = FieldFilter("chat" if field == "content" else "completions", holds=holds)
+        """Finds the text that no monitor reads; *holds*: and holds it back."""
         self._decode = decode
         self._field: Field = field
         self._at = 0
         self.requests = 0
-        """How many streams have begun."""
+        """How many requests have been sent."""
         self._calls = CallAssembler()
         self._call_tokens = 0
         self._places: dict[int, int] = {}
         self._shift = 0
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
-        """Note that a stream begins that goes on from *pieces*."""
+        """Begin with a stream that continues *pieces*."""
         self.requests += 1
         self._calls = CallAssembler()
         self._call_tokens = 0
@@ -291,9 +291,9 @@ class Tap:
             kept += len(piece.text)
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Note that *piece* of ours stands at *start*, unless the stream that goes on from it has begun already.
+        """Insert *piece* at *start*, unless :meth:`begin` did so.
 
-        It may be a part of what :meth:`begin` was told of: a gate releases text as far as it has been checked.
+        It may be a part of a piece that :meth:`begin` got: a gate releases text as far as it is checked.
         """
         end = start + len(piece.text)
         if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
@@ -314,29 +314,29 @@ class Tap:
             last.cut, last.kind = True, "text" if last.kind == "end" else last.kind
 
     def _insert(self, start: int, piece: Piece) -> None:
-        arrival = Arrival("ours", start, piece.text, b"", self._field_of(piece), later=True)
+        arrival = BufferedChunk("ours", start, piece.text, b"", self._field_of(piece), later=True)
         arrival.piece = piece
         self.queue.append(arrival)
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode one event of the stream, and keep it."""
+        """Decode one event of the stream, and keep its chunk."""
         found = self._decode(data, offset, first)
         if found is DONE:
             return found
-        # Nearly every chunk is like the one before it but for its text, and so has nothing else to look at.
-        vetting = self.vetting
+        # Nearly every chunk differs from the one before in its text only, so nothing else in it needs a look.
+        field_filter = self.field_filter
         size = len(data)
         if (
-            size < vetting.least
-            or not data.startswith(vetting.before)
-            or not data.endswith(vetting.after)
-            or data.find(b'"', vetting.begin, size - vetting.rest) >= 0
-            or data[size - vetting.rest - 1] == _BACKSLASH
+            size < field_filter.least
+            or not data.startswith(field_filter.before)
+            or not data.endswith(field_filter.after)
+            or data.find(b'"', field_filter.begin, size - field_filter.rest) >= 0
+            or data[size - field_filter.rest - 1] == _BACKSLASH
         ):
-            data = vetting.vetted(data)
+            data = field_filter.filtered(data)
             if not self.first:
                 self.first = data
-        if self._calls.is_open or vetting.has_calls:
+        if self._calls.is_open or field_filter.has_calls:
             return self._with_calls(data, found)
         self._keep(data, found, ())
         return found
@@ -351,23 +351,23 @@ class Tap:
             elif not text and found.usage is not None:
                 kind = "usage"
             field = self._field if found.phase == "answer" else self._reasoning_field(data)
-            self.queue.append(Arrival(kind, at, text, data, field, later=later))
+            self.queue.append(BufferedChunk(kind, at, text, data, field, later=later))
             self._at = at + len(text)
         elif isinstance(found, tuple):
             text = "".join(chunk.text for chunk in found)
             kind = "end" if found[-1].finish_reason is not None else "text"
-            arrival = Arrival(kind, at, text, data, self._reasoning_field(data), later=later)
+            arrival = BufferedChunk(kind, at, text, data, self._reasoning_field(data), later=later)
             arrival.split = len(found[0].text)
             self.queue.append(arrival)
             self._at = at + len(text)
         else:
-            self.queue.append(Arrival("call" if calls else "text", at, "", data, self._field, later=later))
+            self.queue.append(BufferedChunk("call" if calls else "text", at, "", data, self._field, later=later))
         if calls:
             last = self.queue[-1]
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
     def _with_calls(self, data: bytes, found: Decoded) -> Decoded:
-        """Take a chunk that may bring pieces of tool calls; the whole calls are chunks of their own."""
+        """Take a chunk that may hold pieces of tool calls; complete calls become chunks of their own."""
         pieces, whole = self._calls.feed(data)
         reason = found[-1].finish_reason if isinstance(found, tuple) else None
         reason = found.finish_reason if isinstance(found, Chunk) else reason
@@ -378,7 +378,7 @@ class Tap:
             chunks = list(found)
         elif isinstance(found, Chunk):
             chunks = [found]
-        # The text of a chunk stands before the calls that it ends.
+        # The text of a chunk comes before the calls that it completes.
         self._keep(data, found, pieces)
         end = chunks.pop() if reason is not None and chunks and not chunks[-1].text else None
         if reason is not None:

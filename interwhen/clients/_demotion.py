@@ -1,4 +1,4 @@
-"""Demotion: a monitor that suddenly refutes much more than it should is made to observe only."""
+"""Demotion: a monitor that suddenly refutes too much only observes from then on."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from interwhen._types.results import Result
 class Demotion:
     """Demotes a monitor to ``observe`` once it has refuted something in more than *above* of its last *calls* calls.
 
-    It is shared by all calls of a client or a gateway. A monitor that is demoted goes on looking, so that its
-    violations are in results and metrics, and stays demoted until :meth:`restore`. Raises :class:`UsageError` on values
-    that cannot work.
+    All calls of a client or a gateway share it. A demoted monitor goes on checking, so that its violations are in
+    results and metrics, and stays demoted until :meth:`restore`. Raises :class:`UsageError` on invalid values.
     """
 
     def __init__(self, *, above: float, calls: int = 100) -> None:
         if not isinstance(above, int | float) or not 0 < above < 1:
-            raise UsageError(f"Demotion: above={above!r}, a share between 0 and 1 is needed")
+            raise UsageError(f"Demotion: above={above!r} must be a share between 0 and 1")
         if type(calls) is not int or calls < 1:
-            raise UsageError(f"Demotion: calls={calls!r}, a number of at least 1 is needed")
+            raise UsageError(f"Demotion: calls={calls!r} must be a number of at least 1")
         self.above = above
         self.calls = calls
         self.demoted: set[str] = set()
-        """The names of the monitors that only observe now."""
+        """The names of the demoted monitors."""
         self.on_change: Callable[[str, bool], object] = lambda _name, _demoted: None
-        """Told of each monitor that is demoted or restored."""
+        """Called with the name of each monitor that is demoted (True) or restored (False)."""
         self._seen: dict[str, deque[bool]] = {}
 
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
-        """Count the call that ended with *result*, which *monitors* watched."""
+        """Count a call of *monitors* that ended with *result*."""
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:
             name = monitor.name
@@ -48,7 +47,7 @@ class Demotion:
                 self.on_change(name, True)
 
     def restore(self) -> None:
-        """Let every monitor act again as it was made to, and count from the start."""
+        """Restore the delivery of every monitor, and count from zero."""
         demoted, self.demoted = self.demoted, set()
         self._seen.clear()
         for name in sorted(demoted):
@@ -56,7 +55,7 @@ class Demotion:
             self.on_change(name, False)
 
     def applied(self, monitors: tuple[Monitor, ...]) -> tuple[Monitor, ...]:
-        """Return *monitors*, those that are demoted as observers."""
+        """Return *monitors*, with the delivery ``observe`` for the demoted ones."""
         if not self.demoted:
             return monitors
         return tuple(

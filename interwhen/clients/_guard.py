@@ -1,4 +1,4 @@
-"""Guarding a tool: the arguments of a call are checked before it runs, and its result after, without any stream."""
+"""`guard`: the arguments of a tool call are checked before the tool runs, and its result afterwards."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from interwhen._types.verifiers import FunctionVerifier
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitors
 
-# What a check is shown of a call and of its result: JSON that leaves nothing out.
+# Calls and results as complete JSON, for the checks.
 
 _SPELLED = (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)
 
 
-class Unshowable(ValueError):
-    """A value that JSON cannot say whole. The text names no part of it: a model may have written it."""
+class NotJson(ValueError):
+    """A value that has no complete JSON form. The message quotes no part of it: a model may have written it."""
 
 
 class Signature:
     """The parameters of one function, as a model sees them.
 
-    *context* names those that are none of the model's business. Raises :class:`~interwhen.UsageError` on a name
-    that is no parameter, and on a default that no check could be shown.
+    *context* names those that the program passes and no model. Raises :class:`~interwhen.UsageError` on an unknown
+    name, and on a default that has no complete JSON form.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -54,27 +54,29 @@ class Signature:
         try:
             self._signature = inspect.signature(tool)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"guard({tool!r:.200}): its parameters are not known ({error}); guard a `def`") from error
+            raise UsageError(
+                f"guard({tool!r:.200}): cannot read its parameters ({error}): guard a function written with `def`"
+            ) from error
         parameters = self._signature.parameters
         open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
         for each in context:
             if each not in parameters and not open_ended:
-                raise UsageError(f"context={each!r}: {name} has no such parameter; it has {', '.join(parameters)}")
+                raise UsageError(f"context={each!r}: {name} has no such parameter; parameters: {', '.join(parameters)}")
         self._hidden = frozenset(context) | _own(tool, self._signature)
         for each, parameter in parameters.items():
             if each not in self._hidden and parameter.default is not inspect.Parameter.empty:
                 try:
                     as_json(parameter.default)
-                except Unshowable as error:
+                except NotJson as error:
                     raise UsageError(
-                        f"{name}({each}={parameter.default!r:.80}): no check can be shown this default ({error}); "
-                        f"where none needs it, say guard(..., context=[{each!r}])"
+                        f"{name}({each}={parameter.default!r:.80}): this default cannot be checked ({error}); "
+                        f"if no check needs it, use guard(..., context=[{each!r}])"
                     ) from error
 
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
-        """Return the call with *args* and *options*, defaults included, as a model would have written it.
+        """Return the call with *args* and *options*, defaults included, as a model would write it.
 
-        Raises :class:`Unshowable`, and :class:`TypeError` as the function itself would.
+        Raises :class:`NotJson`, and :class:`TypeError` as the function itself would.
         """
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()
@@ -84,7 +86,7 @@ class Signature:
             if kind is inspect.Parameter.VAR_KEYWORD:
                 for more, each in value.items():
                     if more in bound.arguments and more != name:
-                        raise Unshowable(f"there are two arguments {more!r:.80}")
+                        raise NotJson(f"there are two arguments {more!r:.80}")
                     self._put(texts, more, each)
             elif kind is not inspect.Parameter.VAR_POSITIONAL or value:
                 self._put(texts, name, value)
@@ -95,36 +97,36 @@ class Signature:
         if name not in self._hidden:
             try:
                 texts[as_json(name)] = as_json(value)
-            except Unshowable as error:
-                raise Unshowable(f"the argument {name!r:.80} cannot be checked: {error}") from error
+            except NotJson as error:
+                raise NotJson(f"the argument {name!r:.80} cannot be checked: {error}") from error
 
 
 def as_text(value: object) -> str:
-    """Return *value* as a check reads it: text as it is, anything else as JSON. Raises :class:`Unshowable`."""
+    """Return *value* as a check reads it: a text unchanged, anything else as JSON. Raises :class:`NotJson`."""
     if not isinstance(value, str | bytes | bytearray | memoryview):
         return as_json(value)
     try:
         return _text(value)
     except UnicodeError as error:
-        raise Unshowable("it is no valid text") from error
+        raise NotJson("it is not valid text") from error
 
 
 def as_json(value: object) -> str:
-    """Return *value* as JSON that says all of it. Raises :class:`Unshowable` where there is none."""
+    """Return *value* as complete JSON. Raises :class:`NotJson` if it has no such form."""
     try:
         return msgspec.json.encode(_plain(value)).decode()
     except UnicodeError as error:
-        raise Unshowable("it holds text that is no valid Unicode") from error
+        raise NotJson("it holds text that is not valid Unicode") from error
     except RecursionError as error:
-        raise Unshowable("it is nested too deeply") from error
-    except Unshowable:
+        raise NotJson("it is nested too deeply") from error
+    except NotJson:
         raise
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
-        raise Unshowable(f"a {type(value).__name__} is no JSON value") from error
+        raise NotJson(f"a {type(value).__name__} has no JSON form") from error
 
 
 def _plain(value: Any) -> Any:
-    """Return *value* made of what JSON has. Nothing is left out, masked or cut, as a `str` or a dump may do."""
+    """Return *value* as JSON values. Nothing is left out, masked or cut, unlike with ``str`` or many dumps."""
     match value:
         case enum.Enum():
             return _plain(value.value)
@@ -150,7 +152,7 @@ def _number(value: Any) -> int | float:
     if isinstance(value, numbers.Integral):
         return int(value)
     if not math.isfinite(value):
-        raise Unshowable("JSON has no infinite numbers, and none that are not a number")
+        raise NotJson("JSON has neither infinity nor NaN")
     return float(value)
 
 
@@ -169,7 +171,7 @@ def _fields(value: Any) -> Collection[str]:
         return [name for name, _ in value]
     if hasattr(kind, "__attrs_attrs__"):
         return [field.name for field in kind.__attrs_attrs__]
-    raise Unshowable(f"a {kind.__name__} is no JSON value; where no check needs it, guard(context=[...]) names it")
+    raise NotJson(f"a {kind.__name__} has no JSON form; if no check needs it, name it in guard(context=[...])")
 
 
 def _named(pairs: Any) -> dict[str, Any]:
@@ -179,13 +181,13 @@ def _named(pairs: Any) -> dict[str, Any]:
         if type(name) is int:
             name = str(name)
         if not isinstance(name, str) or name in found:
-            raise Unshowable("the keys of a mapping must be different texts")
+            raise NotJson("the keys of a mapping must be distinct strings")
         found[name] = _plain(value)
     return found
 
 
 def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
-    """Return the name of the object whose method *tool* is, where it is written in a class."""
+    """Return the name of the parameter ``self`` or ``cls``, if *tool* is a method written in a class."""
     outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
     first = next(iter(signature.parameters), "")
     in_class = bool(outside) and not outside.endswith("<locals>")
@@ -197,18 +199,18 @@ Conversation: TypeAlias = Callable[[], Iterable[Message | Mapping[str, Any]]]
 """Returns the messages so far, as :func:`interwhen.run` takes them."""
 
 _loop = LoopThread()
-"""Where checks of plain functions run."""
+"""The event loop for the checks of sync functions."""
 
 
 class Refused(InterwhenError):
-    """A guarded tool was not run, or its result is withheld. The text is fit to be given to the model."""
+    """A guarded tool was not run, or its result is withheld. The message may be given to the model."""
 
     def __init__(self, tool: str, result: Result, *, ran: bool) -> None:
         self.tool = tool
         self.result = result
-        """Everything the checks said."""
+        """The result of the checks."""
         self.ran = ran
-        """Whether the tool has run: then it is the result that was refused."""
+        """Whether the tool has run, so that its result was refused."""
         reasons = [record.why for record in result.violations if record.interrupted]
         reasons = reasons or [getattr(result, "reason", "") or "it could not be shown to be right"]
         what = f"The result of {tool} is withheld" if ran else f"The call of {tool} was not made"
@@ -250,34 +252,33 @@ def guard(
     history: Conversation | None = None,
     context: Collection[str] = (),
 ) -> Any:
-    """Return *tool*, a plain or async function, such that it runs only if *calls* find nothing wrong.
+    """Return *tool*, a sync or async function, so that it runs only if *calls* find nothing wrong.
 
-    *calls* are monitors (trigger ``ToolCalls``) that see the call as a structured one: its name (*name*, or the
-    function's) and all its arguments as JSON, defaults too, but for the parameters that *context* names: what the
-    program passes, and no model. *results* see what the tool returned: text as it is, anything else as JSON; what it
-    returned to be awaited is awaited first. Whatever their remedy says, a violation refuses; so does a check that
-    came to no verdict (it raised, was late or lost its worker, or its extractor or ``prepare`` failed), unless the
-    monitor says ``on_error="open"``; so does ``Unknown`` where it says ``unproven="closed"``; and so does an argument
-    or a result that JSON cannot say whole. *history* returns the conversation so far, for monitors that must know it;
-    the prompt of *results* ends with the call.
+    *calls* are monitors (trigger ``ToolCalls``) of the call: its name (*name*, or the function's) and all its
+    arguments as JSON, defaults too, without the parameters in *context*, which the program passes and no model.
+    *results* are monitors of the returned value: a text unchanged, anything else as JSON; an awaitable is awaited
+    first. A violation refuses, whatever the remedy of its monitor. So does a check without a verdict (it raised, was
+    late or lost its worker, or its extractor or ``prepare`` failed), unless the monitor has ``on_error="open"``; so
+    does ``Unknown`` with ``unproven="closed"``; and so does an argument or a result without a complete JSON form.
+    *history* returns the conversation so far, for monitors that need it; the prompt of *results* ends with the call.
 
-    A refusal raises :class:`Refused`, or returns what *on_refused* makes of it: ``on_refused=str`` gives the model
-    its reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``. Raises
-    :class:`~interwhen.UsageError` where *results* are to watch a generator, which gives them piece by piece.
+    A refusal raises :class:`Refused`, or returns the value of *on_refused*: ``on_refused=str`` gives the model the
+    reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``. Raises
+    :class:`~interwhen.UsageError` if *results* are given for a generator, which returns its values one by one.
     """
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
         return functools.partial(guard, **options, history=history, context=context)
     if not callable(tool):
-        raise UsageError(f"guard({tool!r:.200}): a function is needed; write @guard(calls=[...]) to give options")
+        raise UsageError(f"guard({tool!r:.200}): give a function; to give options, write @guard(calls=[...])")
     if isinstance(context, str):
-        raise UsageError(f"context={context!r}: give the names in a list, [{context!r}]")
+        raise UsageError(f"context={context!r}: give a list of names, [{context!r}]")
     guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history, context)
     return guarded.wrapped()
 
 
 class _Guarded:
-    """One tool and who watches it."""
+    """One tool with its monitors."""
 
     def __init__(
         self,
@@ -298,8 +299,8 @@ class _Guarded:
         self._signature = Signature(tool, self._name, context) if calls or results else None
         if results and (_is(inspect.isgeneratorfunction, tool) or _is(inspect.isasyncgenfunction, tool)):
             raise UsageError(
-                f"guard({self._name}, results=...): what a generator gives is gone before it could be checked; "
-                f"let the tool return it whole, or watch its calls only"
+                f"guard({self._name}, results=...): the values of a generator are used before they can be checked; "
+                f"return them whole, or guard the calls only"
             )
 
     def wrapped(self) -> Callable[..., Any]:
@@ -333,7 +334,7 @@ class _Guarded:
         return guarded_plain
 
     async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
-        """Await what a plain function returned to be awaited; that is its result."""
+        """Await the awaitable that a sync function returned, and check its result."""
         try:
             value = await pending
             await self._after(call, value)
@@ -347,13 +348,13 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
-        """Check the call and return it as it was checked; ``None`` where nobody watches, or only those who observe."""
+        """Check the call and return it; ``None`` without monitors, or if all only observe."""
         if self._signature is None:
             return None
         try:
             call = self._signature.call(args, options)
-        except Unshowable as error:
-            await self._unshowable(str(error), (*self._calls, *self._results), ran=False)
+        except NotJson as error:
+            await self._refuse_not_json(str(error), (*self._calls, *self._results), ran=False)
             return None
         if self._calls:
             await self._judge(Chunk(call.text, call=call), self._calls, self._said() or "", ran=False)
@@ -364,15 +365,15 @@ class _Guarded:
             return
         try:
             text = as_text(value)
-        except Unshowable as error:
-            await self._unshowable(f"it cannot be checked: {error}", self._results, ran=True)
+        except NotJson as error:
+            await self._refuse_not_json(f"it cannot be checked: {error}", self._results, ran=True)
             return
         made = () if call is None else (Message("assistant", "", (call,)),)
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
 
-    async def _unshowable(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        """Refuse what *monitors* cannot be shown, unless all of them only observe."""
-        log_warning("guard.unshowable", tool=self._name, why=why)
+    async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
+        """Refuse a value without a JSON form, unless all *monitors* only observe."""
+        log_warning("guard.not_json", tool=self._name, why=why)
         if any(monitor.delivery != "observe" for monitor in monitors):
             call = ToolCall("", self._name, "{}")
             await self._judge(Chunk(call.text, call=call), (_refuted(why),), "", ran=ran)
@@ -403,7 +404,7 @@ class _Guarded:
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Return the monitors as gates of which a violation ends the matter: there is nobody who could mend it."""
+    """Return the monitors as gates without a remedy: a tool call cannot be rewritten here."""
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))
@@ -431,5 +432,5 @@ def _refuted(why: str) -> Monitor:
 
 
 def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
-    """Tell whether *tool* is of *kind*: a function of it, or an object that is called as one."""
+    """Tell whether *tool*, or its ``__call__``, is of *kind*."""
     return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

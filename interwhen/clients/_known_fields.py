@@ -1,8 +1,7 @@
-"""The known fields of each API, and what is made of any other text: one table, for all who read or write chunks.
+"""The known fields of each API, in one table for all codecs, and the filter for unmonitored text.
 
-A reader may be shown any field of a chunk. What a monitor reads is ``text``; what is named here as anything else is no
-text of a model. Any other string is text that no monitor reads: it leaves a doubt on the result, and is held back where
-something gates the answer.
+A reader may see any field of a chunk. Monitors read the fields of kind ``text``; the other fields of the table hold no
+text of a model. Any other string is unmonitored text: it makes the result unverified, and a gate holds it back.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from interwhen.clients._calls import Api
 from interwhen.models._chunks import NOT_JSON
 
 Kind = Literal["text", "copy", "id", "number", "opaque"]
-"""What a field is:
+"""The kinds of fields:
 
-``text``: what the model writes, which monitors read. ``copy``: a text that stands in another field, too, where monitors
-read it; another text than that is read by none. ``id``: a name, a role, a reason, a date. ``number``: numbers, in lists
-and objects, too. ``opaque``: what is not for people (signatures, log-probabilities) or was in the request.
+``text``: text of the model that monitors read. ``copy``: must repeat a text that monitors read in another field; any
+other text in it is unmonitored. ``id``: a name, a role, a reason, a date. ``number``: numbers, also in lists and
+objects. ``opaque``: data that is not for people (signatures, log-probabilities), or that was in the request.
 """
 
 Table: TypeAlias = "Mapping[str, Kind | Table | tuple[Table]]"
-"""The fields of an object; a table in a tuple is that of the members of a list."""
+"""The fields of an object; a table in a tuple is for the members of a list."""
 
 _ID_SIZE = 512
-"""Characters that an id may have: more are text."""
+"""The most characters of an id: a longer string is text."""
 NAMES_KEPT = 8
-"""How many names of unread fields are told."""
+"""The most names of unmonitored fields that are kept."""
 _KEY = re.compile(r"[\w.:/-]{1,64}")
-"""What keys of objects look like that are no text by themselves."""
+"""The form of object keys that are not text themselves."""
 
 _META: Final[Table] = {
     "id": "id",
@@ -273,9 +272,9 @@ def _emptied(value: Any) -> Any:
 
 
 def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
-    """Return a decoder that takes an object of nothing but what *table* knows, and refuses all else.
+    """Return a decoder that accepts only objects with the fields of *table*, and no ``copy``.
 
-    It is the quick way to know that there is nothing to :func:`sift`; a ``copy`` is something.
+    An object that it accepts needs no :func:`sift`, which is slower.
     """
     return msgspec.json.Decoder(_struct(table, name))
 
@@ -307,35 +306,35 @@ def _type(kind: Kind | Table | tuple[Table], name: str) -> Any:
 _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_reasons"]
 
 
-def doubted(result: Result, unread: Mapping[str, bool]) -> Result:
-    """Return *result*, which is not verified where there were fields *unread*; the values say what was held back."""
-    if not unread or not isinstance(result, Verified | Unverified):
+def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
+    """Return *result*, unverified if there were *unmonitored* fields; the values say whether each was held back."""
+    if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
     unverified_reasons = result.unverified_reasons if isinstance(result, Unverified) else ()
     common = {name: getattr(result, name) for name in _COMMON}
     why = "no monitor reads the field {!r:.120} of the answer{}"
     more = (
         UnverifiedReason("", None, why.format(name, "; it was held back" if held else ""))
-        for name, held in unread.items()
+        for name, held in unmonitored.items()
     )
     return Unverified(**common, unverified_reasons=(*unverified_reasons, *more))
 
 
-# Which chunks of a server have text that no monitor reads; see :mod:`~interwhen.clients._known_fields`.
+# The filter for the chunks of the chat and the completions API.
 
 _DECODERS = {api: strict_decoder(FIELDS[api], api) for api in ("chat", "completions")}
 _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
-"""Where the text of a chunk begins. Within a JSON string no quotation mark is bare, so this is never inside one."""
+"""The beginning of a chunk's text. A JSON string holds no bare quotation mark, so it never matches in one."""
 _BACKSLASH = 92
 _OFTEN = 16
-"""After so many chunks that were like none before, only each of so many is remembered: it may be so with all."""
+"""After this many chunks that differ, only one in this many is remembered, since all may differ."""
 
 
-class Vetting:
-    """Looks at the chunks of one answer, and keeps what the last sound one was like but for its text.
+class FieldFilter:
+    """Finds unmonitored text in the chunks of one answer. It remembers the last clean chunk, without its text.
 
-    A chunk that begins with ``before``, ends with ``after`` and has no quotation mark between is like it in all but
-    that text: its reader need not ask. (Only a backslash before ``after`` could change that.)
+    A chunk that begins with ``before``, ends with ``after`` and has no quotation mark between differs in that text
+    only, so the buffer need not ask. (Only a backslash before ``after`` could change that.)
     """
 
     __slots__ = (
@@ -349,32 +348,32 @@ class Vetting:
         "least",
         "looked",
         "rest",
-        "unread",
+        "unmonitored",
     )
 
     def __init__(self, api: Literal["chat", "completions"], *, holds: bool) -> None:
         self._api: Literal["chat", "completions"] = api
         self._decode = _DECODERS[api].decode
         self.holds = holds
-        """Whether text that no monitor reads is taken out of a chunk."""
-        self.unread: dict[str, bool] = {}
-        """The fields with such text, and whether it was held back."""
+        """Whether unmonitored text is removed."""
+        self.unmonitored: dict[str, bool] = {}
+        """The names of the fields with unmonitored text, and whether it was held back."""
         self.before = self.after = b""
         self.begin = self.rest = 0
         self.least = 1 << 62
-        """The size of the smallest chunk that may be like the last one."""
+        """The size of the smallest chunk that can match the remembered one."""
         self.looked = 0
-        """How many chunks were looked at."""
+        """How many chunks were filtered."""
         self.has_calls = False
-        """Whether the last chunk may have had pieces of tool calls."""
+        """Whether the last chunk may hold pieces of tool calls."""
 
     def note(self, name: str) -> None:
-        """Take note of a field with text that no monitor reads."""
-        if len(self.unread) < NAMES_KEPT:
-            self.unread.setdefault(name, self.holds)
+        """Record a field with unmonitored text."""
+        if len(self.unmonitored) < NAMES_KEPT:
+            self.unmonitored.setdefault(name, self.holds)
 
-    def vetted(self, data: bytes) -> bytes:
-        """Return the chunk *data* as it may be shown, and take note of what no monitor reads of it."""
+    def filtered(self, data: bytes) -> bytes:
+        """Return the chunk *data* for the reader, and record its unmonitored fields."""
         self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62
         self.looked += 1
@@ -391,18 +390,18 @@ class Vetting:
         return shown
 
     def _sifted(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* as it may be shown, and whether that is what it is."""
+        """Return *data* for the reader, and whether it is clean."""
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
         except NOT_JSON:
-            return data, False  # such a chunk is shown to nobody
+            return data, False  # the decoder raises an error for such a chunk
         ours = body.pop(OURS, None) is not None
         choices = body.get("choices") or [{}]
         delta = choices[0].get("delta") if self._api == "chat" else None
         reasoning = (delta.get("reasoning_content") or delta.get("reasoning") or "") if delta else ""
 
         def stands(place: str, text: str) -> str:
-            # Who sends details sends their text as reasoning, too, which is read. Encrypted ones have none.
+            # A server that sends details sends their text as reasoning, too. Encrypted details have no text.
             assert delta is not None
             return text if _text_of(delta.get(place.split(".")[-2])) == reasoning else ""
 
@@ -417,7 +416,7 @@ class Vetting:
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        """Keep what *data*, which is sound, is like but for its text, where it has just one."""
+        """Remember *data*, a clean chunk, without its text, if it has exactly one."""
         found = _TEXT.findall(data)
         if len(found) != 1:
             return
@@ -430,7 +429,7 @@ class Vetting:
 
 
 def _says_two_things(chunk: Any) -> bool:
-    """Tell whether a chat chunk has reasoning in both of its fields, of which one is read, and they differ."""
+    """Tell whether a chat chunk has different reasoning in its two fields: monitors read only one."""
     delta = getattr(chunk.choices[0], "delta", None) if chunk.choices else None
     return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
 

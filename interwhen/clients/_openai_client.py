@@ -24,7 +24,7 @@ from interwhen._engine.run import is_off
 from interwhen._run import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
-from interwhen.clients._calls import PATHS, Call, Settings, read_call
+from interwhen.clients._calls import PATHS, ApiCall, Settings, read_call
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._openai_streams import (
     AsyncBody,
@@ -32,45 +32,45 @@ from interwhen.clients._openai_streams import (
     SupervisedStream,
     SyncBody,
     attach,
-    noting,
     streamed,
     supervision_info_of_all,
     whole_response,
+    with_info,
 )
-from interwhen.clients._openai_wire import Carried, SdkWire, Send, raise_sdk_error, sync_sender
+from interwhen.clients._openai_wire import SdkError, SdkTransport, Send, raise_sdk_error, sync_sender
 from interwhen.clients._supervision import Supervised, supervise
-from interwhen.clients._upstream import Endpoint
+from interwhen.clients._upstream import ModelEndpoint
 
-# Supervised calls over an SDK client, with the SDK's errors; the same for plain and for async code.
+# Supervised calls over an SDK client, with the SDK's errors, for sync and async code.
 
 
 @dataclass(frozen=True, slots=True)
 class SdkCall:
-    """One call and everything it takes to make it."""
+    """One call, with everything that is needed to make it."""
 
     client: Any
-    call: Call
+    call: ApiCall
     settings: Settings
     options: FinalRequestOptions
-    endpoint: Endpoint
+    endpoint: ModelEndpoint
     send: Send
     list_models: Callable[[], Awaitable[bytes]]
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
         """Send the request; return the supervised call and the head of the server's response."""
-        wire = SdkWire(self.options, self.send, self.list_models)
+        transport = SdkTransport(self.options, self.send, self.list_models)
         try:
-            supervised = await supervise(self.call, self.settings, wire, self.endpoint)
+            supervised = await supervise(self.call, self.settings, transport, self.endpoint)
         except ModelError as error:
-            raise_sdk_error(error, wire.response.request if wire.response is not None else None)
-        assert wire.response is not None
-        return supervised, wire.response
+            raise_sdk_error(error, transport.response.request if transport.response is not None else None)
+        assert transport.response is not None
+        return supervised, transport.response
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
         """Return all parts, and the head of the server's response.
 
-        A connection that breaks meanwhile is what a broken connection is to a call that does not stream: the SDK
-        makes such a call again, as often as its client says, so this does.
+        If the connection breaks meanwhile, the call is made again, as often as its client says: so does the SDK for a
+        call that does not stream.
         """
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
@@ -80,7 +80,7 @@ class SdkCall:
                 while more := await supervised.parts():
                     parts += more
             except ModelError as error:
-                if not (isinstance(error, Carried) and error.retryable and left):
+                if not (isinstance(error, SdkError) and error.retryable and left):
                     raise_sdk_error(error, response.request)
             else:
                 return parts, response
@@ -90,13 +90,13 @@ class SdkCall:
         raise AssertionError
 
 
-# The stream helpers of the SDK (``chat.completions.stream``, ``responses.stream``), with facts on what they make.
+# The stream helpers of the SDK (``chat.completions.stream``, ``responses.stream``), with info on their events.
 
 _FINAL = ("get_final_completion", "get_final_response")
 
 
-def noting_helper(manager: Any) -> Any:
-    """Return *manager*, what a helper's ``with`` is given, such that what its stream makes has facts."""
+def with_collected_info(manager: Any) -> Any:
+    """Return *manager*, the context manager of a helper, so that the objects of its stream have info."""
     kind: Any = type(manager)
     made = object.__new__(_helper_class(kind))
     made.__dict__.update(manager.__dict__)
@@ -105,37 +105,37 @@ def noting_helper(manager: Any) -> Any:
 
 @functools.cache
 def _helper_class(base: Any) -> Any:
-    mixin: type = _AsyncNoting if hasattr(base, "__aenter__") else _Noting
+    mixin: type = _AsyncInfoManager if hasattr(base, "__aenter__") else _InfoManager
     return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
-class _Noting:
+class _InfoManager:
     def __enter__(self) -> Any:
-        return _noted(super().__enter__())  # type: ignore[misc]
+        return _collecting(super().__enter__())  # type: ignore[misc]
 
 
-class _AsyncNoting:
+class _AsyncInfoManager:
     async def __aenter__(self) -> Any:
-        return _noted(await super().__aenter__())  # type: ignore[misc]
+        return _collecting(await super().__aenter__())  # type: ignore[misc]
 
 
-def _noted(stream: Any) -> Any:
+def _collecting(stream: Any) -> Any:
     raw = stream._raw_stream  # noqa: SLF001
     if isinstance(raw, SupervisedStream | SupervisedAsyncStream):
         events: list[Event] = []
-        raw.noted = events
+        raw.collected = events
         for name in _FINAL:
             method = getattr(stream, name, None)
             if method is not None:
-                setattr(stream, name, _telling(method, raw, events))
+                setattr(stream, name, _with_result(method, raw, events))
         state = stream._state  # noqa: SLF001
         if hasattr(state, "handle_event"):
-            state.handle_event = _passing_on(state.handle_event)
+            state.handle_event = _with_event_info(state.handle_event)
     return stream
 
 
-def _passing_on(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Return *handle* such that the events which it makes of one of the server's have the facts of that one."""
+def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    """Return *handle* so that its events have the info of the server's event."""
 
     def handled(event: Any) -> list[Any]:
         info = supervision_info(event)
@@ -144,20 +144,20 @@ def _passing_on(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]
     return handled
 
 
-def _telling(method: Callable[[], Any], raw: Any, events: list[Event]) -> Callable[[], Any]:
-    def told(made: Any) -> Any:
+def _with_result(method: Callable[[], Any], raw: Any, events: list[Event]) -> Callable[[], Any]:
+    def attached(made: Any) -> Any:
         return attach(made, SupervisionInfo(events=tuple(events), result=raw.result))
 
     if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
         async def final() -> Any:
-            return told(await method())
+            return attached(await method())
     else:
 
         @functools.wraps(method)
         def final() -> Any:
-            return told(method())
+            return attached(method())
 
     return final
 
@@ -168,12 +168,12 @@ _METHODS = ("create", "stream", "parse")
 _WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
 
 
-Endpoints: TypeAlias = Callable[[str, str], Endpoint]
-"""What has been learned about a model at a base URL."""
+ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
+"""Returns what was learned about a model at a base URL."""
 
 
-def wrapped(client: Any, settings: Settings, endpoints: Endpoints | None = None) -> Any:
-    """Return *client* wrapped; ``None`` if it is no client of the SDK. A wrapped client is wrapped anew."""
+def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
+    """Return *client* wrapped; ``None`` if it is not a client of the SDK. A wrapped client gets the new settings."""
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
     if mixin is None:
@@ -185,9 +185,9 @@ def wrapped(client: Any, settings: Settings, endpoints: Endpoints | None = None)
     return made
 
 
-def _endpoints() -> Endpoints:
-    def endpoint(url: str, model: str) -> Endpoint:
-        return Endpoint(model=model, host=httpx2.URL(url).netloc.decode("ascii", "replace"))
+def _endpoints() -> ModelEndpoints:
+    def endpoint(url: str, model: str) -> ModelEndpoint:
+        return ModelEndpoint(model=model, host=httpx2.URL(url).netloc.decode("ascii", "replace"))
 
     return functools.lru_cache(maxsize=_KNOWN_MODELS)(endpoint)
 
@@ -198,7 +198,7 @@ def _class(mixin: Any, base: Any) -> type:
 
 
 def _state(client: Any) -> dict[str, Any]:
-    """Return the state of *client* without the resources that are bound to it."""
+    """Return the state of *client*, without the cached resources that refer to it."""
     kept = {}
     for name, value in client.__dict__.items():
         kind = inspect.getattr_static(type(client), name, None)
@@ -208,11 +208,11 @@ def _state(client: Any) -> dict[str, Any]:
 
 
 class _Supervising:
-    """What both kinds of client share."""
+    """The common part of both kinds of client."""
 
     _interwhen_bare: Any
     _interwhen_settings: Settings
-    _interwhen_endpoints: Endpoints
+    _interwhen_endpoints: ModelEndpoints
 
     @cached_property
     def chat(self) -> Any:
@@ -233,7 +233,7 @@ class _Supervising:
 
     @cached_property
     def beta(self) -> Any:
-        """The beta resource, of which ``responses`` and the ``chat`` of old are supervised as those beside it are."""
+        """The beta resource, whose ``responses`` and ``chat`` are supervised, too."""
         beta = super().beta  # type: ignore[misc]
         # Not every version of the SDK has both.
         _accept(getattr(beta, "responses", None))
@@ -241,18 +241,18 @@ class _Supervising:
         return beta
 
     def copy(self, **options: Any) -> Any:
-        """Return a copy of the client with other options, supervised as this one is."""
-        # Another HTTP client may lead to another server, whatever the URL is.
+        """Return a copy of the client with other options and the same supervision."""
+        # Another HTTP client may lead to another server at the same URL.
         known = None if options.get("http_client") is not None else self._interwhen_endpoints
         return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, known)
 
     with_options = copy
 
-    def _interwhen_endpoint(self, call: Call) -> Endpoint:
+    def _interwhen_endpoint(self, call: ApiCall) -> ModelEndpoint:
         return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
 
-    def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, Call | None, Settings]:
-        """Return *options* without our field, and what is to be supervised, if anything is."""
+    def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
+        """Return *options* without the field ``interwhen``, the call to supervise if any, and its settings."""
         extra = options.extra_json
         override: object = None
         if extra is not None and _FIELD in extra:
@@ -270,12 +270,12 @@ class _Supervising:
 
 
 class AsyncSupervising(_Supervising):
-    """The part of an async client that is ours."""
+    """The supervising part of an async client."""
 
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Do what the SDK does, supervised where it is a call to a model."""
+        """Make the request as the SDK does, supervised if it is a call to a model."""
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -293,7 +293,7 @@ class AsyncSupervising(_Supervising):
         if not call.streams:
             parts, head = await made.whole()
             response = whole_response(head, call, parts, options)
-            options = noting(options, info := supervision_info_of_all(parts))
+            options = with_info(options, info := supervision_info_of_all(parts))
             asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
             return attach(await process(**asked, **_WHOLE, response=response), info)
         supervised, head = await made.begin()
@@ -303,7 +303,7 @@ class AsyncSupervising(_Supervising):
 
 
 class SyncSupervising(_Supervising):
-    """The part of a client for plain code that is ours: calls run on an event loop in a thread of its own."""
+    """The supervising part of a sync client: calls run on an event loop in a thread of its own."""
 
     @cached_property
     def _interwhen_loop(self) -> LoopThread:
@@ -312,7 +312,7 @@ class SyncSupervising(_Supervising):
     def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Do what the SDK does, supervised where it is a call to a model."""
+        """Make the request as the SDK does, supervised if it is a call to a model."""
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -324,7 +324,7 @@ class SyncSupervising(_Supervising):
         if not call.streams:
             parts, head = loop.call(made.whole)
             response = whole_response(head, call, parts, options)
-            options = noting(options, info := supervision_info_of_all(parts))
+            options = with_info(options, info := supervision_info_of_all(parts))
             asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
             return attach(process(**asked, **_WHOLE, response=response), info)
         supervised, head = loop.call(made.begin)
@@ -339,7 +339,7 @@ class SyncSupervising(_Supervising):
 
 
 def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
-    """Return our kind of stream, of the chunks that *stream_cls* has."""
+    """Return the supervised stream class for the chunks of *stream_cls*."""
     return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
 
 
@@ -348,7 +348,7 @@ def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
 
 
 def _accept(resource: Any) -> Any:
-    """Let the methods of *resource* take ``interwhen=``, which travels in the extra body up to ``request``."""
+    """Let the methods of *resource* take ``interwhen=``, which ``request`` finds in the extra body."""
     for name in _METHODS:
         method = getattr(resource, name, None)
         if method is not None:
@@ -373,7 +373,7 @@ def _accepting(method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def call(*args: Any, **options: Any) -> Any:
             made = method(*args, **moved(options))
-            return noting_helper(made) if method.__name__ == "stream" else made
+            return with_collected_info(made) if method.__name__ == "stream" else made
 
     signature = inspect.signature(method)
     ours = inspect.Parameter(_FIELD, inspect.Parameter.KEYWORD_ONLY, default=None)

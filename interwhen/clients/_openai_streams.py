@@ -1,4 +1,4 @@
-"""Streams of the `openai` package that are fed by a supervised call."""
+"""Streams of the `openai` package with the chunks of a supervised call."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from interwhen._run import Running
 from interwhen._types.errors import ModelError, StreamClosed
 from interwhen._types.events import Event
 from interwhen._types.results import Result
-from interwhen.clients._calls import Call
+from interwhen.clients._calls import ApiCall
 from interwhen.clients._chat_codec import Part, SupervisionInfo
 from interwhen.clients._openai_wire import raise_sdk_error
 from interwhen.clients._supervision import Supervised, whole
 from interwhen.models._sse import END_MARK
 
-# From an event loop to a reader in another thread: parts by way of a queue, so that none waits for a round trip.
+# Parts from an event loop to a reader in another thread: through a queue, since a round trip per part is slow.
 
 _AHEAD = 64
-"""How many batches may wait for the reader; then reading stops, and the server with it."""
+"""The most batches that wait for the reader; then reading pauses, and TCP slows the server."""
 
 
 class Feed:
@@ -54,7 +54,7 @@ class Feed:
             yield from found
 
     def close(self) -> None:
-        """End the call; where its loop has ended, it has ended, too."""
+        """End the call, unless its loop has ended, and the call with it."""
         with suppress(RuntimeError):
             self._loop.call(self._supervised.aclose)
 
@@ -65,7 +65,9 @@ class Feed:
                 queue.put(found)
                 if queue.qsize() >= _AHEAD:
                     self._room = room = asyncio.Event()
-                    if queue.qsize() >= _AHEAD // 2:  # else the reader came first, and will set nothing
+                    if (
+                        queue.qsize() >= _AHEAD // 2
+                    ):  # else the reader has emptied the queue already, and will set nothing
                         await room.wait()
             queue.put(None)
         except Exception as error:  # noqa: BLE001  raised where the reader reads
@@ -75,7 +77,7 @@ class Feed:
             raise
 
 
-# Chunks as objects of the `openai` package: the very objects that it builds, built faster where they are plain.
+# Chunks as objects of the `openai` package, equal to those that it builds, but built faster if they are plain.
 
 Build = Callable[[dict[str, Any]], Any]
 
@@ -84,14 +86,14 @@ _set = object.__setattr__
 
 
 def attach(made: Any, info: SupervisionInfo) -> Any:
-    """Put *facts* on *made* as ``interwhen``: beside its fields, so that it compares and dumps as before."""
+    """Set *info* on *made* as ``interwhen``, beside its fields, so that comparing and dumping do not change."""
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
     return made
 
 
 def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
-    """Return what makes an object of *cast_to* from a part, with its facts; *slow* is the SDK's own way."""
+    """Return a function that makes an object of *cast_to* from a part; *slow* is the SDK's own function."""
     from openai.types.chat import ChatCompletionChunk
 
     build = _chat_builder(slow) if cast_to is ChatCompletionChunk else slow
@@ -103,7 +105,7 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 
 
 def _chat_builder(slow: Build) -> Build:
-    """Return what builds a chat chunk: past the SDK's type-directed walk where all values are plain."""
+    """Return a function that builds a chat chunk, without the SDK's walk over types if all values are plain."""
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
@@ -127,7 +129,7 @@ def _chat_builder(slow: Build) -> Build:
 
 
 class _Kind:
-    """One class of the SDK, as far as building it needs."""
+    """One class of the SDK, with its defaults."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
@@ -143,7 +145,7 @@ class _Kind:
 
     @staticmethod
     def fits(data: dict[str, Any], nested: str = "") -> bool:
-        """Tell whether all values of *data* are plain, but for the one named *nested*."""
+        """Tell whether all values of *data* are plain, except the one named *nested*."""
         for name, value in data.items():  # noqa: SIM110  a generator would cost as much as the rest
             if type(value) not in _PLAIN and name != nested:
                 return False
@@ -169,7 +171,7 @@ class _Kind:
 _T = TypeVar("_T")
 
 KEY = "interwhen"
-"""Under which a response's extensions carry the supervised call."""
+"""The key of the supervised call in a response's extensions."""
 
 
 def as_event(part: Part) -> bytes:
@@ -178,7 +180,7 @@ def as_event(part: Part) -> bytes:
 
 
 class AsyncBody(httpx2.AsyncByteStream):
-    """The body of a supervised response, for who reads it raw."""
+    """The body of a supervised response, for callers that read raw bytes."""
 
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
         self._supervised = supervised
@@ -200,7 +202,7 @@ class AsyncBody(httpx2.AsyncByteStream):
 
 
 class SyncBody(httpx2.SyncByteStream):
-    """The same for a sync client."""
+    """The body of a supervised response, for a sync client."""
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
         self._supervised = supervised
@@ -226,12 +228,12 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
-        # A stream that is forgotten before it is read has no generator whose end would close it.
+        # A stream that is dropped before it is read has no generator to close it.
         weakref.finalize(self, self._supervised.leave)
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
-    noted: list[Event] | None = None
-    """Where the events of all chunks are kept, for who wants them at the end."""
+    collected: list[Event] | None = None
+    """The events of all chunks so far; ``None``: they are not collected."""
 
     @property
     def result(self) -> Result | None:
@@ -240,7 +242,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
     async def __stream__(self) -> AsyncIterator[_T]:
         supervised, response = self._supervised, self.response
-        make = _maker(self._client, self._cast_to, response, self.noted)
+        make = _maker(self._client, self._cast_to, response, self.collected)
         try:
             while parts := await supervised.parts():
                 for part in parts:
@@ -259,8 +261,8 @@ class SupervisedStream(Stream[_T], Generic[_T]):
         weakref.finalize(self, self._supervised.leave)
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
-    noted: list[Event] | None = None
-    """Where the events of all chunks are kept, for who wants them at the end."""
+    collected: list[Event] | None = None
+    """The events of all chunks so far; ``None``: they are not collected."""
 
     @property
     def result(self) -> Result | None:
@@ -269,7 +271,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
 
     def __stream__(self) -> Iterator[_T]:
         response = self.response
-        make = _maker(self._client, self._cast_to, response, self.noted)
+        make = _maker(self._client, self._cast_to, response, self.collected)
         try:
             for part in cast("SyncBody", response.stream).feed:
                 yield make(part)
@@ -279,16 +281,18 @@ class SupervisedStream(Stream[_T], Generic[_T]):
             response.close()
 
 
-def _maker(client: Any, cast_to: Any, response: httpx2.Response, noted: list[Event] | None) -> Callable[[Part], Any]:
+def _maker(
+    client: Any, cast_to: Any, response: httpx2.Response, collected: list[Event] | None
+) -> Callable[[Part], Any]:
     make = _plain_maker(client, cast_to, response)
-    if noted is None:
+    if collected is None:
         return make
 
-    def noting(part: Part) -> Any:
-        noted.extend(part.info.events)
+    def collecting(part: Part) -> Any:
+        collected.extend(part.info.events)
         return make(part)
 
-    return noting
+    return collecting
 
 
 def _plain_maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callable[[Part], Any]:
@@ -302,7 +306,7 @@ def _plain_maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callab
     return builder(cast_to, slow)
 
 
-# HTTP responses for the SDK's own parsing: the head of the server's, the body of a supervised call.
+# HTTP responses for the SDK's own parsing: the server's head, with the body of a supervised call.
 
 _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encoding", "content-type"))
 
@@ -312,20 +316,20 @@ def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options:
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
-def whole_response(first: httpx2.Response, call: Call, parts: Sequence[Part], options: Any) -> httpx2.Response:
-    """Return the response that holds the whole answer which *parts* spell."""
+def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
+    """Return the response with the whole answer of *parts*."""
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
 
 
 def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
-    """Return the facts of a whole answer."""
+    """Return the information on a whole answer."""
     events: tuple[Event, ...] = tuple(event for part in parts for event in part.info.events)
     return SupervisionInfo(events=events, result=parts[-1].info.result if parts else None)
 
 
-def noting(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
-    """Return *options* that put *facts* on whatever is parsed of the answer, whenever a raw response is parsed."""
+def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
+    """Return *options* that set *info* on the parsed answer, also when a raw response is parsed later."""
     parse = options.post_parser
 
     def parsed(made: Any) -> Any:
@@ -343,7 +347,7 @@ def _response(
     request = first.request
     raw = options.headers.get(RAW_RESPONSE_HEADER) if is_given(options.headers) else None
     if raw:
-        # The SDK looks at the request to see whether its caller wants the response as it is.
+        # The SDK reads this header of the request to see whether its caller wants the raw response.
         request = httpx2.Request(
             request.method, str(request.url), headers=[*request.headers.multi_items(), (RAW_RESPONSE_HEADER, raw)]
         )

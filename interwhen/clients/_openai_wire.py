@@ -1,6 +1,6 @@
-"""The way to the server through a client of the `openai` package: its own requests, keys, retries and connections.
+"""Requests through a client of the `openai` package, with its own keys, retries and connections.
 
-Only the reading of the body is ours: straight from the connection's bytes, past the SDK's decoding.
+Only the body is read here, directly from the connection, without the SDK's decoding.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-# Errors of the `openai` package, carried through the engine, and ours as what that package would raise.
+# Errors of the `openai` package pass through the engine inside `SdkError`; ours are raised as the package's own.
 
 
-class Carried(UpstreamError):
-    """Whatever the SDK raised on the way to the server; ``original`` is raised again at the caller."""
+class SdkError(UpstreamError):
+    """An exception of the SDK. The caller gets the ``original``."""
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)
@@ -46,13 +46,13 @@ class Carried(UpstreamError):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether the stream may be taken up again; a request that was refused has been retried by the SDK."""
+        """Whether the stream may be reconnected. The SDK has already retried a request that failed."""
         return self._again
 
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
-    """Raise what the SDK raises for *error*; what it did raise keeps the cause that it had."""
-    if isinstance(error, Carried):
+    """Raise *error* as an exception of the SDK; one that the SDK raised keeps its cause."""
+    if isinstance(error, SdkError):
         raise error.original
     raise _as_sdk_error(error, request) from error
 
@@ -82,7 +82,7 @@ def _error_body(text: str) -> Any:
 _CLOSE_SECONDS = 1.0
 
 Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
-"""Sends a request as the SDK does, and returns the open response of a success."""
+"""Sends a request as the SDK does, and returns an open, successful response."""
 
 
 class SdkBody:
@@ -112,14 +112,14 @@ class SdkBody:
             except Exception as error:
                 raise read_error(error, self._response.request) from error
             except BaseException:
-                self._closed = True  # a cancelled read has taken the connection with it
+                self._closed = True  # a cancelled read closes the connection
                 raise
             finally:
                 self._reading = False
         raise StreamClosed("the stream was closed while it was read")
 
     async def aclose(self) -> None:
-        """Close now; a read that waits ends at once."""
+        """Close now; a pending read ends at once."""
         idle, self._closed = not (self._closed or self._reading), True
         if self._scope is not None:
             self._scope.cancel()
@@ -129,14 +129,14 @@ class SdkBody:
                 await self._run_out()
 
     async def _run_out(self) -> None:
-        """Let the generators of the body end, one in another: on a closed connection they do so at once."""
+        """Exhaust the nested generators of the body: on a closed connection they end at once."""
         with suppress(Exception):
             while True:
                 await self._parts.__anext__()
 
 
-class SdkWire:
-    """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.Wire`."""
+class SdkTransport:
+    """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`."""
 
     def __init__(self, options: FinalRequestOptions, send: Send, list_models: Callable[[], Awaitable[bytes]]) -> None:
         self._options = options
@@ -165,7 +165,7 @@ class SdkWire:
         try:
             return await self._list_models()
         except Exception as error:
-            raise Carried(error) from error
+            raise SdkError(error) from error
 
     async def _accepted(self, body: dict[str, Any], place: Place) -> httpx2.Response:
         options = self._options.model_copy()
@@ -177,15 +177,15 @@ class SdkWire:
             options.url = str(url.copy_with(path=url.path.partition("/v1/")[0] + "/tokenize"))
         options.json_data = body
         options.extra_json = None
-        options._strip_raw_response_header()  # noqa: SLF001  the SDK's own way to ask without it
+        options._strip_raw_response_header()  # noqa: SLF001  as the SDK itself does
         try:
             return await self._send(options)
         except Exception as error:
-            raise Carried(error) from error
+            raise SdkError(error) from error
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
-    """Return what to raise for *error*, which reading a body brought: carried, as the SDK says it."""
+    """Return the exception for *error*, raised while a body was read: the SDK's own, in an `SdkError`."""
     import openai
 
     if isinstance(error, _kinds("TimeoutException")):
@@ -193,13 +193,13 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
     elif isinstance(error, (*_kinds("RequestError"), ssl.SSLError, anyio.EndOfStream)):
         found = openai.APIConnectionError(request=request)
     else:
-        return Carried(error)
+        return SdkError(error)
     found.__cause__ = error
-    return Carried(found, retryable=True)
+    return SdkError(found, retryable=True)
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:
-    """Return the exception *name* of httpx2, and of httpx where the user's client is one of it.
+    """Return the exception *name* of httpx2, and of httpx if it is imported: the user's client may use it.
 
     The SDK has functions for this, but only from 3.13 on, and in a private module.
     """
@@ -209,13 +209,13 @@ def _kinds(name: str) -> tuple[type[Exception], ...]:
 
 # Requests of an SDK client for plain code, read on an event loop.
 #
-# The SDK prepares, sends and retries in a worker thread, as it always does, but its HTTP client hands each request to
-# an async one on the loop, where the body is then read. A client with an HTTP client of the user's own keeps it: then
-# the body is read by worker threads.
+# The SDK prepares, sends and retries in a worker thread, as always, but its HTTP client passes each request to an async
+# one on the loop, where the body is then read. If the user brought an HTTP client, it is used, and worker threads read
+# the body.
 
 
 def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
-    """Return what sends requests as *bare* does, and what asks it for the list of models."""
+    """Return a function that sends requests as *bare* does, and one that gets its list of models."""
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare
 
@@ -244,12 +244,12 @@ def _on_loop(bare: Any, loop: Running) -> Any:
 
 
 class _Relay(httpx2.Client):
-    """An HTTP client that hands requests to an async one; it is used in worker threads of that one's loop."""
+    """An HTTP client that passes requests to an async one; used in worker threads of that one's loop."""
 
     interwhen_loop: Running
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """Send *request*; an answer that is an error comes whole."""
+        """Send *request*; an error response is read whole."""
         return anyio.from_thread.run(functools.partial(self._send, request, options))
 
     async def _send(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""From events of a run to the events that a reader of the Responses API gets."""
+"""Converts events of a run to events of the Responses API."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from interwhen._types.models import Chunk, FinishReason, Piece, Usage
 from interwhen._types.results import Result
 from interwhen._types.segments import ToolCall
 from interwhen.clients._chat_codec import BLOCKED, Composer, Part
-from interwhen.clients._chunk_buffer import Arrival, Field, Kind, Tap
+from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field, Kind
 from interwhen.clients._responses_fields import (
     ADDED,
     CALLS,
     RESPONSE_DONE,
-    ResponsesVetting,
+    ResponsesFieldFilter,
     WireEvent,
     WireItem,
     WireResponse,
@@ -28,7 +28,7 @@ from interwhen.clients._responses_fields import RESPONSE_DONE as ITEM_DONE
 from interwhen.models._chunks import DONE, NOT_JSON, Decoded, count_of
 from interwhen.models._exchange import refusal
 
-# One output item of a response, as far as its reader has been told of it.
+# One output item of a response, as its reader knows it.
 
 ItemBody = dict[str, Any]
 Status = Literal["completed", "incomplete"]
@@ -39,7 +39,7 @@ _STEMS = {
     "response.reasoning_text": "reasoning_text",
     "response.reasoning_summary_text": "summary_text",
 }
-"""What events with text are named after, and the type of the part that their text belongs to."""
+"""The prefixes of events with text, and the type of the part that the text belongs to."""
 _NAMES = {kind: stem for stem, kind in _STEMS.items()}
 
 
@@ -52,11 +52,11 @@ class ItemPart:
         self.kind = kind
         self.index = index
         self.source = source
-        """The item of the server whose text it takes; negative: none."""
+        """The server's item whose text it holds; negative: none."""
         self.pieces: list[str] = []
         self.announced = False
         self.said = False
-        """Whether its text was said to be all."""
+        """Whether its text was sent as done."""
         self.closed = False
 
     @property
@@ -66,38 +66,38 @@ class ItemPart:
 
     @property
     def body(self) -> ItemBody:
-        """The part as the API writes it."""
+        """The part as a JSON object of the API."""
         return self.like({})
 
     @property
     def extras(self) -> ItemBody:
-        """What events about its text have besides."""
+        """Further fields of the events with its text."""
         return {"logprobs": []} if self.kind == "output_text" else {}
 
     def like(self, given: ItemBody) -> ItemBody:
-        """Return the part as the API writes it, with the other fields of *given*."""
+        """Return the part as a JSON object of the API, with the other fields of *given*."""
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}
         own: ItemBody = {"type": self.kind, "refusal" if self.kind == "refusal" else "text": self.text}
         return {"annotations": [], **given, **own} if self.kind == "output_text" else {**given, **own}
 
 
-class Item:
-    """An output item that was announced and is not done."""
+class OutputItem:
+    """An output item that is announced and not done."""
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index
-        """Its number, for the reader."""
+        """Its number for the reader."""
         self.kind = kind
         self.name = name
-        """Its id, for the reader."""
+        """Its id for the reader."""
         self.source = source
-        """The number of the server's item that it shows, the last of them; negative: only text of ours."""
+        """The number of the server's last item that it shows; negative: it holds text of interwhen only."""
         self.parts: list[ItemPart] = []
         self._announced = announced
 
     def note(self, event: WireEvent) -> None:
-        """Note that the reader was told *event*, which is about this item."""
+        """Take *event* about this item, which was sent to the reader."""
         stem, _, what = event.type.rpartition(".")
         if (kind := _STEMS.get(stem)) is not None:
             part = self._part(kind, event)
@@ -110,12 +110,12 @@ class Item:
             part.announced, part.closed = True, what == "done"
 
     def open_part(self, *kinds: str) -> ItemPart | None:
-        """Return the last part of one of *kinds* that text may be added to."""
+        """Return the last part of one of *kinds* that may get more text."""
         found = (part for part in reversed(self.parts) if part.kind in kinds)
         return next((part for part in found if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
-        """Return where the reader finds part *number* of the server's item *source*: it may go on with a cut one."""
+        """Return the reader's part for part *number* of the server's item *source*: it may continue a cut one."""
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
             return own[number]
@@ -126,7 +126,7 @@ class Item:
         return cut
 
     def new_part(self, kind: str, source: int) -> ItemPart:
-        """Add a part and return it; it is not announced."""
+        """Add a part, which is not announced yet, and return it."""
         is_summary = kind == "summary_text"
         number = sum((part.kind == "summary_text") == is_summary for part in self.parts)
         self.parts.append(ItemPart(kind, number, source))
@@ -142,7 +142,7 @@ class Item:
         return {"type": f"{_NAMES[part.kind]}.delta", **self._place(part), "delta": text, **part.extras}
 
     def close(self, status: Status) -> Iterator[ItemBody]:
-        """Yield the events that end what is open of it."""
+        """Yield the events that end its open parts and itself."""
         for part in self.parts:
             place, body = self._place(part), part.body
             if not part.said and (stem := _NAMES.get(part.kind)):
@@ -154,7 +154,7 @@ class Item:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        """Return the server's item *given*, which is done, with the texts that the reader was told."""
+        """Return the server's item *given*, which is done, with the texts that the reader got."""
         found = {**given, "id": self.name} if self.name else given
         if self.kind != "message":
             return found
@@ -185,46 +185,46 @@ class Item:
         return self.new_part(kind, self.source)
 
 
-# The output items of a response as its reader knows them, whatever was cut and begun anew behind them.
+# The output items of a response as its reader knows them, also after a cut and another request.
 #
-# A reader of the Responses API keeps books: an item is announced before it has text, is done once, and is done before
-# the response is. A correction breaks that: the server's item was left in the middle, and another request announces
-# new ones. Here each event is brought into line with what was told before.
+# A reader of the Responses API expects that an item is announced before it has text, is done once, and is done before
+# the response is. A correction breaks this: the server's item stops in the middle, and another request announces new
+# items. So each event is changed to fit the events that were sent before.
 
 _OURS: Final = "interwhen.text"
 _PART_ADDED = "response.content_part.added"
 _PART_DONE = "response.content_part.done"
 _TEXT_ITEM = "response.output_text"
 _HOLDS = {"output_text": "message", "summary_text": "reasoning"}
-"""In which type of item a part of ours stands."""
+"""The type of the item for a part that interwhen adds."""
 _NO_ITEMS = -1
-"""The number of no item of the server."""
+"""Stands for the number of an item that the server did not send."""
 
 
 def own_text(field: Field, text: str) -> ItemBody:
-    """Return *text* of ours as an event that is none of the API yet: :meth:`Items.tell` finds a place for it."""
+    """Return *text* of interwhen as an internal event, for which :meth:`OutputItems.send` finds an item."""
     return {"type": _OURS, "field": field, "delta": text}
 
 
-class Items:
-    """Follows what the reader is told. *start_of* returns with which of the server's items a request began."""
+class OutputItems:
+    """Tracks the items that the reader knows. *start_of* returns the first item of the request of an item."""
 
     def __init__(self, start_of: Callable[[int], int]) -> None:
         self._start_of = start_of
-        self._open: dict[int, Item] = {}
-        self._shown: dict[int, Item] = {}
-        """By the number of the server's item, where the reader finds it."""
+        self._open: dict[int, OutputItem] = {}
+        self._shown: dict[int, OutputItem] = {}
+        """The reader's item for each of the server's, by number."""
         self._names: set[str] = set()
         self._next = 0
         self.message = ""
-        """The id of the message that was announced last."""
+        """The id of the last message that was announced."""
         self.corrected = False
-        """Whether the reader was told text of ours."""
+        """Whether the reader got text of interwhen."""
         self.calls: list[ItemBody] = []
-        """The calls that the reader has been told of."""
+        """The calls that the reader got."""
 
     def follow(self, event: WireEvent, data: bytes) -> None:
-        """Note that the reader was told *event* (*data*), as the server sent it."""
+        """Take *event* (*data*), which the reader gets unchanged."""
         index = event.output_index
         if index is None:
             return
@@ -235,8 +235,8 @@ class Items:
         elif (item := self._open.get(index)) is not None:
             item.note(event)
 
-    def tell(self, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events to tell instead of *body*, the server's or one of ours, after what was told before."""
+    def send(self, body: ItemBody) -> Iterator[ItemBody]:
+        """Yield the events for the reader instead of *body*, the server's or interwhen's."""
         kind, index = body["type"], body.get("output_index")
         if kind == _OURS:
             yield from self._ours(body["field"], body["delta"])
@@ -250,14 +250,14 @@ class Items:
             yield from self._ours("reasoning" if "reasoning" in kind else "content", body["delta"])
 
     def close(self, status: Status, *, before: int | None = None) -> Iterator[ItemBody]:
-        """Yield the events that end what is open: what came with requests *before* that item, or everything."""
+        """Yield the events that end the open items: those of requests *before* that item, or all."""
         for item in tuple(self._open.values()):
             if before is None or item.source < before:
                 for body in item.close(status):
-                    yield self._told(body)
+                    yield self._sent(body)
 
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield what to tell of a new item of the server; what was cut before it is done now, or goes on in it."""
+        """Yield the events for a new item of the server. An item that was cut ends now, or continues in it."""
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
             cut = next((item for item in self._open.values() if item.kind == "message" and item.source < start), None)
@@ -269,10 +269,10 @@ class Items:
         yield from self.close("incomplete", before=start)
         if item.get("id"):
             item = {**item, "id": self._name(item["id"])}
-        yield self._told({**body, "output_index": self._next, "item": item}, index)
+        yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
-    def _within(self, item: Item, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield what to tell of the server's item *index*, which the reader knows as *item*."""
+    def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
+        """Yield the events for the server's item *index*, which is *item* for the reader."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -287,9 +287,9 @@ class Items:
             elif kind == _PART_DONE:
                 body["part"] = part.like(body.get("part") or {})
         if kind == RESPONSE_DONE:
-            yield from map(self._told, [*item.close("completed")][:-1])
+            yield from map(self._sent, [*item.close("completed")][:-1])
             body["item"] = item.done(index, body["item"])
-        yield self._told(body)
+        yield self._sent(body)
 
     def _ours(self, field: Field, text: str) -> Iterator[ItemBody]:
         self.corrected = True
@@ -297,16 +297,16 @@ class Items:
         item = next((item for item in self._open.values() if item.kind == _HOLDS[kinds[0]]), None)
         if item is None:
             yield from self.close("incomplete")
-            yield self._told(self._made(_HOLDS[kinds[0]]), _NO_ITEMS)
+            yield self._sent(self._made(_HOLDS[kinds[0]]), _NO_ITEMS)
             item = self._open[self._next - 1]
         part = item.open_part(*kinds)
         if part is None:
             part = item.new_part(kinds[0], _NO_ITEMS)
-            yield self._told(item.added(part))
-        yield self._told(item.text(part, text))
+            yield self._sent(item.added(part))
+        yield self._sent(item.text(part, text))
 
     def _made(self, kind: str) -> ItemBody:
-        """Return the event that announces an item of ours."""
+        """Return the event that announces an item of interwhen."""
         item: ItemBody = {"type": kind, "summary": []}
         if kind == "message":
             item = {"type": kind, "role": "assistant", "status": "in_progress", "content": []}
@@ -314,11 +314,11 @@ class Items:
         return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
 
     def _name(self, name: str) -> str:
-        """Return *name*, or another one where there is an item with that name: servers count for each request anew."""
+        """Return *name*, or another if an item has it: servers start counting again with each request."""
         return f"{name}_{self._next}" if name in self._names else name
 
-    def _told(self, body: ItemBody, source: int | None = None) -> ItemBody:
-        """Note that the reader is told *body*, and return it."""
+    def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
+        """Take *body*, which is sent to the reader, and return it."""
         event = msgspec.convert(body, WireEvent)
         index = event.output_index
         if index is None:
@@ -333,13 +333,13 @@ class Items:
             known.note(event)
         return body
 
-    def _begin(self, index: int, item: WireItem, announced: bytes | ItemBody, source: int) -> Item:
+    def _begin(self, index: int, item: WireItem, announced: bytes | ItemBody, source: int) -> OutputItem:
         self._next = max(self._next, index + 1)
         name = item.id or ""
         self._names.add(name)
         if item.type == "message":
             self.message = name
-        found = self._open[index] = Item(index, item.type, name, announced, source)
+        found = self._open[index] = OutputItem(index, item.type, name, announced, source)
         return found
 
     def _end(self, index: int, item: WireItem | None, done: bytes | ItemBody) -> None:
@@ -349,7 +349,7 @@ class Items:
             self.calls.append(body["item"])
 
 
-# Streams of the Responses API: typed events, of which some carry text, reasoning, or a tool call.
+# Streams of the Responses API: typed events, some of them with text, reasoning, or a tool call.
 
 _TEXT = "response.output_text.delta"
 _REASONING = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
@@ -357,19 +357,19 @@ _PREAMBLE = ("response.created", "response.in_progress", "response.queued")
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
-class ResponsesTap(Tap):
-    """A :class:`~interwhen.clients._chunk_buffer.Tap` for the Responses API.
+class ResponsesChunkBuffer(ChunkBuffer):
+    """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
 
-    The output items of a later request are numbered on from those of the one before: to the reader it is one
+    The numbers of the output items of a later request continue those of the one before, since the reader gets one
     response.
     """
 
     def __init__(self, *, holds: bool = False) -> None:
         super().__init__(_nothing, "content")
-        self._events = ResponsesVetting(holds=holds)
-        self.vetting = self._events  # type: ignore[assignment]
+        self._events = ResponsesFieldFilter(holds=holds)
+        self.field_filter = self._events  # type: ignore[assignment]
         self.items = 0
-        """How many output items there have been."""
+        """The number of output items so far."""
         self._starts: list[int] = []
         self._called = False
         self._calls_of: set[int] = set()
@@ -393,16 +393,18 @@ class ResponsesTap(Tap):
         except NOT_JSON as error:
             if data.strip() == b"[DONE]":
                 return DONE
-            raise StreamProtocolError(f"no event of the Responses API ({error})", offset=offset, sample=data) from error
+            raise StreamProtocolError(
+                f"not an event of the Responses API: {error}", offset=offset, sample=data
+            ) from error
         kind = event.type
         if not kind.startswith("response."):
             if kind == "error" or b'"error"' in data:
                 raise _failure(data)
             if first:
-                raise UnexpectedForm("an object that is no event of this API", offset=offset, sample=data)
+                raise UnexpectedForm("an object that is not an event of the Responses API", offset=offset, sample=data)
         if kind == "response.failed":
             raise _failure(data)
-        data = self._events.vetted(event, data)
+        data = self._events.filtered(event, data)
         if self.requests > 1:
             if kind in _PREAMBLE:
                 return None
@@ -441,7 +443,7 @@ class ResponsesTap(Tap):
         return Chunk(text, "answer" if field == "content" else "reasoning") if text else None
 
     def _add(self, kind: Kind, text: str, data: bytes, field: Field = "content") -> None:
-        self.queue.append(Arrival(kind, self._at, text, data, field, later=False))
+        self.queue.append(BufferedChunk(kind, self._at, text, data, field, later=False))
         self._at += len(text)
 
     def _end(self, kind: str, response: WireResponse) -> Chunk:
@@ -484,38 +486,38 @@ def _nothing(_data: bytes, _offset: int, _first: bool) -> Decoded:  # noqa: FBT0
 Body = dict[str, Any]
 
 _NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "status": "in_progress", "output": []}
-"""The response where the server sent none."""
+"""The response if the server sent none."""
 
 
-class ResponsesShape:
-    """Makes events of one response; see :class:`~interwhen.clients._chat_codec.Shape`."""
+class ResponsesTemplate:
+    """Makes events of one response; see :class:`~interwhen.clients._chat_codec.ChunkTemplate`."""
 
-    def __init__(self, tap: ResponsesTap) -> None:
-        self._tap = tap
+    def __init__(self, buffer: ResponsesChunkBuffer) -> None:
+        self._buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
-        """Return an event of *text*; without any, one that says nothing but that the response goes on."""
+        """Return an event with *text*; without text, one that only says that the response goes on."""
         return own_text(field, text) if text else {"type": "response.in_progress", "response": self._first()}
 
     def begin(self, body: Body) -> None:
         """Do nothing: a response begins with an event of its own."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with other *text*; the log-probabilities go unless it is *whole*."""
+        """Return the event *data* with other *text*; without log-probabilities unless it is *whole*."""
         body: Body = msgspec.json.decode(data)
         if body.get("logprobs") and not whole:
             body["logprobs"] = []
         return {**body, "delta": text}
 
-    def end(self, last: bytes | None, result: Result, items: Items) -> Body:
-        """Return the event that ends the response: the server's *last* one with the output that stands.
+    def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
+        """Return the event that ends the response: the server's *last* one, with the kept output.
 
         Without *last*, the response was blocked.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()
         given = response.get("output") or ()
-        # What the model called on its own account, and the reasoning that the calls of tools must be given back with.
+        # The built-in tools of the server, and the reasoning items that calls of tools must be sent back with.
         output = [item for item in given if item.get("type") not in ("message", *CALLS)]
         other = [part for item in given if item.get("type") == "message" for part in item.get("content") or ()]
         content: list[Body] = [{"type": "output_text", "text": result.answer, "annotations": []}]
@@ -529,36 +531,36 @@ class ResponsesShape:
         kind = "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
         return {**said, "type": kind, "response": response}
 
-    def cut(self, result: Result, items: Items) -> Body:
-        """Return the response that stands where the server never ended it: as an event that says no more than that."""
+    def cut(self, result: Result, items: OutputItems) -> Body:
+        """Return the event for a response that the server never ended."""
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
     def _first(self) -> Body:
-        first = self._tap.first
+        first = self._buffer.first
         return (msgspec.json.decode(first).get("response") if first else None) or dict(_NONE)
 
 
 class ResponsesComposer(Composer):
     """A :class:`~interwhen.clients._chat_codec.Composer` for the Responses API.
 
-    Its last event holds the whole response: that has the text that stands, whatever was shown and taken back.
+    Its last event holds the whole response, with the final text.
     """
 
     def __init__(
-        self, tap: ResponsesTap, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str
+        self, buffer: ResponsesChunkBuffer, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str
     ) -> None:
-        super().__init__(tap, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
-        self._own = ResponsesShape(tap)
-        self._shape_made = self._own  # type: ignore[assignment]
-        self._items = Items(tap.start_of)
+        super().__init__(buffer, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
+        self._own = ResponsesTemplate(buffer)
+        self._template_made = self._own  # type: ignore[assignment]
+        self._items = OutputItems(buffer.start_of)
         self._sequence = -1
-        """The number of the last event."""
+        """The sequence number of the last event."""
         self._rewrites = False
-        """Whether an event of ours was told: then those of the server have other numbers."""
+        """Whether an event of interwhen was sent: then the server's events get other numbers."""
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
-        if part.raw is not None and not self._rewrites and self._tap.requests == 1:
+        if part.raw is not None and not self._rewrites and self._buffer.requests == 1:
             event = decode_event(part.raw)
             number = event.sequence_number
             if number is None or self._sequence < 0 or number == self._sequence + 1:
@@ -566,10 +568,10 @@ class ResponsesComposer(Composer):
                 self._items.follow(event, part.raw)
                 super()._add(part, start, lead)
                 return
-        self._tell(self._items.tell(part.chunk()), start, lead)
+        self._send(self._items.send(part.chunk()), start, lead)
 
-    def _tell(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
-        """Add events of ours; text that stands at *start* is in the last of them."""
+    def _send(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
+        """Add events; the last of them holds the text at *start*."""
         self._rewrites = True
         found = [*bodies]
         for number, body in enumerate(found, start=1):
@@ -581,24 +583,24 @@ class ResponsesComposer(Composer):
                 super()._add(part, start, lead)
 
     def _block(self, result: Result) -> None:
-        self._tell([*self._items.close("incomplete"), self._own.end(None, result, self._items)])
+        self._send([*self._items.close("incomplete"), self._own.end(None, result, self._items)])
 
-    def _end(self, result: Result, last: Arrival | None) -> None:
+    def _end(self, result: Result, last: BufferedChunk | None) -> None:
         stand = result.finish_reason in ("tool_calls", "stop")
-        for arrival in self._tap.calls if stand else ():
+        for arrival in self._buffer.calls if stand else ():
             self._add(Part(arrival.data))
         if last is None:
             if self._hold:
-                self._tell([*self._items.close("incomplete"), self._own.cut(result, self._items)])
+                self._send([*self._items.close("incomplete"), self._own.cut(result, self._items)])
             return
-        if self._tap.requests > 1 or self._items.corrected or (self._tap.calls and not stand):
-            self._tell([*self._items.close("completed"), self._own.end(last.data, result, self._items)])
+        if self._buffer.requests > 1 or self._items.corrected or (self._buffer.calls and not stand):
+            self._send([*self._items.close("completed"), self._own.end(last.data, result, self._items)])
         else:
             self._add(Part(last.data))
 
 
 def whole_of(parts: list[Part]) -> Body:
-    """Return the response that *parts* spell: it is in the last event."""
+    """Return the response of *parts*: the last event holds it."""
     for part in reversed(parts):
         response = part.chunk().get("response")
         if isinstance(response, dict):

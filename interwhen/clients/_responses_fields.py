@@ -1,4 +1,4 @@
-"""Events of the Responses API, read as far as they are looked at."""
+"""Events of the Responses API, and the filter for their unmonitored text."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class WirePart(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireDetails(msgspec.Struct, frozen=True, gc=False):
-    """Why a response is incomplete, or what its token counts are made of."""
+    """Why a response is incomplete, or the details of its token counts."""
 
     reason: str | None = None
     cached_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct, frozen=True, gc=False):
+class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
     """Token counts."""
 
     input_tokens: int | None = None
@@ -50,7 +50,7 @@ class WireUsage(msgspec.Struct, frozen=True, gc=False):
 class WireResponse(msgspec.Struct, frozen=True, gc=False):
     """A response, without its output."""
 
-    usage: WireUsage | None = None
+    usage: ResponsesUsage | None = None
     incomplete_details: WireDetails | None = None
 
 
@@ -72,10 +72,10 @@ class WireEvent(msgspec.Struct, frozen=True, gc=False):
 decode_event = msgspec.json.Decoder(WireEvent).decode
 
 
-# Which events of the Responses API have text that no monitor reads; see :mod:`~interwhen.clients._known_fields`.
+# The filter for the events of the Responses API; see :mod:`~interwhen.clients._known_fields`.
 #
-# The API says each text several times: in pieces, when a part is done, when an item is, and when the response is.
-# Monitors read the pieces, and calls once their item is done; all else must say the same.
+# The API sends each text several times: in pieces, and when its part, its item and the response are done. Monitors read
+# the pieces, and calls when their item is done; all other copies must be equal.
 
 _PIECE: Table = {name: kind for name, kind in FIELDS["responses"].items() if not isinstance(kind, dict)}
 _decode_piece = strict_decoder(_PIECE, "event").decode
@@ -83,36 +83,36 @@ _UNREAD: Table = {name: kind for name, kind in FIELDS["responses"].items() if na
 _CALL_PIECES = ("response.function_call_arguments.", "response.custom_tool_call_input.")
 
 
-class ResponsesVetting:
-    """Looks at the events of one answer."""
+class ResponsesFieldFilter:
+    """Finds unmonitored text in the events of one answer."""
 
     def __init__(self, *, holds: bool) -> None:
         self.holds = holds
-        """Whether text that no monitor reads is taken out of an event."""
-        self.unread: dict[str, bool] = {}
-        """The fields with such text, and whether it was held back."""
+        """Whether unmonitored text is removed."""
+        self.unmonitored: dict[str, bool] = {}
+        """The names of the fields with unmonitored text, and whether it was held back."""
         self._texts: dict[tuple[int | None, int | None, int | None], list[str]] = {}
-        """What monitors read, by item and part."""
+        """The texts that monitors read, by item and part."""
         self._calls: dict[int | None, list[str]] = {}
         """The pieces of calls, by item."""
         self._said: dict[int | None, str] = {}
-        """The arguments that calls were announced with."""
+        """The arguments in the announcements of calls."""
         self._made: list[str] = []
-        """The arguments of calls that are whole."""
+        """The arguments of complete calls."""
 
     def begin(self) -> None:
-        """Forget what was read of a request before: another one numbers its items anew."""
+        """Begin with another request: it numbers its items from 0 again."""
         for known in (self._texts, self._calls, self._said):
             known.clear()
         self._made.clear()
 
     def note(self, name: str) -> None:
-        """Take note of a field with text that no monitor reads."""
-        if len(self.unread) < NAMES_KEPT:
-            self.unread.setdefault(name, self.holds)
+        """Record a field with unmonitored text."""
+        if len(self.unmonitored) < NAMES_KEPT:
+            self.unmonitored.setdefault(name, self.holds)
 
-    def vetted(self, event: WireEvent, data: bytes) -> bytes:
-        """Return the *event* in *data* as it may be shown, and take note of what no monitor reads of it."""
+    def filtered(self, event: WireEvent, data: bytes) -> bytes:
+        """Return the *event* in *data* for the reader, and record its unmonitored fields."""
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)
         if is_read:
@@ -126,7 +126,7 @@ class ResponsesVetting:
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
         except NOT_JSON:
-            return data  # such an event is shown to nobody
+            return data  # the decoder raises an error for such an event
         ours = body.pop(OURS, None) is not None
         if kind == RESPONSE_DONE and event.item is not None and event.item.type in CALLS:
             self._whole(event)
@@ -149,7 +149,7 @@ class ResponsesVetting:
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        """Take a call that is whole, as monitors read it: its pieces must have said the same."""
+        """Take a complete call, as monitors read it: its pieces must have been equal."""
         item, index = event.item, event.output_index
         assert item is not None
         made = item.arguments or item.input or ""
@@ -161,7 +161,7 @@ class ResponsesVetting:
     def _stands(self, event: WireEvent, place: str, text: str) -> bool:
         if place.endswith((".arguments", ".input")) or place in ("arguments", "input"):
             if event.type == ADDED and event.item is not None and event.item.type in CALLS:
-                self._said[event.output_index] = text  # compared once the call is whole
+                self._said[event.output_index] = text  # compared when the call is complete
                 return True
             if event.type.startswith(_CALL_PIECES):
                 return "".join(self._calls.get(event.output_index, ())) == text
@@ -169,7 +169,7 @@ class ResponsesVetting:
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return what may be shown for another text: the one that was read, where there is just one."""
+        """Return the text to show instead: the one that monitors read, if there is exactly one."""
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())
         return ""

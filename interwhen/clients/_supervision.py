@@ -1,4 +1,4 @@
-"""One supervised call: a run in a task of its own, and what its reader gets."""
+"""One supervised call: a run in a task of its own, and the chunks for its reader."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from interwhen._types.segments import Segment, ToolCall
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
-from interwhen.clients._calls import Api, Call, Settings
+from interwhen.clients._calls import Api, ApiCall, Settings
 from interwhen.clients._chat_codec import Composer, Part
-from interwhen.clients._chunk_buffer import Tap
-from interwhen.clients._responses_codec import ResponsesComposer, ResponsesTap, whole_of
-from interwhen.clients._upstream import CallModel, Endpoint, Wire, make_tap
+from interwhen.clients._chunk_buffer import ChunkBuffer
+from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
+from interwhen.clients._upstream import CallModel, CallTransport, ModelEndpoint, make_buffer
 
 if TYPE_CHECKING:
     import asyncio
 
 
-# A run that is kept open by a task of its own, for readers who have no `async with`.
+# A task that keeps a run open, for readers without an `async with`.
 #
-# An SDK's stream begins in one call and ends in another, perhaps in another task, perhaps by being forgotten. A task
-# group must be left by the task that entered it, so each such run has a task that does just that.
+# An SDK's stream begins in one call and ends in another: perhaps in another task, perhaps when it is garbage-collected.
+# A task group must be left by the task that entered it, so a task of its own enters and leaves each run.
 
 _CLOSE_SECONDS = 10.0
-"""How long closing may take: more than all that it waits for, which is bounded itself."""
+"""How long closing may take: longer than everything that it waits for, which is bounded itself."""
 
 _tasks: set[asyncio.Task[None]] = set()
-"""Tasks that are running, so that none is collected as garbage meanwhile."""
+"""The running tasks: a reference keeps them from being garbage-collected."""
 
 
-class Host:
-    """Keeps *run* open until it is told to leave."""
+class RunTask:
+    """Keeps *run* open until :meth:`leave` or :meth:`aclose`."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -54,7 +54,7 @@ class Host:
         self._soon: Callable[[Callable[[], object]], object] | None = None
 
     def begin(self) -> None:
-        """Have the run entered as soon as whoever calls this waits for anything."""
+        """Start the task; the run is entered when the caller awaits something."""
         self._soon = _start_task(self._hold)
 
     async def entered(self) -> None:
@@ -69,7 +69,7 @@ class Host:
         return self._run.result if self._left.is_set() and self._error is None else None
 
     def leave(self) -> None:
-        """Leave the run soon; may be called by any thread, and where no event loop runs any more."""
+        """Leave the run soon. May be called from any thread, also after the event loop has ended."""
         if self._soon is not None and not self._left.is_set():
             try:
                 self._soon(self._leaving.set)
@@ -77,7 +77,7 @@ class Host:
                 self._soon = None
 
     async def aclose(self) -> None:
-        """Leave the run and wait until that is done, whatever becomes of who waits."""
+        """Leave the run and wait for that, also if the caller is cancelled."""
         if self._soon is None:
             return
         self._leaving.set()
@@ -89,7 +89,7 @@ class Host:
             async with self._run:
                 self._entered.set()
                 await self._leaving.wait()
-        except Exception as error:  # noqa: BLE001  (this task has nobody above it: its starter or reader is told)
+        except Exception as error:  # noqa: BLE001  (this task has no parent: its starter or reader raises the error)
             if self._entered.is_set():
                 log_warning("run.failed", error=type(error).__name__)
             self._error = error
@@ -99,7 +99,7 @@ class Host:
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
-    """Run *main* in a task without a parent; return what calls a function on its event loop, from any thread."""
+    """Run *main* in a task without a parent; return a function that calls others on its event loop, from any thread."""
     import asyncio  # much of the cost of importing interwhen
 
     try:
@@ -115,23 +115,23 @@ def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Call
     return loop.call_soon_threadsafe
 
 
-# The first check of every tool call: whole, valid JSON, and to a tool that was offered.
+# The first check of every tool call: complete, valid JSON, and to a tool that was offered.
 
 NAME = "tool-format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatClaim(Claim):
-    """That a call can be made at all."""
+    """The claim that a call has the right form."""
 
     call: ToolCall
     required: tuple[str, ...] | None
-    """The arguments that the tool cannot do without; ``None``: there is no such tool."""
+    """The required arguments of the tool; ``None``: there is no such tool."""
     offered: tuple[str, ...]
 
 
 def check(claim: FormatClaim) -> Verdict:
-    """Judge the form of a call: nothing is repaired, and nothing is taken for granted."""
+    """Judge the form of a call. Nothing is repaired."""
     call, required = claim.call, claim.required
     if required is None:
         return Violation(why=f"there is no tool {call.name!r}; there are {', '.join(claim.offered)}")
@@ -153,7 +153,7 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 
 
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
-    """Return the monitor for calls of *tools*; where none are known, only the JSON is looked at."""
+    """Return the monitor for calls of *tools*; without known tools, it checks the JSON only."""
     required = {tool["name"]: _required(tool) for tool in tools}
     offered = tuple(required)
 
@@ -169,7 +169,7 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
         trigger=ToolCalls(),
         extractor=extract,
         verifier=_VERIFIER,
-        delivery="interrupt",  # calls are held back from the caller by the composer, whoever watches
+        delivery="interrupt",  # the composer holds all tool calls until the end anyway
         remedy=Feedback(),
         level="explain",
         unproven="closed",
@@ -178,40 +178,40 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
 
 
 def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the schema of *tool* requires; nothing where that is no list: it is the server's to refuse."""
+    """Return the required arguments in the schema of *tool*; none if it is malformed: the server refuses it."""
     schema = tool.get("parameters")
     names = schema.get("required") if isinstance(schema, Mapping) else None
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
 
 
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
-"""Deliveries under which a reader gets nothing that was not checked, and so no text that no monitor reads."""
+"""Deliveries that hold text back until it is checked; they hold back fields that no monitor reads, too."""
 
 
 class Supervised:
-    """The answer to one call, chunk by chunk. Make it with :func:`supervise`; close it, or read it to its end."""
+    """The answer to one call, chunk by chunk. Made by :func:`supervise`; close it, or read it to its end."""
 
     def __init__(self, inner: Run, model: CallModel, composer: Composer, settings: Settings) -> None:
         self._settings = settings
         self._run = inner
         self._model = model
         self._composer = composer
-        self._host = Host(inner)
+        self._run_task = RunTask(inner)
         self._waiting: list[Event] = []
         self._over = False
-        self._told = False
-        """Whether the reader has been told of the error that ended the run."""
+        self._raised = False
+        """Whether the error that ended the run was raised."""
 
     async def start(self, *, ahead: bool, seconds: float | None) -> None:
         """Send the request and wait until the server has accepted it. Raises as :meth:`parts` does.
 
-        *ahead*: the run is made while the server, which is given *seconds* for that, reads the request.
+        *ahead*: send the request first, and make the run while the server reads it, for *seconds* at most.
         """
         try:
-            self._host.begin()
+            self._run_task.begin()
             if ahead:
                 await self._model.send_ahead(seconds)
-            await self._host.entered()
+            await self._run_task.entered()
             while not any(isinstance(event, StreamStarted | Finished) for event in self._waiting):
                 batch = await self._run.batch()
                 if not batch:
@@ -248,14 +248,14 @@ class Supervised:
                     self._settings.demotion.saw(self._settings.monitors, events[-1].result)
             if parts:
                 return parts
-        if not self._told:
+        if not self._raised:
             self._raise()
         return []
 
     @property
     def result(self) -> Result | None:
         """How the run ended, once it has."""
-        result = self._host.result
+        result = self._run_task.result
         return None if result is None else self._composer.judged(result)
 
     @property
@@ -265,35 +265,35 @@ class Supervised:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the answer just ended: the server gave neither a finish reason nor an end mark, and we did not."""
-        result = self._host.result
+        """Whether the answer is cut short: there was neither a finish reason nor an end mark, and we did not end it."""
+        result = self._run_task.result
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
-        """Let the run end soon; may be called by any thread."""
-        self._host.leave()
+        """End the run soon; may be called from any thread."""
+        self._run_task.leave()
 
     async def aclose(self) -> None:
-        """End the run: its stream is closed and no task of it is left."""
-        await self._host.aclose()
+        """End the run, close its stream, and wait for its tasks."""
+        await self._run_task.aclose()
 
     def _raise(self) -> None:
         """Raise the error that ended the run, if one did."""
-        result = self._host.result
+        result = self._run_task.result
         if result is not None and result.status == "failed" and self._run.error is not None:
-            self._told = True
+            self._raised = True
             raise self._run.error
 
 
-async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoint) -> Supervised:
+async def supervise(call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> Supervised:
     """Send *call* over *wire*, supervised as *settings* say; return once the server has accepted it.
 
-    A call that does not stream is composed at its end, from the text that stands then. Raises
-    :class:`~interwhen.ModelError` where the server refuses or cannot be reached.
+    A call that does not stream is composed at its end, from the final text. Raises :class:`~interwhen.ModelError`
+    if the server refuses or cannot be reached.
     """
     monitors = settings.deliveries(structured=call.is_structured)
-    tap = make_tap(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
-    model = CallModel(call, wire, endpoint, tap, resume=settings.resume)
+    buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
+    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume)
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     inner = run(
@@ -311,23 +311,23 @@ async def supervise(call: Call, settings: Settings, wire: Wire, endpoint: Endpoi
         allocator=settings.allocator,
     )
 
-    def let_through() -> None:
-        tap.vetting.holds = False
+    def let_through() -> None:  # what gates hold back of unknown fields, too
+        buffer.field_filter.holds = False
 
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
-    supervised = Supervised(inner, model, _composer(call, settings, tap, inner, splits=has_gates), settings)
-    # A run with gates opens its stream itself, at once: nobody may do so beside it.
+    supervised = Supervised(inner, model, _composer(call, settings, buffer, inner, splits=has_gates), settings)
+    # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
     await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 
 
-def _composer(call: Call, settings: Settings, tap: Tap, inner: Run, *, splits: bool) -> Composer:
+def _composer(call: ApiCall, settings: Settings, buffer: ChunkBuffer, inner: Run, *, splits: bool) -> Composer:
     hold = not call.streams
-    if isinstance(tap, ResponsesTap):
-        return ResponsesComposer(tap, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
+    if isinstance(buffer, ResponsesChunkBuffer):
+        return ResponsesComposer(buffer, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
     return Composer(
-        tap,
+        buffer,
         lambda: inner.text,
         chat=call.api == "chat",
         hold=hold,
@@ -343,7 +343,7 @@ Body = dict[str, Any]
 
 
 def whole(api: Api, parts: Iterable[Part]) -> Body:
-    """Return the response body that *parts* spell, as the server would have sent it at once."""
+    """Return the response body for *parts*, as the server would have sent it without streaming."""
     if api == "responses":
         return whole_of(list(parts))
     body: Body = {}
@@ -383,7 +383,7 @@ def _merge_choice(choice: Body, found: Body) -> None:
 
 
 def _merge(into: Body, more: Body) -> None:
-    """Add *more* to *into*: texts and lists go on, calls by their index, all else is replaced."""
+    """Merge *more* into *into*: strings and lists are joined, calls by their index; other values are replaced."""
     for name, value in more.items():
         known = into.get(name)
         if name in ("role", "type", "id", "index"):

@@ -1,4 +1,4 @@
-"""The server of one supervised call, as a model: whatever carries the bytes."""
+"""The server of one supervised call, as a model for the engine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ModelError, StreamProtocolError, UpstreamError
 from interwhen._types.models import Capabilities, Completion, Piece, Request, ResumeMode, Sampling, Usage
 from interwhen._types.segments import ToolCall
-from interwhen.clients._calls import Api, Call
-from interwhen.clients._chunk_buffer import Tap
-from interwhen.clients._responses_codec import ResponsesTap
+from interwhen.clients._calls import Api, ApiCall
+from interwhen.clients._chunk_buffer import ChunkBuffer
+from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
     ChatText,
     chat_decoder,
@@ -36,23 +36,23 @@ from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts
 from interwhen.models._token_stream import TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
-# How a chat of any shape goes on from a standing trace: the messages of the caller, then what stands.
+# How a request continues the trace: the messages of the caller, followed by the kept text.
 
 Turn = dict[str, Any]
 
-_REFUSED = "This call was not made. {} Correct what is wrong, and make again all calls that are still needed."
+_REFUSED = "This call was not made. {} Correct the mistake, and make all calls again that are still needed."
 _ACCEPTED = "This call is accepted, and will be made once you are done."
 
 
 def needs_turns(pieces: Sequence[Piece]) -> bool:
-    """Tell whether the trace holds what cannot be prefilled: tool calls, or what was said about them."""
+    """Tell whether the trace holds tool calls or feedback about them, which cannot be prefilled."""
     return any(piece.call is not None or piece.refused for piece in pieces)
 
 
 def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
     """Return *messages* with the trace (and a fork's *side* text) as an unfinished turn of the assistant.
 
-    *reasoning* is the field where the server puts reasoning; ``None`` where it is part of the text, between tags.
+    *reasoning* is the field for reasoning; ``None`` if it is part of the text, between tags.
     """
     turn: Turn = {"role": "assistant", "content": ""}
     last: str = "content"
@@ -64,7 +64,7 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
 
 
 def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return *messages* with the trace as finished turns, and what is to be done now as the user's."""
+    """Return *messages* with the trace as finished turns, and a turn of the user that says how to go on."""
     turns = [*messages]
     own = len(turns)
     last: Piece | None = None
@@ -119,7 +119,7 @@ def _item(call: Turn) -> Turn:
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
-    """Add *text* as a turn, or to our own last turn where it has the same role."""
+    """Add *text* as a turn, or to our own last turn if that has the same role."""
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
         turns[-1] = {**last, "content": last["content"] + text}
@@ -136,34 +136,34 @@ def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer
         turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
         turns.append({"role": "function", "name": calls[0].name, "content": answer})
         return
-    turns.append({**said, "tool_calls": [_wire(call, number) for number, call in enumerate(calls)]})
+    turns.append({**said, "tool_calls": [_transport(call, number) for number, call in enumerate(calls)]})
     turns += [
         {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
         for number, call in enumerate(calls)
     ]
 
 
-def _wire(call: ToolCall, number: int) -> Turn:
+def _transport(call: ToolCall, number: int) -> Turn:
     made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
     if call.kind == "custom":
         return {**made, "custom": {"name": call.name, "input": call.arguments}}
     return {**made, "function": {"name": call.name, "arguments": call.arguments}}
 
 
-# Servers that do not stream: their whole answer, as the stream that it would have been.
+# Whole answers of servers that do not stream, converted to event streams.
 
 Body = dict[str, Any]
 _MAX_BODY = 16 << 20
 
 
-class Told:
-    """A response whose body is known; see :class:`~interwhen.models.HttpResponse`."""
+class KnownResponse:
+    """A response with a known body; see :class:`~interwhen.models.HttpResponse`."""
 
     status = 200
 
     def __init__(self, body: bytes) -> None:
         self.event_bytes = max(len(body), DEFAULT_LIMIT)
-        """How large one event may be: the answer is bounded as a whole already."""
+        """The limit for one event: the whole answer, which is bounded already."""
         self.headers = {"content-type": "text/event-stream"}
         self._body = body
 
@@ -177,9 +177,9 @@ class Told:
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response* as a stream, where it is a whole answer in JSON.
+    """Return *response* as a stream, if it is a whole answer in JSON.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` where that is larger than 16 MiB.
+    Raises :class:`~interwhen.models.StreamProtocolError` if it is larger than 16 MiB.
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
@@ -193,17 +193,17 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
         raise StreamProtocolError(
             f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
         )
-    return Told(as_events(api, bytes(body)))
+    return KnownResponse(as_events(api, bytes(body)))
 
 
 def as_events(api: Api, data: bytes) -> bytes:
-    """Return the event stream that says what the whole answer *data* says."""
+    """Return the whole answer *data* as an event stream."""
     try:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     if not isinstance(body, dict) or (body.get("error") and not body.get("choices")):
-        return b"data: " + data.strip() + b"\n\n"  # for the decoder to refuse
+        return b"data: " + data.strip() + b"\n\n"  # an error: the decoder of the stream raises it
     events = _responses(body) if api == "responses" else _choices(body, api)
     return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events) + END_MARK
 
@@ -227,7 +227,7 @@ def _responses(body: Body) -> list[Body]:
     events: list[Body] = []
     for index, item in enumerate(body.get("output") or ()):
         place = {"output_index": index, "item_id": item.get("id", "")}
-        # As it is announced in a stream: its texts follow.
+        # A stream announces an item without its texts.
         begun = {name: [] if name in ("content", "summary") and value else value for name, value in item.items()}
         events.append({"type": "response.output_item.added", "output_index": index, "item": begun})
         summary = item.get("summary") or ()
@@ -262,23 +262,23 @@ Place = Literal["call", "completions", "tokenize"]
 """Where a request goes: where the caller's own request goes, or another path of the same server."""
 
 
-class Wire(Protocol):
-    """The way to the server for one call: address, keys, retries and patience are its business.
+class CallTransport(Protocol):
+    """Sends the requests of one call, with its own address, keys, retries and timeouts.
 
-    Each method raises :class:`~interwhen.ModelError`, whose kind and ``retryable`` count.
+    Each method raises :class:`~interwhen.ModelError`, with ``retryable`` set.
     """
 
     @property
     def host(self) -> str:
-        """Where the server is, for people."""
+        """Host and port of the server, for messages."""
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return the response of a success, whose body is an event stream."""
+        """Send *body* and return a successful response, whose body is an event stream."""
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of the answer of a success."""
+        """Send *body* and return the body of a successful response."""
         ...
 
     async def models(self) -> bytes:
@@ -308,59 +308,59 @@ class ResumeSupport:
         return mode
 
 
-class Endpoint:
+class ModelEndpoint:
     """What has been learned about one model of a server; shared by all calls to it."""
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
-        """How long it is waited for; without any, the wire has its own patience."""
+        """The timeouts of its streams; by default none, since the transport has its own."""
         place = f"{model:.100}@{host}"
         self.resume = ResumeSupport(place)
         self.stream = FieldSupport("stream", place)
-        """Whether it streams; some models do not."""
+        """Whether it takes ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
-        """Whether it counts tokens on demand."""
+        """Whether it takes ``stream_options``, to count tokens."""
 
 
 class _Ahead(NamedTuple):
-    """What the server said to a request that was sent before anybody read it."""
+    """A request that was sent before the run was entered, and its answer."""
 
     body: dict[str, Any]
     answer: HttpResponse | ModelError
 
 
 class CallModel:
-    """A :class:`~interwhen.Model` for one call: its requests are the caller's own, but for what stands."""
+    """A :class:`~interwhen.Model` for one call: its requests are the caller's own, continued by the kept text."""
 
     def __init__(
         self,
-        call: Call,
-        wire: Wire,
-        endpoint: Endpoint,
-        tap: Tap,
+        call: ApiCall,
+        transport: CallTransport,
+        endpoint: ModelEndpoint,
+        buffer: ChunkBuffer,
         *,
         resume: Literal["auto", "tokens", "prefill", "turn"],
     ) -> None:
         self._call = call
-        self._wire = wire
+        self._transport = transport
         self._endpoint = endpoint
-        self._tap = tap
+        self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
 
     @property
     def name(self) -> str:
-        """The model and where it runs."""
-        return f"{self._call.body.get('model', '')}@{self._wire.host}"
+        """The model and its server."""
+        return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Say how text is gone on with, as far as is known without asking."""
+        """Return how text is continued, as far as that is known without a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
     async def send_ahead(self, seconds: float | None) -> None:
-        """Send the caller's own request, for :meth:`stream` to find; wait for the server so many *seconds* at most."""
+        """Send the caller's request for :meth:`stream`, and wait for the answer, *seconds* at most."""
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
             try:
@@ -369,7 +369,7 @@ class CallModel:
                 self._ahead = _Ahead(body, error)
 
     async def forget(self) -> None:
-        """Close what was sent ahead and did not become a stream."""
+        """Close a response that was sent ahead and not used."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not isinstance(ahead.answer, ModelError):
             with anyio.CancelScope(shield=True):
@@ -384,16 +384,16 @@ class CallModel:
             response = await streamed(self._call.api, await self._answer(body))
         else:
             chat = {**self._first(request.sampling), "stream": True}
-            opened = await self._wire.open(completion_body(chat, prompt, with_ids=False), "completions")
-            response = ChatEvents(opened, prompt, self._tap.reasoning or "reasoning")
-        self._tap.begin(request.pieces)
-        event_bytes = response.event_bytes if isinstance(response, Told) else DEFAULT_LIMIT
-        stream = TokenStream(response, self._tap.decode, event_bytes=event_bytes)
+            opened = await self._transport.open(completion_body(chat, prompt, with_ids=False), "completions")
+            response = ChatEvents(opened, prompt, self._buffer.reasoning or "reasoning")
+        self._buffer.begin(request.pieces)
+        event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
+        stream = TokenStream(response, self._buffer.decode, event_bytes=event_bytes)
         stream.resumed = mode
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork whole: without the tools and the format of the call itself."""
+        """Answer a fork, without the tools and the format of the call."""
         body, _ = await self._body(request)
         for name in (
             "stream",
@@ -411,13 +411,13 @@ class CallModel:
         if sampling.logprobs and self._call.api != "responses":
             body |= asked_scores(self._call.api, sampling)
         if self._call.api == "completions":
-            return _completion(await self._wire.ask(body))
+            return _completion(await self._transport.ask(body))
         if self._call.api == "responses":
-            return _response(await self._wire.ask({**body, "stream": False}))
-        return _chat_completion(await self._wire.ask(body))
+            return _response(await self._transport.ask({**body, "stream": False}))
+        return _chat_completion(await self._transport.ask(body))
 
     async def aclose(self) -> None:
-        """Do nothing: the wire belongs to the caller."""
+        """Do nothing: the transport belongs to the caller."""
 
     async def _token_prompt(self, request: Request) -> TokenPrompt | None:
         """Return the ids to continue from; ``None`` where this request continues in another way, or not at all."""
@@ -427,14 +427,14 @@ class CallModel:
         # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
         if call.body.get("tools") or call.body.get("functions"):
             return None
-        prompts = TokenPrompts(str(call.body.get("model", "")), lambda body: self._wire.ask(body, "tokenize"))
-        tags_in_text = self._tap.reasoning is None and shows_tags(pieces)
+        prompts = TokenPrompts(str(call.body.get("model", "")), lambda body: self._transport.ask(body, "tokenize"))
+        tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         try:
             return await prompts.prompt(call.body, pieces, side=request.side or "", tags_in_text=tags_in_text)
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
-            mode: ChatMode = "turn" if self._tap.reasoning else "prefill"
+            mode: ChatMode = "turn" if self._buffer.reasoning else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
             self._endpoint.resume.learn(mode)
             if self._resume == "tokens":
@@ -442,7 +442,7 @@ class CallModel:
             return None
 
     async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
-        """Build the body of *request*; say how it goes on, if it does."""
+        """Return the body of *request*, and how it continues the text; ``None`` if it is the first."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
         if not request.pieces and not request.side:
@@ -456,27 +456,27 @@ class CallModel:
             return body, "turn"
         mode = await self._mode()
         # Reasoning in a field of its own is dropped or closed by the templates of the servers that resume by ids.
-        if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._tap.reasoning is not None):
+        if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._buffer.reasoning is not None):
             body["messages"] = in_turns(body["messages"], request.pieces, request.side)
             return body, "turn"
-        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._tap.reasoning)
+        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._buffer.reasoning)
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
         return body, "prefill"
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Build the body of a request that goes on with nothing; *aside*: of a fork."""
+        """Return the body of a first request; *aside*: of a fork."""
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
             body[call.limit or "max_tokens"] = sampling.max_tokens
         if sampling.seed is not None:
             body["seed"] = sampling.seed
-        if sampling.temperature:  # raised, for a greedy call that is sampled again
+        if sampling.temperature:  # raised for a greedy call that is sampled again
             body["temperature"] = sampling.temperature
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the answer to *body*: the one that was asked for ahead, or a new one."""
+        """Return the response to *body*: the one that was sent ahead, or a new one."""
         ahead = self._ahead
         if ahead is None or ahead.body != body:
             return await self._opened(body)
@@ -492,7 +492,7 @@ class CallModel:
         if known is not None:
             return known
         try:
-            cards = read_json(await self._wire.models(), models_decoder).data
+            cards = read_json(await self._transport.models(), models_decoder).data
         except ModelError as error:
             log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
             return "turn"
@@ -501,7 +501,7 @@ class CallModel:
         return self._endpoint.resume.learn((_MODES.get(card.owned_by) if card else None) or "turn")
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*; a caller who wants no stream gets an answer from a server that has none, too."""
+        """Send *body* as a stream; if the caller wants none and the server has none, without."""
         if self._call.streams:
             return await self._open({**body, "stream": True})
         stream = self._endpoint.stream
@@ -514,38 +514,38 @@ class CallModel:
                     raise
                 refused = error
         body.pop("stream_options", None)
-        response = await self._wire.open({**body, "stream": False})
+        response = await self._transport.open({**body, "stream": False})
         if refused is not None:
             stream.learn(refused, body)
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*; ask for token counts, where the caller did not say and the server does not mind."""
+        """Send *body*, with a request for token counts unless the caller decided that or the server refuses it."""
         options = self._endpoint.stream_options
         if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
-            return await self._wire.open(body)
+            return await self._transport.open(body)
         try:
-            return await self._wire.open({**body, "stream_options": {"include_usage": True}})
+            return await self._transport.open({**body, "stream_options": {"include_usage": True}})
         except UpstreamError as error:
             if not (refuses(error, options.field) or mentions(error, options.field)):
                 raise
             refused = error
-        response = await self._wire.open(body)
+        response = await self._transport.open(body)
         options.learn(refused, body)
         return response
 
 
-def make_tap(call: Call, *, holds: bool = False) -> Tap:
-    """Return what decodes the streams of *call*; *holds*: text that no monitor reads is held back."""
+def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
+    """Return the buffer for the streams of *call*; *holds*: hold back text that no monitor reads."""
     if call.api == "responses":
-        return ResponsesTap(holds=holds)
+        return ResponsesChunkBuffer(holds=holds)
     if call.api == "completions":
-        return Tap(decode_completion, "text", holds=holds)
-    return Tap(decode_chat, "content", holds=holds)
+        return ChunkBuffer(decode_completion, "text", holds=holds)
+    return ChunkBuffer(decode_chat, "content", holds=holds)
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
-    """Return what asks for the probabilities of a fork's tokens."""
+    """Return the fields that ask for the probabilities of a fork's tokens."""
     most = sampling.top_logprobs
     if api == "completions":
         return {"logprobs": 1 if most is None else most}

@@ -1,4 +1,4 @@
-"""The front door for who has a client of the `openai` package."""
+"""`wrap`, for clients of the `openai` package."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ClientT = TypeVar("ClientT")
 def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ClientT:
     """Return a client like *client*, an ``openai.OpenAI`` or ``AsyncOpenAI``, whose calls *monitors* watch.
 
-    It has the same methods, types and exceptions, and shares *client*'s connections. Watched are
-    ``chat.completions``, ``completions`` and ``responses`` (``create``, ``stream``, ``parse``), those below ``beta``
-    too; all else passes through untouched. *options* are the fields of
+    It has the same methods, types and exceptions, and shares *client*'s connections. The calls of
+    ``chat.completions``, ``completions`` and ``responses`` (``create``, ``stream``, ``parse``) are supervised, also
+    those below ``beta``; all others pass through. *options* are the fields of
     :class:`~interwhen.clients.Settings`; a single call changes them with ``interwhen={...}``. Chunks and
-    responses carry their facts as ``.interwhen``.
+    responses carry :class:`~interwhen.clients.SupervisionInfo` as ``.interwhen``.
 
-    Raises :class:`~interwhen.UsageError` on anything that cannot work.
+    Raises :class:`~interwhen.UsageError` on invalid options.
     """
     settings = make_settings(monitors, options)
     try:
@@ -30,14 +30,14 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
     except ImportError as error:
         if find_spec("openai") is None:
             raise MissingExtraError("interwhen.wrap", "openai") from error
-        # The SDK has no public place for what comes between a call and its chunks.
+        # Supervision uses private parts of the SDK, which has no public hook between a call and its chunks.
         raise UsageError(
             f"this version of the package openai ({_installed()}) is not supported ({error}): "
-            "pip install --upgrade 'interwhen[openai]' brings one that is"
+            "install a supported one with: pip install --upgrade 'interwhen[openai]'"
         ) from error
     made = wrapped(client, settings)
     if made is None:
-        raise UsageError(f"client={client!r:.200} is no openai.OpenAI or openai.AsyncOpenAI")
+        raise UsageError(f"client={client!r:.200}: give an openai.OpenAI or openai.AsyncOpenAI")
     return made  # type: ignore[no-any-return]
 
 
@@ -47,4 +47,4 @@ def _installed() -> str:
     try:
         return version("openai")
     except PackageNotFoundError:
-        return "of unknown version"
+        return "unknown version"

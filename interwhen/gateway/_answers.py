@@ -1,4 +1,4 @@
-"""Answers to supervised calls: chunk by chunk, or whole."""
+"""Answers to supervised calls: streamed, or whole."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Remedied, Retracted, StreamBroken, ViolationFound
 from interwhen._types.results import Result
 from interwhen.clients import Part, SupervisionInfo
-from interwhen.clients._calls import Api, Call, read_call
+from interwhen.clients._calls import Api, ApiCall, read_call
 from interwhen.clients._supervision import Supervised, supervise, whole
-from interwhen.gateway._config import Telling
+from interwhen.gateway._config import Detail
 from interwhen.gateway._exchange import Exchange, returned, sent, vet_form
 from interwhen.gateway._gateway import Gateway
-from interwhen.gateway._http_errors import Headers, Problem
-from interwhen.gateway._monitor_choice import FIELD, Choice
-from interwhen.gateway._relay import SUPERVISION_OFF, noted
-from interwhen.gateway._upstream import GatewayWire, Upstream
+from interwhen.gateway._http_errors import Headers, HttpError
+from interwhen.gateway._monitor_choice import FIELD, MonitorChoice
+from interwhen.gateway._relay import SUPERVISION_OFF, counted
+from interwhen.gateway._upstream import GatewayTransport, UpstreamServer
 from interwhen.models._sse import END_MARK
 
-# From the parts of a supervised answer to bytes: event streams and whole bodies, with what interwhen says beside.
+# Encodes the parts of a supervised answer, as event streams or whole bodies, with the field ``interwhen``.
 
 Render = Callable[[Sequence[Part]], bytes]
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _NOTABLE = (Retracted, ViolationFound, Remedied, StreamBroken)
 _LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate", "journal"))
-"""What a brief result leaves out: the client has the text, the checks may be many, and there is no journal."""
+"""Fields of a result that ``brief`` leaves out: the client has the text, checks may be many, there is no journal."""
 
 
 class _Typed(msgspec.Struct):
@@ -42,49 +42,55 @@ class _Typed(msgspec.Struct):
 _typed = msgspec.json.Decoder(_Typed)
 
 
-def renderer(api: Api, tell: Telling) -> Render:
-    """Return what makes events of parts."""
+def renderer(api: Api, detail: Detail) -> Render:
+    """Return the function that encodes parts as events."""
     if api == "responses":
-        return lambda parts: b"".join(_named(_data(part, tell)) for part in parts)
-    if tell == "off":
+        return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
+    if detail == "off":
         return lambda parts: b"".join([b"data: %b\n\n" % _bare(part) for part in parts])
 
     def render(parts: Sequence[Part]) -> bytes:
-        if len(parts) == 1:  # the hot path: one chunk of the upstream as it came
+        if len(parts) == 1:  # the hot path: one unchanged chunk of the upstream
             part = parts[0]
             info = part.info
-            if tell == "brief" and part.raw is not None and not info.events and not info.lead and info.result is None:
+            if detail == "brief" and part.raw is not None and not info.events and not info.lead and info.result is None:
                 return b"data: %b\n\n" % _one_line(part.raw)
-        return b"".join([b"data: %b\n\n" % _data(part, tell) for part in parts])
+        return b"".join([b"data: %b\n\n" % _data(part, detail) for part in parts])
 
     return render
 
 
-def error_event(api: Api, problem: Problem) -> bytes:
-    """Return *problem* as the last event of a stream."""
+def error_event(api: Api, http_error: HttpError) -> bytes:
+    """Return *http_error* as the last event of a stream."""
     if api == "responses":
-        said = {"type": "error", "code": problem.code, "message": str(problem), "param": None, "sequence_number": 0}
+        said = {
+            "type": "error",
+            "code": http_error.code,
+            "message": str(http_error),
+            "param": None,
+            "sequence_number": 0,
+        }
         return _named(_encode(said))
-    return b"data: %b\n\n" % _one_line(problem.body)
+    return b"data: %b\n\n" % _one_line(http_error.body)
 
 
-def whole_body(api: Api, parts: Sequence[Part], tell: Telling) -> bytes:
+def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
     """Return the body of an answer that is not streamed."""
     body = whole(api, parts)
-    if tell != "off":
+    if detail != "off":
         events = tuple(event for part in parts for event in part.info.events)
-        told = _told(SupervisionInfo(events=events, result=parts[-1].info.result if parts else None), tell)
-        if told is not None:
-            body[FIELD] = told
+        field = _field(SupervisionInfo(events=events, result=parts[-1].info.result if parts else None), detail)
+        if field is not None:
+            body[FIELD] = field
     return _encode(body)
 
 
-def _data(part: Part, tell: Telling) -> bytes:
-    told = None if tell == "off" else _told(part.info, tell)
+def _data(part: Part, detail: Detail) -> bytes:
+    field = None if detail == "off" else _field(part.info, detail)
     data = _bare(part)
-    if told is None:
+    if field is None:
         return data
-    return b'%b,"%b":%b}' % (data.rstrip()[:-1].rstrip(), FIELD.encode(), _encode(told))
+    return b'%b,"%b":%b}' % (data.rstrip()[:-1].rstrip(), FIELD.encode(), _encode(field))
 
 
 def _bare(part: Part) -> bytes:
@@ -92,7 +98,7 @@ def _bare(part: Part) -> bytes:
 
 
 def _one_line(raw: bytes) -> bytes:
-    """Return *raw* as one line: an upstream may have spread its JSON over several lines of data."""
+    """Return *raw* as one line: an upstream may send JSON in several lines of data."""
     return raw.replace(b"\n", b" ") if b"\n" in raw else raw
 
 
@@ -100,9 +106,9 @@ def _named(data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (_typed.decode(data).type.encode(), data)
 
 
-def _told(info: SupervisionInfo, tell: Telling) -> Any:
-    """Return what is told of *facts*; ``None``: nothing."""
-    if tell == "full":
+def _field(info: SupervisionInfo, detail: Detail) -> Any:
+    """Return the field ``interwhen`` for *info*; ``None`` for no field."""
+    if detail == "full":
         return info
     events = [event for event in info.events if isinstance(event, _NOTABLE)]
     if not events and not info.lead and info.result is None:
@@ -111,16 +117,16 @@ def _told(info: SupervisionInfo, tell: Telling) -> Any:
 
 
 def _brief(info: SupervisionInfo, events: Sequence[Event]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    field: dict[str, Any] = {}
     if info.start is not None:
-        told["start"] = info.start
+        field["start"] = info.start
     if info.lead:
-        told["lead"] = info.lead
+        field["lead"] = info.lead
     if events:
-        told["events"] = events
+        field["events"] = events
     if info.result is not None:
-        told["result"] = _summary(info.result)
-    return told
+        field["result"] = _summary(info.result)
+    return field
 
 
 def _summary(result: Result) -> dict[str, Any]:
@@ -128,75 +134,77 @@ def _summary(result: Result) -> dict[str, Any]:
     return {"type": result.status, "label": result.label, **fields, "checks": len(result.checks)}
 
 
-async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: Choice) -> str:
-    """Answer a supervised call. Returns how it ended, for the metrics; raises :class:`Problem` before it begins."""
+async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
+    """Answer a supervised call. Returns the outcome for the metrics; raises :class:`HttpError` before it begins."""
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)
-    wire = GatewayWire(upstream, exchange.onward(path), sent(exchange.raw_headers, without=exchange.admitted_by))
+    transport = GatewayTransport(
+        upstream, exchange.onward(path), sent(exchange.raw_headers, without=exchange.admitted_by)
+    )
     try:
-        supervised = await supervise(call, choice.settings, wire, upstream.endpoint(choice.model))
+        supervised = await supervise(call, choice.settings, transport, upstream.endpoint(choice.model))
     except ModelError as error:
-        raise noted(gateway, upstream, error) from error
-    answering = _Answer(gateway, exchange, api, choice, upstream, supervised, wire)
+        raise counted(gateway, upstream, error) from error
+    answering = _AnswerWriter(gateway, exchange, api, choice, upstream, supervised, transport)
     try:
         await (answering.stream() if call.streams else answering.whole())
     finally:
         await supervised.aclose()
         if supervised.is_switched_off:
-            gateway.meters.unwatched.labels("off").inc()
+            gateway.metrics.unsupervised.labels("off").inc()
         if (result := supervised.result) is not None:
-            gateway.meters.ended(result)
+            gateway.metrics.ended(result)
     assert result is not None
     return result.label
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _AnswerWriter:
     gateway: Gateway
     exchange: Exchange
     api: Api
-    choice: Choice
-    upstream: Upstream
+    choice: MonitorChoice
+    upstream: UpstreamServer
     supervised: Supervised
-    wire: GatewayWire
+    transport: GatewayTransport
 
     async def stream(self) -> None:
-        """Send the chunks as they come. An error of the upstream is the last event there is."""
+        """Send the chunks as they come. An error of the upstream is sent as the last event."""
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)
         await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
-        render, write = renderer(self.api, self.choice.tell), exchange.write
+        render, write = renderer(self.api, self.choice.detail), exchange.write
         try:
             parts = await parts_of()
-            self.gateway.meters.first.observe(time.monotonic() - exchange.began)
+            self.gateway.metrics.first.observe(time.monotonic() - exchange.began)
             while parts:
                 await write(render(parts))
                 parts = await parts_of()
         except ModelError as error:
-            await exchange.fail(noted(self.gateway, self.upstream, error))
+            await exchange.fail(counted(self.gateway, self.upstream, error))
         else:
-            # An end that the upstream never said is not ours to say.
+            # Without an end mark of the upstream, none is sent: the answer may be cut.
             await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
 
     async def whole(self) -> None:
-        """Send the answer once it stands. Raises :class:`Problem` where there is none."""
+        """Send the answer once it is complete. Raises :class:`HttpError` if the upstream fails."""
         found: list[Part] = []
         try:
             while parts := await self.supervised.parts():
                 found += parts
         except ModelError as error:
-            raise noted(self.gateway, self.upstream, error) from error
+            raise counted(self.gateway, self.upstream, error) from error
         result = self.supervised.result
         assert result is not None
         head = [*self._head("application/json"), (b"x-interwhen-status", result.label.encode())]
-        await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.tell))
+        await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.detail))
 
     def _head(self, kind: str) -> Headers:
-        assert self.wire.response is not None
+        assert self.transport.response is not None
         off = [SUPERVISION_OFF] if self.supervised.is_switched_off else []
         return [
             *off,
-            *returned(self.wire.response.headers, new_body=True),
+            *returned(self.transport.response.headers, new_body=True),
             (b"content-type", kind.encode()),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
@@ -204,11 +212,11 @@ class _Answer:
         ]
 
 
-def _call(api: Api, body: Mapping[str, Any]) -> Call:
+def _call(api: Api, body: Mapping[str, Any]) -> ApiCall:
     vet_form(body)
     try:
         call = read_call(api, body)
         _ = call.tools
     except (TypeError, AttributeError) as error:
-        raise Problem(400, "invalid_type", "the request's tools do not have the form that the API describes") from error
+        raise HttpError(400, "invalid_type", "tools: not in the form that the API describes") from error
     return call

@@ -32,7 +32,7 @@ def serve(
     pass_unsupervised: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     off: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     reading: Annotated[Reading | None, Parameter(group=_SUPERVISION)] = None,
-    tell: Annotated[Literal["off", "brief", "full"] | None, Parameter(group=_SUPERVISION)] = None,
+    detail: Annotated[Literal["off", "brief", "full"] | None, Parameter(group=_SUPERVISION)] = None,
     host: Annotated[str | None, Parameter(group=_ACCESS)] = None,
     port: Annotated[int | None, Parameter(group=_ACCESS)] = None,
     keys_file: Annotated[str | None, Parameter(group=_ACCESS)] = None,
@@ -46,48 +46,48 @@ def serve(
 ) -> int:
     """Serve the OpenAI API in front of other servers, while verifiers check what their models write.
 
-    Flags come before INTERWHEN_* variables, these before interwhen.toml; docs/gateway.md lists all settings.
-    SIGTERM and Ctrl-C let running calls end; a second one does not.
+    Flags win over INTERWHEN_* variables, and these over interwhen.toml; docs/gateway.md lists all settings.
+    SIGTERM and Ctrl-C let running calls end; a second one ends them at once.
 
     Parameters
     ----------
     upstream
-        A server with its version: http://localhost:8000/v1; or PATTERN=URL for the models whose names fit
+        A server with its version: http://localhost:8000/v1; or PATTERN=URL for the models whose names match
         PATTERN. May be given several times.
     monitor
-        What watches every call: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
+        A monitor of every call: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
     offer
-        A monitor that requests may name, besides those.
+        A further monitor that requests may name.
     locked
-        Let requests add monitors, and change nothing else; refuse everything that no monitor sees.
+        Let requests add monitors, and change nothing else; refuse every route that no monitor reads.
     pass_unsupervised
-        Pass on, and count, what no monitor sees: other routes that generate text, and stored answers.
+        Pass and count the routes that no monitor reads: other routes that generate text, and stored answers.
     off
-        The kill switch: pass every call on unsupervised, and count it. SIGUSR1 does so later, SIGUSR2 ends it.
+        The kill switch: pass every call unsupervised, and count it. SIGUSR1 switches off later, SIGUSR2 on.
     reading
-        What clients see: text as it comes (live), only checked text (gate), or the answer once it is whole (final).
-    tell
-        What chunks say in their field "interwhen".
+        What clients see: text as it comes (live), only checked text (gate), or the complete answer (final).
+    detail
+        How much the field "interwhen" of chunks and answers says.
     host
         The address to listen on; default: 127.0.0.1, this machine only.
     port
         The port to listen on; default: 8400; 0 takes a free one.
     keys_file
-        A file with keys, one a line; a client must bring one of them.
+        A file with keys, one per line; a client must send one of them.
     origin
-        A web page that may call, as its origin.
+        The origin of a web page that may call.
     max_concurrent
-        Calls that are served at once.
+        The most calls that are served at one time.
     max_waiting
-        Calls that may wait for their turn.
+        The most calls that wait for a slot.
     max_body
         The largest request body, in bytes.
     drain_seconds
         How long running calls may go on after SIGTERM.
     config
-        The configuration file; default: interwhen.toml in this directory, if it is there.
+        The configuration file; default: interwhen.toml in this directory, if it exists.
     schema
-        Print the JSON Schema of that file, and do nothing else.
+        Print the JSON Schema of the configuration file, and exit.
     """
     try:
         from interwhen.gateway._config import load_config
@@ -108,7 +108,7 @@ def serve(
         "pass_unsupervised": pass_unsupervised,
         "off": off,
         "reading": reading,
-        "tell": tell,
+        "detail": detail,
         "host": host,
         "port": port,
         "keys_file": keys_file,
@@ -124,7 +124,10 @@ def serve(
     watching = ", ".join(monitor.name for monitor in gateway.chooser.usual) or "no monitors"
 
     if not gateway.keys and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-        print(f"warning: whoever reaches {joined(settings.host)} may call: set keys (--keys-file)", file=sys.stderr)
+        print(
+            f"warning: every client that reaches {joined(settings.host)} may call: set keys with --keys-file",
+            file=sys.stderr,
+        )
 
     def ready() -> None:
         print(f"serving {address(listener)} with {joined(watching)}", file=sys.stderr, flush=True)

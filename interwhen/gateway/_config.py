@@ -1,4 +1,4 @@
-"""What a gateway is told: one record, whose JSON Schema is published."""
+"""The configuration of a gateway: its fields, where it is read from, and the gateway's own keys."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from interwhen._types.budgets import Budgets, Count
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Phase
 from interwhen.clients import Reading
-from interwhen.gateway._http_errors import Problem
+from interwhen.gateway._http_errors import HttpError
 
-Telling = Literal["off", "brief", "full"]
-"""What a client is told beside the chunks, in their field ``interwhen``."""
+Detail = Literal["off", "brief", "full"]
+"""How much the field ``interwhen`` of chunks and answers says."""
 
 MonitorEntry: TypeAlias = str | dict[str, Any]
 """``"arithmetic:delivery=gate"`` or ``{"name": "arithmetic", "delivery": "gate"}``."""
@@ -30,106 +30,110 @@ MonitorEntry: TypeAlias = str | dict[str, Any]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 SHORTEST_KEY = 8
-"""Characters that a key of the gateway has at least."""
+"""The shortest key of the gateway, in characters."""
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One OpenAI-compatible server behind the gateway."""
+    """One OpenAI-compatible upstream server."""
 
     url: Annotated[str, Meta(description="Its address with the version, such as http://localhost:8000/v1.")]
     models: Annotated[
         tuple[str, ...],
-        Meta(description="Patterns of the model names that go to it; the first upstream that fits wins."),
+        Meta(description="Patterns of the model names that go to it; the first upstream that matches wins."),
     ] = ("*",)
     key_env: Annotated[
-        str, Meta(description="The environment variable with the key for requests that bring none for this server.")
+        str, Meta(description="The environment variable with the key for requests that have none for this server.")
     ] = ""
 
 
 class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How calls to some models are supervised; what is left out is as for all others."""
+    """How calls to some models are supervised; a field that is left out has its usual value."""
 
-    match: Annotated[str, Meta(description="A pattern of model names; the first rule that fits wins.")]
+    match: Annotated[str, Meta(description="A pattern of model names; the first rule that matches wins.")]
     monitors: Annotated[
-        tuple[str, ...] | None, Meta(description="Names of monitors or offers of this configuration; empty: none.")
+        tuple[str, ...] | None,
+        Meta(description="Names of monitors or offers of this configuration; an empty list for none."),
     ] = None
     reading: Reading | None = None
-    tell: Telling | None = None
+    detail: Detail | None = None
     starts_in: Annotated[
-        Phase | None, Meta(description="'reasoning' where the chat template has opened the reasoning already.")
+        Phase | None, Meta(description="'reasoning' if the chat template has opened the reasoning.")
     ] = None
     resume: Annotated[
-        Literal["auto", "tokens", "prefill", "turn"] | None, Meta(description="How a chat goes on from kept text.")
+        Literal["auto", "tokens", "prefill", "turn"] | None,
+        Meta(description="How a chat is continued from kept text."),
     ] = None
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one gateway process takes on."""
+class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits of one gateway process."""
 
     head_bytes: Annotated[
         Positive, Meta(description="The largest request line with its headers; a larger one is refused with 431.")
     ] = 64 << 10
     head_seconds: Annotated[
-        Seconds, Meta(description="How long a request's head may take to come; then it is refused with 408.")
+        Seconds,
+        Meta(description="How long the head of a request may take to arrive; then the request is refused with 408."),
     ] = 30.0
     body_bytes: Annotated[Positive, Meta(description="The largest request body; a larger one is refused with 413.")] = (
         16 << 20
     )
     body_values: Annotated[
-        Positive, Meta(description="JSON values that a request body may have; one with more is refused with 413.")
+        Positive, Meta(description="The most JSON values in a request body; one with more is refused with 413.")
     ] = 100_000
     bytes_in_flight: Annotated[
         Positive,
-        Meta(description="Bytes that the bodies of all requests in reading or service may have; beyond: 429."),
+        Meta(description="The most bytes in the bodies of all requests in flight; more are refused with 429."),
     ] = 256 << 20
     body_seconds: Annotated[
-        Seconds, Meta(description="How long a body may take to come; then it is refused with 408.")
+        Seconds, Meta(description="How long a body may take to arrive; then the request is refused with 408.")
     ] = 30.0
-    concurrent: Annotated[Positive, Meta(description="Calls that are served at once.")] = 1000
-    waiting: Annotated[Count, Meta(description="Calls that may wait for their turn; more are refused with 429.")] = 200
+    concurrent: Annotated[Positive, Meta(description="The most calls that are served at one time.")] = 1000
+    waiting: Annotated[Count, Meta(description="The most calls that wait for a slot; more are refused with 429.")] = 200
     wait_seconds: Annotated[
-        Seconds, Meta(description="How long a call waits for its turn; then it is refused with 503.")
+        Seconds, Meta(description="How long a call waits for a slot; then it is refused with 503.")
     ] = 10.0
     write_seconds: Annotated[
-        Seconds, Meta(description="How long a client may take nothing; then its call is ended.")
+        Seconds, Meta(description="How long a client may read nothing; then its call is ended.")
     ] = 60.0
     ready_seconds: Annotated[
-        float, Meta(ge=0, description="After SIGTERM: how long calls are still taken while /readyz says no.")
+        float, Meta(ge=0, description="How long new calls are accepted after SIGTERM, while /readyz says no.")
     ] = 0.0
     drain_seconds: Annotated[
-        float, Meta(ge=0, description="After SIGTERM: how long calls may go on; then they are ended with an error.")
+        float, Meta(ge=0, description="How long calls may go on after SIGTERM; then they are ended with an error.")
     ] = 30.0
 
 
 class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one call may spend. A broken stream is not taken up again unless this says so."""
+    """The budgets of one call. A broken stream is not reconnected by default."""
 
     reconnects: Count = 0
 
 
 class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much each call may spend on being put right, by what that is worth; learnt from the calls before."""
+    """How much each call may spend on corrections, learned from earlier calls."""
 
     tokens: Annotated[
-        Count, Meta(description="The mean of generated tokens a call that is aimed at; 0: no allocator.")
+        Count, Meta(description="The target for the mean of generated tokens per call; 0 for no allocator.")
     ] = 0
-    window: Annotated[Positive, Meta(description="Calls within which overspending is made up.")] = 100
+    window: Annotated[Positive, Meta(description="The number of calls within which overspending is compensated.")] = 100
     hopeless: Annotated[
-        float, Meta(ge=0, le=1, description="The chance below which a further correction is never made.")
+        float, Meta(ge=0, le=1, description="The chance of success below which no further correction is made.")
     ] = 0.01
 
 
 class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a monitor that refutes much more than it should is made to observe only, visibly."""
+    """When a monitor that refutes too much is demoted to observing."""
 
     above: Annotated[
-        float, Meta(ge=0, lt=1, description="The share of its last calls in which it may refute something; 0: any.")
+        float,
+        Meta(ge=0, lt=1, description="The share of its last calls in which a monitor may refute something; 0 for any."),
     ] = 0.0
-    calls: Annotated[Positive, Meta(description="How many calls that share is of.")] = 100
+    calls: Annotated[Positive, Meta(description="The number of calls that the share is computed from.")] = 100
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long an upstream is waited for, in seconds; null waits for ever."""
+    """The timeouts for upstreams, in seconds; null for none."""
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0
@@ -140,26 +144,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The configuration of a gateway."""
 
     upstreams: Annotated[
-        tuple[UpstreamConfig | str, ...], Meta(description="The servers behind it: a URL, PATTERN=URL, or a table.")
+        tuple[UpstreamConfig | str, ...], Meta(description="The upstream servers: a URL, PATTERN=URL, or a table.")
     ] = ()
     monitors: Annotated[
         tuple[MonitorEntry, ...],
-        Meta(description="What watches every call, unless a rule or the request says otherwise."),
+        Meta(description="The monitors of every call, unless a rule or the request names others."),
     ] = ()
     offers: Annotated[
-        tuple[MonitorEntry, ...], Meta(description="Monitors that a rule or a request may name, besides those.")
+        tuple[MonitorEntry, ...], Meta(description="Further monitors that a rule or a request may name.")
     ] = ()
     locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
         False
     )
     pass_unsupervised: Annotated[
         bool,
-        Meta(description="Whether routes that no monitor sees are passed on and counted; they are refused otherwise."),
+        Meta(description="Whether routes that no monitor reads pass and are counted; they are refused otherwise."),
     ] = False
     off: Annotated[
         bool,
         Meta(
-            description="The kill switch: every call passes unsupervised, and is counted. SIGUSR1 and SIGUSR2 set it."
+            description="The kill switch: calls pass unsupervised and are counted. SIGUSR1 sets it, SIGUSR2 clears it."
         ),
     ] = False
     models: Annotated[tuple[ModelRule, ...], Meta(description="Rules for some models.")] = ()
@@ -167,44 +171,49 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Reading,
         Meta(
             description="live: text as it comes, with retractions; gate: only text whose checks passed; "
-            "final: the answer once it is whole."
+            "final: the answer once it is complete."
         ),
     ] = "live"
-    tell: Annotated[Telling, Meta(description="What chunks say in their field 'interwhen'.")] = "brief"
+    detail: Annotated[Detail, Meta(description="How much the field 'interwhen' of chunks and answers says.")] = "brief"
     starts_in: Phase = "answer"
     min_coverage: Annotated[
         float,
-        Meta(ge=0, le=1, description="The share of an answer that checked claims must cover, or it is unverified."),
+        Meta(
+            ge=0,
+            le=1,
+            description="The share of an answer that checked claims must cover; with less, it is unverified.",
+        ),
     ] = 0.0
     resume: Literal["auto", "tokens", "prefill", "turn"] = "auto"
     tools: Annotated[
-        bool, Meta(description="Whether tool calls must be whole, valid JSON, and to a tool that was offered.")
+        bool, Meta(description="Whether tool calls must be complete, valid JSON, and to a tool that was offered.")
     ] = True
     allocator: Annotated[
-        AllocatorConfig, Meta(description="Spends the budget where a token is thought to help most.")
+        AllocatorConfig,
+        Meta(description="Spends the budget for corrections on the calls where it is expected to help most."),
     ] = AllocatorConfig()
-    demotion: Annotated[
-        DemotionConfig, Meta(description="Makes a monitor observe only that refutes much more than it should.")
-    ] = DemotionConfig()
-    budgets: Annotated[CallBudgets, Meta(description="What one call may spend.")] = CallBudgets()
+    demotion: Annotated[DemotionConfig, Meta(description="Demotes a monitor that refutes too much to observing.")] = (
+        DemotionConfig()
+    )
+    budgets: Annotated[CallBudgets, Meta(description="The budgets of one call.")] = CallBudgets()
 
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8400
     origins: Annotated[
-        tuple[str, ...], Meta(description="Web pages that may call, as origins; none may otherwise.")
+        tuple[str, ...], Meta(description="Origins of the web pages that may call; none by default.")
     ] = ()
     keys: Annotated[
         tuple[Annotated[str, Meta(min_length=SHORTEST_KEY)], ...],
-        Meta(description="Keys of which a client must bring one; none: anybody may call."),
+        Meta(description="The gateway's keys: a client must send one of them. Without keys, every client may call."),
     ] = ()
-    keys_file: Annotated[str, Meta(description="A file with more such keys, one a line.")] = ""
+    keys_file: Annotated[str, Meta(description="A file with more keys, one per line.")] = ""
     transport: Annotated[
         Literal["auto", "fast", "httpx2"],
-        Meta(description="What speaks to the upstreams; auto is fast where httptools is installed."),
+        Meta(description="The HTTP client for upstreams; auto means fast if httptools is installed."),
     ] = "auto"
     threads: Annotated[Positive, Meta(description="Threads for the checks of all calls.")] = 32
     processes: Annotated[Positive, Meta(description="Worker processes for the checks of all calls.")] = 2
-    limits: Limits = Limits()
+    limits: GatewayLimits = GatewayLimits()
     patience: Patience = Patience()
 
 
@@ -218,10 +227,10 @@ def schema() -> dict[str, Any]:
     }
 
 
-# A configuration from where it may stand: flags before the environment, before ``interwhen.toml``, before defaults.
+# Reading a configuration: flags before the environment, before ``interwhen.toml``, before defaults.
 
 FILE = "interwhen.toml"
-"""Read from the working directory, unless another one is named."""
+"""The file in the working directory that is read if no other is named."""
 PREFIX = "INTERWHEN_"
 
 
@@ -230,7 +239,7 @@ def load_config(
 ) -> Config:
     """Return the configuration. *flags* are fields of :class:`Config`, and fields of its tables as ``table.field``.
 
-    Raises :class:`UsageError` that names the place of what is wrong.
+    Raises :class:`UsageError` with the place of the error.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
@@ -244,7 +253,7 @@ def load_config(
 
 
 def variables() -> Iterator[tuple[str, str]]:
-    """Yield the environment variables that are read, and the fields they set."""
+    """Yield the environment variables that are read, each with the field that it sets."""
     for field in msgspec.structs.fields(Config):
         inside = _bare(field.type)
         if not (isinstance(inside, type) and issubclass(inside, msgspec.Struct)):
@@ -255,7 +264,7 @@ def variables() -> Iterator[tuple[str, str]]:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the type inside an ``Annotated``: up to Python 3.12 msgspec takes one for its struct, from 3.13 on not."""
+    """Return the type inside an ``Annotated``: msgspec unwraps it up to Python 3.12, and not from 3.13 on."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
@@ -265,17 +274,31 @@ def _named(environment: Mapping[str, str]) -> Path | None:
     return Path(FILE) if Path(FILE).is_file() else None
 
 
+_OLD_NAMES = {"tell": "detail"}
+"""Settings that files and variables may still have under another name."""
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _renamed(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{str(path)!r} is no TOML: {error}") from error
+        raise UsageError(f"{str(path)!r} is not valid TOML: {error}") from error
+
+
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return *fields*, and their rules for models, with the names that settings have today."""
+    for table in (fields, *(rule for rule in fields.get("models", ()) if isinstance(rule, dict))):
+        for old, new in _OLD_NAMES.items():
+            if old in table and new not in table:
+                table[new] = table.pop(old)
+                log_warning("config.setting_renamed", old=old, new=new)
+    return fields
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    known = dict(variables())
+    known = dict(variables()) | {f"{PREFIX}{old.upper()}": new for old, new in _OLD_NAMES.items()}
     found: dict[str, Any] = {}
     for name, text in environment.items():
         if name in known:
@@ -286,16 +309,16 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value(name: str, field: str, text: str) -> Any:
-    """Read the *text* of a variable: JSON, or words for a list, or as it is."""
+    """Return the value of a variable: JSON, or words for a list, or the text itself."""
     if text[:1] in ("[", "{"):
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise UsageError(f"{name} begins like JSON and is none ({error})") from error
+            raise UsageError(f"{name} begins like JSON but is not valid JSON: {error}") from error
     if field in ("upstreams", "monitors", "offers", "origins", "keys", "models"):
         return text.split()
     if field == "off":
-        return means_off(text)  # in an emergency, any word will do
+        return means_off(text)  # in an emergency, any word must work
     return text
 
 
@@ -322,22 +345,22 @@ def _vet_names(fields: Mapping[str, Any], place: str) -> None:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
             meant = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(f"{place} has {name!r}, which is no setting; {meant}settings: {', '.join(known)}")
+            raise UsageError(f"{place}: unknown setting {name!r}; {meant}settings: {', '.join(known)}")
 
 
-# The gateway's own keys: who may call it.
+# The gateway's own keys.
 
 HEADER = "x-interwhen-key"
-"""Brings our key where ``Authorization`` brings the upstream's."""
+"""The header for the gateway's key when ``Authorization`` holds the upstream's."""
 
 _WRONG = (
-    "this gateway wants a key of its own: as 'Authorization: Bearer KEY', "
-    "or as 'X-Interwhen-Key: KEY' beside the upstream's"
+    "this gateway needs a key of its own: send 'Authorization: Bearer KEY', "
+    "or 'X-Interwhen-Key: KEY' beside the upstream's key"
 )
 
 
 class Keys:
-    """Compares keys in a time that tells nothing about them."""
+    """The gateway's keys, compared in constant time."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = tuple(key.encode() for key in keys)
@@ -346,9 +369,9 @@ class Keys:
         return bool(self._keys)
 
     def admit(self, headers: Mapping[str, str]) -> str:
-        """Return the name of the header that brought one of our keys; empty where none is wanted.
+        """Return the name of the header that holds a valid key; empty if no key is needed.
 
-        Raises :class:`Problem` where none of them is right.
+        Raises :class:`HttpError` without a valid key.
         """
         if not self._keys:
             return ""
@@ -357,18 +380,18 @@ class Keys:
         kind, _, key = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._is_ours(key.strip()):
             return "authorization"
-        raise Problem(401, "invalid_api_key", _WRONG)
+        raise HttpError(401, "invalid_api_key", _WRONG)
 
     def _is_ours(self, key: str) -> bool:
         given = key.encode("utf-8", "surrogateescape")
         found = False
-        for known in self._keys:  # all of them, whichever is right
+        for known in self._keys:  # compare with all, so that the time does not depend on the match
             found |= hmac.compare_digest(given, known)
         return found
 
 
 def load_keys(config: Config) -> Keys:
-    """Return the keys of *config*. Raises :class:`UsageError` where their file cannot be read, or has no good ones."""
+    """Return the keys of *config*. Raises :class:`UsageError` if their file cannot be read or holds no valid key."""
     keys = list(config.keys)
     if config.keys_file:
         try:
@@ -378,11 +401,12 @@ def load_keys(config: Config) -> Keys:
         found = [(number, line.strip()) for number, line in enumerate(lines, 1)]
         found = [(number, key) for number, key in found if key and not key.startswith("#")]
         if not found:
-            raise UsageError(f"keys_file={config.keys_file!r} holds no key; write one a line")
+            raise UsageError(f"keys_file={config.keys_file!r} holds no key: write one per line")
         for number, key in found:
             if len(key) < SHORTEST_KEY:
                 raise UsageError(
-                    f"keys_file={config.keys_file!r}, line {number}: a key has {SHORTEST_KEY} characters or more"
+                    f"keys_file={config.keys_file!r}, line {number}: a key needs at least {SHORTEST_KEY} characters, "
+                    f"got {len(key)}"
                 )
         keys += [key for _, key in found]
     return Keys(keys)

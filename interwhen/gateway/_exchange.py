@@ -1,4 +1,4 @@
-"""One request and its answer, as ASGI has them, and the call that is being served meanwhile."""
+"""One ASGI request and its answer; request bodies; and the headers that are passed on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import anyio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from interwhen.gateway._config import Limits
-from interwhen.gateway._http_errors import Headers, Problem, shutting_down, too_many
-from interwhen.gateway._json_bodies import TooManyValues, decode_object
+from interwhen.gateway._config import GatewayLimits
+from interwhen.gateway._http_errors import Headers, HttpError, overloaded, shutting_down, too_many
+from interwhen.gateway._json_bodies import SECONDS, TooManyValues, decode_object
 
 Reason = Literal["", "left", "slow", "cut"]
-"""Why a call was ended before its answer was: the client left, or took nothing, or the gateway shuts down."""
+"""Why a call ended before its answer: the client left, the client read nothing, or the gateway shuts down."""
 
 
 class Exchange:
-    """A request, and what has been sent of its answer."""
+    """A request, and the state of its answer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -29,29 +29,29 @@ class Exchange:
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers}
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         self.path = path.decode("latin-1").partition("?")[0]
-        """The path as it came, with its escapes."""
+        """The path as the client sent it, with escapes."""
         self.query: str = scope.get("query_string", b"").decode("latin-1")
-        """The query, as it came."""
+        """The query as the client sent it."""
         self.decoded_path: str = scope["path"]
         self.receive = receive
         self.body_bytes = 0
-        """How much of its body has come; see :class:`~interwhen.gateway._exchange.Bodies`."""
+        """How many bytes of its body have come; see :class:`~interwhen.gateway._exchange.Bodies`."""
         self.admitted_by = ""
-        """The header that brought our own key, if one did."""
+        """The header that held the gateway's own key; empty if no key is needed."""
         self.monitors = ""
         """The names of the monitors that watch the answer, for the log."""
         self.began = time.monotonic()
         self.started = False
         self.ended = False
         self.blocked_since: float | None = None
-        """Since when the client has taken nothing of what is being sent."""
+        """Since when a write waits for the client to read."""
         self.silent_since: float | None = None
-        """Since when the upstream of what passes through is waited for, within its body."""
+        """Since when a relayed answer waits for its upstream, within the body."""
         self.stall: Callable[[], None] | None = None
-        """Ends what passes through, because its upstream is silent for too long."""
+        """Ends a relayed answer whose upstream is silent for too long."""
         self.reason: Reason = ""
-        self.last_words: Callable[[Problem], bytes] | None = None
-        """How a body that has begun is ended with a problem; ``None``: it cannot be."""
+        self.last_words: Callable[[HttpError], bytes] | None = None
+        """Encodes an error as the end of an answer that has begun; ``None``: that is not possible."""
         self._send = send
         self._scope: anyio.CancelScope | None = None
 
@@ -70,10 +70,10 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body; waits while the client takes nothing."""
+        """Send a piece of the body; waits while the client reads nothing."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self.blocked_since = None  # after an exception the call is over anyway
+        self.blocked_since = None  # not in a `finally`: after an exception the call is over
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece of the body."""
@@ -83,27 +83,27 @@ class Exchange:
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send an answer at once."""
+        """Send a whole answer."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
-    async def fail(self, problem: Problem) -> None:
-        """Send *problem* as the answer, or as the end of one that has begun, if it can be."""
+    async def fail(self, http_error: HttpError) -> None:
+        """Send *http_error* as the answer, or as the end of an answer that has begun, if that is possible."""
         if not self.started:
-            await self.start(problem.status, problem.headers)
-            await self.end(problem.body)
+            await self.start(http_error.status, http_error.headers)
+            await self.end(http_error.body)
         elif not self.ended and self.last_words is not None:
-            await self.end(self.last_words(problem))
+            await self.end(self.last_words(http_error))
 
     def leave(self, reason: Reason) -> None:
-        """End the call now, because of *reason*."""
+        """Cancel the call, because of *reason*."""
         if not self.reason and self._scope is not None:
             self.reason = reason
             self._scope.cancel()
 
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do *work* until it is done, the client leaves, or :meth:`leave` is called. Raises what it raises."""
-        # A bare task, not a task group: ASGI servers have asyncio, and a group costs a call ten times as much.
+        """Do *work* until it is done, the client leaves, or :meth:`leave` is called. Raises what *work* raises."""
+        # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
         try:
             with anyio.CancelScope() as self._scope:
@@ -113,7 +113,7 @@ class Exchange:
             client.cancel()
 
     async def _watch(self) -> None:
-        """Notice that the client leaves."""
+        """Wait until the client leaves, then cancel the call."""
         try:
             while (await self.receive())["type"] != "http.disconnect":
                 pass
@@ -121,7 +121,7 @@ class Exchange:
             self.leave("left")
 
 
-# Request bodies: bounded, in time, and of a form that can be worked with.
+# Request bodies: bounded in size, time and number, and of a known form.
 
 
 class ClientGone(Exception):
@@ -129,7 +129,7 @@ class ClientGone(Exception):
 
 
 class _Form(msgspec.Struct):
-    """What must hold of a body that is supervised; all else is the upstream's business."""
+    """The types of the fields of a supervised body that are read here; the upstream checks all others."""
 
     model: str | None = None
     messages: list[dict[str, Any]] | None = None
@@ -148,22 +148,22 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads the bodies of requests. So many at once may come in parts: they are in no place and in no queue."""
+    """Reads the bodies of requests. This needs no slot, so bodies that come in parts have a limit of their own."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
         self._most = limits.concurrent + limits.waiting
         self._timers: set[asyncio.Timeout] = set()
         self._is_over = False
         self.parted = 0
-        """How many bodies are being read that come in parts."""
+        """How many bodies are being read in parts."""
         self.bytes = 0
-        """How many bytes there are of bodies that are being read, or whose requests are being served."""
+        """The bytes of all bodies that are being read, or whose requests are being served."""
 
     async def read(self, exchange: Exchange) -> bytes:
-        """Return the body of a request. Raises :class:`Problem`, and :class:`ClientGone`.
+        """Return the body of a request. Its bytes count as in flight until :meth:`release`.
 
-        Its bytes are in flight until :meth:`release`.
+        Raises :class:`HttpError` and :class:`ClientGone`.
         """
         limits = self._limits
         size = exchange.headers.get("content-length", "")
@@ -172,7 +172,7 @@ class Bodies:
         if size.isdigit():
             self._vet_room(int(size))
         with suppress(TimeoutError):
-            # asyncio's own, as ASGI servers have asyncio: a scope of anyio takes four times as long, before each call.
+            # asyncio's own timeout: ASGI servers run on asyncio, and a scope of anyio takes four times as long.
             async with asyncio.timeout(limits.body_seconds) as timer:
                 self._timers.add(timer)
                 try:
@@ -181,43 +181,45 @@ class Bodies:
                     self._timers.discard(timer)
         if self._is_over:
             raise shutting_down()
-        raise Problem(
+        raise HttpError(
             408, "request_timeout", f"the request's body did not come within {limits.body_seconds:g} s", close=True
         )
 
     def end(self) -> None:
-        """Turn away whoever is still sending a body: they are to ask elsewhere."""
+        """Refuse the requests that are still sending a body."""
         self._is_over = True
         for timer in self._timers:
             timer.reschedule(0.0)
 
     def release(self, exchange: Exchange) -> None:
-        """Forget the body of *exchange*, which is over."""
+        """Stop counting the body of *exchange*, which is over."""
         self.bytes -= exchange.body_bytes
         exchange.body_bytes = 0
 
     async def fields(self, body: bytes) -> dict[str, Any]:
-        """Return the JSON object in *body*. Raises :class:`Problem` where it is none, or has too many values."""
+        """Return the JSON object in *body*. Raises :class:`HttpError` if it is not one, or has too many values."""
         most = self._limits.body_values
         try:
             return await decode_object(body, most)
         except TooManyValues:
-            why = f"the request's body has more than {most:,} JSON values"
-            raise Problem(413, "request_too_complex", why) from None
+            why = f"the request body has more than {most:,} JSON values"
+            raise HttpError(413, "request_too_complex", why) from None
+        except TimeoutError:
+            raise overloaded(SECONDS) from None
         except msgspec.ValidationError as error:
-            raise Problem(400, "malformed_body", f"the request's body must be a JSON object ({error})") from error
+            raise HttpError(400, "malformed_body", f"the request body must be a JSON object: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Problem(400, "malformed_body", f"the request's body is no JSON that can be read ({error})") from error
+            raise HttpError(400, "malformed_body", f"the request body is not valid JSON: {error}") from error
 
     def _vet_room(self, size: int) -> None:
         if self.bytes + size > self._limits.bytes_in_flight:
             raise too_many(
-                f"the bodies of requests that are being served have {self._limits.bytes_in_flight:,} bytes already",
+                f"the bodies of the requests in flight would have more than {self._limits.bytes_in_flight:,} bytes",
                 close=True,
             )
 
     def _take(self, exchange: Exchange, part: bytes) -> None:
-        """Count *part* of a body, if there is room for it. Raises :class:`Problem`."""
+        """Count *part* of a body. Raises :class:`HttpError` beyond a limit."""
         size = len(part)
         if exchange.body_bytes + size > self._limits.body_bytes:
             raise _too_large(self._limits)
@@ -229,10 +231,10 @@ class Bodies:
         receive = exchange.receive
         part, is_whole = await _part(receive)
         self._take(exchange, part)
-        if is_whole:  # as most of them come
+        if is_whole:  # most bodies come in one part
             return part
         if self.parted >= self._most:
-            raise too_many(f"the bodies of {self._most} requests are being read already", close=True)
+            raise too_many(f"{self._most} request bodies are being read", close=True)
         self.parted += 1
         try:
             body = bytearray(part)
@@ -246,7 +248,7 @@ class Bodies:
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:
-    """Return what has come of a body, and whether that is the rest of it."""
+    """Return the next part of a body, and whether it is the last one."""
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
@@ -254,24 +256,24 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`Problem` where what we must look at is not what the API says it is."""
+    """Raise :class:`HttpError` if a field that is read here has another type than the API says."""
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:
         param = str(error).partition("`$.")[2].partition("`")[0]
-        raise Problem(400, "invalid_type", f"the request's body does not fit: {error}", param=param or None) from error
+        raise HttpError(400, "invalid_type", f"invalid request body: {error}", param=param or None) from error
 
 
-def _too_large(limits: Limits) -> Problem:
-    return Problem(
-        413, "request_too_large", f"the request's body is larger than {limits.body_bytes:,} bytes", close=True
+def _too_large(limits: GatewayLimits) -> HttpError:
+    return HttpError(
+        413, "request_too_large", f"the request body is larger than {limits.body_bytes:,} bytes", close=True
     )
 
 
-# Which headers go on to an upstream, and which come back.
+# The headers that are passed to an upstream, and those that are returned.
 
 OURS = b"x-interwhen-"
-"""What the names of our own headers begin with."""
+"""The prefix of the gateway's own headers."""
 
 _HOP_BY_HOP = frozenset(
     (
@@ -292,7 +294,7 @@ _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))
 
 
 def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[str, str]:
-    """Return what goes on of a request's *headers*, its keys included, but for the one that is called *without*."""
+    """Return the headers of a request that are passed on, its keys included; the header *without* is left out."""
     found: dict[str, str] = {}
     named = ""
     for raw, value in headers:
@@ -306,13 +308,13 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
             found[name] = f"{found[name]}, {text}" if name in found else text
     for name in _named(named):
         found.pop(name, None)
-    # What is supervised must be read, and the rest is not worth decoding and encoding anew.
+    # Supervised answers must be readable, and decompressing only to compress again costs time.
     found["accept-encoding"] = "identity"
     return found
 
 
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
-    """Return what comes back of an upstream's *headers*; *new_body*: those about its body do not fit any more."""
+    """Return the headers of an upstream that are returned; *new_body*: without those that describe its body."""
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:
         left_out = left_out | _named(headers["connection"])
@@ -324,5 +326,5 @@ def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
 
 
 def _named(connection: str) -> frozenset[str]:
-    """Return the headers that *connection*, the value of that header, makes hop-by-hop (RFC 9110, 7.6.1)."""
+    """Return the header names in *connection*, a ``Connection`` header: they are hop-by-hop (RFC 9110, 7.6.1)."""
     return frozenset(name.strip().lower() for name in connection.split(","))

@@ -1,4 +1,4 @@
-"""What goes wrong, as the error bodies that clients of the OpenAI API understand."""
+"""Errors as the bodies that clients of the OpenAI API understand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from interwhen._types.errors import ConnectError, InterwhenError, ModelError, St
 
 Headers = list[tuple[bytes, bytes]]
 _RETRY_SECONDS = 2.0
-"""When to come back where there is too much to do."""
+"""``Retry-After`` of an overloaded gateway."""
 
 _TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -30,8 +30,8 @@ _TYPES: Mapping[int, str] = {
 }
 
 
-class Problem(InterwhenError):
-    """A request that gets an error for its answer."""
+class HttpError(InterwhenError):
+    """An error that is sent as the answer to a request."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Problem(InterwhenError):
     ) -> None:
         super().__init__(message)
         self.of_upstream = of_upstream
-        """Whether it is the upstream that failed."""
+        """Whether the upstream failed, not the request."""
         self.status = status
         self.code = code
         self._param = param
@@ -59,11 +59,11 @@ class Problem(InterwhenError):
 
     @property
     def body(self) -> bytes:
-        """The error body: the upstream's own, where this is its error."""
+        """The error body: the upstream's own body if it sent one."""
         return self._body or msgspec.json.encode(self.error())
 
     def error(self) -> dict[str, Any]:
-        """Return the error as the API writes it."""
+        """Return the error as a JSON object of the API."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": str(self), "type": kind, "param": self._param, "code": self.code}}
 
@@ -82,64 +82,66 @@ class Problem(InterwhenError):
         return found
 
 
-def shutting_down() -> Problem:
-    """Return what those are told who cannot be served any more."""
-    return Problem(503, "shutting_down", "the gateway shuts down; ask another one", retry_after=5, close=True)
+def shutting_down() -> HttpError:
+    """Return the error for requests that come while the gateway shuts down."""
+    return HttpError(
+        503, "shutting_down", "the gateway is shutting down; send the request to another one", retry_after=5, close=True
+    )
 
 
-def too_many(what: str, *, close: bool = False) -> Problem:
-    """Return what those are told for whom there is no room, nor any to wait in; *what* says what is full."""
-    return Problem(429, "too_many_requests", f"{what}; try again later", retry_after=_RETRY_SECONDS, close=close)
+def too_many(what: str, *, close: bool = False) -> HttpError:
+    """Return the error for requests beyond a limit; *what* says which limit is reached."""
+    return HttpError(429, "too_many_requests", f"{what}; try again later", retry_after=_RETRY_SECONDS, close=close)
 
 
-def overloaded(seconds: float) -> Problem:
-    """Return what those are told who have waited for *seconds*."""
-    why = f"no place became free within {seconds:g} s; try again later"
-    return Problem(503, "overloaded", why, retry_after=_RETRY_SECONDS)
+def overloaded(seconds: float) -> HttpError:
+    """Return the error for requests that have waited for *seconds*."""
+    why = f"no slot became free within {seconds:g} s; try again later"
+    return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 
 
-def head_too_large(limit: int) -> Problem:
-    """Return what those are told whose request line and headers have more than *limit* bytes."""
-    return Problem(
+def head_too_large(limit: int) -> HttpError:
+    """Return the error for a request line and headers of more than *limit* bytes."""
+    return HttpError(
         431, "request_head_too_large", f"the request's line and headers are larger than {limit:,} bytes", close=True
     )
 
 
-def wrong_method(method: str, allow: str) -> Problem:
-    """Return what those are told whose *method* is none of those of *allow*, which are words with commas."""
-    return Problem(405, "method_not_allowed", f"{method:.50} is none of {allow}", allow=allow)
+def wrong_method(method: str, allow: str) -> HttpError:
+    """Return the error for *method*, which is not in *allow*, a list with commas."""
+    return HttpError(405, "method_not_allowed", f"method {method:.50} is not allowed here: use {allow}", allow=allow)
 
 
-def problem_of(error: Exception) -> Problem:
-    """Return what a client is told about *error*."""
-    if isinstance(error, Problem):
+def http_error_of(error: Exception) -> HttpError:
+    """Return *error* as an answer to the client."""
+    if isinstance(error, HttpError):
         return error
     if isinstance(error, StreamTimeout):
         status, code = (502, "upstream_unreachable") if error.timer == "connect" else (504, "upstream_timeout")
-        return Problem(status, code, f"the upstream server did not answer in time: {error}", of_upstream=True)
+        return HttpError(status, code, f"the upstream did not answer in time: {error}", of_upstream=True)
     if isinstance(error, UpstreamError):
-        said = _said(error.body)
-        return Problem(
+        own = _upstream_body(error.body)
+        return HttpError(
             error.status or 502,
             error.code or "upstream_error",
             str(error),
             retry_after=error.retry_after,
-            body=said,
+            body=own,
             of_upstream=True,
         )
     if isinstance(error, ConnectError):
-        return Problem(502, "upstream_unreachable", f"no answer from the upstream server: {error}", of_upstream=True)
+        return HttpError(502, "upstream_unreachable", f"the upstream could not be reached: {error}", of_upstream=True)
     if isinstance(error, ModelError):
-        return Problem(
-            502, "upstream_protocol", f"the upstream server sent what cannot be read: {error}", of_upstream=True
+        return HttpError(
+            502, "upstream_protocol", f"the upstream's answer could not be read: {error}", of_upstream=True
         )
     if isinstance(error, UsageError):
-        return Problem(400, "invalid_request", str(error))
-    return Problem(500, "internal_error", f"the gateway failed ({type(error).__name__}); its log says more")
+        return HttpError(400, "invalid_request", str(error))
+    return HttpError(500, "internal_error", f"the gateway failed with {type(error).__name__}: see its log")
 
 
-def _said(body: str) -> bytes | None:
-    """Return an upstream's error *body* if it is one that clients understand."""
+def _upstream_body(body: str) -> bytes | None:
+    """Return an upstream's error *body* if it has the form that clients understand."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which monitors run for a request: by the request itself, by its model, or by what holds for all."""
+"""Which monitors run for a request: those it names, those of the rule for its model, or those of the configuration."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator
 from interwhen.clients import Reading, Settings
 from interwhen.clients._demotion import Demotion
-from interwhen.gateway._config import Config, ModelRule, Telling
+from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._exchange import OURS
-from interwhen.gateway._http_errors import Problem
+from interwhen.gateway._http_errors import HttpError
 from interwhen.registry import ALLOCATORS, load, load_monitors
 
 FIELD = "interwhen"
-"""The field of a body, and of a chunk, that is ours."""
+"""The field for interwhen in request bodies and in chunks."""
 _SUFFIX = "#"
 _NONE = "none"
-_OPTIONS = ("monitors", "reading", "tell")
+_OPTIONS = ("monitors", "reading", "detail")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """How one request is served."""
+class MonitorChoice:
+    """The monitors and settings for one request."""
 
     model: str
-    """The model's name for the upstream."""
+    """The model's name, without the monitors that the client appended."""
     body: dict[str, Any]
-    """The body for the upstream: without what was said to us."""
+    """The body for the upstream, without the options for interwhen."""
     changed: bool
-    """Whether it differs from the body that came."""
+    """Whether it differs from the body that the client sent."""
     settings: Settings
-    """How the call is supervised; without monitors, it passes through."""
-    tell: Telling
+    """How the call is supervised; a call without monitors passes through."""
+    detail: Detail
 
     @property
     def names(self) -> str:
@@ -49,82 +49,85 @@ class Choice:
 
 
 @dataclass(slots=True)
-class _Wish:
-    """What a request says to us."""
+class _RequestOptions:
+    """The options for interwhen in one request."""
 
     monitors: Sequence[str] | None = None
     param: str = ""
     reading: Any = None
-    tell: Any = None
+    detail: Any = None
 
 
-class Chooser:
-    """Knows the monitors there are. Raises :class:`UsageError` on a configuration that cannot work."""
+class MonitorChooser:
+    """Loads the configured monitors, and chooses among them. Raises :class:`UsageError` on an invalid configuration."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self.workers = Workers(threads=config.threads, processes=config.processes)
-        """Run the checks of all calls. Whoever made this closes them."""
+        """Run the checks of all calls. The owner of this object closes them."""
         told = config.allocator
         self.allocator: Allocator | None = (
             load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
             if told.tokens
             else None
         )
-        """Learns from the calls of all clients; what it keeps of them is counts."""
+        """Learns from the calls of all clients; it keeps counts only."""
         demotion = config.demotion
         self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
         """Counts the calls of all clients."""
         watching = [monitor for entry in config.monitors for monitor in load_monitors(entry)]
         offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
-        """What a rule or a request may name."""
+        """The monitors that a rule or a request may name."""
         if len(self.monitors) < len(watching) + len(offered):
-            raise UsageError("two monitors or offers have one name; give one another name (label=... in its options)")
+            raise UsageError("two monitors or offers have the same name: rename one with label=... in its options")
         self.usual = tuple(watching)
-        """What watches where nothing else is said."""
+        """The monitors of calls for which neither a rule nor the request names others."""
         for rule in config.models:
             for name in rule.monitors or ():
                 if name not in self.monitors:
                     raise UsageError(f"the rule for models {rule.match!r}: {self._unknown(name)}")
         self._settings = functools.lru_cache(maxsize=256)(self._make_settings)
 
-    def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> Choice:
-        """Return how the request with the body *fields* is served. Raises :class:`Problem`."""
+    def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> MonitorChoice:
+        """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`."""
         model = fields.get("model") or ""
         if not isinstance(model, str):
-            raise Problem(400, "invalid_type", "the model's name must be a text", param="model")
+            raise HttpError(400, "invalid_type", f"model must be a string, got {type(model).__name__}", param="model")
         bare, suffix, named = model.partition(_SUFFIX)
-        wish = _Wish()
+        asked = _RequestOptions()
         if suffix:
-            wish.monitors, wish.param = _names(named), "model"
-        _take_headers(wish, headers)
-        _take_field(wish, fields.get(FIELD))
+            asked.monitors, asked.param = _names(named), "model"
+        _take_headers(asked, headers)
+        _take_field(asked, fields.get(FIELD))
         rule = next((n for n, rule in enumerate(self._config.models) if fnmatchcase(bare, rule.match)), None)
-        settings, tell = self._chosen(wish, rule)
+        settings, detail = self._chosen(asked, rule)
         changed = bool(suffix) or FIELD in fields
         body = {name: value for name, value in fields.items() if name != FIELD} if changed else fields
         if suffix:
             body["model"] = bare
-        return Choice(bare, body, changed, settings, tell)
+        return MonitorChoice(bare, body, changed, settings, detail)
 
-    def _chosen(self, wish: _Wish, number: int | None) -> tuple[Settings, Telling]:
+    def _chosen(self, asked: _RequestOptions, number: int | None) -> tuple[Settings, Detail]:
         rule = ModelRule(match="*") if number is None else self._config.models[number]
         usual = tuple(monitor.name for monitor in self.usual) if rule.monitors is None else rule.monitors
-        names = usual if wish.monitors is None else wish.monitors
+        names = usual if asked.monitors is None else asked.monitors
         for name in names:
             if name not in self.monitors:
-                raise Problem(400, "unknown_monitor", self._unknown(name), param=wish.param)
+                raise HttpError(400, "unknown_monitor", self._unknown(name), param=asked.param)
         if self._config.locked:
-            if wish.reading is not None or wish.tell is not None:
-                raise Problem(
-                    403, "locked", "this gateway lets a request add monitors, and change nothing else", param=FIELD
+            if asked.reading is not None or asked.detail is not None:
+                raise HttpError(
+                    403,
+                    "locked",
+                    "this gateway is locked: a request may add monitors, and change nothing else",
+                    param=FIELD,
                 )
             names = (*usual, *names)
         chosen = tuple(name for name in self.monitors if name in names)
-        reading: Reading = _one_of("reading", wish.reading, get_args(Reading)) or rule.reading or self._config.reading
-        tell: Telling = _one_of("tell", wish.tell, get_args(Telling)) or rule.tell or self._config.tell
-        return self._settings(rule, chosen, reading), tell
+        reading: Reading = _one_of("reading", asked.reading, get_args(Reading)) or rule.reading or self._config.reading
+        detail: Detail = _one_of("detail", asked.detail, get_args(Detail)) or rule.detail or self._config.detail
+        return self._settings(rule, chosen, reading), detail
 
     def _make_settings(self, rule: ModelRule, names: tuple[str, ...], reading: Reading) -> Settings:
         config = self._config
@@ -142,7 +145,7 @@ class Chooser:
         )
 
     def _unknown(self, name: str) -> str:
-        return f"there is no monitor {name!r:.100} here; there are: {', '.join(self.monitors) or 'none'}"
+        return f"unknown monitor {name!r:.100}; this gateway has: {', '.join(self.monitors) or 'none'}"
 
 
 def _names(text: str) -> list[str]:
@@ -150,26 +153,26 @@ def _names(text: str) -> list[str]:
     return [name for name in found if name and name != _NONE]
 
 
-def _take_headers(wish: _Wish, headers: Mapping[str, str]) -> None:
+def _take_headers(asked: _RequestOptions, headers: Mapping[str, str]) -> None:
     ours = OURS.decode()
     if (named := headers.get(f"{ours}monitors")) is not None:
-        wish.monitors, wish.param = _names(named), "X-Interwhen-Monitors"
-    wish.reading = headers.get(f"{ours}reading")
-    wish.tell = headers.get(f"{ours}tell")
+        asked.monitors, asked.param = _names(named), "X-Interwhen-Monitors"
+    asked.reading = headers.get(f"{ours}reading")
+    asked.detail = headers.get(f"{ours}detail")
 
 
-def _take_field(wish: _Wish, said: object) -> None:
+def _take_field(asked: _RequestOptions, said: object) -> None:
     if said is None or said is True:
         return
     if said is False:
         said = {"monitors": []}
     if not isinstance(said, Mapping):
-        raise Problem(
+        raise HttpError(
             400, "invalid_type", f"{FIELD} must be an object such as {{'monitors': ['arithmetic']}}", param=FIELD
         )
     for name in said:
         if name not in _OPTIONS:
-            raise Problem(
+            raise HttpError(
                 400,
                 "unknown_option",
                 f"{FIELD} has no option {name!r:.100}; options: {', '.join(_OPTIONS)}",
@@ -180,13 +183,15 @@ def _take_field(wish: _Wish, said: object) -> None:
         named = _names(named)
     if named is not None:
         if not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
-            raise Problem(400, "invalid_type", "monitors must be a list of names", param=f"{FIELD}.monitors")
-        wish.monitors, wish.param = named, f"{FIELD}.monitors"
-    wish.reading = said.get("reading", wish.reading)
-    wish.tell = said.get("tell", wish.tell)
+            raise HttpError(
+                400, "invalid_type", f"monitors must be a list of names, got {named!r:.100}", param=f"{FIELD}.monitors"
+            )
+        asked.monitors, asked.param = named, f"{FIELD}.monitors"
+    asked.reading = said.get("reading", asked.reading)
+    asked.detail = said.get("detail", asked.detail)
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     if value is not None and value not in allowed:
-        raise Problem(400, "invalid_value", f"{name}={value!r:.100}, choose one of {', '.join(allowed)}", param=name)
+        raise HttpError(400, "invalid_value", f"{name}={value!r:.100}, choose one of {', '.join(allowed)}", param=name)
     return value

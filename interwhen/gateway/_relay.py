@@ -1,4 +1,4 @@
-"""Requests that pass through as they are."""
+"""Requests that pass to the upstream unchanged, and their answers."""
 
 from __future__ import annotations
 
@@ -13,69 +13,68 @@ from interwhen._log import log_warning
 from interwhen._types.errors import ModelError, StreamTimeout
 from interwhen.gateway._exchange import Exchange, returned, sent
 from interwhen.gateway._gateway import Gateway
-from interwhen.gateway._http_errors import Headers, Problem, problem_of
-from interwhen.gateway._upstream import Method, Upstream
+from interwhen.gateway._http_errors import Headers, HttpError, http_error_of
+from interwhen.gateway._upstream import Method, UpstreamServer
 
 # Errors of upstreams, counted and logged.
 
 
-def noted(gateway: Gateway, upstream: Upstream, error: ModelError) -> Problem:
-    """Return *error* as a problem, once it is counted and logged."""
-    problem = problem_of(error)
-    gateway.meters.upstream_errors.labels(upstream.host, _kind(problem)).inc()
-    log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=problem.status)
-    return problem
+def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
+    """Count and log *error*, and return it as an answer to the client."""
+    http_error = http_error_of(error)
+    gateway.metrics.upstream_errors.labels(upstream.host, _kind(http_error)).inc()
+    log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=http_error.status)
+    return http_error
 
 
-def _kind(problem: Problem) -> str:
-    """Return a label for *problem*; an upstream's own codes are not ours to bound."""
+def _kind(http_error: HttpError) -> str:
+    """Return a label for *http_error*: an upstream's own codes are unbounded, so its status stands for them."""
     own = ("upstream_unreachable", "upstream_timeout", "upstream_protocol")
-    return problem.code if problem.code in own else f"status_{problem.status}"
+    return http_error.code if http_error.code in own else f"status_{http_error.status}"
 
 
-Unwatched = Literal["unmonitored", "off", "stored", "generated", "unknown"]
-"""Why no monitor reads an answer that may be text of a model: the call has none, the kill switch is off, or
-its route is not supervised."""
+Unsupervised = Literal["unmonitored", "off", "stored", "generated", "unknown"]
+"""Why no monitor reads an answer: the call has no monitors, the kill switch is off, or the kind of its route."""
 
 
 SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
-"""The header of an answer that the kill switch lets pass."""
+"""The header of an answer that passes because supervision is switched off."""
 
 
 async def relay(
     gateway: Gateway,
     exchange: Exchange,
-    upstream: Upstream,
+    upstream: UpstreamServer,
     path: str,
     body: bytes,
     *,
-    unwatched: Unwatched | None = None,
+    unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Send a request on as it is, and return its answer as it is; *unwatched* answers are counted.
+    """Pass a request and its answer on unchanged, and count it if it is *unsupervised*.
 
-    Its head is sent once the first bytes of its body have come: an upstream that is silent until then is a 504.
+    The head of the answer is sent with the first bytes of its body: an upstream that sends nothing by then is a 504.
     """
     patience = gateway.timeouts
     outcome = ""
     with anyio.CancelScope() as scope:
         if patience.first_token is not None:
             scope.deadline = anyio.current_time() + patience.first_token
-        outcome = await _relayed(gateway, exchange, upstream, path, body, unwatched, scope)
+        outcome = await _relayed(gateway, exchange, upstream, path, body, unsupervised, scope)
     if not scope.cancelled_caught:
         return outcome
     if not exchange.started:
-        raise noted(gateway, upstream, StreamTimeout("first_token", patience.first_token or 0.0))
-    noted(gateway, upstream, StreamTimeout("inter_token", patience.inter_token or 0.0))
-    return "failed"  # its connection breaks: see below
+        raise counted(gateway, upstream, StreamTimeout("first_token", patience.first_token or 0.0))
+    counted(gateway, upstream, StreamTimeout("inter_token", patience.inter_token or 0.0))
+    return "failed"  # uvicorn breaks the connection of an unfinished answer
 
 
 async def _relayed(
     gateway: Gateway,
     exchange: Exchange,
-    upstream: Upstream,
+    upstream: UpstreamServer,
     path: str,
     body: bytes,
-    unwatched: Unwatched | None,
+    unsupervised: Unsupervised | None,
     scope: anyio.CancelScope,
 ) -> str:
     only_head = exchange.method == "HEAD"
@@ -84,29 +83,29 @@ async def _relayed(
     try:
         response = await upstream.send(upstream.request(method, exchange.onward(path), headers, body))
     except ModelError as error:
-        raise noted(gateway, upstream, error) from error
+        raise counted(gateway, upstream, error) from error
     try:
         data = b"" if only_head else await response.receive()
         scope.deadline = math.inf
-        if unwatched is not None and response.status < 400:
-            gateway.meters.unwatched.labels(unwatched).inc()
+        if unsupervised is not None and response.status < 400:
+            gateway.metrics.unsupervised.labels(unsupervised).inc()
         unseen: Headers = [(b"x-interwhen-monitors", b"none")]
-        if unwatched == "off":
+        if unsupervised == "off":
             unseen.append(SUPERVISION_OFF)
         await exchange.start(response.status, [*returned(response.headers, new_body=False), *unseen])
         exchange.stall = scope.cancel
         while data:
             await exchange.write(data)
-            # No timer of its own: the gateway looks at all that wait now and then.
+            # A timer for each read would cost more: the gateway checks all waiting calls periodically.
             exchange.silent_since = time.monotonic()
             data = await response.receive()
             exchange.silent_since = None
         await exchange.end()
     except ModelError as error:
-        problem = noted(gateway, upstream, error)
+        http_error = counted(gateway, upstream, error)
         if not exchange.started:
-            raise problem from error
-        # The answer has begun and is not ours to end: its connection breaks, as the upstream's did.
+            raise http_error from error
+        # The answer has begun, so no error can be sent: the connection breaks, as the upstream's did.
         return "failed"
     finally:
         exchange.stall = None
@@ -120,26 +119,26 @@ _ALL = ("*",)
 
 
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
-    """Answer ``GET /v1/models``: what the upstreams list, as far as it goes to them."""
+    """Answer ``GET /v1/models`` with the models of all upstreams, each where its requests would go."""
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
     found: list[list[dict[str, Any]]] = [[] for _ in gateway.upstreams]
-    problems: list[Problem] = []
+    http_errors: list[HttpError] = []
 
-    async def ask(number: int, upstream: Upstream) -> None:
+    async def ask(number: int, upstream: UpstreamServer) -> None:
         try:
             cards = _cards(await upstream.ask(upstream.request("GET", "models", headers)))
         except ModelError as error:
-            problems.append(noted(gateway, upstream, error))
+            http_errors.append(counted(gateway, upstream, error))
             return
         found[number] = [card for card in cards if gateway.serves(upstream, str(card.get("id", "")))]
 
     async with anyio.create_task_group() as group:
         for number, upstream in enumerate(gateway.upstreams):
             group.start_soon(ask, number, upstream, name="models")
-    if len(problems) == len(gateway.upstreams):
-        raise problems[0]
+    if len(http_errors) == len(gateway.upstreams):
+        raise http_errors[0]
     body = msgspec.json.encode({"object": "list", "data": [card for cards in found for card in cards]})
     await exchange.whole(200, [(b"content-type", b"application/json")], body)
     return "passed"

@@ -1,7 +1,7 @@
-"""The routes below ``/v1``: what each of them answers with, and what the gateway does about it.
+"""The routes below ``/v1``: the kind of answer of each, and whether the gateway supervises, passes or refuses it.
 
-Every request is decided here, sub-paths and other spellings included. A route that no table names is treated as one
-that may answer with text of a model: only what is known to show none passes by itself.
+All requests are decided here, sub-paths and other spellings included. A route that is not in the table is treated as
+one that may answer with text of a model.
 """
 
 from __future__ import annotations
@@ -14,27 +14,26 @@ from interwhen.clients._calls import PATHS, Api
 Method = Literal["GET", "POST", "DELETE"]
 
 Kind = Literal["supervised", "plain", "managed", "stored", "generated", "unknown"]
-"""What a route answers with:
+"""The kind of answer of a route:
 
-``supervised``: what a model writes, which monitors can read. ``plain``: no text of a model: lists, numbers, tokens.
-``managed``: what was stored, changed or deleted; no text of a model. ``stored``: what a model wrote earlier, which may
-be text that a monitor has cut. ``generated``: what a model writes (or speaks, or draws), which no monitor reads.
-``unknown``: any other route.
+``supervised``: text of a model that monitors can read. ``plain``: no text of a model: lists, numbers, tokens.
+``managed``: files and jobs, and deletions; no text of a model. ``stored``: text that a model wrote earlier; a monitor
+may have cut it. ``generated``: text, speech or pictures of a model that no monitor reads. ``unknown``: any other route.
 """
 
 Mode = Literal["open", "passing", "locked"]
 """How the gateway was started: with neither flag, with ``--pass-unsupervised``, or with ``--locked``."""
 
-Decision = Literal["supervise", "pass", "pass unwatched", "refuse"]
-"""``pass unwatched``: passed on purpose, and counted, since the answer may hold text that no monitor has read."""
+Decision = Literal["supervise", "pass", "pass unsupervised", "refuse"]
+"""``pass unsupervised``: passed on purpose and counted: the answer may hold text that no monitor has read."""
 
 DECISIONS: Final[dict[Kind, dict[Mode, Decision]]] = {
     "supervised": {"open": "supervise", "passing": "supervise", "locked": "supervise"},
     "plain": {"open": "pass", "passing": "pass", "locked": "pass"},
     "managed": {"open": "pass", "passing": "pass", "locked": "refuse"},
-    "stored": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
-    "generated": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
-    "unknown": {"open": "refuse", "passing": "pass unwatched", "locked": "refuse"},
+    "stored": {"open": "refuse", "passing": "pass unsupervised", "locked": "refuse"},
+    "generated": {"open": "refuse", "passing": "pass unsupervised", "locked": "refuse"},
+    "unknown": {"open": "refuse", "passing": "pass unsupervised", "locked": "refuse"},
 }
 
 ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
@@ -125,15 +124,15 @@ Literal routes win over those with a placeholder: ``chat/completions/batch`` is 
 """
 
 _PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
-"""What may stand in a placeholder: characters that every server reads alike, escaped or not."""
+"""The characters that a placeholder matches: those that all servers read alike, escaped or not."""
 
 
-class Found(NamedTuple):
+class RouteMatch(NamedTuple):
     """The route of a request."""
 
     kind: Kind
     path: str
-    """The path for the upstream: spelled as it was decided about, unless the route is unknown."""
+    """The path for the upstream, in the spelling that was matched; as it came if the route is unknown."""
     api: Api | None = None
     """The API of a supervised call."""
 
@@ -155,23 +154,23 @@ def _tables() -> tuple[dict[tuple[str, str], Kind], dict[str, list[tuple[re.Patt
 _LITERAL, _PATTERNS = _tables()
 
 
-def route_of(method: str, raw: str, decoded: str) -> Found:
-    """Return the route of a request for *raw*, which reads *decoded* without its escapes; both are below ``/v1/``.
+def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
+    """Return the route of a request for *raw*; *decoded* is the same path without escapes, both below ``/v1/``.
 
-    Case, escapes and a slash at the end make no other route of it, as they make none to many a server.
+    Case, escapes and a slash at the end do not matter, as on many servers.
     """
     method = "GET" if method == "HEAD" else method
     path = decoded.rstrip("/")
     spelled = path.lower()
     kind = _LITERAL.get((method, spelled))
     if kind is not None:
-        return Found(kind, spelled, PATHS[spelled] if kind == "supervised" else None)
+        return RouteMatch(kind, spelled, PATHS[spelled] if kind == "supervised" else None)
     for pattern, found in _PATTERNS.get(method, ()):
         if pattern.fullmatch(path):
-            return Found(found, path)
-    return Found("unknown", raw)
+            return RouteMatch(found, path)
+    return RouteMatch("unknown", raw)
 
 
 def mode_of(*, locked: bool, passing: bool) -> Mode:
-    """Return how a gateway with these settings decides."""
+    """Return the mode of a gateway with these settings."""
     return "locked" if locked else "passing" if passing else "open"

@@ -1,4 +1,4 @@
-"""A gateway as a process: a socket, signals, and an orderly end."""
+"""A gateway as a process: its socket, its signals, and its shutdown."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from interwhen._types.errors import UsageError
 from interwhen.gateway._config import Config
 from interwhen.gateway._gateway import Gateway
-from interwhen.gateway._http_errors import Problem, head_too_large
+from interwhen.gateway._http_errors import HttpError, head_too_large
 from interwhen.gateway._serving import make_app
 
-# Heads of requests that come in parts: bounded, and in time. uvicorn alone waits for them for ever, and keeps all.
+# Request heads that come in parts are bounded in size and time: uvicorn waits for them for ever, and keeps all bytes.
 
 if TYPE_CHECKING:
     _Base = H11Protocol
@@ -33,8 +33,8 @@ else:
     _Base = object
 
 
-class _Bounded(_Base):
-    """Counts and times only heads that come in parts: most come whole, and cost one look."""
+class _HeadLimits(_Base):
+    """Limits request heads that come in parts. A head that comes whole, as most do, costs one comparison."""
 
     gateway: ClassVar[Gateway]
     _head_size = 0
@@ -45,29 +45,29 @@ class _Bounded(_Base):
         raise NotImplementedError
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, with a limit to how long nothing at all may come."""
+        """Begin, with the keep-alive timeout for a connection on which nothing comes."""
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Cancel the timers."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._forget_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take *data*, and note how much there is of a head that is not whole."""
+        """Take *data*, and count the bytes of an incomplete head."""
         super().data_received(data)
         if self._is_in_head:
-            self._note_head(len(data))
+            self._count_head(len(data))
         elif self._head_timer is not None:
             self._forget_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; *msg* is uvicorn's, and says no more."""
-        self._refuse(Problem(400, "malformed_request", msg.rstrip("."), close=True))
+        """Refuse a malformed request; *msg* is uvicorn's."""
+        self._refuse(HttpError(400, "malformed_request", msg.rstrip("."), close=True))
 
-    def _note_head(self, size: int) -> None:
+    def _count_head(self, size: int) -> None:
         limits = self.gateway.config.limits
         if self.transport.is_closing():
             return
@@ -75,16 +75,16 @@ class _Bounded(_Base):
         if self._head_size > limits.head_bytes:
             self._refuse(head_too_large(limits.head_bytes))
         elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(limits.head_seconds, self._be_late)
+            self._head_timer = self.loop.call_later(limits.head_seconds, self._time_out)
 
-    def _be_late(self) -> None:
+    def _time_out(self) -> None:
         self._head_timer = None
         seconds = self.gateway.config.limits.head_seconds
-        if self._is_answering:  # the next request; its rest is not read meanwhile
-            self._head_timer = self.loop.call_later(seconds, self._be_late)
+        if self._is_answering:  # it is the next request's head, and reading is paused
+            self._head_timer = self.loop.call_later(seconds, self._time_out)
         elif not self.transport.is_closing():
             self._refuse(
-                Problem(408, "request_timeout", f"the request's head did not come within {seconds:g} s", close=True)
+                HttpError(408, "request_timeout", f"the request head did not arrive within {seconds:g} s", close=True)
             )
 
     def _forget_head(self) -> None:
@@ -97,56 +97,56 @@ class _Bounded(_Base):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _refuse(self, problem: Problem) -> None:
-        """Answer with *problem*, unless another answer has begun, and close."""
-        self.gateway.meters.refusals.labels(problem.code).inc()
+    def _refuse(self, http_error: HttpError) -> None:
+        """Answer with *http_error*, unless another answer has begun, and close."""
+        self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
-            lines = [b"HTTP/1.1 %d %b" % (problem.status, HTTPStatus(problem.status).phrase.encode())]
-            lines += [b"%b: %b" % header for header in problem.headers]
-            self.transport.write(b"\r\n".join((*lines, b"", problem.body)))
+            lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]
+            lines += [b"%b: %b" % header for header in http_error.headers]
+            self.transport.write(b"\r\n".join((*lines, b"", http_error.body)))
         self.transport.close()
 
 
-class _H11(_Bounded, H11Protocol):
+class _H11(_HeadLimits, H11Protocol):
     @property
     def _is_in_head(self) -> bool:
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
 
 def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
-    """Return what uvicorn speaks on connections to *gateway*: httptools' HTTP where it is installed, else h11's."""
+    """Return the HTTP protocol class for connections to *gateway*: of httptools if it is installed, else of h11."""
     if find_spec("httptools") is None:
         return type("Protocol", (_H11,), {"gateway": gateway})
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    class Httptools(_Bounded, HttpToolsProtocol):  # type: ignore[misc]
-        _dry = 0
+    class Httptools(_HeadLimits, HttpToolsProtocol):  # type: ignore[misc]
+        _overhead = 0
 
         def data_received(self, data: bytes) -> None:
-            """Take *data*, and count what brings nothing of a body: trailers, and extensions of chunks."""
+            """Take *data*, and count bytes that are not part of a body: trailers and chunk extensions."""
             cycle = self.cycle
             before = 0 if cycle is None else len(cycle.body)
             super().data_received(data)
             if cycle is not None and cycle is self.cycle and cycle.more_body and not cycle.response_complete:
-                self._dry = 0 if len(cycle.body) > before else self._dry + len(data)
-                if self._dry > self.gateway.config.limits.head_bytes:
+                self._overhead = 0 if len(cycle.body) > before else self._overhead + len(data)
+                if self._overhead > self.gateway.config.limits.head_bytes:
                     self._cut_off()
 
         def on_headers_complete(self) -> None:
-            """Begin the request; uvicorn would put trailers among its headers."""
+            """Begin the request; uvicorn would add trailers to its headers."""
             super().on_headers_complete()
             self.headers = []
 
         def _cut_off(self) -> None:
             cycle = self.cycle
-            cycle.response_complete = not cycle.response_started  # for who waits for the body: this is the answer
+            cycle.response_complete = not cycle.response_started  # the reader of the body must not answer, too
             self._refuse(head_too_large(self.gateway.config.limits.head_bytes))
             cycle.disconnected = True
             cycle.message_event.set()
 
         @property
         def _is_in_head(self) -> bool:
-            # uvicorn makes the scope with the first byte of a request, and completes it with the last of its head.
+            # uvicorn makes the scope at the first byte of a request, and completes it at the last byte of its head.
             return self.scope is not None and "method" not in self.scope
 
     return type("Protocol", (Httptools,), {"gateway": gateway})
@@ -154,17 +154,17 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SWITCHES = {signal.SIGUSR1: True, signal.SIGUSR2: False} if hasattr(signal, "SIGUSR1") else {}
-"""What sets the kill switch off, so that calls pass unsupervised, and on again."""
+"""The signals that switch supervision off and on."""
 _KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection is kept: longer than clients keep theirs, so that it is they who close it."""
+"""How long an idle connection is kept: longer than clients keep theirs, so that clients close it first."""
 _READ = 1 << 18
-"""What is read from a socket at once, at most."""
+"""The most bytes of one read from a socket."""
 _LAST_SECONDS = 5
-"""How long calls that were cut may take to say so."""
+"""How long a call that is cut may take to send its error."""
 
 
 def listen(config: Config) -> socket.socket:
-    """Return the socket that *config* says. Raises :class:`UsageError` where it cannot be had."""
+    """Return a listening socket for *config*. Raises :class:`UsageError` if that fails."""
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
         found = socket.create_server((config.host, config.port), family=family, backlog=2048)
@@ -172,7 +172,7 @@ def listen(config: Config) -> socket.socket:
         raise UsageError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
     found.setblocking(False)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # What is left of a connection whose client takes nothing is broken by the system: bytes that wait keep it open.
+        # Unsent bytes keep a closed connection open: the system breaks it if its client reads nothing.
         found.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((config.limits.write_seconds + _LAST_SECONDS) * 1000)
         )
@@ -180,30 +180,30 @@ def listen(config: Config) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """Return the base URL of what *listener* serves."""
+    """Return the base URL of *listener*."""
     host, port, *_ = listener.getsockname()
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
 async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
-    """Serve until a signal says that it is enough, and the calls that were running have ended.
+    """Serve until a signal, then let running calls end.
 
-    SIGTERM and SIGINT end it in order, a second one at once. Returns the signal; 0 where there was none.
+    A second SIGTERM or SIGINT ends at once. Returns the signal; 0 if there was none.
     """
     _raise_file_limit()
     gc.collect()
-    gc.freeze()  # what is there now stays; the collector need not look at it between two chunks
-    gc.set_threshold(1_000, 10, 100)  # short pauses, and few that look at everything: calls leave next to no rings
-    server = Server(gateway)
+    gc.freeze()  # the objects of the start live for ever: keep the collector from scanning them
+    gc.set_threshold(1_000, 10, 100)  # short pauses, few full collections: calls leave almost no reference cycles
+    server = GatewayServer(gateway)
     async with anyio.create_task_group() as group:
-        group.start_soon(_tell_when_ready, server, ready, name="ready")
+        group.start_soon(_call_when_ready, server, ready, name="ready")
         await server.serve([listener])
         group.cancel_scope.cancel()
     return server.signal
 
 
-class Server(uvicorn.Server):
-    """uvicorn, with an end in three steps: not ready any more, no new calls, no calls."""
+class GatewayServer(uvicorn.Server):
+    """uvicorn with a shutdown in three steps: not ready, no new calls, no calls."""
 
     def __init__(self, gateway: Gateway) -> None:
         limits = gateway.config.limits
@@ -227,10 +227,10 @@ class Server(uvicorn.Server):
         self._gateway = gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let the calls that run come to their end, for as long as the limits say."""
+        """Let running calls end, within the time limits."""
         gateway, limits = self._gateway, self._gateway.config.limits
         gateway.unready = True
-        await self._sleep(limits.ready_seconds)  # still serving: whoever balances the load has not noticed yet
+        await self._sleep(limits.ready_seconds)  # still serving: a load balancer needs time to notice
         gateway.close()
         async with anyio.create_task_group() as group:
             group.start_soon(self._cut, name="cut")
@@ -242,14 +242,14 @@ class Server(uvicorn.Server):
         self._gateway.cut()
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, unless a second signal says that there is no time for it."""
+        """Sleep for *seconds*, or until a second signal."""
         until = anyio.current_time() + seconds
         while not self.force_exit and anyio.current_time() < until:  # noqa: ASYNC110  uvicorn's is a plain attribute
             await anyio.sleep(0.05)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Take the signals by the event loop: they say how we end, and are not raised again when we have."""
+        """Handle signals on the event loop; unlike uvicorn, do not raise them again after the end."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -275,14 +275,14 @@ class Server(uvicorn.Server):
         self.signal = number
 
 
-async def _tell_when_ready(server: Server, ready: Callable[[], None]) -> None:
+async def _call_when_ready(server: GatewayServer, ready: Callable[[], None]) -> None:
     while not server.started:  # noqa: ASYNC110  uvicorn sets a plain attribute
         await anyio.sleep(0.01)
     ready()
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets us: each call needs two."""
+    """Raise the limit of open files as far as the system allows: each call needs two."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows
@@ -294,7 +294,7 @@ def _raise_file_limit() -> None:
 
 
 def run_options() -> dict[str, Any]:
-    """Return the options for :func:`anyio.run`: uvloop, where it is installed."""
+    """Return the options for :func:`anyio.run`: uvloop if it is installed."""
     from importlib.util import find_spec
 
     return {"use_uvloop": True} if find_spec("uvloop") is not None else {}

@@ -1,4 +1,4 @@
-"""What becomes of a request below ``/v1``: who answers it, and what is counted and logged of it."""
+"""The ASGI application: routes each request, answers it, and counts and logs how it ended."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from interwhen.gateway._answers import answer
 from interwhen.gateway._config import Config
 from interwhen.gateway._exchange import ClientGone, Exchange
 from interwhen.gateway._gateway import CONTENT_TYPE, Gateway
-from interwhen.gateway._http_errors import Problem, problem_of, shutting_down, wrong_method
-from interwhen.gateway._relay import Unwatched, list_models, relay
-from interwhen.gateway._routes import DECISIONS, Found, Mode, route_of
-from interwhen.gateway._upstream import Upstream
+from interwhen.gateway._http_errors import HttpError, http_error_of, shutting_down, wrong_method
+from interwhen.gateway._relay import Unsupervised, list_models, relay
+from interwhen.gateway._routes import DECISIONS, Mode, RouteMatch, route_of
+from interwhen.gateway._upstream import UpstreamServer
 from interwhen.models._transport import Timeouts
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)
-"""Paths that two servers may understand differently."""
+"""Paths that two servers may read differently."""
 
 Work = Callable[[], Awaitable[str]]
-"""Answers a request, and returns how that ended."""
+"""Answers a request, and returns the outcome."""
 
 
-class Serving:
+class ApiApp:
     """Serves all requests below ``/v1``, as an ASGI application."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -66,32 +66,35 @@ class Serving:
             outcome = await self._do(exchange, work)
         except ClientGone:
             outcome = "left"
-        except Exception as error:  # noqa: BLE001  whatever it is, the client is told, and the gateway goes on
+        except Exception as error:  # noqa: BLE001  the client gets an error, and the gateway goes on
             outcome = await self._fail(exchange, error)
         self._note(exchange, api, outcome)
 
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
-        """Return what answers a call to a model."""
+        """Return the function that answers a call to a model."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers)
         upstream = gateway.upstream_for(choice.model)
 
         async def work() -> str:
-            # Decided only now: the kill switch may have been thrown while the call waited for its place.
+            # Decided only now: supervision may have been switched off while the call waited for its slot.
             off = gateway.off
             if choice.settings.monitors and not off:
                 exchange.monitors = choice.names
                 return await answer(gateway, exchange, api, path, choice)
             exchange.monitors = "none"
             sent = msgspec.json.encode(choice.body) if choice.changed else body
-            why: Unwatched = "off" if off else "unmonitored"
-            return await relay(gateway, exchange, upstream, path, sent, unwatched=why)
+            why: Unsupervised = "off" if off else "unmonitored"
+            return await relay(gateway, exchange, upstream, path, sent, unsupervised=why)
 
         return work
 
-    async def _other(self, exchange: Exchange, found: Found) -> Work:
-        """Return what answers anything else. Raises :class:`Problem` where that may be text which no monitor reads."""
+    async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
+        """Return the function that answers any other request.
+
+        Raises :class:`HttpError` where the answer may hold text that no monitor reads.
+        """
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
             raise wrong_method(method, ", ".join(_METHODS))
@@ -105,11 +108,11 @@ class Serving:
         if method == "POST":
             body = await gateway.bodies.read(exchange)
         upstream = await self._upstream(path, body)
-        unwatched: Unwatched | None = found.kind if decision == "pass unwatched" else None  # type: ignore[assignment]
-        return lambda: relay(gateway, exchange, upstream, path, body, unwatched=unwatched)
+        unsupervised: Unsupervised | None = found.kind if decision == "pass unsupervised" else None  # type: ignore[assignment]
+        return lambda: relay(gateway, exchange, upstream, path, body, unsupervised=unsupervised)
 
-    async def _upstream(self, path: str, body: bytes) -> Upstream:
-        """Return where a request goes that is no call to a model: by its model, if it names one, or to the first."""
+    async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
+        """Return the upstream for a request that is no model call: by its model if it names one, else the first."""
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
         if len(gateway.upstreams) > 1 and body[:1] == b"{":
@@ -117,17 +120,17 @@ class Serving:
         return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
 
     async def _do(self, exchange: Exchange, work: Work) -> str:
-        """Do *work* in a place of its own, as long as the client is there."""
+        """Take a slot and do *work* in it, until it is done or the client leaves."""
         gateway = self._gateway
         outcome = ""
 
-        async def placed() -> None:
+        async def in_slot() -> None:
             nonlocal outcome
-            async with gateway.places.place():
+            async with gateway.slots.slot():
                 outcome = await work()
 
         gateway.live.add(exchange)
-        await exchange.during(placed)
+        await exchange.during(in_slot)
         if not exchange.reason or exchange.ended:
             return outcome
         if exchange.reason == "cut":
@@ -135,39 +138,39 @@ class Serving:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Tell the client of *error*, and return how that counts."""
-        problem = problem_of(error)
-        if problem.status == 500 and not problem.of_upstream:
+        """Answer with *error*, and return the outcome for the metrics."""
+        http_error = http_error_of(error)
+        if http_error.status == 500 and not http_error.of_upstream:
             log_warning("gateway.failed", error=type(error).__name__, at=_place(error))
             outcome = "error"
         else:
-            outcome = "failed" if problem.of_upstream else "refused"
+            outcome = "failed" if http_error.of_upstream else "refused"
         if outcome == "refused":
-            self._gateway.meters.refusals.labels(problem.code).inc()
-        await exchange.fail(problem)
+            self._gateway.metrics.http_errors.labels(http_error.code).inc()
+        await exchange.fail(http_error)
         return outcome
 
     def _note(self, exchange: Exchange, api: str, outcome: str) -> None:
-        meters = self._gateway.meters
+        metrics = self._gateway.metrics
         seconds = time.monotonic() - exchange.began
-        meters.calls.labels(api, outcome).inc()
-        meters.whole.observe(seconds)
+        metrics.calls.labels(api, outcome).inc()
+        metrics.whole.observe(seconds)
         log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4))
 
 
-def _found(exchange: Exchange) -> Found:
-    """Return the route of the request. Raises :class:`Problem` on a path that is not ours, or not clear."""
+def _found(exchange: Exchange) -> RouteMatch:
+    """Return the route of the request. Raises :class:`HttpError` on a path outside ``/v1``, or an ambiguous one."""
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
-        raise Problem(404, "not_found", f"there is nothing at {path!r:.200}; the API is below /v1")
+        raise HttpError(404, "not_found", f"no route at {path!r:.200}: the API is below /v1")
     return route_of(exchange.method, path.removeprefix("/v1/"), exchange.decoded_path.removeprefix("/v1/"))
 
 
-def _refused(mode: Mode, method: str, found: Found) -> Problem:
-    """Return what a client is told whose request would be answered with text that no monitor reads."""
+def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
+    """Return the error for a request whose answer may hold text that no monitor reads."""
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
-        return Problem(
+        return HttpError(
             403, "locked", f"this gateway is locked and passes on nothing that its monitors do not see: {route}"
         )
     what = {
@@ -175,28 +178,28 @@ def _refused(mode: Mode, method: str, found: Found) -> Problem:
         "generated": "answers with what a model writes, and no monitor reads it",
     }.get(found.kind, "is not known to this gateway, and may answer with text that no monitor reads")
     supervised = ", ".join(f"/v1/{path}" for path in PATHS)
-    return Problem(
+    return HttpError(
         403, "unsupervised", f"{route} {what}; supervised are {supervised}; --pass-unsupervised passes everything on"
     )
 
 
 def _place(error: BaseException) -> str:
-    """Return where *error* was raised: the values of its variables may be anybody's, its line is ours."""
+    """Return the file and line that raised *error*. Its message is not logged: it may quote a request."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
     return "" if at is None else f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
 
 
-# Whether the gateway is ready: taking calls, with a server behind it that answers.
+# Readiness: the gateway takes calls, and at least one upstream answers.
 
 _KEPT_SECONDS = 2.0
-"""How long an answer holds: a probe must not be a load on the upstreams."""
+"""How long a probe's answer is reused, so that probes are no load on the upstreams."""
 _PATIENCE = Timeouts(connect=2.0, first_token=2.0, inter_token=None, total=2.0)
 
 
-class Prober:
-    """Asks the upstreams, at most every other second."""
+class ReadinessProbe:
+    """Asks the upstreams whether they answer, at most every two seconds."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -223,18 +226,18 @@ class Prober:
             for upstream in self._gateway.upstreams:
                 group.start_soon(self._ask, upstream, name="probe")
 
-    async def _ask(self, upstream: Upstream) -> None:
+    async def _ask(self, upstream: UpstreamServer) -> None:
         try:
             await upstream.ask(upstream.request("GET", "models", {"accept": "application/json"}), _PATIENCE)
             reached = True
         except UpstreamError as error:
-            reached = error.status is not None and error.status < 500  # it is there, and wants a key, for example
+            reached = error.status is not None and error.status < 500  # it answers, for example that it wants a key
         except ModelError:
             reached = False
         self._reached[upstream.host] = reached
 
 
-# What answers a request to a gateway: a page about it, or :class:`~interwhen.gateway._serving.Serving`.
+# The whole application: the pages of the gateway itself, and the API.
 
 _JSON = "application/json"
 
@@ -247,10 +250,10 @@ def make_app(config: Config | Gateway) -> ASGIApp:
     gateway = config if isinstance(config, Gateway) else Gateway(config)
     router = _pages(gateway)
     paths = frozenset(route.path for route in router.routes if isinstance(route, Route))
-    pages, serving = _open_to_browsers(router, gateway), _open_to_browsers(Serving(gateway), gateway)
+    pages, serving = _open_to_browsers(router, gateway), _open_to_browsers(ApiApp(gateway), gateway)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        # Calls go around the router and its middleware, which a call, and each chunk of it, would pay for.
+        # Calls bypass the router and its middleware, which cost time for each call and each chunk.
         is_call = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in paths
         await (serving if is_call else pages)(scope, receive, send)
 
@@ -258,8 +261,8 @@ def make_app(config: Config | Gateway) -> ASGIApp:
 
 
 def _pages(gateway: Gateway) -> Starlette:
-    """Return what tells of the gateway itself, and begins and ends it."""
-    prober = Prober(gateway)
+    """Return the pages ``/healthz``, ``/readyz`` and ``/metrics``; their lifespan enters the gateway."""
+    probe = ReadinessProbe(gateway)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -270,22 +273,24 @@ def _pages(gateway: Gateway) -> Starlette:
         return Response(b'{"status":"alive"}', media_type=_JSON)
 
     async def readyz(_: Request) -> Response:
-        status, body = await prober.state()
+        status, body = await probe.state()
         return Response(body, status, media_type=_JSON)
 
     async def metrics(_: Request) -> Response:
-        return Response(gateway.meters.text(), media_type=CONTENT_TYPE)
+        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
 
     async def refuse(request: Request, _: Exception) -> Response:
-        problem = wrong_method(request.method, "GET, HEAD")
-        return Response(problem.body, problem.status, headers={k.decode(): v.decode() for k, v in problem.headers})
+        http_error = wrong_method(request.method, "GET, HEAD")
+        return Response(
+            http_error.body, http_error.status, headers={k.decode(): v.decode() for k, v in http_error.headers}
+        )
 
     routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: refuse})
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
-    """Return *app* as web pages of the configured origins may call it."""
+    """Return *app* with CORS headers for the configured origins."""
     origins = gateway.config.origins
     if not origins:
         return app

@@ -1,4 +1,4 @@
-"""The way to an upstream for one call: the client's own headers, over connections that all calls share."""
+"""Requests to an upstream server: with the client's own headers, over connections that all calls share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from interwhen._types.errors import ConnectError
-from interwhen.clients._upstream import Endpoint, Place
+from interwhen.clients._upstream import ModelEndpoint, Place
 from interwhen.models._exchange import exchange, open_stream
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -18,20 +18,20 @@ Method = Literal["GET", "POST", "DELETE"]
 _KNOWN_MODELS = 256
 
 
-class Upstream:
-    """One server behind the gateway."""
+class UpstreamServer:
+    """One server that the gateway sends requests to."""
 
     def __init__(
         self, url: str, patterns: tuple[str, ...], authorization: str, transport: Transport, timeouts: Timeouts
     ) -> None:
         self.url = url.rstrip("/")
         self.host = url.partition("://")[2].partition("/")[0]
-        """Where it is, for people and metrics."""
+        """Host and port, for errors, logs and metrics."""
         self.patterns = patterns
         self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(
-            lambda model: Endpoint(timeouts, model=model, host=self.host)
+            lambda model: ModelEndpoint(timeouts, model=model, host=self.host)
         )
-        """What has been learned about it, by the name of the model."""
+        """What was learned about each of its models."""
         self._authorization = authorization
         self._transport = transport
         self._timeouts = timeouts
@@ -41,7 +41,7 @@ class Upstream:
     ) -> HttpRequest:
         """Return a request to *path* (with its query) below the version, with the upstream's key if none came.
 
-        Errors name the host and not the URL: clients are told of them.
+        Errors name the host and not the URL, since clients see them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
@@ -50,21 +50,21 @@ class Upstream:
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send *request* and return the response, whatever its status, once its head has come."""
-        return await _again(lambda: self._transport.send(request, connect_timeout=self._timeouts.connect))
+        return await _retry_stale(lambda: self._transport.send(request, connect_timeout=self._timeouts.connect))
 
     async def stream(self, request: HttpRequest) -> HttpResponse:
-        """Send *request* and return the response of a success: an event stream, or JSON where that is all there is."""
-        return await _again(lambda: open_stream(self._transport, request, self._timeouts, whole_too=True))
+        """Send *request* and return a successful response: an event stream, or JSON if the server does not stream."""
+        return await _retry_stale(lambda: open_stream(self._transport, request, self._timeouts, whole_too=True))
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
-        """Send *request* and return the body of a success."""
-        return await _again(lambda: exchange(self._transport, request, timeouts or self._timeouts))
+        """Send *request* and return the body of a successful response."""
+        return await _retry_stale(lambda: exchange(self._transport, request, timeouts or self._timeouts))
 
 
-class GatewayWire:
-    """Sends the requests of one call; see :class:`~interwhen.clients._upstream.Wire`."""
+class GatewayTransport:
+    """Sends the requests of one call; see :class:`~interwhen.clients._upstream.CallTransport`."""
 
-    def __init__(self, upstream: Upstream, path: str, headers: dict[str, str]) -> None:
+    def __init__(self, upstream: UpstreamServer, path: str, headers: dict[str, str]) -> None:
         self._upstream = upstream
         self._path = path
         self._headers = {**headers, "content-type": "application/json"}
@@ -73,7 +73,7 @@ class GatewayWire:
 
     @property
     def host(self) -> str:
-        """Where the server is."""
+        """Host and port of the server."""
         return self._upstream.host
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
@@ -100,11 +100,11 @@ class GatewayWire:
         )
 
 
-async def _again(call: Callable[[], Awaitable[T]]) -> T:
-    """Await *call*, twice if need be: a kept connection may be closed by its server just as it is used anew.
+async def _retry_stale(call: Callable[[], Awaitable[T]]) -> T:
+    """Await *call*, and once more if the server closed a kept connection at that moment.
 
-    Whatever else goes wrong is the client's to see: a server that took a request and broke may have worked on it, and
-    how often to try again is the client's own choice.
+    Any other error goes to the client: a server that broke after it took a request may have worked on it, and the
+    client decides how often to try again.
     """
     try:
         return await call()

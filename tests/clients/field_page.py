@@ -5,8 +5,8 @@ import sys
 from interwhen.clients._known_fields import FIELDS, READ_EVENTS
 
 KINDS = {
-    "text": "what the model writes; monitors read it",
-    "copy": "a text that stands in another field, too, where monitors read it; one that says anything else is unread",
+    "text": "text of the model, read by the monitors",
+    "copy": "must repeat a text that monitors read in another field; any other text in it is unmonitored",
     "id": "a name, a role, a reason: at most 512 characters",
     "number": "numbers, in lists and objects too",
     "opaque": "no text for people (signatures, log-probabilities), or what was in the request",
@@ -14,12 +14,12 @@ KINDS = {
 
 HEAD = """# Known fields
 
-What the fields of each API are, from the one table in `interwhen/clients/_known_fields.py`. This page is written from it by
+The fields of each API and their kinds, from the one table in `interwhen/clients/_known_fields.py`. This page is written from it by
 `python tests/clients/field_page.py > docs/fields.md`, and a test compares the two.
 
 Any other string, at any depth, is text that no monitor reads: `delta.refusal`, `delta.audio.transcript`, `message` in a
-stream, names that nobody knows. Then the result is `unverified`, and a doubt names the field. A reader without a gate gets
-the field as it came. Under `gate`, `gate_tools` or `final` its text is held back: the field is there, and empty.
+stream, unknown names. Then the result is `unverified`, with a reason that names the field. A reader without a gate gets the
+field unchanged. Under `gate`, `gate_tools` or `final` its text is held back: the field is there, and empty.
 A server's own field `interwhen` is always dropped.
 """
 
@@ -46,7 +46,7 @@ def page():
                 lines.append(f"| `{kind}` | {', '.join(names)} |")
         lines.append("")
     events = ", ".join(f"`{name}`" for name in READ_EVENTS)
-    lines.append(f"These are fields of an event; `delta` is text in {events}, and unread in any other.\n")
+    lines.append(f"These are fields of an event; `delta` is text in {events}, and unmonitored in any other.\n")
     return "\n".join(lines)
 
 

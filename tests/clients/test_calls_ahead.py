@@ -7,7 +7,7 @@ import pytest
 from interwhen import Budgets
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
-from interwhen.clients._upstream import CallModel, Endpoint
+from interwhen.clients._upstream import CallModel, ModelEndpoint
 from interwhen.models import UpstreamError
 from watchers import passing, word
 from wires import MemoryWire, collect, read_naively, texts
@@ -39,21 +39,21 @@ class WholeWire(MemoryWire):
         return response
 
 
-def call_model(wire, call):
+def call_model(transport, call):
     settings = make_settings([], {})
-    return CallModel(call, wire, Endpoint(), None, resume=settings.resume)
+    return CallModel(call, transport, ModelEndpoint(), None, resume=settings.resume)
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 async def test_a_call_is_sent_once(stream, delivery):
-    wire = MemoryWire(lambda number, body: texts(["one\n", "two\n"]))
+    transport = MemoryWire(lambda number, body: texts(["one\n", "two\n"]))
     monitor = passing(delivery=delivery)
     more = {"max_tokens": 7, "seed": 3, **({"stream_options": {"include_usage": True}} if stream else {})}
-    parts, result = await collect(wire, [monitor], stream=stream, **more)
+    parts, result = await collect(transport, [monitor], stream=stream, **more)
     assert read_naively(parts) == "one\ntwo\n"
     assert result.status == "verified"
-    assert len(wire.bodies) == 1
+    assert len(transport.bodies) == 1
 
 
 async def test_a_server_that_cannot_stream_is_asked_once_for_each_way():
@@ -63,15 +63,15 @@ async def test_a_server_that_cannot_stream_is_asked_once_for_each_way():
         answer = {"choices": [{"index": 0, "message": {"content": "one\n"}, "finish_reason": "stop"}]}
         return [json.dumps(answer).encode()]
 
-    wire = WholeWire(script)
-    parts, _ = await collect(wire, [passing()], stream=False)
+    transport = WholeWire(script)
+    parts, _ = await collect(transport, [passing()], stream=False)
     assert read_naively(parts) == "one\n"
-    assert [body["stream"] for body in wire.bodies] == [True, False]
+    assert [body["stream"] for body in transport.bodies] == [True, False]
 
 
 async def test_the_run_is_made_while_the_server_reads(monkeypatch):
     steps = []
-    wire = SlowWire(lambda number, body: steps.append("asked") or texts(["one\n"]))
+    transport = SlowWire(lambda number, body: steps.append("asked") or texts(["one\n"]))
     able = CallModel.capabilities
 
     async def capabilities(self):
@@ -83,15 +83,15 @@ async def test_the_run_is_made_while_the_server_reads(monkeypatch):
 
         async def begin():
             call = read_call("chat", QUESTION)
-            supervised = await supervise(call, make_settings([passing()], {}), wire, Endpoint())
+            supervised = await supervise(call, make_settings([passing()], {}), transport, ModelEndpoint())
             steps.append("accepted")
             await supervised.aclose()
 
         group.start_soon(begin)
-        await wire.asked.wait()
+        await transport.asked.wait()
         await anyio.wait_all_tasks_blocked()
         assert steps == ["asked", "made"]
-        wire.may_answer.set()
+        transport.may_answer.set()
     assert steps == ["asked", "made", "accepted"]
 
 
@@ -100,43 +100,43 @@ async def test_a_caller_who_leaves_before_the_run_is_made_leaves_no_response_ope
         await anyio.sleep_forever()
 
     monkeypatch.setattr(CallModel, "capabilities", never)
-    wire = MemoryWire(lambda number, body: texts(["one\n"]))
+    transport = MemoryWire(lambda number, body: texts(["one\n"]))
     call = read_call("chat", QUESTION)
     with anyio.move_on_after(0.05) as scope:
-        await supervise(call, make_settings([passing()], {}), wire, Endpoint())
+        await supervise(call, make_settings([passing()], {}), transport, ModelEndpoint())
     assert scope.cancelled_caught
-    assert [response.closed for response in wire.sent] == [True]
+    assert [response.closed for response in transport.sent] == [True]
 
 
 async def test_a_refusal_is_the_callers():
-    wire = MemoryWire(lambda number, body: UpstreamError("no", status=401, body="who are you?"))
+    transport = MemoryWire(lambda number, body: UpstreamError("no", status=401, body="who are you?"))
     with pytest.raises(UpstreamError, match="no"):
-        await collect(wire, [passing()])
-    assert len(wire.bodies) == 1
+        await collect(transport, [passing()])
+    assert len(transport.bodies) == 1
 
 
 async def test_a_server_that_says_nothing_costs_no_more_than_the_budget():
-    wire = SlowWire(lambda number, body: texts(["one\n"]))
+    transport = SlowWire(lambda number, body: texts(["one\n"]))
     with anyio.fail_after(5):
-        _, result = await collect(wire, [passing()], settings={"budgets": Budgets(seconds=0.1)})
+        _, result = await collect(transport, [passing()], settings={"budgets": Budgets(seconds=0.1)})
     assert result.status == "abstained"
 
 
 async def test_what_is_not_used_is_closed():
-    wire = MemoryWire(lambda number, body: texts(["one\n"]))
-    model = call_model(wire, read_call("chat", QUESTION))
+    transport = MemoryWire(lambda number, body: texts(["one\n"]))
+    model = call_model(transport, read_call("chat", QUESTION))
     await model.send_ahead(None)
     await model.forget()
     await model.forget()
-    assert [response.closed for response in wire.sent] == [True]
+    assert [response.closed for response in transport.sent] == [True]
 
 
 async def test_a_request_that_has_become_another_one_is_sent(monkeypatch):
-    wire = MemoryWire(lambda number, body: texts([f"answer {number}\n"]))
+    transport = MemoryWire(lambda number, body: texts([f"answer {number}\n"]))
     first = CallModel._first
     monkeypatch.setattr(
-        CallModel, "_first", lambda self, sampling, **more: first(self, sampling, **more) | {"n": len(wire.bodies)}
+        CallModel, "_first", lambda self, sampling, **more: first(self, sampling, **more) | {"n": len(transport.bodies)}
     )
-    parts, _ = await collect(wire, [word()])
+    parts, _ = await collect(transport, [word()])
     assert read_naively(parts) == "answer 1\n"
-    assert [response.closed for response in wire.sent] == [True, True]
+    assert [response.closed for response in transport.sent] == [True, True]

@@ -19,16 +19,16 @@ def cut(text, borders):
 
 
 async def test_what_is_refuted_before_it_is_shown_is_not_shown():
-    wire = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n"]][number]))
-    parts, result = await collect(wire, [word(remedy=Resample())])
+    transport = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n"]][number]))
+    parts, result = await collect(transport, [word(remedy=Resample())])
     assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\n"
 
 
 async def test_a_repair_reads_on_from_the_beginning_of_its_line():
-    wire = MemoryWire(
+    transport = MemoryWire(
         lambda number, _: texts([["We see ", "BAD", " news\n", "and so on"], [" news\n", "again"]][number])
     )
-    parts, result = await collect(wire, [word(good="good", slow=0.01)])
+    parts, result = await collect(transport, [word(good="good", slow=0.01)])
     assert read_naively(parts) == "We see BAD news\nand so on\nCorrection: We see good news\nagain"
     assert spelled(parts) == result.text == "We see good news\nagain"
     assert result.resume == "turn"
@@ -36,33 +36,33 @@ async def test_a_repair_reads_on_from_the_beginning_of_its_line():
 
 async def test_a_repair_that_a_gate_releases_in_pieces_takes_nothing_with_it():
     answers = [["one\n", "x BAD y\n", "one\n"], ["BAD\n", "one\n"], ["end"]]
-    wire = MemoryWire(lambda number, _: texts(answers[number]))
-    parts, result = await collect(wire, [word(good="good"), no_call_with()])  # what gates tool calls reads ahead
+    transport = MemoryWire(lambda number, _: texts(answers[number]))
+    parts, result = await collect(transport, [word(good="good"), no_call_with()])  # what gates tool calls reads ahead
     assert read_naively(parts) == spelled(parts) == result.text == "one\nx goodgoodend"
     assert parts[-1].chunk()["choices"][0]["finish_reason"] == "stop"
 
 
 async def test_feedback_speaks_for_itself():
-    wire = MemoryWire(lambda number, _: texts([["We see ", "BAD", "\n", "and so on"], ["Sorry.\n"]][number]))
-    parts, result = await collect(wire, [word(slow=0.01)])
+    transport = MemoryWire(lambda number, _: texts([["We see ", "BAD", "\n", "and so on"], ["Sorry.\n"]][number]))
+    parts, result = await collect(transport, [word(slow=0.01)])
     assert read_naively(parts) == "We see BAD\nand so on\nWait, BAD is no word.\nSorry.\n"
     assert spelled(parts) == result.text
-    assert wire.bodies[1]["messages"][1:] == [
+    assert transport.bodies[1]["messages"][1:] == [
         {"role": "assistant", "content": "We see BAD"},
         {"role": "user", "content": "Wait, BAD is no word."},
     ]
 
 
 async def test_a_second_sample_follows_a_lead():
-    wire = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n"]][number]))
-    parts, result = await collect(wire, [word(remedy=Resample(), slow=0.01)])
+    transport = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n"]][number]))
+    parts, result = await collect(transport, [word(remedy=Resample(), slow=0.01)])
     assert read_naively(parts) == "one\nBAD\nx\nCorrection: two\n"
     assert spelled(parts) == result.text == "one\ntwo\n"
 
 
 async def test_behind_a_gate_nothing_is_taken_back():
-    wire = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n", "three"]][number]))
-    parts, result = await collect(wire, [word(remedy=Resample())], settings={"reading": "gate"})
+    transport = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n", "three"]][number]))
+    parts, result = await collect(transport, [word(remedy=Resample())], settings={"reading": "gate"})
     assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\nthree"
     assert all(part.info.retracted is None and not part.info.lead for part in parts)
 
@@ -71,16 +71,16 @@ async def test_a_final_answer_comes_at_the_end_and_reasoning_at_once():
     def script(number, _):
         return [said({"reasoning_content": "hm\n"}), *texts([["BAD\n"], ["fine\n"]][number])]
 
-    wire = MemoryWire(script)
-    parts, result = await collect(wire, [word(remedy=Resample())], settings={"reading": "final"})
+    transport = MemoryWire(script)
+    parts, result = await collect(transport, [word(remedy=Resample())], settings={"reading": "final"})
     answers = [part.chunk()["choices"][0]["delta"].get("content") for part in parts]
     assert "BAD\n" not in answers
     assert spelled(parts) == result.text
 
 
 async def test_a_stop_is_the_end_with_the_api_s_word_for_it():
-    wire = MemoryWire(lambda *_: texts(["one\n", "BAD\n", "x"]))
-    parts, result = await collect(wire, [word(remedy=Stop())])
+    transport = MemoryWire(lambda *_: texts(["one\n", "BAD\n", "x"]))
+    parts, result = await collect(transport, [word(remedy=Stop())])
     assert parts[-1].chunk()["choices"][0]["finish_reason"] == "content_filter"
     assert result.status == "unverified"
     assert spelled(parts) == result.text == "one\n"
@@ -92,26 +92,26 @@ async def test_reasoning_is_corrected_in_its_own_field():
             return texts(["We ", "BAD\n", "x\n"], field="reasoning_content")
         return [said({"reasoning_content": "more\n"}), *texts(["done"])]
 
-    wire = MemoryWire(script, models=b'{"data": [{"id": "m", "owned_by": "llamacpp"}]}')
-    parts, result = await collect(wire, [word(good="good", slow=0.01)])
+    transport = MemoryWire(script, models=b'{"data": [{"id": "m", "owned_by": "llamacpp"}]}')
+    parts, result = await collect(transport, [word(good="good", slow=0.01)])
     assert read_naively(parts) == "We BAD\nx\nCorrection: We goodmore\ndone"
     assert spelled(parts) == result.text == "We goodmore\ndone"
     assert result.answer == "done"
     assert result.resume == "prefill"
-    assert wire.bodies[1]["messages"][-1] == {"role": "assistant", "content": "", "reasoning_content": "We good"}
-    assert wire.bodies[1]["continue_final_message"] is True
+    assert transport.bodies[1]["messages"][-1] == {"role": "assistant", "content": "", "reasoning_content": "We good"}
+    assert transport.bodies[1]["continue_final_message"] is True
 
 
 async def test_later_requests_are_the_same_answer_to_the_reader():
-    wire = MemoryWire(lambda number, _: texts([["BAD\n"], ["two\n"]][number], number=number))
-    parts, _ = await collect(wire, [word(remedy=Resample())])
+    transport = MemoryWire(lambda number, _: texts([["BAD\n"], ["two\n"]][number], number=number))
+    parts, _ = await collect(transport, [word(remedy=Resample())])
     assert {part.chunk()["id"] for part in parts} == {"r0"}
 
 
 async def test_the_server_is_asked_what_it_can_do_only_when_that_matters():
-    wire = MemoryWire(lambda *_: texts(["one\n"]))
-    await collect(wire, [passing()])
-    assert wire.model_lists == 0
+    transport = MemoryWire(lambda *_: texts(["one\n"]))
+    await collect(transport, [passing()])
+    assert transport.model_lists == 0
 
 
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
@@ -143,9 +143,9 @@ def test_facts_spell_the_trace_however_it_is_cut(reading, data):
         return texts(pieces)
 
     async def main():
-        wire = MemoryWire(script)
+        transport = MemoryWire(script)
         monitors = [word(good=good, slow=slow, **remedy), *([no_call_with()] if reads_ahead else [])]
-        return await collect(wire, monitors, settings={"reading": reading})
+        return await collect(transport, monitors, settings={"reading": reading})
 
     parts, result = anyio.run(main)
     assert spelled(parts) == result.text

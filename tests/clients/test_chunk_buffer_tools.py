@@ -69,8 +69,8 @@ LOOK = ("look", "{}")
 
 
 async def test_a_good_call_reaches_the_caller_and_can_be_verified():
-    wire = MemoryWire(lambda *_: called(GOOD))
-    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    transport = MemoryWire(lambda *_: called(GOOD))
+    parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
     assert finish_of(parts) == ["tool_calls"]
     assert result.status == "verified"
@@ -82,12 +82,12 @@ async def test_a_good_call_reaches_the_caller_and_can_be_verified():
 @pytest.mark.parametrize("delivery", ["gate_tools", "interrupt", "gate"])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
-    wire = MemoryWire(lambda number, _: [called(BAD), called(GOOD)][number])
+    transport = MemoryWire(lambda number, _: [called(BAD), called(GOOD)][number])
     monitor = no_call_with(delivery=delivery, slow=slow)
-    parts, result = await collect(wire, [monitor], tools=TOOLS, stream=stream)
+    parts, result = await collect(transport, [monitor], tools=TOOLS, stream=stream)
     assert calls_in(parts) == [GOOD]
     assert "BAD" not in json.dumps([part.chunk() for part in parts])
-    assert wire.bodies[1]["messages"][1:] == [
+    assert transport.bodies[1]["messages"][1:] == [
         {
             "role": "assistant",
             "content": None,
@@ -97,19 +97,19 @@ async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
             "role": "tool",
             "tool_call_id": "c0",
             "content": "This call was not made. Wait, BAD must not be touched. "
-            "Correct what is wrong, and make again all calls that are still needed.",
+            "Correct the mistake, and make all calls again that are still needed.",
         },
     ]
-    assert wire.bodies[1]["tools"] == TOOLS
+    assert transport.bodies[1]["tools"] == TOOLS
     assert result.status == "verified"
     assert result.resume == "turn"
 
 
 async def test_parallel_calls_are_each_judged_and_asked_for_again_together():
-    wire = MemoryWire(lambda number, _: [called(GOOD, BAD, LOOK), called(GOOD, LOOK)][number])
-    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    transport = MemoryWire(lambda number, _: [called(GOOD, BAD, LOOK), called(GOOD, LOOK)][number])
+    parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == [GOOD, LOOK]
-    turns = wire.bodies[1]["messages"]
+    turns = transport.bodies[1]["messages"]
     assert [call["id"] for call in turns[1]["tool_calls"]] == [turn["tool_call_id"] for turn in turns[2:]]
     assert [violation.why for violation in result.violations] == ["BAD must not be touched"]
     judged = [(check.monitor, result.text[check.span.start : check.span.end]) for check in result.certificate.checks]
@@ -124,17 +124,17 @@ async def test_parallel_calls_are_each_judged_and_asked_for_again_together():
 @pytest.mark.parametrize("delivery", ["gate_tools", "interrupt"])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_calls_whose_pieces_come_by_turns_are_released(delivery, slow, stream):
-    wire = MemoryWire(lambda *_: by_turns(GOOD, LOOK, GOOD))
-    parts, result = await collect(wire, [no_call_with(delivery=delivery, slow=slow)], tools=TOOLS, stream=stream)
+    transport = MemoryWire(lambda *_: by_turns(GOOD, LOOK, GOOD))
+    parts, result = await collect(transport, [no_call_with(delivery=delivery, slow=slow)], tools=TOOLS, stream=stream)
     assert calls_in(parts) == [GOOD, LOOK, GOOD]
     assert finish_of(parts) == ["tool_calls"]
-    assert len(wire.bodies) == 1
+    assert len(transport.bodies) == 1
     assert result.status == "verified"
 
 
 async def test_a_refused_call_among_calls_whose_pieces_come_by_turns_never_reaches_the_caller():
-    wire = MemoryWire(lambda number, _: [by_turns(GOOD, BAD, LOOK), by_turns(GOOD, LOOK)][number])
-    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    transport = MemoryWire(lambda number, _: [by_turns(GOOD, BAD, LOOK), by_turns(GOOD, LOOK)][number])
+    parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == [GOOD, LOOK]
     assert "BAD" not in json.dumps([part.chunk() for part in parts])
     assert [violation.why for violation in result.violations] == ["BAD must not be touched"]
@@ -144,15 +144,15 @@ async def test_a_refused_call_among_calls_whose_pieces_come_by_turns_never_reach
 @pytest.mark.parametrize("finish", ["length", None])
 async def test_calls_whose_pieces_come_by_turns_do_not_pass_where_the_stream_is_truncated(finish):
     steps = by_turns(GOOD, GOOD, finish=finish)
-    wire = MemoryWire(lambda *_: steps if finish else steps[:-2])
-    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    transport = MemoryWire(lambda *_: steps if finish else steps[:-2])
+    parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == []
     assert result.status == "unverified"
 
 
 async def test_a_call_by_turns_whose_json_is_not_whole_does_not_pass():
-    wire = MemoryWire(lambda number, _: [by_turns(GOOD, ("move", '{"to": "ho')), called(GOOD)][number])
-    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    transport = MemoryWire(lambda number, _: [by_turns(GOOD, ("move", '{"to": "ho')), called(GOOD)][number])
+    parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
     assert result.violations[0].monitor == "tool-format"
 
@@ -161,16 +161,16 @@ async def test_a_call_by_turns_whose_json_is_not_whole_does_not_pass():
     "arguments", ['{"to": "ho', '{"to": "home"', "{'to': 'home'}", '["home"]', "home", '{"to": 1}}']
 )
 async def test_what_is_no_json_object_does_not_pass(arguments):
-    wire = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
-    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    transport = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
+    parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
-    assert len(wire.bodies) == 2
+    assert len(transport.bodies) == 2
     assert result.violations[0].monitor == "tool-format"
 
 
 async def test_a_call_of_no_tool_and_one_that_lacks_an_argument_do_not_pass():
-    wire = MemoryWire(lambda number, _: [called(("fly", "{}")), called(("move", "{}")), called(GOOD)][number])
-    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    transport = MemoryWire(lambda number, _: [called(("fly", "{}")), called(("move", "{}")), called(GOOD)][number])
+    parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
     assert [violation.why for violation in result.violations] == [
         "there is no tool 'fly'; there are move, look",
@@ -182,24 +182,24 @@ async def test_a_call_of_no_tool_and_one_that_lacks_an_argument_do_not_pass():
 @pytest.mark.parametrize("arguments", ["{}", '{"to": "home"}'])
 async def test_a_schema_that_is_none_requires_nothing_and_is_the_server_s_to_refuse(arguments, required):
     tools = [{"type": "function", "function": {"name": "move", "parameters": {"required": required}}}]
-    wire = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
-    parts, result = await collect(wire, [passing()], tools=tools)
+    transport = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
+    parts, result = await collect(transport, [passing()], tools=tools)
     missing = isinstance(required, list) and arguments == "{}"
     assert calls_in(parts) == [GOOD if missing else ("move", arguments)]
     assert len(result.violations) == missing
-    assert wire.bodies[0]["tools"] == tools
+    assert transport.bodies[0]["tools"] == tools
 
 
 async def test_a_call_without_arguments_needs_none():
-    wire = MemoryWire(lambda *_: called(("look", "")))
-    parts, _ = await collect(wire, [passing()], tools=TOOLS)
+    transport = MemoryWire(lambda *_: called(("look", "")))
+    parts, _ = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == [("look", "")]
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
 async def test_a_truncated_call_does_not_pass_even_if_it_looks_whole(finish):
-    wire = MemoryWire(lambda *_: called(GOOD, finish=finish))
-    parts, result = await collect(wire, [passing()], tools=TOOLS)
+    transport = MemoryWire(lambda *_: called(GOOD, finish=finish))
+    parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == []
     assert finish_of(parts) == [finish]
     assert result.status == "unverified"
@@ -221,22 +221,22 @@ async def test_no_piece_of_a_call_that_was_cut_is_shown(together, slow):
         more = said({"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]})
         return [*heads, said({"content": "BAD\n"}), more, said({}, "tool_calls"), DONE]
 
-    wire = MemoryWire(script)
-    parts, result = await collect(wire, [word(remedy=Resample(), slow=slow)], tools=TOOLS)
+    transport = MemoryWire(script)
+    parts, result = await collect(transport, [word(remedy=Resample(), slow=slow)], tools=TOOLS)
     assert calls_in(parts) == [GOOD, GOOD]
-    assert len(wire.bodies) == 2
+    assert len(transport.bodies) == 2
     assert result.text == 'move({"to": "home"})' * 2
 
 
 async def test_a_stream_without_an_end_has_no_whole_call():
-    wire = MemoryWire(lambda *_: called(GOOD)[:-2])
-    parts, _ = await collect(wire, [passing()], tools=TOOLS)
+    transport = MemoryWire(lambda *_: called(GOOD)[:-2])
+    parts, _ = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == []
 
 
 async def test_a_call_that_is_refused_again_and_again_ends_without_one():
-    wire = MemoryWire(lambda *_: called(BAD))
-    parts, result = await collect(wire, [no_call_with()], tools=TOOLS)
+    transport = MemoryWire(lambda *_: called(BAD))
+    parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == []
     assert finish_of(parts) == ["content_filter"]
     assert result.status == "abstained"
@@ -246,18 +246,18 @@ async def test_a_call_behind_text_that_is_refuted_late_is_not_made():
     def script(number, _):
         return [said({"content": "BAD\n"}), *called(GOOD)] if number == 0 else texts(["never mind"])
 
-    wire = MemoryWire(script)
-    parts, result = await collect(wire, [word(slow=0.02)], tools=TOOLS)
+    transport = MemoryWire(script)
+    parts, result = await collect(transport, [word(slow=0.02)], tools=TOOLS)
     assert calls_in(parts) == []
     assert finish_of(parts) == ["stop"]
     assert result.text.endswith("never mind")
 
 
 async def test_text_that_looks_like_a_call_hides_no_call():
-    wire = MemoryWire(
+    transport = MemoryWire(
         lambda number, _: [said({"content": "<tool_call>"}), *called(BAD)] if number == 0 else called(GOOD)
     )
-    parts, _ = await collect(wire, [no_call_with()], tools=TOOLS)
+    parts, _ = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
 
 
@@ -265,8 +265,8 @@ async def test_a_call_right_after_reasoning_is_judged():
     def script(number, _):
         return [said({"reasoning_content": "hm"}), *called([BAD, GOOD][number])]
 
-    wire = MemoryWire(script)
-    parts, result = await collect(wire, [no_call_with(phase="answer")], tools=TOOLS)
+    transport = MemoryWire(script)
+    parts, result = await collect(transport, [no_call_with(phase="answer")], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
     assert result.reasoning.startswith("hm")
 
@@ -276,8 +276,8 @@ async def test_calls_that_all_have_number_zero_are_told_apart_by_their_ids():
         function = {"name": name, "arguments": arguments}
         return said({"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": function}]})
 
-    wire = MemoryWire(lambda *_: [call(*GOOD, "a"), call(*BAD, "b"), said({}, "tool_calls"), DONE])
-    _, result = await collect(wire, [no_call_with(delivery="observe")], tools=TOOLS)
+    transport = MemoryWire(lambda *_: [call(*GOOD, "a"), call(*BAD, "b"), said({}, "tool_calls"), DONE])
+    _, result = await collect(transport, [no_call_with(delivery="observe")], tools=TOOLS)
     assert result.text == 'move({"to": "home"})move({"to": "BAD"})'
     assert len(result.violations) == 1
 
@@ -286,16 +286,16 @@ async def test_a_call_in_the_older_form_is_a_call():
     older = {"function_call": {"name": "move", "arguments": ""}}
     bad = [said(older), said({"function_call": {"arguments": BAD[1]}}), said({}, "function_call"), DONE]
     good = [said(older), said({"function_call": {"arguments": GOOD[1]}}), said({}, "function_call"), DONE]
-    wire = MemoryWire(lambda number, _: [bad, good][number])
+    transport = MemoryWire(lambda number, _: [bad, good][number])
     functions = [tool["function"] for tool in TOOLS]
-    parts, result = await collect(wire, [no_call_with()], functions=functions)
+    parts, result = await collect(transport, [no_call_with()], functions=functions)
     pieces = [choice["delta"].get("function_call") or {} for part in parts for choice in part.chunk()["choices"]]
     assert tuple("".join(piece.get(field) or "" for piece in pieces) for field in ("name", "arguments")) == GOOD
     assert finish_of(parts) == ["function_call"]
     assert result.status == "verified"
     assert "BAD" not in json.dumps([part.chunk() for part in parts])
-    assert wire.bodies[1]["messages"][1]["function_call"] == {"name": "move", "arguments": BAD[1]}
-    assert wire.bodies[1]["messages"][2]["role"] == "function"
+    assert transport.bodies[1]["messages"][1]["function_call"] == {"name": "move", "arguments": BAD[1]}
+    assert transport.bodies[1]["messages"][2]["role"] == "function"
 
 
 async def test_a_check_that_raises_lets_no_call_through_where_unproven_is_closed():
@@ -335,16 +335,16 @@ async def test_with_the_sdk(kind, stream, serve, clients):
 
 
 async def test_the_budget_of_remedies_bounds_the_asking():
-    wire = MemoryWire(lambda number, _: called(("move", json.dumps({"to": f"BAD{number}"}))))
+    transport = MemoryWire(lambda number, _: called(("move", json.dumps({"to": f"BAD{number}"}))))
     settings = {"budgets": Budgets(remedies=2, reconnects=0)}
-    parts, _ = await collect(wire, [no_call_with()], tools=TOOLS, settings=settings)
+    parts, _ = await collect(transport, [no_call_with()], tools=TOOLS, settings=settings)
     assert calls_in(parts) == []
-    assert len(wire.bodies) == 3
+    assert len(transport.bodies) == 3
 
 
 async def test_monitors_see_the_calls_of_earlier_turns_and_their_results():
     seen = []
-    wire = MemoryWire(lambda *_: called(GOOD))
+    transport = MemoryWire(lambda *_: called(GOOD))
     earlier = {"id": "c9", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     messages = [
         {"role": "user", "content": "Go home."},
@@ -352,10 +352,10 @@ async def test_monitors_see_the_calls_of_earlier_turns_and_their_results():
         {"role": "tool", "tool_call_id": "c9", "content": "a door"},
     ]
     monitor = dataclasses.replace(no_call_with(), prepare=lambda task: seen.extend(task.messages))
-    await collect(wire, [monitor], tools=TOOLS, messages=messages)
+    await collect(transport, [monitor], tools=TOOLS, messages=messages)
     assert seen == [
         interwhen.Message("user", "Go home."),
         interwhen.Message("assistant", "", (interwhen.ToolCall("c9", "look", "{}"),)),
         interwhen.Message("tool", "a door", call_id="c9"),
     ]
-    assert wire.bodies[0]["messages"] == messages
+    assert transport.bodies[0]["messages"] == messages

@@ -8,13 +8,13 @@ from page import blocks, everything, mistaken, run, thinking
 BARE, SOUND = "17 * 24 = 418\n", "17 * 24 = 408\n"
 PAIRS = ["Chat", "Async chat", "The stream helper", "Completions", "Responses", "An agent library"]
 LLAMA, REASONING = "A llama.cpp server", "Reasoning channels"
-TOOLS, GUARDED, FACTS = "Tool calls", "A function that a model calls", "Facts"
+TOOLS, GUARDED, INFO = "Tool calls", "A function that a model calls", "SupervisionInfo"
 BY_URL = "For one request"
 
 
 def test_no_block_is_left_out():
     pairs = [*PAIRS, LLAMA, REASONING, GUARDED]
-    shown = [code for heading in (*pairs, TOOLS, FACTS, BY_URL) for code in blocks(heading)]
+    shown = [code for heading in (*pairs, TOOLS, INFO, BY_URL) for code in blocks(heading)]
     assert sorted(shown) == sorted(everything("python"))
     for heading in pairs:
         before, after = blocks(heading)
@@ -75,7 +75,7 @@ def test_a_real_llama_cpp_server(tmp_path):
 
 def test_keeping_the_trace(serve, tmp_path):
     stream = blocks("Chat")[1].partition("for chunk in stream")[0]
-    [keeping] = blocks(FACTS)
+    [keeping] = blocks(INFO)
     script = f"{stream}\n{keeping}\nprint(trace, chunk.interwhen.result.text == trace)"
     assert run(script, tmp_path, serve(mistaken).base_url) == f"{SOUND} True\n"
 

@@ -166,7 +166,7 @@ async def test_who_only_observes_refuses_nothing_that_cannot_be_shown(kind):
 async def test_the_model_is_told_what_was_wrong_with_an_argument(kind):
     move = make(kind, [], calls=[no_call_with()], on_refused=str)
     assert await use(move, "\ud800") == (
-        "The call of move was not made: the argument 'to' cannot be checked: it holds text that is no valid Unicode."
+        "The call of move was not made: the argument 'to' cannot be checked: it holds text that is not valid Unicode."
     )
 
 

@@ -10,9 +10,9 @@ from field_page import page
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from interwhen import wrap
-from interwhen.clients._chunk_buffer import Tap
-from interwhen.clients._known_fields import FIELDS, Vetting, sift, strict_decoder
-from interwhen.clients._responses_fields import ResponsesVetting, decode_event
+from interwhen.clients._chunk_buffer import ChunkBuffer
+from interwhen.clients._known_fields import FIELDS, FieldFilter, sift, strict_decoder
+from interwhen.clients._responses_fields import ResponsesFieldFilter, decode_event
 from interwhen.models import MalformedEvent
 from interwhen.models._chunks import decode_chat
 from interwhen.testing.server import Send, data, delta, events, reply
@@ -32,7 +32,7 @@ TEXT = {"type": "reasoning.text", "text": "BAD\n"}
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
-    ("fields", "unread"),
+    ("fields", "unmonitored"),
     [
         ({"refusal": "BAD\n"}, "refusal"),
         ({"refusal": "BAD\n", "content": "fine\n"}, "refusal"),
@@ -56,13 +56,13 @@ TEXT = {"type": "reasoning.text", "text": "BAD\n"}
         ),
     ],
 )
-async def test_text_that_nobody_reads_leaves_a_doubt(fields, unread, stream, reading):
-    wire = MemoryWire(lambda *_: [said({"content": "ok\n"}), said(fields), *texts(["yes\n"])])
-    parts, result = await collect(wire, [word()], stream=stream, settings={"reading": reading})
+async def test_text_that_nobody_reads_leaves_a_doubt(fields, unmonitored, stream, reading):
+    transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), said(fields), *texts(["yes\n"])])
+    parts, result = await collect(transport, [word()], stream=stream, settings={"reading": reading})
     assert result.status == "unverified"
     held = "" if reading == "live" else "; it was held back"
     first, *_ = [doubt.why for doubt in result.unverified_reasons]
-    assert first.startswith(WHY.format(f"choices.delta.{unread}").removesuffix("answer"))
+    assert first.startswith(WHY.format(f"choices.delta.{unmonitored}").removesuffix("answer"))
     assert first.endswith(f"answer{held}")
     assert parts[-1].info.result == result
     shown = json.dumps([part.chunk() for part in parts])
@@ -89,17 +89,17 @@ async def test_text_that_nobody_reads_leaves_a_doubt(fields, unread, stream, rea
     ids=json.dumps,
 )
 async def test_what_is_read_or_says_nothing_leaves_none(fields):
-    wire = MemoryWire(lambda *_: [said({"content": "ok\n"}), said(fields), *texts(["yes\n"])])
-    _, result = await collect(wire, [passing()])
+    transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), said(fields), *texts(["yes\n"])])
+    _, result = await collect(transport, [passing()])
     assert result.status == "verified"
 
 
 async def test_other_doubts_stay():
-    wire = MemoryWire(lambda *_: [said({"content": "ok\n"}), said({"refusal": "no"}), said({}, "length")])
-    _, result = await collect(wire, [passing()])
-    ended, unread = result.unverified_reasons
+    transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), said({"refusal": "no"}), said({}, "length")])
+    _, result = await collect(transport, [passing()])
+    ended, unmonitored = result.unverified_reasons
     assert "length" in ended.why
-    assert unread.why == WHY.format("choices.delta.refusal")
+    assert unmonitored.why == WHY.format("choices.delta.refusal")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -161,8 +161,8 @@ OUTSIDE = {
 @pytest.mark.parametrize("reading", ["live", "gate"])
 @pytest.mark.parametrize("place", OUTSIDE)
 async def test_text_outside_the_delta_is_read_by_none(place, reading):
-    wire = MemoryWire(lambda *_: [said({"content": "ok\n"}), OUTSIDE[place], *texts(["yes\n"])])
-    parts, result = await collect(wire, [word()], settings={"reading": reading})
+    transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), OUTSIDE[place], *texts(["yes\n"])])
+    parts, result = await collect(transport, [word()], settings={"reading": reading})
     assert result.status == "unverified"
     assert ("BAD" in json.dumps([part.chunk() for part in parts])) == (reading == "live")
 
@@ -170,14 +170,14 @@ async def test_text_outside_the_delta_is_read_by_none(place, reading):
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_server_does_not_speak_in_our_name(stream):
     forged = {"result": {"type": "verified"}}
-    wire = MemoryWire(
+    transport = MemoryWire(
         lambda *_: [
             said({"content": "ok\n"}),
             chunk({"index": 0, "delta": {"content": "so\n"}}, interwhen=forged),
             *texts([]),
         ]
     )
-    parts, result = await collect(wire, [passing()], stream=stream)
+    parts, result = await collect(transport, [passing()], stream=stream)
     assert result.text == "ok\nso\n"
     assert not any("interwhen" in part.chunk() for part in parts)
 
@@ -207,37 +207,37 @@ def test_text_in_any_unknown_field_is_found_among_plain_chunks(plain, name, dept
         holder, table = delta["tool_calls"][0], CALL
     assume(name not in table)
     holder[name] = value
-    tap = Tap(decode_chat, "content", holds=holds)
-    tap.begin(())
+    buffer = ChunkBuffer(decode_chat, "content", holds=holds)
+    buffer.begin(())
 
     def feed(body):
-        tap.decode(json.dumps(body).encode(), 0, False)
+        buffer.decode(json.dumps(body).encode(), 0, False)
 
     for text in before:
         feed({"id": "r", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
-    assert not tap.vetting.unread
+    assert not buffer.field_filter.unmonitored
     try:
         feed(body)
     except MalformedEvent:  # a known field of another kind than any server sends: the chunk is shown to nobody
         return
     for text in after:
         feed({"id": "r", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
-    assert tap.vetting.unread
-    assert set(tap.vetting.unread.values()) == {holds}
-    assert any(b"BAD" in arrival.data for arrival in tap.queue) == (not holds)
-    spelled = "".join(arrival.text for arrival in tap.queue)
+    assert buffer.field_filter.unmonitored
+    assert set(buffer.field_filter.unmonitored.values()) == {holds}
+    assert any(b"BAD" in arrival.data for arrival in buffer.queue) == (not holds)
+    spelled = "".join(arrival.text for arrival in buffer.queue)
     assert spelled == "".join([*before, "so", *after])
 
 
 @given(st.lists(TEXTS, max_size=6))
 def test_chunks_of_text_are_left_as_they_are(plain):
-    tap = Tap(decode_chat, "content", holds=True)
-    tap.begin(())
+    buffer = ChunkBuffer(decode_chat, "content", holds=True)
+    buffer.begin(())
     sent = [json.dumps({"id": "r", "choices": [{"index": 0, "delta": {"content": text}}]}).encode() for text in plain]
     for each in sent:
-        tap.decode(each, 0, False)
-    assert not tap.vetting.unread
-    assert [arrival.data for arrival in tap.queue] == sent
+        buffer.decode(each, 0, False)
+    assert not buffer.field_filter.unmonitored
+    assert [arrival.data for arrival in buffer.queue] == sent
 
 
 def test_the_page_is_that_of_the_table():
@@ -283,11 +283,11 @@ def test_every_field_of_the_table_keeps_what_it_says(api, value):
 
 def fed(*bodies, holds=True):
     """A tap that was given these chunks."""
-    tap = Tap(decode_chat, "content", holds=holds)
-    tap.begin(())
+    buffer = ChunkBuffer(decode_chat, "content", holds=holds)
+    buffer.begin(())
     for body in bodies:
-        tap.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), 0, False)
-    return tap
+        buffer.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), 0, False)
+    return buffer
 
 
 def plain(text, *, delta=(), **more):
@@ -311,9 +311,9 @@ LIKE = {
 @pytest.mark.parametrize("how", LIKE)
 def test_a_chunk_that_is_nearly_like_the_one_before_is_looked_at(how):
     before, after = LIKE[how]
-    tap = fed(plain("x"), before, after, after)
-    assert tap.vetting.unread
-    *_, third, fourth = tap.queue
+    buffer = fed(plain("x"), before, after, after)
+    assert buffer.field_filter.unmonitored
+    *_, third, fourth = buffer.queue
     assert b'"BAD"' not in third.data
     assert third.data == fourth.data
     assert any(b'"BAD"' in arrival.data for arrival in list(fed(before, after, holds=False).queue)[-1:])
@@ -332,24 +332,24 @@ CHUNKS = st.builds(
 
 @given(st.lists(CHUNKS, max_size=6), st.booleans())
 def test_what_came_before_makes_no_difference(bodies, holds):
-    tap = fed(*bodies, holds=holds)
-    alone = [Vetting("chat", holds=holds) for _ in bodies]
-    shown = [each.vetted(json.dumps(body).encode()) for each, body in zip(alone, bodies, strict=True)]
-    assert [arrival.data for arrival in tap.queue] == shown
-    assert set(tap.vetting.unread) == {name for each in alone for name in each.unread}
+    buffer = fed(*bodies, holds=holds)
+    alone = [FieldFilter("chat", holds=holds) for _ in bodies]
+    shown = [each.filtered(json.dumps(body).encode()) for each, body in zip(alone, bodies, strict=True)]
+    assert [arrival.data for arrival in buffer.queue] == shown
+    assert set(buffer.field_filter.unmonitored) == {name for each in alone for name in each.unmonitored}
 
 
-def vetted(*events, holds=True):
+def filtered(*events, holds=True):
     """What is shown of *events* of the Responses API, and which fields were unread."""
-    vetting = ResponsesVetting(holds=holds)
+    field_filter = ResponsesFieldFilter(holds=holds)
     shown = []
     for event in events:
         if event == "again":
-            vetting.begin()
+            field_filter.begin()
             continue
         raw = json.dumps(event).encode()
-        shown.append(json.loads(vetting.vetted(decode_event(raw), raw)))
-    return shown, [*vetting.unread]
+        shown.append(json.loads(field_filter.filtered(decode_event(raw), raw)))
+    return shown, [*field_filter.unmonitored]
 
 
 def piece(text, kind="output_text", index=0):
@@ -369,7 +369,7 @@ ARGUMENTS = piece("{}", "function_call_arguments")
 
 
 @pytest.mark.parametrize(
-    ("events", "unread"),
+    ("events", "unmonitored"),
     [
         ([ARGUMENTS, item_with("{}")], False),
         ([ARGUMENTS, item_with("{ }")], True),
@@ -386,14 +386,14 @@ ARGUMENTS = piece("{}", "function_call_arguments")
         ([piece("a"), piece("b", index=1), {"type": "response.output_text.done", "text": "ab"}], True),
     ],
 )
-def test_what_is_said_again_must_be_the_same(events, unread):
-    assert bool(vetted(*events)[1]) == unread
+def test_what_is_said_again_must_be_the_same(events, unmonitored):
+    assert bool(filtered(*events)[1]) == unmonitored
 
 
 def test_a_text_that_is_said_otherwise_is_held_back_for_the_one_that_was_read():
-    (_, done), _ = vetted(piece("ok"), {"type": "response.output_text.done", "text": "BAD"})
+    (_, done), _ = filtered(piece("ok"), {"type": "response.output_text.done", "text": "BAD"})
     assert done["text"] == "ok"
-    (*_, done), _ = vetted(piece("a"), piece("b", index=1), {"type": "response.output_text.done", "text": "BAD"})
+    (*_, done), _ = filtered(piece("a"), piece("b", index=1), {"type": "response.output_text.done", "text": "BAD"})
     assert done["text"] == ""
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from interwhen import Abstain, Feedback, Resample, Stop
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
-from interwhen.clients._upstream import Endpoint
+from interwhen.clients._upstream import ModelEndpoint
 from openai._models import construct_type
 from openai._types import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -38,11 +38,11 @@ def written(number, items):
 
 async def told(answers, monitors, **options):
     """The parts of one call, and its result."""
-    wire = MemoryWire(
+    transport = MemoryWire(
         lambda number, _: written(number, answers[number] if number < len(answers) else [("text", ["end"])])
     )
     call = read_call("responses", {"model": "m", "input": "q", "stream": True, "tools": [TOOL]})
-    supervised = await supervise(call, make_settings(monitors, options), wire, Endpoint())
+    supervised = await supervise(call, make_settings(monitors, options), transport, ModelEndpoint())
     parts = []
     try:
         while more := await supervised.parts():

@@ -263,10 +263,10 @@ async def test_a_block_is_no_failure_of_the_server(kind, serve, clients):
 async def test_a_stream_that_is_taken_up_again_repeats_nothing():
     from interwhen.models import ConnectError
 
-    wire = MemoryWire(
+    transport = MemoryWire(
         lambda number, _: [*texts(["one\n", "two"])[:-2], ConnectError("gone")] if number == 0 else texts([" three"])
     )
-    parts, result = await collect(wire, [passing()], settings={"budgets": Budgets(reconnects=1)})
+    parts, result = await collect(transport, [passing()], settings={"budgets": Budgets(reconnects=1)})
     assert read_naively(parts) == result.text == "one\ntwo three"
     assert result.ledger.reconnects == 1
 
@@ -274,10 +274,10 @@ async def test_a_stream_that_is_taken_up_again_repeats_nothing():
 async def test_a_broken_stream_is_not_taken_up_again_unless_told_to():
     from interwhen.models import ConnectError
 
-    wire = MemoryWire(lambda *_: [*texts(["one\n"])[:-2], ConnectError("gone")])
+    transport = MemoryWire(lambda *_: [*texts(["one\n"])[:-2], ConnectError("gone")])
     with pytest.raises(ConnectError):
-        await collect(wire, [passing()])
-    assert len(wire.bodies) == 1
+        await collect(transport, [passing()])
+    assert len(transport.bodies) == 1
 
 
 @given(st.lists(st.integers(0, 40), max_size=12))
@@ -310,8 +310,8 @@ async def test_what_cannot_be_watched_is_refused_and_not_let_through(options, se
 
 
 async def test_no_fact_is_ever_text():
-    wire = MemoryWire(lambda number, _: texts([["a\n", "BAD\n", "b\n"], ["c\n"]][number]))
-    parts, _ = await collect(wire, [word(good="good", slow=0.001)])
+    transport = MemoryWire(lambda number, _: texts([["a\n", "BAD\n", "b\n"], ["c\n"]][number]))
+    parts, _ = await collect(transport, [word(good="good", slow=0.001)])
     said = read_naively(parts)
     assert "violation" not in said.lower()
     assert "{" not in said

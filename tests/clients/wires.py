@@ -5,7 +5,7 @@ import json
 import anyio
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
-from interwhen.clients._upstream import Endpoint
+from interwhen.clients._upstream import ModelEndpoint
 from interwhen.models import StreamClosed
 
 
@@ -73,13 +73,13 @@ def texts(pieces, finish="stop", field="content", number=0):
     return [*(said({field: piece}, number=number) for piece in pieces), said({}, finish, number), b"data: [DONE]\n\n"]
 
 
-async def collect(wire, monitors, *, stream=True, tools=None, settings=None, **body):
+async def collect(transport, monitors, *, stream=True, tools=None, settings=None, **body):
     """Run one call; return its parts and its result."""
     body = {"model": "m", "messages": [{"role": "user", "content": "q"}], "stream": stream, **body}
     if tools:
         body["tools"] = tools
     call = read_call("chat", body)
-    supervised = await supervise(call, make_settings(monitors, settings or {}), wire, Endpoint())
+    supervised = await supervise(call, make_settings(monitors, settings or {}), transport, ModelEndpoint())
     found = []
     try:
         while parts := await supervised.parts():

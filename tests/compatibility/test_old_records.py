@@ -123,3 +123,11 @@ def test_an_old_configuration_is_still_read():
     config = load_config({}, path=RECORDS / "interwhen.toml", environment={})
     assert config.limits.concurrent == 500
     assert [offer["label"] for offer in config.offers] == ["strict"]
+
+
+def test_a_setting_that_was_renamed_is_still_read_by_its_old_name(tmp_path):
+    path = tmp_path / "interwhen.toml"
+    path.write_text('tell = "full"\n[[models]]\nmatch = "m"\ntell = "off"\n')
+    config = load_config({}, path=path, environment={})
+    assert (config.detail, config.models[0].detail) == ("full", "off")
+    assert load_config({}, environment={"INTERWHEN_TELL": "off"}).detail == "off"

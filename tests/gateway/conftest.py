@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 from anyio.from_thread import start_blocking_portal
 from interwhen.gateway import Config, Gateway
-from interwhen.gateway._server import Server, address, listen
+from interwhen.gateway._server import GatewayServer, address, listen
 from interwhen.testing.server import ScriptedServer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
@@ -53,7 +53,7 @@ def upstream(portal):
 @dataclass
 class Running:
     gateway: Gateway
-    server: Server
+    server: GatewayServer
     base_url: str
     ended: object
 
@@ -85,7 +85,7 @@ def gateway(portal):
         config = {"upstreams": urls, "port": 0, **config}
         built = portal.call(build, config, watchers, offers)
         listener = listen(built.config)
-        server = portal.call(Server, built)
+        server = portal.call(GatewayServer, built)
         ended = portal.start_task_soon(server.serve, [listener])
         found = Running(built, server, address(listener), ended)
         while not server.started:

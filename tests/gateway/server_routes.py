@@ -212,7 +212,7 @@ MODES = {"open": "by default", "passing": "`--pass-unsupervised`", "locked": "`-
 TOLD = {
     "supervise": "supervised",
     "pass": "passed on purpose",
-    "pass unwatched": "passed, counted as unwatched",
+    "pass unsupervised": "passed, counted as unsupervised",
     "refuse": "refused (403)",
 }
 KINDS = {
@@ -226,13 +226,13 @@ KINDS = {
 
 HEAD = """# Routes
 
-What the gateway does with each route of the servers that it may stand before. One table in `interwhen/gateway/_routes.py`
-decides, for sub-paths and other spellings too; this page is written from it by
+What the gateway does with each route of the servers that it may be put in front of. One table in `interwhen/gateway/_routes.py`
+decides, also for sub-paths and other spellings; this page is written from it by
 `python tests/gateway/server_routes.py > docs/routes.md`, and a test compares the two.
 
 A route that may answer with text which no monitor reads is refused, unless the gateway was started with
-`--pass-unsupervised`: then the answer says `X-Interwhen-Monitors: none`, and `interwhen_unwatched_answers_total` counts
-it. So does a call to a supervised route that no monitor watches. Routes outside `/v1` do not exist at the gateway (404).
+`--pass-unsupervised`: then the answer has `X-Interwhen-Monitors: none`, and `interwhen_unsupervised_answers_total` counts
+it. The same holds for a call without monitors to a supervised route. The gateway has no routes outside `/v1` (404).
 """
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_sound_stream_comes_as_the_server_sent_it(upstream, gateway):
     server = upstream((*events(["one\n", "two"], api="chat")[:-1], counts(3, 2), events([], api="chat")[-1]))
-    found = sse(post(gateway(server, watchers=[passing()], tell="off"), {**ASK, "stream": True}).text)
+    found = sse(post(gateway(server, watchers=[passing()], detail="off"), {**ASK, "stream": True}).text)
     direct = sse(httpx2.post(f"{server.base_url}/chat/completions", json={**ASK, "stream": True}).text)
     # Token counts were asked for by us, and not by the client.
     assert found == [chunk for chunk in direct if chunk == "[DONE]" or chunk["choices"]]
@@ -61,7 +61,7 @@ def test_a_live_stream_reads_as_text_and_its_retraction_is_a_typed_fact(upstream
 
 
 def test_who_knows_the_facts_has_the_standing_text_at_the_end(upstream, gateway):
-    running = gateway(upstream(corrected), watchers=[word(good="good")], tell="full")
+    running = gateway(upstream(corrected), watchers=[word(good="good")], detail="full")
     chunks = sse(post(running, {**ASK, "stream": True}).text)[:-1]
     trace = ""
     for chunk in chunks:

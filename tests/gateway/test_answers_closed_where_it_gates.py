@@ -87,7 +87,7 @@ async def by_wrap(who, upstream, _gateway):
 
 async def by_gateway(who, upstream, gateway):
     running = await anyio.to_thread.run_sync(
-        lambda: gateway(upstream(script(who.delivery)), watchers=[who], tell="off")
+        lambda: gateway(upstream(script(who.delivery)), watchers=[who], detail="off")
     )
     asked = {**ASK, "tools": TOOLS, "stream": True}
     return (await anyio.to_thread.run_sync(lambda: post(running, asked))).text, False

@@ -8,7 +8,7 @@ from interwhen import UsageError
 from interwhen.gateway import Config, Gateway, schema
 from interwhen.gateway._config import UpstreamConfig, load_config, variables
 from interwhen.gateway._gateway import parse_upstream
-from interwhen.gateway._http_errors import Problem
+from interwhen.gateway._http_errors import HttpError
 from interwhen.gateway._server import listen
 
 TOML = """
@@ -152,10 +152,10 @@ def test_keys_stand_in_a_file(tmp_path):
     path.write_text(" # a note\n\tkey-number-one \n")
     keys = Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path))).keys
     assert keys.admit({"x-interwhen-key": "key-number-one"})
-    with pytest.raises(Problem):
+    with pytest.raises(HttpError):
         keys.admit({"x-interwhen-key": "# a note"})
     path.write_text("# ours\nkey-number-one\nshort\n")
-    with pytest.raises(UsageError, match="line 3: a key has 8 characters") as caught:
+    with pytest.raises(UsageError, match="line 3: a key needs at least 8 characters, got 5") as caught:
         Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path)))
     assert "short" not in str(caught.value)
     path.write_text("\n")

@@ -10,7 +10,7 @@ import msgspec
 import page
 import pytest
 from interwhen.gateway import Config, Gateway
-from interwhen.gateway._config import SHORTEST_KEY, Limits
+from interwhen.gateway._config import SHORTEST_KEY, GatewayLimits
 from interwhen.gateway._server import _KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_the_example_of_a_file_works(monkeypatch):
 
 def test_every_code_of_the_source_is_in_the_table():
     source = "\n".join(path.read_text() for path in (ROOT / "interwhen" / "gateway").glob("*.py"))
-    codes = set(re.findall(r"Problem\(\s*\d{3},\s*\"(\w+)\"", source)) | {"upstream_unreachable", "upstream_timeout"}
+    codes = set(re.findall(r"HttpError\(\s*\d{3},\s*\"(\w+)\"", source)) | {"upstream_unreachable", "upstream_timeout"}
     codes.add("upstream_protocol")
     assert len(codes) > 15
     for code in codes:
@@ -39,7 +39,7 @@ def test_every_code_of_the_source_is_in_the_table():
 
 
 def test_the_defaults_are_those_of_the_code():
-    limits = Limits()
+    limits = GatewayLimits()
     for name in (
         "head_seconds",
         "body_seconds",

@@ -61,7 +61,7 @@ def test_half_bodies_are_bounded_in_sum(size, upstream, gateway):
     settled(running, 0)
     assert post(running, json.dumps(ASK).encode().ljust(900_000)).status_code == 200
     settled(running, 0)
-    assert running.metric('interwhen_refusals_total{code="too_many_requests"}') == 5
+    assert running.metric('interwhen_http_errors_total{code="too_many_requests"}') == 5
 
 
 @pytest.mark.fault("G12", injected="1,000 half bodies of 16 MiB", happens="429 once the bytes in flight are taken")

@@ -105,7 +105,7 @@ async def test_no_task_is_left_after_a_call(way, outcome, portal, upstream, gate
     running.idle()
     await anyio.sleep(0.05)
     assert portal.call(count) <= before | {"count"}
-    assert running.gateway.places.taken == 0
+    assert running.gateway.slots.taken == 0
     assert running.metric(f'interwhen_calls_total{{api="chat",outcome="{outcome}"}}') == 1
 
 
@@ -168,7 +168,7 @@ UNABLE = {
 def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream, gateway, configured):
     running = gateway(upstream(events(["a\n"], api="chat")), watchers=[UNABLE[why]], budgets={"forks": 0})
     with capture_logs() as logs:
-        answer = post(running, {**ASK, "stream": streamed, "interwhen": {"tell": "full"}})
+        answer = post(running, {**ASK, "stream": streamed, "interwhen": {"detail": "full"}})
         running.idle()
     told = sse(answer.text)[-2]["interwhen"]["result"] if streamed else answer.json()["interwhen"]["result"]
     assert told["type"] == "unverified"
@@ -196,12 +196,12 @@ def test_a_stream_that_is_taken_up_again_says_nothing_twice(reading, upstream, g
 
 @pytest.mark.fault("S4", injected="a violation in each of many lines, every reading", happens="no fact is text")
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
-@pytest.mark.parametrize("tell", ["brief", "full", "off"])
-def test_no_fact_is_ever_text(tell, reading, upstream, gateway):
+@pytest.mark.parametrize("detail", ["brief", "full", "off"])
+def test_no_fact_is_ever_text(detail, reading, upstream, gateway):
     server = upstream(
         lambda request: events(["fine\n", "BAD\n", "x\n"] if request.number < 3 else ["so\n"], api="chat")
     )
-    running = gateway(server, watchers=[word(remedy=Feedback("rewind"), slow=0.005)], reading=reading, tell=tell)
+    running = gateway(server, watchers=[word(remedy=Feedback("rewind"), slow=0.005)], reading=reading, detail=detail)
     text = ""
     for chunk in sse(post(running, {**ASK, "stream": True}).text)[:-1]:
         for choice in chunk["choices"]:

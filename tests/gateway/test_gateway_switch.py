@@ -28,13 +28,13 @@ def wrong(_request):
 
 
 def test_a_gateway_that_is_off_passes_everything_and_says_so(upstream, gateway):
-    running = gateway(upstream(wrong), monitors=("arithmetic:remedy=abstain",), reading="gate", tell="off", off=True)
+    running = gateway(upstream(wrong), monitors=("arithmetic:remedy=abstain",), reading="gate", detail="off", off=True)
     answer = post(running, {**ASK, "stream": True})
     assert WRONG.strip() in answer.text
     assert answer.headers["x-interwhen-supervision"] == "off"
     assert answer.headers["x-interwhen-monitors"] == "none"
     assert running.metric("interwhen_supervision_off") == 1.0
-    assert running.metric('interwhen_unwatched_answers_total{why="off"}') == 1.0
+    assert running.metric('interwhen_unsupervised_answers_total{why="off"}') == 1.0
     running.gateway.switch(off=False)
     answer = post(running, {**ASK, "stream": True})
     assert WRONG.strip() not in answer.text
@@ -109,7 +109,7 @@ def test_a_stream_in_flight_is_released_at_once_and_counted(reading, upstream, g
     result = got[-1][1]["interwhen"]["result"]
     assert result["type"] == "unverified"
     assert "switched off" in result["unverified_reasons"][0]["why"]
-    assert running.metric('interwhen_unwatched_answers_total{why="off"}') == 1
+    assert running.metric('interwhen_unsupervised_answers_total{why="off"}') == 1
     assert "calls_in_flight=1" in caplog.text
 
 
@@ -151,7 +151,7 @@ def test_a_call_that_waits_for_its_place_is_passed_on(upstream, gateway):
     first = threading.Thread(target=post, args=(running, {**ASK, "stream": True}))
     first.start()
     until = time.monotonic() + 10
-    while running.gateway.places.taken < 1:
+    while running.gateway.slots.taken < 1:
         assert time.monotonic() < until
     timer = thrown(running)
     answer = post(running, {**ASK, "stream": True})
@@ -159,4 +159,4 @@ def test_a_call_that_waits_for_its_place_is_passed_on(upstream, gateway):
     assert answer.headers["x-interwhen-monitors"] == "none"
     for thread in (first, timer):
         thread.join(20)
-    assert running.metric('interwhen_unwatched_answers_total{why="off"}') == 2
+    assert running.metric('interwhen_unsupervised_answers_total{why="off"}') == 2

@@ -7,7 +7,7 @@ from contextlib import suppress
 import anyio
 import msgspec
 import pytest
-from helpers import ASK, post
+from helpers import ASK, post, refused
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.gateway import _json_bodies
@@ -61,10 +61,17 @@ async def test_values_are_counted_and_text_is_not(data, more):
         assert await decode_object(data, 50_000) == json.loads(data)
 
 
-async def test_what_takes_too_long_has_too_many_values(monkeypatch):
-    monkeypatch.setattr(_json_bodies, "_SECONDS", 0.0)
-    with pytest.raises(TooManyValues):
+async def test_a_process_that_takes_too_long_is_killed(monkeypatch):
+    monkeypatch.setattr(_json_bodies, "SECONDS", 0.0)
+    with pytest.raises(TimeoutError):
         await decode_object(b"[" * 200, 100)
+
+
+def test_a_body_that_takes_too_long_is_refused_as_overload(monkeypatch, upstream, gateway):
+    running = gateway(upstream(events(["one\n"], api="chat")), watchers=[passing()])
+    monkeypatch.setattr(_json_bodies, "SECONDS", 0.0)
+    large = {**ASK, "messages": [{"role": "user", "content": "ab" * INLINE}]}
+    refused(post(running, large), 503, "overloaded", retry_after=True)
 
 
 @pytest.mark.parametrize("size", [10, 10_000])

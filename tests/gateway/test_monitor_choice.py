@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from interwhen import UsageError
 from interwhen.gateway import Config
-from interwhen.gateway._http_errors import Problem
-from interwhen.gateway._monitor_choice import Chooser
+from interwhen.gateway._http_errors import HttpError
+from interwhen.gateway._monitor_choice import MonitorChooser
 
 USUAL = "arithmetic"
 OTHER = "arithmetic:label=careful,delivery=gate"
@@ -13,7 +13,7 @@ OTHER = "arithmetic:label=careful,delivery=gate"
 
 def chooser(**config):
     config = {"monitors": (USUAL,), "offers": (OTHER,), **config}
-    return Chooser(msgspec.convert(config, Config))
+    return MonitorChooser(msgspec.convert(config, Config))
 
 
 def choose(who, model="m", said=None, **headers):
@@ -47,19 +47,19 @@ def test_the_request_says_who_watches(asked, names):
 
 
 def test_what_was_said_to_us_does_not_go_on():
-    found = choose(chooser(), "org/m-7#careful", {"tell": "full"})
-    assert (found.body, found.model, found.changed, found.tell) == ({"model": "org/m-7"}, "org/m-7", True, "full")
+    found = choose(chooser(), "org/m-7#careful", {"detail": "full"})
+    assert (found.body, found.model, found.changed, found.detail) == ({"model": "org/m-7"}, "org/m-7", True, "full")
     assert not choose(chooser()).changed
 
 
 def test_a_rule_for_a_model_comes_before_what_holds_for_all_and_after_the_request():
     rules = (
-        {"match": "qwen-*", "monitors": ["careful"], "reading": "final", "tell": "off", "starts_in": "reasoning"},
+        {"match": "qwen-*", "monitors": ["careful"], "reading": "final", "detail": "off", "starts_in": "reasoning"},
         {"match": "*-base", "monitors": []},
     )
     who = chooser(models=rules)
     found = choose(who, "qwen-9")
-    assert (found.names, found.settings.reading, found.tell) == ("careful", "final", "off")
+    assert (found.names, found.settings.reading, found.detail) == ("careful", "final", "off")
     assert found.settings.starts_in == "reasoning"
     assert choose(who, "x-base").names == "none"
     assert choose(who, "other").names == "arithmetic"
@@ -75,14 +75,14 @@ def test_a_locked_gateway_lets_nobody_switch_off(asked):
 def test_a_locked_gateway_lets_a_request_add():
     who = chooser(locked=True)
     assert choose(who, "m#careful").names == "arithmetic, careful"
-    for asked in ({"reading": "live"}, {"said": {"tell": "full"}}):
-        with pytest.raises(Problem) as caught:
+    for asked in ({"reading": "live"}, {"said": {"detail": "full"}}):
+        with pytest.raises(HttpError) as caught:
             choose(who, **asked)
         assert (caught.value.status, caught.value.code) == (403, "locked")
 
 
 def test_options_of_monitors_are_the_operators():
-    with pytest.raises(Problem, match="there is no monitor"):
+    with pytest.raises(HttpError, match="unknown monitor"):
         choose(chooser(), said={"monitors": ["arithmetic:delivery=observe"]})
 
 

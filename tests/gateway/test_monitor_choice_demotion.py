@@ -11,7 +11,7 @@ def test_a_demoted_monitor_lets_text_through_and_is_seen_to(upstream, gateway):
         upstream(lambda _: events(["one\n", "BAD\n"], api="chat")),
         watchers=[word(remedy=Abstain())],
         reading="gate",
-        tell="off",
+        detail="off",
         demotion={"above": 0.5, "calls": 2},
     )
     for _ in range(2):

@@ -20,8 +20,8 @@ ALL = sorted({route for server in SERVERS for route in routes(server)} | {("GET"
 PATHS = sorted({path for methods in ROUTES.values() for paths in methods.values() for path in paths})
 
 
-def unwatched(running, why):
-    return running.metric(f'interwhen_unwatched_answers_total{{why="{why}"}}')
+def unsupervised(running, why):
+    return running.metric(f'interwhen_unsupervised_answers_total{{why="{why}"}}')
 
 
 def test_the_page_is_that_of_the_code():
@@ -58,9 +58,9 @@ def test_each_route_of_each_server_is_decided_by_the_table(mode, upstream, gatew
         watched = "passing" if decision == "supervise" else "none"
         if path != "/v1/models":
             assert answer.headers["x-interwhen-monitors"] == watched, (method, path)
-        if decision == "pass unwatched":
+        if decision == "pass unsupervised":
             counted[found.kind] += 1
-    assert {why: unwatched(running, why) for why in counted} == counted
+    assert {why: unsupervised(running, why) for why in counted} == counted
     assert (sum(counted.values()) > 10) == (mode == "passing")
 
 
@@ -70,7 +70,7 @@ def test_a_refusal_says_what_to_do(upstream, gateway):
     assert "POST /v1/messages" in message
     assert "/v1/chat/completions" in message
     assert "--pass-unsupervised" in message
-    assert running.metric('interwhen_refusals_total{code="unsupervised"}') == 1
+    assert running.metric('interwhen_http_errors_total{code="unsupervised"}') == 1
 
 
 @pytest.mark.fault("G3", injected="GET and DELETE of stored answers, locked", happens="403, nothing sent on")
@@ -86,16 +86,16 @@ def test_a_locked_gateway_gives_and_deletes_no_stored_answer(method, path, upstr
 def test_a_call_that_nobody_watches_is_counted(upstream, gateway):
     running = gateway(upstream(events(["fine\n"], api="chat")), watchers=[passing()])
     post(running, ASK)
-    assert unwatched(running, "unmonitored") == 0
+    assert unsupervised(running, "unmonitored") == 0
     post(running, {**ASK, "interwhen": False})
-    assert unwatched(running, "unmonitored") == 1
+    assert unsupervised(running, "unmonitored") == 1
 
 
 def test_an_answer_that_is_an_error_is_not_counted(upstream, gateway):
     running = gateway(upstream(reply(400, b'{"error": {"message": "no"}}')), pass_unsupervised=True)
     post(running, ASK, "messages")
     post(running, ASK)
-    assert unwatched(running, "generated") == unwatched(running, "unmonitored") == 0
+    assert unsupervised(running, "generated") == unsupervised(running, "unmonitored") == 0
 
 
 def test_locked_and_passing_exclude_each_other():
@@ -149,7 +149,7 @@ def test_no_odd_character_is_in_a_path_that_passes_by_itself(text, method):
 @pytest.mark.parametrize("kind", DECISIONS)
 def test_the_stricter_mode_never_passes_more(kind):
     open_, passing_, locked = (DECISIONS[kind][mode] for mode in ("open", "passing", "locked"))
-    strictness = ["pass", "pass unwatched", "supervise", "refuse"]
+    strictness = ["pass", "pass unsupervised", "supervise", "refuse"]
     assert strictness.index(locked) >= strictness.index(open_)
     assert passing_ != "refuse"
     assert "pass" not in {open_, passing_, locked} or kind in ("plain", "managed")

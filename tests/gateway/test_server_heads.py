@@ -55,7 +55,7 @@ def test_a_head_that_grows_is_refused_when_it_is_too_large(path, start):
         time.sleep(0.1)
         client.sendall(b"x-long: " + b"a" * 10_000)
         assert told(client) == (431, "request_head_too_large")
-    assert running.metric('interwhen_refusals_total{code="request_head_too_large"}') == 1
+    assert running.metric('interwhen_http_errors_total{code="request_head_too_large"}') == 1
 
 
 def test_a_large_head_that_comes_at_once_is_refused_all_the_same(start):
@@ -140,7 +140,7 @@ def test_what_follows_a_body_is_bounded_as_its_head_is(end, parser, start):
             ended = error
         assert ended is not None
     if parser == "httptools":
-        assert running.metric('interwhen_refusals_total{code="request_head_too_large"}') == 1
+        assert running.metric('interwhen_http_errors_total{code="request_head_too_large"}') == 1
     assert running.gateway.bodies.parted == 0
 
 

@@ -48,7 +48,7 @@ async def test_a_client_that_leaves_ends_the_upstream_at_once(watchers, steps, u
     await gone(server.posts[0])
     assert time.monotonic() - left < 1.0
     running.idle()
-    assert running.gateway.places.taken == 0
+    assert running.gateway.slots.taken == 0
     assert running.metric('interwhen_calls_total{api="chat",outcome="left"}') == 1
 
 
@@ -172,20 +172,20 @@ async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gat
     assert all(b"retry-after: " in head and b'"too_many_requests"' in rest for head, rest in turned_away)
     assert len(server.posts) == len(served)
     running.idle()
-    assert running.gateway.places.taken == running.gateway.places.waiting == 0
+    assert running.gateway.slots.taken == running.gateway.slots.waiting == 0
 
 
 async def test_who_waits_too_long_is_told_to_come_back(upstream, gateway):
     running = gateway(upstream((Stall(),)), limits={"concurrent": 1, "waiting": 5, "wait_seconds": 0.2})
     async with httpx2.AsyncClient() as client:
         first = asyncio.create_task(client.post(f"{running.base_url}/chat/completions", json=ASK))
-        while not running.gateway.places.taken:
+        while not running.gateway.slots.taken:
             await anyio.sleep(0.005)
         refused(
             await client.post(f"{running.base_url}/chat/completions", json=ASK), 503, "overloaded", retry_after=True
         )
         first.cancel()
-        while running.gateway.places.taken:
+        while running.gateway.slots.taken:
             await anyio.sleep(0.005)
 
 
@@ -193,14 +193,14 @@ async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
     running = gateway(upstream((Stall(),)), limits={"concurrent": 1, "waiting": 5, "wait_seconds": 60.0})
     async with httpx2.AsyncClient() as client:
         first = asyncio.create_task(client.post(f"{running.base_url}/chat/completions", json=ASK))
-        while not running.gateway.places.taken:
+        while not running.gateway.slots.taken:
             await anyio.sleep(0.005)
         with pytest.raises(httpx2.ReadTimeout):
             await client.post(f"{running.base_url}/chat/completions", json=ASK, timeout=0.3)
-        while running.gateway.places.waiting:
+        while running.gateway.slots.waiting:
             await anyio.sleep(0.005)
         first.cancel()
-        while running.gateway.places.taken:
+        while running.gateway.slots.taken:
             await anyio.sleep(0.005)
 
 
@@ -242,4 +242,4 @@ async def test_no_more_bodies_are_being_read_than_calls_could_be_taken(upstream,
     await parted(running, 0)
     body = json.dumps(ASK).encode().ljust(5_000_000)
     assert (await anyio.to_thread.run_sync(post, running, body)).status_code == 200
-    assert running.metric('interwhen_refusals_total{code="too_many_requests"}') == 20
+    assert running.metric('interwhen_http_errors_total{code="too_many_requests"}') == 20

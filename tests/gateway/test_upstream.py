@@ -209,7 +209,7 @@ def test_an_error_names_the_upstreams_host_and_no_more(watchers, transport, gate
 )
 def test_what_breaks_later_names_no_more_of_it_either(steps, transport, upstream, gateway):
     running = gateway(
-        with_user(upstream(steps)), watchers=[passing()], transport=transport, budgets={"reconnects": 1}, tell="full"
+        with_user(upstream(steps)), watchers=[passing()], transport=transport, budgets={"reconnects": 1}, detail="full"
     )
     for streamed in (True, False):
         answer = post(running, {**ASK, "stream": streamed})
