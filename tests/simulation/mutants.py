@@ -286,12 +286,14 @@ def answers_are_refuted(patch):
 
 
 def gates_open_on_failure(patch):
-    changed = {("failure", "gating"): release_rule.Rule("released", "on_error", "closed", "held")}
+    changed = {("failure", "gating"): release_rule.ReleaseRule("released", "on_error", "closed", "held")}
     patch.setattr(release_rule, "TABLE", {**release_rule.TABLE, **changed})
 
 
 def gates_ignore_unproven(patch):
-    patch.setattr(release_rule, "TABLE", {**release_rule.TABLE, ("unknown", "gating"): release_rule.Rule("released")})
+    patch.setattr(
+        release_rule, "TABLE", {**release_rule.TABLE, ("unknown", "gating"): release_rule.ReleaseRule("released")}
+    )
 
 
 def feedback_opens_every_gate(patch):
