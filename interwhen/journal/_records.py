@@ -371,16 +371,21 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
         for label in sorted(ours.fields.keys()):  # a field that it lacks is newer than the journal
             was, now = ours.fields[label], given.fields.get(label)
             if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
-                raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
+                raise JournalError(
+                    path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now: give it as in the run"
+                )
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]
         if (who.name, who.version) != (other.name, other.version):
             raise JournalError(
                 path,
                 f"monitor {name!r} had the verifier {who.name!r} version {who.version!r}, "
-                f"and has {other.name!r} version {other.version!r} now: its verdicts may differ",
+                f"and has {other.name!r} version {other.version!r} now: install the old version",
             )
         if (ours.verifier, ours.forks) != (given.verifier, given.forks):
-            raise JournalError(path, f"monitor {name!r} shares its verifier, or extracts, differently now")
+            raise JournalError(
+                path,
+                f"monitor {name!r} shares its verifier, or extracts, differently now: give the monitors of the run",
+            )
 
 
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
