@@ -76,8 +76,8 @@ def _read(
     if isinstance(said, Hopeless) and not said.is_answer and left != puzzle.numbers:
         return left, ()  # It may speak of the numbers that are left, and be right.
     known = "?" if left is None else " ".join(map(str, left))
-    key = f"{segment.text} | {segment.phase} | {known} | {puzzle.listed}"
-    claim = make_statement(segment, said, Before(left, segment.text), key=key)
+    context = f"{segment.text} | {segment.phase} | {known} | {puzzle.listed}"
+    claim = make_statement(segment, said, Before(left, segment.text), context=context)
     return follow(puzzle, left, said).left if isinstance(said, Step) else left, (claim,)
 
 

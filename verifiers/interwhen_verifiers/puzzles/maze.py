@@ -74,7 +74,7 @@ def _read(problem: Problem, where: Where, segment: Segment) -> tuple[Where, list
     claims = []
     least = _least(problem, where, segment)
     for said in read_line(segment.text, least=least):
-        claims.append(make_statement(segment, said, where, key=f"{segment.text} | {least} | {where.key}"))
+        claims.append(make_statement(segment, said, where, context=f"{segment.text} | {least} | {where.key}"))
         match said:
             case Located():
                 where = locate(problem, where, said).place

@@ -151,8 +151,7 @@ class Order:
 
     def find(self, said: str) -> int | None:
         """Return the object of that name."""
-        wanted = _core(said, self.grammar.noun)
-        return next((at for at, name in enumerate(self.names) if wanted in _forms(name)), None)
+        return _lookup(self.names, said, self.grammar.noun)
 
     def mentions(self, text: str) -> bool:
         """Tell whether *text* names any of the objects."""

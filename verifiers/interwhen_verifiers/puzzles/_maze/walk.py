@@ -27,6 +27,7 @@ from interwhen_verifiers.puzzles._maze.grid import (
     turn_between,
 )
 from interwhen_verifiers.puzzles._maze.lines import Count, Field, Final, Located, Moves, Pair, Rotation, Step
+from interwhen_verifiers.puzzles._statements import judged
 
 _UNPLACED = Unknown("it is not known how the text counts rows and columns")
 
@@ -145,20 +146,16 @@ def judge_field(place: Place, said: Field) -> Verdict:
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
             return Unknown("the turn of the last step is not known")
-        if last.turn == said.value:
-            return Pass("by the directions of both steps")
+        turn = "straight on" if last.turn == "straight" else f"a {last.turn} turn"
+        witness = f"from {last.before} to {last.way} is {turn}" if last.before else "the first step is no turn"
         why = "the directions of the steps say otherwise"
-        witness = (
-            f"from {last.before} to {last.way} is {_called(last.turn)}" if last.before else "the first step is no turn"
-        )
-        return Violation(why=why, witness=witness)
+        return judged(last.turn == said.value, evidence="by the directions of both steps", why=why, witness=witness)
     if said.name in {"current", "previous"}:
         way = last.way if said.name == "current" else last.before
         if way is None or last.turn is None:
             return Unknown("the direction is not known")
-        if way == said.value:
-            return Pass("as the moves say")
-        return Violation(why=f"the {said.name} direction is not {said.value}", witness=f"it is {way}")
+        why = f"the {said.name} direction is not {said.value}"
+        return judged(way == said.value, evidence="as the moves say", why=why, witness=f"it is {way}")
     if not last.is_counted or last.cell is None:
         return Unknown("not all steps before are known")
     counts = {"right": last.right, "left": last.left, "all": last.right + last.left}
@@ -171,12 +168,11 @@ def judge_field(place: Place, said: Field) -> Verdict:
 def judge_rotation(said: Rotation) -> Verdict:
     """Judge by the compass which turn it is from one direction to another."""
     right = turn_between(said.one, said.other)
-    if right == said.turn:
-        return Pass("by the compass")
-    if right in {"straight", "back"}:
+    if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
-    why = f"from {said.one} to {said.other} is not a {said.turn} turn"
-    return Violation(why=why, witness=f"from {said.one} to {said.other} is a {right} turn")
+    pair = f"from {said.one} to {said.other} is"
+    why, witness = f"{pair} not a {said.turn} turn", f"{pair} a {right} turn"
+    return judged(right == said.turn, evidence="by the compass", why=why, witness=witness)
 
 
 def _walk_by_pairs(problem: Problem, place: Place, moves: Moves) -> Outcome:
@@ -322,10 +318,6 @@ def _written(frames: Frames, cell: Cell) -> str:
     return str(frames[0].pair(cell))
 
 
-def _called(turn: Turn) -> str:
-    return "straight on" if turn == "straight" else f"a {turn} turn"
-
-
 def _beside(way: Direction) -> str:
     return {"up": "above", "down": "below"}.get(way, f"to the {way}")
 
@@ -354,7 +346,7 @@ def judge_place(problem: Problem, place: str) -> Verdict:
     holds = _is_there(problem.maze, place)
     if holds is None:
         return Unknown(f"{place[:40]!r} was not understood")
-    return Pass("by the rows and columns of both") if holds else Violation(why="the exit does not lie there")
+    return judged(holds, evidence="by the rows and columns of both", why="the exit is not there")
 
 
 def judge_final(problem: Problem, final: Final) -> Verdict:
@@ -369,9 +361,8 @@ def judge_final(problem: Problem, final: Final) -> Verdict:
             stated = int(number[1])
             if problem.asked != "steps":
                 return _judge_turns(problem, problem.asked, stated)
-            if problem.distance == stated:
-                return Pass("by a breadth-first search")
-            return Violation(why=f"{stated} is not the least number of steps")
+            why = f"{stated} is not the least number of steps"
+            return judged(problem.distance == stated, evidence="by a breadth-first search", why=why)
         case "place":
             return _judge_yes(problem, text)
         case asked if asked == "moves" or final.moves:
@@ -383,11 +374,10 @@ def judge_final(problem: Problem, final: Final) -> Verdict:
 def _judge_turns(problem: Problem, asked: Asked, stated: int) -> Verdict:
     if not problem.maze.path:
         return Unknown("no path is marked")
-    turns = problem.maze.turns
     kinds = {"right turns": ("right",), "left turns": ("left",)}.get(asked, ("right", "left"))
-    if sum(turn in kinds for turn in turns) == stated:
-        return Pass("counted along the marked path")
-    return Violation(why=f"the marked path does not have {stated} {asked}")
+    count = sum(turn in kinds for turn in problem.maze.turns)
+    why = f"the marked path does not have {stated} {asked}"
+    return judged(count == stated, evidence="counted along the marked path", why=why)
 
 
 def _judge_yes(problem: Problem, text: str) -> Verdict:
@@ -395,9 +385,9 @@ def _judge_yes(problem: Problem, text: str) -> Verdict:
     holds = _is_there(problem.maze, problem.place)
     if said is None or holds is None:
         return Unknown("the answer is neither yes nor no, or the question was not understood")
-    if (said[1].lower() == "yes") == holds:
-        return Pass("by the rows and columns of start and exit")
-    return Violation(why=f"the rows and columns of start and exit do not say {said[1].lower()}")
+    evidence, word = "by the rows and columns of start and exit", said[1].lower()
+    why = f"the rows and columns of start and exit do not say {word}"
+    return judged((word == "yes") == holds, evidence=evidence, why=why)
 
 
 def _judge_way(problem: Problem, final: Final) -> Verdict:
@@ -410,9 +400,9 @@ def _judge_way(problem: Problem, final: Final) -> Verdict:
     verdict = walk(problem, begin(problem), final.moves, whole=True).verdict
     if not isinstance(verdict, Pass) or problem.asked != "moves":
         return verdict
-    if sum(step.count for step in final.moves.steps) == problem.distance:
-        return Pass("the moves were replayed, and a search found no shorter way")
-    return Violation(why="there is a shorter way")
+    evidence = "the moves were replayed, and a search found no shorter way"
+    shortest = sum(step.count for step in final.moves.steps) == problem.distance
+    return judged(shortest, evidence=evidence, why="there is a shorter way")
 
 
 _UP, _DOWN, _LEFT, _RIGHT = (
