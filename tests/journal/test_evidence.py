@@ -22,7 +22,7 @@ async def recorded(path, text="1+1=2 and so\n2+2=4\n", monitor=None):
 
 
 def forge(path, change):
-    """Change each record by *change*, and write the file anew with checksums that are right."""
+    """Apply *change* to each record, and write the file with matching checksums."""
     records = [decode(found.payload) for found in frames(path.read_bytes(), "x")]
     data, chain = preamble()
     for record in records:
