@@ -102,7 +102,7 @@ def test_no_traces(cli_run, tmp_path):
 
 @pytest.fixture
 def beside(tmp_path, monkeypatch):
-    """A module in the working directory, which nobody installed."""
+    """A module in the working directory that is not installed."""
     (tmp_path / "checks_beside.py").write_text(
         textwrap.dedent(
             """
