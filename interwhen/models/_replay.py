@@ -155,27 +155,15 @@ class RecordingModel:
         self._model = model
         self.recordings: list[Recording] = []
         self.timeouts = getattr(model, "timeouts", Timeouts())
-
-    @property
-    def name(self) -> str:
-        """The name of the wrapped model."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the wrapped model."""
-        return await self._model.capabilities()
+        # Everything except for streams is the wrapped model itself.
+        self.name = model.name
+        self.capabilities = model.capabilities
+        self.complete = model.complete
+        self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream of the wrapped model and record it."""
         return _RecordingStream(await self._model.stream(request), request.prefix, self.recordings)
-
-    async def complete(self, request: Request) -> Completion:
-        """Pass a fork to the wrapped model."""
-        return await self._model.complete(request)
-
-    async def aclose(self) -> None:
-        """Close the wrapped model."""
-        await self._model.aclose()
 
 
 class _RecordingStream:
