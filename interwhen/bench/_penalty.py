@@ -221,7 +221,7 @@ class Penalty:
             for bare, supervised in zip(self.flows["bare"], self.flows["supervised"], strict=True)
         )
         tables = [
-            Table("Bars: the upper end of the interval of what is added", tuple(self._bars())),
+            Table("Bars, for the upper ends of intervals", tuple(self._bars())),
             Table(
                 f"{self.correct} correct pairs of {self.pairs}, {same} with equal text, "
                 f"{mean_of([flow.tokens for flow in self.bare]).value:.0f} tokens; "

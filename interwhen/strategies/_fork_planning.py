@@ -129,17 +129,17 @@ class Probe(NamedTuple):
 
 def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
     """Return the work of a fork on *route*. *hit* is the expected part of the held prefix that is still cached."""
-    behind = situation.side
+    side = situation.side
     match route:
         case "live":
-            return Work(1.0, max(situation.prefix - hit * situation.held, 0.0) + behind, situation.reply)
+            return Work(1.0, max(situation.prefix - hit * situation.held, 0.0) + side, situation.reply)
         case "restored":
             fresh = max(situation.prefix - situation.stored, 0)
-            return Work(1.0, fresh + behind, situation.reply, 1.0, situation.stored)
+            return Work(1.0, fresh + side, situation.reply, 1.0, situation.stored)
         case "summary":
-            return Work(1.0, situation.summary + behind, situation.reply)
+            return Work(1.0, situation.summary + side, situation.reply)
         case "prefill":
-            return Work(1.0, situation.prefix + behind, situation.reply)
+            return Work(1.0, situation.prefix + side, situation.reply)
         case "parser":
             return Work(0.0, 0.0, 0.0)
 
@@ -172,7 +172,7 @@ DRIFT = 0.02
 """The relative change of a rate from one request to the next."""
 NOISE = 0.15
 """The relative standard deviation of the time of a request."""
-SURPRISE = 1.5
+SURPRISE = 2.0
 """A request is a surprise if its time differs from the prediction by this factor."""
 SURPRISES = 2
 """After this many consecutive surprises in one direction, the rates are learnt again."""
@@ -474,7 +474,7 @@ class PlannedModel:
     ) -> None:
         await self.aclose()
 
-    # ------------------------------------------------------------------ what is known
+    # ------------------------------------------------------------------ situations
 
     def _situation(self, request: Request) -> ForkSituation:
         shelf = self.model if isinstance(self.model, Shelving) else None

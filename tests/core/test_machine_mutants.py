@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Budgets, CodeBlocks, Feedback, Lines, Markers, Sentences, ToolCall, ToolCalls
+from interwhen import (
+    Budgets,
+    Claim,
+    CodeBlocks,
+    Feedback,
+    Lines,
+    Markers,
+    Segment,
+    Sentences,
+    Span,
+    ToolCall,
+    ToolCalls,
+)
 from interwhen._core.segmenter import Intake
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import Candidate, Ref, RefutationCounts
 from interwhen.models import Chunk
 from tests.core.worlds import drive, monitor
 
@@ -96,3 +110,47 @@ def test_a_code_block_goes_on_if_the_line_end_of_its_fence_is_cut():
     intake.cut(len("```\na\n```"))
     [due] = intake.feed("x\nb\n```\n", 1, "answer")
     assert due.segment.text == "```\na\n```x\nb\n```"
+
+
+def _refuted(start, words="1+1=3"):
+    span = Span(start, start + len(words))
+    return Candidate(span, Ref(0, Claim(key=words, span=span), Segment(words, span, "answer")), None, "wrong")
+
+
+def test_a_place_is_counted_again_after_its_text_was_cut():
+    """`RefutationCounts.cut`: the characters before a place are those of the text that stands now."""
+    transcript = Transcript("answer")
+    counts = RefutationCounts(transcript)
+    transcript.append("a b c    ", 1)
+    assert counts.met(_refuted(9)) == 1
+    transcript.cut(5)
+    counts.cut(5)
+    transcript.append("dd    ", 1)
+    assert counts.met(_refuted(11)) == 1  # five visible characters are before it, not three
+    transcript.cut(5)
+    counts.cut(5)
+    transcript.append("         ", 1)
+    assert counts.met(_refuted(14)) == 2
+
+
+def test_an_unfinished_end_is_cut_until_no_monitor_holds_anything():
+    """`Core._withhold_unfinished`: a cut for one monitor may leave the segment of another one unfinished."""
+    driver = drive(monitor("lines", delivery="final"), monitor("markers", delivery="final", trigger=Markers(("so",))))
+    driver.feed("1+1=2 so on\n7+1")
+    driver.settle()
+    driver.end("length")
+    driver.settle()
+    assert driver.summary.status == "unverified"
+    assert driver.summary.text == driver.shown == ""
+
+
+def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
+    """`Transcript.credit`: the tokens of the trace are those of its texts."""
+    transcript = Transcript("answer")
+    transcript.append("ab", 1)
+    transcript.append("cd", 2)
+    for tokens, kept in ((3, 6), (-4, 2), (-2, 0), (-1, 0), (5, 5)):
+        assert transcript.credit(tokens)
+        assert transcript.kept_tokens == kept == transcript.tokens_from(0)
+    assert transcript.tokens_from(2) == 5
+    assert not Transcript("answer").credit(1)
