@@ -206,7 +206,7 @@ class JoinedLineScanner(Scanner):
             at = _not_space(text, at)
             begins, length = self._begins(text, at)
             if begins is None:
-                # What was skipped is not read again, and the rest is short.
+                # The white space before is not read again, and the rest is short.
                 self.pos, self.hot = base + at, True
                 return
             self._is_joined = begins

@@ -7,6 +7,7 @@ from interwhen import (
     Budgets,
     Claim,
     CodeBlocks,
+    Delta,
     Feedback,
     Lines,
     Markers,
@@ -154,3 +155,14 @@ def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
         assert transcript.kept_tokens == kept == transcript.tokens_from(0)
     assert transcript.tokens_from(2) == 5
     assert not Transcript("answer").credit(1)
+
+
+def test_half_a_tag_is_shown_before_the_text_of_a_reasoning_field():
+    """`Intake._feed_field`: a chunk can add more text to the trace than its own."""
+    driver = drive(monitor(), think_tags=("<think>", "</think>"))
+    driver.chunk("<thi")
+    driver.chunk("so", phase="reasoning")
+    driver.end()
+    driver.settle()
+    assert driver.shown == driver.summary.text == "<thiso"
+    assert [(delta.text, delta.phase) for delta in driver.of(Delta)] == [("<thi", "answer"), ("so", "reasoning")]
