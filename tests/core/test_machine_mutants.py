@@ -166,3 +166,13 @@ def test_half_a_tag_is_shown_before_the_text_of_a_reasoning_field():
     driver.settle()
     assert driver.shown == driver.summary.text == "<thiso"
     assert [(delta.text, delta.phase) for delta in driver.of(Delta)] == [("<thi", "answer"), ("so", "reasoning")]
+
+
+def test_a_cut_after_the_end_lets_the_text_go_on():
+    """`Intake.cut`: the model has not ended the text that it writes after a cut."""
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    intake.feed("1+1=2", 1, "answer")
+    list(intake.end())
+    intake.cut(2)
+    intake.feed("3", 1, "answer")
+    assert intake.tears(3)
