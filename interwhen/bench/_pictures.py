@@ -60,7 +60,7 @@ def draw(report: Report, path: Path) -> None:
     """
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator
+        from matplotlib.ticker import LogLocator, MaxNLocator
     except ModuleNotFoundError as error:
         raise MissingExtraError("--plot", "plots") from error
     rows = -(-len(report.charts) // 2)
@@ -81,7 +81,7 @@ def draw(report: Report, path: Path) -> None:
                 axis.set_major_formatter("{x:g}")
                 axis.set_minor_formatter("")
         if chart.is_whole:
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if chart.zero:
             axes.axhline(0, color="gray", linewidth=0.8)
         axes.grid(visible=True, alpha=0.25)

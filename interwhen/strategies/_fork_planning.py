@@ -172,7 +172,7 @@ DRIFT = 0.02
 """The relative change of a rate from one request to the next."""
 NOISE = 0.15
 """The relative standard deviation of the time of a request."""
-SURPRISE = 1.5
+SURPRISE = 2.0
 """A request is a surprise if its time differs from the prediction by this factor."""
 SURPRISES = 2
 """After this many consecutive surprises in one direction, the rates are learnt again."""
