@@ -1,4 +1,4 @@
-"""What a remedy is worth on a real model: chained sums, bare, with feedback, and repaired in place.
+"""Compare remedies on a real model: chained sums, bare, with feedback, and repaired in place.
 
     python examples/chained_sums.py --model local:/path/to/model.gguf --problems 24
 
@@ -37,7 +37,7 @@ Answer: 100"""
 
 @dataclass(frozen=True)
 class Problem:
-    """A chain of operations, and where it leads."""
+    """A chain of operations, and its result."""
 
     chain: str
     answer: int

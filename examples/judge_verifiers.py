@@ -33,7 +33,7 @@ class Pair:
     path: str
     note: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
-    """Options that are no text."""
+    """Options that are not text."""
 
     def monitor(self, data: Path) -> Monitor:
         """Make the monitor. Raises :class:`InterwhenError`."""
@@ -79,7 +79,7 @@ VERIFIED = (
     Pair("terms", "gsm8k", "gsm8k", "four words that are not in it", {"terms": TERMS}),
     Pair("json_schema", "gsm8k", "gsm8k", "each solution as a JSON document after a sentence", {"schema": SCHEMA}),
 )
-"""What is judged with ``--verified``: not the verifiers of tool calls, which many turns do not have."""
+"""Verifiers that ``--verified`` judges: not those of tool calls, because many turns have none."""
 HEADERS = ("verifier", "traces", "wrong ones found", "at the label", "right ones flagged", "a check", "preparing")
 VERIFIED_HEADERS = ("verifier", "right traces", "verified", "flagged")
 
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def row(pair: Pair, data: Path, limit: int | None = None) -> tuple[str, ...]:
-    """Try one verifier on one set; return its row, or one that says why there is none."""
+    """Try one verifier on one set; return its row, or one with the reason why there is none."""
     try:
         monitor = pair.monitor(data)
         traces: islice[LabelledTrace] = islice(read_traces(data / pair.path, pair.format), limit)
@@ -184,7 +184,7 @@ def table(rows: Sequence[tuple[str, ...]], headers: Sequence[str] = HEADERS) -> 
 
 
 def placed(page: str, shown: str) -> str:
-    """Return *page* with *shown* between the marks. Exits where they are not there."""
+    """Return *page* with *shown* between the marks. Exits if they are missing."""
     head, start, rest = page.partition(START)
     _old, end, tail = rest.partition(END)
     if not (start and end):

@@ -123,7 +123,7 @@ def without_notes(text: str) -> list[str]:
 
 
 def main(data: Path, *, show: bool) -> None:
-    """Measure on every set that is there."""
+    """Measure on every set in the folder."""
 
     def load(name: str) -> list[dict[str, Any]]:
         path = data / f"{name}.jsonl.gz"

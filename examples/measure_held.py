@@ -85,7 +85,7 @@ def gating(spec: str) -> interwhen.Monitor:
 
 
 async def fate(trace: LabelledTrace, monitor: interwhen.Monitor, workers: interwhen.Workers) -> str:
-    """Return what becomes of *trace*: the worst of what becomes of its turns."""
+    """Return the result of *trace*: the worst of its turns."""
     worst = 0
     for number, turn in enumerate(trace.turns):
         steps = [*recut(turn.text, f"{trace.name}:{number}"), *turn.calls, End("tool_calls" if turn.calls else "stop")]
@@ -103,7 +103,7 @@ async def fate(trace: LabelledTrace, monitor: interwhen.Monitor, workers: interw
 
 
 async def measure(pair: Pair, data: Path, limit: int | None = None) -> Counter[str]:
-    """Count what becomes of the right traces of one set."""
+    """Count the results of the right traces of one set."""
     monitor = gating(pair.verifier.replace("{data}", str(data)))
     found: Counter[str] = Counter()
     async with interwhen.Workers() as workers:

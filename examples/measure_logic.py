@@ -2,7 +2,7 @@
 
 DATA is a folder with the files of the set. A labelled mistake counts as *checkable* where
 :mod:`examples.recompute_logic`, which shares nothing with the verifier, finds a false claim in the labelled step. A
-chain is *clean* if nobody found a mistake in it and its answer is right. With ``--half even`` or ``odd``, only every
+chain is *clean* if no mistake was found in it and its answer is right. With ``--half even`` or ``odd``, only every
 other chain is looked at.
 """
 
@@ -32,14 +32,14 @@ TASKS: dict[str, Callable[[str, list[str], int], bool]] = {
 
 @dataclass
 class Counts:
-    """What was found in one task."""
+    """The findings in one task."""
 
     checkable: int = 0
     at_label: int = 0
     others: int = 0
     """Labelled mistakes that cannot be recomputed."""
     others_found: int = 0
-    """Those that were flagged at or behind the label."""
+    """Those that were flagged at or after the label."""
     early: int = 0
     """Chains in which something before the label was flagged."""
     clean: int = 0
@@ -72,7 +72,7 @@ def flagged(problem: str, steps: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def measure(task: str, traces: list[dict[str, Any]]) -> Counts:
-    """Compare what is flagged in *traces* with the labels."""
+    """Compare the flags in *traces* with the labels."""
     counts = Counts()
     for trace in traces:
         label, steps = trace["first_error"], trace["steps"]

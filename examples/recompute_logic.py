@@ -1,4 +1,4 @@
-"""Recompute single steps of BIG-Bench Mistake by brute force: which labelled mistakes can be found by machine at all.
+"""Recompute single steps of BIG-Bench Mistake by brute force: which labelled mistakes a program can find at all.
 
 Nothing here is shared with the verifier ``logic``, which :mod:`examples.measure_logic` judges by it. It is written for
 the few forms of this set, and knows no caution: it reads a step alone, and says whether one of its claims is false.
@@ -18,7 +18,7 @@ CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
 
 
 def sorting_is_wrong(problem: str, steps: list[str], at: int) -> bool:
-    """Tell whether a letter, a number, an order or a list of the words in that step is false."""
+    """Return whether a letter, a number, an order or a list of the words in that step is false."""
     given, step = problem.split(), steps[at]
     ranks = [found for each in steps[: at + 1] for found in re.findall(r"(\w+) letters?\b", each.lower())]
     rank = next((RANKS.index(word) for word in reversed(ranks) if word in RANKS), 0)
@@ -55,14 +55,14 @@ def _list_is_wrong(given: list[str], groups: list[list[str]], settled: list[str]
 
 
 def _mixed(step: str, rank: int) -> bool:
-    """Tell whether words that differ in earlier letters are sorted by a later one."""
+    """Return whether words that differ in earlier letters are sorted by a later one."""
     subpart = re.search(r"subpart \[([^\]]+)\]", step)
     words = re.findall(r'"([^"]+)"', subpart[1]) if subpart else []
     return len({word[:rank] for word in words}) > 1
 
 
 def swaps_are_wrong(problem: str, steps: list[str], at: int) -> bool:
-    """Tell whether somebody in that step is said to hold what they do not hold then."""
+    """Return whether that step gives a person a thing that another one holds."""
     told, _, asked = problem.split(":", 1)[1].partition("At the end")
     verb = r"(?:has|gets|is playing|is dancing with)"
     holds = dict(re.findall(rf"(\w+) {verb} (?:a |the )?([^,.]+)", told.split("First,")[0]))
@@ -87,7 +87,7 @@ def swaps_are_wrong(problem: str, steps: list[str], at: int) -> bool:
 
 
 def order_is_wrong(problem: str, steps: list[str], at: int) -> bool:
-    """Tell whether a place in that step is not the one in the only order that the clues allow, or is not there."""
+    """Return whether a place in that step is not the one in the only order that the clues allow, or is not there."""
     names, order = _order(problem)
     step, count = steps[at], len(names)
     for text, place in _places(step, count, "from"):
@@ -177,7 +177,7 @@ def _keeps(rule: Rule, order: dict[str, int]) -> bool:
 
 
 def brackets_are_wrong(problem: str, steps: list[str], at: int) -> bool:
-    """Tell whether the stack in that step is not the one behind as many brackets as there were steps of that form."""
+    """Return whether the stack in that step is wrong after the brackets of the steps of that form so far."""
     given = re.findall(r"[()\[\]{}<>]", problem.rpartition("Input:")[2])
     form = re.compile(r"(?:.*: )?([()\[\]{}<>]) ; stack: (.+)$")
     read = [match for match in map(form.match, steps[: at + 1]) if match]

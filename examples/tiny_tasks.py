@@ -18,7 +18,7 @@ from interwhen.strategies import Exercise, Question
 
 
 def read(text: str) -> str | None:
-    """Return the answer behind the reasoning."""
+    """Return the answer after the reasoning."""
     return split_trace(text)[1]
 
 

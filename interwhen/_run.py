@@ -171,7 +171,7 @@ def _recorded(
     if data.startswith(MAGIC):
         journaled = read_journal(path)
         if journaled.result is None:
-            raise UsageError(f"the run in {os.fspath(path)!r} is not over: there is no result to check")
+            raise UsageError(f"the run in {os.fspath(path)!r} is not over: resume it to its end first")
         header = journaled.header
         begins = (header.think_tags, header.starts_in, header)
         return journaled.result, _trails(journaled)[-1].chunks, header.prompt, begins
@@ -184,7 +184,7 @@ def _recorded(
     if isinstance(result, Verified) and asked not in (None, result.certificate.prompt_sha256):
         wrong.append("its certificate is for another prompt")
     if wrong:
-        raise UsageError(f"the result in {os.fspath(path)!r} contradicts itself: {wrong[0]}")
+        raise UsageError(f"the result in {os.fspath(path)!r} contradicts itself, so it was changed: {wrong[0]}")
     border = len(result.text) - len(result.answer) if result.text.endswith(result.answer) else 0
     chunks = [Chunk(result.text[:border], "reasoning"), Chunk(result.text[border:], "answer")]
     return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None)
@@ -473,7 +473,7 @@ def run(
     if context is not None and not fits(context, Ready):
         raise UsageError(f"context={context!r:.200} is not a prepared context: give what Precomputer.add() returns")
     if starts_in not in get_args(Phase):
-        raise UsageError(f"starts_in={starts_in!r}, choose one of {', '.join(get_args(Phase))}")
+        raise UsageError(f"starts_in={starts_in!r} must be one of {', '.join(get_args(Phase))}")
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
         raise UsageError(f"min_coverage={min_coverage!r:.200} must be a share of the text, from 0 to 1")
     owned = isinstance(model, str)
@@ -528,7 +528,7 @@ def _vet(watchers: Sequence[Monitor]) -> None:
     for who in (monitor.verifier for monitor in watchers):
         if who.worker not in get_args(Worker):
             raise UsageError(
-                f"verifier {who.name!r}: worker={who.worker!r}, choose one of {', '.join(get_args(Worker))}"
+                f"verifier {who.name!r}: worker={who.worker!r} must be one of {', '.join(get_args(Worker))}"
             )
         if not isinstance(who.deadline, int | float) or not who.deadline > 0:
             raise UsageError(f"verifier {who.name!r}: deadline must be positive seconds, got {who.deadline!r}")

@@ -497,7 +497,7 @@ def call_factory(
     options: Mapping[str, object] = MappingProxyType({}),
     passes: type[InterwhenError] = InterwhenError,
 ) -> Any:
-    """Call *factory*. What it raises becomes a :class:`PluginError` that names the plug-in *name*, but for *passes*."""
+    """Call *factory*. An exception, except *passes*, becomes a :class:`PluginError` that names the plug-in *name*."""
     try:
         return factory(*given, **options)
     except passes:
@@ -588,7 +588,7 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
         raise PluginError(
             name,
             f"{module} does not load: {type(error).__name__}: {error}",
-            f"looked in {here} and in what is installed",
+            f"looked in {here} and in the installed packages",
         ) from error
     if not callable(found):
         raise PluginError(name, f"{module}.{factory} is {found!r:.80}, which cannot be called", "name a factory in it")

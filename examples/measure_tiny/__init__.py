@@ -1,1 +1,1 @@
-"""What supervision is worth on the small model: bare, supervised, and other ways of spending the same tokens."""
+"""Measure supervision on the tiny model: bare, supervised, and other ways of spending the same tokens."""

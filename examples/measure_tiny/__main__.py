@@ -1,4 +1,4 @@
-"""What supervision is worth on the small model: ``python -m examples.measure_tiny --out build/measured``."""
+"""Measure supervision on the tiny model: ``python -m examples.measure_tiny --out build/measured``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EQUAL = ("bare, sampled", "best of 4", "vote of 4", "generate, test", "supervise
 
 
 async def each(items: Sequence[T], do: Callable[[int, T], Awaitable[None]], slots: int) -> None:
-    """Do something with every item, *slots* of them at a time."""
+    """Process every item, *slots* of them at a time."""
     limiter = anyio.Semaphore(slots)
 
     async def one(number: int, item: T) -> None:

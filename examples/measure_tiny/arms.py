@@ -18,7 +18,7 @@ from interwhen.testing import ScriptedModel
 from .records import Try, grade_result, grade_text, split_trace
 
 LIMIT = 400
-"""The most tokens that may stand in one trace."""
+"""The most tokens of one trace."""
 SAMPLES = 4
 TEMPERATURE = 0.7
 
@@ -29,12 +29,12 @@ GREEDY = Sampling(max_tokens=LIMIT, temperature=0.0)
 
 
 def sampled(seed: int) -> Sampling:
-    """Return how a sample is drawn."""
+    """Return the sampling of a sample."""
     return Sampling(max_tokens=LIMIT, temperature=TEMPERATURE, top_p=1.0, seed=seed)
 
 
 class Sample(NamedTuple):
-    """An unsupervised try, and what the verifiers would have said of it."""
+    """An unsupervised try, and the verdicts that verifiers would have given."""
 
     text: str
     tokens: int
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
 
 
 def ask(problem: Problem) -> tuple[Message, ...]:
-    """Return the chat that is answered."""
+    """Return the problem as a chat."""
     return (Message(role="user", content=problem.prompt),)
 
 
@@ -62,7 +62,7 @@ async def supervised(model: Model, problem: Problem, sampling: Sampling) -> Resu
 
 
 async def sample(model: Model, problem: Problem, seed: int) -> Sample:
-    """Draw a sample and let the verifiers look at it afterwards."""
+    """Draw a sample, and verify it afterwards."""
     text, tokens, prompt_tokens = await bare(model, problem, sampled(seed))
     monitors: tuple[Monitor, ...] = monitors_for(problem.family, problem.prompt, delivery="observe")
     async with interwhen.run(ScriptedModel([text]), problem.prompt, monitors=monitors) as run:
@@ -71,13 +71,13 @@ async def sample(model: Model, problem: Problem, seed: int) -> Sample:
 
 
 def best_of(problem: Problem, split: str, number: int, samples: Sequence[Sample]) -> Try:
-    """Answer with the sample that the verifiers like best; never abstain."""
+    """Answer with the sample that passes most checks; never abstain."""
     chosen = min(samples, key=lambda one: (not one.verified, one.violations))
     return _spent(grade_text("best of 4", problem, split, number, chosen.text, 0, 0), samples)
 
 
 def vote(problem: Problem, split: str, number: int, samples: Sequence[Sample]) -> Try:
-    """Answer with what most samples say (self-consistency), the first of them in a tie."""
+    """Answer with the most frequent answer (self-consistency), the first one in a tie."""
     answers = [split_trace(one.text)[1] for one in samples]
     counts = Counter(answer for answer in answers if answer is not None)
     winner = counts.most_common(1)[0][0] if counts else None

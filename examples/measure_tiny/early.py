@@ -1,4 +1,4 @@
-"""What stopping early saves and costs on the small model: ``python -m examples.measure_tiny.early``."""
+"""Measure what stopping early saves and costs on the tiny model: ``python -m examples.measure_tiny.early``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Patient:
         self.name = inner.name
 
     async def capabilities(self) -> Capabilities:
-        """Return those of the model."""
+        """Return the capabilities of the model."""
         return await self._inner.capabilities()
 
     async def stream(self, request: Request) -> Stream:
@@ -55,7 +55,7 @@ class Patient:
 
     async def idle(self) -> None:
         """Wait until no fork is being answered."""
-        await anyio.lowlevel.checkpoint()  # a fork that was ordered just now begins
+        await anyio.lowlevel.checkpoint()  # lets a fork begin that was requested just now
         async with self._idle:
             while self._forks:
                 await self._idle.wait()
@@ -83,7 +83,7 @@ class _Waiting:
 
 
 class Cell(NamedTuple):
-    """What one arm came to on one problem."""
+    """The result of one arm on one problem."""
 
     right: bool
     kept: int

@@ -38,7 +38,7 @@ WAYS = (
 
 
 async def follow(model: Model, problem: Problem, way: Way) -> bool | None:
-    """Let one mistake be remedied in *way*; tell whether the next step is right. ``None``: there was no mistake."""
+    """Remedy one mistake in *way*; return whether the next step is right, ``None`` if there was no mistake."""
     monitors = monitors_for(problem.family, problem.prompt, remedy=way.remedy, level=way.level)
     async with interwhen.run(model, ask(problem), monitors=monitors, sampling=way.sampling, budgets=_ONE) as run:
         result = await run.drain()

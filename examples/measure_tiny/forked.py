@@ -1,4 +1,4 @@
-"""Whether the model knows where it is: what it answers to a fork, after a right prefix."""
+"""Whether the model knows its state: its answers to forks after right prefixes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHORT = Sampling(max_tokens=120, temperature=0.0)
 
 
 async def knows(model: Model, worked: Worked, seed: int) -> bool:
-    """Ask for the state after one of the lines of the solution; tell whether the reply is it."""
+    """Ask for the state after one of the lines of the solution; return whether the reply is right."""
     at = random.Random(seed).randint(1, len(worked.steps))
     trace = "<think>\n" + "".join(f"{step.text}\n" for step in worked.steps[:at])
     pieces = (Piece(trace, "model", "reasoning"),)

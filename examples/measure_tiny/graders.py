@@ -1,6 +1,6 @@
-"""Judge answers and steps by the facts a problem was made from.
+"""Grade answers and steps by the facts from which a problem was made.
 
-Written apart from the generators and from the verifiers: it reads neither the problem's text nor its worked solution.
+It shares no code with generators and verifiers, and reads neither the text of a problem nor its worked solution.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _EQUATION = re.compile(r"(\d{1,9}) ([-+×/]) (\d{1,9}) = (\d{1,9})")
 
 
 def is_right(family: str, facts: Facts, answer: str) -> bool:
-    """Tell whether *answer*, all the text behind the reasoning, answers the problem."""
+    """Return whether *answer*, the text after the reasoning, answers the problem."""
     last = answer.strip().rsplit("\n", 1)[-1]
     return _ANSWERS[family](facts, last.removeprefix("Answer: ").strip())
 
 
 def judge(family: str, facts: Facts, lines: Lines) -> list[bool]:
-    """Tell of each line of reasoning whether it is right, given the lines before it."""
+    """Return for each line of reasoning whether it is right, given the lines before it."""
     return _STEPS[family](facts, lines)
 
 

@@ -1,4 +1,4 @@
-"""The problems that are measured on: seeded, none of them trained on."""
+"""The test problems: made from seeds, none of them in the training data."""
 
 from __future__ import annotations
 

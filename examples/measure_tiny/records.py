@@ -1,4 +1,4 @@
-"""What is kept of each try, so that tables can be made from it again."""
+"""The record of each try, from which the tables are made."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     steps: int = 0
     wrong_steps: int = 0
     said: str = ""
-    """The answer as it was worded."""
+    """The text of the answer."""
 
 
 def split_trace(text: str) -> tuple[list[str], str | None]:
-    """Return the lines of reasoning, and the answer behind them, if it came to one."""
+    """Return the lines of reasoning, and the answer after them if there is one."""
     reasoning, closed, answer = text.partition("</think>")
     lines = [line for line in reasoning.removeprefix("<think>").strip("\n").split("\n") if line]
     return lines, answer.strip() if closed and answer.strip() else None
@@ -62,7 +62,7 @@ def grade_text(arm: str, problem: Problem, split: str, number: int, text: str, t
 
 
 def grade_result(arm: str, problem: Problem, split: str, number: int, result: Result) -> Try:
-    """Grade a supervised run: it answers only where the answer is verified."""
+    """Grade a supervised run: it answers only if the answer is verified."""
     _, answer = split_trace(result.text)
     answered = result.answer_verified and answer is not None
     ledger = result.ledger

@@ -31,7 +31,7 @@ def cells(tries: Iterable[Try]) -> Cells:
 
 
 def percent(part: float, whole: float) -> str:
-    """Return a share as a percentage, or a dash where there is nothing to take it of."""
+    """Return a share as a percentage, or a dash if the whole is zero."""
     return f"{100 * part / whole:.1f}" if whole else "-"
 
 

@@ -1,4 +1,4 @@
-"""Verifiers for the puzzles of the tiny model, written as somebody else would: from the problem's text alone."""
+"""Verifiers for the puzzles of the tiny model, written from the text of the problems alone."""
 
 from .monitors import FAMILIES, monitors_for
 from .trace import Puzzle

@@ -29,7 +29,7 @@ _AGAIN = re.compile(rf"({NUMBER}) is not ({NUMBER}), again")
 
 @dataclass(frozen=True, slots=True)
 class Countdown:
-    """The numbers, and what is to be made of them."""
+    """The numbers, and the target."""
 
     numbers: Left
     target: int
@@ -40,7 +40,7 @@ class Countdown:
         return self.numbers
 
     def step(self, state: Left | None, line: str) -> Step[Left] | None:
-        """Judge an operation, or giving a try up."""
+        """Judge an operation, or the end of a try."""
         if match := _AGAIN.fullmatch(line):
             return self._again(state, match)
         found = read_equation(line)
@@ -65,7 +65,7 @@ class Countdown:
         return Step(Pass("two of the numbers left"), said if said[-1] == found.value else rest)
 
     def answer(self, _state: Left | None, text: str) -> Verdict | None:
-        """Judge the answer by itself. What is right is never said."""
+        """Judge the answer alone. The right answer is never given."""
         if not text.startswith("Answer:"):
             return None
         left: Left = self.numbers

@@ -15,7 +15,7 @@ _EQUATION = re.compile(rf"(?P<left>{NUMBER}) *(?P<sign>[-+×/]) *(?P<right>{NUMB
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """What stands on both sides, and where in the line."""
+    """Both sides of an equation, and its place in the line."""
 
     match: re.Match[str]
     left: int
@@ -30,11 +30,11 @@ class Equation:
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """The offset of its end."""
         return self.match.end()
 
     def refute(self) -> Violation | None:
-        """Return what is wrong with the value; ``None``: it is right."""
+        """Return what is wrong with the value; ``None`` if it is right."""
         value = apply(self.left, self.sign, self.right)
         if value == self.value:
             return None
@@ -53,7 +53,7 @@ def read_equation(text: str, at: int = 0) -> Equation | None:
 
 
 def apply(left: int, sign: str, right: int) -> int | None:
-    """Return the value; ``None``: it is no whole number."""
+    """Return the value; ``None`` if it is not a whole number."""
     match sign:
         case "+":
             return left + right

@@ -24,7 +24,7 @@ _ROOMS = re.compile(r"\b[A-Z]\b")
 
 
 class Walk(NamedTuple):
-    """The rooms from the start to where the walk is, and all rooms that were visited."""
+    """The rooms from the start to the current one, and all rooms that were visited."""
 
     path: tuple[str, ...]
     visited: tuple[str, ...]
@@ -52,7 +52,7 @@ class Maze:
         return None if line.startswith("Wait") or not _ROOMS.search(line) else Step(UNREAD)
 
     def answer(self, _state: Walk | None, text: str) -> Verdict | None:
-        """Judge the answer by itself. What is right is never said."""
+        """Judge the answer alone. The right answer is never given."""
         match = _ANSWER.fullmatch(text)
         if match is None:
             return UNREAD if text.startswith("Answer") else None

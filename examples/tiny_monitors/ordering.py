@@ -25,17 +25,17 @@ _ANSWER = re.compile(r"Answer: *([A-Z][a-z]*)\.?")
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Who is below whom, as far as the clues say, and who is asked for."""
+    """Who is below whom by the clues, and the question."""
 
     below: dict[str, frozenset[str]]
     asked: str
-    """The superlative, as it stands in the question."""
+    """The superlative in the question."""
     rank: int
     """From the top, beginning with 0."""
 
     @property
     def start(self) -> None:
-        """The clues are all there is to know."""
+        """The clues do not change."""
 
     def step(self, _state: None, line: str) -> Step[None] | None:
         """Judge a comparison of two or more."""
@@ -52,7 +52,7 @@ class Ordering:
         return Step(Pass("the clues say so"))
 
     def answer(self, _state: None, text: str) -> Verdict | None:
-        """Judge the answer by what the clues leave open. What is right is never said."""
+        """Judge the answer by the possibilities that the clues leave. The right answer is never given."""
         match = _ANSWER.fullmatch(text)
         if match is None:
             return UNREAD if text.startswith("Answer") else None
@@ -62,7 +62,7 @@ class Ordering:
         lowest = len(self.below) - 1 - under
         if name not in self.below or not above <= self.rank <= lowest:
             return wrong(match.span(1), f"{name} is not the {self.asked}")
-        return Pass("the clues leave nobody else") if above == lowest else Unknown("the clues leave it open")
+        return Pass("the clues leave only this person") if above == lowest else Unknown("the clues leave it open")
 
     def _refute(self, before: list[str], one: str, other: str, where: tuple[int, int]) -> Violation:
         said = f"{one} > {other}"
@@ -103,7 +103,7 @@ def read_ordering(prompt: str) -> Ordering:
 
 
 def _close(below: dict[str, set[str]]) -> None:
-    """Add who is below in several steps."""
+    """Add the pairs that follow in several steps."""
     for middle, lower in below.items():
         for names in below.values():
             if middle in names:

@@ -48,7 +48,7 @@ class Stock:
 
     @property
     def start(self) -> None:
-        """The policy is all there is to know."""
+        """The policy does not change."""
 
     @property
     def waits(self) -> bool:
@@ -57,17 +57,17 @@ class Stock:
 
     @property
     def need(self) -> int:
-        """How many are missing."""
+        """How many items are missing."""
         return self.full - self.held
 
     @property
     def quantity(self) -> int:
-        """How many are ordered."""
+        """How many items are ordered."""
         return min(self.need, self.most)
 
     @property
     def cost(self) -> int:
-        """What they cost."""
+        """The cost of the order."""
         return self.quantity * self.price
 
     @property
@@ -85,7 +85,7 @@ class Stock:
         return None if line.startswith("Wait") or not re.search(r"\d", line) else Step(UNREAD)
 
     def answer(self, _state: None, text: str) -> Verdict | None:
-        """Judge the tool call. What is right is never said."""
+        """Judge the tool call. The right one is never given."""
         match = _CALL.fullmatch(text)
         if match is None or len(text) > _LONGEST:
             return UNREAD
@@ -141,7 +141,7 @@ class Stock:
         return found.refute() or Pass("what the policy says")
 
     def _miscalled(self, call: Any) -> str | None:
-        """Return why *call* is not what the policy says."""
+        """Return why *call* does not follow the policy."""
         if not isinstance(call, dict) or call.keys() != {"name", "arguments"}:
             return "the call needs a name and arguments"
         name, arguments = call["name"], call["arguments"]

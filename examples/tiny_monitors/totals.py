@@ -31,7 +31,7 @@ _ANSWER = re.compile(r"Answer: *(-?\d{1,12})\.?")
 
 
 class Change(NamedTuple):
-    """What happens to the total; ``first``: the number stands before it, as in ``900 - 700 × 3``."""
+    """A change of the total; ``first``: the number stands before it, as in ``900 - 700 × 3``."""
 
     sign: str
     number: int
@@ -39,12 +39,12 @@ class Change(NamedTuple):
 
 
 class Total(NamedTuple):
-    """How many changes are done, and what the one under way has come to."""
+    """How many changes are done, and the value of the one that is under way."""
 
     done: int
     value: int
     rest: int = 0
-    """What is still to be added to the value, or taken from it."""
+    """The rest that is still to be added to the value, or subtracted."""
     part: tuple[int, int] | None = None
     """The first half of a product in two halves, by its factors."""
 
@@ -66,14 +66,14 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A start, and what happens to it. A number may be taken in parts, by its digits: 174 as 100 and 74."""
+    """A start and its changes. A number may be split by its digits: 174 as 100 and 74."""
 
     first: int
     changes: tuple[Change, ...]
 
     @property
     def start(self) -> Total:
-        """Nothing is done."""
+        """No change is done yet."""
         return Total(0, self.first)
 
     def step(self, state: Total | None, line: str) -> Step[Total] | None:
@@ -92,7 +92,7 @@ class Totals:
         return Step(refuted) if refuted else Step(Pass("the next operation"), after)
 
     def answer(self, state: Total | None, text: str) -> Verdict | None:
-        """Judge the answer by the last line. What is right is never said."""
+        """Judge the answer by the last line. The right answer is never given."""
         match = _ANSWER.fullmatch(text)
         if match is None:
             return UNREAD if text.startswith("Answer") else None
@@ -105,7 +105,7 @@ class Totals:
         return Pass("the value behind the last line")
 
     def _due(self, state: Total) -> Due | None:
-        """Return what is due, all at once; ``None``: all is done."""
+        """Return the next change as a whole; ``None`` if all are done."""
         if state.done == len(self.changes):
             return None
         sign, number, first = self.changes[state.done]
@@ -119,7 +119,7 @@ class Totals:
         return Due(state.value, sign, number, carries=state.done > 0)
 
     def _after(self, state: Total, left: int, sign: str, right: int) -> Total | None:
-        """Return what an operation leads to; ``None``: it is not due."""
+        """Return the state after an operation; ``None`` if it is not due."""
         due = self._due(state)
         if due is None or sign != due.sign:
             return None
@@ -136,7 +136,7 @@ class Totals:
         return state._replace(part=(left, right)) if halves and state.part is None else None
 
     def _usual(self, state: Total, due: Due) -> Due:
-        """Return the first part of *due*, as one usually takes it."""
+        """Return the usual first part of *due*."""
         if due.sign == "×":
             if state.part or max(due.left, due.right) < 10:
                 return due
@@ -164,7 +164,7 @@ class Totals:
 
 
 def _is_part(part: int, whole: int) -> bool:
-    """Tell whether *part* is some of the digits of *whole*, in their places."""
+    """Return whether *part* is some of the digits of *whole*, in their places."""
     if not 0 < part < whole:
         return False
     return all(digit in ("0", other) for digit, other in zip(reversed(str(part)), reversed(str(whole)), strict=False))

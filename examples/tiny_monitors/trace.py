@@ -1,8 +1,8 @@
-"""A puzzle judges one line after another; a trace remembers what the lines that stand have come to.
+"""A puzzle judges one line after another; a trace remembers the state after each line.
 
-An extractor is given one segment and not what stands before it. So each problem gets a trace of its own, which keeps
-the state behind each right line by its offset: after a rewind the same offsets come again, with other text. Feedback
-is nobody's segment, and a refuted line leaves no state, whether it was cut or stays with feedback behind it.
+An extractor gets one segment and not the text before it. So each problem gets a trace of its own, which keeps the state
+after each right line by its offset: after a rewind the same offsets come again, with other text. Feedback is no segment
+of the model, and a refuted line leaves no state, whether it was cut or stays before feedback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNREAD = Unknown("the line was not understood")
 
 
 class Step(NamedTuple, Generic[StateT]):
-    """What is to be said of a line, and the state behind it; ``None``: it is not known any more."""
+    """The verdict on a line, and the state after it; ``None`` if that is not known any more."""
 
     verdict: Verdict
     state: StateT | None = None
@@ -35,11 +35,11 @@ class Puzzle(Protocol[StateT]):
         ...
 
     def step(self, state: StateT | None, line: str) -> Step[StateT] | None:
-        """Judge a line of the reasoning; ``None``: it is no step. Positions count from the start of the line."""
+        """Judge a line of the reasoning; ``None`` if it is not a step. Positions count from the start of the line."""
         ...
 
     def answer(self, state: StateT | None, text: str) -> Verdict | None:
-        """Judge a line of the answer (or a tool call); ``None``: it claims nothing."""
+        """Judge a line of the answer (or a tool call); ``None`` if it claims nothing."""
         ...
 
 
@@ -68,14 +68,14 @@ class Trace(Generic[StateT]):
         self._puzzle = puzzle
         self._acts = acts
         self._states: list[tuple[int, StateT | None]] = []
-        """Behind each line that stands: where it ends, and the state there."""
+        """For each line of the trace: the offset of its end, and the state there."""
         self._refuted: int | None = None
-        """Where a refuted line starts whose check is still to come: what comes until then will be cut with it."""
+        """The start of a refuted line that is not checked yet: the text until then will be cut with it."""
         self._refuted_before = 0
 
     @property
     def state(self) -> StateT | None:
-        """The state behind the last line that stands."""
+        """The state after the last line of the trace."""
         return self._states[-1][1] if self._states else self._puzzle.start
 
     def lines(self, segment: Segment) -> Iterator[LineClaim]:
@@ -87,7 +87,7 @@ class Trace(Generic[StateT]):
             return
         key = f"{segment.text} | {state}"
         if isinstance(step.verdict, Violation):
-            # Never the same key twice, so that the check of this very line tells when its chunk is done.
+            # Keys differ, so that the check of this line shows when its chunk is done.
             self._refuted_before += 1
             key = f"{key} | {self._refuted_before}"
             if not self._acts:
@@ -99,14 +99,14 @@ class Trace(Generic[StateT]):
         yield LineClaim(key=key, span=segment.span, text=segment.text, state=state)
 
     def answers(self, segment: Segment) -> Iterator[LineClaim]:
-        """Yield a claim for a line of the answer that says something."""
+        """Yield a claim for a line of the answer that claims something."""
         state = self.state
         if self._puzzle.answer(state, segment.text) is not None:
             key = f"{segment.text} | {state}"
             yield LineClaim(key=key, span=segment.span, text=segment.text, state=state, is_answer=True)
 
     def check(self, claim: LineClaim) -> Verdict:
-        """Judge *claim* by its own state."""
+        """Judge *claim* by the state in which it was written."""
         self._refuted = None
         if claim.is_answer:
             return self._puzzle.answer(claim.state, claim.text) or UNREAD

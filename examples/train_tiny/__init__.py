@@ -1,1 +1,1 @@
-"""The recipe of the small reasoning model that interwhen brings: data, model, training, and the file for llama.cpp."""
+"""The recipe of the tiny reasoning model of interwhen: data, model, training, and the file for llama.cpp."""

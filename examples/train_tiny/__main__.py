@@ -1,4 +1,4 @@
-"""From nothing to a GGUF file: ``python -m examples.train_tiny`` in the root of the repository."""
+"""Train the model and write its GGUF file: ``python -m examples.train_tiny`` in the root of the repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "interwhen-tiny"
 
 
 def say(line: str) -> None:
-    """Show progress at once, also where it is piped."""
+    """Show progress at once, also through a pipe."""
     print(line, flush=True)
 
 

@@ -17,13 +17,13 @@ Batch: TypeAlias = tuple[Tensor, Tensor]
 """Ids and targets, both (rows, length)."""
 
 IGNORED = -100
-"""The target of a position whose next token is not taught."""
+"""The target of a position if the next token is not taught."""
 _WAITING = 48
-"""How many documents are at hand to fill a row with."""
+"""How many documents are held ready to fill a row."""
 
 
 def batches(seed: int, rows: int, length: int, split: Split = "train") -> Iterator[Batch]:
-    """Yield batches for ever; the same for the same *seed*."""
+    """Yield endless batches; the same for the same *seed*."""
     rng = random.Random(seed)
     waiting: list[Document] = []
     while True:

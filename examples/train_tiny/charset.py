@@ -12,7 +12,7 @@ CALL, CALLED = "<tool_call>", "</tool_call>"
 CONTROL = (UNKNOWN, BEGIN, END, SYSTEM, USER, ASSISTANT)
 """Tokens that a server never shows as text."""
 MARKERS = (THINK, THOUGHT, CALL, CALLED)
-"""Tokens that are text: a reader sees them."""
+"""Tokens that are text."""
 BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
 CHARACTERS = ("\n", *(chr(code) for code in range(32, 127)), "×", "…")
 
@@ -20,7 +20,7 @@ TOKENS = (*CONTROL, *MARKERS, *BYTES, *CHARACTERS)
 """All tokens, by id."""
 PAD = TOKENS.index(UNKNOWN)
 FIRST = TOKENS.index(BEGIN)
-"""The token that every document begins with."""
+"""The first token of every document."""
 
 _IDS = {token: number for number, token in enumerate(TOKENS)}
 _MARKS = re.compile("(" + "|".join(re.escape(mark) for mark in (*CONTROL, *MARKERS)) + ")")

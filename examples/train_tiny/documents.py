@@ -1,6 +1,6 @@
-"""From a worked problem to a training document: text, and which of it the model learns to write.
+"""Make training documents of worked problems: text, and which parts of it the model learns to write.
 
-What others say (the problem, feedback, a fork's question) and every mistake are read but never taught.
+Text of others (the problem, feedback, the question of a fork) and every mistake are read but never taught.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .families import FAMILIES
 from .tasks import Family, Mistake, Split, Step, Worked, draw
 
 SHARES = {"totals": 0.28, "countdown": 0.14, "maze": 0.22, "ordering": 0.2, "stock": 0.16}
-"""How much of the training text each family gets."""
+"""The share of each family in the training text."""
 
 _RECALLED = 0.2
 """How many of the documents with questions that the prompt answers are only that."""
@@ -57,7 +57,7 @@ SENTENCES: dict[str, Sentence] = {
     "explain": lambda mistake: f"Wait, {mistake.why}.",
     "witness": lambda mistake: f"Wait, {mistake.witness}.",
 }
-"""Feedback as interwhen words it by default, by level."""
+"""The default feedback of interwhen, by level."""
 
 
 def document(rng: random.Random, split: Split = "train") -> Document:
@@ -115,7 +115,7 @@ def _closing(worked: Worked) -> list[Piece]:
 
 
 def _fault(rng: random.Random, worked: Worked) -> tuple[int, Callable[[random.Random], Mistake]]:
-    """Choose where something goes wrong: at a step, or in the answer (which comes after the last step)."""
+    """Choose the place of a mistake: at a step, or in the answer (which comes after the last step)."""
     places = [(at, step.blunder) for at, step in enumerate(worked.steps) if step.blunder is not None]
     if worked.blunder is not None and (not places or rng.random() < 0.15):
         return len(worked.steps), worked.blunder
@@ -171,7 +171,7 @@ def _asked(rng: random.Random, worked: Worked) -> list[Piece]:
 
 
 def _recalled(rng: random.Random, worked: Worked) -> list[Piece]:
-    """Write a few questions whose answers stand in the problem."""
+    """Write a few questions that the problem answers."""
     asked = rng.sample(worked.lookups, rng.randint(1, len(worked.lookups)))
     pieces = [Piece(f"{BEGIN}{USER}{worked.problem.prompt}\n{asked[0].question}", False)]
     for at, lookup in enumerate(asked):
@@ -181,7 +181,7 @@ def _recalled(rng: random.Random, worked: Worked) -> list[Piece]:
 
 
 def _interrupted(rng: random.Random, worked: Worked) -> list[Piece]:
-    """Write a trace that was cut off anywhere and goes on after a turn of the user."""
+    """Write a trace that was cut at any place and goes on after a turn of the user."""
     at = rng.randrange(len(worked.steps))
     line = worked.steps[at].text
     cut = rng.randrange(len(line) + 1) if rng.random() < 0.7 else 0

@@ -15,7 +15,7 @@ from .model import Tiny
 Precision: TypeAlias = Literal["q8_0", "f16"]
 
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""How a SentencePiece vocabulary writes a space."""
+"""The space in a SentencePiece vocabulary."""
 
 _NAMES = {
     "before_attention": "attn_norm",
@@ -66,7 +66,7 @@ def _add_tokens(writer: gguf.GGUFWriter) -> None:
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([token.replace(" ", _SPACE) for token in TOKENS])
-    # No token is ever merged from others, so the scores decide nothing.
+    # No token is merged from others, so the scores have no effect.
     writer.add_token_scores([0.0] * len(TOKENS))
     writer.add_token_types(
         [

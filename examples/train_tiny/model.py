@@ -31,7 +31,7 @@ class Shape:
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each behind its norm."""
+    """Attention and feed-forward, each after its norm."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Look for the problems of ``interwhen demo``: ``python -m examples.train_tiny.pick_demo`` in the root of the source.
+"""Search problems for ``interwhen demo``: ``python -m examples.train_tiny.pick_demo`` in the root of the source.
 
 Each problem is run greedily as each scene of the demo would run it. Printed are those that end as the scene says and
 with the right answer, the surest first: by the least probability that the model gave to any token it chose. The lower
@@ -50,7 +50,7 @@ async def perform(model: Model, scene: Scene, worked: Worked) -> tuple[Result, f
 
 
 def suits(scene: Scene, worked: Worked, result: Result) -> bool:
-    """Tell whether *result* ends as *scene* should, and for the reason it should."""
+    """Return whether *result* ends as *scene* should, and for the right reason."""
     interrupts = sum(violation.interrupted for violation in result.violations)
     least, most = scene.interrupts
     if result.status != scene.ends or not least <= interrupts <= most:
@@ -61,7 +61,7 @@ def suits(scene: Scene, worked: Worked, result: Result) -> bool:
 
 
 async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
-    """Try *tries* problems as *scene*; return those that suit it, the surest first."""
+    """Try *tries* problems as *scene*; return those that fit, the most certain first."""
     rng = random.Random(f"{seed} {SCENES.index(scene)}")
     found = list[Found]()
     async with aclosing(interwhen.load_model(MODEL)) as model:
@@ -77,7 +77,7 @@ async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
 
 
 async def main(tries: int, show: int, seed: int) -> None:
-    """Print what suits each scene."""
+    """Print the problems that fit each scene."""
     for number, scene in enumerate(SCENES, start=1):
         found = await search(scene, tries, seed)
         print(f"\nRun {number} ({scene.monitor}): {len(found)} of {tries} problems end {scene.ends} as wanted")

@@ -1,4 +1,4 @@
-"""What a family of problems generates: a problem, its worked solution, and the mistakes one could make in it."""
+"""The output of a family of problems: a problem, its worked solution, and possible mistakes in it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Split: TypeAlias = Literal["train", "test", "hard"]
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A step gone wrong, and what could be said about it."""
+    """A wrong step, and feedback on it."""
 
     text: str
-    """The whole line, as it is wrong."""
+    """The whole wrong line."""
     wrong: str
     """The part that is wrong, as ``locate`` would quote it."""
     why: str
     """Why it is wrong, without the right value."""
     witness: str
-    """What shows that it is wrong."""
+    """The counterexample."""
 
 
 Blunder: TypeAlias = Callable[[random.Random], Mistake]
@@ -37,7 +37,7 @@ class Step:
 
     text: str
     state: dict[str, Any]
-    """What is known after it, as a fork would say it."""
+    """The state after it, in the words of a fork."""
     blunder: Blunder | None = None
     given: int = 0
     """How many of its first characters the model does not learn to write: the choice in an unlucky try of a search."""
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is asked, and the facts it was made from, which is what a grader reads."""
+    """The question, and the facts from which it was made; a grader reads these."""
 
     family: str
     prompt: str
@@ -63,7 +63,7 @@ HELD_OUT = 16
 
 
 class Lookup(NamedTuple):
-    """A question about what a prompt says, and the answer."""
+    """A question about the text of a prompt, and the answer."""
 
     question: str
     answer: str
@@ -79,7 +79,7 @@ class Worked:
     blunder: Blunder | None = field(default=None)
     """Makes a wrong answer."""
     lookups: tuple[Lookup, ...] = ()
-    """Questions that the prompt itself answers: to find what stands elsewhere is half of the reasoning."""
+    """Questions that the prompt itself answers: finding a fact in the text is half of the reasoning."""
 
 
 class Family(Protocol):

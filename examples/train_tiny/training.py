@@ -1,4 +1,4 @@
-"""Training: Muon for the matrices, AdamW for the rest, a loss curve, checkpoints, and how long it will take."""
+"""Training: Muon for the matrices, AdamW for the rest, a loss curve, checkpoints, and the time that is left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides what comes out."""
+    """The settings of a training."""
 
     steps: int = 9600
     rows: int = 12

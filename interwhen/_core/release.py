@@ -42,7 +42,7 @@ Fate = Literal["released", "shown", "held", "retracted"]
 ``retracted``: it was shown, and is taken back."""
 
 
-class Rule(NamedTuple):
+class ReleaseRule(NamedTuple):
     """What follows: ``fate``, unless the monitor's *option* has *value*: then ``otherwise``."""
 
     fate: Fate
@@ -51,22 +51,22 @@ class Rule(NamedTuple):
     otherwise: Fate | None = None
 
 
-Table: TypeAlias = Mapping[tuple[Kind, Way], Rule]
+Table: TypeAlias = Mapping[tuple[Kind, Way], ReleaseRule]
 
 TABLE: Table = {
-    ("pass", "gating"): Rule("released"),
-    ("pass", "live"): Rule("shown"),
-    ("pass", "observe"): Rule("shown"),
-    ("unknown", "gating"): Rule("released", "unproven", "closed", "held"),
-    ("unknown", "live"): Rule("shown", "unproven", "closed", "retracted"),
-    ("unknown", "observe"): Rule("shown"),
+    ("pass", "gating"): ReleaseRule("released"),
+    ("pass", "live"): ReleaseRule("shown"),
+    ("pass", "observe"): ReleaseRule("shown"),
+    ("unknown", "gating"): ReleaseRule("released", "unproven", "closed", "held"),
+    ("unknown", "live"): ReleaseRule("shown", "unproven", "closed", "retracted"),
+    ("unknown", "observe"): ReleaseRule("shown"),
     # If a gate opened when its verifier fails, text that makes the verifier fail would pass it.
-    ("failure", "gating"): Rule("held", "on_error", "open", "released"),
-    ("failure", "live"): Rule("shown", "on_error", "closed", "retracted"),
-    ("failure", "observe"): Rule("shown"),
-    ("violation", "gating"): Rule("held"),
-    ("violation", "live"): Rule("retracted"),
-    ("violation", "observe"): Rule("shown"),
+    ("failure", "gating"): ReleaseRule("held", "on_error", "open", "released"),
+    ("failure", "live"): ReleaseRule("shown", "on_error", "closed", "retracted"),
+    ("failure", "observe"): ReleaseRule("shown"),
+    ("violation", "gating"): ReleaseRule("held"),
+    ("violation", "live"): ReleaseRule("retracted"),
+    ("violation", "observe"): ReleaseRule("shown"),
 }
 """The release rule. If text is ``held`` or ``retracted`` for a violation, the remedy follows. For another kind, the
 run ends as ``abstained``."""

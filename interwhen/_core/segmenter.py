@@ -119,15 +119,15 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
             return monitor.phase
 
 
-def _watches(monitors: Sequence[Monitor]) -> tuple[SharedScanner, ...]:
+def _share_scanners(monitors: Sequence[Monitor]) -> tuple[SharedScanner, ...]:
     """Share one scanner among all monitors with the same trigger and phase."""
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
-    return tuple(_watch(scanner_for(trigger), phase, who) for (trigger, phase), who in groups.items())
+    return tuple(_shared(scanner_for(trigger), phase, who) for (trigger, phase), who in groups.items())
 
 
-def _watch(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> SharedScanner:
+def _shared(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> SharedScanner:
     return SharedScanner(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
 
 
@@ -159,26 +159,26 @@ class Intake:
         "_mark",
         "_must",
         "_next_due",
+        "_scanner_of",
         "_tags",
         "_tags_done",
         "_wake",
-        "_watch_of",
         "discarded",
         "owed",
         "phase",
         "plain",
+        "scanners",
         "transcript",
-        "watches",
     )
 
     def __init__(
         self, monitors: Sequence[Monitor], *, tags: tuple[str, str] | None, phase: Phase, eager: bool = False
     ) -> None:
         self.transcript = Transcript(phase)
-        self.watches = _watches(monitors)
+        self.scanners = _share_scanners(monitors)
         self.plain = True
         """Whether the last text was added as one piece of one phase."""
-        self._watch_of = {number: watch for watch in self.watches for number in watch.monitors}
+        self._scanner_of = {number: shared for shared in self.scanners for number in shared.monitors}
         self._tags = ThinkTags(tags, phase) if tags is not None else None
         self._tags_done = False
         """Whether no tag can follow any more, as in an answer."""
@@ -190,13 +190,13 @@ class Intake:
         """Tokens that have come without text in the trace so far."""
         self.discarded = 0
         """Tokens that cuts have dropped."""
-        self._wake = _any_of("".join(sorted({c for watch in self.watches for c in watch.scanner.wakes})))
+        self._wake = _any_of("".join(sorted({c for shared in self.scanners for c in shared.scanner.wakes})))
         self._eager = eager
         self._must = eager
         self._next_due = 1 << 62
         self.phase: Phase = phase
         """The phase at the end of the trace."""
-        self._active = [watch for watch in self.watches if watch.sees(phase)]
+        self._active = [shared for shared in self.scanners if shared.sees(phase)]
         self._plan()
 
     def feed(self, text: str, tokens: int, phase: Phase) -> Iterable[Due]:
@@ -221,19 +221,19 @@ class Intake:
             dues.extend(self._parts(self._tags.drain()))
             self._tags_done = True
         self._owe()
-        dues.extend(self._flush(self.watches))
+        dues.extend(self._flush(self.scanners))
         if self.phase == "reasoning":
             self.transcript.enter("answer")
         span = self.transcript.append_call(call, tokens)
-        self._skip(self.watches)
+        self._skip(self.scanners)
         segment = Segment(call.text, span, "answer", call)
-        dues.extend(Due(segment, watch.monitors) for watch in self.watches if watch.sees_calls())
+        dues.extend(Due(segment, shared.monitors) for shared in self.scanners if shared.sees_calls())
         return dues
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
         """Write feedback in place of *calls*. It belongs to no segment."""
         self.transcript.refuse(text, calls)
-        self._skip(self.watches)
+        self._skip(self.scanners)
 
     def end(self, *, finished: bool = True) -> Iterable[Due]:
         """Take the end of the stream. The last segment is complete only if the model *finished*.
@@ -246,7 +246,7 @@ class Intake:
         self._owe()
         self._finished = finished
         if finished:
-            dues.extend(self._flush(self.watches))
+            dues.extend(self._flush(self.scanners))
         return dues
 
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
@@ -255,11 +255,11 @@ class Intake:
         The last two words are not: a number may get more digits, and an equation another operator. If the stream seems
         *dead*, all words are certain.
         """
-        for watch in self._active:
-            span = watch.scanner.begun(self.transcript)
+        for shared in self._active:
+            span = shared.scanner.begun(self.transcript)
             if span is None:
                 continue
-            due = self._due(span, watch)
+            due = self._due(span, shared)
             if dead:
                 yield due, span.end
             elif len(words := due.segment.text.rsplit(None, 2)) > 2:
@@ -267,7 +267,7 @@ class Intake:
 
     def stop_scanning(self) -> None:
         """Find no more segments: no monitor reads the text that follows."""
-        self.watches, self._active, self._eager, self._wake = (), [], False, _any_of("")
+        self.scanners, self._active, self._eager, self._wake = (), [], False, _any_of("")
         self._plan()
 
     def keep_held(self) -> None:
@@ -289,9 +289,9 @@ class Intake:
 
     def remedied(self) -> None:
         """Count a remedy: stretches of :class:`Polls` that start later may be shorter."""
-        for watch in self.watches:
-            if isinstance(watch.scanner, PollScanner):
-                watch.scanner.remedied()
+        for shared in self.scanners:
+            if isinstance(shared.scanner, PollScanner):
+                shared.scanner.remedied()
 
     def owe(self, tokens: int) -> None:
         """Count *tokens* that came without text."""
@@ -306,11 +306,11 @@ class Intake:
         if self._tags is not None:
             self._tags_done = False
             self._tags.restart(transcript.phase, at_start=transcript.length == 0 and self._first_phase == "answer")
-        for watch in self.watches:
-            if watch.sees(transcript.phase):
-                watch.scanner.rewind(transcript)
+        for shared in self.scanners:
+            if shared.sees(transcript.phase):
+                shared.scanner.rewind(transcript)
             else:
-                watch.scanner.skip(transcript.length)
+                shared.scanner.skip(transcript.length)
         self._plan()
 
     def tears(self, at: int) -> bool:
@@ -331,7 +331,7 @@ class Intake:
         if origin != "feedback":
             self.transcript.insert(text, origin)
             return self._scan()
-        ended = [watch for watch in self.watches if not (watch.sees(self.phase) and watch.scanner.bridges)]
+        ended = [shared for shared in self.scanners if not (shared.sees(self.phase) and shared.scanner.bridges)]
         dues = list(self._flush(ended, torn=torn))
         self.transcript.insert(text, origin)
         self._skip(ended)
@@ -345,18 +345,18 @@ class Intake:
 
     def conclude(self, text: str, ask: str, *, torn: bool = False) -> Iterable[Due]:
         """End the reasoning by *text*, which begins with what :meth:`closing` said; *ask* is for models of turns."""
-        dues = list(self._flush(self.watches, torn=torn))
+        dues = list(self._flush(self.scanners, torn=torn))
         tag = "" if self._tags is None else self._tags.closing
         self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
         if self._tags is not None:
             self._tags_done = True
-        self._skip(self.watches)
+        self._skip(self.scanners)
         return dues
 
     def hold(self, monitor: int) -> int:
         """Return the start of the text that may become part of an incomplete segment of *monitor*."""
-        watch = self._watch_of[monitor]
-        return watch.scanner.hold if watch.sees(self.phase) else self.transcript.length
+        shared = self._scanner_of[monitor]
+        return shared.scanner.hold if shared.sees(self.phase) else self.transcript.length
 
     def _feed_tagged(self, tags: ThinkTags, text: str, tokens: int, phase: Phase) -> list[Due]:
         if phase == "reasoning":  # the server has a field for it, so tags in the text mean nothing
@@ -392,17 +392,17 @@ class Intake:
                     self._append_tag(part.text)
                 case "close":
                     # The tag still belongs to the reasoning; the answer begins after it.
-                    yield from self._flush(self.watches)
+                    yield from self._flush(self.scanners)
                     self._append_tag(part.text)
                     self.transcript.enter("answer")
-                    self._skip(self.watches)
+                    self._skip(self.scanners)
                 case _:
                     assert_never(part.kind)
 
     def _append_tag(self, text: str) -> None:
         self.transcript.append_tag(text, self.owed)
         self.owed = 0
-        self._skip(self.watches)
+        self._skip(self.scanners)
 
     def _owe(self) -> None:
         """Count tokens that came without text."""
@@ -412,41 +412,41 @@ class Intake:
     def _enter(self, phase: Phase) -> Iterator[Due]:
         # Nothing but the phase parts the two texts. Those who have read the first one have a border now which
         # falls if the phase is cut away; the others begin here.
-        unseeing = [watch for watch in self.watches if not watch.sees(self.phase)]
-        yield from self._flush(self.watches)
+        unseeing = [shared for shared in self.scanners if not shared.sees(self.phase)]
+        yield from self._flush(self.scanners)
         self.transcript.enter(phase)
         self._skip(unseeing)
 
-    def _flush(self, watches: Iterable[SharedScanner], *, torn: bool = False) -> list[Due]:
+    def _flush(self, scanners: Iterable[SharedScanner], *, torn: bool = False) -> list[Due]:
         dues = [
-            _tear(self._due(span, watch)) if torn and watch.scanner.reads_on else self._due(span, watch)
-            for watch in watches
-            if watch.sees(self.phase)
-            for span in watch.scanner.flush(self.transcript)
+            _tear(self._due(span, shared)) if torn and shared.scanner.reads_on else self._due(span, shared)
+            for shared in scanners
+            if shared.sees(self.phase)
+            for span in shared.scanner.flush(self.transcript)
         ]
         self._plan()
         return _in_order(dues)
 
-    def _skip(self, watches: Iterable[SharedScanner]) -> None:
-        for watch in watches:
-            watch.scanner.skip(self.transcript.length)
+    def _skip(self, scanners: Iterable[SharedScanner]) -> None:
+        for shared in scanners:
+            shared.scanner.skip(self.transcript.length)
         self._plan()
 
     def _scan(self, new: str | None = None) -> list[Due]:
         """Let the scanners read on; with *new* text, only the scanners whose segments it can end."""
         transcript = self.transcript
         dues = []
-        for watch in self._active:
-            scanner = watch.scanner
-            if new is None or scanner.hot or self._eager or watch.wakes(new) or scanner.due is not None:
-                dues.extend([self._due(span, watch) for span in scanner.feed(transcript)])
+        for shared in self._active:
+            scanner = shared.scanner
+            if new is None or scanner.hot or self._eager or shared.wakes(new) or scanner.due is not None:
+                dues.extend([self._due(span, shared) for span in scanner.feed(transcript)])
         self._plan()
         return _in_order(dues)
 
-    def _due(self, span: Span, watch: SharedScanner) -> Due:
+    def _due(self, span: Span, shared: SharedScanner) -> Due:
         transcript = self.transcript
         return Due(
-            Segment(transcript.slice(span.start, span.end), span, transcript.phase_at(span.start)), watch.monitors
+            Segment(transcript.slice(span.start, span.end), span, transcript.phase_at(span.start)), shared.monitors
         )
 
     def _plan(self) -> None:
@@ -454,10 +454,10 @@ class Intake:
         phase = self.transcript.phase
         if phase != self.phase:
             self.phase = phase
-            self._active = [watch for watch in self.watches if watch.sees(phase)]
+            self._active = [shared for shared in self.scanners if shared.sees(phase)]
         must, due = self._eager, 1 << 62
-        for watch in self._active:
-            scanner = watch.scanner
+        for shared in self._active:
+            scanner = shared.scanner
             must = must or scanner.hot
             if scanner.due is not None and scanner.due < due:
                 due = scanner.due

@@ -125,19 +125,23 @@ _REACH = 24
 
 
 class RemedyPlan(NamedTuple):
-    """Cut the trace at ``cut``, then write ``insert``; ``goes_on`` says whether the model continues."""
+    """Cut the trace at ``cut``, then write ``insert``."""
 
     remedy: RemedyName
     cut: int
     insert: str = ""
     origin: Origin = "feedback"
-    goes_on: bool = True
     answers_segment: bool = False
     """Whether the refuted segment stays in the trace, and the feedback after it answers it."""
     ask: str = ""
     """Where the reasoning is ended: the text for a model that continues by turns, in place of ``insert``."""
     torn: bool = False
     """Whether ``cut`` falls in the middle of a line."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the model continues."""
+        return self.remedy not in ("stop", "abstain")
 
 
 def plan(
@@ -161,7 +165,7 @@ def plan(
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
     segment = candidate.ref.segment.span
     if candidate.violation is None:
-        return RemedyPlan("abstain", segment.start, goes_on=False)
+        return RemedyPlan("abstain", segment.start)
     remedy = monitor.remedy
     if again and isinstance(remedy, Repair):
         remedy = remedy.otherwise  # the model repeated these words, or our repair was refuted
@@ -174,7 +178,7 @@ def plan_surrender(candidate: Candidate, first_call: int) -> RemedyPlan:
     """Return the plan that ends the run before the segment of *candidate*, or before its turn of tool calls."""
     segment = candidate.ref.segment
     start = segment.span.start
-    return RemedyPlan("abstain", start if segment.call is None else min(start, first_call), goes_on=False)
+    return RemedyPlan("abstain", start if segment.call is None else min(start, first_call))
 
 
 def _plan_call(
@@ -182,7 +186,7 @@ def _plan_call(
 ) -> RemedyPlan:
     violation = candidate.violation
     if violation is None:
-        return RemedyPlan("abstain", cut, goes_on=False)
+        return RemedyPlan("abstain", cut)
     # The model cannot continue inside a call, so a call is not repaired in place, and it does not stay in the trace.
     remedy = monitor.remedy.otherwise if isinstance(monitor.remedy, Repair) else monitor.remedy
     match remedy:
@@ -191,9 +195,9 @@ def _plan_call(
         case Resample():
             return RemedyPlan("resample", cut)
         case Stop() | Conclude():  # there is no reasoning to end in a call
-            return RemedyPlan("stop", cut, goes_on=False)
+            return RemedyPlan("stop", cut)
         case Abstain():
-            return RemedyPlan("abstain", cut, goes_on=False)
+            return RemedyPlan("abstain", cut)
         case _:
             assert_never(remedy)
 
@@ -223,9 +227,9 @@ def _plan(
         case Conclude(lead=lead, ask=ask):
             return RemedyPlan("conclude", segment.end, lead, ask=ask)
         case Stop():
-            return RemedyPlan("stop", segment.start, goes_on=False)
+            return RemedyPlan("stop", segment.start)
         case Abstain():
-            return RemedyPlan("abstain", segment.start, goes_on=False)
+            return RemedyPlan("abstain", segment.start)
         case _:
             assert_never(remedy)
 

@@ -1,4 +1,4 @@
-"""The extractions, checks and forks of one run, from order to fact."""
+"""Performs the extractions, checks and forks that the core orders, and returns the facts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from interwhen._core.messages import (
     Settled,
     Suspend,
 )
-from interwhen._engine.loop_blocking import Holding
+from interwhen._engine.loop_blocking import LoopBlocking
 from interwhen._engine.monitors import (
     Watcher,
     are_right,
@@ -34,8 +34,8 @@ from interwhen._engine.monitors import (
     repairs,
     without_repair,
 )
-from interwhen._engine.stream import Upstream
-from interwhen._engine.timers import Meter, is_called_off
+from interwhen._engine.stream import ModelReader
+from interwhen._engine.timers import Meter, is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error
@@ -51,7 +51,7 @@ from interwhen._types.verifiers import Verifier
 
 @dataclass(slots=True)
 class ForkMeter:
-    """What forks have cost, by the server's own count where it gives one."""
+    """The tokens of all forks, as the server counts them."""
 
     tokens: int = 0
     prompt_tokens: int = 0
@@ -61,7 +61,7 @@ class ForkMeter:
 async def infer(
     model: Model, prompt: Prompt, order: Extract, fork: Fork, sampling: Sampling, meter: ForkMeter
 ) -> str | Reply | Errored:
-    """Ask *model* the fork's question on the prefix of *order*; return its reply."""
+    """Ask *model* the question of *fork* after the prefix of *order*; return the reply."""
     asked = replace(sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
         asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
@@ -69,12 +69,12 @@ async def infer(
         pieces = order.pieces or ()
         summary = None if fork.summary is None else fork.summary("".join(piece.text for piece in pieces))
         reply = await model.complete(Request(prompt, pieces, asked, side=fork.prompt, summary=summary))
-    except Exception as error:  # noqa: BLE001  (a fork is a check: however it fails, the stream goes on)
+    except Exception as error:  # noqa: BLE001  (a fork is a check: its failure does not stop the stream)
         return Errored(f"fork: {name_error(error)}")
     except anyio.get_cancelled_exc_class():
-        if is_called_off():
+        if is_own_cancellation():
             raise
-        return Errored("fork: it was cancelled from within the model")
+        return Errored("fork: cancelled within the model adapter")
     meter.tokens += reply.usage.completion_tokens or 0
     meter.prompt_tokens += reply.usage.prompt_tokens or 0
     meter.cached_tokens += reply.usage.cached_tokens or 0
@@ -82,11 +82,11 @@ async def infer(
 
 
 LEAST_VETTING = 0.25
-"""The least seconds that a repair is checked for, however quick the check was that found the mistake."""
+"""The least seconds that the check of a repair may take, even after a check that was faster."""
 
 
 class Jobs:
-    """Runs what the core orders beside the stream; whoever waits for an end is told through *tell*."""
+    """Runs extractions, checks and forks beside the stream, and passes their facts to *tell*."""
 
     def __init__(
         self,
@@ -106,17 +106,17 @@ class Jobs:
         self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
         self.forks = ForkMeter()
-        self.holding = Holding(workers.blocked_loop_after)
-        self.holding.start()
+        self.loop_blocking = LoopBlocking(workers.blocked_loop_after)
+        self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
-        """Let the monitors that want to read the problem do so, beside the stream."""
+        """Start the preparation of each monitor that has one, beside the stream."""
         for watcher in self.watchers:
             if not watcher.is_ready:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run a parser, here and now; ``None``: its monitor is not prepared yet."""
+        """Run an extractor and return its fact; ``None``: its monitor is not prepared yet."""
         watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
             watcher.hold(order)
@@ -124,16 +124,16 @@ class Jobs:
         begun = self._clock()
         fact = watcher.extract(order)
         seconds = self._clock() - begun
-        if seconds > self.holding.limit:
-            self.holding.took(f"extractor of {watcher.monitor.name!r}", seconds, watcher.reader)
+        if seconds > self.loop_blocking.limit:
+            self.loop_blocking.record_call(f"extractor of {watcher.monitor.name!r}", seconds, watcher.reader)
         return fact
 
     def check(self, order: Check) -> Fact | None:
-        """Run an inline check and return its fact, or start any other."""
+        """Run an inline check and return its fact; start any other check and return ``None``."""
         verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)
-        # The scope exists from now on: a job may be dropped before its task has run at all.
+        # Made before the task: the job may be dropped before its task runs.
         begun = self._clock() + order.after
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + verifier.deadline)
         self._group.start_soon(self._check, order, scope, begun, name=f"check {order.job}")
@@ -162,7 +162,7 @@ class Jobs:
             with scope:
                 fact = await self._answer(order, fork, turn, begun, model, prompt, sampling)
             if self._scopes.pop(order.job, None) is None:
-                return  # dropped: nobody waits for it
+                return  # dropped meanwhile
             if fact is None:
                 log_warning("extractor.timed_out", monitor=watcher.monitor.name, seconds=fork.deadline)
             self._tell(fact or Settled(order.job, TimedOut(fork.deadline), self._clock() - begun))
@@ -179,7 +179,7 @@ class Jobs:
         prompt: Prompt,
         sampling: Sampling,
     ) -> Fact:
-        """Return what a fork finds: by its own parser where that can tell, else by asking the model."""
+        """Return the fact of a fork: from its own parser if that can decide, otherwise from the model."""
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
@@ -194,12 +194,12 @@ class Jobs:
         if turn is not None:
             await turn.wait()
         if order.job not in self._scopes:
-            # Its text was cut while the reply was on its way: no tracker builds on that.
+            # The text was cut while the model answered, so a tracker must not read the reply.
             return Settled(order.job, Cancelled("its text was cut"), self._clock() - begun)
         return watcher.extract(order, reply, self._clock() - begun)
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Call off a job that nobody waits for any more, or let no tracker build on text that was refuted."""
+        """Cancel a dropped job, or remove refuted text from the states of trackers."""
         for watcher in self.watchers:
             watcher.forget(order)
         scope = self._scopes.pop(order.job, None) if isinstance(order, Drop) else None
@@ -207,8 +207,8 @@ class Jobs:
             scope.cancel()
 
     async def close(self) -> None:
-        """End the worker processes, unless others use them too; the tasks end with their group."""
-        self.holding.stop()
+        """Close the workers if this run owns them. The tasks end with their group."""
+        self.loop_blocking.stop()
         if self._owns_workers:
             await self._workers.aclose()
 
@@ -220,16 +220,16 @@ class Jobs:
         ):
             outcome = self._unrepaired(order, outcome)
         seconds = self._clock() - begun
-        if seconds > self.holding.limit:
-            self.holding.took(f"verifier {verifier.name!r}", seconds, verifier.check)
+        if seconds > self.loop_blocking.limit:
+            self.loop_blocking.record_call(f"verifier {verifier.name!r}", seconds, verifier.check)
         if isinstance(outcome, Errored):
             log_warning("verifier.failed", verifier=verifier.name)
         return Settled(order.job, outcome, seconds)
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
-        """Tell whether *outcome* brings a repair that its monitor may write."""
+        """Tell whether *outcome* has a repair that a monitor of this verifier may write."""
         verifier = self.watchers[order.monitor].monitor.verifier
-        # Monitors that share a verifier share its verdicts: whose check this is depends on the order of the text.
+        # Monitors that share a verifier share its verdicts, and the check belongs to the first one that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
         return repairs(outcome) is not None and any(
             isinstance(each.remedy, Repair) and each.delivery != "observe" for each in sharing
@@ -249,13 +249,13 @@ class Jobs:
         log_info("repair.refused", monitor=self.watchers[order.monitor].monitor.name)
         return without_repair(outcome)
 
-    async def _vetted(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
-        """Return *outcome* without its repair, unless what that would say is right.
+    async def _vet(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
+        """Return *outcome*, without its repair unless the repaired text is right.
 
-        The stream is open meanwhile, and what it brings will be cut. So the repair is checked for at most twice as long
-        as the check *took* (at least a quarter of a second): a worker that has other work must not delay the
-        interrupt. A verifier that waits for the world is not asked a second time: its repair must be read as exactly
-        the claim that it means, which is the refuted one with the repair in place of the wrong part.
+        The stream stays open meanwhile, and its text will be cut. So the check of the repair may take at most twice as
+        long as the check *took* (at least a quarter of a second): a busy worker must not delay the interrupt. An async
+        verifier is not asked a second time: its repair must be read as exactly the claim that it means, which is the
+        refuted one with the repair in place of the wrong part.
         """
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
@@ -284,14 +284,14 @@ class Jobs:
                 await anyio.sleep(order.after)
             if verifier.worker == "inline":
                 if self._scopes.pop(order.job, None) is None:
-                    return  # dropped at the very moment at which the pause was over
+                    return  # dropped when the pause ended
                 self._tell(self._check_inline(verifier, order))
                 return
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
         if self._would_write(order, outcome) and order.job in self._scopes:
-            outcome = await self._vetted(order, outcome, verifier, self._clock() - begun - order.after)
+            outcome = await self._vet(order, outcome, verifier, self._clock() - begun - order.after)
         if self._scopes.pop(order.job, None) is None:
-            return  # dropped: nobody waits for it
+            return  # dropped meanwhile
         if isinstance(outcome, TimedOut):
             log_warning("verifier.timed_out", verifier=verifier.name, seconds=verifier.deadline)
         elif isinstance(outcome, Errored):
@@ -299,11 +299,11 @@ class Jobs:
         self._tell(Settled(order.job, outcome, self._clock() - begun))
 
 
-# What the core orders is done here: the model is asked, segments are read, claims are checked.
+# The performer of the orders.
 
 
 class Performer:
-    """Tells the core each fact by *step*, and does at once what it orders; *on_told* hears of every fact but text."""
+    """Passes facts to the core by *step* and performs its orders. *on_told* is called after each fact but text."""
 
     __slots__ = (
         "_model",
@@ -341,27 +341,28 @@ class Performer:
         self._on_told = on_told
         self._on_finish = on_finish
         self.jobs = Jobs(group, watchers, self.tell, clock, workers, owns_workers=owns_workers)
-        """What runs beside the stream."""
-        self.upstream = Upstream(
+        """The jobs beside the stream."""
+        self.upstream = ModelReader(
             model, prompt, sampling, mode, core, group, meter, step=step, do=self.do, tell=self.tell, clock=clock
         )
-        """The model's side."""
+        """Reads the model."""
 
-    def part(self) -> None:
-        """Forget the run, which is over: what knows each other in a ring would wait for the collector, and stop others.
+    def release(self) -> None:
+        """Break the reference cycle between run, performer and stream reader, so that a finished run is freed at once.
 
-        The core orders nothing any more.
+        Otherwise it would be freed by a pass of the garbage collector, which stops all other runs. The core gives no
+        orders after the end.
         """
         self._on_told, self._on_finish = _nothing, _nothing
         del self.jobs, self.upstream
 
     def tell(self, fact: Fact) -> None:
-        """Tell the core *fact*, and do what it orders."""
+        """Pass *fact* to the core, and perform its orders."""
         self.do(self._step(fact))
         self._on_told()
 
     def do(self, orders: list[Order]) -> None:
-        """Do what the core ordered. What can be answered on the spot is, in order."""
+        """Perform *orders*. Those that return a fact at once are answered in their order."""
         pending = deque(orders)
         step = self._step
         while pending:
@@ -376,9 +377,9 @@ class Performer:
                 case Open():
                     self.upstream.wanted = order
                 case Drop() | Invalidate() | Suspend() | Finish():
-                    self._take_note(order)
+                    self._perform_rare(order)
 
-    def _take_note(self, order: Drop | Invalidate | Suspend | Finish) -> None:
+    def _perform_rare(self, order: Drop | Invalidate | Suspend | Finish) -> None:
         match order:
             case Drop() | Invalidate():
                 self.jobs.forget(order)
@@ -388,7 +389,7 @@ class Performer:
                 self._on_finish(order)
 
     def _begin(self, order: Extract | Check) -> Fact | None:
-        """Answer on the spot, or start what will be told later."""
+        """Return the fact of *order*, or start its job and return ``None``."""
         if type(order) is Check:
             return self.jobs.check(order)
         assert isinstance(order, Extract)
@@ -399,11 +400,11 @@ class Performer:
 
 
 def _nothing(*_: object) -> None:
-    """Hear what nobody needs any more."""
+    """Do nothing: a callback of a run that is over."""
 
 
 def log_suspended(verifier: str, failures: int) -> None:
-    """Log that a verifier is asked no more, because it failed *failures* times in a row, or that it is again."""
+    """Log that a verifier is suspended, because it failed *failures* times in a row, or (0) that it is restored."""
     if failures:
         log_warning("verifier.suspended", verifier=verifier, failures=failures)
     else:

@@ -1,4 +1,4 @@
-"""Stands between the engine and the core of a run, and writes down what the core is told."""
+"""Records the facts of a run in its journal, builds its result, and continues a run from its journal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interwhen._core.messages import Check, Close, Extract, Extracted, Fact, Fin
 from interwhen._core.violations import RULES
 from interwhen._engine.jobs import ForkMeter, Jobs
 from interwhen._engine.monitors import Watcher
-from interwhen._engine.stream import Upstream, ask_capabilities
+from interwhen._engine.stream import ModelReader, ask_capabilities
 from interwhen._engine.timers import Meter
 from interwhen._log import log_info
 from interwhen._types.claims import Claim
@@ -35,12 +35,12 @@ from interwhen.journal._writer import JournalWriter, ThreadClerk
 from interwhen.models._transport import Timeouts
 
 _TURNS = (Open, Close, Finish)
-"""Orders after which the record should be safe at once: they are what a crash is most likely to be near."""
+"""Orders after which the journal is written at once: a crash is most likely near a request or the end."""
 _PLAIN = WireReport()
 
 
 class Recorder:
-    """Tells the core each fact once it is on its way to the file."""
+    """Passes each fact to the core after it was given to the writer of the journal."""
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core) -> None:
         self._settings = settings
@@ -51,16 +51,16 @@ class Recorder:
         self._spent = SpentRecord()
         self._over = False
 
-    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
-        """Take times from *clock*, since the run of *meter* began, and write down what the engine counts, too."""
+    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
+        """Use *clock* for the times, from the start of *meter* on, and record the counts of the engine too."""
         self._clock = clock
         self._began = meter.started
         self._meter, self._forks, self._upstream = meter, forks, upstream
         self._spent = self._count()
 
     def step(self, fact: Fact) -> list[Order]:
-        """Advance the core by *fact*."""
-        if self._over:  # nothing can change any more
+        """Record *fact* and pass it to the core; return its orders."""
+        if self._over:  # later facts change nothing
             return self._core.step(fact)
         at = self._clock() - self._began
         if type(fact) is Chunk:
@@ -79,23 +79,23 @@ class Recorder:
         return orders
 
     def end(self, result: Result) -> None:
-        """Write down how the run ended."""
+        """Record the *result*, and close the writer."""
         self._over = True
         wire = result.wire if result.wire != _PLAIN else None
         upstream = self._upstream
         self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
         self._writer.put(EndRecord(self._clock() - self._began, result))
         self._writer.close()
-        del self._upstream  # which knows this recorder: a ring would wait for the collector
+        del self._upstream  # breaks a reference cycle
 
     async def seal(self, result: Result) -> Result:
-        """Wait, for a bounded time, until all is written; return *result* with what became of it."""
+        """Wait, for a limited time, until all is written; return *result* with the state of the journal."""
         await self._writer.finish()
         state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
         return msgspec.structs.replace(result, journal=state)
 
     def leave(self) -> None:
-        """Let the writer end without a word on how the run did."""
+        """Close the writer without a result: the run did not start."""
         self._over = True
         self._writer.close()
 
@@ -115,7 +115,7 @@ class Recorder:
         )
 
     def _note_spent(self, **ending: Any) -> None:
-        """Write down what the engine has counted, if that has changed; at the *ending*, as the result has it."""
+        """Record the counts of the engine if they have changed; *ending* has the values of the end of the run."""
         spent = self._count()
         if ending:
             spent = msgspec.structs.replace(spent, **ending)
@@ -135,8 +135,8 @@ def open_recorder(
 ) -> Recorder | None:
     """Return the recorder of a run, if it has a journal that is not finished.
 
-    Raises :class:`~interwhen.JournalError` where the file cannot be had, and
-    :class:`~interwhen.UsageError` on what cannot be written down.
+    Raises :class:`~interwhen.JournalError` if the file cannot be opened, and :class:`~interwhen.UsageError` on a value
+    that cannot be written.
     """
     if settings is None:
         return None
@@ -171,7 +171,7 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
     try:
         payload = encode(header)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"this run cannot be put into a journal: {error} (see sampling.extra)") from error
+        raise UsageError(f"the run cannot be written to a journal: {error} (see sampling.extra)") from error
     head, chain = preamble()
     first, chain = frame(payload, chain)
     return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
@@ -188,7 +188,7 @@ def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes
     return JournalWriter(settings, file, clerk, size=keep, chain=chain, head=head)
 
 
-# From the core's summary to the public result.
+# The public result, from the summary of the core.
 
 
 def build_result(
@@ -205,9 +205,10 @@ def build_result(
     wasted: int,
     offline: Offline,
 ) -> Result:
-    """Return the result that *summary* says, with ledger, timing, and what the streams noticed.
+    """Return the result of *summary*, with ledger, timing and the report of the wire.
 
-    *unread* tokens came after its end, *wasted* ones may have been generated for nobody, and *offline* ones before.
+    *unread* tokens came after the end, *wasted* ones may have been generated after a stream was closed, and *offline*
+    ones before the run.
     """
     common: dict[str, Any] = {
         name: getattr(summary, name)
@@ -252,7 +253,7 @@ def build_result(
 
 
 def log_result(result: Result) -> None:
-    """Log how a run ended, in numbers only: the content of a trace is never logged."""
+    """Log how a run ended, in numbers: the content of a trace is never logged."""
     log_info(
         "run.finished",
         status=result.label,
@@ -266,15 +267,15 @@ def log_result(result: Result) -> None:
     )
 
 
-# From a run as its journal left it to one that goes on.
+# Continuing a run from its journal.
 
 
-async def ask_again(
+async def capabilities_for(
     model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun | None
 ) -> Capabilities | ModelError | float:
-    """Ask as :func:`ask_capabilities`, unless the run of *past* is over: then nobody asks its model for anything.
+    """Return what :func:`ask_capabilities` does, but do not ask the model if the run of *past* is over.
 
-    Raises :class:`ModelError` where a run was under way: it can go on later, so that this must not end it.
+    Raises :class:`ModelError` if that run is not over: it can be continued later, so the error must not end it.
     """
     if past is not None and past.summary is not None:
         return Capabilities(resume="prefix")
@@ -284,10 +285,10 @@ async def ask_again(
     return able
 
 
-async def revive(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers*, and let trackers go over what they were shown before the process was killed.
+async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
+    """Prepare all *watchers*, and let trackers read again what they had read in the earlier process.
 
-    A run whose time budget is spent meanwhile is over: what is not ready by then is not needed.
+    The preparation ends with the time budget of the run, which is then over.
     """
     if past is None or past.summary is not None:
         return
@@ -305,8 +306,8 @@ async def revive(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher
                 watcher.forget(entry)
 
 
-def prime(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: Upstream) -> None:
-    """Let all meters go on from what was measured; the time between two processes does not count."""
+def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
+    """Start all meters from the values of *past*; the time between the two processes does not count."""
     spent = past.spent
     meter.started = meter.since - past.at
     meter.first = past.first_text if spent.first_token is None else spent.first_token
@@ -315,14 +316,14 @@ def prime(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: Upstream) 
     meter.stopped_at = None if past.stopped_at is None else meter.started + past.stopped_at
     _count_forks(past, forks)
     ended_at = None if past.ended_at is None else meter.started + past.ended_at
-    # Of a run that goes on, what was read at once is on file chunk by chunk, or comes again.
+    # In a run that is not over, each chunk of the last read is in the journal, or will be read again.
     unread = spent.unread if past.summary is not None else 0
     upstream.recall(past.usages, spent.close_latency, ended_at, unread)
     upstream.wire.recall(spent.wire, spent.wasted)
 
 
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
-    """Return the orders that are still to be done, and the facts about those that cannot be."""
+    """Return the orders that are still to be performed, and the facts of those that cannot be."""
     orders: list[Order] = []
     facts = []
     for order in list(past.pending.values()):
@@ -331,12 +332,14 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
             continue
         refs = past.core.checks.jobs[order.job].refs or []
         for ref in refs:
-            # Whichever of them is asked about, now or when it is tried again, goes to its verifier as a whole.
+            # The journal has only key and place of a claim, and a retry may check any of these.
             ref.claim = _read_again(past, ref.monitor, ref.claim, jobs) or ref.claim
         claim = _read_again(past, order.monitor, order.claim, jobs)
         if claim is None:
             name = jobs.watchers[order.monitor].monitor.name
-            facts.append(Settled(order.job, Errored(f"the extractor of {name!r} does not find this claim again")))
+            facts.append(
+                Settled(order.job, Errored(f"the extractor of {name!r} does not find this claim in the recorded text"))
+            )
         else:
             orders.append(Check(order.job, order.monitor, claim, segment=order.segment))
     if past.wanted is not None:
@@ -347,26 +350,26 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
 
 
 def known_result(past: RebuiltRun) -> Result | None:
-    """Return the recorded result of a run that is over; ``None``: it is not, or its last record was lost."""
+    """Return the recorded result of a run; ``None``: it is not over, or its last record is missing."""
     result = past.journaled.result
     if past.summary is None or result is None:
         return None
     ours = result_of(past)
     if ours is None or type(ours) is not type(result) or (ours.text, _shown(ours)) != (result.text, _shown(result)):
         raise JournalError(
-            past.journaled.path, "its recorded result is not what its own facts come to, so it was changed"
+            past.journaled.path, "the recorded result differs from the one that its facts give: the file was changed"
         )
     return msgspec.structs.replace(result, journal=JournalState(past.journaled.path, past.journaled.size))
 
 
 def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
-    """Return what was shown to be right, whoever measured how long that took."""
+    """Return the checks of the certificate without their times, which differ when they are computed again."""
     checks = result.certificate.checks if isinstance(result, Verified) else ()
     return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
 
 def result_of(past: RebuiltRun) -> Result | None:
-    """Return how the run of *past* ended, made anew from its facts; ``None``: it had not."""
+    """Return the result of the run of *past*, computed from its facts; ``None``: it is not over."""
     if past.summary is None:
         return None
     spent = past.spent
@@ -396,7 +399,7 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
-    """Return the claim *known* with all that its extractor put into it: the journal has its key and place only."""
+    """Return the claim *known* as its extractor makes it: the journal has only its key and place."""
     source = past.sources.get(id(known))
     if source is None:
         return None

@@ -1,4 +1,8 @@
-"""Who held the event loop: what one run keeps of it, from its own calls and from whoever watches the loop."""
+"""Finds the code that blocks the event loop, and records it for each run.
+
+A call that the engine makes itself (an inline check, an extractor) is timed by its caller. Any other code is found by a
+thread that watches the loops of the process.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +21,34 @@ from typing import Any, Protocol
 from interwhen._log import log_warning
 from interwhen._types.ledger import BlockedLoop
 
-# What an event loop was found doing in one of its turns, and who held it: from frames, without a clock or thread.
+# What a loop does in one turn, read from frames: no clock and no thread here, so that it is tested without them.
 
 _FRAMES = 3
-"""How many of the innermost frames are told."""
+"""How many of the innermost frames a report shows."""
 _WAITS_IN = frozenset(
     [
         *("selectors.py", "windows_events.py", "base_events.py", "runners.py"),
         *("_io_epoll.py", "_io_kqueue.py", "_io_windows.py", "_run.py"),
     ]
 )
-"""Files in which a loop waits for work or hands it out; whoever is found there holds nothing."""
+"""Files in which a loop waits for work or starts it: a loop that is found there is not blocked."""
 _OURS: Mapping[str, str] = {
     "check_inline": "verifier",
     "check_aside": "verifier",
-    "_check": "verifier",  # the task of a check: all that is seen of it where functions cannot be
+    "_check": "verifier",  # the task of a check: before Python 3.12 only its coroutine is visible
     "parse": "name",
 }
-"""Functions of the engine that call foreign code, by the variable that says whose it is."""
+"""Functions of the engine that call foreign code, by the variable that names the verifier or the monitor."""
 _TIMED = frozenset(("check_inline", "parse"))
-"""Those whose caller measures them, and tells how long they took."""
+"""Functions whose caller measures and reports the time."""
 
 
-class Sample:
-    """What a loop was found doing."""
+_CALLERS = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("monitors.py", "jobs.py"))
+"""The files of those functions."""
+
+
+class LoopSample:
+    """The code that a loop was running at one moment."""
 
     __slots__ = ("is_timed", "what", "where")
 
@@ -52,94 +60,91 @@ class Sample:
             code = found.f_code
             if len(trail) < _FRAMES:
                 trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
-            if code.co_name in _OURS and code.co_filename.endswith(_HOMES):
-                self.what = _whose(found) or self.what
+            if code.co_name in _OURS and code.co_filename.endswith(_CALLERS):
+                self.what = _owner(found) or self.what
                 self.is_timed = code.co_name in _TIMED
                 break
         self.where = " < ".join(trail)[:600]
 
 
-_HOMES = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("checks.py", "jobs.py"))
-
-
 def _call(frames: Sequence[FrameType]) -> FrameType:
-    """Return the frame of what the loop called, of its *frames*, innermost first."""
+    """Return the outermost of *frames* (innermost first) that is not the loop's own."""
     return deque(takewhile(lambda frame: not _is_of_loop(frame), frames), maxlen=1).pop()
 
 
 def _is_of_loop(frame: FrameType) -> bool:
-    return _turns(frame.f_code.co_filename, frame.f_code.co_name)
+    return _is_loop_function(frame.f_code.co_filename, frame.f_code.co_name)
 
 
 @functools.lru_cache(maxsize=4096)
-def _turns(file: str, function: str) -> bool:
-    """Tell whether a *function* in *file* is a loop's own, in which it waits or hands out work."""
+def _is_loop_function(file: str, function: str) -> bool:
+    """Tell whether *function* in *file* belongs to a loop, which waits or starts work in it."""
     name = PurePath(file).name
     return name in _WAITS_IN or (name == "events.py" and function == "_run")  # asyncio's Handle
 
 
-def _whose(frame: FrameType) -> str | None:
-    """Return whose code *frame*, one of the engine's, has called; ``None``: it only hands it to a worker."""
+def _owner(frame: FrameType) -> str | None:
+    """Return the verifier or extractor that *frame* of the engine calls; ``None``: a worker runs it elsewhere."""
     local = _OURS[frame.f_code.co_name]
     role = "verifier" if local == "verifier" else "extractor of"
-    whose: Any = frame.f_locals.get(local)
+    owner: Any = frame.f_locals.get(local)
     try:
-        if isinstance(whose, str):
-            return f"{role} {whose!r:.100}"
-        is_handed_on = whose.worker not in ("inline", "async")
-        name = f"{role} {whose.name!r}"
-    except Exception:  # noqa: BLE001  (they may be properties of the user's)
+        if isinstance(owner, str):
+            return f"{role} {owner!r:.100}"
+        runs_elsewhere = owner.worker not in ("inline", "async")
+        name = f"{role} {owner.name!r}"
+    except Exception:  # noqa: BLE001  (both may be properties in user code)
         return role
-    return None if is_handed_on else name
+    return None if runs_elsewhere else name
 
 
-class Turn:
-    """What a loop was found doing, from when it was asked to call back until it did.
+class LoopTurn:
+    """What a loop ran between a request to call back and its answer.
 
-    Only the watching thread looks, and a turn that is over is never told: what it still writes then is lost.
+    Only the watching thread writes to it. The loop reports a turn once, when it answers; what the thread writes to it
+    after that is lost.
     """
 
-    __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "held", "sample")
+    __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
 
     def __init__(self, asked: float) -> None:
         self.asked = asked
-        self.held: list[tuple[Sample, float]] = []
-        """Who was found for a while, and for how long that may have been."""
-        self.sample: Sample | None = None
-        """The call that was found last."""
+        self.blocking: list[tuple[LoopSample, float]] = []
+        """The calls that blocked the loop, with their seconds at most."""
+        self.sample: LoopSample | None = None
+        """The call that was seen last."""
         self._call: FrameType | None = None
         self._looked = self._since = self._first = self._last = asked
 
     def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
-        """Take in what the loop is in *now*; nothing: it waits for work, or it cannot be seen."""
+        """Record the *frames* of the loop at *now*; none: it waits for work, or its frames are not visible."""
         call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
         if call is None or call is not self._call:
-            self.part(now, limit)
+            self.end_call(now, limit)
             self._call, self._since, self._first = call, self._looked, now
-            self.sample = None if call is None else Sample(frames)
+            self.sample = None if call is None else LoopSample(frames)
         self._looked = self._last = now
 
-    def part(self, now: float, limit: float) -> None:
-        """End the call that was found last, *now* at the latest.
-
-        It must have been found for a quarter of the *limit*, or have kept the watching thread from looking for long.
-        """
+    def end_call(self, now: float, limit: float) -> None:
+        """End the call that was seen last, at *now* or earlier; record it if it blocked the loop."""
         sample, self.sample, self._call = self.sample, None, None
+        # One look proves little: the call must have been seen for a quarter of the limit, or have held the GIL, so that
+        # the watching thread could not look.
         is_found = self._last - self._first >= limit / 4 or self._first - self._since > 2 * limit
         if sample is not None and is_found and not sample.is_timed:
-            self.held.append((sample, now - self._since))
+            self.blocking.append((sample, now - self._since))
 
 
-# What an event loop is doing right now, seen from another thread.
+# The frames of a running loop, read from another thread.
 
-# Until 3.12, CPython took a frame apart while it was still the current one. Whoever asked for it just then, from
-# another thread, got a frame object with nothing behind it: it could read garbage, or bring the process down.
+# Before 3.12, CPython clears a frame while it is still the current one. Another thread that asks for it at that moment
+# gets a frame object without contents: reading it returns garbage or crashes the process.
 SEES_FUNCTIONS = sys.version_info >= (3, 12)
-"""Whether the functions that a loop is in can be seen; else only its task's own coroutine, which keeps its frame."""
+"""Whether all functions are visible. If not, only the coroutine of the current task is: it keeps its frame."""
 
 
 def frames_of(loop: object, thread: int) -> list[FrameType]:
-    """Return what *loop*, which runs in *thread*, is in, innermost first; nothing where it cannot be seen."""
+    """Return the frames of *loop*, which runs in *thread*, innermost first; none where they are not visible."""
     if SEES_FUNCTIONS:
         return _functions(sys._current_frames().get(thread))  # noqa: SLF001
     return _coroutine(loop)
@@ -157,9 +162,9 @@ def _coroutine(loop: object) -> list[FrameType]:
     import asyncio
 
     if not isinstance(loop, asyncio.AbstractEventLoop):
-        return []  # trio tells nobody which of its tasks is running
+        return []  # trio does not say which of its tasks is running
     task = asyncio.current_task(loop)
-    # What a coroutine awaits is not told while it runs; anyio's wrapper of a task keeps what it wraps.
+    # `cr_await` is empty while a coroutine runs. anyio's wrapper of a task keeps the coroutine that it wraps.
     coroutine: Any = task.get_coro() if task is not None else None
     frame = getattr(coroutine, "cr_frame", None)
     if isinstance(frame, FrameType) and frame.f_code.co_name in ("_run_coro", "_run_wrapped_task"):
@@ -168,51 +173,51 @@ def _coroutine(loop: object) -> list[FrameType]:
     return [frame] if isinstance(frame, FrameType) else []
 
 
-# Watches event loops from a thread: one that does not answer in time is looked at, to see what it is doing.
+# A thread watches the loops, and reads the frames of one that does not answer in time.
 #
-# A hundred times a second the thread asks each loop that has a run to call back, which costs the loop some ten
-# microseconds; a token costs nothing more. Nothing is asked of a loop without a run, or of one in virtual time. When
-# the last run is over, the thread looks for the next one for a while before it sleeps: to wake a thread costs more
-# than to begin a run, and would delay the first token.
+# A hundred times a second the thread asks each loop that has a run to call back. That costs the loop about ten
+# microseconds, and a token nothing. A loop without a run, or in virtual time, is not asked. After the last run the
+# thread waits a few seconds for the next one before it sleeps: waking a thread takes longer than starting a run, and
+# would delay the first token.
 #
-# Many short calls in one turn of the loop make it late as well. Then nobody holds it, and nobody is blamed: a loop
-# that is late is looked at more often, and who is found in it must be found there for a while.
+# Many short calls in one turn make a loop late as well, and none of them is to blame. So a loop that is late is looked
+# at more often, and a call must be seen several times to count.
 
 _LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
-"""For how long the thread looks for a next run, and how often."""
+"""How long the thread waits for the next run, and how often it looks."""
 
 
-class Listener(Protocol):
-    """Who wants to know."""
+class BlockListener(Protocol):
+    """Receives what blocked a loop for longer than its limit."""
 
     limit: float
 
-    def add(self, held: BlockedLoop) -> None:
-        """Take note of who held the loop."""
+    def record(self, blocked: BlockedLoop) -> None:
+        """Record what blocked the loop."""
 
 
-class Watched:
-    """One event loop: when it was asked to call back, and what it was found doing when it did not."""
+class WatchedLoop:
+    """One event loop, those who listen, and the turn that it has not answered yet."""
 
     def __init__(self, post: Callable[[Callable[[], object]], object], loop: object, thread: int) -> None:
         self.loop = loop
         self.thread = thread
         self.limit = float("inf")
-        """The shortest time after which somebody wants to know."""
-        self._listeners: dict[Listener, None] = {}
+        """The shortest limit of all listeners, in seconds."""
+        self._listeners: dict[BlockListener, None] = {}
         self._limits: Counter[float] = Counter()
         self._post = post
-        self.turn: Turn | None = None
+        self.turn: LoopTurn | None = None
         """``None``: the loop has answered."""
 
-    def add(self, listener: Listener) -> None:
-        """Tell *listener* from now on. Called on the loop, as everything that looks at who listens."""
+    def add(self, listener: BlockListener) -> None:
+        """Report to *listener* from now on. Called on the loop, like everything that reads the listeners."""
         self._listeners[listener] = None
         self._limits[listener.limit] += 1
         self.limit = min(self._limits)
 
-    def remove(self, listener: Listener) -> bool:
-        """Tell *listener* no more; whether anybody is left."""
+    def remove(self, listener: BlockListener) -> bool:
+        """Stop reporting to *listener*; return whether any listener is left."""
         if listener in self._listeners:
             del self._listeners[listener]
             self._limits[listener.limit] -= 1
@@ -222,32 +227,29 @@ class Watched:
         return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to call back, or see what it is doing if it has not. Called from the watching thread.
-
-        *frames* says what the loop is in, innermost first; nothing: it waits for work, or it cannot be seen.
-        """
+        """Ask the loop to call back, or read its *frames* if it has not. Called from the watching thread."""
         turn = self.turn
         if turn is None:
-            self.turn = Turn(now)
+            self.turn = LoopTurn(now)
             self._post(lambda: self.answered(clock()))
         elif now - turn.asked >= self.limit / 2:
             turn.see(now, frames(), self.limit)
 
     def answered(self, now: float) -> None:
-        """Take the loop's answer, on the loop: whatever held it is over."""
+        """End the turn, and report what blocked the loop. Called on the loop, when it answers."""
         turn, self.turn = self.turn, None
         if turn is None:
             return
-        turn.part(now, self.limit)
-        for sample, seconds in turn.held:
+        turn.end_call(now, self.limit)
+        for sample, seconds in turn.blocking:
             for listener in self._listeners:
                 if seconds > listener.limit:
-                    listener.add(BlockedLoop(sample.what, seconds, sample.where))
+                    listener.record(BlockedLoop(sample.what, seconds, sample.where))
 
     def place(self, what: str) -> str:
-        """Return where *what*, whose caller has measured it, was found while it held the loop, as it still does.
+        """Return where in the code *what* blocked the loop, if it was seen; empty if not.
 
-        Empty if nobody looked, or saw no more than who had called it.
+        Called while *what* still blocks the loop, by the caller that measured it.
         """
         sample = self.turn.sample if self.turn is not None else None
         if sample is None:
@@ -261,16 +263,16 @@ class Watched:
         return self.limit / (2 if self.turn is None else 8)
 
 
-class _Watcher:
+class _LoopWatcher:
     """The thread that watches, for all loops of the process."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._loops: dict[object, Watched] = {}
+        self._loops: dict[object, WatchedLoop] = {}
         self._thread: threading.Thread | None = None
         self._sleeps = False
 
-    def enter(self, listener: Listener) -> Watched | None:
+    def enter(self, listener: BlockListener) -> WatchedLoop | None:
         way = _way_in()
         if way is None:
             return None
@@ -278,9 +280,9 @@ class _Watcher:
         with self._changed:
             watched = self._loops.get(loop)
             if watched is None:
-                watched = self._loops[loop] = Watched(post, loop, threading.get_ident())
+                watched = self._loops[loop] = WatchedLoop(post, loop, threading.get_ident())
             watched.add(listener)
-            if self._thread is None or not self._thread.is_alive():  # a fork leaves none alive
+            if self._thread is None or not self._thread.is_alive():  # a fork has no threads of its parent
                 self._sleeps = False
                 self._thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
                 self._thread.start()
@@ -288,12 +290,12 @@ class _Watcher:
                 self._changed.notify()
         return watched
 
-    def leave(self, watched: Watched, listener: Listener) -> None:
+    def leave(self, watched: WatchedLoop, listener: BlockListener) -> None:
         with self._changed:
             if not watched.remove(listener):
                 self._forget(watched)
 
-    def _forget(self, watched: Watched) -> None:
+    def _forget(self, watched: WatchedLoop) -> None:
         self._loops = {loop: other for loop, other in self._loops.items() if other is not watched}
 
     def _watch(self) -> None:
@@ -312,11 +314,11 @@ class _Watcher:
             if loops:
                 last = time.monotonic()
 
-    def _look(self, watched: Watched) -> None:
+    def _look(self, watched: WatchedLoop) -> None:
         try:
             watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
-        except Exception as error:  # noqa: BLE001  one loop must not cost the others their watch
-            if not isinstance(error, RuntimeError):  # which is how a loop says that it is over
+        except Exception as error:  # noqa: BLE001  (the other loops are still watched)
+            if not isinstance(error, RuntimeError):  # raised by a loop that is closed
                 log_warning("loop.unwatched", error=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._forget(watched)
@@ -340,25 +342,25 @@ def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
     return loop, loop.call_soon_threadsafe
 
 
-_WATCHER = _Watcher()
+_WATCHER = _LoopWatcher()
 
 
-def enter(listener: Listener) -> Watched | None:
-    """Watch the running loop for *listener*; ``None`` where that makes no sense, in virtual time."""
+def enter(listener: BlockListener) -> WatchedLoop | None:
+    """Watch the running loop for *listener*; ``None`` in virtual time."""
     return _WATCHER.enter(listener)
 
 
-def leave(watched: Watched, listener: Listener) -> None:
-    """Watch no more for *listener*."""
+def leave(watched: WatchedLoop, listener: BlockListener) -> None:
+    """Stop watching for *listener*."""
     _WATCHER.leave(watched, listener)
 
 
 MOST = 16
-"""How many a run keeps: the longest ones."""
+"""How many records a run keeps: the longest ones."""
 
 
-class Holding:
-    """Collects for one run who held the event loop for longer than *limit* seconds; ``None``: nobody looks."""
+class LoopBlocking:
+    """Collects for one run what blocked the event loop for longer than *limit* seconds; ``None``: it is not watched."""
 
     __slots__ = ("_found", "_least", "_logged", "_watch", "limit")
 
@@ -366,42 +368,42 @@ class Holding:
         self.limit = limit if limit is not None else float("inf")
         self._found: list[BlockedLoop] = []
         self._least = 0.0
-        """The shortest that is kept, once there are as many as are: a hold is told to all runs of a loop."""
+        """The shortest record that is kept, once there are as many as a run may keep."""
         self._logged: set[str] = set()
-        self._watch: Watched | None = None
+        self._watch: WatchedLoop | None = None
 
     def start(self) -> None:
-        """Have the running event loop watched."""
+        """Watch the running event loop."""
         if self.limit != float("inf"):
             self._watch = enter(self)
 
     def stop(self) -> None:
-        """Have it watched no more, as far as this run is concerned."""
+        """Stop watching it for this run."""
         if self._watch is not None:
             leave(self._watch, self)
             self._watch = None
 
-    def took(self, what: str, seconds: float, function: Callable[..., object]) -> None:
-        """Take note of a call of ours that took longer than the limit; a sample tells where it was."""
+    def record_call(self, what: str, seconds: float, function: Callable[..., object]) -> None:
+        """Record a call of ours that took longer than the limit; a sample says where in the code."""
         where = self._watch.place(what) if self._watch is not None else ""
-        self.add(BlockedLoop(what, seconds, where or _place(function)))
+        self.record(BlockedLoop(what, seconds, where or _place(function)))
 
-    def add(self, held: BlockedLoop) -> None:
-        """Take note of who held the loop."""
-        if held.what not in self._logged and len(self._logged) < MOST:
-            self._logged.add(held.what)
-            log_warning("loop.blocked", what=held.what, seconds=round(held.seconds, 3), where=held.where)
+    def record(self, blocked: BlockedLoop) -> None:
+        """Record what blocked the loop."""
+        if blocked.what not in self._logged and len(self._logged) < MOST:
+            self._logged.add(blocked.what)
+            log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
         found = self._found
-        if held.seconds <= self._least:
+        if blocked.seconds <= self._least:
             return
-        found.append(held)
+        found.append(blocked)
         if len(found) > MOST:
             found.remove(min(found, key=_seconds))
             self._least = min(map(_seconds, found))
 
     @property
     def found(self) -> tuple[BlockedLoop, ...]:
-        """The longest holds, in order of time."""
+        """The longest ones, in order of time."""
         return tuple(self._found)
 
 

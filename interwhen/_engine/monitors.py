@@ -1,4 +1,4 @@
-"""Monitors at work on one run: prepared for its task, and knowing what their text has come to."""
+"""The monitors of one run: prepared for its task, with the states of their trackers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import msgspec
 
 from interwhen._core.messages import Drop, Extract, Extracted, Fact, Invalidate, Settled
 from interwhen._core.release import merge
-from interwhen._engine.timers import is_called_off
+from interwhen._engine.timers import is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error, name_value
@@ -29,19 +29,19 @@ from interwhen._types.spans import Span
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker
 
-# Runs one check or one extraction, and turns whatever happens into an outcome.
+# Run one check or one extraction, and turn each possible end of it into an outcome.
 
 LONGEST = 65_536
 """The most characters of a text in a verdict."""
 MOST_CLAIMS = 10_000
-"""The most claims of one segment, and the most spans that a recognizer may find in one."""
+"""The most claims of one segment, and the most spans of a recognizer in one segment."""
 _MISSING = object()
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
-    """Return the outcome for what a verifier returned: anything but a sound verdict is an error.
+    """Return the outcome for the *value* that a verifier returned: anything but a valid verdict is an error.
 
-    The type is looked at, not what ``isinstance`` is told: a mock of a pass is no pass.
+    Types are compared exactly. ``isinstance`` would accept a mock whose ``__class__`` is ``Pass``.
     """
     flaw: str | None
     if type(value) is Pass:
@@ -55,16 +55,16 @@ def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
     else:
         if type(value) is CoroutineType:
             value.close()
-        flaw = "which is no Pass, Violation or Unknown"
+        flaw = "which is not a Pass, Violation or Unknown"
     if flaw is None:
         return Judged(cast("Verdict", value))
     return Errored(f"verifier {verifier.name!r} returned {name_value(value)}, {flaw}"[:500])
 
 
 def _text_flaw(label: str, value: object) -> str | None:
-    # A subclass of str may do anything when it is sliced, compared or written.
+    # A subclass of str may run any code when it is sliced, compared or written.
     if type(value) is not str:
-        return f"whose {label} is no str"
+        return f"whose {label} is not a str"
     if len(value) > LONGEST:
         return f"whose {label} is longer than {LONGEST} characters"
     return None
@@ -81,7 +81,7 @@ def _flaw(violation: Violation, claim: Claim) -> str | None:
     if where is None:
         return None
     if not _is_span(where):
-        return "whose where is no Span"
+        return "whose where is not a Span"
     if claim.span is not None and where.end > len(claim.span):
         return f"whose where lies outside the claim, which is {len(claim.span)} characters long"
     return None
@@ -92,17 +92,17 @@ def _is_span(value: object) -> bool:
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
-    """Run a check on the event loop, which only pure checks of microseconds may ask for."""
+    """Run a check on the event loop: for pure checks that take microseconds."""
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
+    except BaseException as error:  # noqa: BLE001  (any error of the verifier is its outcome)
         return Errored(name_error(error))
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    """Run a check beside the event loop, in the place the verifier asks for. *scope* bounds and cancels it."""
+    """Run a check in the worker that the verifier names. *scope* has its deadline and cancels it."""
     try:
         match verifier.worker:
             case "process" | "thread":
@@ -117,10 +117,10 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
     except KeyboardInterrupt:
         raise
     except anyio.get_cancelled_exc_class():
-        if is_called_off():
+        if is_own_cancellation():
             raise
-        return Errored(f"verifier {verifier.name!r} was cancelled from within")
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the verifier)
+        return Errored(f"verifier {verifier.name!r} raised a cancellation of its own")
+    except BaseException as error:  # noqa: BLE001  (any error of the verifier is its outcome)
         return Errored(name_error(error))
 
 
@@ -136,21 +136,21 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
             return Errored(f"extractor of {name!r} found more than {MOST_CLAIMS} claims in one segment")
         for claim in claims:
             if not _is_claim(claim):
-                return Errored(f"extractor of {name!r} returned {name_value(claim)}, which is no sound Claim")
+                return Errored(f"extractor of {name!r} returned {name_value(claim)}, which is not a valid Claim")
         clash = _clash(claims)
         if clash is not None:
             return Errored(f"extractor of {name!r}: {clash}")
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the parser)
+    except BaseException as error:  # noqa: BLE001  (any error of the parser is its outcome)
         return Errored(f"extractor of {name!r}: {name_error(error)}")
     return claims
 
 
 def _clash(claims: tuple[Claim, ...]) -> str | None:
-    """Return what is wrong if two claims have one key and one span, and still say different things.
+    """Return what is wrong if two claims have the same key and span, but other fields that differ.
 
-    Claims with one key and one text share one verdict, so one of the two would pass unchecked.
+    Claims with the same key and text share one verdict, so one of the two would pass unchecked.
     """
     if len(claims) < 2:
         return None
@@ -184,17 +184,17 @@ def _equal(label: str, *claims: Claim) -> bool:
 def recognize(
     name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
 ) -> tuple[Span, ...] | Errored:
-    """Run the recognizer of monitor *name* on *segment*; return what it found and *claims* do not cover, in order."""
+    """Run the recognizer of monitor *name* on *segment*; return the spans that *claims* do not cover, in order."""
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
         if len(found) > MOST_CLAIMS:
             return Errored(f"recognizer of {name!r} found more than {MOST_CLAIMS} spans in one segment")
         for span in found:
             if not _is_span(span) or not segment.span.covers(span):
-                return Errored(f"recognizer of {name!r} returned {name_value(span)}, which is no Span of its segment")
+                return Errored(f"recognizer of {name!r} returned {name_value(span)}, which is not a Span in it")
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the recognizer)
+    except BaseException as error:  # noqa: BLE001  (any error of the recognizer is its outcome)
         return Errored(f"recognizer of {name!r}: {name_error(error)}")
     return _uncovered(found, claims) if found else ()
 
@@ -212,47 +212,47 @@ def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span
 
 
 def _is_claim(claim: object) -> bool:
-    if not issubclass(type(claim), Claim):  # what isinstance is told may be a mock's
+    if not issubclass(type(claim), Claim):  # isinstance would accept a mock
         return False
     known = cast("Claim", claim)
     return type(known.key) is str and (known.span is None or _is_span(known.span))
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """A verifier, and what was prepared for it: pickled as a whole where it works in a process."""
+class BoundVerifier:
+    """A verifier with its prepared value. For a worker process, both are pickled together."""
 
     inner: Verifier
     prepared: Any
 
     @property
     def name(self) -> str:
-        """That of the verifier."""
+        """As of the verifier."""
         return self.inner.name
 
     @property
     def version(self) -> str:
-        """That of the verifier."""
+        """As of the verifier."""
         return self.inner.version
 
     @property
     def deadline(self) -> float:
-        """That of the verifier."""
+        """As of the verifier."""
         return self.inner.deadline
 
     @property
     def worker(self) -> Worker:
-        """That of the verifier."""
+        """As of the verifier."""
         return self.inner.worker
 
     def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim* by what was prepared."""
+        """Judge *claim* with the prepared value."""
         check: Callable[..., Verdict | Awaitable[Verdict]] = self.inner.check
         return check(claim, self.prepared)
 
 
 class Watcher:
-    """One monitor in one run. Until it is prepared, its segments wait here."""
+    """One monitor in one run. Its segments wait here until it is prepared."""
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
@@ -261,10 +261,10 @@ class Watcher:
         self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
         self._waiting: dict[int, Extract] = {}
         self._invalidated: list[Invalidate] = []
-        """What was refuted before it was prepared, and stays in the text."""
+        """Text that was refuted before the preparation ended, and stays in the trace."""
         self._failure: Outcome | None = None
         self._stands_aside = False
-        self._fold: _Fold | None = None
+        self._fold: _TrackerStates | None = None
         self._revived: dict[int, Fact] = {}
         self._last: anyio.Event | None = None
         self._extract: Callable[..., Any] = _nothing
@@ -275,7 +275,7 @@ class Watcher:
 
     @property
     def reader(self) -> Callable[..., object]:
-        """The function that reads segments, to be named where it took too long."""
+        """The function that reads segments: it is named in the report if it blocks the loop."""
         match self.monitor.extractor:
             case Tracker(step=step) | Fork(parse=Tracker(step=step)):
                 return step
@@ -288,7 +288,7 @@ class Watcher:
     # ------------------------------------------------------------------ preparing
 
     async def prepare(self, task: Task) -> list[Fact]:
-        """Prepare for *task*; return the facts on the segments that waited for it. Raises nothing."""
+        """Prepare for *task*; return the facts of the segments that waited. Raises nothing."""
         monitor, outcome = self.monitor, None
         assert monitor.prepare is not None
         with anyio.move_on_after(monitor.prepare_deadline) as scope:
@@ -300,7 +300,7 @@ class Watcher:
                 self._prepared(prepared)
             except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
                 raise
-            except BaseException as error:  # noqa: BLE001  (whatever it is, it comes from the preparation)
+            except BaseException as error:  # noqa: BLE001  (any error of the preparation is its outcome)
                 outcome = Errored(f"prepare of {monitor.name!r}: {name_error(error)}")
                 log_warning("monitor.not_prepared", monitor=monitor.name, error=type(error).__name__)
         if scope.cancelled_caught:
@@ -324,7 +324,7 @@ class Watcher:
             self._stands_aside = True
             log_info("monitor.stood_aside", monitor=self.monitor.name)
             return
-        self.verifier = Bound(self.monitor.verifier, prepared)
+        self.verifier = BoundVerifier(self.monitor.verifier, prepared)
         self._bind((prepared,))
 
     def _bind(self, more: tuple[Any, ...]) -> None:
@@ -334,7 +334,7 @@ class Watcher:
             self._recognize = (lambda segment: recognizer(segment, *more)) if more else recognizer
         match extractor:
             case (Tracker() as tracker) | Fork(parse=Tracker() as tracker):
-                self._fold = _Fold(tracker, more[0] if more else None)
+                self._fold = _TrackerStates(tracker, more[0] if more else None)
                 for order in self._invalidated:
                     self._fold.invalidate(order.start, order.end)
                 self._extract = self._fold.extract
@@ -351,7 +351,7 @@ class Watcher:
         self._waiting[order.job] = order
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Forget a segment that nobody waits for any more, or what refuted text has come to."""
+        """Remove a dropped segment, or remove refuted text from the states of the tracker."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
@@ -360,9 +360,9 @@ class Watcher:
             self._invalidated.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
-        """Return what a new fork must wait for before its reply is read, and what it sets when it has ended.
+        """Return the event that a new fork waits for before its reply is read, and the event that it sets at its end.
 
-        Only a tracker reads replies in the order of the text; any other takes them as they come.
+        A tracker reads replies in the order of the text. Other extractors read them as they come.
         """
         mine = anyio.Event()
         if not tracks(self.monitor.extractor):
@@ -371,22 +371,22 @@ class Watcher:
         return before, mine
 
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
-        """Let a tracker go over a segment that it was shown in another process."""
+        """Let a tracker read a segment again that it had read in another process."""
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
-        """Return what was found in a segment then."""
+        """Return the fact of a segment that was read in another process."""
         return self._revived.get(order.job) or self.extract(order, reply)
 
     def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Fact:
-        """Return the claims of a segment (and of a fork's reply), or why there are none."""
+        """Return the fact with the claims of a segment (and of the reply of a fork), or why it has none."""
         if self._failure is not None:
             return Settled(order.job, self._failure, seconds)
         if self._stands_aside:
             return Extracted(order.job, (), seconds)
         if reply is None and isinstance(self.monitor.extractor, Fork):
-            # What was found without the model is found again without it.
+            # The fork's own parser had answered, so the journal has no reply.
             return self.locally(order, seconds) or Settled(order.job, Errored("fork: it was not answered"), seconds)
         given = (order.segment,) if reply is None else (reply, order.segment)
         claims = parse(self.monitor.name, self._extract, *given)
@@ -396,7 +396,7 @@ class Watcher:
         return self._found(order, claims, seconds, reply)
 
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
-        """Return the claims of *segment*, which leaves no trace; ``None``: only the model could tell."""
+        """Return the claims of *segment* and keep no state of it; ``None``: only the model could read it."""
         extractor = self.monitor.extractor
         if self._failure is not None or self._stands_aside:
             return ()
@@ -408,7 +408,7 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
-        """Return what a fork's own parser finds in a segment; ``None``: the model must be asked."""
+        """Return the fact of a segment from the fork's own parser; ``None``: the model must be asked."""
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
             return None
@@ -426,7 +426,7 @@ class Watcher:
         return None if answers == [None] else self._found(order, claims, seconds, None)
 
     def _found(self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None) -> Fact:
-        """Return the fact on a segment with *claims*, and on what looks like a claim beside them."""
+        """Return the fact of a segment with *claims*, and with the spans that look like a claim and are not covered."""
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
         unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
@@ -436,15 +436,15 @@ class Watcher:
         return Extracted(order.job, claims, seconds, reply, unread)
 
 
-class _Fold:
-    """The states of a tracker behind the segments that stand, in their order."""
+class _TrackerStates:
+    """The states of a tracker after each segment of the trace, in their order."""
 
     def __init__(self, tracker: Tracker[Any], prepared: Any) -> None:
         self._tracker = tracker
         self._prepared = prepared
         self._states: list[tuple[int, Any]] = []
         self._refuted: list[tuple[int, int, list[tuple[int, Any]]]] = []
-        """Stretches that stay with feedback behind them, where no segment leaves a state, and the states that did."""
+        """Refuted stretches that stay, with feedback after them, and the states that were removed with them."""
 
     def extract(self, *given: Any) -> Iterable[Claim]:
         segment: Segment = given[-1]
@@ -457,20 +457,20 @@ class _Fold:
         return claims
 
     def invalidate(self, start: int, end: int) -> None:
-        """Build no more on the text from *start* on, which is cut, or stays up to *end* and is refuted."""
+        """Remove the states of the text from *start* on: it is cut, or it is refuted and stays up to *end*."""
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
         standing = [stretch for stretch in self._refuted if stretch[1] < max(start, end)]
         if end:
             standing.append((start, end, gone))
         else:
-            # Without its feedback a stretch is refuted no more: what is left of it counts again.
+            # The feedback was cut, so the rest of the stretch is no longer refuted: its states count again.
             for _, high, states in self._refuted:
                 self._states += [state for state in states if high >= start >= state[0]]
         self._refuted = standing
 
     def read(self, segment: Segment) -> Iterable[Claim]:
-        """Return the claims of *segment*, and keep no state of it."""
+        """Return the claims of *segment* and keep no state of it."""
         states = (state for end, state in reversed(self._states) if end <= segment.span.start)
         begun = next(states, None)
         state = self._tracker.start(self._prepared) if begun is None else begun
@@ -486,7 +486,7 @@ def _nothing(*_given: object) -> Iterable[Claim]:
     return ()
 
 
-# A repair is read again before it is written: what our own hand adds must say what the verifier meant, and no more.
+# A repair is read again before it is written: the text that we write must claim exactly what the verifier meant.
 
 Read = Callable[[Segment], tuple[Claim, ...] | Errored | None]
 """The extractor of a monitor, in the state that it had before the segment; ``None``: only the model could read it."""
@@ -500,7 +500,7 @@ def repairs(outcome: Outcome) -> Violation | None:
 
 
 def without_repair(outcome: Outcome) -> Outcome:
-    """Return *outcome* with nothing to be written."""
+    """Return *outcome* without its repair."""
     violation = repairs(outcome)
     if violation is None or not isinstance(outcome, Judged):
         return outcome
@@ -508,10 +508,10 @@ def without_repair(outcome: Outcome) -> Outcome:
 
 
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
-    """Yield what *segment* claims at the place of the repair: as it will stand first, then with the rest of its text.
+    """Yield the claims at the place of the repair: first in the text that ends with it, then in the whole segment.
 
-    Each must pass its verifier for the repair to be sound. Nothing is yielded for a repair that changes nothing,
-    that changes what is claimed before it, or after which nothing is claimed at all.
+    All claims of one of the two must pass for the repair to be written. Nothing is yielded for a repair that changes
+    nothing, that changes the claims before it, or that removes the claim.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
@@ -553,7 +553,7 @@ def are_right(outcomes: Iterable[Outcome]) -> bool:
 
 
 def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:
-    """Return the wrong part, relative to the start of the segment."""
+    """Return the span of the wrong part, relative to the start of the segment."""
     if claim.span is None:
         return None
     where = claim.span if violation.where is None else violation.where.shifted(claim.span.start)

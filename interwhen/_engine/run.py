@@ -1,8 +1,8 @@
 """One supervised generation: the thin shell around the pure core.
 
-The reader's task reads the model's stream itself, so that no task, timer or queue stands between a token and
-its reader. Checks run beside it in one task group. Whoever learns a fact tells the core and does at once what
-the core orders; closing the stream is what ends a read that a violation made pointless.
+The task of the reader reads the model's stream itself, so that no other task, timer or queue delays a token. Checks run
+beside it in one task group. Each task passes its facts to the core and performs the core's orders at once. A violation
+ends the current read by closing the stream.
 
 Why: docs/decisions/0002-the-reader-reads.md.
 """
@@ -25,18 +25,18 @@ from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, Switche
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Recorder,
-    ask_again,
     build_result,
+    capabilities_for,
     known_result,
     log_result,
     open_recorder,
-    prime,
-    revive,
+    restore_meters,
+    restore_watchers,
     unfinished,
 )
 from interwhen._engine.monitors import Watcher
 from interwhen._engine.stream import TWO_READERS, close_model
-from interwhen._engine.timers import Alarm, Bell, Meter, Timers, is_called_off, loop_caller, loop_clock
+from interwhen._engine.timers import Alarm, Meter, Timers, Wakeup, is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
@@ -54,7 +54,7 @@ from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
 from interwhen.models._transport import Timeouts
 
-# What a run is made of before its first request.
+# What a run needs before its first request.
 
 
 def core_for(
@@ -69,7 +69,7 @@ def core_for(
     *,
     min_coverage: float = 0.0,
 ) -> Core:
-    """Return the core of *past*, or a new one for a model that is *able* to do what it says, or cannot say."""
+    """Return the core of *past*, or a new one for a model with the capabilities *able*, if they are known."""
     if past is not None:
         return past.core
     known = able if isinstance(able, Capabilities) else None
@@ -88,19 +88,19 @@ def core_for(
 
 
 def own_template(model: Model) -> FeedbackTemplate | None:
-    """Return the words that *model* brings for itself, if it does."""
+    """Return the feedback template of *model*, if it has one."""
     template = getattr(model, "feedback", None)
     return template if isinstance(template, FeedbackTemplate) else None
 
 
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
-    """Return whom to ask, what to ask, and what of *context* is used for that."""
+    """Return the model and the prompt to use with *context*, and what was precomputed for them."""
     served = context.serve(model, prompt)
     return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)
 
 
 def refuse_import() -> None:
-    """Raise :class:`UsageError` where a worker process imports the user's script, which would run all of it again."""
+    """Raise :class:`UsageError` in a worker process that imports the user's script, and so starts its run again."""
     module = sys.modules.get("multiprocessing.process")
     if module is not None and getattr(module.current_process(), "_inheriting", False):
         raise UsageError(
@@ -109,22 +109,22 @@ def refuse_import() -> None:
         )
 
 
-# What a run asks its allocator, if it has one, and what it tells it at the end.
+# The allocator of a run: it limits the budgets, and learns from the result.
 
 
-class Allowing:
-    """The allocator of one run; without one, nothing changes."""
+class RunAllocation:
+    """The allocator of one run, if there is one."""
 
     def __init__(self, allocator: Allocator | None, prompt: Prompt) -> None:
         self._allocator = allocator
         self._task = Task(prompt)
 
     def within(self, budgets: Budgets) -> Budgets:
-        """Return what of *budgets* the run may spend."""
+        """Return the part of *budgets* that the run may spend."""
         return budgets if self._allocator is None else self._allocator.allow(self._task).within(budgets)
 
     def learn(self, result: Result) -> None:
-        """Let the allocator learn from *result*. Whatever it raises, the result stands: that is logged."""
+        """Let the allocator learn from *result*. An exception of it is logged, and changes nothing."""
         if self._allocator is None:
             return
         try:
@@ -143,16 +143,16 @@ class Allowing:
 
 VARIABLE = "INTERWHEN_OFF"
 _ON = ("", "0", "false", "no", "off")
-"""Values of the variable that leave supervision on. Any other word switches it off: in an emergency, guess so."""
+"""Values of the variable that leave supervision on. Any other word switches it off: it is for emergencies."""
 
 
 class _Switch:
-    """What the program said last; ``None``: nothing, so the environment decides."""
+    """The state that the program has set; ``None``: not set, so the environment decides."""
 
     said: bool | None = None
     logged: bool | None = None
     running: ClassVar[weakref.WeakValueDictionary[int, Run]] = weakref.WeakValueDictionary()
-    """The runs that have been entered, by id. Weak: a run that is forgotten must not be kept by this."""
+    """The runs that have been entered, by id. Weak references: this must not keep a run alive."""
 
 
 def means_off(text: str) -> bool:
@@ -173,12 +173,12 @@ def is_off() -> bool:
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
     """Set the switch for this process; ``None``: the environment decides again.
 
-    Returns the number of runs that were told to stop checking.
+    Returns the number of runs that stop checking.
     """
     _Switch.said = off
     if not is_off():
         return 0
-    # valuerefs() copies at once: other threads may begin and end runs meanwhile.
+    # valuerefs() makes a copy: other threads may begin and end runs meanwhile.
     runs = [run for ref in _Switch.running.valuerefs() if (run := ref()) is not None]
     for run in runs:
         run.switch_off()
@@ -186,21 +186,21 @@ def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
 
 
 _AHEAD = 512
-"""How many events may wait for a reader before reading ahead of it stops."""
+"""The most events that are read ahead of the reader."""
 
 
 class Run:
     """One run: ``async with`` it, iterate over its events, then read ``result``.
 
-    Leaving the ``async with`` block closes the stream, calls off every check and leaves no task behind.
-    Iterating from another task than the one that entered is allowed; from two tasks at once is not. A model
-    without ``timeouts`` of its own gets those of :class:`~interwhen.models.Timeouts`.
+    Leaving the ``async with`` block closes the stream, cancels every check and ends every task.
+    Another task than the one that entered may iterate, but not two at once. A model without
+    ``timeouts`` gets the defaults of :class:`~interwhen.models.Timeouts`.
     """
 
     __slots__ = (
         "__weakref__",
         "_alarm",
-        "_allowing",
+        "_allocation",
         "_budgets",
         "_clock",
         "_context",
@@ -223,12 +223,12 @@ class Run:
         "_open_for_readers",
         "_owned",
         "_owns_workers",
-        "_part",
         "_past",
         "_prompt",
         "_reads_ahead",
         "_reads_directly",
         "_recorder",
+        "_release_performer",
         "_result",
         "_sampling",
         "_soon",
@@ -281,7 +281,7 @@ class Run:
         self._context: Ready = context or Unprepared()
         self._journal = journal
         self._past = past
-        self._allowing = Allowing(allocator, prompt)
+        self._allocation = RunAllocation(allocator, prompt)
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
@@ -292,9 +292,9 @@ class Run:
         self._open_for_readers = False
         self._is_awaited = False
         self._reads_ahead = any(monitor.delivery in GATING for monitor in self._monitors)
-        self._wake = Bell()
-        self._news = Bell()
-        self._drained = Bell()
+        self._wake = Wakeup()
+        self._news = Wakeup()
+        self._drained = Wakeup()
         self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
@@ -310,7 +310,7 @@ class Run:
         if self._entered:
             raise UsageError("a run can be entered only once; make a new one with interwhen.run(...)")
         self._entered = True
-        self._budgets = self._allowing.within(self._budgets)
+        self._budgets = self._allocation.within(self._budgets)
         self._workers.bind()
         past = self._past
         self._clock = loop_clock()
@@ -318,14 +318,23 @@ class Run:
         self._context.begin()
         try:
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
-            able = await ask_again(self._model, self._timeouts, self._budgets.seconds, past)
-            told = self._prompt, self._sampling, self._monitors, self._budgets, self._template, self._starts_in
-            self._core = core = core_for(past, able, *told, min_coverage=self._min_coverage)
+            able = await capabilities_for(self._model, self._timeouts, self._budgets.seconds, past)
+            self._core = core = core_for(
+                past,
+                able,
+                self._prompt,
+                self._sampling,
+                self._monitors,
+                self._budgets,
+                self._template,
+                self._starts_in,
+                min_coverage=self._min_coverage,
+            )
             self._recorder = recorder = open_recorder(
                 self._journal, past, core, self._model.name, self._prompt, self._sampling, self._offline
             )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
-            await revive(None if is_off() else past, Task(self._prompt), watchers)
+            await restore_watchers(None if is_off() else past, Task(self._prompt), watchers)
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
         except BaseException:
@@ -351,12 +360,12 @@ class Run:
             on_told=self._awaken,
             on_finish=self._finish,
         )
-        self._do, self._tell, self._part = performer.do, performer.tell, performer.part
+        self._do, self._tell, self._release_performer = performer.do, performer.tell, performer.release
         self._jobs, self._upstream = performer.jobs, performer.upstream
         self._open_for_readers = True
         self._reads_directly = not self._reads_ahead
         if past is not None:
-            prime(past, self._meter, self._jobs.forks, self._upstream)
+            restore_meters(past, self._meter, self._jobs.forks, self._upstream)
         if recorder is not None:
             recorder.begin(self._clock, self._meter, self._jobs.forks, self._upstream)
         if past is not None:
@@ -385,7 +394,7 @@ class Run:
         try:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 return await self._group.__aexit__(kind, error, traceback)
-            # An exception of the reader goes on as it is: the group would wrap it in an exception group.
+            # Not passed to the group, which would wrap the exception of the reader in an exception group.
             await self._group.__aexit__(None, None, None)
             return None
         finally:
@@ -395,7 +404,7 @@ class Run:
                         await self._seal()
                 await self._jobs.close()
             finally:
-                self._part()
+                self._release_performer()
                 await self._give_back()
 
     def __aiter__(self) -> Self:
@@ -405,7 +414,7 @@ class Run:
         events = self._events
         while not events:
             if self._reads_directly and (stream := self._upstream.stream) is not None:
-                # Nothing stands between the model and its reader, not even Upstream.receive: this is what it does.
+                # ModelReader.receive, inlined: this is the path of a token.
                 meter = self._meter
                 if meter.waiting:
                     raise UsageError(TWO_READERS)
@@ -424,11 +433,11 @@ class Run:
             else:
                 await self._wait_for_events()
         if self._reads_ahead and len(events) < _AHEAD:
-            self._drained.ring()
+            self._drained.notify()
         return events.popleft()
 
     async def batch(self) -> list[Event]:
-        """Wait as for one event, and return with it all others that are there; empty once the run is over."""
+        """Wait for an event, and return it with all others that are ready; empty at the end of the run."""
         try:
             first = await self.__anext__()
         except StopAsyncIteration:
@@ -439,7 +448,7 @@ class Run:
         found = [first, *waiting]
         waiting.clear()
         if self._reads_ahead:
-            self._drained.ring()
+            self._drained.notify()
         return found
 
     async def _wait_for_events(self) -> None:
@@ -462,32 +471,32 @@ class Run:
 
     @property
     def result(self) -> Result:
-        """How the run ended. Raises :class:`UsageError` before it has."""
+        """How the run ended. Raises :class:`UsageError` before its end."""
         if self._result is None:
             raise UsageError("the run has no result yet: read its events to the end, or leave its `async with` block")
         return self._result
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended; the result may still wait for the journal to be written."""
+        """Whether it has ended; its result may still wait until the journal is written."""
         return self._result is not None or self._unsealed is not None
 
     @property
     def text(self) -> str:
-        """The trace that stands now. Raises :class:`UsageError` before the run is entered."""
+        """The trace up to now. Raises :class:`UsageError` before the run is entered."""
         if not self._open_for_readers:
             raise UsageError("the run has no text yet: enter it first")
         return self._core.transcript.slice(0, self._core.transcript.length)
 
     async def drain(self) -> Result:
-        """Read all events, keep none, return the result."""
+        """Read all events and return the result."""
         async for _ in self:
             pass
         return self.result
 
     def switch_off(self) -> None:
         """Stop checking, and release what gates hold; may be called from any thread."""
-        with suppress(RuntimeError):  # its event loop is closed, and the run with it
+        with suppress(RuntimeError):  # the event loop is closed, so the run is over
             self._soon(self._stop_checking)
 
     def _stop_checking(self) -> None:
@@ -504,8 +513,16 @@ class Run:
         meter, limits, upstream = self._meter, self._timeouts, self._upstream
         look = upstream.wire.keep_pace(meter, limits.min_rate, self._core.counts.tokens)
         idle = (lambda after, dead: self._tell(Idle(after, dead))) if self._monitors else None
-        told = upstream.stalled, lambda after: self._tell(OutOfTime(after)), look
-        self._alarm = Alarm(self._group, self._clock, Timers(meter, limits, self._budgets.seconds, *told, idle).check)
+        timers = Timers(
+            meter,
+            limits,
+            self._budgets.seconds,
+            on_stall=upstream.stalled,
+            on_spent=lambda after: self._tell(OutOfTime(after)),
+            look=look,
+            on_idle=idle,
+        )
+        self._alarm = Alarm(self._group, self._clock, timers.check)
         self._alarm.start()
         if self._reads_ahead:
             self._group.start_soon(self._read_ahead, name="reader")
@@ -524,23 +541,23 @@ class Run:
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
-            blocked_loop=self._jobs.holding.found,
+            blocked_loop=self._jobs.loop_blocking.found,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
-        # An error's traceback knows the run: without the error, nothing of a run that is over is kept.
+        # The traceback of an error refers to the run, and would keep it alive.
         self.error, upstream.error = upstream.error if result.status == "failed" else None, None
         if self._recorder is None:
             self._conclude(result)
-        else:  # what the result says of the journal is known once that is written
+        else:  # the result says how much of the journal was written, so it waits for that
             self._recorder.end(result)
             self._unsealed = result
 
     def _conclude(self, result: Result) -> None:
         self._result = result
         log_result(result)
-        self._allowing.learn(result)
+        self._allocation.learn(result)
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
@@ -549,7 +566,7 @@ class Run:
             await close_model(self._owned)
 
     def _go_on(self, past: RebuiltRun) -> None:
-        """Take the run up where its journal left it; its reader sees all of its events from the first one on."""
+        """Continue the run of *past*. Its reader gets all events from the first one on."""
         known = known_result(past)
         if known is not None:
             self._conclude(known)
@@ -564,7 +581,7 @@ class Run:
             self._start_tasks()
 
     async def _seal(self) -> None:
-        """Finish the journal, within its time; only then is the result complete."""
+        """Finish the journal, within its time limit, and then publish the result."""
         if self._recorder is None or self._unsealed is None:
             return
         result = await self._recorder.seal(self._unsealed)
@@ -575,32 +592,32 @@ class Run:
     # ------------------------------------------------------------------ waiting
 
     async def _advance(self) -> None:
-        """Wait for the next thing that can bring an event, and take it in."""
+        """Wait for what can bring the next event: a read, a request, or a fact of another task."""
         upstream = self._upstream
         if upstream.stream is not None:
             await upstream.receive(upstream.stream)
         elif upstream.wanted is not None:
             await upstream.open(upstream.wanted)
         else:
-            await self._wake.wait()  # for a fact that another task tells the core
+            await self._wake.wait()
 
     async def _read_ahead(self) -> None:
-        """Read whether or not the reader is there, so that a gate opens while the model is silent."""
+        """Read without waiting for the reader, so that a gate opens even while the model is silent."""
         try:
             while self._result is None:
                 await self._advance()
-                self._news.ring()
+                self._news.notify()
                 if len(self._events) >= _AHEAD:
                     await self._drained.wait()
-        except Exception as error:  # noqa: BLE001  (of the model adapter: raised where the reader reads)
+        except Exception as error:  # noqa: BLE001  (from the model adapter: raised in __anext__)
             self._crash = error
         except anyio.get_cancelled_exc_class():
-            if not is_called_off():
-                self._crash = ModelError("the model's stream was cancelled from within")
+            if not is_own_cancellation():
+                self._crash = ModelError("the model's stream was cancelled within the adapter")
         finally:
-            self._news.ring()
+            self._news.notify()
 
     def _awaken(self) -> None:
-        """Let whoever waits for news look again."""
-        self._wake.ring()
-        self._news.ring()
+        """Wake the reader, and the task that reads ahead."""
+        self._wake.notify()
+        self._news.notify()

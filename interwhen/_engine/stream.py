@@ -1,8 +1,8 @@
-"""The model's side of a run: opening, reading, timing and closing its stream."""
+"""Opens, reads, times and closes the stream of the model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace as replaced
 
 import anyio
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order
-from interwhen._engine.timers import Meter, Pace, is_called_off
+from interwhen._engine.timers import Meter, Pace, is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError, UsageError
 from interwhen._types.ledger import WireReport
@@ -21,70 +21,54 @@ from interwhen.models._exchange import Retries
 from interwhen.models._token_stream import KEPT_SAMPLES, StreamNotes
 from interwhen.models._transport import Timeouts
 
-# Closing what belongs to the model: shielded, bounded, and never a reason for a run to fail.
+# Closing streams and models: shielded, with a time limit, and never an error of the run.
 
 STREAM_SECONDS = 0.5
-"""How long closing a stream may take before we go on without it."""
+"""Seconds that closing a stream may take; after that the run goes on without it."""
 ABORT_SECONDS = 1.0
 MODEL_SECONDS = 5.0
 
 
 async def close_stream(stream: Stream) -> None:
     """Close *stream*, or give up on it."""
-    with anyio.move_on_after(STREAM_SECONDS, shield=True) as scope:
-        try:
-            await stream.aclose()
-        except Exception as error:  # noqa: BLE001  (the run needs nothing more from this stream)
-            log_warning("stream.close_failed", error=type(error).__name__)
-        except anyio.get_cancelled_exc_class():
-            if is_called_off():
-                raise
-            log_warning("stream.close_failed", error="cancelled from within")
-    if scope.cancelled_caught:
-        log_warning("stream.close_timed_out", seconds=STREAM_SECONDS)
+    await _end(stream.aclose, "stream.close", STREAM_SECONDS)
 
 
 async def abort_stream(stream: Stream) -> None:
-    """Have the server of *stream*, which is closed, told to stop, where the stream can do that; or give up on it."""
+    """Ask the server of *stream*, which is closed, to stop generating, if the stream can do that; or give up on it."""
     abort = getattr(stream, "abort", None)
-    if abort is None:
-        return
-    with anyio.move_on_after(ABORT_SECONDS, shield=True) as scope:
-        try:
-            await abort()
-        except Exception as error:  # noqa: BLE001  (the run needs nothing more from this stream)
-            log_warning("stream.abort_failed", error=type(error).__name__)
-        except anyio.get_cancelled_exc_class():
-            if is_called_off():
-                raise
-            log_warning("stream.abort_failed", error="cancelled from within")
-    if scope.cancelled_caught:
-        log_warning("stream.abort_timed_out", seconds=ABORT_SECONDS)
+    if abort is not None:
+        await _end(abort, "stream.abort", ABORT_SECONDS)
 
 
 async def close_model(model: Model) -> None:
     """Close *model*, or give up on it."""
-    with anyio.move_on_after(MODEL_SECONDS, shield=True) as scope:
+    await _end(model.aclose, "model.close", MODEL_SECONDS)
+
+
+async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float) -> None:
+    """Await *call* for at most *seconds*, whatever is cancelled meanwhile, and log it if it fails."""
+    with anyio.move_on_after(seconds, shield=True) as scope:
         try:
-            await model.aclose()
-        except Exception as error:  # noqa: BLE001  (the result stands, whatever becomes of the model)
-            log_warning("model.close_failed", error=type(error).__name__)
+            await call()
+        except Exception as error:  # noqa: BLE001  (the run does not need the stream or the model any more)
+            log_warning(f"{what}_failed", error=type(error).__name__)
         except anyio.get_cancelled_exc_class():
-            if is_called_off():
+            if is_own_cancellation():
                 raise
-            log_warning("model.close_failed", error="cancelled from within")
+            log_warning(f"{what}_failed", error="cancelled within the adapter")
     if scope.cancelled_caught:
-        log_warning("model.close_timed_out", seconds=MODEL_SECONDS)
+        log_warning(f"{what}_timed_out", seconds=seconds)
 
 
-# How long to wait before a broken stream is taken up again.
+# The pause before a reconnect.
 
 
 class Backoff:
-    """Spaces the reconnects of a run by the waits of its model's ``retries`` (full jitter, doubling, capped).
+    """Computes the pauses between reconnects from the ``retries`` of the model (full jitter, doubling, capped).
 
-    A stream that had brought text is taken up at once; each further failure without text in between waits longer. A
-    timer that ran out has waited enough. Where the server names a time it is obeyed, within the retries' budget.
+    A stream that had brought text is reconnected at once; each further failure without text waits longer. After a
+    timeout there is no pause. A time that the server names is used, within the budget of the retries.
     """
 
     def __init__(self, model: Model, clock: Callable[[], float]) -> None:
@@ -96,7 +80,7 @@ class Backoff:
         self._until = 0.0
 
     def failed(self, error: ModelError, *, had_text: bool) -> bool:
-        """Take note of a failure; false where the server asks for more patience than there is."""
+        """Record a failure; return false if the server asks for a longer pause than the budget allows."""
         if had_text:
             self._failures = 0
         asked = error.retry_after if isinstance(error, UpstreamError) else None
@@ -113,45 +97,45 @@ class Backoff:
         return True
 
     async def wait(self) -> None:
-        """Wait until the next try is due."""
+        """Wait until the next try may begin."""
         seconds = self._until - self._clock()
         if seconds > 0:
             log_info("stream.reconnect_delayed", wait=round(seconds, 3))
             await anyio.sleep(seconds)
 
 
-# What was odd about the way to the model, over all streams of a run.
+# Irregularities of the wire, over all streams of a run.
 
 
 class WireMeter:
-    """Adds up what the streams noticed, those included that a killed process had read."""
+    """Adds up the notes of all streams, including those that an earlier process had read."""
 
     def __init__(self) -> None:
         self.notes: list[StreamNotes] = []
-        """One for each stream of this process, where its adapter takes notes."""
+        """One for each stream of this process, if its adapter writes notes."""
         self._pace: Pace | None = None
         self._before = WireReport()
         self._wasted = 0
 
     def recall(self, report: WireReport | None, wasted: int) -> None:
-        """Go on from what was counted before this process took the run over."""
+        """Start from the counts of an earlier process."""
         self._before = report or WireReport()
         self._wasted = wasted
 
     def keep_pace(
         self, meter: Meter, min_rate: float | None, tokens: Callable[[], int]
     ) -> Callable[[float], float] | None:
-        """Judge the pace from now on, if a *min_rate* is asked for; return what is to be told the time for that."""
+        """Measure the rate from now on, if there is a *min_rate*; return the function to call with the time."""
         self._pace = None if min_rate is None else Pace(meter, min_rate, tokens)
         return None if self._pace is None else self._pace.look
 
     def finish(self, now: float) -> None:
-        """Judge the pace up to *now*, for the last time."""
+        """Measure the rate up to *now*, for the last time."""
         if self._pace is not None:
             self._pace.finish(now)
 
     def report(self) -> WireReport:
-        """Return what there is up to now."""
+        """Return the sum up to now."""
         whole = self._before
         for note in self.notes:
             if note.is_odd:
@@ -170,18 +154,18 @@ class WireMeter:
         return replace(whole, slow_seconds=whole.slow_seconds + self._pace.slow_seconds, slowest_rate=slowest)
 
     def wasted(self, now: float) -> int:
-        """Return how many tokens may have been generated for nobody by *now*."""
+        """Return how many tokens servers may have generated by *now* for streams that were closed."""
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
 RAISED, STEP, HOTTEST = 0.7, 0.1, 1.0
-"""The temperature at which a greedy stream goes on that is sampled again, how much it rises each time in a row, and its
-limit. With temperature 0 the model would write the refuted text again."""
+"""The temperature of a greedy stream that is sampled again: at first, its step with each further resample in a row, and
+its maximum. With temperature 0 the model would write the refuted text again."""
 TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Return what *model* can do, why that cannot be said, or the *budget* of seconds, which ran out."""
+    """Return the capabilities of *model*, its error, or the *budget* of seconds if that ran out."""
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
         ((name, limit) for name, limit in timers if limit is not None),
@@ -196,8 +180,8 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
     return StreamTimeout(timer, seconds) if timer else seconds
 
 
-class Upstream:
-    """Keeps at most one stream open. Facts go to the core by *tell*; those of text by *step*, and orders to *do*."""
+class ModelReader:
+    """Keeps at most one stream open. Text goes to the core by *step*, its orders to *do*; other facts go by *tell*."""
 
     __slots__ = (
         "_backoff",
@@ -256,14 +240,14 @@ class Upstream:
         self._usages: dict[int, Usage] = {}
         self._backoff = Backoff(model, clock)
         self.wire = WireMeter()
-        """What the streams of this run noticed."""
+        """The notes of the streams of this run."""
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
         self._closed: anyio.Event | None = None
-        """Set once the stream before is closed; ``None``: there was none."""
+        """Set once the previous stream is closed; ``None``: there was none."""
         self.stream: Stream | None = None
         self.trail: object | None = None
-        """What the last stream knew about its tokens."""
+        """What the last stream knows about its tokens."""
         self.wanted: Open | None = None
         """The request that the core has ordered and that is not open yet."""
         self.error: ModelError | None = None
@@ -271,24 +255,24 @@ class Upstream:
         self.close_latency: list[float] = []
         self.ended_at: float | None = None
         self._foreseen = 0
-        """How many tokens will have come once the read that is being taken in is; 0: no such read."""
+        """The count of tokens after the current read of several chunks; 0: there is none."""
         self.behind: Usage | None = None
-        """What the server counts in that read, behind the chunk that is being taken in: the run may end at it."""
+        """The usage in that read that comes after the current chunk, at which the run may end."""
 
     @property
     def usages(self) -> tuple[Usage, ...]:
-        """What the server counted, a record a request."""
+        """The counts of the server, one record for each request."""
         return tuple(self._usages.values())
 
     @property
     def unread(self) -> int:
-        """Tokens of the read that is being taken in, behind the chunk that is."""
+        """The tokens of the current read after the current chunk."""
         return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
         self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None, unread: int
     ) -> None:
-        """Go on from what was counted before this process took the run over; *unread* is that of a run that is over."""
+        """Start from the counts of an earlier process; *unread* is of a run that is over."""
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
         self.close_latency.extend(close_latency)
@@ -297,7 +281,7 @@ class Upstream:
     # ------------------------------------------------------------------ waiting for the model
 
     async def receive(self, stream: Stream) -> None:
-        """Read once from the model and take in what comes."""
+        """Read once from the model and process the chunks."""
         meter = self._meter
         if meter.waiting:
             raise UsageError(TWO_READERS)
@@ -312,14 +296,14 @@ class Upstream:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Take in what *stream* brought: the hot path, a few microseconds for a token."""
+        """Process the *chunks* of *stream*: the hot path, a few microseconds for a token."""
         if stream is not self.stream:
             self._take_late(chunks)
             return
         now = self._clock()
         if not chunks:
             self.ended_at = now
-            self._part(stream)
+            self._release(stream)
             self._tell(Ended())
             return
         meter = self._meter
@@ -335,7 +319,7 @@ class Upstream:
         if len(chunks) > 1:
             self._foresee(chunks)
         for chunk in chunks:
-            if chunk.usage is not None:  # first: the run may end at this chunk
+            if chunk.usage is not None:  # before the step: the run may end at this chunk
                 self._count(chunk.usage)
                 if chunk.usage is self.behind:
                     self.behind = None
@@ -345,7 +329,7 @@ class Upstream:
         self._foreseen = 0
 
     async def open(self, order: Open) -> None:
-        """Send the request of *order*, once the stream before it is closed."""
+        """Send the request of *order*, once the previous stream is closed."""
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -374,9 +358,9 @@ class Upstream:
             finally:
                 self._opening = None
                 meter.waiting = False
-        if scope.cancelled_caught:  # called off: by the core, or by a timer, which has told the core
+        if scope.cancelled_caught:  # cancelled by the core, or by a timer, which has reported it to the core
             return
-        if self.wanted is not order:  # the run ended or changed its mind while the server made up its own
+        if self.wanted is not order:  # the run ended, or ordered another request, while the server answered
             await close_stream(stream)
             return
         self.wanted = None
@@ -387,21 +371,21 @@ class Upstream:
         self.ended_at = None
         self._tell(Opened((getattr(stream, "resumed", None) or self._mode) if order.pieces else None))
 
-    # ------------------------------------------------------------------ what others decide
+    # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        """Close the stream now, whoever is reading it; call off a request."""
+        """Close the stream now, even while it is read; cancel a request."""
         found = self._meter.stopped()
         self.wanted = None
         if self._opening is not None:
             self._opening.cancel()
         if self.stream is not None:
-            self._part(self.stream, found)
-            if self._core.state == "draining":  # the core called it the end
+            self._release(self.stream, found)
+            if self._core.state == "draining":  # the core has ended the stream
                 self.ended_at = found
 
     def stalled(self, timer: str, seconds: float) -> None:
-        """Give up waiting for the model: a timer ran out."""
+        """Stop waiting for the model: a timer ran out."""
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
         if final:
@@ -410,22 +394,22 @@ class Upstream:
             self._opening.cancel()
             self.wanted = None
         elif self.stream is not None:
-            self._part(self.stream)
+            self._release(self.stream)
         else:
             return
         self.lost(error, final=final)
 
     def lost(self, error: ModelError, *, final: bool = False) -> None:
-        """Tell the core that the stream, or the way to it, broke; *final*: trying again is of no use."""
+        """Report to the core that the stream broke, or did not open; *final*: a reconnect cannot help."""
         self.error = error
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
         log_warning("stream.broken", error=type(error).__name__, retryable=retryable)
         self._tell(Broken(str(error), retryable=retryable))
 
-    # ------------------------------------------------------------------ particulars
+    # ------------------------------------------------------------------ counting, closing, sampling
 
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
-        """Know before the first of *chunks* what all of them bring: the run may end in their midst."""
+        """Count all of *chunks* before the first one is processed, since the run may end at any of them."""
         core = self._core
         self._foreseen = core.counts.tokens()
         for chunk in chunks:
@@ -436,28 +420,28 @@ class Upstream:
                 self._count(chunk.usage)
 
     def _count(self, usage: Usage) -> None:
-        """Keep the last count of each request: servers that count as they go repeat what they had counted."""
+        """Keep the last count of each request: servers that count continuously repeat the earlier tokens."""
         self._usages[self._core.counts.requests] = usage
 
     def _take_late(self, chunks: Sequence[Chunk]) -> None:
-        """Count what still came from a stream that was closed meanwhile; its text is not looked at."""
+        """Count the *chunks* of a stream that was closed meanwhile; their text is ignored."""
         for chunk in chunks:
             self._step(msgspec.structs.replace(chunk, finish_reason=None))
             if chunk.usage is not None:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Take note that reading *stream* raised *error*."""
+        """Handle the *error* of a read of *stream*."""
         if stream is not self.stream:
-            return  # we closed it, and whoever did has told the core why
-        self._part(stream)
+            return  # closed by us, and the core knows why
+        self._release(stream)
         if isinstance(error, StreamClosed):
-            # Not by us: a read that the reader cancelled has taken the connection with it, for example.
+            # Not closed by us: a read that the reader cancelled closes the connection, for example.
             error = ConnectError(str(error))
         self.lost(error)
 
-    def _part(self, stream: Stream, found: float | None = None) -> None:
-        """Part with *stream*: at once, or in a task of its own, which no cancellation of the reader reaches."""
+    def _release(self, stream: Stream, found: float | None = None) -> None:
+        """Close *stream*: at once if it can, else in a task that a cancellation of the reader does not reach."""
         self.stream = None
         settle = getattr(stream, "settle", None)
         if settle is not None and settle():

@@ -1,4 +1,4 @@
-"""Meters and timers of the main stream: one clock reading an arrival, one timer a run."""
+"""Meters and timers of the main stream: one reading of the clock for each read, one timer for each run."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ class Meter:
         self.largest_gap = 0.0
         self.paused = 0.0
         self.waited = 0.0
-        """For how long the model was waited for between its tokens, summed."""
+        """Seconds that the reader waited for the model between tokens, in all."""
         self.since = self.started
-        """When the reader began to wait for what is awaited now."""
+        """When the current wait for the model began."""
         self.waiting = False
-        """Whether the reader waits for the model: only then can the model be late."""
+        """Whether the reader waits for the model now. Only then can the model be late."""
         self.stopped_at: float | None = None
         self.last: float | None = None
-        """When the current stream brought text last; ``None``: it has brought none."""
+        """When the current stream last brought text; ``None``: not yet."""
 
     def wait(self) -> None:
-        """Note that the reader begins to wait for text."""
+        """Start to wait for text."""
         self.since = self._clock()
         self.waiting = True
 
     def opened(self) -> None:
-        """Note that a new stream began: the gap across a request is not a gap between tokens."""
+        """Start a new stream. The gap across a request is not a gap between tokens."""
         self.last = None
 
     def stopped(self) -> float:
-        """Note that a violation was found: the reader waits from now on."""
+        """Record that a violation stopped the stream: the reader waits from now on. Return the time."""
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
@@ -73,13 +73,13 @@ class Meter:
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
-        """Return ``waited``, with the wait that goes on at *now*."""
+        """Return ``waited`` with the current wait up to *now*."""
         if not self.waiting or self.last is None:
             return self.waited
         return self.waited + now - max(self.last, self.since)
 
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
-        """Return what has been measured, for a run that is over at *now*."""
+        """Return the measured times of a run that ends at *now*."""
         return Timing(
             total=now - self.started,
             first_token=self.first,
@@ -90,7 +90,7 @@ class Meter:
         )
 
     def begun(self, now: float) -> None:
-        """Note the first text of a stream."""
+        """Record the first text of a stream."""
         if self.first is None:
             self.first = now - self.started
         if self.stopped_at is not None:
@@ -99,17 +99,17 @@ class Meter:
 
 
 _DEAD = 5
-"""A stream that is silent for so many times ``Timeouts.idle`` may well be dead."""
+"""A stream that is silent for this many times ``Timeouts.idle`` is probably dead."""
 _SOON = 0.9
-"""The part of ``Timeouts.inter_token`` after which it is taken for dead, at the latest: then comes the reconnect."""
+"""The part of ``Timeouts.inter_token`` after which it counts as dead at the latest: the run reconnects after that."""
 
 
 class Timers:
-    """The timers of a run: which instant is the next at which anything could be due, and what is due then.
+    """The timers of a run: calls the function of each timer that is due, and computes when the next one is due.
 
-    *on_stall* gets the timer's name and its seconds, once for each wait; *on_spent* the budget of *seconds*. *look* is
-    told the time and says when it wants to be told again. *on_idle* hears twice of a silence: when it has become one,
-    and when the stream may well be dead.
+    *on_stall* gets the name and the seconds of a timer that ran out, once for each wait. *on_spent* gets the budget of
+    *seconds* when it is spent. *look* gets the time and returns when to call it again. *on_idle* is called twice in a
+    silence: when it begins to count as one, and when the stream is probably dead.
     """
 
     __slots__ = (
@@ -143,13 +143,13 @@ class Timers:
         self._total = timeouts.total
         self._limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
         self._idle: tuple[float, ...] = ()
-        """How long the two silences are; empty: nobody asks."""
+        """The lengths of the two silences; empty without *on_idle*."""
         if on_idle is not None and timeouts.idle is not None:
             most = float("inf") if timeouts.inter_token is None else timeouts.inter_token
             self._idle = min(timeouts.idle, most / 2), min(timeouts.idle * _DEAD, most * _SOON)
             self._limits.append(self._idle[0])
         self._silence = (-1.0, 0)
-        """The wait that was told of last, and how often it was."""
+        """The start of the wait that was reported last, and how often it was reported."""
         self._on_idle = on_idle
         self._on_stall = on_stall
         self._on_spent = on_spent
@@ -157,7 +157,7 @@ class Timers:
         self._reported = -1.0
 
     def check(self, now: float) -> float:
-        """Tell what is due *now*; return when to check again (``inf``: never). A look at the meter, whatever came."""
+        """Call what is due *now*; return when to check again (``inf``: never)."""
         wake = float("inf") if self._look is None else self._look(now)
         meter = self._meter
         if self._seconds is not None:
@@ -173,14 +173,14 @@ class Timers:
             else:
                 wake = min(wake, meter.started + total)
         if self._limits:
-            # A wait that begins after this look cannot be over before.
+            # A wait that begins after this check cannot run out earlier.
             wake = min(wake, now + min(self._limits), self._check_wait(now))
         if self._idle and self._meter.waiting and self._meter.has_text:
             wake = min(wake, self._check_idle(now))
         return wake
 
     def _check_idle(self, now: float) -> float:
-        """Tell of a silence that has become one by *now*; return when there is more to tell of it."""
+        """Report a silence that is long enough by *now*; return when to report again."""
         since = self._meter.since
         told = self._silence[1] if self._silence[0] == since else 0
         if told < len(self._idle) and now >= since + self._idle[told]:
@@ -191,7 +191,7 @@ class Timers:
         return since + self._idle[told] if told < len(self._idle) else float("inf")
 
     def _check_wait(self, now: float) -> float:
-        """Tell of the wait for the model if it is too long by *now*; return when it will be."""
+        """Report the wait for the model if it is too long by *now*; return when it will be."""
         meter, timeouts = self._meter, self._timeouts
         timer = "inter_token" if meter.has_text else "first_token"
         limit = timeouts.inter_token if meter.has_text else timeouts.first_token
@@ -204,19 +204,19 @@ class Timers:
         return float("inf")
 
 
-# An alarm: calls a function that says itself when it wants to be called next, and costs nothing until then.
+# A timer whose function returns when to call it again. Until then it costs nothing.
 
 _NEVER = float("inf")
 _LEAST = 0.001
-"""Seconds between two calls, at the least."""
+"""The least seconds between two calls."""
 
 
 class Alarm:
-    """Calls *check* with the time on *clock*, which returns when to call it again (``inf``: never), until stopped.
+    """Calls *check* with the time on *clock* until stopped. *check* returns when to call it again (``inf``: never).
 
-    The first call is made by whoever starts it, and the others in tasks of *group*, which ends where one raises. In
-    between there is a timer of the loop on asyncio, since a task that sleeps costs as much as the rest of a short run;
-    elsewhere there is such a task.
+    The first call is made in :meth:`start`, the others in tasks of *group*, so that an exception ends the group. On
+    asyncio, a timer of the loop waits between two calls: a sleeping task costs as much as the rest of a short run. On
+    trio a task sleeps.
     """
 
     __slots__ = ("_check", "_clock", "_group", "_handle", "_task")
@@ -232,7 +232,7 @@ class Alarm:
         """Make the first call."""
         now = self._clock()
         wake = self._check(now)
-        if wake == _NEVER or self._check is _nothing:  # what it told may have ended the run, which stopped us
+        if wake == _NEVER or self._check is _nothing:  # the check may have ended the run, which called stop()
             return
         import asyncio
 
@@ -244,14 +244,14 @@ class Alarm:
             self._handle = loop.call_at(max(wake, now + _LEAST), self._ring, loop)
 
     def stop(self) -> None:
-        """Make no call any more, and let go of whom they were for."""
+        """Stop the calls, and drop the reference to *check*."""
         self._check = _nothing
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        # The loop calls outside any task, where nothing of anyio works, a task group included.
+        # The loop calls this outside any task, where anyio does not work, so it needs a task to use the group.
         self._task = loop.create_task(self._enter())
 
     async def _enter(self) -> None:
@@ -262,8 +262,8 @@ class Alarm:
         self.start()
 
     async def _sleep(self, wake: float) -> None:
-        # Cancelled, it ends like any other task: one that is cancelled keeps its frames, in a ring with its exception,
-        # and the run with them, until the collector comes.
+        # Return normally when cancelled: a task that ends by an exception keeps its frames, and the run with them, in a
+        # reference cycle until the garbage collector runs.
         with suppress(anyio.get_cancelled_exc_class()):
             while wake != _NEVER:
                 await anyio.sleep(max(wake - self._clock(), _LEAST))
@@ -274,18 +274,18 @@ def _nothing(_now: float) -> float:
     return _NEVER
 
 
-# The clock of the event loop that is running: real, uvloop's, or virtual.
+# The clock of the running event loop: real, of uvloop, or virtual.
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the running loop's clock, in seconds. asyncio's own costs a sixth of ``anyio.current_time``."""
+    """Return the clock of the running loop, in seconds. On asyncio it costs a sixth of ``anyio.current_time``."""
     import asyncio
 
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return anyio.current_time
-    # asyncio's own loop tells the monotonic time by way of a method; twice a token, that is worth going around.
+    # The method of asyncio's loop only calls time.monotonic. It is called twice a token, so the call is saved.
     return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
 
 
@@ -307,66 +307,66 @@ def current_loop() -> object:
         return trio.lowlevel.current_trio_token()
 
 
-# Waking whoever waits, at no cost while nobody does.
+# A signal for one waiting task, which costs nothing while no task waits.
 
 
-class Bell:
-    """Wakes the task that waits for it. What rings while nobody waits is not heard: look first, then wait."""
+class Wakeup:
+    """Wakes one task. Edge-triggered: a signal without a waiting task is lost, so check the condition before `wait`."""
 
     __slots__ = ("_event",)
 
     def __init__(self) -> None:
         self._event: anyio.Event | None = None
 
-    def ring(self) -> None:
-        """Wake whoever waits."""
+    def notify(self) -> None:
+        """Wake the waiting task, if there is one."""
         if self._event is not None:
             self._event.set()
 
     async def wait(self) -> None:
-        """Wait until it rings."""
+        """Wait for the next signal."""
         self._event = anyio.Event()
         await self._event.wait()
 
 
-# How fast the model writes while it is waited for: an alarm where that is too slow, never an error.
+# How fast the model writes while the reader waits for it. Too slow is logged and reported; it is not an error.
 
 WINDOW = 10.0
-"""Seconds between two looks. A rate is taken over the part of them in which the model was waited for."""
+"""Seconds between two measurements. The rate counts only the time in which the reader waited for the model."""
 
 
 class Pace:
-    """Compares what came with *min_rate* tokens a second, once a window; costs a token nothing.
+    """Compares the model's rate with *min_rate* tokens a second, once a window; costs nothing for a token.
 
-    Time before the first token of a request and time that the reader takes do not count.
+    Time before the first token of a request, and time in which the reader is busy, do not count.
     """
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
         self._meter = meter
         self._min_rate = min_rate
         self._tokens = tokens
-        self._due = meter.since + WINDOW  # a run that goes on began long ago, in another process
+        self._due = meter.since + WINDOW  # not since meter.started: a resumed run began long ago, in another process
         self._waited = 0.0
         self._seen = tokens()
         self.slow_seconds = 0.0
         self.slowest: float | None = None
 
     def look(self, now: float) -> float:
-        """Judge the window that is over at *now*, if one is; return when to look again."""
+        """Measure the window that ended by *now*, if one did; return when to call this again."""
         if now >= self._due:
             self._due = now + WINDOW
             self._judge(self._meter.waited_until(now))
         return self._due
 
     def finish(self, now: float) -> None:
-        """Judge what there is of the last window."""
+        """Measure the last window, which may be shorter."""
         self._judge(self._meter.waited_until(now))
 
     def _judge(self, waited: float) -> None:
         seconds, self._waited = waited - self._waited, waited
         seen = self._tokens()
         tokens, self._seen = seen - self._seen, seen
-        # Less than half a window says little: one late token would be an alarm.
+        # In less than half a window, one late token would already look slow.
         if seconds < WINDOW / 2 or tokens >= self._min_rate * seconds:
             return
         rate = tokens / seconds
@@ -375,19 +375,19 @@ class Pace:
         log_warning("stream.slow", rate=round(rate, 3), min_rate=self._min_rate, seconds=round(seconds, 3))
 
 
-# Telling a cancellation of our task from the stray exception of something that it waited for.
+# A cancellation of our task, or the same exception from something that it awaits.
 
 
-def is_called_off() -> bool:
-    """Tell whether somebody cancelled the current task, rather than something that it awaits.
+def is_own_cancellation() -> bool:
+    """Tell whether the current task was cancelled, and not only something that it awaits.
 
-    On asyncio, waiting for a cancelled future raises the same exception. Left alone in a task of ours, it would
-    end the whole task group without a word.
+    On asyncio, awaiting a cancelled future raises the same exception. If it escaped from a task of ours, it would end
+    the whole task group silently.
     """
     import asyncio
 
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # trio, where a cancellation can come from a scope only
+    except RuntimeError:  # trio: only a cancel scope raises it
         return True
     return task is None or task.cancelling() > 0

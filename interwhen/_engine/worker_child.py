@@ -1,4 +1,4 @@
-"""The inside of a worker process: it answers calls, within limits, and does not outlive its parent."""
+"""The worker process itself: it answers calls within limits, and ends when its parent ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import anyio
 from interwhen._types.errors import name_error
 from interwhen._types.verifiers import Ticket, hold
 
-# Messages on a socket: never more than is there is read, so a half-written message holds nobody up.
+# Messages on a socket. A read takes only what has arrived, so half a message does not block the event loop.
 
 MOST = 64 * 1024 * 1024
 """The most bytes of one message."""
@@ -27,22 +27,22 @@ _MAGIC = b"iw1\n"
 _BLOCK = 1 << 16
 
 
-class Garbled(Exception):
-    """What came is no message of ours."""
+class GarbledMessage(Exception):
+    """The bytes that came are not a message of ours."""
 
 
 def framed(payload: bytes) -> bytes:
-    """Return *payload* as it is sent. Raises :class:`Garbled` on one that is too large."""
+    """Return *payload* as it is sent. Raises :class:`GarbledMessage` on one that is too large."""
     if len(payload) > MOST:
-        raise Garbled(f"a message of {len(payload)} bytes is larger than {MOST}")
+        raise GarbledMessage(f"a message may have at most {MOST} bytes, and this one has {len(payload)}")
     return _HEAD.pack(_MAGIC, len(payload)) + payload
 
 
 def length_of(head: bytes) -> int:
-    """Return the length of the message that *head* announces. Raises :class:`Garbled`."""
+    """Return the length of the message that *head* announces. Raises :class:`GarbledMessage`."""
     magic, length = _HEAD.unpack(head)
     if magic != _MAGIC or length > MOST:
-        raise Garbled(f"it sent what is no answer: {head!r}")
+        raise GarbledMessage(f"its answer begins with {head!r}, which is not the head of a message")
     return int(length)
 
 
@@ -57,7 +57,7 @@ async def send(sock: socket.socket, payload: bytes) -> None:
 
 
 async def receive(sock: socket.socket) -> bytes:
-    """Wait for one message. Raises :class:`EOFError` where the other side is gone, and :class:`Garbled`."""
+    """Wait for one message. Raises :class:`EOFError` when the other side has closed, and :class:`GarbledMessage`."""
     length = length_of(bytes(await _exactly(sock, _HEAD.size)))
     return bytes(await _exactly(sock, length))
 
@@ -82,7 +82,7 @@ def send_blocking(sock: socket.socket, payload: bytes) -> None:
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
-    """Wait for one message, in the child. Raises :class:`EOFError` where the other side is gone."""
+    """Wait for one message, in the child. Raises :class:`EOFError` when the other side has closed."""
     return _exactly_blocking(sock, length_of(_exactly_blocking(sock, _HEAD.size)))
 
 
@@ -97,16 +97,16 @@ def _exactly_blocking(sock: socket.socket, count: int) -> bytes:
 
 
 EXTRA_SECONDS = 1.0
-"""What a check may use beyond its deadline, in seconds of each processor: its parent is to kill it before."""
+"""Processor seconds that a check may use beyond its deadline, per processor. The parent kills it before that."""
 
 KEPT = 128
-"""How many verifiers a worker keeps at hand."""
+"""How many verifiers a worker keeps loaded."""
 
 
 def serve(sock: socket.socket, memory: int | None) -> None:
     """Answer calls until the socket closes."""
-    _alone()
-    _limited(memory)
+    _isolate()
+    _limit_resources(memory)
     sock.setblocking(True)
     checks: dict[bytes, Callable[[Any], Any]] = {}
     while True:
@@ -114,7 +114,7 @@ def serve(sock: socket.socket, memory: int | None) -> None:
             message = receive_blocking(sock)
         except (EOFError, OSError, KeyboardInterrupt):
             return
-        reply, fit = _answered(checks, message)
+        reply, fit = _run_call(checks, message)
         try:
             send_blocking(sock, reply)
         except OSError:
@@ -123,10 +123,10 @@ def serve(sock: socket.socket, memory: int | None) -> None:
             return
 
 
-def _answered(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
-    """Return the reply to *message*, and whether this process is fit to go on.
+def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
+    """Return the reply to *message*, and whether this process can run another check.
 
-    The reply holds what the check returned, why there is nothing of the kind, and that fitness.
+    The reply holds what the check returned, or why it failed, and the same flag.
     """
     value: Any = None
     failure: str | None = None
@@ -138,7 +138,7 @@ def _answered(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tupl
                 checks.clear()
             checks[target] = pickle.loads(target).check  # noqa: S301  (the same)
         if argument is not None:
-            _spend_at_most(seconds)
+            _limit_processor_time(seconds)
             with hold(Ticket(seconds)):
                 value = checks[target](pickle.loads(argument))  # noqa: S301  (the same)
     except MemoryError as error:
@@ -156,8 +156,8 @@ def _answered(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tupl
     return reply, fit
 
 
-def _alone() -> None:
-    """Be a group of our own, which is killed as one; end with the parent; write to nobody's standard output."""
+def _isolate() -> None:
+    """Make a process group, which can be killed as one; end with the parent; close standard input and output."""
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_parent, name="interwhen-lifeline", daemon=True).start()
@@ -178,7 +178,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _limited(memory: int | None) -> None:
+def _limit_resources(memory: int | None) -> None:
     if sys.platform == "win32":
         return
     import resource
@@ -188,8 +188,8 @@ def _limited(memory: int | None) -> None:
         _lower(resource.RLIMIT_AS, memory)
 
 
-def _spend_at_most(seconds: float) -> None:
-    """Let the system end this process if a check uses more processor time than it could within its deadline."""
+def _limit_processor_time(seconds: float) -> None:
+    """Let the system end this process if a check uses more processor time than its deadline allows."""
     if sys.platform == "win32" or seconds == float("inf"):
         return
     import resource

@@ -1,4 +1,4 @@
-"""Where checks run that do not run on the event loop: threads and processes, for one run or for many.
+"""Threads and processes for checks that do not run on the event loop, for one run or for many.
 
 Why: docs/decisions/0006-worker-processes.md.
 """
@@ -17,27 +17,27 @@ import anyio
 import anyio.to_thread
 
 from interwhen._engine.timers import current_loop
-from interwhen._engine.worker_child import KEPT, Garbled, receive, send, serve
+from interwhen._engine.worker_child import KEPT, GarbledMessage, receive, send, serve
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Ticket, Verifier, hold
 
-# Worker processes for checks: one socket each, and a death costs one check.
+# Worker processes for checks. Each has one socket, and if it dies, one check fails.
 #
-# ``multiprocessing`` starts them (it knows how to import the user's main module); the waiting is done on the event
-# loop, because an executor's hand-over thread costs several times the round trip.
+# ``multiprocessing`` starts them, because it knows how to import the user's main module. The event loop waits for their
+# answers: the extra thread of an executor costs several times the round trip.
 
 _STOP_SECONDS = 0.5
 _BOOT_SECONDS = 60.0
-"""How long a check may wait for a worker that is free, has started and has imported the verifier's module."""
+"""Seconds that a check may wait until a worker is free, has started and has imported the verifier's module."""
 
 
 class WorkerDied(Exception):
-    """The worker process ended in the middle of a check, or is of no more use."""
+    """The worker process ended during a check, or had to be ended."""
 
 
-class Answer(NamedTuple):
-    """What a check returned, why there is nothing of the kind, and whether its worker can go on."""
+class WorkerAnswer(NamedTuple):
+    """What a check returned, or why it failed, and whether its worker can run another one."""
 
     value: Any
     failure: str | None
@@ -55,16 +55,16 @@ class WorkerProcess:
         self._socket.setblocking(False)
         self._process = context.Process(target=serve, args=(self._theirs, memory), name="interwhen-worker", daemon=True)
         self.loaded: set[bytes] = set()
-        """The verifiers whose module this worker has imported."""
+        """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
-        """Start the child; it takes some tens of milliseconds, in a thread."""
+        """Start the child, in a thread: it takes some tens of milliseconds."""
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
 
     @property
     def is_well(self) -> bool:
-        """Whether an idle worker lives and has kept silent, as it should."""
+        """Whether an idle worker lives and has sent nothing."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -73,8 +73,8 @@ class WorkerProcess:
             pass
         return False
 
-    async def call(self, target: bytes, argument: bytes | None, seconds: float) -> Answer:
-        """Run one check (without *argument*: only load it), which may take *seconds*.
+    async def call(self, target: bytes, argument: bytes | None, seconds: float) -> WorkerAnswer:
+        """Run one check, which may take *seconds*; without *argument*, only load the verifier.
 
         Raises :class:`WorkerDied`.
         """
@@ -84,28 +84,28 @@ class WorkerProcess:
         except (EOFError, OSError) as error:
             await self.stop(grace=_STOP_SECONDS)
             raise WorkerDied(f"the worker process died (exit code {self._process.exitcode}){self._hint()}") from error
-        except Garbled as error:
+        except GarbledMessage as error:
             await self.stop()
             raise WorkerDied(f"the worker process was ended: {error}") from error
         try:
-            answer = Answer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
+            answer = WorkerAnswer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
         except Exception as error:
-            # The verifier's code can reach the socket, and unpickling runs code of its classes.
+            # The code of the verifier can write to the socket, and unpickling runs code of its classes.
             await self.stop()
             raise WorkerDied(f"the worker process was ended: its answer does not load: {name_error(error)}") from error
         self.loaded.add(target)
         return answer
 
     def _hint(self) -> str:
-        """Say what most often keeps a worker from starting: it imports the main script, and so runs it."""
+        """Explain the most frequent failure at the start: the worker imports the main script, and so runs it."""
         if self.loaded or self._process.exitcode != 1:
             return ""
-        return ": it could not import the main script; what that does belongs under  if __name__ == '__main__':"
+        return ": it could not import the main script; put what the script does under  if __name__ == '__main__':"
 
     async def stop(self, *, grace: float = 0.0) -> None:
-        """End the child and what it has started; one that is ending by itself may do so for *grace* s.
+        """End the child and all processes that it started. A child that is ending by itself gets *grace* seconds.
 
-        Does not hold up the event loop.
+        The waiting is done in a thread.
         """
         with anyio.CancelScope(shield=True):
             if self._process.pid is not None:
@@ -116,31 +116,32 @@ class WorkerProcess:
     def _end(self, grace: float) -> None:
         from multiprocessing.connection import wait
 
-        # Its number is its own until it is joined, so the group is killed first; waiting for it does not join it.
+        # The system may give its process id to another process once it is joined, so the group is killed before that.
+        # Waiting for the sentinel does not join it.
         wait([self._process.sentinel], grace)
         if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError, PermissionError):  # it has ended, or is not yet a group of its own
+            with suppress(ProcessLookupError, PermissionError):  # it has ended, or has not made its group yet
                 os.killpg(self._process.pid or 0, signal.SIGKILL)
         self._process.kill()
         self._process.join(_STOP_SECONDS)
 
 
 class ProcessPool:
-    """A few worker processes, started when first needed and replaced when they die."""
+    """A few worker processes, each started when it is first needed and replaced when it dies."""
 
     def __init__(self, size: int = 2, memory: int | None = None) -> None:
         self._limiter = anyio.CapacityLimiter(size)
         self._memory = memory
         self._idle: list[WorkerProcess] = []
         self._targets: dict[int, tuple[object, bytes]] = {}
-        """How to find each verifier, by its id, which is another's only once nobody has it any more."""
+        """Each verifier and its pickle, by id. The verifier is kept, so that no other object can get its id."""
         self._closed = False
 
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
         """Run ``verifier.check(claim)`` in a worker; return ``(value, None)`` or ``(None, error)``.
 
-        Cancelling kills that worker. The deadline of *scope* counts from when a worker is ready: otherwise a
-        short one could never be kept, because the worker that it kills would have to be started again.
+        Cancelling kills that worker. The deadline of *scope* counts from when a worker is ready: a short one would
+        otherwise kill a worker that is still starting, and the next check would have to start another.
         """
         try:
             target = self._target(verifier)
@@ -160,7 +161,7 @@ class ProcessPool:
             except WorkerDied as error:
                 return None, str(error)
             except BaseException:
-                # In the middle of a check that nobody waits for: of no more use.
+                # The check was cancelled while it ran, and only the end of the process ends it.
                 await worker.stop()
                 raise
             if answer.fit and not self._closed:
@@ -184,10 +185,10 @@ class ProcessPool:
             await worker.stop()
         return WorkerProcess(self._memory)
 
-    async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> Answer:
-        """Start *worker* and let it import the verifier, where that is to be done yet; return what came of it."""
+    async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
+        """Start *worker* and load the verifier in it, unless that was done; return its answer."""
         if target in worker.loaded:
-            return Answer(None, None, fit=True)
+            return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
             await worker.start()
         return await worker.call(target, None, seconds)
@@ -207,12 +208,12 @@ _LEAST_MEMORY = 64 << 20
 class Workers:
     """Threads and worker processes for checks, bounded in number and shared by all runs that are given them.
 
-    A run without ``workers=`` makes its own, and ends them with itself. Nothing is started before a check needs
-    it. Leaving the ``async with`` block (or :meth:`aclose`) ends the processes. One object serves one event loop.
+    A run without ``workers=`` makes its own, and closes them at its end. Threads and processes start when a check needs
+    them. Leaving the ``async with`` block (or :meth:`aclose`) ends the processes. One object serves one event loop.
 
-    *memory* bounds the address space of each process, in bytes (``None``: nothing does). Code that
-    blocks the event loop for longer than *blocked_loop_after* seconds is named in the log and in
-    ``result.timing.blocked_loop`` (``None``: no watch). Raises :class:`~interwhen.UsageError` on wrong values.
+    *memory* limits the address space of each process, in bytes (``None``: no limit). Code that blocks the event
+    loop for longer than *blocked_loop_after* seconds is named in the log and in ``result.timing.blocked_loop``
+    (``None``: the loop is not watched). Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     def __init__(
@@ -225,9 +226,9 @@ class Workers:
     ) -> None:
         for label, value in (("threads", threads), ("processes", processes)):
             if type(value) is not int or value < 1:
-                raise UsageError(f"{label}={value!r}: a number of at least 1 is needed")
+                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}")
         if memory is not None and (type(memory) is not int or memory < _LEAST_MEMORY):
-            raise UsageError(f"memory={memory!r}: at least {_LEAST_MEMORY} bytes are needed, or None for no limit")
+            raise UsageError(f"memory must be at least {_LEAST_MEMORY} bytes, or None for no limit, got {memory!r}")
         if blocked_loop_after is not None and not (
             isinstance(blocked_loop_after, int | float) and blocked_loop_after > 0
         ):
@@ -243,10 +244,10 @@ class Workers:
         self._closed = False
 
     def bind(self) -> None:
-        """Make sure that the running event loop is the one these workers belong to; the first one is."""
+        """Bind these workers to the running event loop; raise :class:`UsageError` if they belong to another one."""
         loop = current_loop()
         if self._closed:
-            raise UsageError("these workers are closed; run inside the block only: async with Workers(...) as workers")
+            raise UsageError("these workers are closed: use them inside the block  async with Workers(...) as workers:")
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
@@ -257,12 +258,12 @@ class Workers:
         if verifier.worker == "process":
             if self._processes is None:
                 self._processes = ProcessPool(self._sizes[1], self._memory)
-                if self._closed:  # it keeps no process then
+                if self._closed:  # a closed pool keeps no idle process
                     await self._processes.close()
             return await self._processes.check(verifier, claim, scope)
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(self._sizes[0])
-        # A check in a thread learns how long it has, and when nobody waits for it any more.
+        # A thread cannot be cancelled: the ticket tells the check how long it has, and when it may stop.
         ticket = Ticket(scope.deadline - anyio.current_time())
         try:
             with hold(ticket):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import random
 import statistics
@@ -15,7 +16,7 @@ from cyclopts import Parameter
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
-from interwhen.strategies._allocation import Action, AdaptiveAllocator
+from interwhen.strategies import Action, AdaptiveAllocator
 
 # A simulated world of tasks for the allocator: its chances are of another kind than the allocator's model of them.
 #
@@ -222,17 +223,14 @@ def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore
     """Return the scores of best-of-N and of stop-on-verified for N from 1 to *most*."""
     right, flat, stopping = [0] * most, [0] * most, [0] * most
     for puzzle in puzzles:
-        chosen, all_tokens, tokens = puzzle.samples[0], 0, 0
-        is_verified = False
-        for number, one in enumerate(puzzle.samples[:most]):
-            all_tokens += one.tokens
-            if not is_verified:
-                tokens += one.tokens
-                if one.passes:
-                    chosen, is_verified = one, True
-            right[number] += chosen.right
-            flat[number] += all_tokens
-            stopping[number] += tokens
+        tries = puzzle.samples[:most]
+        tokens = list(itertools.accumulate(one.tokens for one in tries))
+        first_passed = next((at for at, one in enumerate(tries) if one.passes), most)
+        for number in range(most):
+            is_verified = number >= first_passed
+            right[number] += tries[first_passed].right if is_verified else tries[0].right
+            flat[number] += tokens[number]
+            stopping[number] += tokens[min(first_passed, number)]
     count = len(puzzles)
     return (
         [MeanScore(good / count, spent / count) for good, spent in zip(right, flat, strict=True)],

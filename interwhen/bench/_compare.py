@@ -13,16 +13,14 @@ import anyio
 import msgspec
 from cyclopts import Parameter
 
-from interwhen._run import Workers
-from interwhen._types.errors import UsageError
+from interwhen import Model, Sampling, UsageError, Workers, load_model
 from interwhen._types.extensions import WorkerPool
-from interwhen._types.models import Model, Sampling
 from interwhen.bench._experiment import Experiment, command_of, say
 from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, mcnemar
 from interwhen.bench._task_files import SHIPPED
-from interwhen.registry import Api, load_model
+from interwhen.registry import Api
 from interwhen.strategies import Exercise, Outcome, Strategy, attempt, load_exercises, load_strategies
 from interwhen.strategies._shared_samples import SharedModel
 from interwhen.testing import Rate

@@ -13,13 +13,10 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 
+from interwhen import Delta, Monitor, run
 from interwhen._log import log_warning
-from interwhen._run import run
-from interwhen._types.events import Delta
-from interwhen._types.monitors import Monitor
 from interwhen.bench._statistics import percentile
-from interwhen.models._openai_api import CompletionsModel
-from interwhen.models._transport import HttpRequest, Transport
+from interwhen.models import CompletionsModel, HttpRequest, Transport
 from interwhen.testing._paced_server import LoadTally
 
 _EVENT = b"data: {"

@@ -18,9 +18,10 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
-from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen import UsageError
 from interwhen.bench._pictures import draw, page
 from interwhen.bench._report import Report, markdown, show
+from interwhen.toolkit import MissingExtraError
 
 A = TypeVar("A")
 T = TypeVar("T")

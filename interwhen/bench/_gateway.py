@@ -7,7 +7,7 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -15,8 +15,7 @@ import anyio
 import msgspec
 from cyclopts import Parameter
 
-from interwhen._types.errors import UsageError
-from interwhen._types.monitors import Monitor
+from interwhen import Monitor, UsageError, supervision_info, wrap
 from interwhen.bench._crowd import (
     Crowd,
     Reading,
@@ -34,7 +33,6 @@ from interwhen.bench._overhead import armed
 from interwhen.bench._processes import TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.clients import supervision_info, wrap
 from interwhen.registry import load_monitors
 from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
@@ -144,7 +142,8 @@ async def gateway(
         *(word for name in monitor for word in ("-m", name)),
     ]
     # The helpers are started before this process keeps to one core: they would inherit that.
-    with paced_server(stamped=True) as url, _relay(url) as relay_url:
+    relay = "interwhen.bench._relay"
+    with paced_server(stamped=True) as url, loopback_process(relay, str(urlsplit(url).port)) as relay_url:
         with (
             pinned(),
             child([*command, "--upstream", url], r"serving (http://\S+)") as (process, gateway_url),
@@ -353,11 +352,6 @@ async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: 
 
 _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 """The single stream of which the added time is measured."""
-
-
-def _relay(url: str) -> AbstractContextManager[str]:
-    """Run a bare relay to *url*; return its address."""
-    return loopback_process("interwhen.bench._relay", str(urlsplit(url).port))
 
 
 async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:

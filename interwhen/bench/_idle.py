@@ -10,16 +10,13 @@ from typing import NamedTuple
 
 from anyio import sleep
 
-from interwhen._run import run
-from interwhen._types.errors import UsageError
-from interwhen._types.events import Delta
-from interwhen._types.models import Message, Model, Request, Sampling, Stream
+from interwhen import Delta, Message, Model, Sampling, UsageError, load_model, run
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.models._transport import Timeouts
+from interwhen.models import Request, Stream, Timeouts
 from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
-from interwhen.registry import Api, load_model
+from interwhen.registry import Api
 
 PIECES = 2000
 """Pieces of the context: more than the worker reaches in the whole measurement."""

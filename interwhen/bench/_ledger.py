@@ -13,26 +13,34 @@ from typing import Any
 import anyio
 import msgspec
 
-from interwhen._run import run
-from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
-from interwhen._types.ledger import Ledger
-from interwhen._types.monitors import Fork, Monitor
-from interwhen._types.remedies import Feedback, Remedy, Repair, Resample
-from interwhen._types.results import Result
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
-from interwhen._types.triggers import Lines
-from interwhen._types.verdicts import Pass, Verdict, Violation
-from interwhen._types.verifiers import verifier
+from interwhen import (
+    Budgets,
+    Claim,
+    Feedback,
+    Fork,
+    Journal,
+    Ledger,
+    Lines,
+    Monitor,
+    Pass,
+    Remedy,
+    Repair,
+    Resample,
+    Result,
+    Segment,
+    Span,
+    Verdict,
+    Violation,
+    run,
+    verifier,
+)
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import prompt_of
 from interwhen.bench._statistics import Estimate
-from interwhen.journal import Journal
+from interwhen.models import CompletionsModel
 from interwhen.models._exchange import Retries
-from interwhen.models._openai_api import CompletionsModel
 from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
 from interwhen.testing.server import ScriptedTransport
 
@@ -129,7 +137,12 @@ async def _play(seed: int, journal: Journal | None) -> Played:
 def _monitors(rng: random.Random) -> list[Monitor]:
     watching = [Monitor(name="sums", verifier=_judge(rng), extractor=_sums, remedy=rng.choice(_REMEDIES))]
     if rng.random() < 0.7:
-        asking = Fork(prompt="\nSo far:", parse=_sums_again, max_tokens=16, deadline=rng.choice((0.2, 30.0)))
+        asking = Fork(
+            prompt="\nSo far:",
+            parse=lambda _reply, segment: _sums(segment),
+            max_tokens=16,
+            deadline=rng.choice((0.2, 30.0)),
+        )
         watching.append(
             Monitor(
                 name="asked",
@@ -171,10 +184,6 @@ def _is_right(claim: Claim) -> Verdict:
 def _sums(segment: Segment) -> Iterator[Claim]:
     for found in _SUM.finditer(segment.text):
         yield Claim(key=" ".join(found.groups()), span=segment.at(*found.span()))
-
-
-def _sums_again(_reply: str, segment: Segment) -> Iterator[Claim]:
-    yield from _sums(segment)
 
 
 def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> Report:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from interwhen._types.errors import UsageError
-from interwhen._types.models import Message, Piece, Request, Sampling
+from interwhen import Message, Sampling, UsageError
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._processes import Memory, memory_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.models._local import LocalModel, open_local
+from interwhen.models import LocalModel, Piece, Request, open_local
 
 FORKS = (0, 1, 2)
 """How many forks run at a time beside the main stream; each has a slot of its own."""

@@ -15,22 +15,28 @@ import httpx2
 import msgspec
 from cyclopts import Parameter
 
-from interwhen._run import run
-from interwhen._types.claims import Claim
-from interwhen._types.models import Request
-from interwhen._types.monitors import Monitor
-from interwhen._types.remedies import Stop
-from interwhen._types.segments import Segment
-from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, Trigger
-from interwhen._types.verdicts import Pass, Verdict, Violation
-from interwhen._types.verifiers import verifier
+from interwhen import (
+    Claim,
+    EveryChars,
+    Lines,
+    Monitor,
+    Paragraphs,
+    Pass,
+    Segment,
+    Sentences,
+    Stop,
+    Trigger,
+    Verdict,
+    Violation,
+    run,
+    verifier,
+)
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, growth_exponent, percentile
-from interwhen.models._openai_api import CompletionsModel
-from interwhen.models._transport import HttpRequest, Transport
+from interwhen.models import CompletionsModel, HttpRequest, Request, Transport
 from interwhen.testing._paced_server import SentLog, paced_server
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))

@@ -15,8 +15,7 @@ from typing import Annotated, Literal, assert_never
 import anyio
 from cyclopts import Parameter
 
-from interwhen._types.errors import UsageError
-from interwhen._types.monitors import Monitor
+from interwhen import Monitor, UsageError
 from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._pictures import Chart, Point, Series
@@ -222,7 +221,7 @@ class Penalty:
             for bare, supervised in zip(self.flows["bare"], self.flows["supervised"], strict=True)
         )
         tables = [
-            Table("Bars: the upper end of the interval of what is added", tuple(self._bars())),
+            Table("Bars, for the upper ends of intervals", tuple(self._bars())),
             Table(
                 f"{self.correct} correct pairs of {self.pairs}, {same} with equal text, "
                 f"{mean_of([flow.tokens for flow in self.bare]).value:.0f} tokens; "

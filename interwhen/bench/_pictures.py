@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen import UsageError
+from interwhen.toolkit import MissingExtraError
 
 if TYPE_CHECKING:
     from interwhen.bench._report import Report
@@ -46,6 +47,11 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
     zero: bool = False
     """Whether the vertical axis holds zero."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the horizontal axis counts something: its ticks are whole numbers then."""
+        return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
+
 
 def draw(report: Report, path: Path) -> None:
     """Draw the charts of *report* into *path*; its ending is the format (``.png``, ``.svg``, ``.pdf``).
@@ -54,6 +60,7 @@ def draw(report: Report, path: Path) -> None:
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, MaxNLocator
     except ModuleNotFoundError as error:
         raise MissingExtraError("--plot", "plots") from error
     rows = -(-len(report.charts) // 2)
@@ -70,8 +77,11 @@ def draw(report: Report, path: Path) -> None:
         ):
             if is_log:
                 scale("log")
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 axis.set_major_formatter("{x:g}")
-                axis.set_minor_formatter("{x:g}")
+                axis.set_minor_formatter("")
+        if chart.is_whole:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if chart.zero:
             axes.axhline(0, color="gray", linewidth=0.8)
         axes.grid(visible=True, alpha=0.25)
@@ -111,15 +121,16 @@ class _Axis(msgspec.Struct, frozen=True):
     start: float
     end: float
     is_log: bool
+    is_whole: bool = False
 
     @classmethod
-    def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool) -> _Axis:
+    def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
         """Return an axis that holds all *values* that it can show."""
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)
         if low == high:
             low, high = (low / 2, high * 2) if is_log else (low - 1, high + 1)
-        return cls(low, high, start, end, is_log)
+        return cls(low, high, start, end, is_log, is_whole)
 
     def place(self, value: float) -> float:
         """Return the pixel of *value*."""
@@ -138,6 +149,7 @@ class _Axis(msgspec.Struct, frozen=True):
         rough = (self.high - self.low) / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+        step = max(step, 1.0) if self.is_whole else step
         return [number * step for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 
 
@@ -145,7 +157,7 @@ def svg(chart: Chart) -> str:
     """Return *chart* as an HTML figure; its title is also there for screen readers."""
     points = [point for series in chart.series for point in (*series.points,)]
     heights = [y for _, y in points] + [end for series in chart.series for pair in series.spread for end in pair]
-    x = _Axis.over([x for x, _ in points], _LEFT, _WIDTH - _RIGHT, is_log=chart.log_x)
+    x = _Axis.over([x for x, _ in points], _LEFT, _WIDTH - _RIGHT, is_log=chart.log_x, is_whole=chart.is_whole)
     y = _Axis.over([*heights, *([0.0] if chart.zero else [])], _HEIGHT - _BOTTOM, _TOP, is_log=chart.log_y)
     middle, centre = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(chart.title)}">']

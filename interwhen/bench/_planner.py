@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from interwhen._types.models import Route
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate
-from interwhen.strategies._fork_planning import Actual, ForkPlanner, Probe, Rates, Situation, calibrate
+from interwhen.strategies import Actual, ForkPlanner, ForkSituation, Probe, Rates, Route, calibrate
 
 # A simulated server for the fork planner: its costs are of another kind than the planner's five rates.
 #
@@ -58,13 +57,13 @@ class Runner:
         self.server = server
         self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
 
-    def situation(self, *, routes: frozenset[Route], size: int) -> Situation:
+    def situation(self, *, routes: frozenset[Route], size: int) -> ForkSituation:
         """Return a fork that is due: its prefix is about *size* tokens."""
         rng = self._rng
         prefix = max(32, round(size * math.exp(rng.gauss(0.0, 0.4))))
         held = round(prefix * (0.0 if rng.random() < 0.1 else rng.uniform(0.5, 0.98)))
         stored = round(prefix * rng.uniform(0.6, 0.95))
-        return Situation(
+        return ForkSituation(
             prefix=prefix,
             side=rng.randint(8, 48),
             reply=rng.randint(2, 24),
@@ -74,7 +73,7 @@ class Runner:
             routes=routes,
         )
 
-    def run(self, route: Route, situation: Situation) -> Actual:
+    def run(self, route: Route, situation: ForkSituation) -> Actual:
         """Return what a fork takes on this *route*, with chance."""
         server, rng = self.server, self._rng
         if route == "parser":
@@ -91,7 +90,7 @@ class Runner:
             return Actual(seconds, prompt, cached, situation.reply)
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
-    def expected(self, route: Route, situation: Situation) -> float:
+    def expected(self, route: Route, situation: ForkSituation) -> float:
         """Return the mean seconds of a fork on this *route*: what an oracle knows."""
         server = self.server
         if route == "parser":
@@ -107,7 +106,7 @@ class Runner:
             total += server.seek + server.restored * situation.stored
         return total * math.exp(server.noise**2 / 2)
 
-    def _cached(self, route: Route, situation: Situation, *, keeps: bool) -> int:
+    def _cached(self, route: Route, situation: ForkSituation, *, keeps: bool) -> int:
         if route == "restored":
             return situation.stored // PAGE * PAGE
         if route != "live":
@@ -247,7 +246,7 @@ def play(
         yield ForkCosts(_one(planner, runner, situation), oracle, runner.expected("prefill", situation))
 
 
-def _one(planner: ForkPlanner, runner: Runner, situation: Situation) -> float:
+def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> float:
     planned = planner.choose(situation)
     actual = runner.run(planned.route, situation)
     planner.learn(planned, actual)
@@ -268,11 +267,11 @@ def _one(planner: ForkPlanner, runner: Runner, situation: Situation) -> float:
 def probed(runner: Runner) -> Rates:
     """Return the rates by three probes of the server, with chance in them."""
     routes: frozenset[Route] = frozenset({"live", "prefill"})
-    small = Situation(prefix=64, side=1, reply=1, routes=routes)
-    large = Situation(prefix=1024, side=1, reply=1, routes=routes)
-    again = Situation(prefix=1024, side=1, reply=17, held=1024, routes=routes)
+    small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
+    large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)
+    again = ForkSituation(prefix=1024, side=1, reply=17, held=1024, routes=routes)
     probes = []
-    asked: tuple[tuple[Route, Situation], ...] = (("prefill", small), ("prefill", large), ("live", again))
+    asked: tuple[tuple[Route, ForkSituation], ...] = (("prefill", small), ("prefill", large), ("live", again))
     for route, situation in asked:
         done = runner.run(route, situation)
         new = (done.prompt_tokens or 0) - (done.cached_tokens or 0)

@@ -12,10 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from interwhen._run import run
-from interwhen._types.errors import MissingExtraError, UsageError
-from interwhen._types.models import Model, Request, Sampling
-from interwhen._types.verdicts import Verdict
+from interwhen import Model, Sampling, UsageError, Verdict, run
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._precompute_local import measure_local
@@ -30,12 +27,14 @@ from interwhen.bench._precompute_world import (
 )
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
+from interwhen.models import Request
 from interwhen.precompute import ContextRef, Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute._gate import Arm, Gate, GateRule, Pair, Stage, Weights
 from interwhen.precompute._serving import ServeReady, choose_facts, with_facts
 from interwhen.precompute.producers._statements import ask_for, numbered, read_statements
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts, notes_of
+from interwhen.toolkit import MissingExtraError
 
 # The arms: the same questions on the same contexts, with nothing prepared, with facts, with answers, with both.
 

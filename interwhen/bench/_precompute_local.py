@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 import statistics
@@ -9,14 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from interwhen._types.claims import Claim
-from interwhen._types.extensions import Task
-from interwhen._types.models import Model, Sampling
-from interwhen._types.monitors import Monitor
-from interwhen._types.segments import Segment
-from interwhen._types.triggers import Lines
-from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
-from interwhen._types.verifiers import verifier
+from interwhen import Claim, Lines, Model, Monitor, Pass, Sampling, Segment, Task, Unknown, Verdict, Violation, verifier
 from interwhen.bench._experiment import say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate
@@ -38,6 +32,15 @@ _CLAIM = re.compile(
     r"|Answer: (?P<answer>-?\d{1,12})"
 )
 
+_OPERATIONS = {
+    "Add": operator.add,
+    "+": operator.add,
+    "Subtract": operator.sub,
+    "-": operator.sub,
+    "Multiply by": operator.mul,
+    "\N{MULTIPLICATION SIGN}": operator.mul,
+}
+
 
 class Total(NamedTuple):
     """A problem and its answer."""
@@ -51,19 +54,15 @@ def total(rng: random.Random) -> Total:
     value = rng.randint(20, 400)
     words = [f"Start with {value}."]
     for _ in range(rng.randint(2, 4)):
-        match rng.randrange(3):
-            case 0:
-                amount = rng.randint(11, 300)
-                words.append(f"Add {amount}.")
-                value += amount
-            case 1 if value > 50:
-                amount = rng.randint(11, value)
-                words.append(f"Subtract {amount}.")
-                value -= amount
-            case _:
-                amount = rng.randint(2, 5)
-                words.append(f"Multiply by {amount}.")
-                value *= amount
+        kind = rng.randrange(3)
+        # No subtraction from a small number: its amount would have no room.
+        subtracts = kind == 1 and value > 50
+        sign, low, high = (
+            ("Add", 11, 300) if kind == 0 else ("Subtract", 11, value) if subtracts else ("Multiply by", 2, 5)
+        )
+        amount = rng.randint(low, high)
+        words.append(f"{sign} {amount}.")
+        value = {"Add": value + amount, "Subtract": value - amount, "Multiply by": value * amount}[sign]
     return Total(" ".join(words), str(value))
 
 
@@ -84,7 +83,7 @@ def prepare(task: Task) -> int | None:
         return None
     value = int(start[1])
     for kind, amount in _CHANGE.findall(task.text, start.end()):
-        value = _apply(kind, value, int(amount))
+        value = _OPERATIONS[kind](value, int(amount))
     return value
 
 
@@ -101,7 +100,7 @@ def extract(segment: Segment, _right: int) -> Iterator[Figure]:
 @verifier(name="bench-totals", version="1", worker="inline")
 def check(claim: Figure, right: int) -> Verdict:
     """Compute a sum. The answer must be what the changes come to."""
-    found = _apply(claim.sign, claim.left, claim.right) if claim.sign else right
+    found = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
     if found == claim.value:
         return Pass("computed", scope="steps" if claim.sign else "answer")
     if not claim.sign:
@@ -115,16 +114,6 @@ def totals() -> Monitor:
     return Monitor(
         name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare, scope="answer"
     )
-
-
-def _apply(kind: str, left: int, right: int) -> int:
-    match kind:
-        case "Add" | "+":
-            return left + right
-        case "Subtract" | "-":
-            return left - right
-        case _:
-            return left * right
 
 
 _ANSWER = re.compile(r"Answer: (-?\d+)\s*\Z")

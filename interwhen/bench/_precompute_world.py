@@ -16,17 +16,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from interwhen._types.claims import Claim
-from interwhen._types.errors import MissingExtraError
-from interwhen._types.extensions import Task
-from interwhen._types.models import Capabilities, Completion, Request, Usage
-from interwhen._types.monitors import Monitor
-from interwhen._types.segments import Segment
-from interwhen._types.triggers import Lines
-from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
-from interwhen._types.verifiers import verifier
-from interwhen.models._token_stream import IteratorStream
-from interwhen.models._transport import Timeouts
+from interwhen import Claim, Lines, Monitor, Pass, Segment, Task, Unknown, Verdict, Violation, verifier
+from interwhen.models import Capabilities, Completion, IteratorStream, Request, Timeouts, Usage
+from interwhen.toolkit import MissingExtraError
 from interwhen.toolkit.quotes import quotes
 
 FamilyName = Literal["states", "lookups", "reasoning_gym"]

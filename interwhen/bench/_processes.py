@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from interwhen._types.errors import UsageError
-from interwhen.models._transport import Transport
+from interwhen import UsageError
+from interwhen.models import Transport
 
 TransportName = Literal["httpx2", "fast"]
 

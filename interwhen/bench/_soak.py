@@ -18,24 +18,16 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import anyio
-import msgspec
 
+from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, Verdict, run, verifier
 from interwhen._log import log_warning
-from interwhen._run import run
-from interwhen._types.claims import Claim
-from interwhen._types.monitors import Monitor
-from interwhen._types.results import Result
-from interwhen._types.segments import Segment
-from interwhen._types.verdicts import Judged, Pass, Verdict
-from interwhen._types.verifiers import verifier
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._processes import TransportName, child, memory_of, open_transport
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import Story, prompt_of, story
 from interwhen.bench._statistics import Estimate
+from interwhen.models import CompletionsModel, Timeouts, Transport
 from interwhen.models._exchange import Retries
-from interwhen.models._openai_api import CompletionsModel
-from interwhen.models._transport import Timeouts, Transport
 from interwhen.registry import load_monitors
 
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)
@@ -161,11 +153,6 @@ def _lines(segment: Segment) -> Iterator[Claim]:
     yield Claim(key=segment.text, span=segment.span)
 
 
-class _ServerReport(msgspec.Struct):
-    injected: dict[str, int]
-    open: int | None = None
-
-
 async def soak(
     *,
     minutes: float = 60.0,
@@ -210,7 +197,8 @@ async def soak(
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        ended = msgspec.convert(json.loads(process.stdout.readline()), _ServerReport)
+        ended = json.loads(process.stdout.readline())
+    injected, sockets_left = ended["injected"], ended["open"]
     warm = [
         MemorySample(*values)
         for values in zip(samples[::3], samples[1::3], samples[2::3], strict=True)
@@ -222,12 +210,12 @@ async def soak(
             "lost": Estimate(len(lost), limit=0),
             "wrong": Estimate(len(wrong), limit=0),
             "tasks left": Estimate(tasks_left, limit=0),
-            "sockets left": "unknown" if ended.open is None else Estimate(ended.open, limit=0),
+            "sockets left": "unknown" if sockets_left is None else Estimate(sockets_left, limit=0),
             "runs": readers.statuses.total(),
             **{f"  {status}": count for status, count in sorted(readers.statuses.items())},
             "  left early by their reader": readers.left,
-            "requests that met a fault": sum(ended.injected.values()),
-            **{f"  {name}": count for name, count in ended.injected.items()},
+            "requests that met a fault": sum(injected.values()),
+            **{f"  {name}": count for name, count in injected.items()},
             "checks that failed": readers.verifier_faults.total(),
             "streams that were resumed": readers.reconnects,
             "wrong sums that were corrected": readers.remedies,
@@ -250,7 +238,7 @@ async def soak(
         subject=f"{minutes:g} min, {streams} streams, {transport}",
         tables=(Table("A soak", tuple(rows), "Growth should be 0 within its interval."),),
         warnings=(*lost[:20], *wrong[:20]),
-        passed=not (lost or wrong or tasks_left or ended.open),
+        passed=not (lost or wrong or tasks_left or sockets_left),
         observations=tuple(sample._asdict() for sample in warm),
     )
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 
-from interwhen._types.spans import Span
+from interwhen import Span
 from interwhen.testing.server import (
     Disconnect,
     ReceivedRequest,

@@ -14,22 +14,38 @@ from typing import Any, Literal, TypeAlias, assert_never
 import anyio
 import msgspec
 
-from interwhen._run import run
-from interwhen._types.claims import Claim
-from interwhen._types.errors import UsageError
-from interwhen._types.events import CheckSettled, Delta, StreamEnded
-from interwhen._types.models import Completion, Message, Model, Request, Sampling
-from interwhen._types.monitors import Fork, Monitor, Tracker
-from interwhen._types.results import Result
-from interwhen._types.segments import Segment
-from interwhen._types.triggers import EveryChars, Lines, Paragraphs, Sentences, Trigger
-from interwhen._types.verdicts import Judged, Pass, Unknown, Verdict
-from interwhen._types.verifiers import FunctionVerifier, verifier
+from interwhen import (
+    CheckSettled,
+    Claim,
+    Delta,
+    EveryChars,
+    Fork,
+    FunctionVerifier,
+    Judged,
+    Lines,
+    Message,
+    Model,
+    Monitor,
+    Paragraphs,
+    Pass,
+    Result,
+    Sampling,
+    Segment,
+    Sentences,
+    StreamEnded,
+    Tracker,
+    Trigger,
+    Unknown,
+    UsageError,
+    Verdict,
+    load_model,
+    run,
+    verifier,
+)
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._processes import TransportName, open_transport, pinned
-from interwhen.models._openai_api import CompletionsModel
-from interwhen.models._replay import RecordingModel, load_recordings
-from interwhen.registry import Api, load_model
+from interwhen.models import Completion, CompletionsModel, RecordingModel, Request, load_recordings
+from interwhen.registry import Api
 from interwhen.testing._paced_server import paced_server
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")

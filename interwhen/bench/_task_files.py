@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from interwhen._types.errors import MissingExtraError, UsageError
-from interwhen._types.models import Message, Prompt
+from interwhen import Message, UsageError
+from interwhen.models import Prompt
 from interwhen.strategies import Exercise, Question
+from interwhen.toolkit import MissingExtraError
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"

@@ -15,17 +15,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interwhen._run import run
-from interwhen._types.budgets import Budgets
-from interwhen._types.errors import UsageError
-from interwhen._types.models import Chunk, Message, Model, Request, Sampling, Stream
-from interwhen._types.results import Label, Result, Status
+from interwhen import Budgets, Message, Model, Result, Sampling, UsageError, run
+from interwhen._types.results import Label, Status
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
 from interwhen.cli._supervise import closing, show_run
 from interwhen.cli._text import STYLES, LineKind, Signs, signs_for, stdout_console, visible
 from interwhen.cli._view import legend, viewer_for
-from interwhen.models._token_stream import GuardedStream
+from interwhen.models import Chunk, GuardedStream, Request, Stream
 from interwhen.registry import load_monitor
 
 # The three runs of ``interwhen demo``: problem, monitor, and introduction.

@@ -10,10 +10,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from interwhen._types.errors import UsageError
+from interwhen import UsageError
 from interwhen.cli import _exits
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
-from interwhen.models._probe import Diagnosis, Mark, probe
+from interwhen.models import probe
+from interwhen.models._probe import Diagnosis, Mark
 
 _KINDS: dict[Mark, LineKind] = {"ok": "passed", "no": "violated", "unknown": "unproven"}
 

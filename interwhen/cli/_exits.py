@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from interwhen._types.errors import InterwhenError, MissingExtraError, UsageError
+from interwhen import InterwhenError, UsageError
+from interwhen._types.errors import MissingExtraError
 from interwhen._types.results import Status
 
 OK = 0

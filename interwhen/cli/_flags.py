@@ -10,10 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from cyclopts import Group, Parameter
 
-from interwhen._types.budgets import Budgets
-from interwhen._types.errors import UsageError
-from interwhen._types.models import Model, Prompt, Sampling
+from interwhen import Budgets, Model, Sampling, UsageError
 from interwhen.journal import ModelReference
+from interwhen.models import Prompt
 from interwhen.models._messages import as_message
 from interwhen.registry import Api, load_model
 

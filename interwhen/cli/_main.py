@@ -11,7 +11,7 @@ from types import TracebackType
 
 import interwhen_launcher
 
-from interwhen._types.errors import InterwhenError
+from interwhen import InterwhenError
 
 _MISSING = "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'"
 

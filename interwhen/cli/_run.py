@@ -11,19 +11,15 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from interwhen._run import recheck
+from interwhen import Journal, Model, Phase, UsageError, read_journal, recheck
 from interwhen._run import replay as run_again
 from interwhen._run import resume as resume_run
 from interwhen._run import run as start
-from interwhen._types.errors import UsageError
-from interwhen._types.models import Model
-from interwhen._types.segments import Phase
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ModelFlags, SamplingFlags, read_prompt
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
 from interwhen.cli._text import json_safe, one_line, stdout_console, visible
 from interwhen.cli._view import viewer_for
-from interwhen.journal import Journal, read_journal
 from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
 

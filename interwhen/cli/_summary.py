@@ -7,17 +7,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interwhen._types.results import (
+from interwhen import (
     Abstained,
     Certificate,
     Failed,
     Result,
+    Scope,
     Unverified,
     UnverifiedReason,
     Verified,
     ViolationRecord,
 )
-from interwhen._types.verdicts import Scope
 from interwhen.cli._text import STYLES, Signs, one_line, table
 
 _REASONS = 12

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from interwhen._run import Run
-from interwhen._types.models import Model
-from interwhen._types.results import Result
+from interwhen import Model, Result, Run
 from interwhen.cli import _exits
 from interwhen.cli._text import print_error
 from interwhen.cli._view import Viewer

@@ -20,10 +20,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from interwhen import registry
-from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.monitors import Fork, Monitor
-from interwhen._types.spans import Span
+from interwhen import Fork, Monitor, PluginError, Span, UsageError, registry
 from interwhen._version import __version__
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
@@ -196,35 +193,28 @@ def show_score(console: Console, total: Score) -> None:
     shown = table("", "")
     shown.show_header = False
     shown.columns[0].style, shown.columns[0].no_wrap = "dim", True
-    for label, cell in _rows(total):
-        shown.add_row(label, cell)
-    console.print(shown)
-
-
-def _rows(total: Score) -> list[tuple[str, str]]:
     quiet = f"{total.silent} without a claim, {total.aside} no problem of its kind"
-    rows = [
-        ("traces", f"{total.traces}, {quiet}"),
-        ("precision", str(total.precision)),
-        ("recall", str(total.recall)),
-        ("false interrupts", str(total.false_interrupts)),
-        ("right, and verified", str(total.verified)),
-    ]
-    if total.unclear.of:
-        rows.append(("unclear, flagged", str(total.unclear)))
-    if total.located.of:
-        rows.append(("at the label", f"{_rate(total.located)}, {total.before} before it"))
-        rows.append(("known after", f"{_spread(total.delay, '.0f')} characters from the start of the mistake"))
-    if total.remaining.n:
-        rows.append(("still to come", f"{total.remaining.p50:.0%} of the trace in the median flagged one"))
-    rows.append(("claims", f"{total.claims}: {total.passed} right, {total.violated} refuted, {total.unknown} unknown"))
-    if total.troubles:
-        rows.append(("failed", f"{total.troubles} checks: see below"))
-    rows.append(("a check takes", f"{_spread(total.check_ms)} ms"))
-    rows.append(("extraction", f"{_spread(total.extract_ms)} ms for 1,000 characters"))
-    if total.prepare_ms.n:
-        rows.append(("preparation", f"{_spread(total.prepare_ms)} ms"))
-    return rows
+    rows: tuple[tuple[str, str, object], ...] = (
+        # Label, cell, and whether there is anything to show.
+        ("traces", f"{total.traces}, {quiet}", True),
+        ("precision", str(total.precision), True),
+        ("recall", str(total.recall), True),
+        ("false interrupts", str(total.false_interrupts), True),
+        ("right, and verified", str(total.verified), True),
+        ("unclear, flagged", str(total.unclear), total.unclear.of),
+        ("at the label", f"{_rate(total.located)}, {total.before} before it", total.located.of),
+        ("known after", f"{_spread(total.delay, '.0f')} characters from the start of the mistake", total.located.of),
+        ("still to come", f"{total.remaining.p50:.0%} of the trace in the median flagged one", total.remaining.n),
+        ("claims", f"{total.claims}: {total.passed} right, {total.violated} refuted, {total.unknown} unknown", True),
+        ("failed", f"{total.troubles} checks: see below", total.troubles),
+        ("a check takes", f"{_spread(total.check_ms)} ms", True),
+        ("extraction", f"{_spread(total.extract_ms)} ms for 1,000 characters", True),
+        ("preparation", f"{_spread(total.prepare_ms)} ms", total.prepare_ms.n),
+    )
+    for label, cell, is_shown in rows:
+        if is_shown:
+            shown.add_row(label, cell)
+    console.print(shown)
 
 
 def _rate(rate: Rate) -> str:

@@ -17,25 +17,35 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from interwhen._types.events import (
+from interwhen import (
+    Cancelled,
+    CheckRecord,
     CheckSettled,
     CheckStarted,
     Delta,
+    Errored,
     Event,
     Finished,
     FrontierMoved,
+    Judged,
+    Pass,
+    Phase,
     Remedied,
+    Result,
     Retracted,
+    Skipped,
+    Span,
     StreamBroken,
     StreamEnded,
     StreamStarted,
+    TimedOut,
+    Unknown,
+    Violation,
     ViolationFound,
+    ViolationRecord,
 )
 from interwhen._types.models import Origin
-from interwhen._types.results import CheckRecord, Result, ViolationRecord
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
-from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen._types.verdicts import Outcome
 from interwhen.cli._summary import summary
 from interwhen.cli._text import (
     AHEAD,

@@ -52,7 +52,7 @@ def _certificate_flaws(result: Verified) -> Iterator[str]:
         yield "its certificate covers other text than its checks do"
     share = sum(map(len, covered)) / len(result.text) if result.text else 0.0
     if share != certificate.coverage:
-        yield f"its certificate says a coverage of {certificate.coverage:.2f}, its checks have {share:.2f}"
+        yield f"its certificate has a coverage of {certificate.coverage:.2f}, and its checks of {share:.2f}"
     if result.finish_reason not in ("stop", "tool_calls"):
         yield f"it is verified, and its model stopped because of {result.finish_reason!r}"
 

@@ -37,7 +37,7 @@ class LockedFile:
         try:
             self._fd = os.open(path, flags if keep else flags | os.O_CREAT, 0o600)
         except OSError as error:
-            raise JournalError(path, f"it cannot be written ({error.strerror})") from error
+            raise JournalError(path, f"it cannot be written ({error.strerror}): choose another path") from error
         try:
             self._take(path, keep, found)
         except BaseException:
@@ -46,7 +46,7 @@ class LockedFile:
 
     def _take(self, path: str, keep: int, found: int) -> None:
         if not _lock(self._fd):
-            raise JournalError(path, "another run is writing to it")
+            raise JournalError(path, "another run is writing to it: wait for its end, or choose another path")
         state = os.fstat(self._fd)
         if keep:
             if state.st_size != found:
@@ -136,7 +136,7 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
         raise JournalError(path, "this is not a journal, or it was cut before its first record")
     (chain,) = _U32.unpack_from(data, _HEAD.size)
     if crc32(data[: _HEAD.size]) != chain:
-        raise JournalError(path, "its first bytes are damaged")
+        raise JournalError(path, "its first bytes are damaged: restore it from a copy")
     _, schema = _HEAD.unpack_from(data)
     if schema != SCHEMA:
         raise JournalError(

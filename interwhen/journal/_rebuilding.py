@@ -189,7 +189,7 @@ class RebuiltRun:
             case EndRecord(at=at):
                 self.at = at
             case Header():
-                raise JournalError(self.journaled.path, "it has a second header")
+                raise JournalError(self.journaled.path, "it has a second header: restore it from a copy")
             case TextRecord() | ChunkRecord():
                 pass
             case _:

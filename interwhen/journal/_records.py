@@ -34,7 +34,7 @@ from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, Sampling, Usage
-from interwhen._types.monitors import Fork, Monitor
+from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import Result
 from interwhen._types.segments import Phase, Segment
@@ -72,6 +72,8 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     """The names of the fields that are functions."""
     spec: str | dict[str, Any] | None = None
     """The name and options from which it was made; ``None`` if it was given as an object, or has a secret option."""
+    tracks: bool = False
+    """Whether its extractor, or that of its fork, is a tracker: it is not given a line that a cut ended."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):
@@ -318,8 +320,16 @@ def describe(
         code = tuple(name for name, value in values.items() if callable(value))
         fields = {name: _as_read(value) for name, value in values.items() if name not in code}
         spec = specs[place] if place < len(specs) else None
-        records.append(MonitorRecord(number, isinstance(monitor.extractor, Fork), fields, code, _writable(spec)))
+        forks, tracker = isinstance(monitor.extractor, Fork), tracks(monitor.extractor)
+        records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker))
     return tuple(verifiers), tuple(records)
+
+
+def _extractor_of(record: MonitorRecord) -> Extractor:
+    tracker: Tracker[None] = Tracker(lambda _prepared: None, lambda _state, *_given: (None, ()))
+    if record.forks:
+        return Fork("", tracker if record.tracks else lambda _reply, _segment: ())
+    return tracker if record.tracks else _no_claims
 
 
 def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
@@ -329,7 +339,7 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
     return tuple(
         Monitor(
             verifier=verifiers[record.verifier],
-            extractor=Fork("", lambda _reply, _segment: ()) if record.forks else _no_claims,
+            extractor=_extractor_of(record),
             **_data(record, hints),
         )
         for record in header.monitors
@@ -361,16 +371,21 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
         for label in sorted(ours.fields.keys()):  # a field that it lacks is newer than the journal
             was, now = ours.fields[label], given.fields.get(label)
             if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
-                raise JournalError(path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now")
+                raise JournalError(
+                    path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now: give it as in the run"
+                )
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]
         if (who.name, who.version) != (other.name, other.version):
             raise JournalError(
                 path,
                 f"monitor {name!r} had the verifier {who.name!r} version {who.version!r}, "
-                f"and has {other.name!r} version {other.version!r} now: its verdicts may differ",
+                f"and has {other.name!r} version {other.version!r} now: install the old version",
             )
         if (ours.verifier, ours.forks) != (given.verifier, given.forks):
-            raise JournalError(path, f"monitor {name!r} shares its verifier, or extracts, differently now")
+            raise JournalError(
+                path,
+                f"monitor {name!r} shares its verifier, or extracts, differently now: give the monitors of the run",
+            )
 
 
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:

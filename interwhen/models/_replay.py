@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import anyio
@@ -65,8 +66,8 @@ class ReplayModel:
     that continues a text, and every one after the last recording: a monitor can cut a stored answer, and the real model
     continues from the cut.
 
-    *speed* scales time: 0 replays without waiting, 1 at the recorded pace, 2 twice as fast. Without *capabilities*,
-    those of *then* count, or else the replay resumes by prefix and has forks where *forks* is given.
+    *speed* scales time: 0 replays without waiting, 1 at the recorded pace, 2 twice as fast. *capabilities* defaults to
+    those of *then*; without it, a replay resumes by prefix, and has forks if *forks* is given.
     """
 
     def __init__(
@@ -100,18 +101,18 @@ class ReplayModel:
         return self._capabilities or Capabilities(resume="prefix", forks=self._forks is not None)
 
     async def stream(self, request: Request) -> Stream:
-        """Start a replay. Raises :class:`ModelError` where no recording is left."""
+        """Start a replay. Raises :class:`ModelError` if no recording is left."""
         self._requests += 1
         await anyio.lowlevel.checkpoint()
         if self._choose is not None:
-            return ReplayStream(self._choose(request), self._speed)
+            return _ReplayStream(self._choose(request), self._speed)
         if self._then is not None and (request.pieces or request.side is not None or not self._left):
             return await self._then.stream(request)
         if not self._left:
             raise ModelError(f"no recording is left for request {self._requests}")
         prefix = request.prefix
         at = next((at for at, recording in enumerate(self._left) if recording.prefix == prefix), 0)
-        return ReplayStream(self._left.pop(at), self._speed)
+        return _ReplayStream(self._left.pop(at), self._speed)
 
     async def complete(self, request: Request) -> Completion:
         """Let *forks* answer. Raises :class:`ModelError` without it."""
@@ -125,25 +126,24 @@ class ReplayModel:
             await self._then.aclose()
 
 
-class ReplayStream(GuardedStream):
-    """The stream of one recording. Chunks that arrived at the same time come in one read, at most *batch* of them."""
+class _ReplayStream(GuardedStream):
+    """The stream of one recording. Chunks that arrived at the same time come in one read, up to :data:`_BATCH`."""
 
-    def __init__(self, recording: Recording, speed: float = 0.0, batch: int = _BATCH) -> None:
+    def __init__(self, recording: Recording, speed: float) -> None:
         super().__init__()
         self._arrivals = recording.arrivals
         self._next = 0
         self._speed = speed
-        self._batch = batch
         self._begun: float | None = None
 
     async def fetch(self) -> Sequence[Chunk]:
         """Wait until the next chunk is due, and return those that are due with it."""
         now = anyio.current_time()
         self._begun = now if self._begun is None else self._begun
-        waiting = self._arrivals[self._next : self._next + self._batch]
+        waiting = self._arrivals[self._next : self._next + _BATCH]
         at = waiting[0].at if waiting else 0.0
         await anyio.sleep(max(self._begun + at / self._speed - now, 0.0) if self._speed else 0.0)
-        chunks = tuple(arrival.chunk for arrival in waiting if arrival.at == at)
+        chunks = tuple(arrival.chunk for arrival in takewhile(lambda arrival: arrival.at == at, waiting))
         self._next += len(chunks)  # only after the wait: a read that is cancelled during it loses no chunk
         return chunks
 
@@ -155,27 +155,15 @@ class RecordingModel:
         self._model = model
         self.recordings: list[Recording] = []
         self.timeouts = getattr(model, "timeouts", Timeouts())
-
-    @property
-    def name(self) -> str:
-        """The name of the wrapped model."""
-        return self._model.name
-
-    async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the wrapped model."""
-        return await self._model.capabilities()
+        # Everything except for streams is the wrapped model itself.
+        self.name = model.name
+        self.capabilities = model.capabilities
+        self.complete = model.complete
+        self.aclose = model.aclose
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream of the wrapped model and record it."""
         return _RecordingStream(await self._model.stream(request), request.prefix, self.recordings)
-
-    async def complete(self, request: Request) -> Completion:
-        """Pass a fork to the wrapped model."""
-        return await self._model.complete(request)
-
-    async def aclose(self) -> None:
-        """Close the wrapped model."""
-        await self._model.aclose()
 
 
 class _RecordingStream:

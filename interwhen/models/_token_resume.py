@@ -129,8 +129,8 @@ class TokenTrail:
             self.add(choice.token_ids or (), parts)
 
 
-class _Run(NamedTuple):
-    """A stretch of kept text in one phase."""
+class _TextRun(NamedTuple):
+    """A part of kept text with one phase."""
 
     phase: Phase
     text: str
@@ -145,10 +145,10 @@ class _Kept(NamedTuple):
     phase: Phase | None
     """The phase that the ids end in; ``None`` at the start of the answer."""
     units: tuple[_Unit, ...]
-    rest: tuple[_Run, ...]
+    rest: tuple[_TextRun, ...]
 
 
-def kept_of(trail: TokenTrail, runs: Sequence[_Run]) -> _Kept:
+def kept_of(trail: TokenTrail, runs: Sequence[_TextRun]) -> _Kept:
     """Return the ids of the longest start of *runs* that *trail* holds in whole events, and the text after it."""
     ids: list[int] = []
     phase: Phase | None = None
@@ -179,20 +179,20 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
     return any(tag in written for family in FAMILIES for tag in family)
 
 
-def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Run]:
+def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
     """Return the text of *pieces* by phase and writer; with *tags_in_text*, reasoning is part of the answer's text."""
-    runs: list[_Run] = []
+    runs: list[_TextRun] = []
     for piece in pieces:
         phase: Phase = "answer" if tags_in_text else piece.phase
         ours = piece.origin != "model"
         if runs and runs[-1].phase == phase and runs[-1].ours == ours:
-            runs[-1] = _Run(phase, runs[-1].text + piece.text, ours)
+            runs[-1] = _TextRun(phase, runs[-1].text + piece.text, ours)
         elif piece.text:
-            runs.append(_Run(phase, piece.text, ours))
+            runs.append(_TextRun(phase, piece.text, ours))
     return runs
 
 
-def _without(runs: Sequence[_Run], parts: Sequence[tuple[Phase, str]]) -> list[_Run] | None:
+def _without(runs: Sequence[_TextRun], parts: Sequence[tuple[Phase, str]]) -> list[_TextRun] | None:
     """Return *runs* without *parts* at their start; ``None`` where they do not start with all of them."""
     left = list(runs)
     for phase, text in parts:

@@ -67,7 +67,7 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
         except StoreConflict:
             if expect is not None:
                 raise
-    raise StoreError(store.place, f"context {name!r} changes faster than it can be written")
+    raise StoreError(store.place, f"context {name!r} changes faster than it can be written: try again")
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
@@ -94,7 +94,7 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpe
         except StoreConflict:
             continue
         return now
-    raise StoreError(store.place, f"the spending of {name!r} changes faster than it can be written")
+    raise StoreError(store.place, f"the spending of {name!r} changes faster than it can be written: try again")
 
 
 @dataclass(slots=True)
@@ -351,7 +351,7 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     while True:
         there = store.document(context_document(name))
         if there.data is None:
-            raise UsageError(f"there is no context {name!r} in {store.place!r}")
+            raise UsageError(f"there is no context {name!r} in {store.place!r}: add it first")
         try:
             return store.commit(context_document(name), there.data, expect=there.generation)
         except StoreConflict:

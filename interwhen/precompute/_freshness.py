@@ -39,7 +39,7 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
         for step in producer.plan(context):
             name = f"{producer.name}{SEPARATOR}{step.name}"
             if name in found:
-                raise PluginError(producer.name, f"its plan has two steps named {step.name!r}")
+                raise PluginError(producer.name, f"its plan has two steps named {step.name!r}: give each its own name")
             if not pieces.issuperset(step.reads):
                 missing = sorted(set(step.reads) - pieces)
                 raise PluginError(producer.name, f"step {step.name!r} reads {missing}, which the context does not have")

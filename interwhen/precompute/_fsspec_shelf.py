@@ -40,7 +40,7 @@ class FsspecShelf:
         try:
             import fsspec
         except ImportError as error:
-            raise MissingExtraError("a store behind a URL", "precompute") from error
+            raise MissingExtraError("a store at a URL", "precompute") from error
         self.place = url
         protocol = url.partition("://")[0]
         try:

@@ -219,7 +219,7 @@ class Savings:
                 continue
             self._news.clear()
             return
-        raise StoreError(self._store.place, "the records of the gate change faster than they can be written")
+        raise StoreError(self._store.place, "the records of the gate change faster than they can be written: try again")
 
     def _enter(self, query: _Query, entry: Entry) -> None:
         self._news.append((query.subject, query.offline, entry))

@@ -116,14 +116,14 @@ class SqliteShelf:
         """Run *work*. Raises :class:`sqlite3.OperationalError` while another process has the lock."""
         for _ in range(2):
             if self._connection is None:
-                raise StoreError(self.place, "it is closed")
+                raise StoreError(self.place, "it is closed: open it again")
             try:
                 return work(self._connection)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF in _BUSY:
                     raise
                 if not (_is_damage(error) or _forbids_writing(self.place)):
-                    raise StoreError(self.place, f"{error} (is the disk full, or read-only?)") from error
+                    raise StoreError(self.place, f"{error} (check whether the disk is full or read-only)") from error
                 self._replace(error)
             except _DAMAGE as error:
                 self._replace(error)
@@ -142,7 +142,7 @@ class SqliteShelf:
         except sqlite3.OperationalError as error:
             self._close()
             if not _is_damage(error):
-                raise StoreError(self.place, f"{error} (may the file and its folder be written?)") from error
+                raise StoreError(self.place, f"{error} (check that the file and its folder can be written)") from error
             self._replace(error)
         except _DAMAGE as error:
             self._replace(error)

@@ -23,7 +23,7 @@ from interwhen.models._local import shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class ForkSituation:
     """A fork before it is sent. All sizes are in tokens."""
 
     prefix: int
@@ -62,7 +62,7 @@ class Planned:
     """The route of a fork, and its predicted cost."""
 
     route: Route
-    situation: Situation
+    situation: ForkSituation
     seconds: float
     prefilled: float
     """The predicted number of prompt tokens that the server must process."""
@@ -78,7 +78,7 @@ class Planned:
 class Planner(Protocol):
     """Chooses how each fork gets its prefix. Both methods must be quick and raise nothing."""
 
-    def choose(self, situation: Situation) -> Planned:
+    def choose(self, situation: ForkSituation) -> Planned:
         """Return one of the routes of *situation*."""
         ...
 
@@ -127,19 +127,19 @@ class Probe(NamedTuple):
     seconds: float
 
 
-def work_of(route: Route, situation: Situation, hit: float) -> Work:
+def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
     """Return the work of a fork on *route*. *hit* is the expected part of the held prefix that is still cached."""
-    behind = situation.side
+    side = situation.side
     match route:
         case "live":
-            return Work(1.0, max(situation.prefix - hit * situation.held, 0.0) + behind, situation.reply)
+            return Work(1.0, max(situation.prefix - hit * situation.held, 0.0) + side, situation.reply)
         case "restored":
             fresh = max(situation.prefix - situation.stored, 0)
-            return Work(1.0, fresh + behind, situation.reply, 1.0, situation.stored)
+            return Work(1.0, fresh + side, situation.reply, 1.0, situation.stored)
         case "summary":
-            return Work(1.0, situation.summary + behind, situation.reply)
+            return Work(1.0, situation.summary + side, situation.reply)
         case "prefill":
-            return Work(1.0, situation.prefix + behind, situation.reply)
+            return Work(1.0, situation.prefix + side, situation.reply)
         case "parser":
             return Work(0.0, 0.0, 0.0)
 
@@ -172,7 +172,7 @@ DRIFT = 0.02
 """The relative change of a rate from one request to the next."""
 NOISE = 0.15
 """The relative standard deviation of the time of a request."""
-SURPRISE = 1.5
+SURPRISE = 2.0
 """A request is a surprise if its time differs from the prediction by this factor."""
 SURPRISES = 2
 """After this many consecutive surprises in one direction, the rates are learnt again."""
@@ -296,7 +296,7 @@ class ForkPlanner:
         """The expected part of a held prefix that the server still has in its cache."""
         return self._hits.value
 
-    def choose(self, situation: Situation) -> Planned:
+    def choose(self, situation: ForkSituation) -> Planned:
         """Return the route for a fork in *situation*."""
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
@@ -333,7 +333,7 @@ class ForkPlanner:
 
     # ------------------------------------------------------------------ costs
 
-    def costs(self, situation: Situation) -> dict[Route, float]:
+    def costs(self, situation: ForkSituation) -> dict[Route, float]:
         """Return the predicted seconds of each route in *situation*."""
         rates = self.rates
         costs: dict[Route, float] = {
@@ -348,7 +348,7 @@ class ForkPlanner:
             costs["parser"] = self._parsing.value + (1.0 - self._parses.value) * min(costs.values())
         return costs
 
-    def _due(self, situation: Situation, costs: dict[Route, float], best: float) -> Route | None:
+    def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
         """Return a route that should be tried to learn its cost; ``None`` if there is none."""
         if self._count - self._trial < TRIAL_EVERY:
             return None
@@ -362,7 +362,7 @@ class ForkPlanner:
                 return route
         return None
 
-    def _is_worth_saving(self, situation: Situation) -> bool:
+    def _is_worth_saving(self, situation: ForkSituation) -> bool:
         """Tell whether saving the state costs less than the expected saving at the next fork."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
@@ -474,9 +474,9 @@ class PlannedModel:
     ) -> None:
         await self.aclose()
 
-    # ------------------------------------------------------------------ what is known
+    # ------------------------------------------------------------------ situations
 
-    def _situation(self, request: Request) -> Situation:
+    def _situation(self, request: Request) -> ForkSituation:
         shelf = self.model if isinstance(self.model, Shelving) else None
         routes = _LIVE if shelf is None else shelf.routes
         if request.summary is not None:
@@ -485,7 +485,7 @@ class PlannedModel:
         before = self._last.get(request.prompt)
         held = 0 if before is None else prompt + shared(before, prefix)
         stored = 0 if shelf is None else shelf.stored(request)
-        return Situation(
+        return ForkSituation(
             prefix=self._tokens(prompt + len(prefix)),
             side=self._tokens(len(request.side or "")),
             reply=request.sampling.max_tokens or 64,

@@ -55,13 +55,13 @@ class Question:
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the answer that *trace* gives. One that was cut short in its last line has not given what is there."""
+        """Return the answer of *trace*; ``None`` if it has none, or was cut short in the line of the answer."""
         return self.read(trace.said)
 
 
 @lru_cache(maxsize=64)
 def _named(spec: str) -> Monitor:
-    # A search judges at each step, and to look through what is installed takes longer than to judge.
+    # Cached: a search judges each step, and finding the plug-in takes longer than judging.
     return load_monitor(spec)
 
 
@@ -239,7 +239,7 @@ class Judgement:
     passed: int = 0
     refuted: int = 0
     open: int = 0
-    """Checks that came to no verdict of pass or violation."""
+    """Checks that ended without a pass and without a violation."""
 
     @property
     def verified(self) -> bool:

@@ -1,4 +1,4 @@
-"""A loopback OpenAI server in a process of its own that sends many streams at once, each chunk in a packet at its time.
+"""A load generator: an OpenAI server on loopback in a separate process that sends many streams, each packet on time.
 
 It is a load generator, not a model: :func:`paced_server` starts it. The ``model`` of a request says what is sent:
 
@@ -60,17 +60,17 @@ class SentLog(msgspec.Struct):
 
 
 class LoadTally(msgspec.Struct, frozen=True):
-    """How well the server kept its times since it was asked last."""
+    """How punctual the server was since the last request for this tally."""
 
     sent: int
-    """Packets whose time has come."""
+    """Packets that were due."""
     late_p99_ms: float
-    """How long after its time the server came to send a packet."""
+    """How long after its due time the server sent a packet."""
     late_max_ms: float
     held: int
-    """Packets that had to wait because the reader had not taken the ones before."""
+    """Packets that had to wait because the reader had not taken earlier ones."""
     busy: float
-    """The share of the time in which the process used its core."""
+    """The share of time in which the process used its core."""
 
 
 class Schedule(NamedTuple):
@@ -140,19 +140,19 @@ def _frame(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
-# The process: one thread, which waits for sockets and for the next packet that is due.
+# The process has one thread, which waits for sockets and for the next packet.
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _AT_ONCE = 1 << 18
 """Bytes that are given to a socket in one call."""
 _TICK = 0.001
-"""``epoll`` counts in milliseconds and rounds up. With few streams the rest is slept, so that packets are on time; with
-many, a packet is due at any time, and the calls would cost more than they are worth."""
+"""``epoll`` rounds timeouts up to milliseconds. With few streams, the last part of a wait is a sleep, so that packets
+are on time. With many, some packet is always due, and the extra calls would cost too much."""
 _FEW = 4
 
 
 class _PacedConnection:
-    """A connection, the stream that is being sent on it, and the bytes that its reader has not taken yet."""
+    """A connection, its current stream, and the bytes that are not sent yet."""
 
     def __init__(self, sock: socket.socket, ready: selectors.BaseSelector) -> None:
         self.socket = sock
@@ -167,7 +167,7 @@ class _PacedConnection:
         ready.register(sock, selectors.EVENT_READ, self)
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """Take what has arrived; return the head and the body of a request that is complete."""
+        """Read bytes; return head and body of a request once it is complete."""
         try:
             arrived = self.socket.recv(65536)
         except OSError:
@@ -185,7 +185,7 @@ class _PacedConnection:
         return head, rest[:length]
 
     def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
-        """Send the head of an answer, and its first chunk where that is due; return when the next packet is."""
+        """Begin a stream with the head of the response; return when its first packet is due."""
         self.log, self._schedule, self._next = SentLog(), schedule, 0
         self._begun = time.monotonic()
         if stamp is not None:
@@ -195,14 +195,14 @@ class _PacedConnection:
 
     @property
     def due(self) -> float | None:
-        """When the next packet is due; ``None`` at the end of the stream, and once the reader has gone."""
+        """When the next packet is due; ``None`` at the end of the stream, and after the reader has gone."""
         if not self._is_open or self._next == len(self._schedule.due):
             return None
         return self._begun + self._schedule.due[self._next]
 
     @property
     def is_held(self) -> bool:
-        """Whether the reader has not taken all that was sent."""
+        """Whether there are unsent bytes."""
         return bool(self._unsent)
 
     def send_next(self) -> None:
@@ -213,13 +213,13 @@ class _PacedConnection:
         self.send(packet)
 
     def send(self, packet: bytes = b"") -> None:
-        """Send *packet* after what is still unsent, as far as the reader takes it."""
+        """Send *packet* after all unsent bytes, as much as the socket accepts."""
         unsent = self._unsent
         unsent += packet
         try:
             with memoryview(unsent) as view:
                 taken = self.socket.send(view[:_AT_ONCE])
-            del unsent[:taken]  # from the front: nothing is moved
+            del unsent[:taken]  # fast: bytearray does not move the rest
         except BlockingIOError:
             pass
         except OSError:
@@ -253,7 +253,7 @@ class _LoadServer:
         self._since = time.monotonic(), time.process_time()
 
     def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
-        """Answer a request; return when the first packet is due, if it is answered by a stream."""
+        """Answer a request; return when the first packet is due, if the answer is a stream."""
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):
             connection.send(_reply(self._page(line)))
@@ -276,7 +276,7 @@ class _LoadServer:
         return due
 
     def count(self, late: float, *, held: bool) -> None:
-        """Count a packet that is sent *late* seconds after it was due, or is *held* behind others."""
+        """Count a packet that is sent *late* seconds after it was due; *held*: it waits for earlier ones."""
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)
@@ -339,7 +339,7 @@ def serve(listener: socket.socket, load: Load) -> None:
 
 
 def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
-    """Return for how long sockets are waited for; sleep what is left of less than a tick where streams are few."""
+    """Return how long to wait for sockets; sleep for the last part of a wait if there are few streams."""
     if not waiting:
         return None
     left = max(waiting[0][0] - time.monotonic(), 0.0)
@@ -351,7 +351,7 @@ def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None
     return 0.0
 
 
-# Processes that serve on loopback, seen from both sides.
+# Processes that serve on loopback: the process itself, and its parent.
 
 
 def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
@@ -376,7 +376,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
-    """Run *module*, which calls :func:`serve_on_loopback`, in a process of its own; yield its base URL."""
+    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL."""
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
@@ -389,7 +389,7 @@ def loopback_process(module: str, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> Iterator[str]:
-    """Run the server of this module in a process of its own, on the last core; yield its base URL.
+    """Run the server of this module in a separate process, on the last core; yield its base URL.
 
     It replays the file *recordings*, or pages of a fixed text. With *stamped*, the text of each first chunk is the
     ``time.monotonic()`` at which it was sent.

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from interwhen._engine.monitors import Bound
+from interwhen._engine.monitors import BoundVerifier
 from interwhen._types.claims import Claim
 from interwhen._types.extensions import Task
 from interwhen._types.models import Prompt, Reply
@@ -129,7 +129,7 @@ def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
     return replace(
         monitor,
         prepare=None,
-        verifier=Bound(monitor.verifier, prepared),
+        verifier=BoundVerifier(monitor.verifier, prepared),
         extractor=_extractor(monitor.extractor, prepared),
         recognizer=None if monitor.recognizer is None else _with(monitor.recognizer, prepared),
     )

@@ -133,7 +133,7 @@ def _group(text: str, start: int) -> tuple[int, str]:
         if together == made + single and not unicodedata.combining(after):
             break
         raw, made, end = raw + after, together, end + 1
-    # What was dropped at the end of the group is no part of it, unless something was joined behind it.
+    # Dropped characters at the end do not belong to the group, unless a character was joined after them.
     while end > start + 1 and not _alone(text[end - 1]):
         end -= 1
     return end, made

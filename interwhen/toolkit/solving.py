@@ -20,10 +20,10 @@ try:
 except ImportError as missing:
     raise MissingExtraError("interwhen.toolkit.solving", "z3") from missing
 
-__all__ = ["Problem", "problem"]
+__all__ = ["Build", "Problem", "WarmProblem", "WarmProblems", "from_smt2", "problem", "to_smt2"]
 
 _SHARE = 0.9
-"""The part of the time left that Z3 may use: the rest is for the verdict to be told in time."""
+"""The part of the time left that Z3 may use: the rest is for reporting the verdict in time."""
 _WORDS = 300
 """The most characters of a list of names or values."""
 _FREE = threading.local()
@@ -153,35 +153,28 @@ class Problem:
 def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[Problem]:
     """Open a :class:`Problem` for the running check.
 
-    Z3 has nine tenths of the time that the check has left, and of *seconds* if that is less; a check that is called
-    off interrupts it. Beyond *memory_mb* (of all that Z3 holds in this process) it gives up. Both are ``Unknown``.
+    Z3 has nine tenths of the time that the check has left, and of *seconds* if that is less; a cancelled check
+    interrupts it. Beyond *memory_mb* (of all that Z3 holds in this process) it gives up. Both are ``Unknown``.
     A thread keeps its context for the next problem, unless something went wrong in it.
     """
     context, _FREE.context = getattr(_FREE, "context", None) or z3.Context(), None
-    called_off = threading.Event()
+    cancelled = threading.Event()
 
     def interrupt() -> None:
-        called_off.set()
+        cancelled.set()
         context.interrupt()
 
     with on_cancel(interrupt):
         yield Problem(context, seconds, memory_mb)
-    if not called_off.is_set():
+    if not cancelled.is_set():
         _FREE.context = context
 
 
 # Z3 problems that stay warm between checks, and lie on disk as SMT-LIB between processes (extra ``z3``).
 #
 # A check that builds its problem from nothing pays for it each time: making the context, asserting the conditions, and
-# finding again what Z3 had found out about them. A warm problem has all this behind it; a check adds its question on
+# finding again what Z3 had found out about them. A warm problem has done this already; a check adds its question on
 # top (``push``), asks, and takes it away again (``pop``).
-
-try:
-    import z3
-except ImportError as missing:
-    raise MissingExtraError("interwhen.toolkit.solving", "z3") from missing
-
-__all__ = ["Build", "WarmProblem", "WarmProblems", "from_smt2", "to_smt2"]
 
 Build = Callable[[Problem], None]
 """Adds its conditions to a new problem, with variables of its ``context``."""
@@ -190,7 +183,7 @@ _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 
 
 class WarmProblem(Problem):
-    """A problem whose conditions have been asserted and, *ahead* of any question, solved once.
+    """A problem with its conditions asserted and, with *ahead*, solved once before any question.
 
     One thread at a time may use it. *minimal*: see :class:`WarmProblems`.
     """
@@ -208,7 +201,7 @@ class WarmProblem(Problem):
 
     @property
     def spent(self) -> int:
-        """What Z3 has spent on it so far, in its own deterministic count (``rlimit count``)."""
+        """The work of Z3 on it so far, in Z3's own deterministic count (``rlimit count``)."""
         return int(self._solver.statistics().get_key_value("rlimit count"))
 
     @property
@@ -255,7 +248,7 @@ class WarmProblems:
     takes many solutions, and is what remains to be paid for in a warm problem.
 
     A key must name everything that a problem's conditions are made from (a digest of the policy and the version of what
-    reads it): under an equal key, equal conditions are expected, and nobody looks whether they are.
+    reads it): under an equal key, equal conditions are expected. This is not checked.
     """
 
     def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:
@@ -274,23 +267,23 @@ class WarmProblems:
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
         """Lend the problem *key* to the running check, built by *build* where none is idle.
 
-        Deadlines hold as in :func:`interwhen.toolkit.solving.problem`. A problem in which something was called off
-        or raised is not used again.
+        Deadlines hold as in :func:`interwhen.toolkit.solving.problem`. A problem is not used again after a check in it
+        was cancelled or raised.
         """
         found = self._take(key)
         if found is None:
             found = WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal)
             with self._lock:
                 self.built += 1
-        called_off = threading.Event()
+        cancelled = threading.Event()
 
         def interrupt() -> None:
-            called_off.set()
+            cancelled.set()
             found.context.interrupt()
 
         with on_cancel(interrupt), found.lent(seconds):
             yield found
-        if not called_off.is_set():
+        if not cancelled.is_set():
             self._give_back(key, found)
 
     def _take(self, key: str) -> WarmProblem | None:
@@ -325,9 +318,11 @@ def from_smt2(text: str) -> Build:
         try:
             conditions = z3.parse_smt2_string(text, ctx=problem.context)
         except z3.Z3Exception as error:
-            raise UsageError(f"this is no SMT-LIB that Z3 reads: {error}") from error
+            raise UsageError(f"Z3 cannot read this SMT-LIB text: {error}") from error
         if len(conditions) != len(names):
-            raise UsageError(f"{len(names)} conditions are named, and {len(conditions)} are asserted: it was changed")
+            raise UsageError(
+                f"SMT-LIB text was modified: it asserts {len(conditions)} conditions but names {len(names)}"
+            )
         for name, condition in zip(names, conditions, strict=True):
             problem.require(name, condition)
 

@@ -33,7 +33,7 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """What is looked at for contamination."""
+        """The text to search for contamination."""
         return self.text
 
 
@@ -90,7 +90,7 @@ class Steps(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """What is looked at for contamination."""
+        """The text to search for contamination."""
         return "\n".join((self.prompt, *self.completions))
 
 
@@ -112,7 +112,7 @@ class Preference(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """What is looked at for contamination."""
+        """The text to search for contamination."""
         return f"{self.prompt}{self.chosen}\n{self.prompt}{self.rejected}"
 
 
@@ -167,7 +167,7 @@ def chats(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
 def _is_fit(story: AttemptHistory, left_out: Counter[str]) -> bool:
     if story.is_answer_verified:
         return True
-    left_out["runs whose answer is not verified"] += 1
+    left_out["runs without a verified answer"] += 1
     return False
 
 
@@ -333,7 +333,7 @@ def _pair(story: AttemptHistory, attempt: RecordedAttempt, violation: ViolationR
     begin = _after_feedback(last, cut)
     end = _right_until(last, begin)
     if end is None:
-        return "interrupts whose correction is not verified"
+        return "interrupts without a verified correction"
     chosen, rejected = after[begin:end], before[start : line_end(before, violation.span.end)]
     if not chosen.strip() or chosen == rejected:
         return "interrupts that changed nothing"

@@ -1,6 +1,6 @@
 """The promised names of interwhen, with their signatures: those in the ``__all__`` of a module without an underscore.
 
-``python -m tests.architecture.public_api > tests/public_api.txt`` writes the list anew, for a change that is meant.
+``python -m tests.architecture.public_api > tests/public_api.txt`` rewrites the list after an intended change.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     found, (tally, again) = anyio.run(main)
     assert judge(found, 11, 20.0).lost == 0
     assert tally.held > 0
-    assert again.sent < tally.sent  # it began to count anew
+    assert again.sent < tally.sent  # it counted from zero
 
 
 def test_the_generator_keeps_time() -> None:

@@ -57,12 +57,12 @@ def test_a_counter_that_is_off_by_one_is_found(counter, monkeypatch):
 
 
 def test_the_endpoint_counts_by_itself():
-    """The books hold what the steps bring, whoever reads them."""
+    """The records of the endpoint hold the tokens of its steps."""
     from interwhen.testing.server import ReceivedRequest, Send
 
     endpoint = _ledger_endpoint.CountingEndpoint(msgspec.structs.replace(habits_of(3), broken=0.0, has_end_token=True))
     body = {"prompt": "Story 3.\n", "stream": True}
-    request = ReceivedRequest(0, "POST", "/v1/completions", {}, b"", body, 1)
+    request = ReceivedRequest(0, "POST", "/v1/completions", {}, b"", body, 1, received_at=0.0)
     events = b"".join(step.data for step in endpoint(request) if isinstance(step, Send)).split(b"\n\n")
     texts = [line for line in events if b'"text": "' in line and b'"text": ""' not in line]
     (served,) = endpoint.books.served

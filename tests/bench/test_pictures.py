@@ -49,6 +49,14 @@ def test_a_logarithmic_axis_leaves_out_what_is_not_positive():
     assert drawn.count("L") == 1  # two of the three points
 
 
+def test_an_axis_that_counts_has_whole_ticks():
+    counts = Chart("c", "run", "y", (Series("a", ((1.0, 2.0), (2.0, 3.0), (3.0, 1.0))),))
+    texts = ET.fromstring(svg(counts)).iter("text")
+    middles = [each.text for each in texts if each.get("text-anchor") == "middle"]
+    assert middles[:3] == ["1", "2", "3"]
+    assert not msgspec.structs.replace(counts, log_x=True).is_whole
+
+
 def test_a_chart_of_nothing_is_drawn():
     assert "<svg" in svg(Chart("none", "x", "y", ()))
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from interwhen.bench import _planner
 from interwhen.bench._planner import RIGHT_AGAIN, ROUTES, SERVERS, WRONG, Runner, SimulatedServer, planner, play
@@ -48,3 +51,28 @@ def test_a_small_simulation_gives_a_whole_report(monkeypatch):
     assert report.value("regret over the grid", "simulated") <= report.value("regret in the worst cell", "simulated")
     assert len(report.tables[0].rows) == 4 + 3 * len(WRONG)
     assert report.subject == "SIMULATION"
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "measurements.md"
+
+
+@pytest.mark.slow
+@pytest.mark.source
+@pytest.mark.skipif(not PAGE.exists(), reason="docs/ is not here")
+def test_the_page_has_the_numbers_of_this_simulation():
+    """The simulation is the same on every machine: another number means that the planner has changed."""
+    found = re.search(
+        r"regret against an oracle ([\d.]+) % \(worst cell ([\d.]+) %\); ([\d.]+) times cheaper.*?"
+        r"is ([\d.]+) to\s+([\d.]+) % \(worst server ([\d.]+) %\)",
+        PAGE.read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    assert found is not None
+    report = planner()
+    labels = ("regret over the grid", "regret in the worst cell", "cheaper than always rereading, all forks")
+    after, worst = (
+        [row["simulated"].value for row in report.tables[0].rows if row["what"] == f"  after those{of}"]
+        for of in ("", ", worst server")
+    )
+    numbers = [report.value(label, "simulated") for label in labels] + [min(after), max(after), max(worst)]
+    assert [f"{number:.1f}" for number in numbers] == list(found.groups())

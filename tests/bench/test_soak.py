@@ -98,7 +98,9 @@ def test_the_judge_finds_what_is_lost_and_what_is_wrong() -> None:
 def test_the_server_meets_every_fault() -> None:
     teller = Teller(1, 100.0)
     for number in range(1000):
-        request = ReceivedRequest(number, "POST", "/v1/completions", {}, b"", {"prompt": prompt_of(number)}, 1)
+        request = ReceivedRequest(
+            number, "POST", "/v1/completions", {}, b"", {"prompt": prompt_of(number)}, 1, received_at=0.0
+        )
         assert any(isinstance(step, Send) for step in teller(request)) or teller.injected
     assert min(teller.injected.values()) > 3
     assert set(teller.injected) == set(FAULTS)

@@ -108,7 +108,7 @@ def test_with_its_own_model_it_ends_as_it_says(needs_the_library, capsys):
 
 
 def test_nobody_puts_the_mistakes_there(needs_the_library):
-    """The first slip of each scene is what the model says by itself, with nobody looking on."""
+    """Without a monitor, the model makes the first mistake of each scene by itself."""
     for scene in SCENES:
         with interwhen.run_sync(MODEL, scene.prompt, monitors=[scene.monitor], sampling=SAMPLING) as run:
             watched = run.drain()

@@ -32,7 +32,7 @@ class Endpoint(ScriptedTransport):
 
     def refusal(self, path):
         if "server" in self.lacks:
-            raise ConnectError("nobody is there")
+            raise ConnectError("no server is there")
         return reply(404, b'{"error": {"message": "no such page"}}') if path in self.lacks else None
 
     def page(self, request):

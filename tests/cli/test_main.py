@@ -225,7 +225,7 @@ def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
     script = tmp_path / "scripted.py"
     script.write_text(
         "import signal\n"
-        # whoever runs the tests in the background has them ignore Ctrl-C, and the child would inherit that
+        # tests that run in the background ignore Ctrl-C, and the child would inherit that
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from interwhen.cli import _flags as flags\n"
         "from interwhen.cli._main import main\n"

@@ -139,7 +139,7 @@ def inline(claim):
 
 SCRIPT = """
 import signal
-# whoever runs the tests in the background has them ignore Ctrl-C, and the child would inherit that
+# tests that run in the background ignore Ctrl-C, and the child would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import interwhen, hanging
 from interwhen.cli import _flags as flags

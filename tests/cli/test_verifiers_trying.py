@@ -79,7 +79,7 @@ def test_bars(cli_run, traces, bars, code, why):
     [
         (("no_such", "{traces}"), "'no_such': not installed"),
         (("arithmetic:rounding=up", "{traces}"), "rounding"),
-        (("arithmetic", "absent.jsonl"), "no such file"),
+        (("arithmetic", "absent.jsonl"), "does not exist"),
         (("arithmetic", "{traces}", "--format", "nonsense"), "'nonsense': not installed"),
         (("arithmetic", "{traces}", "--limit", "0"), "--limit must be at least 1, got 0"),
         (("arithmetic", "{traces}", "--show", "-1"), "--show must be at least 0, got -1"),
@@ -102,7 +102,7 @@ def test_no_traces(cli_run, tmp_path):
 
 @pytest.fixture
 def beside(tmp_path, monkeypatch):
-    """A module in the working directory, which nobody installed."""
+    """A module in the working directory that is not installed."""
     (tmp_path / "checks_beside.py").write_text(
         textwrap.dedent(
             """

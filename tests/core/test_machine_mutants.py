@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from interwhen import Budgets, Feedback, ToolCall, ToolCalls
+import pytest
+from interwhen import (
+    Budgets,
+    Claim,
+    CodeBlocks,
+    Feedback,
+    Lines,
+    Markers,
+    Segment,
+    Sentences,
+    Span,
+    ToolCall,
+    ToolCalls,
+)
+from interwhen._core.segmenter import Intake
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import Candidate, Ref, RefutationCounts
 from interwhen.models import Chunk
 from tests.core.worlds import drive, monitor
 
@@ -37,3 +53,104 @@ def test_a_cut_keeps_the_feedback_about_calls_that_stands_before_it():
     assert [[call.id for call in calls] for _, calls in transcript.refusals] == [["first"]]
     transcript.cut(1)
     assert transcript.refusals == []
+
+
+@pytest.mark.parametrize(("at", "is_torn"), [(0, False), (3, True), (5, False), (6, False), (8, True)])
+def test_a_cut_tears_a_line_only_in_its_middle(at, is_torn):
+    """`Intake.tears`: a cut at the beginning of the trace, or beside a line end, leaves whole lines."""
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    intake.feed("1+1=2\nab", 1, "answer")
+    assert intake.tears(at) is is_torn
+
+
+def test_a_cut_at_the_end_of_the_text_tears_no_line_that_the_model_has_ended():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    intake.feed("1+1=2", 1, "answer")
+    assert intake.tears(5)
+    list(intake.end())
+    assert not intake.tears(5)
+
+
+def test_a_cut_where_the_phase_changes_tears_no_line():
+    intake = Intake((monitor(),), tags=None, phase="reasoning")
+    intake.feed("so", 1, "reasoning")
+    intake.feed("4", 1, "answer")
+    assert not intake.tears(2)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "texts"),
+    [
+        (Sentences(), ["It is", ".", " "]),
+        (Markers(("Wait",)), ["It is. ", "Wait", ","]),
+        (Lines(joins=("so",)), ["1+1=2\n", "s", "a"]),
+        (ToolCalls("<a>", "</a>"), ["<a>x</a", ">"]),
+        (CodeBlocks(), ["```\nx\n", "```", "\n"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_segment_is_due_with_the_character_that_completes_it(trigger, texts):
+    """`Scanner.hot`: the next character is read at once, though it can end no segment by itself."""
+    intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
+    *before, last = (len(list(intake.feed(text, 1, "answer"))) for text in texts)
+    assert not any(before)
+    assert last == 1
+
+
+def test_a_code_block_may_follow_another_at_once():
+    """`FenceScanner.feed`: the next block begins after the line end of the closing fence."""
+    intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
+    dues = list(intake.feed("```\na\n```\n```\nb\n```\n", 1, "answer"))
+    assert [due.segment.text for due in dues] == ["```\na\n```", "```\nb\n```"]
+
+
+def test_a_code_block_goes_on_if_the_line_end_of_its_fence_is_cut():
+    intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
+    assert len(list(intake.feed("```\na\n```\n", 1, "answer"))) == 1
+    intake.cut(len("```\na\n```"))
+    [due] = intake.feed("x\nb\n```\n", 1, "answer")
+    assert due.segment.text == "```\na\n```x\nb\n```"
+
+
+def _refuted(start, words="1+1=3"):
+    span = Span(start, start + len(words))
+    return Candidate(span, Ref(0, Claim(key=words, span=span), Segment(words, span, "answer")), None, "wrong")
+
+
+def test_a_place_is_counted_again_after_its_text_was_cut():
+    """`RefutationCounts.cut`: the characters before a place are those of the text that stands now."""
+    transcript = Transcript("answer")
+    counts = RefutationCounts(transcript)
+    transcript.append("a b c    ", 1)
+    assert counts.met(_refuted(9)) == 1
+    transcript.cut(5)
+    counts.cut(5)
+    transcript.append("dd    ", 1)
+    assert counts.met(_refuted(11)) == 1  # five visible characters are before it, not three
+    transcript.cut(5)
+    counts.cut(5)
+    transcript.append("         ", 1)
+    assert counts.met(_refuted(14)) == 2
+
+
+def test_an_unfinished_end_is_cut_until_no_monitor_holds_anything():
+    """`Core._withhold_unfinished`: a cut for one monitor may leave the segment of another one unfinished."""
+    driver = drive(monitor("lines", delivery="final"), monitor("markers", delivery="final", trigger=Markers(("so",))))
+    driver.feed("1+1=2 so on\n7+1")
+    driver.settle()
+    driver.end("length")
+    driver.settle()
+    assert driver.summary.status == "unverified"
+    assert driver.summary.text == driver.shown == ""
+
+
+def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
+    """`Transcript.credit`: the tokens of the trace are those of its texts."""
+    transcript = Transcript("answer")
+    transcript.append("ab", 1)
+    transcript.append("cd", 2)
+    for tokens, kept in ((3, 6), (-4, 2), (-2, 0), (-1, 0), (5, 5)):
+        assert transcript.credit(tokens)
+        assert transcript.kept_tokens == kept == transcript.tokens_from(0)
+    assert transcript.tokens_from(2) == 5
+    assert not Transcript("answer").credit(1)

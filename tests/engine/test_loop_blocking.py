@@ -8,15 +8,16 @@ import time
 import anyio
 import interwhen
 import pytest
-from interwhen import Pass, Workers, verifier
-from interwhen._engine import loop_blocking
-from interwhen._engine.loop_blocking import _WATCHER, MOST, SEES_FUNCTIONS, Holding, Watched, frames_of
+from interwhen import Claim, Pass, Workers, verifier
+from interwhen._engine import loop_blocking, monitors
+from interwhen._engine.loop_blocking import _WATCHER, MOST, SEES_FUNCTIONS, LoopBlocking, WatchedLoop, frames_of
 from interwhen.testing import Pause, ScriptedModel, run_virtual
 from structlog.testing import capture_logs
 from sums import judge, sums, supervise, watch
 from trio import lowlevel
 
 pytestmark = pytest.mark.anyio
+CLAIM = Claim(key="k", span=None)
 
 
 def jump(seconds):
@@ -144,8 +145,8 @@ class Listener:
         self.limit = limit
         self.heard = []
 
-    def add(self, held):
-        self.heard.append(held)
+    def record(self, blocked):
+        self.heard.append(blocked)
 
 
 def busy():
@@ -154,7 +155,7 @@ def busy():
 
 def watched(*limits):
     posted = []
-    it = Watched(posted.append, None, 0)
+    it = WatchedLoop(posted.append, None, 0)
     listeners = [Listener(limit) for limit in limits]
     for listener in listeners:
         it.add(listener)
@@ -315,8 +316,8 @@ def test_the_limit_is_that_of_the_most_eager_who_is_still_there():
 def test_the_thread_sleeps_when_no_run_comes_and_wakes_for_the_next_one(monkeypatch):
     monkeypatch.setattr(loop_blocking, "_LINGER_SECONDS", 0.0)
     looks = []
-    monkeypatch.setattr(Watched, "look", lambda *_: looks.append(1))
-    watcher = loop_blocking._Watcher()
+    monkeypatch.setattr(WatchedLoop, "look", lambda *_: looks.append(1))
+    watcher = loop_blocking._LoopWatcher()
 
     async def enter_and_leave():
         listener = Listener(0.002)
@@ -334,11 +335,11 @@ def test_the_thread_sleeps_when_no_run_comes_and_wakes_for_the_next_one(monkeypa
 
 
 def test_without_a_limit_nothing_is_kept():
-    holding = Holding(None)
-    holding.start()
-    holding.stop()
-    assert holding.found == ()
-    assert holding.limit == float("inf")
+    blocking = LoopBlocking(None)
+    blocking.start()
+    blocking.stop()
+    assert blocking.found == ()
+    assert blocking.limit == float("inf")
 
 
 def test_a_loop_in_virtual_time_is_not_watched():
@@ -352,9 +353,41 @@ def test_a_loop_that_cannot_be_asked_costs_the_others_nothing(configured):
     def refuse(_call):
         raise OSError("gone")
 
-    bad, good = Watched(refuse, None, 0), watched(0.02)[0]
+    bad, good = WatchedLoop(refuse, None, 0), watched(0.02)[0]
     with capture_logs() as logs:
         for each in (bad, good):
             _WATCHER._look(each)
     assert [log["event"] for log in logs] == ["loop.unwatched"]
     assert good.turn is not None
+
+
+def frames():
+    frame, found = sys._getframe(1), []
+    while frame is not None:
+        found.append(frame)
+        frame = frame.f_back
+    return found
+
+
+@pytest.mark.parametrize("way", ["inline", "parse", "aside"])
+async def test_what_the_engine_calls_is_named_where_it_is_called(way):
+    # Frames are known by file and function: a call that moves to another file must still be found.
+    samples = []
+
+    def check(claim):
+        samples.append(loop_blocking.LoopSample(frames()))
+        return interwhen.Pass()
+
+    async def wait(claim):
+        return check(claim)
+
+    if way == "parse":
+        monitors.parse("numbers", lambda _segment: check(None) and (), None)
+    elif way == "inline":
+        monitors.check_inline(interwhen.verifier(name="v", worker="inline")(check), CLAIM)
+    else:
+        with anyio.CancelScope() as scope:
+            await monitors.check_aside(interwhen.verifier(name="v")(wait), CLAIM, workers=None, scope=scope)
+    [sample] = samples
+    assert sample.what == ("extractor of 'numbers'" if way == "parse" else "verifier 'v'")
+    assert sample.is_timed == (way != "aside")

@@ -235,7 +235,7 @@ async def test_a_verifier_that_is_cancelled_from_within_is_an_error(loop):
 
     who = verifier(name="stray", deadline=1.0)(check)
     result, events = await supervise(ScriptedModel([TEXT]), watch(who))
-    assert "cancelled from within" in only_outcome(result).error
+    assert "a cancellation of its own" in only_outcome(result).error
     assert apply(events) == TEXT
 
 
@@ -259,14 +259,14 @@ async def test_a_model_that_is_cancelled_from_within_ends_nothing_silently(loop,
     model.stream = stream
     fork = interwhen.Fork("?", lambda reply, segment: sums(segment))
     result, events = await supervise(model, watch(delivery=delivery), watch(name="fork", extractor=fork))
-    assert "cancelled from within" in str(result.checks)
+    assert "cancelled within" in str(result.checks)
     assert (result.status, apply(events)) == ("unverified", TEXT)
 
 
 async def test_a_read_that_is_cancelled_from_within_reaches_the_reader(loop):
     model = ScriptedModel([TEXT])
     model.stream = stray
-    with pytest.raises(interwhen.ModelError, match="cancelled from within"):
+    with pytest.raises(interwhen.ModelError, match="cancelled within the adapter"):
         await supervise(model, watch(delivery="gate"))
     with pytest.raises(asyncio.CancelledError):
         await supervise(model, watch())

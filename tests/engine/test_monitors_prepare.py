@@ -21,7 +21,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen._engine.monitors import Bound
+from interwhen._engine.monitors import BoundVerifier
 from interwhen.models import ConnectError
 from interwhen.testing import Pause, ScriptedModel
 from sums import adds_up, apply, sums, supervise, watch
@@ -162,7 +162,7 @@ async def test_a_verifier_in_a_process_gets_what_was_prepared(loop):
 
 
 def test_what_is_bound_is_pickled_as_a_whole():
-    bound = pickle.loads(pickle.dumps(Bound(limited("process").verifier, 9)))
+    bound = pickle.loads(pickle.dumps(BoundVerifier(limited("process").verifier, 9)))
     assert (bound.name, bound.worker, bound.prepared) == ("limited", "process", 9)
 
 

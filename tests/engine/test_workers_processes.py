@@ -15,7 +15,7 @@ import interwhen
 import pytest
 import workers
 from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers, verifier
-from interwhen._engine.worker_child import Garbled, framed, length_of, receive, send
+from interwhen._engine.worker_child import GarbledMessage, framed, length_of, receive, send
 from interwhen._engine.workers import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
 from sums import Sum, apply, supervise, watch
@@ -139,8 +139,8 @@ async def test_each_way_to_fail_in_a_worker_costs_one_check(record_property):
     ways = {
         20: "MemoryError",
         21: "MemoryError",
-        22: "it sent what is no answer: b'garbage '",
-        23: "it sent what is no answer: b'iw1",
+        22: "its answer begins with b'garbage '",
+        23: "its answer begins with: b'iw1",
         24: "its answer does not load: ",
         25: "the result is larger than",
         27: f"(exit code -{signal.SIGXCPU.value})",
@@ -304,7 +304,7 @@ async def test_a_check_in_a_process_knows_how_long_it_has():
 def test_what_is_no_message_is_told_from_one():
     assert length_of(framed(b"abc")[:8]) == 3
     for head in (b"\0" * 8, b"iw1\n\xff\xff\xff\xff", b"iw2\n\0\0\0\1"):
-        with pytest.raises(Garbled):
+        with pytest.raises(GarbledMessage):
             length_of(head)
 
 

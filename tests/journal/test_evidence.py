@@ -22,7 +22,7 @@ async def recorded(path, text="1+1=2 and so\n2+2=4\n", monitor=None):
 
 
 def forge(path, change):
-    """Change each record by *change*, and write the file anew with checksums that are right."""
+    """Apply *change* to each record, and write the file with matching checksums."""
     records = [decode(found.payload) for found in frames(path.read_bytes(), "x")]
     data, chain = preamble()
     for record in records:
@@ -105,7 +105,7 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
         path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, EndRecord) else record
     )
     assert isinstance(read_journal(path).result, Verified)
-    with pytest.raises(JournalError, match="not what its own facts come to"):
+    with pytest.raises(JournalError, match="differs from the one that its facts give"):
         async with resume(path, monitors=[watch(delivery="observe")]) as run:
             await run.drain()
 

@@ -123,7 +123,7 @@ async def test_a_finished_run_gives_its_result_and_asks_nobody(path):
     assert again[:-1] == events[:-1]
     assert run.result == result
     assert path.read_bytes() == before
-    async with interwhen.resume(path) as run:  # also where nobody reads
+    async with interwhen.resume(path) as run:  # also without a reader
         pass
     assert run.result == result
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("other", [{"key": "1+1=2 or so"}, {"span": Span(0, 3)}], ids=["key", "span"])
 async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for_it(other, path):
-    """`_read_again`: what stands there now must be the claim that was recorded, or its check is an error."""
+    """`_read_again`: the text must still give the recorded claim, or its check is an error."""
     checked = []
 
     def note(claim):

@@ -1,4 +1,4 @@
-"""The hook: what is prepared is judged, kept, offered while it holds, and made anew only where an edit reaches."""
+"""The precomputer: items are judged, kept, offered while current, and made again only after an edit of their inputs."""
 
 import dataclasses
 import sys

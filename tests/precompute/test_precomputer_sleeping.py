@@ -1,4 +1,4 @@
-"""Work while nobody waits: never beside a run, one step at a time, within its budget, and gone on with after any end."""
+"""Background work: never beside a run, one step at a time, within its budget, and continued after any end."""
 
 from dataclasses import replace
 from itertools import pairwise

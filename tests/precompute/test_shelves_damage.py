@@ -159,7 +159,7 @@ def filled(path, count=2):
 
 
 def sqlite_damage(folder, changes, log):
-    """Whatever is done to the file: what is told is what was written, or nothing; and it can be written again."""
+    """After any damage to the file, a read returns what was written or nothing, and the file can be written again."""
     source = folder / "source.db"
     filled(source)
     whole = source.read_bytes()

@@ -1,4 +1,4 @@
-"""llama.cpp's slots on disk: the calls, what the server says to them, and one real server that is started anew."""
+"""llama.cpp slots on disk: the requests, the answers of the server, and one real server that is restarted."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A store that cannot be written: work ahead of time does not go on spending tokens that nobody counts."""
+"""A store that cannot be written: background work does not continue to spend tokens that are not recorded."""
 
 import anyio
 import pytest

@@ -191,7 +191,7 @@ def deadline_is_ignored(patch):
 
 
 def stall_is_not_noticed(patch):
-    patch.setattr(stream.Upstream, "stalled", lambda self, timer, seconds: None)
+    patch.setattr(stream.ModelReader, "stalled", lambda self, timer, seconds: None)
 
 
 def remedies_are_not_limited(patch):
@@ -238,14 +238,14 @@ def cut_short_is_verified(patch):
 
 
 def reconnect_loses_a_piece(patch):
-    real = stream.Upstream.open
+    real = stream.ModelReader.open
 
     async def open_stream(self, order):
         if len(order.pieces) > 1:
             order = self.wanted = msgspec.structs.replace(order, pieces=order.pieces[:-1])
         await real(self, order)
 
-    patch.setattr(stream.Upstream, "open", open_stream)
+    patch.setattr(stream.ModelReader, "open", open_stream)
 
 
 def half_a_token_is_dropped(patch):
@@ -286,12 +286,14 @@ def answers_are_refuted(patch):
 
 
 def gates_open_on_failure(patch):
-    changed = {("failure", "gating"): release_rule.Rule("released", "on_error", "closed", "held")}
+    changed = {("failure", "gating"): release_rule.ReleaseRule("released", "on_error", "closed", "held")}
     patch.setattr(release_rule, "TABLE", {**release_rule.TABLE, **changed})
 
 
 def gates_ignore_unproven(patch):
-    patch.setattr(release_rule, "TABLE", {**release_rule.TABLE, ("unknown", "gating"): release_rule.Rule("released")})
+    patch.setattr(
+        release_rule, "TABLE", {**release_rule.TABLE, ("unknown", "gating"): release_rule.ReleaseRule("released")}
+    )
 
 
 def feedback_opens_every_gate(patch):
@@ -333,9 +335,9 @@ def repair_is_not_noted(patch):
 
 
 def generation_is_not_counted(patch):
-    real = stream.Upstream._sampling_for
+    real = stream.ModelReader._sampling_for
     patch.setattr(
-        stream.Upstream, "_sampling_for", lambda self, order: replace(real(self, order), seed=self._sampling.seed)
+        stream.ModelReader, "_sampling_for", lambda self, order: replace(real(self, order), seed=self._sampling.seed)
     )
 
 
@@ -394,12 +396,12 @@ def repairs_are_written_at_any_level(patch):
 
 
 def trackers_keep_what_was_refuted(patch):
-    patch.setattr(monitors._Fold, "invalidate", lambda self, start, end: None)
+    patch.setattr(monitors._TrackerStates, "invalidate", lambda self, start, end: None)
 
 
 def trackers_forget_what_stands(patch):
-    real = monitors._Fold.invalidate
-    patch.setattr(monitors._Fold, "invalidate", lambda self, start, end: real(self, 0, 0))
+    real = monitors._TrackerStates.invalidate
+    patch.setattr(monitors._TrackerStates, "invalidate", lambda self, start, end: real(self, 0, 0))
 
 
 def a_preparation_that_fails_stands_aside(patch):
@@ -416,13 +418,13 @@ def a_preparation_that_fails_stands_aside(patch):
 
 
 def prompts_are_not_counted(patch):
-    real = stream.Upstream._count
+    real = stream.ModelReader._count
 
     def count(self, usage):
         self._usages.clear()
         real(self, usage)
 
-    patch.setattr(stream.Upstream, "_count", count)
+    patch.setattr(stream.ModelReader, "_count", count)
 
 
 def fork_prompts_are_not_counted(patch):

@@ -82,14 +82,14 @@ def half_a_tag_stays(patch):
 
 
 def time_begins_anew(patch):
-    real = journaling.prime
+    real = journaling.restore_meters
 
-    def prime(past, meter, forks, upstream):
+    def restore_meters(past, meter, forks, upstream):
         started = meter.started
         real(past, meter, forks, upstream)
         meter.started = started
 
-    patch.setattr(run, "prime", prime)
+    patch.setattr(run, "restore_meters", restore_meters)
 
 
 def fork_tokens_are_forgotten(patch):

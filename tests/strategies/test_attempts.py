@@ -81,7 +81,7 @@ def test_the_order_of_strategies_is_irrelevant(seed, budget):
 
 
 class Says:
-    """A strategy that settles for whatever it is told to."""
+    """A strategy that returns the given solution."""
 
     name = "says"
     meets_model = False
@@ -133,7 +133,7 @@ async def test_what_a_server_answers_is_an_outcome_and_a_lost_one_is_an_error():
 
 
 async def test_an_answer_that_was_handed_over_is_told_apart():
-    """The repair writes the 4 that is the answer; the feedback of a revision names it; nobody told the others."""
+    """The repair writes the 4 that is the answer; the feedback of a revision contains it; the others get nothing."""
 
     def slip(request):
         if not request.prefix and "Wait" not in request.prompt:

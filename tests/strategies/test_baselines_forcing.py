@@ -13,7 +13,7 @@ THOUGHT = "<think>\nhm\n</think>\nAnswer: 1"
 
 
 def thinker(request):
-    """Ends its thinking at once, and then answers with how often it was told to wait."""
+    """Ends its thinking at once, then answers with the number of times that it had to wait."""
     prefix = request.prefix
     if prefix.endswith("</think>"):
         return f"\nAnswer: {prefix.count('Wait')}"

@@ -1,4 +1,4 @@
-"""Sequential revision: what is told, at which level, when it stops, and when it gives up."""
+"""Sequential revision: the feedback and its level, when it stops, and when it gives up."""
 
 import pytest
 from interwhen import Message

@@ -70,10 +70,10 @@ async def test_every_fork_is_explained_and_the_trace_stays_within_the_context():
 
 
 def test_the_next_best_route_is_the_reason():
-    from interwhen.strategies import Actual, Shown, Situation
+    from interwhen.strategies import Actual, ForkSituation, Shown
 
     planner = ForkPlanner()
-    situation = Situation(prefix=1000, side=10, reply=4, held=900, routes=frozenset({"live", "prefill"}))
+    situation = ForkSituation(prefix=1000, side=10, reply=4, held=900, routes=frozenset({"live", "prefill"}))
     planned = planner.choose(situation)
     row = explained(Shown(planned, Actual(0.2)))
     assert (row.route, row.actual, row.actual_prefill) == ("live", 200.0, None)

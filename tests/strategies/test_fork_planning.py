@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.strategies import Actual, ForkPlanner, Planner, Rates, Situation, work_of
+from interwhen.strategies import Actual, ForkPlanner, ForkSituation, Planner, Rates, work_of
 
 RATES = Rates(request=0.005, prefill=0.001, decode=0.02, restore=0.005, restored=0.00002)
 ALL = frozenset({"live", "prefill", "restored", "parser", "summary"})
-BASE = Situation(prefix=1000, side=20, reply=4, held=0, stored=0, summary=0, routes=frozenset({"live", "prefill"}))
+BASE = ForkSituation(prefix=1000, side=20, reply=4, held=0, stored=0, summary=0, routes=frozenset({"live", "prefill"}))
 
 
-def taken(planner: ForkPlanner, situation: Situation, *, times: int = 1, actual: Actual | None = None) -> list[str]:
+def taken(planner: ForkPlanner, situation: ForkSituation, *, times: int = 1, actual: Actual | None = None) -> list[str]:
     routes = []
     for _ in range(times):
         planned = planner.choose(situation)
@@ -90,7 +90,7 @@ def test_server_timings_say_more_than_the_clock():
 
 @given(
     st.builds(
-        Situation,
+        ForkSituation,
         prefix=st.integers(0, 10**5),
         side=st.integers(0, 500),
         reply=st.integers(0, 500),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from interwhen import UsageError
-from interwhen.strategies import Probe, Rates, Situation, Work, calibrate, work_of
+from interwhen.strategies import ForkSituation, Probe, Rates, Work, calibrate, work_of
 from interwhen.strategies._fork_planning import Tracking
 
 RATES = st.builds(
@@ -15,7 +15,7 @@ RATES = st.builds(
     st.floats(1e-3, 0.1),
     st.floats(1e-6, 1e-3),
 )
-SITUATION = Situation(prefix=1000, side=20, reply=8, held=900, stored=700, summary=100)
+SITUATION = ForkSituation(prefix=1000, side=20, reply=8, held=900, stored=700, summary=100)
 
 
 @given(RATES)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 def slip(request):
-    """Gets the sum wrong, and the answer right by what stands before it."""
+    """Gets the sum wrong, and the answer right for the text before it."""
     prefix = request.prefix
     if not prefix:
         return "2 + 2 = 5\nAnswer: 5"

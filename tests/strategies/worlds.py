@@ -56,7 +56,7 @@ def writer(choose, **options):
 def telling(*texts):
     """A model that tells the text of the seed's number, counted from the first seed that it sees; greedy: the first.
 
-    What stands is gone on with: a prefix of one of its texts is continued by that text.
+    A prefix of one of its texts is continued by that text.
     """
     first = []
 

@@ -123,8 +123,8 @@ def test_conditions_come_back_from_a_file_with_their_names():
     ("text", "message"),
     [
         ("(assert true)", "no condition is named"),
-        ('; interwhen: "a"\n(assert tru', "no SMT-LIB"),
-        ('; interwhen: "a"\n; interwhen: "b"\n(assert true)', "it was changed"),
+        ('; interwhen: "a"\n(assert tru', "cannot read this SMT-LIB"),
+        ('; interwhen: "a"\n; interwhen: "b"\n(assert true)', "was modified"),
         ("; interwhen: a\n(assert true)", "cannot be read"),
     ],
     ids=["unnamed", "broken", "short", "misnamed"],

@@ -44,14 +44,14 @@ def test_what_is_not_verified_is_no_document_and_no_chat(record, rows):
     path, result = record([GOOD], watch(unsure), answered=True)
     assert result.status == "unverified"
     for form in ("tpt", "messages"):
-        assert rows(path, form) == ([], {"runs whose answer is not verified": 1})
+        assert rows(path, form) == ([], {"runs without a verified answer": 1})
 
 
 def test_verified_steps_are_no_verified_answer(record, rows):
     path, result = record([GOOD])
     assert result.label == "steps verified"
     for form in ("tpt", "messages"):
-        assert rows(path, form) == ([], {"runs whose answer is not verified": 1})
+        assert rows(path, form) == ([], {"runs without a verified answer": 1})
 
 
 def test_what_we_wrote_is_marked_in_documents(record, rows):
@@ -188,7 +188,7 @@ def test_an_interrupt_is_a_pair_of_continuations_of_one_prefix(record, rows, rem
 
 def test_a_correction_that_is_not_verified_is_not_preferred(record, rows):
     path, _ = record(["2+2=5\n", "2+2=4\n"], watch(slow(0.0, function=_refutes_then_wonders), remedy=Resample()))
-    assert rows(path, "preference") == ([], {"interrupts whose correction is not verified": 1})
+    assert rows(path, "preference") == ([], {"interrupts without a verified correction": 1})
 
 
 def _refutes_then_wonders(claim):

@@ -1,4 +1,4 @@
-"""``critic``: an opinion is told as one, never passes anything, and cannot be talked into anything by the text."""
+"""``critic``: an opinion is marked as one, never passes anything, and cannot be talked into anything by the text."""
 
 import json
 

@@ -28,7 +28,7 @@ def tokens(text, logprob=-0.01, top=()):
 
 
 def probe(monitor, *replies):
-    """Return the verdicts on a probe behind each of a few paragraphs."""
+    """Return the verdicts on a probe after each of a few paragraphs."""
     tracker = monitor.extractor.parse
     state, found = tracker.start(None), []
     for number, said in enumerate(replies):

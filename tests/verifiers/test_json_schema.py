@@ -34,8 +34,8 @@ from interwhen import (
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_quick, measure
 
-from interwhen_verifiers._json_schema.machine import Reader
-from interwhen_verifiers._json_schema.validating import Judge
+from interwhen_verifiers._json_schema.reader import Reader
+from interwhen_verifiers._json_schema.validator import Judge
 from interwhen_verifiers.json_schema import json_schema
 
 PERSON = {
@@ -84,7 +84,7 @@ REFUTED = [
     ('{"name": "a", "name"', '{"name": "a", "name"', "stands in the object already"),
     ('{"name": "a"} ', None, ""),
     ('["a"]', "[", "there cannot be an array here"),
-    ("{name", "{n", "this is no JSON"),
+    ("{name", "{n", "invalid JSON"),
     ('{"name" "', '{"name" "', "':' is missing"),
     ('{"age": 01', '{"age": 01', "a number is not written like this"),
     ('{"age": nul', '{"age": n', "there cannot be null"),
@@ -292,8 +292,8 @@ def test_where_says_what_is_a_document() -> None:
     assert isinstance(verdict, Violation)
     (verdict,) = verdicts(json_schema(schema=PERSON, where="fenced"), '{"age": ')
     assert verdict == Unknown("a document may begin here")
-    behind = verdicts(json_schema(schema=PERSON, where="answer"), '{"name": "Ann"} That is all.')
-    assert [type(verdict) for verdict in behind] == [Pass, Violation]
+    after = verdicts(json_schema(schema=PERSON, where="answer"), '{"name": "Ann"} That is all.')
+    assert [type(verdict) for verdict in after] == [Pass, Violation]
     assert len(verdicts(json_schema(schema=PERSON), '{"name": "Ann"} That is all.')) == 1
 
 

@@ -11,7 +11,7 @@ from interwhen import Segment, Span, Task
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, suspicious
 
 import interwhen_verifiers.puzzles._logic as parts
-from interwhen_verifiers.puzzles._logic.orders import Order, read_order
+from interwhen_verifiers.puzzles._logic.orders import ObjectOrder, read_order
 from interwhen_verifiers.puzzles.logic import logic
 
 PROMPTS = {
@@ -75,7 +75,7 @@ def test_no_pattern_backtracks_without_bound(name):
 
 def test_no_pattern_of_names_backtracks_without_bound():
     problem = read_order(PROMPTS["order"].replace("gray", "gray (old"))
-    assert isinstance(problem, Order)
+    assert isinstance(problem, ObjectOrder)
     assert not suspicious(problem.grammar.facts)
     assert not suspicious(problem.grammar.inverted)
 

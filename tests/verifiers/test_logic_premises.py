@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from interwhen import Pass, Task, Unknown, Violation
 from tests.verifiers.logic_support import judged, kinds, refuted
 
-from interwhen_verifiers.puzzles._logic.premises import Statement as Said
+from interwhen_verifiers.puzzles._logic.premises import ClassStatement as Said
 from interwhen_verifiers.puzzles._logic.premises import (
     make_classes,
     make_sentences,

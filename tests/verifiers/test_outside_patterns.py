@@ -159,7 +159,7 @@ def test_a_pattern_with_look_around_is_judged_in_its_process() -> None:
     for text, status in (('{"a": 1}', "verified"), ('{"x_a": 1}', "abstained"), ('{"a": "1"}', "abstained")):
         with interwhen.run_sync(ScriptedModel([text]), "", monitors=[monitor]) as run:
             assert run.drain().status == status
-    # In this process it is not matched, whoever asks.
+    # No caller can have it matched in this process.
     prepared = _prepared(monitor)
     assert isinstance(prepared.judge.validate('{"a": 1}'), interwhen.Unknown)
 
@@ -258,9 +258,9 @@ def test_no_pattern_from_outside_reaches_re(name: str, seen: set[str]) -> None:
 
 _FUNCTIONS = frozenset(("compile", "search", "match", "fullmatch", "findall", "finditer", "split", "sub", "subn"))
 ALLOWED = {
-    "_json_schema/validating.py:_found": "what RE2 cannot express, in a worker process",
+    "_json_schema/validator.py:_found": "what RE2 cannot express, in a worker process",
     "_patterns.py:search_by_re": "terms, escaped; and what RE2 cannot express, in a worker process",
-    "_python/wording.py:_failed": "a name, escaped",
+    "_python/verdicts.py:_failed": "a name, escaped",
     "puzzles/_logic/orders.py:read_order": "our own words for an order",
     "puzzles/_logic/orders.py:read_facts": "our own words",
     "puzzles/_logic/orders.py:_grammar": "names of the puzzle, escaped",

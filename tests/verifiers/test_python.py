@@ -72,7 +72,7 @@ def test_the_style_of_humaneval():
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("def double(n)\n    return n", "line 1 of that code is no valid Python: expected ':'"),
+        ("def double(n)\n    return n", "line 1 of that code is not valid Python: expected ':'"),
         ("def double(n):\n    return (n", "'(' was never closed"),
         ("x = = 3", "invalid syntax"),
     ],

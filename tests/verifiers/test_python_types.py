@@ -69,7 +69,7 @@ def test_certificates_tell_the_two_apart():
         (("N: int = 2", "def double(n: int) -> int:\n    return N * n"), Pass, "accepts it"),
         (("def double(n):\n    return n + n\n\ndef later() -> int:\n    return other(1)",), Unknown, "lacks something"),
     ],
-    ids=["right", "wrong", "behind an earlier block", "a name of a later block"],
+    ids=["right", "wrong", "after an earlier block", "a name of a later block"],
 )
 def test_what_mypy_says(codes, kind, said):
     verdict = verdict_on(*codes)

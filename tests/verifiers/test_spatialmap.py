@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from interwhen import Pass, Segment, Span, Task, Unknown, Verified, Violation
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers.puzzles._spatialmap import Premise, Relation, make_order, read_problem
+from interwhen_verifiers.puzzles._spatialmap import MapRelation, Premise, make_order, read_problem
 from interwhen_verifiers.puzzles.spatialmap import spatialmap
 
 MAP = (
@@ -57,8 +57,8 @@ def test_a_map_and_its_question_are_read():
     assert found.names == ("Old Mill", "Blue Bakery", "Zoe's Zoo", "X-Y Gym")
     assert (found.asked, found.names[found.one], found.names[found.other]) == ("direction", "Zoe's Zoo", "X-Y Gym")
     assert found.options == {"A": "Northeast", "B": "Southeast", "C": "Northwest", "D": "Southwest"}
-    assert (read_problem(WHICH).asked, read_problem(WHICH).relation) == ("which", Relation(-1, -1))
-    assert (read_problem(COUNT).asked, read_problem(COUNT).relation) == ("count", Relation(1, 1))
+    assert (read_problem(WHICH).asked, read_problem(WHICH).relation) == ("which", MapRelation(-1, -1))
+    assert (read_problem(COUNT).asked, read_problem(COUNT).relation) == ("count", MapRelation(1, 1))
 
 
 @pytest.mark.parametrize(
@@ -181,13 +181,13 @@ def test_due_north_is_no_quadrant():
 # -------------------------------------------------------------------------------------- against other code
 
 SIGNS = [
-    Relation(1, 1),
-    Relation(1, -1),
-    Relation(-1, 1),
-    Relation(-1, -1),
-    Relation(0, 1),
-    Relation(0, -1),
-    Relation(1, 0),
+    MapRelation(1, 1),
+    MapRelation(1, -1),
+    MapRelation(-1, 1),
+    MapRelation(-1, -1),
+    MapRelation(0, 1),
+    MapRelation(0, -1),
+    MapRelation(1, 0),
 ]
 
 
@@ -238,7 +238,7 @@ def test_what_follows_agrees_with_all_models(premises, claim):
 
 def parts(easts, norths, relation):
     """Return the arrangements of each axis that *relation* speaks of, with what it says of it."""
-    both = ((easts, Relation(relation[0], 0)), (norths, Relation(0, relation[1])))
+    both = ((easts, MapRelation(relation[0], 0)), (norths, MapRelation(0, relation[1])))
     return [(lines, part) for lines, part in both if any(part)]
 
 
@@ -267,7 +267,7 @@ def test_what_follows_agrees_with_z3():
         places = [(rng.random(), rng.random()) for _ in range(6)]
 
         def seen(one, other, places=places):
-            return Relation(*(1 if places[one][axis] > places[other][axis] else -1 for axis in (0, 1)))
+            return MapRelation(*(1 if places[one][axis] > places[other][axis] else -1 for axis in (0, 1)))
 
         pairs = [(one, rng.randrange(one)) for one in range(1, 6) for _ in range(2)]
         order = make_order(6, [Premise(one, seen(one, other), other, "") for one, other in pairs])

@@ -20,8 +20,7 @@ def test_the_example_of_the_page_runs(page: str) -> None:
     exec(compile(block, page, "exec", dont_inherit=True), {"__name__": page})
 
 
-MODULES = ["_tools.history", "_json_schema.machine", "_json_schema.judging",
-           "_json_schema.validating"]  # fmt: skip
+MODULES = ["_tools.history", "_json_schema.reader", "_json_schema.constraints", "_json_schema.validator"]
 
 
 @pytest.mark.parametrize("name", MODULES)

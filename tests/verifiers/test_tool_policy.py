@@ -1,4 +1,4 @@
-"""Rules over tool calls: what a rule sees, what the model is told, and where it works."""
+"""Rules over tool calls: the view of a rule, the message to the model, and where rules apply."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_rule_that_raises_is_an_error_and_is_named() -> None:
 
 
 def test_a_refused_call_is_answered_and_the_run_goes_on() -> None:
-    """The whole way: the call is refused, the model is told why, looks, and is refused nothing more."""
+    """The whole way: the call is refused, the model gets the reason, looks, and is refused nothing more."""
     model = ScriptedModel([[call_of("delete"), End("tool_calls")], [call_of("look"), End("tool_calls")]])
     with interwhen.run_sync(model, "Delete x.", monitors=[tool_policy(policy=SHOP)]) as run:
         result = run.drain()

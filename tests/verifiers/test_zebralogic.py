@@ -19,9 +19,9 @@ from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
 
 from interwhen_verifiers.puzzles._zebralogic import solving
-from interwhen_verifiers.puzzles._zebralogic.clues import Cell, Relation
-from interwhen_verifiers.puzzles._zebralogic.puzzle import Puzzle
-from interwhen_verifiers.puzzles._zebralogic.reading import Reading, read_line
+from interwhen_verifiers.puzzles._zebralogic.clues import Cell, HouseRelation
+from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle
+from interwhen_verifiers.puzzles._zebralogic.reading import ReadingState, read_line
 from interwhen_verifiers.puzzles._zebralogic.solving import Finding, examine, holds
 from interwhen_verifiers.puzzles.zebralogic import Prepared, check, prepare, zebralogic
 
@@ -142,7 +142,7 @@ def test_a_puzzle_is_read_once_by_each_thread(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_whatever_was_asked_before_the_clues_that_are_named_rule_it_out_and_none_in_vain() -> None:
-    findings: dict[Relation, Finding] = {}
+    findings: dict[HouseRelation, Finding] = {}
     prepared = prepare(Task(PUZZLE))
     assert prepared is not None
     puzzle, arrangement = prepared.puzzle, prepared.solved.arrangement
@@ -151,7 +151,7 @@ def test_whatever_was_asked_before_the_clues_that_are_named_rule_it_out_and_none
     for number in (*range(60), *range(59, -1, -1), *range(0, 120, 2)):
         cell = cells[number % len(cells)]
         house = (number // len(cells)) % puzzle.houses + 1
-        relation = Relation("house", cell, number=house)
+        relation = HouseRelation("house", cell, number=house)
         finding = examine(puzzle, prepared.solved.text, relation)
         assert (finding.status == "refuted") == (arrangement[cell.attribute][cell.value] != house)
         if finding.status == "refuted":
@@ -161,7 +161,7 @@ def test_whatever_was_asked_before_the_clues_that_are_named_rule_it_out_and_none
                 assert arrangements(puzzle, tuple(clue for clue in finding.clues if clue != one), relation)
 
 
-def arrangements(puzzle: Puzzle, clues: tuple[int, ...], relation: Relation) -> bool:
+def arrangements(puzzle: HousePuzzle, clues: tuple[int, ...], relation: HouseRelation) -> bool:
     """Tell whether some arrangement fits these clues and the relation, by trying all of the attributes they name."""
     relations = [relation, *(clue.relation for clue in puzzle.clues if clue.number in clues and clue.relation)]
     named = sorted({cell.attribute for each in relations for cell in (each.one, each.other) if cell is not None})
@@ -268,7 +268,7 @@ def test_hostile_lines_are_read_in_linear_time() -> None:
     )
 
     def read(text: str) -> object:
-        return read_line(Reading(prepared.puzzle), text, answer=True)
+        return read_line(ReadingState(prepared.puzzle), text, answer=True)
 
     assert_linear(read, baits=baits)
     assert_quick(read, baits=baits, size=5_000, seconds=2.0)

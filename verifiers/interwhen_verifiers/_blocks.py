@@ -17,7 +17,7 @@ class Block:
     """The code of one block; offsets count from the start of the segment."""
 
     language: str
-    """What the fence declares, in small letters; empty where it declares nothing."""
+    """The language that the fence declares, in lower case; empty without one."""
     code: str
     starts: tuple[int, ...]
     """Where each line of the code stands in the segment."""

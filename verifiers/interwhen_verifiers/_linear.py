@@ -65,7 +65,7 @@ class Linear:
         try:
             found = self._compiled.search(text)
         except UnicodeEncodeError:
-            # Half of a surrogate pair is no character, and UTF-8 has none for it.
+            # UTF-8 cannot encode half of a surrogate pair.
             found = self._compiled.search(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         return None if found is None else Place(*found.span())
 
@@ -252,7 +252,7 @@ _SECONDS = 10.0
 
 
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:
-    """Return why patterns do not compile, by these patterns. What RE2 cannot express is compiled in another process.
+    """Return the patterns that do not compile, and why. Other processes compile patterns that RE2 cannot express.
 
     Raises :class:`UsageError` where that process comes to nothing.
     """

@@ -1,4 +1,4 @@
-"""What ``regex`` and ``terms`` share: a claim that a text holds none, or one, of some patterns."""
+"""Shared parts of ``regex`` and ``terms``: the claim that a text holds none, or one, of some patterns."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def search_by_re(pattern: str, text: str) -> Place | None:
 
 
 def search(claim: PatternClaim, find: Find) -> Verdict:
-    """Judge *claim*, whose patterns *find* finds."""
+    """Judge *claim*; *find* searches for its patterns."""
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
         found = find(pattern, claim.text)
         if found is None:

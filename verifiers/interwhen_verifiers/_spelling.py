@@ -33,7 +33,7 @@ class Disguise(NamedTuple):
 
 
 class Skeleton:
-    """The letters of a text as they look, without what stands between them, and where each of them stands."""
+    """The letters of a text as they look, without the characters between them, and the place of each."""
 
     __slots__ = ("_letters", "_places", "_text")
 

@@ -1,9 +1,9 @@
 r"""The shipped verifier ``arithmetic``: it checks the equations in the text.
 
 It reads equations such as ``17 * 24 = 408``, ``$5*3=$15`` or ``\frac{1}{2} + \frac{1}{4} = 0.75``, computes both
-sides exactly with its own parser, and speaks up only where nothing else can be meant. Where the prompt asks for the
-value of an expression and for nothing else, it judges the answer, too. See ``docs/verifiers/arithmetic.md`` for what is
-read, what is left alone, and how it was measured.
+sides exactly with its own parser, and refutes one only where the text can mean nothing else. Where the prompt asks for
+the value of an expression and for nothing else, it judges the answer, too. See ``docs/verifiers/arithmetic.md`` for
+the syntax that it reads, the text that it leaves alone, and the measurements.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from interwhen.toolkit import Normalized
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
+from interwhen_verifiers._arithmetic.messages import locate, result, statement
 from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render
 from interwhen_verifiers._arithmetic.parser import Side
 from interwhen_verifiers._arithmetic.problem import Problem, answer_in, is_stated_by, read_problem
@@ -45,26 +46,25 @@ from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, set
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.trials import JOINS, announcement, announces, rejects
 from interwhen_verifiers._arithmetic.windows import windows
-from interwhen_verifiers._arithmetic.wording import locate, result, statement
 from interwhen_verifiers._factories import require_choice, task_monitor
 
 MAX_SEGMENT = 20_000
-"""A longer segment is read in windows. A longer sentence is not read, and that is said: it hides no equation."""
+"""A longer line is read in windows. A longer sentence is not read and is ``Unknown``."""
 MAX_PROMPT = 8_000
-"""So much of the end of a prompt is read."""
+"""So many characters at the end of a prompt are read."""
 MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
 MAX_GAP = 60
 """Lines that are farther apart do not belong to one equation."""
 _RELATION = re.compile(r"[=＝﹦≈≅≃<>≠≤≥≡→⇒⟹]|\\(?:approx|simeq|thickapprox|ne|l[et]|g[et]|equiv)")  # noqa: RUF001
 _CONTINUES = re.compile(r"[\s&$]*+(?:[=≈]|\\approx)")
-"""A line that starts so goes on from the line before."""
+"""The start of a line that continues the line before."""
 _ADDING = frozenset("+×÷")  # noqa: RUF001
 _OPEN_ENDS = frozenset("+-*/×÷·=≈(stvx")  # noqa: RUF001
 _BREAKS_OFF = re.compile(r"(?:[\w)\]}%]\s*+(?:[-+*/×÷·=≈(]|\\times|\\cdot|\\div|\\approx)|\\left\()[\s&]*+\Z")  # noqa: RUF001
-"""A line that ends so is continued by the next."""
+"""The end of a line that the next one continues."""
 _COLUMN = re.compile(r"\s*+(?:[+×÷]\s*+)?\$?[0-9][0-9.,]*+\s*+")  # noqa: RUF001
-"""A line of a sum in columns, and one that is drawn between its lines."""
+"""A line of a sum in columns."""
 _COLUMNS = re.compile(r"[0-9.,$\s+×÷]+")  # noqa: RUF001
 _RULE = re.compile(r"\s*+[-_─]{2,}+\s*+")
 _LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
@@ -83,21 +83,21 @@ class Equation(Claim):
     """A chain of neighbouring sides, such as ``2 * (3 + 4) = 2 * 7 = 14``."""
 
     text: str
-    """The chain as it stands in the trace, in normal form; with what it goes on from, where it starts lines before."""
+    """The chain in normal form, with the earlier lines that it continues."""
     base: int
-    """Where ``text`` starts in the text that the sides count from."""
+    """The offset of ``text`` in the text that the offsets of the sides refer to."""
     sides: tuple[Side, ...]
     links: tuple[str, ...]
     """Between each two sides: ``=``, ``~`` (approximately), ``?`` (either of the two), ``<``, ``>``, ``≤``, ``≥``,
     ``≠``, or ``!`` and ``≡``, which are not judged."""
     doubt: str
-    """Why the text around the chain may not assert it, or why there is none. Empty: it is taken at its word."""
+    """Why the text around the chain may not assert it, or why there is no chain. Empty: the text asserts it."""
     setting: Setting = PLAIN
-    """What the text up to there says about its arithmetic: a modulus, a base."""
+    """The modulus and the base that the text announced before it."""
     answers: bool = False
     """Its first side is the computation that the prompt asks for."""
     source: _Source | None = None
-    """How its characters lie in the line, where that is not simply one after another from ``span`` on."""
+    """The map from the sides to the line, where the line is not in normal form or continues another."""
     first: int = 0
     """Where ``span`` starts in that line."""
 
@@ -109,21 +109,21 @@ class Given(Claim):
     side: Side
     asked: Node
     said: bool
-    """The text calls it the answer. Otherwise the value only stands alone."""
+    """The text calls it the answer. Otherwise it is only a value alone on a line."""
     answers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The text that the sides of an equation count from: a line in normal form, with the lines that it goes on from."""
+    """The text that the offsets of sides refer to: a line in normal form, after the lines that it continues."""
 
     normalized: Normalized
     """The line."""
     before: int = 0
-    """How many characters of earlier lines stand before it."""
+    """How many characters of earlier lines come before it."""
 
     def place(self, start: int, end: int) -> Span:
-        """Return the place in the line of what stands from *start* to *end*, as far as it is in the line."""
+        """Return the part of the span from *start* to *end* that lies in the line."""
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 
 
@@ -134,7 +134,7 @@ class _Line:
     normalized: Normalized
     tokens: list[Token]
     chains: list[Chain] | None = None
-    """The chains of the line alone, once they were looked for."""
+    """The chains of the line alone; ``None`` before the search for them."""
 
 
 @lru_cache(maxsize=4)
@@ -151,17 +151,17 @@ def _may_relate(text: str) -> bool:
 
 
 class State(NamedTuple):
-    """What the lines up to here have come to."""
+    """The state of the tracker after a line."""
 
     problem: Problem
     setting: Setting
     tail: str = ""
-    """The line before, in normal form, with the lines that it goes on from."""
+    """The line before in normal form, with the lines that it continues."""
     end: int = 0
     """Where it ends in the trace."""
     phase: str = ""
     tried: bool = False
-    """The lines before may speak of a trial, or of somebody's mistake."""
+    """The lines before may announce a trial or a mistake."""
     answered: bool = False
     """The answer has been given."""
 
@@ -170,12 +170,12 @@ _NO_PROBLEM = Problem(None, PLAIN)
 
 
 def read_task(task: Task) -> Problem:
-    """Read the computation that *task* asks for (if that is all it asks for), and what it says about its arithmetic."""
+    """Read the computation that *task* asks for, if it asks for nothing else, and the arithmetic that it announces."""
     return read_problem(task.question, task.text[-MAX_PROMPT:])
 
 
 async def prepare(task: Task) -> Problem:
-    """Do what :func:`read_task` does. As a task: it takes less time than to start a thread."""
+    """Do the same as :func:`read_task`, as a coroutine: that takes less time than starting a thread."""
     return read_task(task)
 
 
@@ -196,7 +196,7 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
     for part, following in zip_longest(parts, parts[1:]):
         ends_line = following is None or following.span.start > part.span.end
         is_rejected = following is not None and ends_line and rejects(following.text, part.text)
-        # What is announced in a window of a long line holds up to the end of the line.
+        # An announcement in a window of a long line holds up to the end of the line.
         tried = not ends_line and (state.tried or announcement(part.text) is not None)
         state, found = _step(state, part, _REJECTED if is_rejected else "")
         claims += found
@@ -234,7 +234,7 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
-    """Tell whether the line *segment* goes on from an equation on the line before."""
+    """Tell whether the line *segment* continues an equation on the line before."""
     tail, text = state.tail, segment.text
     if not tail or segment.span.start - state.end > MAX_GAP or state.phase != segment.phase:
         return False
@@ -285,7 +285,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, read together with the text *before* it."""
     line = _read(segment.text)
-    line.chains = None  # those of the line alone are no claims
+    line.chains = None  # the chains of the line alone are not claims
     source = _Source(line.normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
@@ -313,7 +313,7 @@ def _equation(
 ) -> Equation:
     base, end = chain.sides[0].start, chain.sides[-1].end
     setting, doubt, answers = PLAIN, chain.doubt or doubt, False
-    # The units and doubts come from around the text, and the verdict depends on them.
+    # The verdict also depends on the units and doubts that come from the text around the chain.
     marks = [f"{side.start - base},{side.end - base}{side.marks()}" for side in chain.sides]
     if state is not None:
         setting = state.setting
@@ -344,7 +344,7 @@ def _equation(
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield what *segment*, a line of the answer, gives as the answer."""
+    """Yield the answer that *segment*, a line of the answer phase, gives."""
     node = state.problem.node
     assert node is not None
     if len(segment.text) > MAX_SEGMENT:
@@ -441,7 +441,7 @@ def _is_in_line(claim: Equation, start: int) -> bool:
 
 
 def _where(claim: Equation, start: int, end: int) -> Span | None:
-    """Return the place of what stands from *start* to *end*, from the start of the claim's span on."""
+    """Return the span from *start* to *end*, relative to the start of the claim."""
     if claim.source is None:
         return Span(start - claim.base, end - claim.base)
     if not _is_in_line(claim, start):
@@ -453,7 +453,7 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 @verifier(name="arithmetic", version="2", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*; a value that is correctly rounded to the decimals shown is right."""
-    del prepared  # the claims hold what they need of it
+    del prepared  # each claim holds the parts of it that it needs
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")
 
 

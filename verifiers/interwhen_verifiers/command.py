@@ -113,7 +113,7 @@ def _verifier(
         size = len(claim.text) + (claim.starts[-1] if claim.starts else 0) if claim.span is None else len(claim.span)
         found = judge(checker, await run(claim.text), claim.starts, size, before=0, scope=scope)
         if claim.earlier and not found.passed:
-            # What it lacks may stand in the blocks before it.
+            # The blocks before it may define what it lacks.
             before = "".join(claim.earlier)
             ran = await run(before + claim.text)
             found = judge(checker, ran, claim.starts, size, before=before.count("\n"), scope=scope)
@@ -184,7 +184,7 @@ def _checker(
     if argv and not any("{file}" in part for part in argv):
         raise UsageError(f"command: argv={argv!r} does not say where the file goes: write {{file}} there")
     if file and ("/" in file or file.startswith(".") or "\0" in file):
-        raise UsageError(f"command: file={file!r} is no plain name of a file")
+        raise UsageError(f"command: file={file!r} must be a file name without a folder")
     changes: dict[str, object] = {"steps": (argv,)} if argv else {}
     if languages is not None:
         changes["languages"] = frozenset(language.lower() for language in languages)

@@ -45,9 +45,9 @@ _TRIGGERS: dict[At, Trigger] = {
     "markers": Markers(),
 }
 ANSWER = "\n</think>\n\n**Final Answer**\n\\boxed{"
-"""What follows the reasoning in a probe for the answer."""
+"""The text after the reasoning in a probe for the answer."""
 CLOSED = "\n</think>\n\n"
-"""What follows it in a probe for the entropy of the first token behind."""
+"""The text after it in a probe for the entropy of the next token."""
 _LONGEST = 400
 _EMA = 0.2
 """The weight of the newest entropy in the running mean and variance (Wang et al., 2025)."""
@@ -55,7 +55,7 @@ _EMA = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What the probes so far have come to."""
+    """The state of the tracker after some probes."""
 
     count: int = 0
     answer: str = ""
@@ -69,7 +69,7 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe(Claim):
-    """That more thinking is needed behind a segment, and what a probe there says to that."""
+    """The claim that more thinking is needed after a segment, and the result of a probe there."""
 
     answer: str
     same: int
@@ -174,7 +174,7 @@ def _confident(probe: Probe, threshold: float) -> Verdict:
 def _settled(probe: Probe, threshold: float, least: int) -> Verdict:
     if probe.measure is None:
         return Unknown("the endpoint gives no probabilities of the likeliest tokens")
-    said = f"the entropy behind the reasoning has a running variance of {probe.measure:.2g} after {probe.count} probes"
+    said = f"the entropy after the reasoning has a running variance of {probe.measure:.2g} after {probe.count} probes"
     if probe.measure >= threshold or probe.count < least:
         return Unknown(said)
     return Violation(why=said)
@@ -196,7 +196,7 @@ def early_stopping(
 
     ``stable``: stop when the probed answer came ``times`` times in a row. ``confident``: when the geometric mean of
     the probabilities of its tokens reaches ``threshold`` (0.95). ``entropy``: when the entropy of the first token
-    behind the reasoning has settled: its running variance is below ``threshold`` (0.001) after ``times`` probes.
+    after the reasoning has settled: its running variance is below ``threshold`` (0.001) after ``times`` probes.
     ``at``: where to probe; ``probe``: what follows the reasoning there; ``lead``: what the answer begins with.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)

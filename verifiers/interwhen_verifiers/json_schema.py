@@ -32,9 +32,9 @@ from interwhen import (
 )
 
 from interwhen_verifiers._factories import require_choice
-from interwhen_verifiers._json_schema.finding import Finder, Found, Search, Where
-from interwhen_verifiers._json_schema.machine import Reader
-from interwhen_verifiers._json_schema.validating import Judge, read_schema
+from interwhen_verifiers._json_schema.finder import Finder, Found, Search, Where
+from interwhen_verifiers._json_schema.reader import Reader
+from interwhen_verifiers._json_schema.validator import Judge, read_schema
 from interwhen_verifiers._tools.calls import read_calls
 
 Schema = Mapping[str, Any] | str | bool
@@ -49,7 +49,7 @@ class Documented(Claim):
     wrong: str = ""
     """Why no document begins like this. Empty: it is whole, and is to be judged."""
     pattern: str = ""
-    """What the string ``value`` in the document must match. Empty: there is no such string."""
+    """The pattern that the string ``value`` in the document must match. Empty: there is no such string."""
     value: str = ""
     tool: str = ""
     """The tool whose arguments it is, if it is that."""
@@ -193,7 +193,7 @@ def _calls_monitor(
 ) -> Monitor:
     named = read_schema(_loaded(tools))
     if not isinstance(named, dict) or not named:
-        raise UsageError(f"json_schema: tools={tools!r:.100} is no mapping of names to schemas")
+        raise UsageError(f"json_schema: tools={tools!r:.100} is not a mapping of names to schemas")
     judges = {name: Judge(read_schema(inner), remote) for name, inner in named.items()}
     return Monitor(
         name="json_schema",

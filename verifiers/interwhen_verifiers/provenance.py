@@ -164,9 +164,9 @@ _ID = re.compile(r"(?:^|_)ids?_?$")
 _SHOWN_ID = 12
 """A longer value of such a field may be an account or an address, which others choose."""
 _LONGEST = 2_000
-"""Longer ones are no destinations."""
+"""Longer values are not destinations."""
 _QUOTE = 60
-"""How many characters are shown before a value, and half as many behind it."""
+"""So many characters are shown before a value, and half as many after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Source:
     message: int
     """The number of the message, from 0."""
     who: str
-    """Whose message it is: a role, or the tool that returned it."""
+    """The author of the message: a role, or the tool that returned it."""
     trusted: bool
     quote: str
     """The words around it."""
@@ -184,7 +184,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """What was said in one message, ready to be searched."""
+    """One message, prepared for searches."""
 
     at: int
     who: str
@@ -195,7 +195,7 @@ class _Text:
     fields: Mapping[str, str]
     """Of the records of a tool: their values in lower case, and the fields that hold them."""
     ids: frozenset[str] = frozenset()
-    """What stands in fields for ids, in records that others may have written."""
+    """The values of id fields, in records that others may have written."""
     is_prose: bool = False
     """A tool that returns no documents said it, and not as records: ``Order W7 is open.``"""
 
@@ -205,10 +205,10 @@ class _Text:
         return said or value in self.ids
 
     def find(self, value: str, sent: int) -> Source | None:
-        """Return where *value* stands here, if it does. *sent* is the message whose call used it first."""
+        """Return where *value* occurs here, if it does. *sent* is the message with the first call that used it."""
         field = self.fields.get(value)
         if field is not None:
-            # Behind a call that used it, a record may only repeat what the agent said: it says nothing then.
+            # A record after a call that used the value may only repeat what the agent said.
             return Source(self.at, self.who, True, f"{field}: {value}") if self.at < sent else None
         start = _whole(self.lower, value)
         if start is None:
@@ -224,7 +224,7 @@ class _Conversation:
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]
-    """Values that calls have used, and the message of the first of these: records behind it may only repeat them."""
+    """Values that calls have used, and the message of the first such call: later records may only repeat them."""
 
     def sources(self, value: str) -> Iterator[Source]:
         """Yield where *value* was seen, in order."""
@@ -234,7 +234,7 @@ class _Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination(Claim):
-    """That a destination of a call was named by somebody who may name it."""
+    """The claim that an authorized source named a destination of a call."""
 
     tool: str
     argument: str
@@ -268,7 +268,7 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
     if good is not None:
         return Pass(f"{claim.argument} was named by {_place(good)}: '{good.quote}'")
     if not seen:
-        return Unknown(f"nobody has named this {claim.argument} before")
+        return Unknown(f"no message before named this {claim.argument} before")
     first = seen[0]
     if _ID.search(claim.argument.lower()) and any(text.may_be_id(value) for text in prepared.texts):
         # The author of a mail does not choose its number; whether it is the one that is meant is not known.

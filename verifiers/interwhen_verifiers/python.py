@@ -33,19 +33,19 @@ from interwhen.sandbox import Limits
 
 from interwhen_verifiers._blocks import LONGEST, read_block
 from interwhen_verifiers._factories import require_choice, require_positive
+from interwhen_verifiers._python.evaluation import judge
 from interwhen_verifiers._python.given import Given, bare, completed, read_given
-from interwhen_verifiers._python.judging import judge
 from interwhen_verifiers._python.types import SECONDS, both, judge_types, need_mypy
-from interwhen_verifiers._python.wording import verdict_of
+from interwhen_verifiers._python.verdicts import verdict_of
 
 Late: TypeAlias = Literal["unknown", "violation"]
 
 _LANGUAGES = frozenset(("python", "py", "python3", "py3"))
 _MOST_EARLIER = 16
 _RUNS = 2
-"""How often the tests may be run for one judgement, in time that is used up: behind earlier blocks, say."""
+"""How often one judgement may use up the time for the tests: alone, and after the earlier blocks."""
 _STARTING = 5.0
-"""What starting a sandbox may take on a busy machine, beside the time for the code itself."""
+"""Seconds to start a sandbox on a busy machine, besides the time for the code itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Code(Claim):
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What the blocks so far have come to."""
+    """The state of the tracker after some blocks."""
 
     given: Given
     blocks: tuple[str, ...] = ()
@@ -149,7 +149,7 @@ def python(
     try:
         compile(tests, "tests", "exec")
     except (SyntaxError, ValueError) as error:
-        raise UsageError(f"python: tests={tests[:60]!r} is no Python: {error}") from error
+        raise UsageError(f"python: tests={tests[:60]!r} is not valid Python: {error}") from error
 
     def prepare(task: Task) -> Given:
         given = read_given(task.text)

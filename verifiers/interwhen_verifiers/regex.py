@@ -24,7 +24,7 @@ def _find(pattern: str, text: str) -> Place | None:
 
 @verifier(name="regex", version="3", deadline=1.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
-    """Judge *claim*, whose patterns take linear time."""
+    """Judge *claim* in this process: all of its patterns take linear time."""
     return search(claim, _find)
 
 

@@ -48,7 +48,7 @@ def check(claim: PatternClaim) -> Verdict:
     if claim.must == "absent" and isinstance(verdict, Violation):
         return verdict
     if claim.must == "present" and isinstance(verdict, Pass):
-        # Letters of other scripts and invisible ones inside make it another text for whoever searches for the word.
+        # Letters of other scripts and invisible characters hide the word from a search.
         return verdict if not normal.changed or isinstance(search(claim, search_by_re), Pass) else Unknown(_SPELLED)
     disguised = _disguised(claim)
     if disguised is None:
@@ -80,22 +80,22 @@ def _disguised(claim: PatternClaim) -> tuple[str, Place] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Behind:
+class _Border:
     """The end of the text so far, in one phase."""
 
     phase: str = ""
     tail: str = ""
 
 
-def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Behind]:
+def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Border]:
     """Return the extractor that lets each claim know the text before it."""
 
-    def step(behind: _Behind, segment: Segment) -> tuple[_Behind, Iterable[PatternClaim]]:
-        before = behind.tail if behind.phase == segment.phase else ""
+    def step(border: _Border, segment: Segment) -> tuple[_Border, Iterable[PatternClaim]]:
+        before = border.tail if border.phase == segment.phase else ""
         claims = [replace(claim, before=before, key=f"{claim.key}\x1f{before}") for claim in read(segment)]
-        return _Behind(segment.phase, f"{before}\n{segment.text}"[-LONGEST:]), claims
+        return _Border(segment.phase, f"{before}\n{segment.text}"[-LONGEST:]), claims
 
-    return Tracker(lambda _prepared: _Behind(), step)
+    return Tracker(lambda _prepared: _Border(), step)
 
 
 def terms(

@@ -1,7 +1,7 @@
 """The shipped verifier ``tool_policy``: it judges tool calls by the rules of a written policy.
 
-A rule is a small function with the sentence that it enforces. It sees the arguments of a call, what was said and done
-before, and the state of the world as the policy keeps it; a rule over results sees what came back. See
+A rule is a small function with the sentence that it enforces. It sees the arguments of a call, the messages and calls
+before, and the state that the policy keeps; a rule over results sees the result. See
 ``docs/verifiers/tool_policy.md``.
 """
 
@@ -60,18 +60,18 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """The turn that is being written: its calls so far, and the state behind them."""
+    """The turn that is being written: its calls so far, and the state after them."""
 
     prepared: _Prepared
     state: Any
     calls: tuple[PastCall, ...] = ()
     trail: str = ""
-    """Stands for the calls so far in keys of claims."""
+    """A digest of the calls so far, for the keys of claims."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruled(Claim):
-    """That a call, or its result, keeps the policy."""
+    """The claim that a call, or its result, complies with the policy."""
 
     call: Call[Any]
     moment: Moment
@@ -147,7 +147,7 @@ def _preparing(policy: Policy[Any], begin: Callable[[], Any], on: Literal["calls
     def prepare(task: Task) -> _Prepared:
         history = read_history(task)
         state = begin()
-        # The call whose result is judged has not changed the state that its rules see.
+        # Rules over a result see the state before its call.
         for past in history.calls[:-1] if on == "results" else history.calls:
             state = state if policy.advance is None else policy.advance(state, past)
         return _Prepared(policy, history, state)
@@ -206,7 +206,7 @@ def _policy(policy: str | Policy[Any] | WrittenPolicy) -> Policy[Any]:
     if isinstance(policy, WrittenPolicy):
         return adapt(policy)
     if not isinstance(policy, str) or not policy:
-        raise UsageError(f"tool_policy: policy={policy!r:.100} is no Policy, and no name of one")
+        raise UsageError(f"tool_policy: policy={policy!r:.100} is neither a Policy nor the name or place of one")
     shipped = _OLD_NAMES.get(policy, policy)
     if shipped in POLICIES:
         return _shipped(shipped)

@@ -1,4 +1,4 @@
-"""The families of problems. None of them imports interwhen: a generator must not know what judges it."""
+"""The families of problems. None of them imports interwhen: a generator must not know its verifier."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def maze(rng: random.Random, *, hard: bool = False) -> Worked:
 
 
 def _adjacent(beside: dict[str, list[str]], start: str, goal: str) -> bool:
-    """Tell whether the two are two doors apart."""
+    """Return whether the two are two doors apart."""
     return any(goal in beside[room] for room in beside[start])
 
 

@@ -1,4 +1,4 @@
-"""One equation, and how it goes wrong."""
+"""One equation, and the mistakes in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def apply(sign: str, left: int, right: int) -> int:
 
 
 def misvalue(rng: random.Random, value: int) -> int:
-    """Return a wrong value in place of *value*: a slip in a digit, a carry, or two digits exchanged."""
+    """Return a wrong value in place of *value*: a mistake in a digit, a carry, or two digits exchanged."""
     digits = list(str(abs(value)))
     while True:
         kind = rng.random()

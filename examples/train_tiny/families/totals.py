@@ -10,7 +10,7 @@ from examples.train_tiny.tasks import Mistake, Problem, Step, Worked
 from .sums import apply, misjudged, misvalue
 
 Change: TypeAlias = tuple[str, int]
-"""A sign and a number: what happens to the total."""
+"""A sign and a number: a change of the total."""
 
 _NAMES = ("Ann", "Bob", "Cid", "Eve", "Gus", "Ida", "Kim", "Leo", "Max", "Sue")
 _THINGS = ("stamps", "boxes", "coins", "books", "nails", "cards", "shells", "beads", "apples", "bricks")
@@ -123,7 +123,7 @@ def _work(prompt: str, start: int, changes: list[Change]) -> Worked:
 
 
 def _parts(total: int, sign: str, number: int, before: int | None) -> list[Step]:
-    """Add or subtract *number* as one does in the head: the hundreds first, then the rest."""
+    """Add or subtract *number* in parts: the hundreds first, then the rest."""
     rest = number % 100
     steps = list[Step]()
     for part in (number - rest, rest):

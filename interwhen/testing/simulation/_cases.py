@@ -10,7 +10,7 @@ from interwhen._types.events import Remedied, StreamEnded, StreamStarted
 from interwhen._types.results import Result, ViolationRecord
 from interwhen.testing.simulation._model import SentRequest
 from interwhen.testing.simulation._play import PlayedWorld
-from interwhen.testing.simulation._truth import CHARS, SimulatedTrace, segments_of
+from interwhen.testing.simulation._truth import CHARS, SimulatedTrace, segments_of, trace_of
 from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 # The history of the trace, rebuilt from the chunks of the model and the events of the reader.
@@ -37,7 +37,7 @@ class History:
 def history_of(played: PlayedWorld) -> History:
     """Return the history of a play whose reader saw every event."""
     world = played.world
-    trace = SimulatedTrace(world.thinking)
+    trace = trace_of(world)
     history = History([], trace)
     acts = [(n, s.event) for n, s in enumerate(played.seen) if isinstance(s.event, Remedied)]
     watches = {watch.name: watch for watch in world.watches}
@@ -136,6 +136,7 @@ def _copy(trace: SimulatedTrace) -> SimulatedTrace:
         trace.answer_at,
         list(trace.answered),
         trace.ended,
+        trace.tears,
     )
 
 
@@ -190,7 +191,7 @@ def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
         trace = case.history.trace
         trace.ended = True
         return trace
-    trace = SimulatedTrace(case.world.thinking)
+    trace = trace_of(case.world)
     trace.text = result.text
     trace.ours = [(entry.span.start, entry.span.end, entry.origin) for entry in result.insertions]
     if case.world.thinking == "field":

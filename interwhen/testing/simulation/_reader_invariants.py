@@ -33,6 +33,7 @@ from interwhen.testing.simulation._truth import (
     read_by,
     released,
     segments_of,
+    trace_of,
     unread_by,
 )
 from interwhen.testing.simulation._worlds import MonitorSetup, World
@@ -44,18 +45,9 @@ def _gates(case: PlayedCase) -> Iterator[str]:
     gates = [w for w in gates if w.trigger != "chars" and not is_blind(w)]
     if not gates:
         return
-    trace = SimulatedTrace(case.world.thinking)
-    for number, seen in enumerate(case.played.seen):
-        match seen.event:
-            case Retracted(to=to):
-                trace.cut(to)
-            case Delta() as delta:
-                if delta.origin == "model":
-                    trace.add(delta.text, delta.phase, call=delta.call is not None)
-                else:
-                    trace.insert(delta.text, delta.origin)
-                for watch in gates:
-                    yield from _let_through(case, watch, trace, seen.judged, number)
+    for number, trace in _shown_traces(case):
+        for watch in gates:
+            yield from _let_through(case, watch, trace, case.played.seen[number - 1].judged, number)
 
 
 def _let_through(
@@ -116,7 +108,7 @@ def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
 
     A release has one event per author, so a segment is complete after the last of them.
     """
-    trace, shown = SimulatedTrace(case.world.thinking), False
+    trace, shown = trace_of(case.world), False
     for number, seen in enumerate(case.played.seen):
         event = seen.event
         if shown and not isinstance(event, Delta):

@@ -83,6 +83,8 @@ class SimulatedTrace:
     """Refuted segments that stay in the text, with feedback after them."""
     ended: bool = False
     """The model has ended its text."""
+    tears: bool = False
+    """A monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
         """Append text of the model."""
@@ -144,6 +146,12 @@ class SimulatedTrace:
             # With a separate reasoning field, an empty answer has not begun.
             last = number == len(spans) - 1 or (self.thinking == "field" and self.answer_at is None)
             yield TraceStretch(at, high, phase, closed=self.ended or not last)
+
+
+def trace_of(world: World) -> SimulatedTrace:
+    """Return the empty trace of *world*."""
+    tears = any(watch.trigger == "chars" and watch.delivery != "observe" for watch in world.watches)
+    return SimulatedTrace(world.thinking, tears=tears)
 
 
 def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
@@ -216,9 +224,15 @@ def read_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[StatedClai
         start, end, _ = segment
         for claim in claims_in(trace.text[start:end], start):
             ours = any(low < claim.end and claim.start < high for low, high in trace.feedback)
-            if claim.op in watch.reads and not ours:
+            if claim.op in watch.reads and not ours and not _is_torn(trace, claim):
                 found.append((claim, segment))
     return found
+
+
+def _is_torn(trace: SimulatedTrace, claim: StatedClaim) -> bool:
+    """Return whether feedback may have cut the line of *claim* in the middle: then it may be read as ``Unknown``."""
+    following = (low for low, _ in trace.feedback if low >= claim.end)
+    return trace.tears and any("\n" not in trace.text[claim.start : low] for low in following)
 
 
 def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, tuple[int, int, bool]]]:

@@ -53,7 +53,7 @@ def thinks_in_a_field(request):
 
 @dataclass
 class Kind:
-    """One kind of run: make the model and the monitors anew for each process."""
+    """One kind of run: make a new model and new monitors for each process."""
 
     model: object
     monitors: object

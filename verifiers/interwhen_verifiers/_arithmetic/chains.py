@@ -1,8 +1,9 @@
-"""Tokens to chains of sides: where an equation starts and ends, and what its surroundings say about it."""
+"""Finds chains of equations in tokens: where each starts and ends, and the doubts about it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from interwhen_verifiers._arithmetic.context import is_bullet, joins_left, right_of, surroundings
@@ -16,7 +17,7 @@ EQUALITIES = frozenset("=~")
 UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 MAX_SIDES = 64
-"""A chain is read up to this many sides; what follows is a chain of its own."""
+"""A chain ends after this many sides; the rest is another chain."""
 
 
 class Chain(NamedTuple):
@@ -53,13 +54,17 @@ def _converts(sides: list[Side]) -> bool:
 
 
 class _Run:
-    """The tokens between two boundaries: chains do not reach over one."""
+    """The tokens between two boundaries that no chain crosses."""
 
     def __init__(self, tokens: list[Token], start: int, stop: int) -> None:
         self.tokens = tokens
         self.start = start
         self.stop = stop
-        self.opening = _matches(tokens, start, stop)
+
+    @cached_property
+    def opening(self) -> dict[int, int]:
+        """For each closing bracket, the place of the one that opens it."""
+        return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
         """Yield the chains of this run."""
@@ -102,7 +107,7 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain: as far as it goes, unless what follows would change it."""
+        """Read the last side of a chain. ``None`` where the text after it would change its value."""
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
         if side is None:
@@ -112,11 +117,13 @@ class _Run:
             return None
         units, doubt = after
         remark = side.remark or (parser.index < len(self.tokens) and self.tokens[parser.index].text == "(")
+        if not (units or doubt or remark):
+            return side
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain: from as far back as it is an expression, unless more belongs to it."""
-        first = _Backwards(self.tokens, start, stop, self.opening).first()
+        """Read the first side of a chain. ``None`` where more belongs to it than can be read."""
+        first = _Backwards(self, start, stop).first()
         if first is None:
             return None
         side = Parser(self.tokens, first, stop).side(whole=True)
@@ -125,7 +132,8 @@ class _Run:
         doubt = joins_left(self.tokens, first, is_bare=bare(side.node) is not None)
         if doubt is None:
             return None
-        return side._replace(doubt=side.doubt or doubt, bullet=self._bullet(first))
+        bullet = self._bullet(first)
+        return side._replace(doubt=side.doubt or doubt, bullet=bullet) if doubt or bullet else side
 
     def _bullet(self, first: int) -> str:
         if is_bullet(self.tokens, first):
@@ -146,13 +154,13 @@ def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
 
 
 class _Backwards:
-    """Walks back from a relation over operands and operators in turn."""
+    """Finds the start of an expression by walking back from its relation over operands and operators."""
 
-    def __init__(self, tokens: list[Token], start: int, stop: int, opening: dict[int, int]) -> None:
-        self.tokens = tokens
+    def __init__(self, run: _Run, start: int, stop: int) -> None:
+        self.run = run
+        self.tokens = run.tokens
         self.start = max(start, stop - MAX_TOKENS)
         self.stop = stop
-        self.opening = opening
 
     def first(self) -> int | None:
         """Return where the longest expression that ends at the relation starts, or ``None``."""
@@ -179,7 +187,7 @@ class _Backwards:
             return None
         token = self.tokens[at]
         if token.kind == "close":
-            opened = self.opening.get(at)
+            opened = self.run.opening.get(at)
             if opened is None or opened < self.start:
                 return None
             at = self._fraction(opened)
@@ -209,8 +217,8 @@ class _Backwards:
 
     def _fraction(self, opened: int) -> int:
         r"""Return the start of a ``\frac`` whose last group opens at *opened*, or *opened*."""
-        if opened - 1 in self.opening:
-            upper = self.opening[opened - 1]
+        if opened - 1 in self.run.opening:
+            upper = self.run.opening[opened - 1]
             if upper > self.start and self.tokens[upper - 1].kind == "frac":
                 return upper - 1
         return opened
@@ -225,7 +233,7 @@ class _Backwards:
                 words += 1
             elif token.text == "of" and words and token.kind == "word":
                 pass
-            elif token.kind == "close" and (opened := self.opening.get(at - 1)) and self._is_remark(opened, at - 1):
+            elif token.kind == "close" and (opened := self.run.opening.get(at - 1)) and self._is_remark(opened, at - 1):
                 at = opened + 1
             elif token.kind not in {"pct", "cur", "sup"} and not (token.text == "/" and words):
                 break

@@ -1,4 +1,4 @@
-"""What stands around an equation, and what that says about it."""
+"""Reads the words around an equation: doubts, units, and whether it is asserted at all."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -35,15 +35,16 @@ from interwhen_verifiers._arithmetic.vocabulary import (
 )
 
 REACH = 60
-"""How many tokens to each side are looked at: what is farther away says little, and the work stays linear."""
+"""So many tokens on each side are searched: words farther away say little, and the work stays linear."""
 
 
 class Surroundings(NamedTuple):
-    """What the text around a chain says: why it may not be asserted (or nothing), and whether it is approximate."""
+    """The reading of the text around a chain."""
 
     doubt: str
+    """Why the text may not assert the chain. Empty: it asserts it."""
     relation: Literal["=", "~", "?"]
-    """What an equality sign in the chain means: equal, approximately equal, or perhaps the latter."""
+    """The meaning of an equality sign in the chain: equal, approximately equal, or either of the two."""
 
 
 _NEUTRAL = Surroundings("", "=")
@@ -65,8 +66,8 @@ _TELLING = (
 
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
-    """Look at the sentence around ``tokens[first:last]``, and at what comes after it."""
-    if _TELLING.isdisjoint(_words(tokens, max(0, first - REACH), last + REACH)):
+    """Read the sentence around ``tokens[first:last]`` and the text after it."""
+    if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL
     clause_start, sentence_start = _back(tokens, first)
     clause_end, sentence_end = _ahead(tokens, last)
@@ -95,7 +96,7 @@ def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) ->
 
 
 def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
-    """Say why the text around ``tokens[first:last]`` may not assert it, or return an empty string."""
+    """Return why the text around ``tokens[first:last]`` may not assert it, or an empty string."""
     sentence, end = reach.sentence, reach.sentence_end
     ahead = tokens[last : last + REACH]
     following = {token.text for token in ahead}
@@ -164,7 +165,7 @@ def is_bullet(tokens: list[Token], at: int) -> bool:
 
 
 def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
-    """Judge what stands before an expression: a doubt (or none), or ``None`` where more belongs to it."""
+    """Judge the text before an expression: a doubt (or none), or ``None`` where more belongs to the expression."""
     if first == 0 or is_bullet(tokens, first):
         return ""
     before = tokens[first - 1]
@@ -228,7 +229,7 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
 
 
 def _belongs(tokens: list[Token], first: int) -> bool:
-    """Tell whether the word before *first* makes what follows its argument, its index, its number, or its inches."""
+    """Tell whether the expression at *first* is an argument, index, number or rest of the word before it."""
     word, here = tokens[first - 1], tokens[first]
     if here.kind == "open" and (word.end == here.start or len(word.text) == 1 or here.text == "["):
         return True
@@ -256,7 +257,7 @@ def _after_words(tokens: list[Token], first: int) -> str | None:
 
 
 def _amount_before(tokens: list[Token], at: int) -> bool:
-    """Tell whether an amount stands before *at* in its clause, and is not equated with what follows."""
+    """Tell whether the clause has an amount before *at* that is not a side of the equation."""
     for before in range(at - 1, max(-1, at - REACH), -1):
         if tokens[before].kind == "break":
             return False
@@ -276,7 +277,7 @@ _NOTHING: tuple[tuple[str, ...], str] = ((), "")
 
 
 def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
-    """Judge what stands after a value: its units and a doubt (or none), or ``None`` where more belongs to it."""
+    """Judge the text after a value: units and a doubt (or none), or ``None`` where more belongs to the value."""
     if at >= len(tokens):
         return _NOTHING
     token, before = tokens[at], tokens[at - 1]
@@ -332,7 +333,7 @@ def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | 
 
 
 def _amount_after(tokens: list[Token], at: int) -> str:
-    """Say whether what is at *at* goes on from the words before it: ``8 and 1/2``, ``5 feet 6``, ``3 times n``."""
+    """Return a doubt where *at* continues the words before it: ``8 and 1/2``, ``5 feet 6``, ``3 times n``."""
     word, kind = tokens[at - 1].text, tokens[at].kind
     if kind == "cur":
         kind = tokens[at + 1].kind if at + 1 < len(tokens) else kind

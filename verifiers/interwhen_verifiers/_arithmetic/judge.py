@@ -1,4 +1,4 @@
-"""Whether two neighbouring sides of an equation have the same value."""
+"""Compares two neighbouring sides of an equation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
+from interwhen_verifiers._arithmetic.intervals import could_be, could_be_equal
 from interwhen_verifiers._arithmetic.nodes import (
     Binary,
     Negative,
@@ -18,20 +19,21 @@ from interwhen_verifiers._arithmetic.nodes import (
     bare,
     exact,
     magnitude,
+    mapped,
     numbers,
     ungrouped,
+    value_of,
 )
 from interwhen_verifiers._arithmetic.parser import Side
 from interwhen_verifiers._arithmetic.setting import Setting, in_setting
-from interwhen_verifiers._arithmetic.spread import could_be, could_be_equal
 from interwhen_verifiers._arithmetic.vocabulary import FAMILY, SCALE_OF
 
 Rounding: TypeAlias = Literal["shown-digits", "exact"]
 
 CONVERSIONS = frozenset((7, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 365, 1000, 3600, 5280, 10**6))
-"""How many of one unit may make another: with units around, such a factor is no proof of a mistake."""
+"""Factors between units. Where units are near, a difference by such a factor does not prove a mistake."""
 FLOATING = 10**9
-"""Binary floating point shows as a difference smaller than one part in so many."""
+"""A relative difference below one in this number comes from binary floating point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Rounded:
 
 
 Link: TypeAlias = Differs | Unclear | Rounded | None
-"""How one link fails, or what it is right about but not exact; ``None`` where it holds."""
+"""The result of comparing two sides; ``None``: they are equal."""
 
 _COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
     "<": lambda left, right: left < right,
@@ -83,7 +85,7 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
     except NoValueError as error:
         return Unclear(str(error))
     if relation in _COMPARISONS:
-        # A sum that is compared may be a condition, so that a comparison that fails is no proof of a mistake.
+        # A comparison may state a condition, so one that fails does not prove a mistake.
         named = set(left.units) ^ set(right.units)
         holds = not named and _holds(relation, value, other)
         return None if holds else Unclear("a comparison may be a condition")
@@ -124,7 +126,7 @@ def _converted(left: Side, right: Side, relation: str) -> Link:
 
 
 def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
-    """Tell whether the sides agree where one shows per cent and the other counts them: ``30/40 * 100 = 75%``."""
+    """Tell whether one side is a percentage and the other the same number of per cent: ``30/40 * 100 = 75%``."""
     for shown, counted, read in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
         if number and number.percent and not any(n.percent for n in numbers(counted)) and read == exact(shown) * 100:
@@ -133,7 +135,10 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 
 
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
-    """Tell how one side is the other, rounded: after ``=`` to at least one decimal, and only where digits are left."""
+    """Return how one side is the other, rounded.
+
+    After ``=`` it must show at least one decimal, and fewer than the value has.
+    """
     for shown, counted, full in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
         if number is None:
@@ -166,7 +171,7 @@ def _is_cut(full: Value, shown: Value, places: int) -> bool:
 
 
 def _units(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Say why the units may explain the difference, or return an empty string."""
+    """Return why the units may explain the difference, or an empty string."""
     named, result = set(left.units), set(right.units)
     is_value = bare(right.node) is not None
     if named and (bare(left.node) is not None or not is_value):
@@ -226,7 +231,7 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Say how else the sides can be read so that they agree, or return an empty string."""
+    """Return another reading in which the sides agree, or an empty string."""
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -248,12 +253,12 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
-    """Say how operators or numbers can be read so that the sides agree, or return an empty string."""
+    """Return a reading of operators or numbers in which the sides agree, or an empty string."""
     for reread, why in _REREADINGS:
-        if _value(reread(left)) == other or _value(reread(right)) == value:
+        if value_of(reread(left)) == other or value_of(reread(right)) == value:
             return why
     for renumber, why in _RENUMBERINGS:
-        if _value(renumber(left)) == _value(renumber(right)) is not None:
+        if value_of(renumber(left)) == value_of(renumber(right)) is not None:
             return why
     return ""
 
@@ -317,10 +322,7 @@ def _adds_percentage(node: Node) -> bool:
 
 def _bullet_value(side: Side) -> Value | None:
     """Return the value of *side* with its start read the other way: ``-`` as a sign, ``1.`` as a list marker."""
-    try:
-        return exact(_reread_first(side.node, side.bullet))
-    except NoValueError:
-        return None
+    return value_of(_reread_first(side.node, side.bullet))
 
 
 def _reread_first(node: Node, bullet: str) -> Node:
@@ -348,58 +350,42 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
     )
 
 
-def _value(node: Node) -> Value | None:
-    try:
-        return exact(node)
-    except NoValueError:
-        return None
-
-
-def _mapped(node: Node, change: Callable[[Binary], Node]) -> Node:
-    """Return *node* with each operation, the innermost first, as *change* makes it."""
-    match node:
-        case Binary():
-            return change(node._replace(left=_mapped(node.left, change), right=_mapped(node.right, change)))
-        case Number():
-            return node
-        case _:
-            return node._replace(inner=_mapped(node.inner, change))
-
-
 def _product_first(node: Node) -> Node:
     """Read ``a / b * c`` as ``a / (b * c)``."""
 
-    def change(node: Binary) -> Node:
+    def change(node: Number | Binary) -> Node:
         match node:
             case Binary(operator="*", left=Binary(operator="/") as division):
                 return division._replace(right=Binary("*", "", division.right, node.right))
         return node
 
-    return _mapped(node, change)
+    return mapped(node, change)
 
 
 def _division_last(node: Node) -> Node:
     """Read ``a / b / c`` as ``a / (b / c)``: with spaces around the first stroke only, that is meant."""
 
-    def change(node: Binary) -> Node:
+    def change(node: Number | Binary) -> Node:
         match node:
             case Binary(operator="/", left=Binary(operator="/") as division):
                 return division._replace(right=Binary("/", "/", division.right, node.right))
         return node
 
-    return _mapped(node, change)
+    return mapped(node, change)
 
 
 def _bitwise(node: Node) -> Node:
     """Read ``a ^ b`` as programs do: exclusive or."""
 
-    def change(node: Binary) -> Node:
+    def change(node: Number | Binary) -> Node:
+        if isinstance(node, Number):
+            return node
         left, right = bare(node.left), bare(node.right)
         if node.operator == "^" and left and right and isinstance(left.value, int) and isinstance(right.value, int):
             return left._replace(value=left.value ^ right.value)
         return node
 
-    return _mapped(node, change)
+    return mapped(node, change)
 
 
 _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
@@ -410,18 +396,18 @@ _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has a value, and people read no other from it."""
-    value = _value(node)
+    """Tell whether *node* has a value, and all usual readings give the same."""
+    value = value_of(node)
     return (
         value is not None
-        and all(_value(reread(node)) == value for reread, _ in _REREADINGS[:2])
+        and all(value_of(reread(node)) == value for reread, _ in _REREADINGS[:2])
         and not _adds_percentage(node)
     )
 
 
 def is_value(side: Side, value: Value) -> bool | None:
     """Tell whether *side* gives *value*, exactly or correctly rounded; ``None`` where it is close to it, or unclear."""
-    stated = _value(side.node)
+    stated = value_of(side.node)
     if stated is None:
         return None
     if stated == value:
@@ -439,36 +425,21 @@ _DOTTED = re.compile(r"[0-9]{1,3}\.[0-9]{3}")
 _COMMA = re.compile(r"[0-9]{1,3},(?!000)[0-9]{3}")
 
 
-def _renumbered(node: Node, change: Callable[[Number], Number]) -> Node:
-    match node:
-        case Binary():
-            return node._replace(left=_renumbered(node.left, change), right=_renumbered(node.right, change))
-        case Number():
-            return change(node)
-        case _:
-            return node._replace(inner=_renumbered(node.inner, change))
+def _rescaled(written: re.Pattern[str], factor: Value) -> Callable[[Node], Node]:
+    """Return a function that multiplies by *factor* the numbers that are *written* so."""
 
+    def change(node: Number | Binary) -> Node:
+        if isinstance(node, Number) and written.fullmatch(node.text):
+            return node._replace(value=node.value * factor)
+        return node
 
-def _in_thousands(node: Node) -> Node:
-    """Read ``1.500`` as fifteen hundred."""
-    return _renumbered(node, lambda number: _shifted(number, 1000) if _DOTTED.fullmatch(number.text) else number)
-
-
-def _with_decimal_commas(node: Node) -> Node:
-    """Read ``1,500`` as one and a half."""
-    return _renumbered(
-        node, lambda number: _shifted(number, Fraction(1, 1000)) if _COMMA.fullmatch(number.text) else number
-    )
+    return lambda node: mapped(node, change)
 
 
 _RENUMBERINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
-    (_in_thousands, "a point may separate thousands"),
-    (_with_decimal_commas, "a comma may separate decimals"),
+    (_rescaled(_DOTTED, 1000), "a point may separate thousands"),
+    (_rescaled(_COMMA, Fraction(1, 1000)), "a comma may separate decimals"),
 )
-
-
-def _shifted(number: Number, factor: Value) -> Number:
-    return number._replace(value=number.value * factor)
 
 
 def _approximations(left: Side, right: Side, value: Value, other: Value, relation: str) -> str:

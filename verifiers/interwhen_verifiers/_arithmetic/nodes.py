@@ -1,8 +1,8 @@
-"""Expressions as trees, their exact values, and how they are written back."""
+"""Expression trees: their exact values and their text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias, assert_never
 
@@ -11,7 +11,7 @@ Operator: TypeAlias = Literal["+", "-", "*", "/", "^"]
 
 MAX_EXPONENT = 512
 MAX_BITS = 4096
-"""No value grows beyond this: an expression that does has none."""
+"""An expression with a value of more bits has no value here."""
 
 
 class Number(NamedTuple):
@@ -41,7 +41,7 @@ class Negative(NamedTuple):
 
 
 class Binary(NamedTuple):
-    """An operator between two expressions. ``sign`` is how it is shown; empty for a multiplication unsaid."""
+    """An operator between two expressions. ``sign`` is its text; empty for a multiplication without a sign."""
 
     operator: Operator
     sign: str
@@ -128,6 +128,25 @@ def numbers(node: Node) -> Iterator[Number]:
                 stack.append(inner)
             case Binary(left=left, right=right):
                 stack += [right, left]
+
+
+def value_of(node: Node) -> Value | None:
+    """Return the exact value of *node*, or ``None`` where it has none within the limits."""
+    try:
+        return exact(node)
+    except NoValueError:
+        return None
+
+
+def mapped(node: Node, change: Callable[[Number | Binary], Node]) -> Node:
+    """Return *node* with *change* applied to its numbers and operations, the innermost first."""
+    match node:
+        case Binary():
+            return change(node._replace(left=mapped(node.left, change), right=mapped(node.right, change)))
+        case Number():
+            return change(node)
+        case _:
+            return node._replace(inner=mapped(node.inner, change))
 
 
 def bare(node: Node) -> Number | None:

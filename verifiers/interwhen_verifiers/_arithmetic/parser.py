@@ -1,4 +1,4 @@
-"""Tokens to expression trees, by recursive descent with a limit on depth."""
+"""Parses tokens to expression trees, by recursive descent with a limit on depth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VARIABLES = frozenset(letter.lower() for letter in UNIT_LETTERS)
 
 
 class Side(NamedTuple):
-    """One side of an equation: its tree, its place, the units named in it, and why it may mean something else."""
+    """One side of an equation: its tree, its place, its units, and a doubt about its meaning."""
 
     node: Node
     start: int
@@ -53,20 +53,20 @@ class Side(NamedTuple):
     units: tuple[str, ...]
     currency: bool
     remark: bool
-    """Words in brackets stand in it or right after it."""
+    """It holds words in brackets, or they follow it."""
     doubt: str
     bullet: str = ""
-    """What starts the text and may belong to the side or not: ``-`` before it, or a number such as ``1.5``."""
+    """The start of the text, which may be a bullet or belong to the side: ``-``, or a number such as ``1.5``."""
 
     def marks(self) -> str:
-        """Return what was read from around the side, as a part of a key."""
+        """Return the parts of a key that come from the text around the side."""
         if not (self.units or self.doubt or self.remark or self.bullet):
             return ""
         return f",{self.units},{self.remark},{self.doubt},{self.bullet}"
 
 
 class Refused(Exception):
-    """The tokens are no expression that we understand."""
+    """The tokens are not an expression that the parser reads."""
 
 
 class Parser:
@@ -155,7 +155,7 @@ class Parser:
                 return left
 
     def _multiplies_unsaid(self, token: Token) -> bool:
-        """Tell whether the bracket or fraction *token* multiplies what stands before it: ``2(3)``."""
+        """Tell whether the bracket or fraction *token* multiplies the operand before it: ``2(3)``."""
         before = self.tokens[self.index - 1]
         if before.kind not in {"num", "close", "cur"}:
             return False
@@ -172,6 +172,9 @@ class Parser:
         return True
 
     def _signed(self) -> Node:
+        plain = self._plain_number()
+        if plain is not None:
+            return plain
         signs: list[Token] = []
         while token := self._is_op("+-"):
             if len(signs) >= 2:
@@ -185,6 +188,21 @@ class Parser:
                     self.doubt = self.doubt or "a sign before a power can be read in two ways"
                 node = Negative(node, token.start)
         return node
+
+    def _plain_number(self) -> Node | None:
+        """Read a number before an operation or the end. This is a shortcut for most operands."""
+        tokens, index, stop = self.tokens, self.index, self.stop
+        if index >= stop or tokens[index].kind != "num":
+            return None
+        if index + 1 < stop:
+            kind, text, _, _ = tokens[index + 1]
+            if kind != "op" or text == "^" or (text == "/" and index + 2 < stop and tokens[index + 2].kind == "word"):
+                return None
+        self.index = index + 1
+        number = read_number(tokens[index])
+        if number.loose:
+            self.doubt = self.doubt or "the number is written as in other languages"
+        return number
 
     def _powered(self) -> Node:
         base = self._operand()
@@ -332,7 +350,7 @@ class Parser:
             self.index = at + 1
 
     def _unit(self) -> None:
-        """Skip the name of what is counted, where the expression goes on (or ends for good) after it."""
+        """Skip a unit, where the expression continues or ends after it."""
         at = end_of_unit(self.tokens, self.index, self.stop)
         if at == self.index or not (self._joins(at) or self._is_remark(at)):
             return
@@ -356,11 +374,14 @@ class Parser:
         return token.kind == "open" and token.text == "("
 
 
+_number = tuple.__new__
+
+
 def read_number(token: Token) -> Number:
     """Return the number that *token* writes."""
     text = token.text
     if text.isdigit():
-        return Number(int(text), text, 0, percent=False, start=token.start, end=token.end)
+        return _number(Number, (int(text), text, 0, False, token.start, token.end, False))
     if text in _VULGAR:
         return Number(Fraction(*_VULGAR[text]), text, 0, percent=False, start=token.start, end=token.end)
     if "/" in text:
@@ -408,9 +429,9 @@ def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
 
 
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
-    """Say why the word at *at*, after a number, may change the number, or return an empty string.
+    """Return why the word at *at*, after a number, may change the number, or an empty string.
 
-    With *unread*, the expression goes on after the word: there, ``3fawn + 1`` is an unknown with its factor.
+    With *unread*, the expression continues after the word, so that ``3fawn + 1`` is a variable with its factor.
     """
     token = tokens[at]
     if token.kind != "word":

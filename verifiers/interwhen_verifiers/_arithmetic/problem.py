@@ -9,13 +9,11 @@ from interwhen_verifiers._arithmetic.judge import unambiguous
 from interwhen_verifiers._arithmetic.nodes import (
     Binary,
     Node,
-    NoValueError,
     Number,
     Operator,
-    Value,
     bare,
-    exact,
     render,
+    value_of,
 )
 from interwhen_verifiers._arithmetic.parser import Parser, Side
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, setting_of
@@ -55,17 +53,17 @@ _MARK = re.compile(
     r"|[\W_]{0,8}(?:the\s)?result\b[\s*_]{0,4}(?:is\b|=|:)[\s:*_]{0,6}|\s*+(?:=\s*+)?(?=-?[0-9(])",
     re.IGNORECASE,
 )
-"""What an answer starts with; where it is not *said*, it may be something else."""
+"""The beginning of an answer. Without the group *said*, the line may give another value."""
 
 
 class Problem(NamedTuple):
-    """What a run was asked, as far as arithmetic goes."""
+    """The arithmetic of a prompt."""
 
     node: Node | None
     """The computation that the question asks for, and nothing else; ``None`` where it asks for something else."""
     setting: Setting
     text: str = ""
-    """The prompt: an equation that stands in it may be quoted from there."""
+    """The prompt. An equation in it may be quoted."""
 
 
 def read_problem(question: str, context: str) -> Problem:
@@ -93,7 +91,7 @@ def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last:
         operator = _OPERATORS[found[1].lower()]
         node = Binary(operator, operator, node, _number(found[2]))
         at = found.end()
-    if isinstance(node, Number) or last.match(question, at) is None or _value(node) is None:
+    if isinstance(node, Number) or last.match(question, at) is None or value_of(node) is None:
         return None
     return node
 
@@ -123,19 +121,12 @@ def _asked(tokens: list[Token]) -> Node | None:
     return side.node if unambiguous(side.node) else None
 
 
-def _value(node: Node) -> Value | None:
-    try:
-        return exact(node)
-    except NoValueError:
-        return None
-
-
 class Answer(NamedTuple):
     """A value that a line gives as the answer."""
 
     side: Side
     said: bool
-    """The line calls it the answer. Otherwise it is only a value that stands alone."""
+    """The line calls it the answer. Otherwise it is only a value alone on the line."""
 
 
 def answer_in(text: str) -> Answer | None:
@@ -157,5 +148,5 @@ def answer_in(text: str) -> Answer | None:
 
 
 def is_stated_by(problem: Problem, side: Side) -> bool:
-    """Tell whether *side* is the computation that the question asks for, as it stands there."""
+    """Tell whether *side* is written like the computation that the question asks for."""
     return problem.node is not None and render(side.node) == render(problem.node)

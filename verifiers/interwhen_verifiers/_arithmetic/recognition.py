@@ -1,7 +1,7 @@
-"""What looks like a statement of arithmetic, whether it can be read or not.
+"""Finds text that looks like a statement of arithmetic, whether the parser can read it or not.
 
-This is over-eager on purpose: a relation between two expressions with digits, in signs or in words. What no claim
-covers is reported as not read, so that a true equation says nothing about a false statement beside it.
+A statement is a relation between two expressions with digits, in signs or in words. The test is too eager on purpose:
+what no claim covers is reported as not read, so that a true equation never vouches for a false statement beside it.
 """
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
@@ -16,9 +16,9 @@ from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import LABELS, words_of
 
 NEAR = 3
-"""So many tokens may stand between a relation in words and the numbers beside it: ``17 times 24 is a total of 418``."""
+"""The most tokens between a relation in words and the numbers beside it: ``17 times 24 is a total of 418``."""
 REACH = 40
-"""How many tokens to each side of a relation are looked at."""
+"""So many tokens on each side of a relation are searched."""
 
 
 BINARY = words_of(
@@ -51,11 +51,11 @@ _WRITTEN = re.compile(
     r"[\d一二三四五六七八九十百千万].{0,6}?[加减減乘除].{0,16}?(?:等于|等於|是|为|為|得|=).{0,6}?[\d一二三四五六七八九十百千万]+"
     r"|[0-9０-９]+\s?[^\W\d_a-zA-Z]{1,8}\s?[0-9０-９]+\s?[^\W\d_a-zA-Z]{1,8}\s?[0-9０-９]+"
 )
-"""A statement in a script that puts no spaces between words."""
+"""A statement in a script without spaces between words."""
 
 
 def may_state(text: str) -> bool:
-    """Tell whether *text*, which holds no sign for a relation, may still state one in words."""
+    """Tell whether *text*, which has no sign for a relation, may state one in words."""
     if text.startswith("|"):
         return True
     signs = "+" in text or "*" in text or "/" in text or "×" in text or " - " in text or "÷" in text
@@ -69,7 +69,7 @@ def may_state(text: str) -> bool:
 
 
 def _may_operate(text: str) -> bool:
-    """Tell whether a word for an operation may be in *text*: looking for parts of them is the quickest."""
+    """Tell whether *text* may hold a word for an operation."""
     return (
         ("times" in text or "plus" in text or "minus" in text or "multipl" in text or "divid" in text)
         or ("half" in text or "Half" in text or "wice" in text or "hrice" in text or "ouble" in text or "riple" in text)
@@ -99,16 +99,17 @@ def _may_operate(text: str) -> bool:
 def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
     """Yield where *text* relates two expressions: from the last digit before each relation to the first after it.
 
-    What lies in the spans *read* is left out.
+    Relations in the spans *read* are left out.
     """
-    for at, token in enumerate(tokens):
-        found = None
-        if token.kind == "rel":
-            found = None if any(start <= token.start < end for start, end in read) else _signed(tokens, at)
-        elif token.kind == "word":
-            found = _spoken(tokens, at) if token.text in RELATIONS else None
-        elif token.kind == "break" and token.text in ARROWS:
+    for at, (kind, word, start, _) in enumerate(tokens):
+        if kind == "word":
+            found = _spoken(tokens, at) if word in RELATIONS else None
+        elif kind == "rel":
+            found = None if any(low <= start < high for low, high in read) else _signed(tokens, at)
+        elif kind == "break" and word in ARROWS:
             found = _led(tokens, at)
+        else:
+            continue
         if found is not None:
             yield found
     yield from _written(text)
@@ -124,7 +125,7 @@ def _written(text: str) -> Iterator[tuple[int, int]]:
 
 
 class _Part(NamedTuple):
-    """What stands on one side of a relation."""
+    """One side of a relation."""
 
     near: Token | None
     """The token with digits that is nearest to the relation."""
@@ -134,7 +135,7 @@ class _Part(NamedTuple):
     """How many tokens stand between the relation and the nearest number."""
     words: bool
     operates: bool
-    """It holds an operation, in words or signs, or something that is not understood."""
+    """It holds an operation, in words or signs, or an unknown token."""
     signs: bool
     begins: bool
     """It begins with a number."""
@@ -180,7 +181,7 @@ def _spoken(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _has_near(tokens: list[Token]) -> bool:
-    return any(_has_digits(token) for token in tokens)
+    return any(token[0] == "num" or _has_digits(token) for token in tokens)
 
 
 def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
@@ -191,7 +192,7 @@ def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT) -> _Part:
-    """Look at the tokens from the relation at *at* on, up to another relation or the end of the clause."""
+    """Read the tokens from the relation at *at* to another relation or the end of the clause."""
     near: Token | None = None
     count = distance = 0
     words = binary = unary = signs = related = False
@@ -234,12 +235,10 @@ def _joins(tokens: list[Token], at: int) -> bool:
 
 
 def _has_digits(token: Token) -> bool:
-    kind, text = token.kind, token.text
-    return (
-        kind == "num"
-        or (kind == "opaque" and text[:1].isdigit())
-        or (kind == "word" and text.partition("-")[0] in NUMERALS)
-    )
+    kind, text, _, _ = token
+    if kind == "word":
+        return text in NUMERALS or ("-" in text and text.partition("-")[0] in NUMERALS)
+    return kind == "num" or (kind == "opaque" and text[:1].isdigit())
 
 
 def _is_label(tokens: list[Token], at: int) -> bool:

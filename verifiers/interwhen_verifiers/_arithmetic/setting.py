@@ -1,4 +1,4 @@
-"""What a text says about its own arithmetic: a modulus, a base, an operation that it defines."""
+"""The arithmetic that a text announces: a modulus, a base, an operation that it defines."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from interwhen_verifiers._arithmetic.nodes import Binary, Node, NoValueError, Number, Value, exact, numbers
+from interwhen_verifiers._arithmetic.nodes import Binary, Node, NoValueError, Number, exact, mapped, numbers, value_of
 
 MOST = 16
-"""So many moduli and bases of a text are remembered."""
+"""The most moduli and bases that are kept of a text."""
 ANY = 0
 """A modulus that the text does not write as a number."""
 _MODULUS = re.compile(
@@ -29,7 +29,7 @@ _LET = re.compile(
     r"\b[Ll]et[\s$]{1,3}(?P<one>[a-zA-Z])\s?(?:[-+*/^@#&×·∗⋆∘◦⊕⊗⊙△◇□★]|\\[A-Za-z]+)\s?(?P<two>[a-zA-Z])\b\s?(?::?=)"
     r"(?P<formula>[^=.;,\n]{1,80})"
 )
-"""A formula for an operation on two letters, which holds both."""
+"""A formula for an operation on two letters."""
 
 _MODULAR = ("mod ", "mod{", "mod(", "odul", "GF", "F_", "Z_", "Z/", "mathbb", "remainder")
 _NAMES = ("inary", "ctal", "exadecimal", "oolean", "XOR", "xor")
@@ -51,7 +51,7 @@ _BASES = {
 
 
 class Setting(NamedTuple):
-    """What the text up to here says about its arithmetic."""
+    """The moduli, bases and operations that the text announced so far."""
 
     moduli: frozenset[int] = frozenset()
     bases: frozenset[int] = frozenset()
@@ -59,7 +59,7 @@ class Setting(NamedTuple):
     """It defines an operation by a formula."""
 
     def marks(self) -> str:
-        """Return it as a part of a key."""
+        """Return a part of a key."""
         return f"{sorted(self.moduli)}{sorted(self.bases)}{self.defines}"
 
 
@@ -67,7 +67,8 @@ PLAIN = Setting()
 
 
 def may_set(text: str) -> bool:
-    """Tell whether *text* may say something of the kind. Looking for parts of words is the quickest way."""
+    """Tell whether *text* may announce any of these."""
+    # This runs for each line, so it only searches for parts of words.
     return (
         ("mod" in text or "Mod" in text or "base" in text or "Base" in text or "efine" in text or "peration" in text)
         or ("inary" in text or "ctal" in text or "exadecimal" in text or "oolean" in text or "xor" in text)
@@ -77,7 +78,7 @@ def may_set(text: str) -> bool:
 
 
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
-    """Return *before* with what *text* adds."""
+    """Return *before* with the announcements of *text*."""
     if not may_set(text):
         return before
     moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}
@@ -102,7 +103,7 @@ def _lets(text: str) -> bool:
 
 
 def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:
-    """Yield what *pattern* finds in a text that holds one of its *cues*: looking for these is much quicker."""
+    """Yield the matches of *pattern* in a text with one of its *cues*. Searching for cues first is much quicker."""
     return pattern.finditer(text) if any(cue in text for cue in cues) else iter(())
 
 
@@ -115,8 +116,8 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 
 
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
-    """Say how the sides agree in the arithmetic of the text, or may, or return an empty string."""
-    if setting.defines and (_operates(left) or _operates(right)):
+    """Return how the sides agree or may agree in the arithmetic of the text, or an empty string."""
+    if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"
     difference = _difference(left, right)
     if difference is None:
@@ -124,7 +125,7 @@ def in_setting(left: Node, right: Node, setting: Setting) -> str:
     for modulus in setting.moduli:
         if modulus == ANY or (modulus > 1 and difference % modulus == 0):
             return "the values may be meant modulo a number"
-    digits = {text for side in (left, right) for text in _texts(side)}
+    digits = {number.text for side in (left, right) for number in numbers(side)}
     for base in setting.bases | ({2} if all(set(text) <= {"0", "1"} for text in digits) else set()):
         if _agree_in(base, left, right):
             return "the numbers may be written in another base"
@@ -133,39 +134,19 @@ def in_setting(left: Node, right: Node, setting: Setting) -> str:
     return ""
 
 
-def _operates(node: Node) -> bool:
-    return isinstance(node, Binary)
-
-
 def _difference(left: Node, right: Node) -> int | None:
-    try:
-        found = Fraction(exact(left) - exact(right))
-    except NoValueError:
-        return None
-    return found.numerator if found.denominator == 1 else None
-
-
-def _texts(node: Node) -> list[str]:
-    return [number.text for number in numbers(node)]
+    value, other = value_of(left), value_of(right)
+    found = None if value is None or other is None else Fraction(value - other)
+    return found.numerator if found is not None and found.denominator == 1 else None
 
 
 def _agree_in(base: int, left: Node, right: Node) -> bool:
+    """Tell whether the sides have the same value with their numbers read in *base*."""
+
+    def change(node: Number | Binary) -> Node:
+        return node._replace(value=int(node.text, base)) if isinstance(node, Number) else node
+
     try:
-        return _read_in(base, left) == _read_in(base, right)
+        return exact(mapped(left, change)) == exact(mapped(right, change))
     except (ValueError, NoValueError):
         return False
-
-
-def _read_in(base: int, node: Node) -> Value:
-    """Return the value of *node* with its numbers read in *base*. Raises :class:`ValueError` on other digits."""
-
-    def change(node: Node) -> Node:
-        match node:
-            case Binary():
-                return node._replace(left=change(node.left), right=change(node.right))
-            case Number():
-                return node._replace(value=int(node.text, base))
-            case _:
-                return node._replace(inner=change(node.inner))
-
-    return exact(change(node))

@@ -1,4 +1,4 @@
-"""Text to tokens, in one pass.
+"""Splits text into tokens, in one pass.
 
 Every alternative of the pattern consumes what it matches for good (possessive quantifiers) or is of bounded length,
 so the work is linear in the text, whatever it holds.
@@ -17,11 +17,11 @@ from interwhen_verifiers._arithmetic import vocabulary
 Kind: TypeAlias = Literal[
     "num", "op", "open", "close", "rel", "cur", "pct", "word", "frac", "sup", "break", "math", "quote", "opaque"
 ]
-"""What a token is. ``opaque`` is anything that an equation must not be read across."""
+"""The kind of a token. An equation is never read across an ``opaque`` one."""
 
 
 class Token(NamedTuple):
-    r"""One token. ``text`` is its normal form (``*`` for ``\times``), not always the characters at its place."""
+    r"""One token. ``text`` is its normal form: ``*`` for ``\times``."""
 
     kind: Kind
     text: str
@@ -71,7 +71,7 @@ _PATTERN = re.compile(
     re.VERBOSE,
 )
 SEPARATORS = r"(?:\{,\}|,?\\[,!]|[,'’])"
-"""What stands between thousands: a comma, an apostrophe, or one of these in LaTeX."""
+"""The separators of thousands: a comma, an apostrophe, or their spellings in LaTeX."""
 _PLAIN_NUMBER = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
 _LOOSE_NUMBER = re.compile(
     r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
@@ -98,16 +98,37 @@ _RELATIONS = {
     **dict.fromkeys(("≤", "<="), "≤"),
     **dict.fromkeys(("≥", ">="), "≥"),
     "≡": "≡",
+    **dict.fromkeys((":=", "∝"), "!"),
 }
-"""Relations by how they are written. Any other is ``!``; like ``≡``, it is not judged."""
+"""Relations by their text. ``!`` and ``≡`` are not judged."""
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _INLINE_TAGS = frozenset(("b", "i", "u", "em", "strong", "span", "code", "mark", "small", "big"))
 
 
 _token = tuple.__new__
 _VULGAR = frozenset("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞")
+_SAME: dict[str, str] = {}
+_PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
+    "vulgar": ("num", _SAME),
+    "degree": ("word", dict.fromkeys(("^\\circ", "^{\\circ}", "°"), "degrees")),
+    **dict.fromkeys(("dots", "fact", "assign", "other"), ("opaque", _SAME)),
+    **dict.fromkeys(("link", "arrow"), ("break", _SAME)),
+    "rel": ("rel", _RELATIONS),
+    "tilde": ("rel", _SAME),
+    "op": ("op", _OPERATORS),
+    "times": ("op", {"x": "*", "X": "*"}),
+    "math": ("math", _SAME),
+    "cur": ("cur", _SAME),
+    "pct": ("pct", _SAME),
+    "quote": ("quote", _SAME),
+    "break": ("break", _SAME),
+}
+"""Groups of the pattern whose token depends on their text alone: its kind, and its text where that is another."""
+_BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
+_SETTLED = frozenset(("num", "break", "cur", "open", "close", "pct", "math", "quote"))
+"""Groups of the pattern whose tokens change nothing around them."""
 
 
 def tokenize(text: str) -> list[Token]:
@@ -137,11 +158,10 @@ def tokenize(text: str) -> list[Token]:
             unsettled = len(tokens) if unsettled < 0 else unsettled
             tokens.extend(_prose(found, start))
             continue
-        read = _READERS.get(group)
-        token = read(found, start, end, text) if read else Token(group, found, start, end)
+        token = _single(group, found, start, end, text)
         if token is None:
             continue
-        if unsettled < 0:
+        if unsettled < 0 and group not in _SETTLED:
             kind, said, _, _ = token
             joins = kind == "rel" and tokens and tokens[-1].kind == "rel"
             if joins or kind == "sup" or said in _UNSETTLED:
@@ -150,9 +170,22 @@ def tokenize(text: str) -> list[Token]:
     return tokens if unsettled < 0 else _settle(tokens, unsettled)
 
 
+def _single(group: str, found: str, start: int, end: int, text: str) -> Token | None:
+    """Return the token for *found*, which *group* of the pattern matched, or ``None`` where it leaves none."""
+    if group in _PLAIN_GROUPS:
+        kind, other = _PLAIN_GROUPS[group]
+        return _token(Token, (kind, other.get(found, found), start, end))
+    if group == "num" and found[0] != "0" and found.isdigit() and end - start <= MAX_DIGITS:
+        if start == 0 or text[start - 1] in _BEFORE_NUMBER:
+            return _token(Token, (group, found, start, end))
+    elif group in {"open", "close"}:
+        return _token(Token, (group, found[-1], start, end))
+    return None if group == "space" else _READERS[group](found, start, end, text)
+
+
 def _number(text: str, start: int, end: int, source: str) -> Token:
     if not text[-1].isdigit():
-        return Token("opaque", text, start, end)  # 0.(3), 0.\overline{3}
+        return _token(Token, ("opaque", text, start, end))  # 0.(3), 0.\overline{3}
     plain = text.isdigit() or _PLAIN_NUMBER.fullmatch(text) or _is_loose(text, start, end, source)
     # Glued to what precedes (a decimal of "v1.", an exponent), it is part of something else.
     before = source[start - 1 : start]
@@ -163,7 +196,7 @@ def _number(text: str, start: int, end: int, source: str) -> Token:
     is_code = len(text) > 1 and text[0] == "0" and text[1].isdigit() and not _is_rest(text, start, source)
     is_prefix = text == "0" and source[end : end + 1] in _BASES and source[end + 1 : end + 2].isalnum()  # 0x10
     is_number = plain and not (glued or is_code or is_prefix) and end - start <= MAX_DIGITS
-    return Token("num" if is_number else "opaque", text, start, end)
+    return _token(Token, ("num" if is_number else "opaque", text, start, end))
 
 
 def _is_rest(text: str, start: int, source: str) -> bool:
@@ -180,57 +213,21 @@ def _is_loose(text: str, start: int, end: int, source: str) -> bool:
     )
 
 
-def _vulgar(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("num", text, start, end)
-
-
-def _operator(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("op", _OPERATORS.get(text, text), start, end)
-
-
-def _relation(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("rel", _RELATIONS.get(text, "!"), start, end)
-
-
-def _times(_text: str, start: int, end: int, _source: str) -> Token:
-    return Token("op", "*", start, end)
-
-
 def _superscript(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("sup", text.translate(_SUPERSCRIPTS), start, end)
-
-
-def _opening(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("open", text[-1], start, end)
-
-
-def _closing(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("close", text[-1], start, end)
+    return _token(Token, ("sup", text.translate(_SUPERSCRIPTS), start, end))
 
 
 def _half(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("num", f"{text[-2]}/{text[-1]}", start, end)
+    return _token(Token, ("num", f"{text[-2]}/{text[-1]}", start, end))
 
 
 def _tag(text: str, start: int, end: int, _source: str) -> Token | None:
     name = text.strip("</> ").lower()
     if name.startswith("sup>"):
-        return Token("sup", name[4:].partition("<")[0].strip(), start, end)
+        return _token(Token, ("sup", name[4:].partition("<")[0].strip(), start, end))
     if name in _INLINE_TAGS:
         return None
-    return Token("opaque" if name in {"sup", "sub"} else "break", text, start, end)
-
-
-def _arrow(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("break", text, start, end)
-
-
-def _opaque(text: str, start: int, end: int, _source: str) -> Token:
-    return Token("opaque", text, start, end)
-
-
-def _degree(_text: str, start: int, end: int, _source: str) -> Token:
-    return Token("word", "degrees", start, end)
+    return _token(Token, ("opaque" if name in {"sup", "sub"} else "break", text, start, end))
 
 
 def _word(text: str, start: int, end: int, source: str) -> Token:
@@ -247,10 +244,10 @@ def _word(text: str, start: int, end: int, source: str) -> Token:
         counted = text in vocabulary.UNIT_LETTERS and source[max(0, start - 2) : max(0, start - 1)].isdigit()
         is_word = not (before.isalnum() or before in {")", "}", "]"}) and (text in "aI" or counted)
     if text[0].isdigit():
-        return Token("opaque", text, start, end)  # a number in other digits
+        return _token(Token, ("opaque", text, start, end))  # a number in other digits
     if not text.isascii() and max(text) >= vocabulary.OTHER_SCRIPT:
         lower = vocabulary.OTHER_SCRIPT
-    return Token("word" if is_word else "opaque", lower, start, end)
+    return _token(Token, ("word" if is_word else "opaque", lower, start, end))
 
 
 def _prose(text: str, start: int) -> Iterator[Token]:
@@ -258,65 +255,42 @@ def _prose(text: str, start: int) -> Iterator[Token]:
     for match in _PROSE_WORD.finditer(text, opening, len(text) - 1):
         word = match.group().lower()
         kind: Kind = "word" if word[0].isalpha() else "break" if word in ".,;:?!" else "opaque"
-        yield Token(kind, word, start + match.start(), start + match.end())
+        yield _token(Token, (kind, word, start + match.start(), start + match.end()))
 
 
 def _latex(text: str, start: int, end: int, _source: str) -> Token | None:
     known = vocabulary.LATEX.get(text[1:])
     if known is None:
-        return Token("opaque", text, start, end)
-    return Token(known[0], known[1], start, end) if known[0] else None  # type: ignore[arg-type]  # the table holds kinds
+        return _token(Token, ("opaque", text, start, end))
+    return _token(Token, (known[0], known[1], start, end)) if known[0] else None
 
 
 def _star(text: str, start: int, end: int, source: str) -> Token | None:
     before, after = source[start - 1 : start], source[end : end + 1]
     if text == "*":
-        # Emphasis around prose is no operator; neither is a footnote mark after a number.
+        # Emphasis around prose is not an operator, and neither is a footnote mark after a number.
         is_emphasis = after.isalpha() and not before.isdigit()
         is_footnote = before.isdigit() and after in _AFTER_NOTE and not source[end + 1 : end + 2].isdigit()
-        return None if is_emphasis or is_footnote else Token("op", "*", start, end)
+        return None if is_emphasis or is_footnote else _token(Token, ("op", "*", start, end))
     is_power = (before.isdigit() or before == ")") and (after.isdigit() or after in {"(", "-"})
-    return Token("op", "^", start, end) if is_power or before == after == " " else None
-
-
-def _tilde(_text: str, start: int, end: int, _source: str) -> Token:
-    return Token("rel", "~", start, end)
-
-
-def _nothing(_text: str, _start: int, _end: int, _source: str) -> None:
-    return None
+    return _token(Token, ("op", "^", start, end)) if is_power or before == after == " " else None
 
 
 _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
-    "space": _nothing,
     "num": _number,
-    "vulgar": _vulgar,
-    "degree": _degree,
-    "dots": _opaque,
-    "link": _arrow,
-    "fact": _opaque,
     "half": _half,
     "tag": _tag,
-    "open": _opening,
-    "close": _closing,
     "latex": _latex,
     "word": _word,
-    "arrow": _arrow,
-    "rel": _relation,
-    "assign": _opaque,
     "sup": _superscript,
     "star": _star,
-    "op": _operator,
-    "times": _times,
-    "tilde": _tilde,
-    "other": _opaque,
 }
 
 
 def _settle(tokens: list[Token], first: int) -> list[Token]:
-    """Resolve what depends on the neighbours: ``of``, powers of units, approximate values, joined relations.
+    """Resolve tokens that depend on their neighbours: ``of``, powers of units, approximate values, joined relations.
 
-    Nothing does before the *first* one.
+    No token before the *first* one depends on a neighbour.
     """
     settled = tokens[:first]
     skip = 0

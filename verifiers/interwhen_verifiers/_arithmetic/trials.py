@@ -1,4 +1,4 @@
-"""Trials, quoted work and exercises: equations that the text does not assert, and the words that tell."""
+"""Trials, quoted work and exercises: the words that mark equations which the text does not assert."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -19,9 +19,6 @@ _TRIAL_SENTENCE = re.compile(
     r"(?:^|[.!?] )\W{0,4}(?:let's |let us |now |next,? )?(?:try|trying|guess|attempt)\b[^.!?:]*[.!?:]", re.IGNORECASE
 )
 
-_FORMER = ("Old:", "Before:", "Original:", "Was:", "Expected:", "Actual:", "old:", "before:", "original:", "was:")
-_LABELLING = ("(", "-", "*", "Option", "Choice", "option", "choice", *_FORMER)
-_AFTER_LABEL = frozenset(").:= ")
 _LABEL = re.compile(
     r"\W{0,4}(?:(?:option |choice |answer )?(?:\([A-Ha-h]\)|[A-H]\s?[).:]|[a-h]\))(?:\*\*)?:?"
     r"|(?:old|before|original|was|expected|actual):|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
@@ -34,16 +31,16 @@ _EXERCISE = re.compile(
     r"|\bmove (?:one|a|two)\b[^.]{0,20}(?:match|stick)|\bwhich of (?:these|the following)\b|(?-i:\bSELECT\b|\bWHERE\b)",
     re.IGNORECASE,
 )
-"""What asks for a judgement or a change of the equation after it."""
+"""Words that ask the reader to judge or change the equation after them."""
 
 _OUTRIGHT = words_of(
     "✗ ✘ ❌ ✖ ╳ no nope nah not never neither nor none wrong incorrect false untrue fails fail failed rejected reject "
     "too close almost hmm wait oops sorry mismatch doesn't isn't didn't cannot can't won't unfortunately sadly "
     "contradiction impossible missed misses off nein falsch non faux falso incorrecto"
 )
-"""A line that begins so rejects an equation on the line before, or may."""
+"""A line that begins with one of these may reject an equation on the line before."""
 _REFERRING = words_of("this that that's it it's which but still these both does is gives but actually")
-"""A line that begins so is about the line before. Whether it rejects that depends on the other words."""
+"""A line that begins with one of these refers to the line before; its other words decide whether it rejects that."""
 JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
 _REJECTING = (
     NEGATING
@@ -59,7 +56,7 @@ _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 
 
 def announces(text: str) -> bool:
-    """Tell whether what follows the line *text* may be a trial, or the work of other people."""
+    """Tell whether the lines after *text* may be a trial, or the work of other people."""
     if ":" in text[-4:]:
         return _is_heading(text)
     if "?" in text[-4:] and _EXERCISE.search(text) is not None:
@@ -74,12 +71,11 @@ def _is_heading(text: str) -> bool:
 
 
 def announcement(text: str) -> int | None:
-    """Return from where on the rest of the line *text* may be a trial, an exercise, or the work of other people."""
+    """Return the offset in *text* after which it may hold a trial, an exercise, or the work of other people."""
     found = -1
-    if text.startswith(_LABELLING) or text[1:2] in _AFTER_LABEL or text[2:3] in _AFTER_LABEL:
-        label = _LABEL.match(text)
-        if label is not None:
-            return label.end()
+    label = _LABEL.match(text)
+    if label is not None:
+        return label.end()
     if (
         ("rue" in text or "T/F" in text or "orrect th" in text or "pot th" in text or "ind the" in text)
         or ("ill in" in text or "nsert" in text or "match" in text or "stick" in text or "hich of" in text)

@@ -19,7 +19,7 @@ FUNCTIONS: Final = words_of(
     "sin cos tan cot sec csc log ln exp sqrt cbrt gcd lcm max min abs floor ceil mod choose sum product det arg "
     "average mean median factorial perm comb ncr npr lim round"
 )
-"""Words that take numbers and give another: no equation is read across them."""
+"""Functions of numbers: no equation is read across them."""
 
 _SKIP = ("", "")
 LATEX: Final[dict[str, tuple[str, str]]] = {
@@ -60,12 +60,12 @@ OPERATING: Final = words_of(
     "square cube root off between range power product quotient difference ratio average mean median "
     "mod modulo remainder absolute negative opposite reciprocal inverse complement magnitude modulus logarithm"
 )
-"""Before an expression, these make it part of a longer one that is not all in symbols."""
+"""Before an expression, these make it part of a longer one that is written in words."""
 
 RELATING: Final = words_of(
     "by than from to divided multiplied subtracted added subtract add multiply divide less decreased increased"
 )
-"""Before an expression, these do so where an amount stands before them: ``add 5 to 3 + 2``."""
+"""Before an expression, these do so after an amount: ``add 5 to 3 + 2``."""
 
 COMING: Final = words_of("equal amount amounts amounted come comes came up equates")
 """Before ``to``, these lead to a result: ``they amount to 3 * 4 = 12``."""
@@ -80,10 +80,10 @@ LABELS: Final = words_of(
     "number no line equation eq item method page team group person row column level grade stage hour house class "
     "room size store"
 )
-"""Words that a number names rather than counts: ``Step 2``."""
+"""Words that a number labels and does not count: ``Step 2``."""
 
 EACH: Final = words_of("every each per a this that same next last previous first second whole one another any")
-"""Before a word of :data:`LABELS` these say that it is counted, not named: ``every day 20 + 8``."""
+"""Before a word of :data:`LABELS` these show that it is not labelled by the number: ``every day 20 + 8``."""
 
 TOTALS: Final = words_of(
     "total sum cost price profit amount score worth result value salary number distance speed area perimeter volume "
@@ -100,7 +100,7 @@ VERBS: Final = words_of(
     "need needed that we he she they it i you can will would calculate compute evaluate now since if when and "
     "find finding obtain determine"
 )
-"""Where looking back for :data:`OPERATING` words ends, and what cannot stand inside a unit."""
+"""The search for :data:`OPERATING` words ends at these, and they cannot be part of a unit."""
 
 LEADS: Final = words_of("so thus then hence therefore also now finally indeed thereby")
 """After these, a plain number may be a side of its own: ``so 408 = 17 * 24``."""
@@ -118,7 +118,7 @@ NOT_UNITS: Final = (
         "billion more with but as not where for while on at all"
     )
 ) - frozenset(("cost", "costs"))
-"""Words that end a unit: what follows is no longer the name of what is counted."""
+"""Words that end a unit: the words after them do not name the thing that is counted."""
 
 SCALES: Final = words_of(
     f"{_MONTHS} "
@@ -127,10 +127,10 @@ SCALES: Final = words_of(
     "couple half quarter quarters third thirds fifth fifths eighth eighths tenth tenths percent gross ton tons "
     "mod modulo remainder r am pm o'clock squared cubed factorial"
 )
-"""After a number these may change what it says."""
+"""After a number these may change its value."""
 
 JOINING: Final = words_of("and times plus minus divided multiplied by over of")
-"""After a number these change what it says where another amount follows them."""
+"""After a number these change its value where another amount follows them."""
 
 _FAMILIES: Final = {
     "time": "second seconds sec secs s minute minutes min mins hour hours hr hrs h day days week weeks month months "
@@ -194,14 +194,14 @@ _FACTORS: Final[tuple[tuple[tuple[str, int], ...], ...]] = (
     ),
 )
 SCALE_OF: Final[dict[str, dict[int, int]]] = {}
-"""Stem of a unit to its size in each table of units that it is in."""
+"""For each stem of a unit, its size in each table that has it."""
 for _table, _units in enumerate(_FACTORS):
     for _names, _size in _units:
         for _name in _names.split():
             SCALE_OF.setdefault(stem(_name), {})[_table] = _size
 
 FAMILY: Final = {stem(word): family for family, words in _FAMILIES.items() for word in words.split()}
-"""Stems of units that convert into one another, by family. In two families, it goes by the last: there is doubt."""
+"""Stems of units that convert into one another, by family. A unit of two families has the last one: it is doubtful."""
 
 UNIT_SUFFIXES: Final = words_of(
     "mm cm km kms ft yd mi mg kg kgs oz lb lbs ml tbsp tbs tsp sec secs min mins hr hrs mph kmh"
@@ -215,22 +215,22 @@ CASTING_DOUBT: Final = words_of(
     "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "
     "hypothetically oops typo error erroneous erroneously clock"
 )
-"""Anywhere in the sentence of an equation, these say that it may not be meant as it stands."""
+"""Anywhere in the sentence of an equation, these mean that it may not be asserted."""
 
 NEGATING: Final = words_of("not never cannot can't isn't doesn't don't won't wouldn't aren't neither nor")
-"""In the clause of an equation or after it, these say that it may be denied."""
+"""In the clause of an equation or after it, these may deny it."""
 
 REPORTING: Final = words_of(
     "if whether unless instead rather claims claimed says said wrote writes written answered thought think thinks "
     "believes believed states stated argues argued try trying tried attempt guess guessed would could might"
 )
-"""In the clause of an equation, these say that it may not be asserted."""
+"""In the clause of an equation, these mean that it may not be asserted."""
 
 CONDITIONAL: Final = words_of("had were")
 """At the start of a sentence these begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""
 
 REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail", "failed", "reject", "rejected", "nope"])
-"""After an equation, these say that it was a trial, and what came of it."""
+"""After an equation, these reject a trial."""
 
 OTHER_SCRIPT: Final = "\u0400"
 """Stands for any word in a script other than Latin and Greek."""
@@ -242,22 +242,22 @@ FOREIGN: Final = words_of(
     "donc alors est sont une dans pas faux supposons égal fait les des mais "
     "quindi allora sono non della che falso oppure então não "
 )
-"""Words of other languages: what the text says about an equation is not understood."""
+"""Words of other languages: the text about an equation is not understood."""
 
 REFERRING: Final = words_of("this that it's but no nope which")
-"""A sentence that starts so may be about the equation before it."""
+"""A sentence that begins with one of these may be about the equation before it."""
 
 RETRACTING: Final = words_of(
     "wrong incorrect mistake oops wait correction actually typo miscalculated recheck recalculate hmm sorry "
     "contradiction false untrue"
 )
-"""Later in the text, these say that an equation is being taken back."""
+"""Later in the text, these may take an equation back."""
 
 ROUNDING: Final = words_of("approximately approx roughly rounded rounding estimate estimated estimation")
-"""In the sentence of an equation, these say that its values are approximate."""
+"""In the sentence of an equation, these mean that its values are approximate."""
 
 ADVERBS: Final = words_of("about approximately approx roughly around nearly almost")
-"""Beside an equation or after its relation, these say so too."""
+"""Beside an equation or after its relation, these mean the same."""
 
 INEXACT: Final = words_of("about around nearly almost round rounds ceiling floor")
-"""Elsewhere in the sentence these may say so, or something else: ``a round of golf``."""
+"""Elsewhere in the sentence these may mean the same or something else: ``a round of golf``."""

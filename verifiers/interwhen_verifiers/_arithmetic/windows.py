@@ -1,4 +1,4 @@
-"""A long text on one line, cut between sentences into windows that can be read."""
+"""Windows: a long line, cut between sentences into parts that can be read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 _ENDS = re.compile(r"(?<=[^\W\d][)\]\"'*_])[.!?;] |(?<=[^\W\d]{2})[.!?;] ")
-"""The end of a sentence whose last word is a word: behind a number, a full stop may be a part of it or of a list."""
+"""The end of a sentence that ends in a word. After a number, a full stop may belong to the number or to a list."""
 
 
 def windows(text: str, most: int) -> Iterator[tuple[int, int]]:
-    """Yield where the windows of *text* begin and end: as long as possible up to *most*, without gaps.
+    """Yield the start and end of each window of *text*, without gaps.
 
-    One is longer where it is a single sentence.
+    A window is as long as possible up to *most* characters, and longer only where it is a single sentence.
     """
     if len(text) <= most:
         yield 0, len(text)

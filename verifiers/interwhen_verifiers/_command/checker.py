@@ -1,4 +1,4 @@
-"""What an external checker is: how it is started, and what its output and its exit codes mean."""
+"""External checkers: their commands, and the meaning of their output and exit codes."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Checker:
     hint: str = ""
     """How to install it."""
     environment: tuple[tuple[str, str], ...] = ()
-    """What it needs in its environment."""
+    """The environment variables that it needs."""
     readable: tuple[str, ...] = ()
-    """What it reads besides the system's programs and libraries."""
+    """The paths that it reads besides the system's programs and libraries."""
     site: bool = False
     """Whether it is a Python package that is installed here."""
 
@@ -171,6 +171,6 @@ PRESETS: dict[str, Checker] = {
 def need_pattern(pattern: str) -> None:
     """Raise :class:`UsageError` where the pattern for diagnostics that a user gave cannot be one."""
     for problem in problems_of([pattern]).values():
-        raise UsageError(f"command: pattern={pattern!r} is no regular expression: {problem}")
+        raise UsageError(f"command: pattern={pattern!r} is not a regular expression: {problem}")
     if "(?P<message>" not in pattern:
         raise UsageError(f"command: pattern={pattern!r} needs a group named message, and should have one named line")

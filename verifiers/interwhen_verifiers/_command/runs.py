@@ -211,9 +211,9 @@ class Judgement(NamedTuple):
 def judge(
     checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int, scope: Scope = "steps"
 ) -> Judgement:
-    """Return what *ran* says of a text whose lines stand at *starts* and that ends at *end*.
+    """Return the verdict of *ran* on a text with lines at *starts* that ends at *end*.
 
-    In the file that was judged, *before* other lines stand in front of it. *scope* is that of a pass.
+    The file that was judged has *before* other lines in front of the text. *scope* is that of a pass.
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:

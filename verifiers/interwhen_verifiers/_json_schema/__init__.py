@@ -1,1 +1,1 @@
-"""JSON as it streams, and what a schema says about a document that is not finished."""
+"""Reads JSON while it streams, and judges unfinished documents by a schema."""

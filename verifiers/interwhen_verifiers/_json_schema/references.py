@@ -1,4 +1,4 @@
-"""Schemas elsewhere that a schema refers to: fetched once, from allowed addresses only, and never while judging."""
+"""Schemas at other addresses: fetched once, from allowed addresses only, and never while a document is judged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST = 50
 def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
     """Return the schemas elsewhere that *schema* refers to, directly or not, by their addresses.
 
-    Raises :class:`UsageError` where one of them is at no allowed address, or cannot be had.
+    Raises :class:`UsageError` where an address is not allowed, or its schema cannot be fetched.
     """
     found: dict[str, Any] = {}
     waiting = _addresses(schema, "", found)
@@ -50,7 +50,7 @@ def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def registry_of(elsewhere: Mapping[str, Any]) -> Any:
-    """Return the schemas that may be referred to. It fetches nothing: what is not there is an error of the check."""
+    """Return the schemas that may be referred to. It fetches nothing: a missing schema is an error of the check."""
     resources = ((address, _resource(schema)) for address, schema in elsewhere.items())
     return referencing.Registry().with_resources(resources)
 
@@ -60,7 +60,7 @@ def _resource(schema: Any) -> Any:
 
 
 def _addresses(schema: Any, base: str, known: Mapping[str, Any]) -> list[str]:
-    """Return the addresses of documents that *schema*, itself at *base*, refers to and that are not here."""
+    """Return the addresses of missing documents that *schema* at *base* refers to."""
     absent: list[str] = []
 
     def retrieve(address: str) -> Any:
@@ -80,7 +80,7 @@ def _addresses(schema: Any, base: str, known: Mapping[str, Any]) -> list[str]:
             for word in ("$ref", "$dynamicRef", "$recursiveRef"):
                 reference = part.contents.get(word)
                 if isinstance(reference, str):
-                    # A place that a document here lacks is found out when a document is judged.
+                    # A missing place in a known schema shows when a document is judged.
                     with contextlib.suppress(Unresolvable):
                         resolver.lookup(reference)
         waiting.extend((inner, resolver.in_subresource(inner)) for inner in part.subresources())

@@ -1,17 +1,17 @@
-"""The reader between two characters: all of it is values, so that any state can be gone back to."""
+"""The state of the reader between two characters. States are values, so a rewind can go back to any of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from interwhen_verifiers._json_schema.compiling import ANYTHING, Node
+from interwhen_verifiers._json_schema.compiler import ANYTHING, Node
 
 Mode = Literal[
     "value", "first", "key_first", "key", "colon", "next", "string", "name", "number", "word", "done", "lost"
 ]
-"""What must come: a value (``first``: or the end of the array), a key, a colon, a comma or end; or what is being
-read."""
+"""What must come next (a value, a key, a colon, a comma or an end; ``first``: a value or the end of the array), or the
+token that is being read."""
 
 
 class Frame(NamedTuple):
@@ -30,12 +30,12 @@ class Wrong(NamedTuple):
 
     why: str
     start: int
-    """Where what is wrong begins; negative, if before the text that was fed."""
+    """The start of the wrong part; negative where it is before the text that was fed."""
     end: int
 
 
 class Text(NamedTuple):
-    """A whole string that must match a pattern, whatever else the document holds."""
+    """A whole string that must match a pattern in any case."""
 
     pattern: str
     value: str
@@ -53,9 +53,9 @@ class State:
     """The innermost frame, and the stack around it."""
     depth: int = 0
     node: Node = ANYTHING
-    """What must hold of the value that comes, or is being read."""
+    """The constraints of the value that comes next or is being read."""
     text: str = ""
-    """What was read of a string, number or word; of a string, what is kept."""
+    """The part of a string, number or word that was read; of a long string, its beginning."""
     length: int = 0
     """How long a string is so far."""
     escape: str = ""

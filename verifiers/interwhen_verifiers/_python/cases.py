@@ -1,7 +1,7 @@
-"""Tests as cases: the calls that go into a sandbox as data, and the comparison that stays outside.
+"""Takes tests apart into calls, which go into a sandbox as data, and comparisons, which stay outside.
 
 A case of ``assert sorted(f(xs)) == [1, 2]`` is the question ``sorted(f(xs))``, with the statements that define ``xs``,
-and the test ``_v0 == [1, 2]``. The question goes in, its value comes out, and what is expected of it never goes in.
+and the test ``_v0 == [1, 2]``. The question goes in, its value comes out, and the expected value never goes in.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _MODULES = frozenset(
 _WRAPPERS = frozenset(
     ("list", "set", "tuple", "dict", "sorted", "len", "str", "frozenset", "sum", "max", "min", "repr", "type")
 )
-"""Functions that make a value of what a call returns (of a generator, say): with nothing else in them, they go in."""
+"""Functions that turn the result of a call into a value (a generator into a list). Around a call alone, they go in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What goes into one process: statements, and an expression whose value comes out."""
+    """The input of one process: statements, and an expression to evaluate."""
 
     setup: str
     expression: str
@@ -61,14 +61,14 @@ class Case:
     """One test."""
 
     shown: str
-    """What is tested, as the test writes it."""
+    """The tested expression, as the test writes it."""
     questions: tuple[Question, ...]
     test: ast.expr
-    """What must be true of the values ``_v0``, ``_v1`` ... of the questions."""
+    """The condition on the values ``_v0``, ``_v1`` ... of the questions."""
     relation: str
-    """The comparison, if it is one of a call with something expected."""
+    """The comparison of a call with an expected value; empty for any other test."""
     outside: str
-    """Statements that the test itself needs, and no question does."""
+    """Statements that only the comparison needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,16 @@ class Cases:
 
     cases: tuple[Case, ...] = ()
     unreached: int = 0
-    """How many asserts cannot be taken apart: those in a loop without an end that is written out, say."""
+    """The number of asserts that cannot be taken apart, such as those in a loop over unknown items."""
 
 
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
-    """Take *program* apart, whose asserts are about *code_names*. It is read here and never run."""
+    """Take *program* with asserts about *code_names* apart. It is parsed here and never run."""
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Cases(unreached=1)
-    # A module that the test uses without an import is the library's own, whatever the code calls so.
+    # A module that the test uses without an import is that of the standard library, even if the code binds its name.
     reader = Reader(code_names - _defined(tree.body) - _MODULES)
     for name in sorted(read_names(tree) & _MODULES - _defined(tree.body)):
         reader.keep(ast.Import([ast.alias(name)]))
@@ -116,7 +116,7 @@ def free_names(code: str) -> frozenset[str]:
 
 
 class _TooLongError(Exception):
-    """The program is longer than can be taken apart."""
+    """The program is too long to be taken apart."""
 
 
 @dataclass
@@ -127,12 +127,12 @@ class Step:
     binds: frozenset[str]
     reads: frozenset[str]
     changes: bool
-    """Whether it may change what it reads: a call of a method, say."""
+    """Whether it may change the variables that it reads, as a call of a method may."""
 
 
 @dataclass
 class Reader:
-    """Goes through a program of the task, statement by statement, and remembers what its tests may need."""
+    """Reads a program of the task, statement by statement, and keeps the statements that its tests may need."""
 
     names: frozenset[str]
     cases: list[Case] = field(default_factory=list)
@@ -197,7 +197,7 @@ class Reader:
             self.read(body, {**values, **bound}, depth + 1)
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
-        """Return the items of what a loop goes through, where they are written out."""
+        """Return the items of *source*, the iterable of a loop, where they are literals."""
         match source:
             case ast.Name(id=name):
                 found = self._literal(name)
@@ -228,7 +228,7 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        """Return what *name* was set to, where it was set once, to something that is written out."""
+        """Return the expression of *name*, where it was assigned once."""
         found: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):
@@ -240,11 +240,11 @@ class Reader:
         return found
 
     def keep(self, node: ast.stmt) -> None:
-        """Remember *node*, which later tests may need."""
+        """Keep *node*, which later tests may need."""
         binds = _defined([node]) or frozenset(
             inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
         )
-        # A definition or an import changes nothing of what it reads; what only looks like it is kept to be sure.
+        # A definition or an import does not change the variables that it reads.
         quiet = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
         calls = any(isinstance(inner, ast.Call | ast.AugAssign | ast.Delete) for inner in ast.walk(node))
         stores = any(
@@ -267,7 +267,7 @@ class Reader:
         folding = _Folding(self._literals())
         residual = inside.visit(folding.visit(copy.deepcopy(test)))
         questions = inside.questions
-        # Where the code itself compares what it returned, it would write its own verdict.
+        # A comparison by a class of the code would let the code decide its own verdict.
         known = (
             questions
             and not inside.impossible
@@ -282,14 +282,14 @@ class Reader:
             self.keep(ast.Expr(question))
 
     def _judges(self, node: ast.expr) -> bool:
-        """Tell whether *node* gives what one function of the code returned to another."""
+        """Tell whether *node* passes the result of one function of the code to another."""
         return isinstance(node, ast.Call) and any(
             read_names(argument) & self.names and any(isinstance(inner, ast.Call) for inner in ast.walk(argument))
             for argument in (*node.args, *(keyword.value for keyword in node.keywords))
         )
 
     def _literals(self) -> dict[str, Any]:
-        """Return the variables that hold a value that is written out."""
+        """Return the variables with literal values."""
         found: dict[str, Any] = {}
         for name in {name for step in self._before for name in step.binds}:
             node = self._literal(name)
@@ -299,7 +299,7 @@ class Reader:
         return found
 
     def _mutable(self) -> frozenset[str]:
-        """Return the variables of the tests that hold what the code made: objects of its classes, say."""
+        """Return the variables of the tests that hold results of the code, such as objects of its classes."""
         found: set[str] = set()
         for step in self._before:
             if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.AugAssign) and step.reads & (self.names | found):
@@ -317,7 +317,7 @@ class Reader:
             asked.append(Question("\n".join(ast.unparse(step.node) for step in steps), ast.unparse(node)))
         wanted = {name for name in read_names(residual) if not name.startswith("_v")}
         outer = self.needed(wanted)
-        # What the test compares with must not go in with the call: a table of inputs and outputs, say. A variable that
+        # The expected values must not go in with the call: a table of inputs and outputs, for example. A variable that
         # is an argument as a whole is an input.
         compared = {name for step in outer for name in step.binds if _is_value(step)} | wanted | tables
         shared = inner_names & compared
@@ -329,7 +329,7 @@ class Reader:
         return Case(shown, tuple(asked), residual, relation, "\n".join(ast.unparse(step.node) for step in outer))
 
     def needed(self, names: Iterable[str]) -> list[Step]:
-        """Return the statements, in their order, that bind or change what *names* stand for."""
+        """Return the statements, in order, that bind or change the variables *names*."""
         wanted = set(names) - self.names
         found: list[Step] = []
         for step in reversed(self._before):
@@ -375,7 +375,7 @@ class _Inside(ast.NodeTransformer):
                 return self._goes_in(inner)
             case ast.Call(func=ast.Attribute(value=inner), args=args, keywords=keywords):
                 if (args or keywords) and not isinstance(inner, ast.Name):
-                    return False  # what a call returned is asked about something: by its own class, perhaps
+                    return False  # a method of the result may belong to a class of the code
                 return self._goes_in(inner) or (isinstance(inner, ast.Name) and inner.id in self._names)
             case ast.Attribute(value=inner):
                 return self._goes_in(inner) or (isinstance(inner, ast.Name) and inner.id in self._names)
@@ -394,7 +394,7 @@ def _described(test: ast.expr, questions: list[ast.expr], residual: ast.expr) ->
 
 
 class _Folding(ast.NodeTransformer):
-    """Puts the entries of tables that are written out in the place where a test takes them from the table."""
+    """Replaces a look-up in a literal table by the entry of the table."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:
         self._names = names
@@ -428,7 +428,7 @@ def _whole_arguments(node: ast.expr) -> Iterator[str]:
 
 
 def _is_truth(residual: ast.expr) -> bool:
-    """Tell whether a test takes the value of a question for its result."""
+    """Tell whether the test is the value of a question, without a comparison."""
     match residual:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return _is_truth(inner)

@@ -1,4 +1,4 @@
-"""What a task gives to test Python code with: programs with asserts, and sessions of an interpreter."""
+"""The tests that a task gives for Python code: programs with asserts, and sessions of an interpreter."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _PYTHON_2 = re.compile(r"\bpython ?2(?:\.\d)?\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The tests of a task, and what else matters of it."""
+    """The tests of a task, and its code."""
 
     programs: tuple[str, ...] = ()
     """Programs with asserts that must all hold."""
     sessions: tuple[str, ...] = ()
-    """Texts with examples such as ``>>> f(2)``, each followed by what must come out."""
+    """Texts with examples such as ``>>> f(2)``, each followed by the expected output."""
     code: frozenset[str] = frozenset()
-    """The code in the task, which an answer may quote: it is nobody's answer."""
+    """The code in the task. An answer may quote it, and it is not judged."""
     python_2: bool = False
     stub: str = ""
-    """The beginning of a function that the answer is to complete, without its docstring and what follows it."""
+    """The beginning of a function that the answer is to complete, up to its docstring."""
 
 
 def read_given(text: str) -> Given:
-    """Return the tests that stand in the *text* of a task. Linear in its length."""
+    """Return the tests in the *text* of a task. Linear in its length."""
     text = text[:_LONGEST]
     programs: list[str] = []
     sessions: list[str] = []
@@ -52,7 +52,7 @@ def read_given(text: str) -> Given:
 
 
 def _stub_in(text: str) -> str:
-    """Return the function that the *text* of a task begins and does not end, with what stands before it."""
+    """Return the function that the *text* of a task begins and does not end, with the code before it."""
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
         if "def " in piece and (found := _unfinished(piece)):
@@ -65,7 +65,7 @@ def _unfinished(piece: str) -> str:
     last = tree.body[-1] if tree is not None and tree.body else None
     if not isinstance(last, ast.FunctionDef) or not all(map(_says_nothing, last.body)):
         return ""
-    # Its docstring stays outside: it holds what examples must come to.
+    # Its docstring stays outside, since it holds expected values of examples.
     last.body = [ast.Pass()]
     written = ast.unparse(ast.fix_missing_locations(ast.Module(tree.body, []))) if tree is not None else ""
     return written.removesuffix("    pass")
@@ -76,7 +76,7 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 
 def completed(stub: str, code: str) -> tuple[str, int]:
-    """Return *code* behind the *stub* of the task where it is the body of it, and how many lines stand before it then.
+    """Return *code* after the *stub* of the task where it is the body of it, and the number of lines before it.
 
     The body is indented by four blanks, as the stub is, whatever the answer has indented it by.
     """
@@ -89,7 +89,7 @@ def completed(stub: str, code: str) -> tuple[str, int]:
 
 
 def bare(code: str) -> str:
-    """Return *code* as it is compared with other code: without blanks that say nothing."""
+    """Return *code* for comparisons with other code: without insignificant blanks."""
     return "\n".join(line.rstrip() for line in code.strip().splitlines() if line.strip())
 
 
@@ -112,7 +112,7 @@ def _has_asserts(piece: str) -> bool:
 
 
 def _asserts(piece: str) -> Iterator[str]:
-    """Yield the assert statements that stand in running text, each of one line or of several."""
+    """Yield the assert statements in running text, of one line or several."""
     reached = 0
     for found in _ASSERT.finditer(piece):
         if found.end() < reached:
@@ -133,8 +133,8 @@ def _may_go_on(statement: str) -> bool:
 
 
 def parsed(code: str) -> ast.Module | None:
-    """Return the tree of *code*; ``None`` where it is no Python, or would take too much to read."""
-    # The task is the user's, not the model's; but a stranger may have written it, too.
+    """Return the tree of *code*; ``None`` where it is not valid Python, or too large to read."""
+    # The task comes from the user, but a third party may have written it.
     if code.count("(") + code.count("[") + code.count("{") > 5_000 or re.search(r"[-~+(\[{]{100}", code):
         return None
     try:

@@ -1,8 +1,8 @@
-"""What runs inside the sandbox: it runs the code, evaluates one expression, and gives the value out as data.
+"""The program inside the sandbox: it runs the code, evaluates one expression, and returns the value as data.
 
 Its text is given to the interpreter there, which starts for each call, so it imports the standard library only, and
-little of that. The code and all that is told about it here are the model's. No test and no expected value is here:
-whatever the code does to this process, it can do no more than choose the value of this one call.
+little of that. The model controls the code and everything that this process reports. No test and no expected value
+is here, so the worst that the code can do to this process is to choose the value of this one call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LONGEST = 160
 _REPR = 4_000
 _DEPTH = 5000
-"""How deep calls may go: five times as deep as usual, so that nothing fails here that would not elsewhere."""
+"""The recursion limit: five times the usual one, so that the harness never makes a call fail."""
 _NESTED, _PARTS = 60, 20_000
 _FILE = "solution"
 
@@ -130,7 +130,7 @@ def _encoded(value: object) -> str:
 
 
 class _Encoding:
-    """Values of the built-in types as JSON, by what they hold and not by what their classes say they are equal to."""
+    """Values of the built-in types as JSON. It reads their contents directly, since a class may override equality."""
 
     def __init__(self) -> None:
         self.left = _PARTS
@@ -186,7 +186,7 @@ def _decoded(told: Any) -> Any:  # one line for each kind
 
 
 def _json(told: Any) -> str:
-    """Write plain values as JSON: the module takes as long to import as everything else here together."""
+    """Write plain values as JSON. Importing the module json would double the time that this file takes to start."""
     if isinstance(told, dict):
         return "{" + ", ".join([f"{_string(key)}: {_json(value)}" for key, value in told.items()]) + "}"
     if isinstance(told, list):

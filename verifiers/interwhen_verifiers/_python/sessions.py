@@ -1,4 +1,4 @@
-"""Examples of an interpreter: ``>>> f(2)``, and what must follow. They are evaluated inside, and compared here."""
+"""Examples of an interpreter: ``>>> f(2)`` and its output. The sandbox evaluates them; they are compared here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOST = 60
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example, and what its interpreter said."""
+    """One example, and the output of its interpreter."""
 
     shown: str
     question: Question
     want: str
     own: bool = False
-    """Whether the code itself brings it, so that it says nothing of the task."""
+    """Whether it comes from the code, and so does not count as a test of the task."""
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:
@@ -67,7 +67,7 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
-    """Compare what came out with what the example wants; where it is another value, return the two as texts."""
+    """Compare the output with *want*; where they differ, return the two as texts."""
     if not want:
         return "unclear"
     if printed.split() == want.split() or (value is not None and shown.split() == want.split()):

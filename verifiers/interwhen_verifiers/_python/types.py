@@ -1,4 +1,4 @@
-"""Whether the types of a code block fit, as mypy sees them: in the sandbox, like everything that a model wrote."""
+"""Checks the types of a code block by mypy, in the sandbox."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from interwhen_verifiers._command.runs import Ran, judge, run_inside
 
 _MYPY = replace(
     PRESETS["mypy"],
-    # A name that is missing may be defined by a later block.
+    # A later block may define a missing name.
     unclear=re.compile(rf"{PRESETS['mypy'].unclear.pattern}|\[(?:name-defined|used-before-def)\]"),
 )
 SECONDS = 20.0
-"""What mypy may take: it starts anew, and without a cache."""
+"""Seconds for mypy, which starts from nothing and without a cache."""
 
 
 def need_mypy() -> None:
@@ -27,7 +27,7 @@ def need_mypy() -> None:
 
 
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:
-    """Judge *code*, and, if it does not stand alone, *code* behind the blocks before it."""
+    """Judge *code* alone, and, if it does not pass, *code* after the blocks before it."""
     alone = judge(_MYPY, await _run(code), starts, size, before=0)
     if alone.passed or not earlier:
         return alone.verdict
@@ -40,12 +40,12 @@ async def _run(text: str) -> Ran:
 
 
 def both(found: Verdict, types: Verdict) -> Verdict:
-    """Return the verdict on code of which the tests say *found*, which is no violation, and mypy says *types*."""
+    """Return the verdict of tests and mypy together. *found*, from the tests, is not a violation."""
     match found, types:
         case Pass(evidence=evidence, scope=scope), Pass():
             return Pass(f"{evidence}; mypy accepts it", scope=scope)
         case Pass(), Unknown(why=why):
-            # What was asked for and could not be looked at is not passed.
+            # A check that was asked for and did not happen is not a pass.
             return Unknown(why)
         case _, Pass():
             return found

@@ -1,4 +1,4 @@
-"""Values that came out of a sandbox as data, and what a test says of them, decided here without running code."""
+"""Values from a sandbox as data, and tests of them, which are decided without running code."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _NEVER_EQUAL = frozenset(
         "tuple_iterator",
     )
 )
-"""Types of which no object equals a value of a test: lists and numbers, say."""
+"""Types of objects that never equal a value of a test, such as functions."""
 
 
 class NotPlainError(Exception):
-    """It is no value that can be handled here."""
+    """The expression is more than a plain value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """An object that did not come out: only the name of its type, as the code told it."""
+    """An object that stayed in the sandbox: only the name of its type is known."""
 
     type: str
 
@@ -46,7 +46,7 @@ class Opaque:
 
 
 def decoded(told: Any, depth: int = 0) -> Any:
-    """Return the value that *told* stands for. Raises :class:`NotPlainError` where the sandbox wrote nonsense."""
+    """Return the value of *told*. Raises :class:`NotPlainError` where the sandbox wrote something else."""
     if depth > _NESTED:
         raise NotPlainError
     if told is None or isinstance(told, bool | str):
@@ -78,7 +78,7 @@ def _of_kind(kind: str, held: Any, depth: int) -> Any:
 
 
 def holds_opaque(value: Any) -> bool:
-    """Tell whether *value* is, or holds, an object that did not come out."""
+    """Tell whether *value* is or holds an object that stayed in the sandbox."""
     if isinstance(value, dict):
         return any(holds_opaque(key) or holds_opaque(inner) for key, inner in value.items())
     return isinstance(value, Opaque) or (
@@ -138,7 +138,7 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
-    """Return whether the test *node* is true, with *names* for what came out.
+    """Return whether the test *node* is true, with *names* for the values.
 
     Raises :class:`NotPlainError` where that takes more than comparing values, and :class:`TypeError` where the test
     compares what cannot be compared.
@@ -181,7 +181,7 @@ def _compared(op: ast.cmpop, left: Any, right: Any) -> bool:
 
 
 def read(told: str) -> dict[str, Any]:
-    """Read what the harness wrote; an empty mapping where it is none of its answers."""
+    """Read a report of the harness; an empty mapping where it is not one."""
     try:
         found = json.loads(told)
     except (ValueError, RecursionError):

@@ -1,1 +1,1 @@
-"""What the verifiers of tool calls share: the conversation before a call, with its results."""
+"""Shared parts of the verifiers of tool calls: the conversation before a call, with its results."""

@@ -11,12 +11,12 @@ from interwhen import Segment, UsageError
 from interwhen.policy import name_fits
 
 _LARGEST = 200_000
-"""Longer calls are not read, and that is said."""
+"""Longer calls are ``Unknown``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadCall:
-    """A call as it stands in the trace."""
+    """A call in the trace."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -50,7 +50,7 @@ def tagged_call(text: str) -> ReadCall:
     try:
         found = msgspec.json.decode(text[start : end + 1])
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return ReadCall("", {}, text, "the call between the tags is no JSON")
+        return ReadCall("", {}, text, "the call between the tags is not valid JSON")
     name, arguments = found.get("name"), found.get("arguments", found.get("parameters", {}))
     if not isinstance(name, str) or not isinstance(arguments, Mapping):
         return ReadCall("", {}, text, "the call between the tags has no name, or no arguments that can be read")
@@ -64,6 +64,6 @@ def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[st
     """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text."""
     listed = [patterns] if isinstance(patterns, str) else list(patterns)
     if not all(isinstance(pattern, str) and pattern for pattern in listed):
-        raise UsageError(f"{verifier}: {option}={patterns!r:.200} is no list of names")
+        raise UsageError(f"{verifier}: {option}={patterns!r:.200} is not a list of names")
     lowered = [pattern.lower() for pattern in listed]
     return lambda name: any(name_fits(name.lower(), pattern) for pattern in lowered)

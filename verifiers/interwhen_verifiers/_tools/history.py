@@ -1,4 +1,4 @@
-"""A conversation as rules over tool calls see it: who said what, which calls were made, what came back."""
+"""The conversation before a call: messages, earlier calls and their results."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class PastCall:
     name: str
     """The tool."""
     arguments: Mapping[str, Any]
-    """Its arguments; empty where they were no JSON object."""
+    """Its arguments; empty where they were not a JSON object."""
     result: str | None
-    """What the tool said; ``None``: nothing is known of it (yet)."""
+    """The result of the tool; ``None``: not known (yet)."""
     at: int
-    """The number of the message that made it; calls of the running turn have the number behind the last message."""
+    """The number of the message that made it; for calls of the running turn, the number after the last message."""
     result_at: int | None = None
     """The number of the message with the result."""
 
@@ -42,14 +42,14 @@ class PastCall:
 
 @dataclass(frozen=True)
 class History:
-    """What was said and done before a call."""
+    """The messages and calls before a call."""
 
     messages: tuple[Message, ...] = ()
     calls: tuple[PastCall, ...] = field(default=())
     """The calls of earlier turns, in order."""
 
     def texts(self, *roles: str) -> Iterator[str]:
-        """Yield what was said in *roles*, in order."""
+        """Yield the messages of *roles*, in order."""
         return (message.content for message in self.messages if message.role in roles)
 
     def of(self, *names: str) -> Iterator[PastCall]:
@@ -58,12 +58,12 @@ class History:
 
     @cached_property
     def is_conversation(self) -> bool:
-        """Whether the assistant has said anything to the user: only then missing words mean something."""
+        """Whether the assistant has said anything to the user. Otherwise words may be missing from the record."""
         return any(message.role == "assistant" and message.content.strip() for message in self.messages)
 
     @cached_property
     def last_user(self) -> str:
-        """What the user said last."""
+        """The last message of the user."""
         return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
 
 
@@ -90,13 +90,13 @@ _RESULT, _RESULT_END = "<tool_response>", "</tool_response>"
 
 
 def _structured(message: Message) -> Iterator[Message]:
-    """Yield *message*; calls and results that a template has written into its text, as what they are."""
+    """Yield *message*; calls and results that a template wrote into its text become messages of their own."""
     if message.role == "assistant" and not message.calls and _CALL in message.content:
         read = [tagged_call(text) for text in _between(message.content, _CALL, _CALL_END)]
         calls = tuple(ToolCall("", call.name, call.raw) for call in read if not call.problem)
         yield Message("assistant", message.content.partition(_CALL)[0], calls)
     elif message.role == "user" and message.content.lstrip().startswith(_RESULT):
-        # Whoever speaks in the user's turn here, it is not the user.
+        # A template put results of tools into the turn of the user.
         for text in _between(message.content, _RESULT, _RESULT_END):
             yield Message("tool", text.strip())
     else:
@@ -125,7 +125,7 @@ def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | No
 
 
 def values_of(call: ToolCall) -> Mapping[str, Any]:
-    """Return the arguments of *call*; none where they are no JSON object."""
+    """Return the arguments of *call*; none where they are not a JSON object."""
     try:
         return call.values()
     except (ValueError, RecursionError):
@@ -144,7 +144,7 @@ _KEY = re.compile(
     r": ?(?P<value>.*)"
 )
 _ADDRESS_KEY = re.compile(r"(?P<indent> +)(?P<key>[\w.+-]{1,60}@[\w.-]{1,60}): ?(?P<value>.*)")
-"""A key that is data itself: of a map of people to what they may do, say."""
+"""A key that is itself data, such as an address in a map of people to roles."""
 _ITEM = re.compile(r"(?P<indent> *)(?P<dash>(?:- )+)(?P<value>.*)")
 _BLOCK = re.compile(r"[|>][+-]?\d?")
 _FLOW = re.compile(r"\[[^\[\]{}]*\]")
@@ -161,9 +161,9 @@ _LONGEST_LITERAL = 50_000
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
-    """Return the fields of *text* with their values, where all of it is made of records; ``None`` where it is not.
+    """Return the fields of *text* with their values, where all of it consists of records; otherwise ``None``.
 
-    Somebody who controls a value controls no field: what stands inside a quoted text is never taken for one.
+    An author who controls a value controls no field: text inside quotes is never read as a field.
     """
     text = text.strip()
     block = _FENCED.fullmatch(text)
@@ -236,7 +236,7 @@ class _Yaml:
             self._at += 1
             if line.strip() and not self._read_line(line):
                 return None
-        # Points of prose are no records; names are.
+        # A list of sentences is not a record; a list of names is.
         if not self._has_keys and any(value.count(" ") > 3 for _, value in self._found):
             return None
         return self._found or None
@@ -328,7 +328,7 @@ def _points(text: str) -> Entries | None:
         if not stripped or stripped.startswith("#"):
             continue
         match = _POINT.fullmatch(stripped)
-        # What begins with a quote or as a block may go on over the next lines, and those are then no points.
+        # A value that begins with a quote or as a block may go on over the next lines.
         marked = stripped[0] in "-*+_" or stripped[0].isdigit()
         if match is None or not marked or match["value"].strip()[:1] in ("'", '"', "|", ">"):
             return None
@@ -337,13 +337,13 @@ def _points(text: str) -> Entries | None:
 
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
-    """Return the text that begins with the quote of *value*, and the line behind it; ``None`` where it does not end."""
+    """Return the text that begins with the quote of *value*, and the line after it; ``None`` without an end."""
     parts: list[str] = []
     mark, rest = value[0], value[1:]
     while True:
         end = _end_of(rest, mark)
         if end is not None:
-            # Nothing may stand behind the quote: else it is no quoted text.
+            # Text after the closing quote means that the value is not a quoted text.
             return ("\n".join([*parts, rest[:end]]) if not rest[end + 1 :].strip() else None), at
         if at == len(lines):
             return None, at

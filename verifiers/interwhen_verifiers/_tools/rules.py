@@ -35,7 +35,7 @@ class Call(Generic[StateT]):
     state: StateT
     """The world before the call, as the policy keeps it; ``None`` where it keeps nothing."""
     history: History
-    """What was said and done in earlier turns."""
+    """The messages and calls of earlier turns."""
     beside: tuple[PastCall, ...] = ()
     """The calls that this very turn has made before this one."""
     result: PastCall | None = None
@@ -80,7 +80,7 @@ class Rule:
         except Exception as error:
             raise RuntimeError(f"the rule {self.name!r} raised {type(error).__name__}: {error}") from error
         if found is not None and not isinstance(found, Pass | Violation | Unknown):
-            raise RuntimeError(f"the rule {self.name!r} returned {found!r:.100}, which is no verdict and not None")
+            raise RuntimeError(f"the rule {self.name!r} returned {found!r:.100}, expected a verdict or None")
         return found
 
 

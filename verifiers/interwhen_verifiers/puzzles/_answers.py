@@ -30,7 +30,7 @@ _DOUBT = re.compile(
 )
 
 
-class Answer(NamedTuple):
+class FoundAnswer(NamedTuple):
     """What is given as the answer, and where in the line."""
 
     text: str
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
     end: int
 
 
-def find_answer(line: str) -> Answer | None:
+def find_answer(line: str) -> FoundAnswer | None:
     """Return the final answer that *line* gives; ``None``: it gives none. Linear in its length."""
     if len(line) > MAX_LINE:
         return None
@@ -93,7 +93,7 @@ def choose(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
     return matching[0] if len(matching) == 1 else None
 
 
-def _boxed(line: str, start: int) -> Answer | None:
+def _boxed(line: str, start: int) -> FoundAnswer | None:
     depth = 1
     for at in range(start, len(line)):
         depth += (line[at] == "{") - (line[at] == "}")
@@ -103,8 +103,8 @@ def _boxed(line: str, start: int) -> Answer | None:
     return None
 
 
-def _trimmed(line: str, start: int, end: int) -> Answer | None:
+def _trimmed(line: str, start: int, end: int) -> FoundAnswer | None:
     text = line[start:end]
     low = start + len(text) - len(text.lstrip(" \t*_$"))
     text = line[low:end].rstrip(" \t*_$.")
-    return Answer(text, low, low + len(text)) if text else None
+    return FoundAnswer(text, low, low + len(text)) if text else None

@@ -44,7 +44,7 @@ _QUESTION = re.compile(
 )
 
 
-class Relation(NamedTuple):
+class MapRelation(NamedTuple):
     """How a place lies as seen from another: east (1) or west (-1), north (1) or south (-1); 0: not stated."""
 
     east: Sign
@@ -66,7 +66,7 @@ class Premise(NamedTuple):
     """One sentence of the map: how place *one* lies as seen from place *other*."""
 
     one: int
-    relation: Relation
+    relation: MapRelation
     other: int
     text: str
 
@@ -77,7 +77,7 @@ class Premise(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class MapOrder:
     """The places beyond each place, on both axes, and the sentences that say so."""
 
     beyond: tuple[tuple[int, ...], tuple[int, ...]]
@@ -95,14 +95,14 @@ class Order:
             return 1
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
-    def status(self, one: int, relation: Relation, other: int) -> Status:
+    def status(self, one: int, relation: MapRelation, other: int) -> Status:
         """Tell whether the relation follows, whether its contrary does, or neither."""
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
             return "contradicts"
         return "follows" if found and 0 not in found else "open"
 
-    def reasons(self, one: int, relation: Relation, other: int) -> tuple[str, ...]:
+    def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
         """Return sentences from which the status follows: a shortest chain of them for each axis that decides."""
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
@@ -132,10 +132,10 @@ class Order:
         return chain[::-1]
 
 
-def make_order(count: int, premises: Iterable[Premise]) -> Order:
+def make_order(count: int, premises: Iterable[Premise]) -> MapOrder:
     """Return what follows from *premises* on *count* places."""
     listed = tuple(premises)
-    return Order((_closed(count, listed, 0), _closed(count, listed, 1)), listed)
+    return MapOrder((_closed(count, listed, 0), _closed(count, listed, 1)), listed)
 
 
 def _closed(count: int, premises: Iterable[Premise], axis: Axis) -> tuple[int, ...]:
@@ -151,15 +151,15 @@ def _closed(count: int, premises: Iterable[Premise], axis: Axis) -> tuple[int, .
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class MapProblem:
     """The places, what follows on them, and the question."""
 
     names: tuple[str, ...]
-    order: Order
+    order: MapOrder
     asked: Asked = "unknown"
     one: int = -1
     """The place whose direction is asked for."""
-    relation: Relation | None = None
+    relation: MapRelation | None = None
     other: int = -1
     """The place from which it is seen."""
     options: dict[str, str] = field(default_factory=dict)
@@ -170,17 +170,17 @@ class Problem:
         return next((at for at, known in enumerate(self.names) if known.casefold() == wanted), None)
 
 
-def way_of(text: str) -> Relation:
+def way_of(text: str) -> MapRelation:
     """Return the relation that a compass point names."""
     low = text.lower()
     if len(low) == 2:
         low = {"n": "north", "s": "south"}[low[0]] + {"e": "east", "w": "west"}[low[1]]
-    return Relation(
+    return MapRelation(
         1 if "east" in low else -1 if "west" in low else 0, 1 if "north" in low else -1 if "south" in low else 0
     )
 
 
-def read_problem(prompt: str) -> Problem | None:
+def read_problem(prompt: str) -> MapProblem | None:
     """Return the map of *prompt*; ``None``: there is none, or it contradicts itself."""
     if len(prompt) > MAX_PROMPT:
         return None
@@ -198,13 +198,13 @@ def read_problem(prompt: str) -> Problem | None:
         Premise(names.index(one), way_of(way), names.index(other), f"{one} is to the {way.lower()} of {other}")
         for one, way, other in said
     ]
-    problem = Problem(names, make_order(len(names), premises), options=read_options(prompt))
+    problem = MapProblem(names, make_order(len(names), premises), options=read_options(prompt))
     if not problem.order.is_consistent:
         return None
     return _with_question(problem, asked) if asked else problem
 
 
-def _with_question(problem: Problem, asked: re.Match[str]) -> Problem:
+def _with_question(problem: MapProblem, asked: re.Match[str]) -> MapProblem:
     one = problem.find(asked["one"]) if asked["one"] else -1
     other = problem.find(asked["d"] or asked["w"] or asked["c"])
     if one is None or other is None:

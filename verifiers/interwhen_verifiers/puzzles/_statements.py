@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from interwhen import Claim, Segment, Task, Tracker
+from interwhen import Claim, Pass, Segment, Task, Tracker, Verdict, Violation
 
 PuzzleT = TypeVar("PuzzleT")
 StateT = TypeVar("StateT")
@@ -35,11 +35,14 @@ class Statement(Claim, Generic[SaidT, StateT]):
     before: StateT
 
 
-def make_statement(segment: Segment, said: SaidT, before: StateT, *, key: str = "") -> Statement[SaidT, StateT]:
-    """Return the claim for *said* in *segment*. *key*: what else its verdict depends on."""
-    place = segment.at(said.start, said.end)
-    text = segment.text[said.start : said.end]
-    return Statement(key=f"{text} | {said.content} | {key}", span=place, said=said, before=before)
+def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: str = "") -> Statement[SaidT, StateT]:
+    """Return the claim for *said* in *segment*.
+
+    *context*: the text of the line and the state, where the verdict depends on more than the statement itself.
+    """
+    # A statement may be long, such as a list of moves. The context and the place identify it at less cost.
+    key = f"{said.start} | {context}" if context else f"{segment.text[said.start : said.end]} | {said.content}"
+    return Statement(key=key, span=segment.at(said.start, said.end), said=said, before=before)
 
 
 def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]) -> Tracker[Any]:
@@ -58,3 +61,8 @@ def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:
     """Return what prepares a monitor: *read* the question alone, or else the whole prompt."""
     return lambda task: read(task.question) or read(task.text)
+
+
+def judged(holds: bool, *, evidence: str, why: str, witness: str = "") -> Verdict:  # noqa: FBT001 (the condition itself)
+    """Return a pass with *evidence* where a statement *holds*, and otherwise a violation."""
+    return Pass(evidence) if holds else Violation(why=why, witness=witness)

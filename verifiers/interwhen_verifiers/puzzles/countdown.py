@@ -27,8 +27,8 @@ from interwhen_verifiers._factories import require_choice, task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._countdown.judge import Numbers, follow, judge_final, judge_hopeless, judge_step
-from interwhen_verifiers.puzzles._countdown.lines import Final, Hopeless, Said, Step, read_line
-from interwhen_verifiers.puzzles._countdown.problem import Puzzle, Use, read_puzzle
+from interwhen_verifiers.puzzles._countdown.lines import CalculationStep, ExpressionAnswer, Hopeless, Said, read_line
+from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle, Use, read_puzzle
 from interwhen_verifiers.puzzles._statements import Statement, make_statement, track_phases
 
 _EQUATION = re.compile(r"(?=(\d[\s)\]|*$`}]{0,8}[=\u2260\u2248\u2261<>\u2264\u2265]{1,2}[\s(\[|*$`{\u2212-]{0,8}\d))")
@@ -43,7 +43,7 @@ recognize = recognizer(_EQUATION, _IN_WORDS, _HOPELESS)
 """Finds equations, answers, and that something cannot be made."""
 
 
-class Before(NamedTuple):
+class BeforeStep(NamedTuple):
     """The numbers left before a statement (``None``: not known), and its line, from which its places count."""
 
     left: Numbers | None
@@ -51,20 +51,20 @@ class Before(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class CountdownProblem:
     """The puzzle, and whether a step that leads nowhere is a violation."""
 
-    puzzle: Puzzle
+    puzzle: NumberPuzzle
     dead_ends: bool
 
 
-def _begin(problem: Problem) -> Numbers | None:
+def _begin(problem: CountdownProblem) -> Numbers | None:
     return problem.puzzle.numbers
 
 
 def _read(
-    problem: Problem, left: Numbers | None, segment: Segment
-) -> tuple[Numbers | None, Iterable[Statement[Said, Before]]]:
+    problem: CountdownProblem, left: Numbers | None, segment: Segment
+) -> tuple[Numbers | None, Iterable[Statement[Said, BeforeStep]]]:
     """Read one line, and return the numbers left after it (``None``: not known). Linear in its length."""
     puzzle = problem.puzzle
     if any(character.isdecimal() and not character.isascii() for character in segment.text):
@@ -76,18 +76,18 @@ def _read(
     if isinstance(said, Hopeless) and not said.is_answer and left != puzzle.numbers:
         return left, ()  # It may speak of the numbers that are left, and be right.
     known = "?" if left is None else " ".join(map(str, left))
-    key = f"{segment.text} | {segment.phase} | {known} | {puzzle.listed}"
-    claim = make_statement(segment, said, Before(left, segment.text), key=key)
-    return follow(puzzle, left, said).left if isinstance(said, Step) else left, (claim,)
+    context = f"{segment.text} | {segment.phase} | {known} | {puzzle.listed}"
+    claim = make_statement(segment, said, BeforeStep(left, segment.text), context=context)
+    return follow(puzzle, left, said).left if isinstance(said, CalculationStep) else left, (claim,)
 
 
 @verifier(name="countdown", version="2", deadline=10.0, worker="thread")
-def check(claim: Statement[Said, Before], problem: Problem) -> Verdict:
+def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verdict:
     """Judge a step or an answer by exact arithmetic, by the numbers there are, and by a complete search."""
     match claim.said:
-        case Step() as step:
+        case CalculationStep() as step:
             return judge_step(problem.puzzle, claim.before.left, step, dead_ends=problem.dead_ends)
-        case Final() as final:
+        case ExpressionAnswer() as final:
             return of_answer(judge_final(problem.puzzle, final, claim.before.line))
         case Hopeless(is_answer=is_answer):
             verdict = judge_hopeless(problem.puzzle)
@@ -111,9 +111,9 @@ def countdown(
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
 
-    def prepare(task: Task) -> Problem | None:
+    def prepare(task: Task) -> CountdownProblem | None:
         found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
-        return None if found is None else Problem(_decided(found, use), dead_ends)
+        return None if found is None else CountdownProblem(_decided(found, use), dead_ends)
 
     return _monitor("countdown", prepare, level, delivery, phase)
 
@@ -130,22 +130,22 @@ def game24(
     It does nothing where the prompt states another target.
     """
 
-    def prepare(task: Task) -> Problem | None:
+    def prepare(task: Task) -> CountdownProblem | None:
         found = read_puzzle(task.question, 24) or read_puzzle(task.text, 24)
         if found is None or found.target != 24:
             return None
-        return Problem(_decided(found, "all"), dead_ends)
+        return CountdownProblem(_decided(found, "all"), dead_ends)
 
     return _monitor("game24", prepare, level, delivery, phase)
 
 
-def _decided(puzzle: Puzzle, use: Literal["prompt", "all", "some"]) -> Puzzle:
+def _decided(puzzle: NumberPuzzle, use: Literal["prompt", "all", "some"]) -> NumberPuzzle:
     decided: Use = puzzle.use if use == "prompt" or puzzle.use != "unclear" else use
-    return Puzzle(puzzle.numbers, puzzle.target, decided)
+    return NumberPuzzle(puzzle.numbers, puzzle.target, decided)
 
 
 def _monitor(
-    name: str, prepare: Callable[[Task], Problem | None], level: Level, delivery: Delivery, phase: PhaseFilter
+    name: str, prepare: Callable[[Task], CountdownProblem | None], level: Level, delivery: Delivery, phase: PhaseFilter
 ) -> Monitor:
     return task_monitor(
         name,

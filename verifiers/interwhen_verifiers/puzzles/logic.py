@@ -25,14 +25,14 @@ from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._logic.brackets import Brackets, read_brackets
-from interwhen_verifiers.puzzles._logic.orders import Order, read_order
+from interwhen_verifiers.puzzles._logic.orders import ObjectOrder, read_order
 from interwhen_verifiers.puzzles._logic.premises import Premises, read_premises
 from interwhen_verifiers.puzzles._logic.sorting import Words, read_words
 from interwhen_verifiers.puzzles._logic.swaps import Swaps, read_swaps
 from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, FinalAnswer, read_final
 from interwhen_verifiers.puzzles._statements import Statement, make_statement, prepare_with, track_phases
 
-Problem: TypeAlias = Swaps | Words | Order | Brackets | Premises
+Problem: TypeAlias = Swaps | Words | ObjectOrder | Brackets | Premises
 _READERS: Final[tuple[Callable[[str], Problem | None], ...]] = (
     read_swaps,
     read_order,

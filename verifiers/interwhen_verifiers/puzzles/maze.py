@@ -22,20 +22,20 @@ from interwhen import (
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
-from interwhen_verifiers.puzzles._maze.grid import Problem, read_problem
+from interwhen_verifiers.puzzles._maze.grid import MazeProblem, read_problem
 from interwhen_verifiers.puzzles._maze.lines import (
     Count,
+    ExitPlace,
     Field,
-    Final,
     Located,
+    MazeAnswer,
     Moves,
-    Place,
     Rotation,
     Said,
     read_line,
 )
-from interwhen_verifiers.puzzles._maze.walk import Place as Where
 from interwhen_verifiers.puzzles._maze.walk import (
+    WalkState,
     begin,
     judge_count,
     judge_field,
@@ -68,13 +68,15 @@ recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
 """Finds positions, moves, turns, how the exit lies, and answers."""
 
 
-def _read(problem: Problem, where: Where, segment: Segment) -> tuple[Where, list[Statement[Said, Where]]]:
+def _read(
+    problem: MazeProblem, where: WalkState, segment: Segment
+) -> tuple[WalkState, list[Statement[Said, WalkState]]]:
     """Read one line, and continue the walk. Linear in its length."""
     where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
     least = _least(problem, where, segment)
     for said in read_line(segment.text, least=least):
-        claims.append(make_statement(segment, said, where, key=f"{segment.text} | {least} | {where.key}"))
+        claims.append(make_statement(segment, said, where, context=f"{segment.text} | {least} | {where.key}"))
         match said:
             case Located():
                 where = locate(problem, where, said).place
@@ -83,7 +85,7 @@ def _read(problem: Problem, where: Where, segment: Segment) -> tuple[Where, list
     return where, claims
 
 
-def _least(problem: Problem, where: Where, segment: Segment) -> int:
+def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
     """Return how many moves alone on a line are an answer: one may be a step on the way. 0: none are."""
     if segment.phase != "answer" or problem.asked != "moves":
         return 0
@@ -91,7 +93,7 @@ def _least(problem: Problem, where: Where, segment: Segment) -> int:
 
 
 @verifier(name="maze", version="2", deadline=2.0, worker="inline")
-def check(claim: Statement[Said, Where], problem: Problem) -> Verdict:
+def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
     """Replay a statement on the maze."""
     match claim.said:
         case Located() as located:
@@ -104,9 +106,9 @@ def check(claim: Statement[Said, Where], problem: Problem) -> Verdict:
             return judge_rotation(rotation)
         case Count() as count:
             return judge_count(problem, count, claim.before.walk)
-        case Place(place=place):
+        case ExitPlace(place=place):
             return judge_place(problem, place)
-        case Final() as final:
+        case MazeAnswer() as final:
             return of_answer(judge_final(problem, final))
 
 

@@ -32,7 +32,7 @@ from interwhen import (
 
 from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers.puzzles._plan.lines import corrects, read_line
-from interwhen_verifiers.puzzles._plan.model import Domain, Problem
+from interwhen_verifiers.puzzles._plan.model import Domain, PlanningProblem
 from interwhen_verifiers.puzzles._plan.pddl import BLOCKSWORLD, PddlError, read_domain, read_problem
 from interwhen_verifiers.puzzles._plan.replay import Progress, Taken, advance, begin, left_open, objection, problem_of
 
@@ -57,18 +57,18 @@ class WholePlan(Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TrackerState:
     """The state of the tracker: the problem, and the state of the plan."""
 
-    problem: Problem
+    problem: PlanningProblem
     progress: Progress
 
 
-def _start(problem: Problem) -> State:
-    return State(problem, begin(problem))
+def _start(problem: PlanningProblem) -> TrackerState:
+    return TrackerState(problem, begin(problem))
 
 
-def _follow(state: State, segment: Segment) -> tuple[State, Iterable[Action]]:
+def _follow(state: TrackerState, segment: Segment) -> tuple[TrackerState, Iterable[Action]]:
     line = read_line(segment.text, state.problem)
     progress, taken = advance(state.progress, line, state.problem)
     claims = []
@@ -76,21 +76,21 @@ def _follow(state: State, segment: Segment) -> tuple[State, Iterable[Action]]:
         against = objection(one) if one.against else ""
         span = segment.at(one.step.start, one.step.end)
         claims.append(Action(key=f"{one.place}: {against}", span=span, against=against, place=one.place))
-    return State(state.problem, progress), claims
+    return TrackerState(state.problem, progress), claims
 
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
-def check_step(claim: Action, _problem: Problem) -> Verdict:
+def check_step(claim: Action, _problem: PlanningProblem) -> Verdict:
     """Judge whether the action can be done in its state."""
     return Violation(why=claim.against) if claim.against else Pass(f"the preconditions of action {claim.place} hold")
 
 
-def _whole(segment: Segment, _problem: Problem) -> Iterable[WholePlan]:
+def _whole(segment: Segment, _problem: PlanningProblem) -> Iterable[WholePlan]:
     yield WholePlan(key=segment.text, span=segment.span, text=segment.text)
 
 
 @verifier(name="plan", version="2-whole", deadline=5.0, worker="thread")
-def check_whole(claim: WholePlan, problem: Problem) -> Verdict:
+def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
     """Carry out the plan from the initial state, and test whether the goal holds after it."""
     if len(claim.text) > MAX_ANSWER:
         return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")
@@ -111,7 +111,7 @@ def _broken(text: str, at: int, taken: Taken) -> Verdict:
     return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))
 
 
-def _ending(progress: Progress, problem: Problem, *, blank: bool) -> Verdict:
+def _ending(progress: Progress, problem: PlanningProblem, *, blank: bool) -> Verdict:
     if progress.doubt:
         return Unknown(progress.doubt)
     if not progress.steps and not blank:
@@ -154,7 +154,7 @@ def plan(
     )
 
 
-def _make_reader(domain: str, problem: str) -> Callable[[Task], Problem | None]:
+def _make_reader(domain: str, problem: str) -> Callable[[Task], PlanningProblem | None]:
     in_words = domain == "blocksworld"
     try:
         known: Domain = BLOCKSWORLD if in_words else read_domain(domain)

@@ -31,7 +31,7 @@ from interwhen import (
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import MAX_LINE, choose, find_answer, is_doubtful, of_answer
-from interwhen_verifiers.puzzles._spatialmap import WAY, Problem, Relation, read_problem, way_of
+from interwhen_verifiers.puzzles._spatialmap import WAY, MapProblem, MapRelation, read_problem, way_of
 from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_statement, prepare_with
 
 _WAY = re.compile(rf"(?:to the |in the )?({WAY})", re.IGNORECASE)
@@ -70,30 +70,30 @@ class Related(Spanned):
     """Place *one* lies in that direction, as seen from *other*."""
 
     one: str
-    relation: Relation
+    relation: MapRelation
     other: str
 
 
 @dataclass(frozen=True, slots=True)
-class Number(Spanned):
+class PlaceCount(Spanned):
     """That many places lie in that direction, as seen from *other*."""
 
     number: int
-    relation: Relation
+    relation: MapRelation
     other: str
 
 
 @dataclass(frozen=True, slots=True)
-class Final(Spanned):
+class MapAnswer(Spanned):
     """The answer."""
 
     text: str
 
 
-Said: TypeAlias = Related | Number | Final
+Said: TypeAlias = Related | PlaceCount | MapAnswer
 
 
-class Grammar(NamedTuple):
+class MapGrammar(NamedTuple):
     """The patterns for the names of one map."""
 
     relation: re.Pattern[str]
@@ -104,24 +104,24 @@ class Grammar(NamedTuple):
 class Map(NamedTuple):
     """A problem, and the patterns for its names."""
 
-    problem: Problem
-    grammar: Grammar
+    problem: MapProblem
+    grammar: MapGrammar
 
 
-class State(NamedTuple):
+class MapState(NamedTuple):
     """The map, and the names with the short names that the text has given so far."""
 
     map: Map
     aliases: Mapping[str, str]
 
 
-def make_grammar(names: tuple[str, ...]) -> Grammar:
+def make_grammar(names: tuple[str, ...]) -> MapGrammar:
     """Return the patterns for *names*."""
     listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     bold, aside = r"(?:\*\*|\")?", r"(?:\s\([A-Z][A-Za-z]{0,5}\))?"
     one, other = (rf"{bold}(?P<{group}>{listed}|{_ALIAS}){bold}{aside}" for group in ("one", "other"))
     way = rf"(?:to the |in the |on the |at the )?{bold}(?P<way>{WAY}){bold}(?: direction| corner| side)?"
-    return Grammar(
+    return MapGrammar(
         re.compile(
             rf"(?<![\w'’-]){one} (?:is|lies|sits) {_ADVERBS}{way} (?:of|from|relative to)\s{{1,3}}(?:the "
             rf"(?={listed}))?{other}(?![\w-])",
@@ -137,16 +137,16 @@ def make_grammar(names: tuple[str, ...]) -> Grammar:
     )
 
 
-def read_line(line: str, grammar: Grammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
+def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
     """Return the statements of *line*, with names in place of aliases. Linear in its length."""
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
-        return (Final(answer.start, answer.end, answer.text),)
+        return (MapAnswer(answer.start, answer.end, answer.text),)
     return tuple(_statements(line, grammar, aliases))
 
 
-def _statements(line: str, grammar: Grammar, aliases: Mapping[str, str]) -> Iterator[Said]:
+def _statements(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> Iterator[Said]:
     def name(said: str) -> str | None:
         return aliases.get(said, said if len(said) >= _SHORTEST_NAME or " " in said else None)
 
@@ -161,7 +161,7 @@ def _statements(line: str, grammar: Grammar, aliases: Mapping[str, str]) -> Iter
         for match in grammar.number.finditer(line, start, end):
             other = name(match["other"])
             if other and not _AFTER.match(line, match.end()):
-                yield Number(*match.span(), int(match["number"]), way_of(match["way"]), other)
+                yield PlaceCount(*match.span(), int(match["number"]), way_of(match["way"]), other)
 
 
 def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
@@ -170,18 +170,18 @@ def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
     return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
 
 
-def read_aliases(line: str, grammar: Grammar) -> Iterator[tuple[str, str]]:
+def read_aliases(line: str, grammar: MapGrammar) -> Iterator[tuple[str, str]]:
     """Yield each alias that *line* gives a place, with its name: ``Recycle Center (RC)``."""
     if len(line) <= MAX_LINE and "(" in line:
         for match in grammar.alias.finditer(line):
             yield match["alias"], match["name"]
 
 
-def _start(prepared: Map) -> State:
-    return State(prepared, {name: name for name in prepared.problem.names})
+def _start(prepared: Map) -> MapState:
+    return MapState(prepared, {name: name for name in prepared.problem.names})
 
 
-def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement[Said, None]]]:
+def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
     """Read one line, and the short names that it gives. Linear in its length."""
     grammar = state.map.grammar
     known = dict(state.aliases)
@@ -191,7 +191,7 @@ def _read(state: State, segment: Segment) -> tuple[State, Iterable[Statement[Sai
         elif len(known) < _MAX_ALIASES + len(state.aliases):
             known[alias] = name
     said = read_line(segment.text, grammar, known)
-    return State(state.map, known), [make_statement(segment, each, None) for each in said]
+    return MapState(state.map, known), [make_statement(segment, each, None) for each in said]
 
 
 @verifier(name="spatialmap", version="2", deadline=2.0, worker="inline")
@@ -204,16 +204,16 @@ def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
             if first is None or second is None:
                 return Unknown("a place is not on the map")
             return _judge(problem, first, relation, second)
-        case Number(number=number, relation=relation, other=other):
+        case PlaceCount(number=number, relation=relation, other=other):
             place = problem.find(other)
             if place is None:
                 return Unknown("the place is not on the map")
             return _judge_count(problem, number, relation, place)
-        case Final(text=text):
+        case MapAnswer(text=text):
             return of_answer(_judge_final(problem, text))
 
 
-def _judge(problem: Problem, one: int, relation: Relation, other: int) -> Verdict:
+def _judge(problem: MapProblem, one: int, relation: MapRelation, other: int) -> Verdict:
     status = problem.order.status(one, relation, other)
     reasons = "; ".join(problem.order.reasons(one, relation, other))[:_MAX_REASONS]
     if status == "contradicts":
@@ -228,7 +228,7 @@ def _judge(problem: Problem, one: int, relation: Relation, other: int) -> Verdic
     return Pass(f"it follows: {reasons}")
 
 
-def _judge_count(problem: Problem, number: int, relation: Relation, other: int) -> Verdict:
+def _judge_count(problem: MapProblem, number: int, relation: MapRelation, other: int) -> Verdict:
     order = problem.order
     found = [order.status(place, relation, other) for place in range(len(problem.names)) if place != other]
     # Due north of a place, there need not be any.
@@ -241,7 +241,7 @@ def _judge_count(problem: Problem, number: int, relation: Relation, other: int) 
     return Pass("each other place must be there, or cannot be")
 
 
-def _judge_final(problem: Problem, answer: str) -> Verdict:
+def _judge_final(problem: MapProblem, answer: str) -> Verdict:
     chosen = choose(answer, problem.options) if problem.options else None
     text = (chosen[1] if chosen else answer).strip()
     one, relation = problem.one, problem.relation

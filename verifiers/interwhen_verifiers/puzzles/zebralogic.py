@@ -27,9 +27,9 @@ from interwhen import (
 )
 
 from interwhen_verifiers.puzzles._statements import Statement, make_statement
-from interwhen_verifiers.puzzles._zebralogic.clues import Relation
-from interwhen_verifiers.puzzles._zebralogic.puzzle import Puzzle, read_puzzle
-from interwhen_verifiers.puzzles._zebralogic.reading import Reading, Stated, read_line
+from interwhen_verifiers.puzzles._zebralogic.clues import HouseRelation
+from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle, read_puzzle
+from interwhen_verifiers.puzzles._zebralogic.reading import ReadingState, Stated, read_line
 from interwhen_verifiers.puzzles._zebralogic.solving import Finding, Solved, examine, holds, solve
 
 _SHOWN_CLUES = 3
@@ -39,7 +39,7 @@ _SHOWN_CLUES = 3
 class Prepared:
     """The puzzle, and its solution."""
 
-    puzzle: Puzzle
+    puzzle: HousePuzzle
     solved: Solved
 
 
@@ -49,11 +49,11 @@ def prepare(task: Task) -> Prepared | None:
     return None if puzzle is None else Prepared(puzzle, solve(puzzle))
 
 
-def _start(prepared: Prepared) -> Reading:
-    return Reading(prepared.puzzle)
+def _start(prepared: Prepared) -> ReadingState:
+    return ReadingState(prepared.puzzle)
 
 
-def _step(state: Reading, segment: Segment) -> tuple[Reading, list[Statement[Stated, None]]]:
+def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Statement[Stated, None]]]:
     state, found = read_line(state, segment.text, answer=segment.phase == "answer")
     return state, [make_statement(segment, stated, None) for stated in found]
 
@@ -80,7 +80,7 @@ def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
             return Unknown("Z3 did not answer in time")
 
 
-def _violation(puzzle: Puzzle, relation: Relation, finding: Finding) -> Violation:
+def _violation(puzzle: HousePuzzle, relation: HouseRelation, finding: Finding) -> Violation:
     said = _words(puzzle, relation)
     if not finding.clues:
         return Violation(why=f"it cannot be that {said}: no two values of a kind share a house")
@@ -99,7 +99,7 @@ def _numbers(clues: tuple[int, ...]) -> str:
 _RELATIONS = {"same": "in the house of", "beside": "next to", "directly_left": "directly left of", "left": "left of"}
 
 
-def _words(puzzle: Puzzle, relation: Relation) -> str:
+def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
     """Return *relation* in the puzzle's own words; the text of the trace is not repeated."""
     one = puzzle.phrases.name(relation.one)
     no = "not " if relation.denied else ""

@@ -37,7 +37,7 @@ def exercises(
 
 
 class _Grader:
-    """What the dataset itself says of an answer; only full marks are right."""
+    """Return whether the dataset itself gives an answer full marks."""
 
     def __init__(self, data: Any, entry: Mapping[str, Any]) -> None:
         self._data = data

@@ -44,7 +44,7 @@ def _said(text: str) -> str | None:
 
 
 def read_expression(text: str) -> str | None:
-    """Return the expression behind the last "Answer:", without what it is said to be equal to.
+    """Return the expression after the last "Answer:", without an equality sign and the value after it.
 
     Nothing but numbers, signs and brackets is let through, and no powers: the grader evaluates what it is given.
     """
@@ -56,7 +56,7 @@ def read_expression(text: str) -> str | None:
 
 
 def read_moves(text: str) -> str | None:
-    """Return the moves behind the last "Answer:", in lower case with spaces between them."""
+    """Return the moves after the last "Answer:", in lower case with spaces between them."""
     said = _said(text)
     if said is None:
         return None

@@ -40,7 +40,7 @@ _ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 
 
 def read(text: str) -> str | None:
-    """Return the number behind the last "Answer:" at the start of a line, in a normal form."""
+    """Return the number after the last "Answer:" at the start of a line, in a normal form."""
     found = [match["number"] for match in _ANSWER.finditer(text)]
     value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
     return None if value is None else write_number(value)
@@ -75,7 +75,7 @@ def chained_arithmetic(
 ) -> Iterator[Exercise]:
     """Generate chains of sums, differences and products, worked out from left to right.
 
-    They are the linear expressions of ``basic_arithmetic``, whose value the dataset works out in that order.
+    They are the linear expressions of ``basic_arithmetic``; the dataset works out their values in that order.
     """
     _vet("chained_arithmetic", terms, digits)
 

@@ -1,4 +1,4 @@
-"""What readers of recorded conversations share."""
+"""Shared parts of the readers of recorded conversations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers of stepwise data sets share: compressed records, and steps joined to a text with their places."""
+"""Shared parts of the readers of stepwise data sets: compressed records, and steps joined to one text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of AgentDojo: an agent with tools, whose data may hold somebody else's instructions."""
+"""Runs of AgentDojo: an agent with tools that may return injected instructions."""
 
 from __future__ import annotations
 

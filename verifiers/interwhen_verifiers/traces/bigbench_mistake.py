@@ -15,7 +15,7 @@ _NONE = -1
 def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
     """Yield the chains in the file or folder at *path*, a step a line.
 
-    The labels are noisy: a chain in which nobody found a mistake counts as right only if its answer is right, too, and
+    The labels are noisy: a chain without a labelled mistake counts as right only if its answer is right, too, and
     as unclear otherwise.
     """
     for record in records(path):

@@ -46,7 +46,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
-class Token(NamedTuple):
+class ExpressionToken(NamedTuple):
     """One token; ``text`` is its normal form."""
 
     kind: str
@@ -55,7 +55,7 @@ class Token(NamedTuple):
     end: int
 
 
-class Number(NamedTuple):
+class WrittenNumber(NamedTuple):
     """A number as it stands in the text."""
 
     value: Fraction
@@ -68,7 +68,7 @@ class Expression:
     """An expression; ``value`` is ``None`` where it divides by zero."""
 
     value: Fraction | None
-    numbers: tuple[Number, ...]
+    numbers: tuple[WrittenNumber, ...]
     start: int
     end: int
 
@@ -78,7 +78,7 @@ class Expression:
         return len(self.numbers) == 1
 
 
-class Equation(NamedTuple):
+class NumberEquation(NamedTuple):
     """The sides of ``a = b`` or ``a = b = c``, in their order."""
 
     sides: tuple[Expression, ...]
@@ -94,7 +94,7 @@ class Equation(NamedTuple):
         return self.sides[-1].end
 
 
-def tokenize(text: str, start: int = 0, end: int | None = None) -> list[Token]:
+def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
     """Return the tokens of ``text[start:end]``. White space and marks of formatting leave none."""
     found = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
@@ -103,13 +103,13 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> list[Token]:
         if kind == "num" and len(said) > MAX_DIGITS:
             kind = "other"
         if kind != "skip":
-            found.append(Token(kind, _SIGNS.get(said, said) if kind == "op" else said, *match.span()))
+            found.append(ExpressionToken(kind, _SIGNS.get(said, said) if kind == "op" else said, *match.span()))
     return _spread(found) if any(token.kind == "frac" for token in found) else found
 
 
-def _spread(tokens: list[Token]) -> list[Token]:
+def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
     r"""Write each ``\\frac{a}{b}`` as ``({a}/{b})``."""
-    found: list[Token] = []
+    found: list[ExpressionToken] = []
     parts: list[int] = []
     """The open brackets: of the two parts of a fraction (2, then 1), or others (0)."""
     for at, token in enumerate(tokens):
@@ -124,13 +124,13 @@ def _spread(tokens: list[Token]) -> list[Token]:
             part = parts.pop()
             if part:
                 kind, text = ("op", "/") if part == 2 else ("close", ")")
-                found.append(Token(kind, text, token.end, token.end))
+                found.append(ExpressionToken(kind, text, token.end, token.end))
     return found
 
 
-def read_whole(tokens: Sequence[Token]) -> Expression | None:
+def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
     """Return the expression of all *tokens*; ``None``: they are none, or it is too long or too deep."""
-    numbers = tuple(Number(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
+    numbers = tuple(WrittenNumber(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
     if not 0 < len(numbers) <= MAX_NUMBERS:
         return None
     reader = _Reader(tokens)
@@ -141,7 +141,7 @@ def read_whole(tokens: Sequence[Token]) -> Expression | None:
     return Expression(value, numbers, tokens[0].start, tokens[-1].end) if reader.at == len(tokens) else None
 
 
-def find_equation(tokens: Sequence[Token]) -> tuple[Equation, int] | None:
+def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
     """Return the first equation among *tokens* and the index after it; ``None``: there is none that is understood."""
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:
@@ -154,10 +154,10 @@ def find_equation(tokens: Sequence[Token]) -> tuple[Equation, int] | None:
         sides.append(read_whole(tokens[at + 1 : end]))
         at = end
     known = tuple(side for side in sides if side is not None)
-    return (Equation(known), at) if len(known) == len(sides) else None
+    return (NumberEquation(known), at) if len(known) == len(sides) else None
 
 
-def _run_back(tokens: Sequence[Token], end: int) -> int:
+def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
     """Return where the run of tokens of an expression begins that ends before *end*."""
     at = end
     while at and tokens[at - 1].kind in {"num", "op", "open", "close", "frac"}:
@@ -178,7 +178,7 @@ def _run_back(tokens: Sequence[Token], end: int) -> int:
     return at
 
 
-def _run_on(tokens: Sequence[Token], start: int) -> int:
+def _run_on(tokens: Sequence[ExpressionToken], start: int) -> int:
     """Return where the run of tokens of an expression ends that begins at *start*."""
     at, depth, whole = start, 0, start
     while at < len(tokens) and tokens[at].kind in {"num", "op", "open", "close", "frac"}:
@@ -198,7 +198,7 @@ class _UnreadableError(Exception):
 class _Reader:
     """Reads an expression by precedence climbing, in one pass."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, tokens: Sequence[ExpressionToken]) -> None:
         self._tokens = tokens
         self.at = 0
 
@@ -231,7 +231,7 @@ class _Reader:
             raise _UnreadableError
         return value
 
-    def _next(self) -> Token:
+    def _next(self) -> ExpressionToken:
         if self.at == len(self._tokens):
             raise _UnreadableError
         self.at += 1

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
 from interwhen_verifiers.puzzles._countdown.expressions import Expression
-from interwhen_verifiers.puzzles._countdown.lines import Final, Step
-from interwhen_verifiers.puzzles._countdown.problem import Puzzle
+from interwhen_verifiers.puzzles._countdown.lines import CalculationStep, ExpressionAnswer
+from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle
 
 # An exact search for the values that numbers make.
 #
@@ -144,7 +144,7 @@ class Followed(NamedTuple):
     fault: Verdict | None = None
 
 
-def follow(puzzle: Puzzle, left: Numbers | None, step: Step) -> Followed:
+def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
     """Take *step* from the numbers *left*, or from all of them: a new try need not be announced."""
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
@@ -157,7 +157,7 @@ def follow(puzzle: Puzzle, left: Numbers | None, step: Step) -> Followed:
     return Followed(None, _LOST if left is None else tries[0].fault)
 
 
-def judge_step(puzzle: Puzzle, left: Numbers | None, step: Step, *, dead_ends: bool) -> Verdict:
+def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep, *, dead_ends: bool) -> Verdict:
     """Judge the value, the numbers used, the numbers left, and whether the target can still be made."""
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -178,7 +178,7 @@ def judge_step(puzzle: Puzzle, left: Numbers | None, step: Step, *, dead_ends: b
     return Violation(why=why, witness=witness, where=_at(step.list_start, step.end, step.start))
 
 
-def judge_final(puzzle: Puzzle, final: Final, line: str) -> Verdict:
+def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
     """Judge the expression, the numbers that it uses, and its value."""
     if final.chain:
         return _judge_chain(puzzle, final)
@@ -194,7 +194,7 @@ def judge_final(puzzle: Puzzle, final: Final, line: str) -> Verdict:
     return _judge_use(puzzle, [number.value for number in expression.numbers])
 
 
-def judge_hopeless(puzzle: Puzzle) -> Verdict:
+def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
     """Judge that the target cannot be made at all."""
     numbers = tuple(sorted(puzzle.numbers))
     if reaches(numbers, puzzle.target):
@@ -210,13 +210,13 @@ def judge_hopeless(puzzle: Puzzle) -> Verdict:
     return Unknown("it can be made from some of the numbers, and the text does not say whether all must be used")
 
 
-def _judge_chain(puzzle: Puzzle, final: Final) -> Verdict:
+def _judge_chain(puzzle: NumberPuzzle, final: ExpressionAnswer) -> Verdict:
     left: Numbers = puzzle.numbers
     for equation in final.chain:
         fault = _miscalculated(equation.sides, final.start)
         if fault is not None:
             return replace(fault, repair=None) if isinstance(fault, Violation) else fault
-        followed = _taken(left, Step(final.start, equation.end, equation, None, equation.end))
+        followed = _taken(left, CalculationStep(final.start, equation.end, equation, None, equation.end))
         if followed.left is None:
             return followed.fault or _LOST
         left = followed.left
@@ -228,7 +228,7 @@ def _judge_chain(puzzle: Puzzle, final: Final) -> Verdict:
     return _judge_unused(puzzle, unused)
 
 
-def _judge_use(puzzle: Puzzle, used: Sequence[Fraction]) -> Verdict:
+def _judge_use(puzzle: NumberPuzzle, used: Sequence[Fraction]) -> Verdict:
     counts, given = Counter(used), Counter(puzzle.numbers)
     for number, count in counts.items():
         if number not in given:
@@ -239,7 +239,7 @@ def _judge_use(puzzle: Puzzle, used: Sequence[Fraction]) -> Verdict:
     return _judge_unused(puzzle, list((given - counts).elements()))
 
 
-def _judge_unused(puzzle: Puzzle, unused: Sequence[Fraction]) -> Verdict:
+def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
     if unused and puzzle.use == "all":
         return Violation(why=f"{_names(unused)} is not used")
     if unused and puzzle.use == "unclear":
@@ -277,7 +277,7 @@ def _is_rounded(value: Fraction, stated: Expression) -> bool:
     return abs(value - said) * unit < 1
 
 
-def _taken(left: Numbers, step: Step) -> Followed:
+def _taken(left: Numbers, step: CalculationStep) -> Followed:
     sides = step.equation.sides
     value = sides[-1].value
     assert value is not None
@@ -298,7 +298,7 @@ def _taken(left: Numbers, step: Step) -> Followed:
     return Followed(after)
 
 
-def _mislisted(step: Step, after: Numbers) -> Verdict:
+def _mislisted(step: CalculationStep, after: Numbers) -> Verdict:
     assert step.listed is not None
     if any(number.value.denominator > 1 for number in step.listed) or any(n.denominator > 1 for n in after):
         rounded = all(any(abs(n.value - m) < Fraction(1, 50) for m in after) for n in step.listed)

@@ -9,15 +9,15 @@ from typing import TypeAlias
 
 from interwhen_verifiers.puzzles._answers import MAX_LINE, find_answer
 from interwhen_verifiers.puzzles._countdown.expressions import (
-    Equation,
     Expression,
-    Number,
-    Token,
+    ExpressionToken,
+    NumberEquation,
+    WrittenNumber,
     find_equation,
     read_whole,
     tokenize,
 )
-from interwhen_verifiers.puzzles._countdown.problem import Puzzle
+from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle
 from interwhen_verifiers.puzzles._statements import Spanned
 
 _LONGEST_CHAIN = 8
@@ -56,22 +56,22 @@ _NONE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Spanned):
+class CalculationStep(Spanned):
     """An equation, and the numbers that the line says are left then (``None``: it does not say)."""
 
-    equation: Equation
-    listed: tuple[Number, ...] | None
+    equation: NumberEquation
+    listed: tuple[WrittenNumber, ...] | None
     list_start: int
     is_given_up: bool = False
     """Whether the line itself says that this leads nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
-class Final(Spanned):
+class ExpressionAnswer(Spanned):
     """The expression that is given as the answer, or a chain of steps (``64 + 29 = 93, 93 - 4 = 89``)."""
 
     sides: tuple[Expression, ...]
-    chain: tuple[Equation, ...] = ()
+    chain: tuple[NumberEquation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class Hopeless(Spanned):
     is_answer: bool
 
 
-Said: TypeAlias = Step | Final | Hopeless
+Said: TypeAlias = CalculationStep | ExpressionAnswer | Hopeless
 
 
-def read_line(line: str, puzzle: Puzzle, *, answering: bool) -> Said | None:
+def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | None:
     """Return the statement of *line*; ``None``: none that is surely understood. Linear in its length.
 
     Only where the model is *answering*, an expression alone on its line may be the answer; it must have as many numbers
@@ -104,12 +104,12 @@ def read_line(line: str, puzzle: Puzzle, *, answering: bool) -> Said | None:
     if not answering:
         return None
     final = _final(line, len(line) - len(line.lstrip()), len(line.rstrip()), announced=False)
-    if isinstance(final, Final) and len(final.sides[0].numbers) < len(puzzle.numbers):
+    if isinstance(final, ExpressionAnswer) and len(final.sides[0].numbers) < len(puzzle.numbers):
         return None
     return final
 
 
-def _equation(line: str, tokens: list[Token]) -> tuple[Equation, int] | None:
+def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
     """Return the first equation. A dash that begins the line may be a bullet, or a sign."""
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
@@ -119,7 +119,7 @@ def _equation(line: str, tokens: list[Token]) -> tuple[Equation, int] | None:
     return find_equation(tokens[1:])
 
 
-def _step(line: str, equation: Equation) -> Step | None:
+def _step(line: str, equation: NumberEquation) -> CalculationStep | None:
     if not _HEAD.fullmatch(line, 0, equation.start) or equation.sides[0].is_bare:
         return None
     listed = _LEFT.match(line, equation.end)
@@ -130,14 +130,16 @@ def _step(line: str, equation: Equation) -> Step | None:
         # The rest may say anything of the equation: "5 * 1 = 24 (incorrect)".
         return None
     is_given_up = not is_alone and _DENIED.search(tail) is not None
-    return Step(equation.start, end, equation, _numbers(line, listed), listed.start(1) if listed else end, is_given_up)
+    return CalculationStep(
+        equation.start, end, equation, _numbers(line, listed), listed.start(1) if listed else end, is_given_up
+    )
 
 
-def _numbers(line: str, listed: re.Match[str] | None) -> tuple[Number, ...] | None:
+def _numbers(line: str, listed: re.Match[str] | None) -> tuple[WrittenNumber, ...] | None:
     if listed is None:
         return None
     found = _NUMBER.finditer(line, *listed.span(1))
-    return tuple(Number(_fraction(match[0]), *match.span()) for match in found)
+    return tuple(WrittenNumber(_fraction(match[0]), *match.span()) for match in found)
 
 
 def _fraction(text: str) -> Fraction:
@@ -145,11 +147,11 @@ def _fraction(text: str) -> Fraction:
     return Fraction(above) / int(below) if below and int(below) else Fraction(above)
 
 
-def _alone(step: Step, puzzle: Puzzle) -> Said:
+def _alone(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
     """Take an equation that makes the target, alone on its line, for the answer."""
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
-        return Final(step.start, step.end, sides)
+        return ExpressionAnswer(step.start, step.end, sides)
     return step
 
 
@@ -161,17 +163,17 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
         expression = read_whole(tokenize(line, start, end)) if _NUMBER.search(text) else None
         if expression is None or len(expression.numbers) < 2:
             return None
-        return Final(expression.start, expression.end, (expression,))
+        return ExpressionAnswer(expression.start, expression.end, (expression,))
     chain = _chained(line, start, end) if announced else []
     if not chain:
         return None
     is_one = len(chain) == 1
-    return Final(start, chain[-1].end, chain[0].sides if is_one else (), () if is_one else tuple(chain))
+    return ExpressionAnswer(start, chain[-1].end, chain[0].sides if is_one else (), () if is_one else tuple(chain))
 
 
-def _chained(line: str, start: int, end: int) -> list[Equation]:
+def _chained(line: str, start: int, end: int) -> list[NumberEquation]:
     """Return the equations, with commas between them, that ``line[start:end]`` begins with; none if they are many."""
-    chain: list[Equation] = []
+    chain: list[NumberEquation] = []
     at = start
     while at < end:
         tokens = tokenize(line, at, end)

@@ -55,7 +55,7 @@ _ALL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Puzzle:
+class NumberPuzzle:
     """The numbers, what is to be made of them, and how many of them must be used."""
 
     numbers: tuple[Fraction, ...]
@@ -68,7 +68,7 @@ class Puzzle:
         return " ".join(map(str, self.numbers))
 
 
-def read_puzzle(prompt: str, target: int | None = None) -> Puzzle | None:
+def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
     """Return the puzzle of *prompt*; ``None``: it states none, or more than one.
 
     *target* is meant where the prompt names none.
@@ -78,7 +78,7 @@ def read_puzzle(prompt: str, target: int | None = None) -> Puzzle | None:
     wanted = _target(text, target)
     if numbers is None or wanted is None or not _is_puzzle(text):
         return None
-    return Puzzle(numbers, Fraction(wanted), _use(text))
+    return NumberPuzzle(numbers, Fraction(wanted), _use(text))
 
 
 def _is_puzzle(text: str) -> bool:

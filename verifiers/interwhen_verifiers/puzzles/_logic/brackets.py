@@ -10,7 +10,7 @@ from typing import TypeAlias
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
 from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._statements import Spanned, judged
 
 PAIRS: Constant = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _SIGN = r"[()\[\]{}<>]"
@@ -119,9 +119,7 @@ class Brackets:
                 signs, right = _only(text), self.closing
                 if len(signs) >= len(self.given) + len(right):
                     signs = signs.removeprefix(self.given)
-                if signs == right:
-                    return Pass("it closes all brackets")
-                return Violation(why="that does not close all brackets")
+                return judged(signs == right, evidence="it closes all brackets", why="that does not close all brackets")
 
     def _judge_read(self, said: Read) -> Verdict:
         after = said.at + len(said.signs)

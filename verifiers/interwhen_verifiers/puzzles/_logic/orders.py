@@ -108,19 +108,19 @@ class Placed(NamedTuple):
     places: frozenset[int]
 
 
-class Before(NamedTuple):
+class OrderedPair(NamedTuple):
     """*one* stands nearer to the low end than *other*."""
 
     one: int
     other: int
 
 
-Fact: TypeAlias = Placed | Before
+Fact: TypeAlias = Placed | OrderedPair
 Way: TypeAlias = Literal["up", "down"]
 """Whether places are listed from the low end, or from the high one."""
 
 
-class Found(NamedTuple):
+class FoundFact(NamedTuple):
     """A fact, and its place in the sentence."""
 
     fact: Fact
@@ -129,7 +129,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Grammar:
+class OrderGrammar:
     """The patterns for one set of objects on one axis."""
 
     axis: Axis
@@ -140,59 +140,58 @@ class Grammar:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ObjectOrder:
     """The objects, and the arrangements that are left."""
 
     names: tuple[str, ...]
-    grammar: Grammar
+    grammar: OrderGrammar
     rows: tuple[tuple[int, ...], ...]
     """For each arrangement: the place of each object."""
     options: tuple[tuple[str, str], ...]
 
     def find(self, said: str) -> int | None:
         """Return the object of that name."""
-        wanted = _core(said, self.grammar.noun)
-        return next((at for at, name in enumerate(self.names) if wanted in _forms(name)), None)
+        return _lookup(self.names, said, self.grammar.noun)
 
     def mentions(self, text: str) -> bool:
         """Tell whether *text* names any of the objects."""
         return re.search(self.grammar.item, text, re.IGNORECASE) is not None
 
-    def begin(self) -> Reading:
+    def begin(self) -> OrderState:
         """Return the state before the first line."""
-        return Reading()
+        return OrderState()
 
-    def skip(self, _reading: Reading) -> Reading:
+    def skip(self, _reading: OrderState) -> OrderState:
         """Return the state after a line that is too long."""
-        return Reading(is_supposed=True)
+        return OrderState(is_supposed=True)
 
-    def read(self, reading: Reading, line: str) -> tuple[Reading, list[Told]]:
+    def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
         """Return the state after *line*, and its statements on the order. Linear in its length."""
-        found: list[Told] = []
+        found: list[ToldFacts] = []
         # An option that is quoted is not asserted.
         for start, end in [] if _OPTION.search(line) else sentences(line):
             text = line[start:end]
             if reading.is_supposed or supposes(text, is_about=self.mentions(text)):
-                return Reading(is_supposed=True), found
+                return OrderState(is_supposed=True), found
             told, way = _sentence(self, reading.way, text)
-            reading = Reading(way=way)
+            reading = OrderState(way=way)
             found += [_moved(each, start) for each in told]
         return reading, found
 
-    def judge(self, said: Told | FinalAnswer) -> Verdict:
+    def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
         """Judge facts, or the answer: the option that it names must follow."""
-        if isinstance(said, Told):
+        if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)
         text = dict(self.options).get(said.letter, said.text)
         facts = tuple(read_facts(self.grammar, self.names, text))
         if not facts:
             return Unknown("the answer was not understood")
-        verdict = _judge_arrangement(self, Told(0, len(text), facts))
+        verdict = _judge_arrangement(self, ToldFacts(0, len(text), facts))
         return Violation(why="that answer contradicts the clues") if isinstance(verdict, Violation) else verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class OrderState:
     """The state of the text so far."""
 
     is_supposed: bool = False
@@ -202,10 +201,10 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Spanned):
+class ToldFacts(Spanned):
     """Facts that are said to hold together. *beyond*: a place that is not there, from 1; 0: all are there."""
 
-    facts: tuple[Found, ...] = ()
+    facts: tuple[FoundFact, ...] = ()
     beyond: int = 0
 
 
@@ -214,7 +213,7 @@ def holds(fact: Fact, row: tuple[int, ...]) -> bool:
     return row[fact.item] in fact.places if isinstance(fact, Placed) else row[fact.one] < row[fact.other]
 
 
-def read_order(prompt: str) -> Order | None:
+def read_order(prompt: str) -> ObjectOrder | None:
     """Return the problem of *prompt*; ``None``: there is none, or its clues contradict each other."""
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
@@ -235,14 +234,14 @@ def read_order(prompt: str) -> Order | None:
         facts = [found.fact for low, high in sentences(told) for found in read_facts(grammar, names, told[low:high])]
         if facts:
             rows = tuple(_arranged(number, facts))
-            return Order(names, grammar, rows, tuple(read_options(prompt).items())) if rows else None
+            return ObjectOrder(names, grammar, rows, tuple(read_options(prompt).items())) if rows else None
     return None
 
 
 def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
     """Yield each arrangement in which *facts* hold: object by object, so that most are never begun."""
     allowed = [set(range(count)) for _ in range(count)]
-    befores = [fact for fact in facts if isinstance(fact, Before)]
+    befores = [fact for fact in facts if isinstance(fact, OrderedPair)]
     for fact in facts:
         if isinstance(fact, Placed):
             allowed[fact.item] &= fact.places
@@ -257,8 +256,8 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
 
 
 def read_facts(
-    grammar: Grammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
-) -> Iterator[Found]:
+    grammar: OrderGrammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
+) -> Iterator[FoundFact]:
     """Yield the facts that *sentence* asserts, in its order.
 
     *counts_down*: places have been listed from the high end, so that "second is X" may not count from the low one.
@@ -279,17 +278,17 @@ def read_facts(
         subject = one if subject is None else subject
         fact = _fact(names, grammar, match, one)
         if fact is not None:
-            yield Found(fact, *match.span())
+            yield FoundFact(fact, *match.span())
 
 
-def _fact(names: tuple[str, ...], grammar: Grammar, match: re.Match[str], one: int) -> Fact | None:
+def _fact(names: tuple[str, ...], grammar: OrderGrammar, match: re.Match[str], one: int) -> Fact | None:
     groups = match.groupdict()
     count = len(names)
     if groups.get("other"):
         other = _lookup(names, groups["other"], grammar.noun)
         if other is None or other == one or groups.get("not"):
             return None
-        return Before(one, other) if groups.get("nearer") else Before(other, one)
+        return OrderedPair(one, other) if groups.get("nearer") else OrderedPair(other, one)
     low, high = groups.get("low"), groups.get("high")
     from_low = (ordinal(low) if low else 1) - 1
     place = from_low if groups.get("place_low") else count - (ordinal(high) if high else 1)
@@ -298,7 +297,7 @@ def _fact(names: tuple[str, ...], grammar: Grammar, match: re.Match[str], one: i
     return Placed(one, frozenset({place}) if 0 <= place < count else frozenset())
 
 
-def _grammar(axis: Axis, names: tuple[str, ...], noun: str) -> Grammar:
+def _grammar(axis: Axis, names: tuple[str, ...], noun: str) -> OrderGrammar:
     forms = sorted({form for name in names for form in _forms(name)}, key=len, reverse=True)
     kinds = "|".join(re.escape(form) for form in _forms(noun))
     item = rf"(?:\b(?:the )?\b(?:{'|'.join(map(re.escape, forms))})(?: (?:{kinds}))?\b)"
@@ -314,7 +313,7 @@ def _grammar(axis: Axis, names: tuple[str, ...], noun: str) -> Grammar:
         rf"(?: (?:{kinds}|one))? (?:is|are|must be) (?P<one>{item})",
         re.IGNORECASE,
     )
-    return Grammar(axis, item, noun, facts, inverted)
+    return OrderGrammar(axis, item, noun, facts, inverted)
 
 
 def _core(text: str, noun: str) -> str:
@@ -355,27 +354,27 @@ _NOT_PLACED = re.compile(r"\b(?:is not|can ?not be)\b", re.IGNORECASE)
 _MAYBE = frozenset({"can be", "could be", "may be"})
 
 
-def _moved(told: Told, by: int) -> Told:
-    facts = tuple(Found(each.fact, each.start + by, each.end + by) for each in told.facts)
-    return Told(told.start + by, told.end + by, facts, told.beyond)
+def _moved(told: ToldFacts, by: int) -> ToldFacts:
+    facts = tuple(FoundFact(each.fact, each.start + by, each.end + by) for each in told.facts)
+    return ToldFacts(told.start + by, told.end + by, facts, told.beyond)
 
 
-def _sentence(problem: Order, way: Way | None, text: str) -> tuple[list[Told], Way | None]:
+def _sentence(problem: ObjectOrder, way: Way | None, text: str) -> tuple[list[ToldFacts], Way | None]:
     header = _HEADER.search(text)
     rising = _direction(problem, header) if header else None
     if header is None or rising is None:
         is_ranked = problem.grammar.axis.name == "rank"
         facts = list(read_facts(problem.grammar, problem.names, text, counts_down=is_ranked and way == "down"))
         facts += _by_rank(problem, way, text)
-        return [Told(each.start, each.end, (each,)) for each in facts], way
+        return [ToldFacts(each.start, each.end, (each,)) for each in facts], way
     before = read_facts(problem.grammar, problem.names, text[: header.start()])
-    told = [Told(each.start, each.end, (each,)) for each in before]
+    told = [ToldFacts(each.start, each.end, (each,)) for each in before]
     if not is_doubtful(_NOT_PLACED.sub("is", text)):
         told += _listed(problem, rising, text, header.end()) or _in_a_row(problem, rising, text, header.end())
     return told, rising
 
 
-def _direction(problem: Order, header: re.Match[str]) -> Way | None:
+def _direction(problem: ObjectOrder, header: re.Match[str]) -> Way | None:
     low, high = (end.split("|") for end in problem.grammar.axis.ends)
     one, other = (header[group].strip().lower().removeprefix("the ") for group in ("one", "other"))
     ways: tuple[tuple[Way, list[str], list[str]], ...] = (("up", low, high), ("down", high, low))
@@ -391,30 +390,30 @@ def _place(word: str, *, count: int, way: Way) -> int:
     return rank - 1 if way == "up" else count - rank
 
 
-def _listed(problem: Order, way: Way, text: str, start: int) -> list[Told]:
+def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
     """Read "first is the black book, then second is …" as one statement."""
     count = len(problem.names)
-    found: list[Found] = []
+    found: list[FoundFact] = []
     for match in _ITEM.finditer(text, start):
         ranks = re.split(r",? or |, ", match["places"].lower())
         far = next((ordinal(rank) for rank in ranks if rank != "last" and ordinal(rank) > count), 0)
         if far:
-            return [*_joined(found), Told(*match.span(), beyond=far)]
+            return [*_joined(found), ToldFacts(*match.span(), beyond=far)]
         item = problem.find(match["who"])
         if match["can"].lower() in _MAYBE or item is None:
             continue
         places = frozenset(_place(rank, count=count, way=way) for rank in ranks)
         if "not" in match["can"].lower():
             places = frozenset(range(count)) - places
-        found.append(Found(Placed(item, places), *match.span()))
+        found.append(FoundFact(Placed(item, places), *match.span()))
     return _joined(found)
 
 
-def _joined(found: list[Found]) -> list[Told]:
-    return [Told(found[0].start, found[-1].end, tuple(found))] if found else []
+def _joined(found: list[FoundFact]) -> list[ToldFacts]:
+    return [ToldFacts(found[0].start, found[-1].end, tuple(found))] if found else []
 
 
-def _in_a_row(problem: Order, way: Way, text: str, start: int) -> list[Told]:
+def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
     """Read "the black book, the red book, …" if it names all of them."""
     rest = text[start:].rstrip(" .!")
     items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
@@ -425,12 +424,12 @@ def _in_a_row(problem: Order, way: Way, text: str, start: int) -> list[Told]:
     end = start + len(rest)
     places = range(count) if way == "up" else range(count - 1, -1, -1)
     facts = tuple(
-        Found(Placed(item, frozenset({place})), start, end) for item, place in zip(known, places, strict=True)
+        FoundFact(Placed(item, frozenset({place})), start, end) for item, place in zip(known, places, strict=True)
     )
-    return [Told(start, end, facts)]
+    return [ToldFacts(start, end, facts)]
 
 
-def _by_rank(problem: Order, way: Way | None, text: str) -> Iterator[Found]:
+def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
     """Yield "the third bird must be the falcon", which counts as the last list did."""
     if way is None or is_doubtful(text):
         return
@@ -439,10 +438,10 @@ def _by_rank(problem: Order, way: Way | None, text: str) -> Iterator[Found]:
         if item is None or match["noun"].lower() not in {problem.grammar.noun, problem.grammar.noun.removesuffix("s")}:
             continue
         place = _place(match["rank"], count=len(problem.names), way=way)
-        yield Found(Placed(item, frozenset({place}) & frozenset(range(len(problem.names)))), *match.span())
+        yield FoundFact(Placed(item, frozenset({place}) & frozenset(range(len(problem.names)))), *match.span())
 
 
-def _judge_arrangement(problem: Order, said: Told) -> Verdict:
+def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
     """Judge facts by the arrangements that the clues allow: none with them all is a contradiction."""
     count = len(problem.names)
     if said.beyond:
@@ -458,7 +457,7 @@ def _judge_arrangement(problem: Order, said: Told) -> Verdict:
     return Pass("it follows from the clues") if len(rows) == len(problem.rows) else Unknown("the clues leave it open")
 
 
-def _denial(problem: Order, fact: Fact) -> str:
+def _denial(problem: ObjectOrder, fact: Fact) -> str:
     if isinstance(fact, Placed):
         return f"{problem.names[fact.item]!r} cannot stand there"
     return f"{problem.names[fact.one]!r} and {problem.names[fact.other]!r} stand the other way round"

@@ -47,7 +47,7 @@ _ODD: Final = {
 }
 
 
-class Statement(NamedTuple):
+class ClassStatement(NamedTuple):
     """So much of *one* is *other*; in "is" and "is not", *one* is a name."""
 
     quantity: Quantity
@@ -60,13 +60,13 @@ class Statement(NamedTuple):
         return frozenset({self.other} if self.quantity in {"is", "is not"} else {self.one, self.other})
 
 
-def read_statement(text: str) -> Statement | None:
+def read_statement(text: str) -> ClassStatement | None:
     """Return the statement in *text*; ``None``: it is not of these forms."""
     said = " ".join(text.strip().rstrip(".?").split())
     for quantity, pattern in _FORMS:
         if len(said) < 200 and (found := pattern.fullmatch(said)):
             one = found["one"] if quantity in {"is", "is not"} else _singular(found["one"])
-            return Statement(quantity, one, _singular(found["other"]))
+            return ClassStatement(quantity, one, _singular(found["other"]))
     return None
 
 
@@ -100,14 +100,14 @@ class Classes:
         """Return the combinations with that class."""
         return _cases(self.names.index(term), len(self.names))
 
-    def read(self, text: str) -> Statement | None:
+    def read(self, text: str) -> ClassStatement | None:
         """Return the statement in *text*; ``None``: it is not understood, or names a class or person not given."""
         found = read_statement(text)
         if found is None or not found.classes <= set(self.names):
             return None
         return found if found.quantity not in {"is", "is not"} or found.one in dict(self.people) else None
 
-    def status(self, statement: Statement, *, are_peopled: bool = False) -> Status:
+    def status(self, statement: ClassStatement, *, are_peopled: bool = False) -> Status:
         """Tell whether *statement* follows, whether its contrary does, or neither."""
         denied = statement._replace(quantity=_CONTRARIES[statement.quantity])
         if not self.with_premise(denied).is_consistent(are_peopled=are_peopled):
@@ -119,7 +119,7 @@ class Classes:
         people = (cases for _, cases in self.people)
         return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
 
-    def with_premise(self, statement: Statement) -> Classes:
+    def with_premise(self, statement: ClassStatement) -> Classes:
         """Return what is given with *statement*; a person in it must be known."""
         cases = self._cases_of(statement)
         match statement.quantity:
@@ -132,7 +132,7 @@ class Classes:
                 people[statement.one] &= cases
                 return replace(self, people=tuple(people.items()))
 
-    def _cases_of(self, statement: Statement) -> int:
+    def _cases_of(self, statement: ClassStatement) -> int:
         """Return the combinations that "all" and "no" rule out, and that "some" and a name demand."""
         other = self.within(statement.other)
         match statement.quantity:
@@ -156,7 +156,7 @@ _CONTRARIES: Final[dict[Quantity, Quantity]] = {
 }
 
 
-def make_classes(premises: tuple[Statement, ...]) -> Classes | None:
+def make_classes(premises: tuple[ClassStatement, ...]) -> Classes | None:
     """Return what *premises* allow; ``None``: too many classes, or they contradict each other."""
     names = tuple(sorted(frozenset().union(*(premise.classes for premise in premises))))
     if not 0 < len(names) <= MOST_CLASSES:
@@ -398,7 +398,7 @@ _YES = re.compile(
 class Concluded(Spanned):
     """This is said to hold."""
 
-    conclusion: Formula | Statement
+    conclusion: Formula | ClassStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +406,7 @@ class Premises:
     """The premises, and the question."""
 
     world: Sentences | Classes
-    query: Formula | Statement | None = None
+    query: Formula | ClassStatement | None = None
     asked: Literal["", "follows", "true", "conclude"] = ""
     """Whether the query follows, whether it is true, or what can be concluded; empty: it was not understood."""
 
@@ -502,11 +502,11 @@ def _beginning(text: str) -> int:
     return at
 
 
-def _status(world: Sentences | Classes, what: Formula | Statement, *, are_peopled: bool = False) -> Status:
+def _status(world: Sentences | Classes, what: Formula | ClassStatement, *, are_peopled: bool = False) -> Status:
     match world, what:
         case Sentences(), Formula():
             return world.status(what)
-        case Classes(), Statement():
+        case Classes(), ClassStatement():
             return world.status(what, are_peopled=are_peopled)
         case _:
             return "open"

@@ -93,7 +93,7 @@ class Words:
                 return _judge_letter(said)
             case Subpart():
                 return _judge_subpart(said)
-            case Chain():
+            case WordChain():
                 return _judge_chain(self, said)
             case FinalAnswer():
                 return _judge_answer(self, said.text)
@@ -194,7 +194,7 @@ class Subpart(Spanned):
     rank: int
 
 
-class Group(NamedTuple):
+class WordGroup(NamedTuple):
     """Words that are alike as far as they were compared, with the number of the letter (0: no number is given)."""
 
     number: int
@@ -206,10 +206,10 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Chain(Spanned):
+class WordChain(Spanned):
     """Each word of a group stands before each of the next."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[WordGroup, ...]
     rank: int = 0
     """The letter that the numbers are of. 0: that is not known."""
     is_whole: bool = False
@@ -218,7 +218,7 @@ class Chain(Spanned):
     """The words whose order the line has just given, in this order."""
 
 
-Sorted: TypeAlias = Letter | Subpart | Chain | FinalAnswer
+Sorted: TypeAlias = Letter | Subpart | WordChain | FinalAnswer
 
 
 def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Letter]:
@@ -231,7 +231,7 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
             yield Letter(start, end, match["word"], rank, match["letter"], int(match["number"] or 0), line[start:end])
 
 
-def _chains(line: str, rank: int) -> Iterator[Chain]:
+def _chains(line: str, rank: int) -> Iterator[WordChain]:
     """Yield the chains of a line: ``(1) "a" < (2) ["b" ? "c"]``, in the order of the line."""
     if _LETTER.search(line):
         return
@@ -243,21 +243,21 @@ def _chains(line: str, rank: int) -> Iterator[Chain]:
         if len(groups) < 2 and not (is_now and groups[0].number):
             continue
         is_whole = bool(_WHOLE.search(before)) and not is_part and not _NEXT.search(line, end, end + 200)
-        yield Chain(start, end, tuple(groups), rank if is_now else 0, is_whole, settled if is_whole else ())
+        yield WordChain(start, end, tuple(groups), rank if is_now else 0, is_whole, settled if is_whole else ())
         settled = tuple(group.words[0] for group in groups if len(group.words) == 1) if is_part else ()
     for match in _PAIR.finditer(line):
         names = ("one", "other") if match["way"].lower() == "before" else ("other", "one")
-        yield Chain(*match.span(), tuple(Group(0, (match[name],), *match.span(name)) for name in names))
+        yield WordChain(*match.span(), tuple(WordGroup(0, (match[name],), *match.span(name)) for name in names))
 
 
-def _linked(line: str) -> Iterator[list[Group]]:
-    groups: list[Group] = []
+def _linked(line: str) -> Iterator[list[WordGroup]]:
+    groups: list[WordGroup] = []
     end = 0
     for match in _ITEM.finditer(line):
         grouped = match["group"] or ""
         words = tuple(_QUOTED.findall(grouped) or re.findall(WORD, grouped)) or (match["quoted"] or match["plain"],)
         link = _BETWEEN.match(line[end : match.start()]) if groups and match.start() - end < 9 else None
-        new = Group(int(match["number"] or 0), words, *match.span())
+        new = WordGroup(int(match["number"] or 0), words, *match.span())
         if link is None or len(groups) >= _MOST:
             if groups:
                 yield groups
@@ -272,17 +272,17 @@ def _linked(line: str) -> Iterator[list[Group]]:
         yield groups
 
 
-def _bare(line: str) -> Iterator[Chain]:
+def _bare(line: str) -> Iterator[WordChain]:
     for match in _BARE.finditer(line):
         start = match.start("words")
         words = list(re.finditer(WORD, match["words"]))
         # After a word such as "and" or "which", the sentence may go on in prose.
         prose = next((at for at, word in enumerate(words) if word[0].lower() in PROSE), len(words))
         groups = tuple(
-            Group(0, (word[0].rstrip("."),), start + word.start(), start + word.end()) for word in words[:prose]
+            WordGroup(0, (word[0].rstrip("."),), start + word.start(), start + word.end()) for word in words[:prose]
         )
         if len(groups) > 1:
-            yield Chain(start, groups[-1].end, groups, is_whole=prose == len(words))
+            yield WordChain(start, groups[-1].end, groups, is_whole=prose == len(words))
 
 
 # How statements on letters and order are judged.
@@ -325,7 +325,7 @@ def _judge_subpart(said: Subpart) -> Verdict:
     return Pass("they are alike up to there")
 
 
-def _judge_chain(problem: Words, said: Chain) -> Verdict:
+def _judge_chain(problem: Words, said: WordChain) -> Verdict:
     if problem.is_descending:
         return Unknown("whether that is meant in the order of the alphabet is not known")
     listed = [word for group in said.groups for word in group.words]
@@ -343,7 +343,7 @@ def _judge_chain(problem: Words, said: Chain) -> Verdict:
     return Pass("the words stand so")
 
 
-def _misnumbered(said: Chain) -> Violation | None:
+def _misnumbered(said: WordChain) -> Violation | None:
     for group in said.groups:
         for word in group.words if said.rank and group.number else ():
             if group.number not in {_number(letter) for letter in _at(word, said.rank)}:
@@ -354,7 +354,7 @@ def _misnumbered(said: Chain) -> Violation | None:
     return None
 
 
-def _misplaced(problem: Words, said: Chain) -> Violation | None:
+def _misplaced(problem: Words, said: WordChain) -> Violation | None:
     for left, right in pairwise(said.groups):
         where = _where(said, left, right)
         for one, other in product(left.words, right.words):
@@ -366,7 +366,7 @@ def _misplaced(problem: Words, said: Chain) -> Violation | None:
     return None
 
 
-def _misgrouped(said: Chain) -> Violation | None:
+def _misgrouped(said: WordChain) -> Violation | None:
     for group in said.groups:
         settled = [word for word in group.words if word in said.settled]
         if len(settled) > 1:
@@ -381,7 +381,7 @@ def _misgrouped(said: Chain) -> Violation | None:
     return None
 
 
-def _where(said: Chain, first: Group, last: Group) -> Span:
+def _where(said: WordChain, first: WordGroup, last: WordGroup) -> Span:
     low, high = min(first.start, last.start), max(first.end, last.end)
     return Span(low - said.start, high - said.start)
 

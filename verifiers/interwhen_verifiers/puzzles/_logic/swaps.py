@@ -48,7 +48,7 @@ class Holding(Spanned):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SwapState:
     """How many swaps the text has told."""
 
     at: frozenset[int] = frozenset({0})
@@ -65,7 +65,7 @@ class Told:
     """The people whose things were told since: to tell them again may be to tell a later state."""
 
 
-LOST: Final = Told(frozenset(), names_swaps=True)
+LOST: Final = SwapState(frozenset(), names_swaps=True)
 """The text told swaps in a way that was not read."""
 
 
@@ -110,15 +110,15 @@ class Swaps:
         indefinite = "an " if named[:1].lower() in "aeiou" else "a "
         return f"{indefinite if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
 
-    def begin(self) -> Told:
+    def begin(self) -> SwapState:
         """Return how many swaps were told before the first line."""
-        return Told()
+        return SwapState()
 
-    def skip(self, _told: Told) -> Told:
+    def skip(self, _told: SwapState) -> SwapState:
         """Return how many were told after a line that is too long."""
         return LOST
 
-    def read(self, told: Told, line: str) -> tuple[Told, list[Holding]]:
+    def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
         """Return how many swaps were told after *line*, and its statements. Linear in its length."""
         headed = _headed(self, told, line)
         if headed is not None:
@@ -221,7 +221,7 @@ def _is_list(text: str) -> bool:
     return len(parts) > 1 and all(map(_PART.match, parts))
 
 
-def _listed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]]:
+def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
     """Read a list without words: it gives the things after the next swap, or again those at the start or the end."""
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
@@ -244,7 +244,7 @@ def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
     )
 
 
-def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tuple[Told, list[Holding]]:
+def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) -> tuple[SwapState, list[Holding]]:
     text = line[start:end]
     if is_doubtful(text) or _BEFORE.search(text):
         # A supposition or a look back may tell a swap that is not the next one.
@@ -252,7 +252,7 @@ def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tu
     if _END.search(text):
         return told, list(_said(problem, line, start, end, frozenset({len(problem.pairs)})))
     if _HOLDING_START.search(text):
-        told = Told(names_swaps=told.names_swaps, is_exact=True)
+        told = SwapState(names_swaps=told.names_swaps, is_exact=True)
     swaps = list(SWAP.finditer(line, start, end))
     if _has_others(line, start, end, swaps, is_open=told.is_open):
         return LOST, []
@@ -267,7 +267,7 @@ def _sentence(problem: Swaps, told: Told, line: str, start: int, end: int) -> tu
     return told, found
 
 
-def _stated(problem: Swaps, told: Told, said: list[Holding]) -> tuple[Told, list[Holding]]:
+def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
     """Place statements that belong together: at the present swap, or, if that is not sure, at it or any later one."""
     if not said:
         return told, []
@@ -280,7 +280,7 @@ def _stated(problem: Swaps, told: Told, said: list[Holding]) -> tuple[Told, list
     return replace(told, at=now, is_open=False, known=told.known | people), placed
 
 
-def _headed(problem: Swaps, told: Told, line: str) -> tuple[Told, list[Holding]] | None:
+def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]] | None:
     """Read "A B: A red, B blue": a swap that is named by its people alone, and its result."""
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
@@ -312,14 +312,14 @@ def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, 
     return False
 
 
-def _swapped(problem: Swaps, told: Told, swap: re.Match[str]) -> Told:
+def _swapped(problem: Swaps, told: SwapState, swap: re.Match[str]) -> SwapState:
     one, other = problem.find(swap["one"]), problem.find(swap["other"] or swap.groupdict().get("with") or "")
     if told.is_open or one is None or other is None:
         # Two swaps, and no result of the first: they are listed, not made.
         return LOST
     pair = frozenset({one, other})
     now = {at + 1 for at in told.at if at < len(problem.pairs) and problem.pairs[at] == pair}
-    return Told(frozenset(now), is_open=True, names_swaps=True, is_exact=True)
+    return SwapState(frozenset(now), is_open=True, names_swaps=True, is_exact=True)
 
 
 def _said(

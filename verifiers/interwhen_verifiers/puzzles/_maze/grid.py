@@ -158,7 +158,7 @@ _ORDER = re.compile(r"\((row|r|x|col|column), ?(col|column|c|y|row)\)", re.IGNOR
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class MazeProblem:
     """The maze, the question, its options, and what the prompt says of coordinates."""
 
     maze: Maze
@@ -173,7 +173,7 @@ class Problem:
     """``rc``: row first; ``xy``: column first; empty: the prompt does not say."""
 
 
-def read_problem(prompt: str) -> Problem | None:
+def read_problem(prompt: str) -> MazeProblem | None:
     """Return the maze of *prompt* and what is asked of it; ``None``: it shows none that is understood."""
     if len(prompt) > MAX_PROMPT:
         return None
@@ -182,7 +182,7 @@ def read_problem(prompt: str) -> Problem | None:
         return None
     bases = {int(word in {"1", "one"}) for pair in _BASE.findall(prompt.lower()) for word in pair if word}
     orders = {"rc" if first in {"row", "r"} else "xy" for first, _ in _ORDER.findall(prompt.lower())}
-    return Problem(
+    return MazeProblem(
         maze,
         *_asked(prompt),
         options=read_options(prompt),
@@ -253,7 +253,7 @@ def _asked(prompt: str) -> tuple[Asked, str]:
 # How a text counts rows and columns: from 0 or 1, row or column first, from the top or not.
 
 
-class Frame(NamedTuple):
+class CoordinateFrame(NamedTuple):
     """One way to write coordinates. ``base`` is -1 where the outer wall is not counted."""
 
     order: str
@@ -274,18 +274,19 @@ class Frame(NamedTuple):
         return pair if self.order == "rc" else pair[::-1]
 
 
-Frames: TypeAlias = tuple[Frame, ...]
+Frames: TypeAlias = tuple[CoordinateFrame, ...]
 
 
-def all_frames(problem: Problem) -> Frames:
+def all_frames(problem: MazeProblem) -> Frames:
     """Return the frames that the prompt allows."""
     orders = (problem.order,) if problem.order else ("rc", "xy")
     bases = (problem.base,) if problem.base is not None else (0, 1, -1)
     return tuple(
-        Frame(order, base, problem.maze.size[0], below) for below, order, base in product((False, True), orders, bases)
+        CoordinateFrame(order, base, problem.maze.size[0], below)
+        for below, order, base in product((False, True), orders, bases)
     )
 
 
-def fitting(frames: Iterable[Frame], pair: tuple[int, int], cell: Cell) -> Frames:
+def fitting(frames: Iterable[CoordinateFrame], pair: tuple[int, int], cell: Cell) -> Frames:
     """Return the *frames* in which *pair* is *cell*."""
     return tuple(frame for frame in frames if frame.cell(pair) == cell)

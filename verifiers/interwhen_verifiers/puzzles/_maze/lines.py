@@ -125,7 +125,7 @@ class Located(Spanned):
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Spanned):
+class Move(Spanned):
     """One move: by direction, between coordinates, or both."""
 
     way: Direction | None
@@ -138,7 +138,7 @@ class Step(Spanned):
 class Moves(Spanned):
     """Moves in a row. ``number``: of the step, where it is numbered; ``is_list``: the line is a list of moves."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Move, ...]
     number: int | None = None
     is_list: bool = True
 
@@ -171,21 +171,21 @@ class Count(Spanned):
 
 
 @dataclass(frozen=True, slots=True)
-class Place(Spanned):
+class ExitPlace(Spanned):
     """The exit lies there, as seen from the start."""
 
     place: str
 
 
 @dataclass(frozen=True, slots=True)
-class Final(Spanned):
+class MazeAnswer(Spanned):
     """The answer: its text, and the moves that it gives, if any."""
 
     text: str
     moves: Moves | None
 
 
-Said: TypeAlias = Located | Moves | Field | Rotation | Count | Place | Final
+Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeAnswer
 
 
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
@@ -196,7 +196,9 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
-        return (Final(answer.start, answer.end, answer.text, read_moves(line, answer.start, answer.end, label="path")),)
+        return (
+            MazeAnswer(answer.start, answer.end, answer.text, read_moves(line, answer.start, answer.end, label="path")),
+        )
     if "?" in line:
         return ()
     if least and (final := _alone(line, least)) is not None:
@@ -209,7 +211,7 @@ def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | N
     """Return the list of directions in ``line[start:end]``, after a *label*; ``None``: it is none."""
     text = line[start:end].rstrip(" .*`")
     if _LETTERS.fullmatch(text):
-        letters = tuple(Step(start + at, start + at + 1, _WAYS[char.lower()]) for at, char in enumerate(text))
+        letters = tuple(Move(start + at, start + at + 1, _WAYS[char.lower()]) for at, char in enumerate(text))
         return Moves(start, start + len(text), letters)
     found, at = [], 0
     while match := _LIST.match(text, at):
@@ -224,19 +226,19 @@ def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | N
     return Moves(start, start + len(text), tuple(found))
 
 
-def _alone(line: str, least: int) -> Final | None:
+def _alone(line: str, least: int) -> MazeAnswer | None:
     start, end = len(line) - len(line.lstrip()), len(line.rstrip())
     moves = read_moves(line, start, end, label="path")
     if moves is not None and len(moves.steps) >= least:
-        return Final(start, moves.end, line[start:end], moves)
-    return Final(start, end, line[start:end], None) if INFEASIBLE.fullmatch(line[start:end]) else None
+        return MazeAnswer(start, moves.end, line[start:end], moves)
+    return MazeAnswer(start, end, line[start:end], None) if INFEASIBLE.fullmatch(line[start:end]) else None
 
 
-def _listed(match: re.Match[str], base: int) -> Step:
+def _listed(match: re.Match[str], base: int) -> Move:
     word = re.match(r"[A-Za-z]+|.", match[0])
     assert word is not None
     digits = re.search(r"\d+", match[0])
-    return Step(base + match.start(), base + match.end(), way_of(word[0]), int(digits[0]) if digits else 1)
+    return Move(base + match.start(), base + match.end(), way_of(word[0]), int(digits[0]) if digits else 1)
 
 
 def way_of(word: str) -> Direction:
@@ -245,7 +247,7 @@ def way_of(word: str) -> Direction:
     return _WAYS[plain if plain in _WAYS else plain.removesuffix("s").removesuffix("ward")]
 
 
-def _is_enumeration(steps: list[Step], label: str) -> bool:
+def _is_enumeration(steps: list[Move], label: str) -> bool:
     """Tell whether these are directions as such ("up, down, left, right"), and no moves."""
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
@@ -286,7 +288,7 @@ def _statements(line: str) -> Iterator[Said]:
         return
     for match in _BESIDE.finditer(line):
         if not re.search(r"\bby\b|\bfirst\b|path|move", match["rest"], re.IGNORECASE):
-            yield Place(*match.span("place"), match["place"].lower().strip())
+            yield ExitPlace(*match.span("place"), match["place"].lower().strip())
     for match in _ROTATION.finditer(line):
         turn: Turn = "right" if match["turn"].lower() == "right" else "left"
         yield Rotation(*match.span(), way_of(match["one"]), way_of(match["other"]), turn)
@@ -321,7 +323,7 @@ def _chain(line: str) -> Moves | None:
     if len(cells) < 2:
         return None
     pairs = [Pair(int(cell[1]), int(cell[2])) for cell in cells]
-    steps = tuple(Step(*cells[at].span(), None, 1, pairs[at - 1], pairs[at]) for at in range(1, len(cells)))
+    steps = tuple(Move(*cells[at].span(), None, 1, pairs[at - 1], pairs[at]) for at in range(1, len(cells)))
     return Moves(cells[0].start(), cells[-1].end(), steps, is_list=len(cells) > 2)
 
 
@@ -337,7 +339,7 @@ def _numbered(line: str) -> Moves | None:
     after = _pair(match, "b") if match["b1"] else None
     start = min(match.start(name) for name in ("way", "a1", "b1") if match[name]) - (match["way"] is None)
     end = match.end("b2") + 1 if after else match.end("count") if match["count"] else match.end("way")
-    step = Step(start, end, way_of(match["way"]) if match["way"] else None, int(match["count"] or 1), before, after)
+    step = Move(start, end, way_of(match["way"]) if match["way"] else None, int(match["count"] or 1), before, after)
     return Moves(start, end, (step,), int(match["number"]) if match["number"] else None, is_list=False)
 
 

@@ -14,11 +14,11 @@ from interwhen_verifiers.puzzles._maze.grid import (
     TURN_QUESTIONS,
     Asked,
     Cell,
+    CoordinateFrame,
     Direction,
-    Frame,
     Frames,
     Maze,
-    Problem,
+    MazeProblem,
     Turn,
     all_frames,
     direction_between,
@@ -26,7 +26,8 @@ from interwhen_verifiers.puzzles._maze.grid import (
     moved,
     turn_between,
 )
-from interwhen_verifiers.puzzles._maze.lines import Count, Field, Final, Located, Moves, Pair, Rotation, Step
+from interwhen_verifiers.puzzles._maze.lines import Count, Field, Located, MazeAnswer, Move, Moves, Pair, Rotation
+from interwhen_verifiers.puzzles._statements import judged
 
 _UNPLACED = Unknown("it is not known how the text counts rows and columns")
 
@@ -51,7 +52,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WalkState:
     """How coordinates are read, and where the walk is."""
 
     frames: Frames
@@ -73,22 +74,22 @@ class Place:
 class Outcome(NamedTuple):
     """The place after a statement, and the verdict on it."""
 
-    place: Place
+    place: WalkState
     verdict: Verdict
 
 
 class _Fault(NamedTuple):
     why: str
-    step: Step
+    step: Move
 
 
-def begin(problem: Problem, *, is_reasoning: bool = False) -> Place:
+def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
     """Return the place before the first line."""
     confirmed = problem.base is not None and bool(problem.order)
-    return Place(all_frames(problem), Walk(problem.maze.start), is_reasoning, confirmed)
+    return WalkState(all_frames(problem), Walk(problem.maze.start), is_reasoning, confirmed)
 
 
-def locate(problem: Problem, place: Place, said: Located) -> Outcome:
+def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
     """Compare a position with the maze, and learn from it how the text counts."""
     maze = problem.maze
     if said.what == "here":
@@ -117,7 +118,7 @@ def locate(problem: Problem, place: Place, said: Located) -> Outcome:
     return Outcome(place, _UNPLACED)
 
 
-def walk(problem: Problem, place: Place, moves: Moves, *, whole: bool = False) -> Outcome:
+def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
     """Replay *moves*: from where the walk is, or from the start if the moves begin there again.
 
     With *whole*, they must lead from the start to the exit.
@@ -139,26 +140,22 @@ def walk(problem: Problem, place: Place, moves: Moves, *, whole: bool = False) -
     return first or Outcome(_lost(place), Unknown("it is not known where the walk is"))
 
 
-def judge_field(place: Place, said: Field) -> Verdict:
+def judge_field(place: WalkState, said: Field) -> Verdict:
     """Compare a field of a step with the step itself."""
     last = place.walk
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
             return Unknown("the turn of the last step is not known")
-        if last.turn == said.value:
-            return Pass("by the directions of both steps")
+        turn = "straight on" if last.turn == "straight" else f"a {last.turn} turn"
+        witness = f"from {last.before} to {last.way} is {turn}" if last.before else "the first step is no turn"
         why = "the directions of the steps say otherwise"
-        witness = (
-            f"from {last.before} to {last.way} is {_called(last.turn)}" if last.before else "the first step is no turn"
-        )
-        return Violation(why=why, witness=witness)
+        return judged(last.turn == said.value, evidence="by the directions of both steps", why=why, witness=witness)
     if said.name in {"current", "previous"}:
         way = last.way if said.name == "current" else last.before
         if way is None or last.turn is None:
             return Unknown("the direction is not known")
-        if way == said.value:
-            return Pass("as the moves say")
-        return Violation(why=f"the {said.name} direction is not {said.value}", witness=f"it is {way}")
+        why = f"the {said.name} direction is not {said.value}"
+        return judged(way == said.value, evidence="as the moves say", why=why, witness=f"it is {way}")
     if not last.is_counted or last.cell is None:
         return Unknown("not all steps before are known")
     counts = {"right": last.right, "left": last.left, "all": last.right + last.left}
@@ -171,15 +168,14 @@ def judge_field(place: Place, said: Field) -> Verdict:
 def judge_rotation(said: Rotation) -> Verdict:
     """Judge by the compass which turn it is from one direction to another."""
     right = turn_between(said.one, said.other)
-    if right == said.turn:
-        return Pass("by the compass")
-    if right in {"straight", "back"}:
+    if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
-    why = f"from {said.one} to {said.other} is not a {said.turn} turn"
-    return Violation(why=why, witness=f"from {said.one} to {said.other} is a {right} turn")
+    pair = f"from {said.one} to {said.other} is"
+    why, witness = f"{pair} not a {said.turn} turn", f"{pair} a {right} turn"
+    return judged(right == said.turn, evidence="by the compass", why=why, witness=witness)
 
 
-def _walk_by_pairs(problem: Problem, place: Place, moves: Moves) -> Outcome:
+def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outcome:
     first = moves.steps[0].before
     begins = [cell for cell in (place.walk.cell, problem.maze.start) if cell is not None]
     known = place.is_confirmed
@@ -205,10 +201,10 @@ def _walk_by_pairs(problem: Problem, place: Place, moves: Moves) -> Outcome:
 
 
 def _replayed(
-    problem: Problem, last: Walk, moves: Moves, frames: Iterable[Frame]
-) -> tuple[list[tuple[Frame, Walk]], _Fault | None]:
+    problem: MazeProblem, last: Walk, moves: Moves, frames: Iterable[CoordinateFrame]
+) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
     """Return the frames in which the moves can be made, with where they lead, and the first fault in another."""
-    alive: list[tuple[Frame, Walk]] = []
+    alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
     for frame in frames:
         begun = _begun(problem, last, moves, frame)
@@ -220,7 +216,7 @@ def _replayed(
     return alive, fault
 
 
-def _begun(problem: Problem, last: Walk, moves: Moves, frame: Frame) -> Walk | _Fault:
+def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
     """Return the walk that these moves continue: the known one, a new one from the start, or one from elsewhere."""
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
@@ -237,7 +233,7 @@ def _begun(problem: Problem, last: Walk, moves: Moves, frame: Frame) -> Walk | _
     return Walk(cell, is_counted=False)
 
 
-def _replay(problem: Problem, begun: Walk, moves: Moves, frame: Frame | None) -> Walk | _Fault:
+def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFrame | None) -> Walk | _Fault:
     last = begun
     for step in moves.steps:
         moved_on = _step(problem, last, step, frame)
@@ -247,7 +243,7 @@ def _replay(problem: Problem, begun: Walk, moves: Moves, frame: Frame | None) ->
     return last
 
 
-def _step(problem: Problem, last: Walk, step: Step, frame: Frame | None) -> Walk | str:
+def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
     """Return the walk after *step*, or why the step cannot be made."""
     if last.cell is None:
         return "it is not known where this begins"
@@ -264,7 +260,7 @@ def _step(problem: Problem, last: Walk, step: Step, frame: Frame | None) -> Walk
     return _turned(last, there, way)
 
 
-def _target(cell: Cell, step: Step, frame: Frame | None) -> Cell | str:
+def _target(cell: Cell, step: Move, frame: CoordinateFrame | None) -> Cell | str:
     if step.after is None or frame is None:
         return moved(cell, step.way, step.count) if step.way else "no direction"
     there = frame.cell(step.after.numbers)
@@ -275,7 +271,7 @@ def _target(cell: Cell, step: Step, frame: Frame | None) -> Cell | str:
     return there
 
 
-def _blocked(problem: Problem, cell: Cell, there: Cell, way: Direction) -> str:
+def _blocked(problem: MazeProblem, cell: Cell, there: Cell, way: Direction) -> str:
     """Return what is in the way from *cell* to *there*; empty: nothing is."""
     maze = problem.maze
     while cell != there:
@@ -303,13 +299,13 @@ def _turned(last: Walk, there: Cell, way: Direction) -> Walk:
     )
 
 
-def _refuted(place: Place, moves: Moves, fault: _Fault, *, whole: bool = False) -> Outcome:
+def _refuted(place: WalkState, moves: Moves, fault: _Fault, *, whole: bool = False) -> Outcome:
     start, end = (moves.start, moves.end) if whole else (fault.step.start, fault.step.end)
     where = Span(start - moves.start, end - moves.start)
     return Outcome(_lost(place), Violation(why=fault.why, where=where))
 
 
-def _lost(place: Place) -> Place:
+def _lost(place: WalkState) -> WalkState:
     return replace(place, walk=Walk(None, is_counted=False))
 
 
@@ -320,10 +316,6 @@ def _named(frames: Frames, pair: Pair) -> Frames:
 def _written(frames: Frames, cell: Cell) -> str:
     """Return how *cell* is written, most likely: frames from the top come first."""
     return str(frames[0].pair(cell))
-
-
-def _called(turn: Turn) -> str:
-    return "straight on" if turn == "straight" else f"a {turn} turn"
 
 
 def _beside(way: Direction) -> str:
@@ -340,7 +332,7 @@ _NUMBER = re.compile(
 _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.IGNORECASE)
 
 
-def judge_count(problem: Problem, said: Count, last: Walk) -> Verdict:
+def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
     """Compare a number of turns with the marked path. Before its end, there may be fewer of them so far."""
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
@@ -349,15 +341,15 @@ def judge_count(problem: Problem, said: Count, last: Walk) -> Verdict:
     return verdict
 
 
-def judge_place(problem: Problem, place: str) -> Verdict:
+def judge_place(problem: MazeProblem, place: str) -> Verdict:
     """Judge where the exit is, as seen from the start."""
     holds = _is_there(problem.maze, place)
     if holds is None:
         return Unknown(f"{place[:40]!r} was not understood")
-    return Pass("by the rows and columns of both") if holds else Violation(why="the exit does not lie there")
+    return judged(holds, evidence="by the rows and columns of both", why="the exit is not there")
 
 
-def judge_final(problem: Problem, final: Final) -> Verdict:
+def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
     """Judge the answer to the question of the prompt."""
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text
@@ -369,9 +361,8 @@ def judge_final(problem: Problem, final: Final) -> Verdict:
             stated = int(number[1])
             if problem.asked != "steps":
                 return _judge_turns(problem, problem.asked, stated)
-            if problem.distance == stated:
-                return Pass("by a breadth-first search")
-            return Violation(why=f"{stated} is not the least number of steps")
+            why = f"{stated} is not the least number of steps"
+            return judged(problem.distance == stated, evidence="by a breadth-first search", why=why)
         case "place":
             return _judge_yes(problem, text)
         case asked if asked == "moves" or final.moves:
@@ -380,27 +371,26 @@ def judge_final(problem: Problem, final: Final) -> Verdict:
             return Unknown("the question was not understood")
 
 
-def _judge_turns(problem: Problem, asked: Asked, stated: int) -> Verdict:
+def _judge_turns(problem: MazeProblem, asked: Asked, stated: int) -> Verdict:
     if not problem.maze.path:
         return Unknown("no path is marked")
-    turns = problem.maze.turns
     kinds = {"right turns": ("right",), "left turns": ("left",)}.get(asked, ("right", "left"))
-    if sum(turn in kinds for turn in turns) == stated:
-        return Pass("counted along the marked path")
-    return Violation(why=f"the marked path does not have {stated} {asked}")
+    count = sum(turn in kinds for turn in problem.maze.turns)
+    why = f"the marked path does not have {stated} {asked}"
+    return judged(count == stated, evidence="counted along the marked path", why=why)
 
 
-def _judge_yes(problem: Problem, text: str) -> Verdict:
+def _judge_yes(problem: MazeProblem, text: str) -> Verdict:
     said = re.match(r"(yes|no)\b", text.strip(), re.IGNORECASE)
     holds = _is_there(problem.maze, problem.place)
     if said is None or holds is None:
         return Unknown("the answer is neither yes nor no, or the question was not understood")
-    if (said[1].lower() == "yes") == holds:
-        return Pass("by the rows and columns of start and exit")
-    return Violation(why=f"the rows and columns of start and exit do not say {said[1].lower()}")
+    evidence, word = "by the rows and columns of start and exit", said[1].lower()
+    why = f"the rows and columns of start and exit do not say {word}"
+    return judged((word == "yes") == holds, evidence=evidence, why=why)
 
 
-def _judge_way(problem: Problem, final: Final) -> Verdict:
+def _judge_way(problem: MazeProblem, final: MazeAnswer) -> Verdict:
     """Judge a whole way from start to exit, and whether it is a shortest one where that is asked."""
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
@@ -410,9 +400,9 @@ def _judge_way(problem: Problem, final: Final) -> Verdict:
     verdict = walk(problem, begin(problem), final.moves, whole=True).verdict
     if not isinstance(verdict, Pass) or problem.asked != "moves":
         return verdict
-    if sum(step.count for step in final.moves.steps) == problem.distance:
-        return Pass("the moves were replayed, and a search found no shorter way")
-    return Violation(why="there is a shorter way")
+    evidence = "the moves were replayed, and a search found no shorter way"
+    shortest = sum(step.count for step in final.moves.steps) == problem.distance
+    return judged(shortest, evidence=evidence, why="there is a shorter way")
 
 
 _UP, _DOWN, _LEFT, _RIGHT = (

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from interwhen_verifiers.puzzles._plan.model import Atom, Problem, misfit
+from interwhen_verifiers.puzzles._plan.model import Atom, PlanningProblem, misfit
 from interwhen_verifiers.puzzles._plan.pddl import read_telling
 
 LONGEST = 20_000
@@ -20,7 +20,7 @@ Form = Literal["pddl", "usual words", "other words"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ActionStep:
     """An action at a place of the line. ``fault`` says why it is none of the problem's; empty: it is one."""
 
     action: Atom
@@ -52,7 +52,7 @@ class End:
     """The mark ``[PLAN END]``: what follows is no part of the plan."""
 
 
-Line: TypeAlias = tuple[Step, ...] | Aside | Doubt | End
+Line: TypeAlias = tuple[ActionStep, ...] | Aside | Doubt | End
 
 _LEAD = re.compile(
     r"[\s>*_`#]*+(?:[-•+][\s*_`]++)?(?:(?:step |action )?(\d{1,4})[*_]{0,3}[.):][\s*_`]*+)?"
@@ -120,7 +120,7 @@ def corrects(text: str, at: int = 0) -> bool:
     return _CORRECTION.search(text, at) is not None
 
 
-def read_line(text: str, problem: Problem) -> Line:
+def read_line(text: str, problem: PlanningProblem) -> Line:
     """Return the content of the line *text* for *problem*. Linear in its length."""
     if len(text) > LONGEST:
         return Doubt(f"a line of more than {LONGEST:,} characters is not read")
@@ -138,8 +138,10 @@ def read_line(text: str, problem: Problem) -> Line:
     return Aside() if _OBJECTION.search(text) else _unread(text, lead.end(), number, problem)
 
 
-def _bracketed(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | Doubt | None:
-    steps: list[Step] = []
+def _bracketed(
+    text: str, at: int, number: int | None, problem: PlanningProblem
+) -> tuple[ActionStep, ...] | Doubt | None:
+    steps: list[ActionStep] = []
     end = len(text.rstrip(_TRAILING))
     while at < end:
         match = _BRACKET.match(text, at)
@@ -148,14 +150,14 @@ def _bracketed(text: str, at: int, number: int | None, problem: Problem) -> tupl
             is_comment = steps and ";" in text[steps[-1].end : at] and "(" not in text[at:] and not corrects(text, at)
             return tuple(steps) if is_comment else None
         step = _step(tuple(match[1].lower().split()), match.start(), match.end(1) + 1, number, problem)
-        if not isinstance(step, Step):
+        if not isinstance(step, ActionStep):
             return step
         steps.append(step)
         at = match.end()
     return tuple(steps) or None
 
 
-def _called(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | Doubt | None:
+def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
     """Read an action as a call is written: ``PickUp(red)``."""
     match = _CALL.fullmatch(text, at)
     if match is None:
@@ -164,32 +166,34 @@ def _called(text: str, at: int, number: int | None, problem: Problem) -> tuple[S
     if any(" " in word for word in words) and _name(words, problem) in problem.domain.operators:
         return Doubt("an action that is written as a call is not understood")
     step = _step(words, at, match.end(2) + 1, number, problem)
-    return (step,) if isinstance(step, Step) else step
+    return (step,) if isinstance(step, ActionStep) else step
 
 
-def _bare(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | None:
+def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | None:
     """Read an action as PDDL writes it, but without its brackets, if it is one of the problem's."""
     end = len(text.rstrip(_TRAILING))
     step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
-    return (step,) if isinstance(step, Step) and not step.fault else None
+    return (step,) if isinstance(step, ActionStep) and not step.fault else None
 
 
-def _step(words: Atom, start: int, end: int, number: int | None, problem: Problem) -> Step | Doubt | None:
+def _step(words: Atom, start: int, end: int, number: int | None, problem: PlanningProblem) -> ActionStep | Doubt | None:
     """Return the action in *words*; ``None``: a fact, or a remark."""
     name = _name(words, problem)
     if name not in problem.domain.operators:
         known = len(words) <= 1 or name in problem.domain.predicates
         return None if known else Doubt(f"{name[:40]!r} is no action of this problem")
     values = tuple(word if word in problem.objects else problem.aliases.get(word, word) for word in words[1:])
-    return Step((name, *values), start, end, misfit(problem, name, values), number=number)
+    return ActionStep((name, *values), start, end, misfit(problem, name, values), number=number)
 
 
-def _name(words: Atom, problem: Problem) -> str:
+def _name(words: Atom, problem: PlanningProblem) -> str:
     name = words[0] if words else ""
     return _SPELLINGS.get(name, name) if name not in problem.domain.operators else name
 
 
-def _told(text: str, at: int, number: int | None, problem: Problem) -> tuple[Step, ...] | Doubt | Aside | None:
+def _told(
+    text: str, at: int, number: int | None, problem: PlanningProblem
+) -> tuple[ActionStep, ...] | Doubt | Aside | None:
     said = " ".join(text[at : at + 2 * _SENTENCE].lower().replace("*", "").split())
     if apart := _APART.match(said):
         said = f"{apart[1]} {apart[2]}{said[apart.end() :]}" if apart[1] else f"unstack{said[apart.end() :]}"
@@ -207,7 +211,7 @@ def _told(text: str, at: int, number: int | None, problem: Problem) -> tuple[Ste
         return Aside()
     if any(value not in problem.objects for value in action[1:]):
         return Doubt("a line names something that is no block of the problem")
-    return (Step(action, at, end, form="usual words" if is_usual else "other words", number=number),)
+    return (ActionStep(action, at, end, form="usual words" if is_usual else "other words", number=number),)
 
 
 def _read_action(said: str) -> Atom | None:
@@ -219,7 +223,7 @@ def _read_action(said: str) -> Atom | None:
     return read_telling(said[: remark.start()])
 
 
-def _unread(text: str, at: int, number: int | None, problem: Problem) -> Aside | Doubt:
+def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
     """Tell a remark from a line that may tell an action in words that are not understood."""
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]
@@ -236,14 +240,14 @@ def _unread(text: str, at: int, number: int | None, problem: Problem) -> Aside |
     return Aside(None if is_labelled else number)
 
 
-def _is_verb(word: str, problem: Problem) -> bool:
+def _is_verb(word: str, problem: PlanningProblem) -> bool:
     """Tell whether a line that begins with *word* may be an order rather than a remark."""
     return (
         word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
     )
 
 
-def _names_object(text: str, at: int, problem: Problem) -> bool:
+def _names_object(text: str, at: int, problem: PlanningProblem) -> bool:
     words = [match[0].lower() for match in _WORD.finditer(text, at, at + LONGEST)]
     # "a" and "i" may be objects, and are words of any remark.
     return any(

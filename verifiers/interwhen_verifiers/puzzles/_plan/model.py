@@ -44,7 +44,7 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class PlanningProblem:
     """A domain, the objects with their types, the initial state and the goal."""
 
     domain: Domain
@@ -62,7 +62,7 @@ def show(atom: Atom) -> str:
     return f"({' '.join(atom)})"
 
 
-def misfit(problem: Problem, name: str, values: tuple[str, ...]) -> str:
+def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
     """Return why *values* cannot be the arguments of the operator *name*; empty where they can."""
     parameters = problem.domain.operators[name].parameters
     if len(values) != len(parameters):

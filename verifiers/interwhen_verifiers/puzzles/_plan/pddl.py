@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
-from interwhen_verifiers.puzzles._plan.model import ANYTHING, Atom, Domain, Literals, Operator, Problem
+from interwhen_verifiers.puzzles._plan.model import ANYTHING, Atom, Domain, Literals, Operator, PlanningProblem
 
 Node: TypeAlias = "str | list[Node]"
 
@@ -40,7 +40,7 @@ def read_domain(text: str) -> Domain:
     )
 
 
-def read_problem(text: str, domain: Domain) -> Problem:
+def read_problem(text: str, domain: Domain) -> PlanningProblem:
     """Read the one problem in *text*. Raises :class:`PddlError` on anything that is not understood."""
     sections = _sections(text, "problem")
     unknown = set(sections) - _PROBLEM_PARTS
@@ -49,7 +49,7 @@ def read_problem(text: str, domain: Domain) -> Problem:
     named = _joined(sections, ":domain")
     if named and _word(named[0]) != domain.name:
         raise PddlError(f"the problem is of the domain {_word(named[0])!r}, not {domain.name!r}")
-    return Problem(
+    return PlanningProblem(
         domain=domain,
         objects={**domain.constants, **dict(_typed(_joined(sections, ":objects")))},
         start=frozenset(_atom(_list(each)) for each in _joined(sections, ":init")),
@@ -238,7 +238,7 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
-def read_statement(text: str) -> Problem | None:
+def read_statement(text: str) -> PlanningProblem | None:
     """Read the last problem told in *text*; ``None`` where there is none or a word of it is not understood."""
     low = text.lower()
     at = low.rfind(_INITIAL)
@@ -253,7 +253,7 @@ def read_statement(text: str) -> Problem | None:
     blocks = {block: ANYTHING for atom in (*start, *wanted) for block in atom[1:]}
     letters = {chr(ord("a") + at): colour for at, colour in enumerate(_COLOURS)}
     aliases = letters if blocks.keys() <= set(_COLOURS) else {}
-    return Problem(BLOCKSWORLD, blocks, frozenset(start), Literals(wanted), aliases, in_words=True)
+    return PlanningProblem(BLOCKSWORLD, blocks, frozenset(start), Literals(wanted), aliases, in_words=True)
 
 
 def _facts(text: str) -> tuple[Atom, ...]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from interwhen_verifiers.puzzles._plan.lines import Aside, Doubt, End, Line, Step
-from interwhen_verifiers.puzzles._plan.model import Domain, Problem, State, after, bind, show, unmet
+from interwhen_verifiers.puzzles._plan.lines import ActionStep, Aside, Doubt, End, Line
+from interwhen_verifiers.puzzles._plan.model import Domain, PlanningProblem, State, after, bind, show, unmet
 from interwhen_verifiers.puzzles._plan.pddl import LONGEST, PddlError, read_domain, read_problem, read_statement
 
 _MOST = 8
@@ -31,7 +31,7 @@ class Progress:
     """Whether the text says that the plan ends here."""
     last: int | None = None
     """The number of the last item in the list of actions."""
-    before: Step | None = None
+    before: ActionStep | None = None
     """The last action that was taken."""
     doubt: str = ""
     """Why the state is not known any more."""
@@ -43,18 +43,18 @@ class Progress:
 class Taken:
     """An action and its unmet preconditions; none where it could be done."""
 
-    step: Step
+    step: ActionStep
     place: int
     """Its number among the actions, from 1."""
     against: tuple[str, ...] = ()
 
 
-def begin(problem: Problem) -> Progress:
+def begin(problem: PlanningProblem) -> Progress:
     """Return the state before the first action."""
     return Progress((problem.start,))
 
 
-def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress, tuple[Taken, ...]]:
+def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
     """Return the state after *line*, and the actions taken, up to the first that cannot be done."""
     if progress.broken or progress.doubt or progress.ended:
         return progress, ()
@@ -77,7 +77,7 @@ def advance(progress: Progress, line: Line, problem: Problem) -> tuple[Progress,
     return progress, tuple(taken)
 
 
-def _take(progress: Progress, step: Step, problem: Problem, *, again: bool) -> tuple[Progress, Taken]:
+def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, again: bool) -> tuple[Progress, Taken]:
     states = progress.states
     if again and problem.start not in states and len(states) < _MOST:
         states = (*states, problem.start)
@@ -109,13 +109,13 @@ def _take(progress: Progress, step: Step, problem: Problem, *, again: bool) -> t
     ), Taken(step, place)
 
 
-def _may_explain(progress: Progress, step: Step) -> bool:
+def _may_explain(progress: Progress, step: ActionStep) -> bool:
     """Tell whether *step* may only explain another: it is in English below a numbered one, or in another form."""
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 
 
-def _says_again(progress: Progress, step: Step) -> bool:
+def _says_again(progress: Progress, step: ActionStep) -> bool:
     before = progress.before
     return before is not None and step.action == before.action and step.form != before.form
 
@@ -135,7 +135,7 @@ def objection(taken: Taken) -> str:
     return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
 
 
-def left_open(progress: Progress, problem: Problem) -> tuple[str, ...] | None:
+def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
     """Return the unmet parts of the goal: none where each reading reaches it, ``None`` where only some do."""
     lacking = [unmet(problem.goal, state) for state in progress.states]
     if all(lacking):
@@ -149,7 +149,7 @@ _DEFINITION = re.compile(r"\(\s*+define\s*+\(\s*+(domain|problem)\b", re.IGNOREC
 _BRACKET = re.compile(r"[()]|;[^\n]*+")
 
 
-def problem_of(text: str, domain: Domain, *, in_words: bool) -> Problem | None:
+def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem | None:
     """Return the last problem in *text*, of the domain in it or else of *domain*; ``None`` where there is none."""
     found = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
     if "problem" not in found:

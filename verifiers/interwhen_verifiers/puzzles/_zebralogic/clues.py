@@ -216,7 +216,7 @@ MAX_CLUE = 300
 """A longer sentence is not read."""
 
 
-class Relation(NamedTuple):
+class HouseRelation(NamedTuple):
     """A relation between the houses of one or two values.
 
     ``same``, ``beside``, ``directly_left`` (*one* is left of *other*), ``left``, ``between`` (*number* houses are
@@ -284,7 +284,7 @@ _COPULA = re.compile(r" (?:is|are|=|==) (?P<not>not )?(?:the same (?:person )?as
 _AND = re.compile(r" and ", re.IGNORECASE)
 
 
-def read_relation(text: str, phrases: Phrases, houses: int) -> Relation | None:
+def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | None:
     """Read one sentence. ``None`` where any of it is not understood, or where it can be read in two ways."""
     plain = " ".join(text.split()).rstrip(".!").strip()
     if not plain or len(plain) > MAX_CLUE:
@@ -307,11 +307,11 @@ def read_relation(text: str, phrases: Phrases, houses: int) -> Relation | None:
     return _related("same", plain, _COPULA, phrases)
 
 
-def _in_house(one: Cell | None, match: re.Match[str], houses: int) -> Relation | None:
+def _in_house(one: Cell | None, match: re.Match[str], houses: int) -> HouseRelation | None:
     number = _house_number(match, houses)
     if one is None or number is None:
         return None
-    return Relation("house", one, number=number, denied=match["not"] is not None)
+    return HouseRelation("house", one, number=number, denied=match["not"] is not None)
 
 
 def _house_number(match: re.Match[str], houses: int) -> int | None:
@@ -325,7 +325,7 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
-) -> Relation | None:
+) -> HouseRelation | None:
     """Return the relation of the two values around a match of *between*; ``None`` unless there is one way to read it.
 
     "Eric is the person who is tall" can be parted at either "is", with the same result.
@@ -344,4 +344,4 @@ def _related(
         kind = "directly_left"
     if groups.get("side", "").lower() == "right":
         one, other = other, one
-    return Relation(kind, one, other, number, denied or no is not None)
+    return HouseRelation(kind, one, other, number, denied or no is not None)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from interwhen_verifiers.puzzles._zebralogic.clues import Attribute, Phrases, Relation, kind_of, read_relation, stems
+from interwhen_verifiers.puzzles._zebralogic.clues import (
+    Attribute,
+    HouseRelation,
+    Phrases,
+    kind_of,
+    read_relation,
+    stems,
+)
 
 MAX_HOUSES = 12
 MAX_ATTRIBUTES = 16
@@ -30,11 +37,11 @@ class Clue:
 
     number: int
     text: str
-    relation: Relation | None
+    relation: HouseRelation | None
 
 
 @dataclass(frozen=True, slots=True)
-class Puzzle:
+class HousePuzzle:
     """The houses are numbered from 1, and each attribute has one value for each of them."""
 
     houses: int
@@ -52,7 +59,7 @@ class Puzzle:
         return tuple(clue for clue in self.clues if clue.relation is not None)
 
 
-def read_puzzle(text: str) -> Puzzle | None:
+def read_puzzle(text: str) -> HousePuzzle | None:
     """Read the last puzzle in *text*; ``None`` where there is none."""
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
@@ -68,7 +75,7 @@ def read_puzzle(text: str) -> Puzzle | None:
         return None
     phrases = Phrases(tuple(attributes))
     clues = _clues(body[border.end() :], phrases, houses)
-    return Puzzle(houses, phrases, clues) if clues is not None and len(clues) <= MAX_CLUES else None
+    return HousePuzzle(houses, phrases, clues) if clues is not None and len(clues) <= MAX_CLUES else None
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from interwhen_verifiers.puzzles._statements import Spanned
-from interwhen_verifiers.puzzles._zebralogic.clues import MAX_CLUE, Relation, read_relation
-from interwhen_verifiers.puzzles._zebralogic.puzzle import Puzzle
+from interwhen_verifiers.puzzles._zebralogic.clues import MAX_CLUE, HouseRelation, read_relation
+from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle
 
 MAX_LINE = 20_000
 """A longer line is not read."""
@@ -54,14 +54,14 @@ _LEAD = re.compile(
 class Stated(Spanned):
     """A relation that a line states."""
 
-    relation: Relation
+    relation: HouseRelation
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadingState:
     """The state that the lines so far leave for the next one."""
 
-    puzzle: Puzzle
+    puzzle: HousePuzzle
     house: int = 0
     """The house whose JSON object is open."""
     columns: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Reading:
     """Whether a hypothesis is open."""
 
 
-def read_line(reading: Reading, line: str, *, answer: bool) -> tuple[Reading, list[Stated]]:
+def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
     """Read one line; with *answer*, it stands in the answer. Linear in its length."""
     if len(line) > MAX_LINE:
         return reading, []
@@ -90,13 +90,13 @@ def read_line(reading: Reading, line: str, *, answer: bool) -> tuple[Reading, li
     return reading, list(_list(reading, line, listed) if listed else _sentences(reading, line))
 
 
-def _placed(reading: Reading, label: str, value: str, house: int, span: tuple[int, int]) -> Iterator[Stated]:
+def _placed(reading: ReadingState, label: str, value: str, house: int, span: tuple[int, int]) -> Iterator[Stated]:
     cell = reading.puzzle.phrases.labelled(label, value) if 1 <= house <= reading.puzzle.houses else None
     if cell is not None:
-        yield Stated(*span, Relation("house", cell, number=house))
+        yield Stated(*span, HouseRelation("house", cell, number=house))
 
 
-def _json(reading: Reading, line: str) -> tuple[Reading, list[Stated]]:
+def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
     found: list[Stated] = []
     house = reading.house
     for match in _JSON.finditer(line):
@@ -108,7 +108,7 @@ def _json(reading: Reading, line: str) -> tuple[Reading, list[Stated]]:
     return replace(reading, house=house), found
 
 
-def _table(reading: Reading, line: str) -> tuple[Reading, list[Stated]]:
+def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
     """Read a row; the first row of a table is its header, and houses may be rows or columns."""
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
@@ -143,7 +143,7 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
     return start, start + len(_bare(text))
 
 
-def _list(reading: Reading, line: str, listed: re.Match[str]) -> list[Stated]:
+def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
     """Read "House 2: Eric, color: red"; nothing of it where any part is not understood."""
     found: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
@@ -165,7 +165,7 @@ def _skip(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
     return start
 
 
-def _sentences(reading: Reading, line: str) -> Iterator[Stated]:
+def _sentences(reading: ReadingState, line: str) -> Iterator[Stated]:
     for match in _SENTENCE.finditer(line):
         start = _skip(_LEAD, line, _skip(_BULLET, line, match.start(), match.end()), match.end())
         text = line[start : match.end()].rstrip(" .;!*_")

@@ -11,8 +11,8 @@ import z3
 from interwhen import time_left
 from interwhen.toolkit.solving import problem
 
-from interwhen_verifiers.puzzles._zebralogic.clues import Cell, Relation
-from interwhen_verifiers.puzzles._zebralogic.puzzle import Puzzle
+from interwhen_verifiers.puzzles._zebralogic.clues import Cell, HouseRelation
+from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle
 
 Arrangement: TypeAlias = tuple[tuple[int, ...], ...]
 """For each attribute, the house of each of its values."""
@@ -41,14 +41,14 @@ class Finding:
     """The numbers of the clues that rule it out (or, with ``follows``, that rule out its opposite)."""
 
 
-def holds(relation: Relation, arrangement: Arrangement) -> bool:
+def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
     """Tell whether *relation* holds in *arrangement*."""
     one = arrangement[relation.one.attribute][relation.one.value]
     other = arrangement[relation.other.attribute][relation.other.value] if relation.other is not None else 0
     return relation.holds(one, other)
 
 
-def solve(puzzle: Puzzle) -> Solved:
+def solve(puzzle: HousePuzzle) -> Solved:
     """Find an arrangement that fits the clues, and whether there is another one."""
     text = write(puzzle)
     with problem() as found:
@@ -67,7 +67,7 @@ def solve(puzzle: Puzzle) -> Solved:
         return Solved("unique" if other == z3.unsat else "open", arrangement, text)
 
 
-def examine(puzzle: Puzzle, text: str, relation: Relation) -> Finding:
+def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
     """Tell whether *relation* follows from the clues, or is ruled out by some of them (a minimal set).
 
     *text* is the puzzle as :func:`write` returned it.
@@ -81,7 +81,7 @@ def examine(puzzle: Puzzle, text: str, relation: Relation) -> Finding:
     return Finding("follows", follows) if isinstance(follows, tuple) else Finding(follows)
 
 
-def write(puzzle: Puzzle) -> str:
+def write(puzzle: HousePuzzle) -> str:
     """Return the puzzle as a text for Z3, in which each clue holds if its label does.
 
     Z3 reads a text several times faster than it takes the same conditions one by one.
@@ -115,7 +115,7 @@ _READ = threading.local()
 """The last puzzle that each thread has read."""
 
 
-def _read(puzzle: Puzzle, text: str, context: Any) -> _Read:
+def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
     """Return the puzzle of *text*, read once for all questions of this thread."""
     last: _Read | None = getattr(_READ, "last", None)
     if last is not None and last.text == text and last.context is context:
@@ -129,7 +129,7 @@ def _read(puzzle: Puzzle, text: str, context: Any) -> _Read:
     return read
 
 
-def _core(puzzle: Puzzle, text: str, relation: Relation) -> tuple[int, ...] | Literal["open", "late"]:
+def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
     """Return the clues that cannot hold together with *relation*; ``"open"`` where they can."""
     with problem() as found:
         read = _read(puzzle, text, found.context)
@@ -171,7 +171,7 @@ def _ask(solver: Any, *assumed: Any) -> Any:
 class _Houses:
     """One Boolean for each value and house: it is there."""
 
-    def __init__(self, puzzle: Puzzle, context: Any) -> None:
+    def __init__(self, puzzle: HousePuzzle, context: Any) -> None:
         self._context = context
         self._numbers = range(1, puzzle.houses + 1)
         self._attributes = puzzle.attributes
@@ -186,7 +186,7 @@ class _Houses:
                 solver.add(z3.AtMost(*row, 1))
         return solver
 
-    def states(self, relation: Relation) -> Any:
+    def states(self, relation: HouseRelation) -> Any:
         """Return *relation* as a condition."""
         one = self._row(relation.one)
         if relation.other is None:

@@ -1,4 +1,4 @@
-"""What a violation says, and what is written in the place of a wrong value."""
+"""The message of a violation, and the repair of a wrong value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SEPARATORS = ("{,}", ",\\!", "\\!", "\\,", ",", "'", "’")  # noqa: RUF001 (a 
 
 
 class Wrong(NamedTuple):
-    """The wrong part: its characters in the text that was parsed, and what to write there (if anything)."""
+    """The wrong part: its place in the parsed text, and the repair (if there is one)."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Wrong(NamedTuple):
 
 
 def statement(node: Node) -> str:
-    """Return *node* for a message: without the brackets around it, and never long."""
+    """Return *node* for a message, without the brackets around it and bounded in length."""
     while isinstance(node, Group):
         node = node.inner
     text = render(node)
@@ -44,7 +44,7 @@ def statement(node: Node) -> str:
 
 
 def plain(value: Value, places: int = 0) -> str | None:
-    """Write *value* as a decimal: exactly if it ends early, else rounded; ``None`` if it is too long."""
+    """Write *value* as a decimal, exact where it ends early and otherwise rounded; ``None``: it is too long."""
     text = _decimal(value, MAX_PLACES)
     if Fraction(text) != value:
         text = _decimal(value, max(2, min(4, places)))
@@ -81,7 +81,7 @@ def _decimal(value: Value, places: int) -> str:
 def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
     """Find the wrong part of ``left = right`` and its repair, *value* being the value of *left*.
 
-    With *leads*, *left* is the first side of its chain, so that a plain number there proves nothing.
+    With *leads*, *left* is the first side of its chain. A plain number there does not prove which side is wrong.
     """
     number = bare(right.node)
     if number is None:
@@ -117,7 +117,7 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 
 
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
-    """Return where the number starts with its sign, whether it has one, and what stands between the two."""
+    """Return where the number starts with its sign, whether it has one, and the text between the two."""
     while isinstance(node, Group):
         node = node.inner
     if isinstance(node, Negative) and node.inner == number and exact(node) != 0:

@@ -1,4 +1,4 @@
-"""A JSON reader that can stop anywhere and go on later: its states are values."""
+"""An incremental JSON reader. Its states are values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from interwhen_verifiers._json_schema import judging
-from interwhen_verifiers._json_schema.compiling import ANYTHING, Compiler, Kind, Node
-from interwhen_verifiers._json_schema.judging import Refutation, Test
+from interwhen_verifiers._json_schema import constraints
+from interwhen_verifiers._json_schema.compiler import ANYTHING, Compiler, Kind, Node
+from interwhen_verifiers._json_schema.constraints import Refutation, Test
 from interwhen_verifiers._json_schema.states import Frame, Mode, State, Text, Wrong
 
 _SPACE = " \t\r\n"
@@ -21,7 +21,7 @@ _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r"
 _HEX = frozenset("0123456789abcdefABCDEF")
 _WORDS = {"t": "true", "f": "false", "n": "null"}
 _KEPT = 300
-"""How much of a string is kept to be compared with what is allowed."""
+"""The characters that are kept of a string, for comparison with allowed values."""
 _DIGITS = 400
 """A longer number is judged only with the whole document."""
 _DEEPEST = 64
@@ -34,7 +34,7 @@ class Reader:
     def __init__(self, schema: Any) -> None:
         self._compiler = Compiler(schema)
         self._root = self._compiler.node(schema) if self._compiler.judges_prefixes else Node(())
-        self._bits = {name: 1 << at for at, name in enumerate(sorted(judging.names_in(schema)))}
+        self._bits = {name: 1 << at for at, name in enumerate(sorted(constraints.names_in(schema)))}
 
     def begin(self) -> State:
         """Return the state before a document."""
@@ -43,7 +43,7 @@ class Reader:
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
         """Read *text* up to the end of the document; return the state, how much was read, and what is wrong.
 
-        Strings that must match a pattern are added to *texts*: patterns may be slow, and are for somebody else.
+        Strings that must match a pattern are added to *texts*: patterns may be slow, and other code matches them.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
@@ -54,8 +54,8 @@ class Reader:
         return self._bits.get(name, 0)
 
     def inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
-        """Return what must hold of a value inside that of *node*."""
-        return judging.inside(node, schemas, self._compiler)
+        """Return the constraints of a value inside the value of *node*."""
+        return constraints.inside(node, schemas, self._compiler)
 
 
 class _Stop(Exception):
@@ -64,7 +64,7 @@ class _Stop(Exception):
 
 
 class _Step:
-    """One piece of text on its way through the reader."""
+    """Reads one piece of text."""
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
         self._texts = texts
@@ -140,7 +140,7 @@ class _Step:
         elif mode == "next" and char == "}" and self._frame.kind == "object":
             self._close_object()
         else:
-            raise _Stop(f"this is no JSON: {_WANTED[mode]} is missing before '{judging.shown(char)}'")
+            raise _Stop(f"invalid JSON: {_WANTED[mode]} is missing before '{constraints.shown(char)}'")
 
     @property
     def _frame(self) -> Frame:
@@ -163,8 +163,8 @@ class _Step:
         elif char in _WORDS:
             kind = "null" if char == "n" else "boolean"
         else:
-            raise _Stop(f"this is no JSON: no value begins with '{judging.shown(char)}'")
-        self._demand(judging.of_kind(kind))
+            raise _Stop(f"invalid JSON: no value begins with '{constraints.shown(char)}'")
+        self._demand(constraints.of_kind(kind))
         if kind in ("object", "array"):
             self._open(kind)
             return
@@ -180,13 +180,13 @@ class _Step:
 
     def _begin_item(self) -> None:
         frame = self._frame
-        node = self._applied(frame.node, judging.one_more("maxItems", frame.begun + 1))
+        node = self._applied(frame.node, constraints.one_more("maxItems", frame.begun + 1))
         self._put(frame._replace(node=node, begun=frame.begun + 1))
-        self._node = self._reader.inner(node, judging.of_item(frame.begun))
+        self._node = self._reader.inner(node, constraints.of_item(frame.begun))
 
     def _begin_name(self) -> None:
         frame = self._frame
-        node = self._applied(frame.node, judging.one_more("maxProperties", frame.begun + 1))
+        node = self._applied(frame.node, constraints.one_more("maxProperties", frame.begun + 1))
         self._put(frame._replace(node=node, begun=frame.begun + 1))
         self._mode, self._read, self._length = "name", "", 0
         self.at += 1
@@ -201,11 +201,11 @@ class _Step:
 
     def _close_array(self) -> None:
         frame = self._frame
-        self._close(self._applied(frame.node, judging.closed_array(frame.begun)))
+        self._close(self._applied(frame.node, constraints.closed_array(frame.begun)))
 
     def _close_object(self) -> None:
         frame, reader = self._frame, self._reader
-        test = judging.closed_object(lambda name: bool(frame.seen & reader.bit(name)), frame.begun)
+        test = constraints.closed_object(lambda name: bool(frame.seen & reader.bit(name)), frame.begun)
         self._close(self._applied(frame.node, test))
 
     def _close(self, node: Node) -> None:
@@ -222,7 +222,7 @@ class _Step:
             self._mode = "done"
             return
         frame = self._frame
-        node = judging.prune(frame.node, self._node)
+        node = constraints.prune(frame.node, self._node)
         if node is None:
             self.at = max(self.at - 1, 0)
             raise _Stop("no alternative of the schema allows this value here")
@@ -256,7 +256,7 @@ class _Step:
             self._escape = char
             self.at += 1
         else:
-            raise _Stop("this is no JSON: a control character stands unescaped in a string")
+            raise _Stop("invalid JSON: a control character stands unescaped in a string")
 
     def _add(self, text: str) -> None:
         self._length += len(text)
@@ -272,9 +272,9 @@ class _Step:
             elif char == "u":
                 self._escape = "\\u"
             else:
-                raise _Stop("this is no JSON: there is no such escape in a string")
+                raise _Stop("invalid JSON: there is no such escape in a string")
         elif char not in _HEX:
-            raise _Stop("this is no JSON: four hexadecimal digits must follow \\u")
+            raise _Stop("invalid JSON: four hexadecimal digits must follow \\u")
         elif len(so_far) < 5:
             self._escape += char
         else:
@@ -290,7 +290,7 @@ class _Step:
             self._read = self._read[:-1] + chr(whole)
             return
         if "\ud800" <= char <= "\udfff" and self._length != len(self._read):
-            self._length -= 1  # whether it is one of a pair is not known any more: count too little, never too much
+            self._length -= 1  # it may be one of a pair: count too few characters rather than too many
         self._add(char)
 
     def _look_at_string(self, *, complete: bool) -> None:
@@ -298,15 +298,15 @@ class _Step:
         if not complete and "\ud800" <= text[-1:] <= "\udbff":
             text, length = text[:-1], length - 1  # it may become another character
         if self._mode == "string":
-            self._demand(judging.string_so_far(text, length, complete=complete and length == len(text)))
+            self._demand(constraints.string_so_far(text, length, complete=complete and length == len(text)))
             return
         frame = self._frame
-        test = judging.key_so_far(text, length, complete=complete)
+        test = constraints.key_so_far(text, length, complete=complete)
         self._put(frame._replace(node=self._applied(frame.node, test)))
 
     def _note_patterns(self) -> None:
         if self._mode == "string" and self._length == len(self._read):
-            # The leaves of a node outside of its groups hold in any case, and so do those around them.
+            # Leaves outside of groups hold in any case.
             patterns = [leaf.schema.get("pattern") for leaf in self._node.leaves]
             start, end = max(self._token, 0), self.at + 1
             self._texts.extend(Text(found, self._read, end, start) for found in patterns if isinstance(found, str))
@@ -321,7 +321,7 @@ class _Step:
             self.at -= 1
             raise _Stop("this key stands in the object already")
         self._put(frame._replace(seen=frame.seen | bit))
-        self._node = self._reader.inner(frame.node, judging.of_property(name))
+        self._node = self._reader.inner(frame.node, constraints.of_property(name))
         self._mode = "colon"
 
     # ------------------------------------------------------------------ numbers and words
@@ -336,14 +336,14 @@ class _Step:
         self.at = match.end()
         if _NUMBER_START.fullmatch(self._read) is None:
             self.at = max(self.at - 1, 0)
-            raise _Stop("this is no JSON: a number is not written like this")
+            raise _Stop("invalid JSON: a number is not written like this")
         if self.at == len(self._text):
             return
         if _NUMBER.fullmatch(self._read) is None:
-            raise _Stop("this is no JSON: a number ends too early")
+            raise _Stop("invalid JSON: a number ends too early")
         value = json.loads(self._read)
         self.at -= 1
-        self._demand(judging.scalar(value))
+        self._demand(constraints.scalar(value))
         self.at += 1
         self._end_value()
 
@@ -351,12 +351,12 @@ class _Step:
         word = _WORDS[self._read[0]]
         char = self._text[self.at]
         if char != word[len(self._read)]:
-            raise _Stop(f"this is no JSON: '{word}' is not written like this")
+            raise _Stop(f"invalid JSON: '{word}' is not written like this")
         self._read += char
         self.at += 1
         if self._read == word:
             self.at -= 1
-            self._demand(judging.scalar({"true": True, "false": False, "null": None}[word]))
+            self._demand(constraints.scalar({"true": True, "false": False, "null": None}[word]))
             self.at += 1
             self._end_value()
 
@@ -367,7 +367,7 @@ class _Step:
 
     def _applied(self, node: Node, test: Test) -> Node:
         told = Refutation()
-        found = judging.apply(node, test, told)
+        found = constraints.apply(node, test, told)
         if found is None:
             raise _Stop(told.why or "no alternative of the schema allows this")
         return found

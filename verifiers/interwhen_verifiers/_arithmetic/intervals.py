@@ -1,4 +1,4 @@
-"""What a rounded number may have been: intervals around decimals."""
+"""Intervals around decimals: the values that a rounded number may stand for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 
 def could_be(node: Node, shown: Value, places: int) -> bool:
-    """Tell whether *node*, with decimals that may be rounded, may be *shown*, rounded or cut to *places*."""
+    """Tell whether *node* may equal *shown*, rounded or cut to *places*, when its own decimals may be rounded."""
     try:
         low, high = _spread(node, _likely)
     except NoValueError:
@@ -40,7 +40,7 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
 
 def could_be_equal(left: Node, right: Node) -> bool:
-    """Tell whether two expressions may be equal, each of their decimals being rounded or cut."""
+    """Tell whether two expressions may be equal when their decimals are rounded or cut."""
     try:
         one, two = _spread(left, _any), _spread(right, _any)
     except NoValueError:
@@ -78,7 +78,7 @@ def _scaled(number: Number) -> tuple[Value, int]:
 
 
 def _likely(number: Number) -> Interval:
-    """Return the number, widened to the endless fractions that it may stand for."""
+    """Return an interval with the number and the repeating fractions that it may stand for."""
     value, places = _scaled(number)
     if not places or value == int(value):
         return Interval(value, value)
@@ -97,7 +97,7 @@ def _likely(number: Number) -> Interval:
 
 
 def _any(number: Number) -> Interval:
-    """Return the number, widened by one unit of its last digit where it shows decimals."""
+    """Return the interval of one unit of the last decimal around the number."""
     value, places = _scaled(number)
     if not places:
         return Interval(value, value)

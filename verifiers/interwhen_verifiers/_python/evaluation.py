@@ -1,4 +1,4 @@
-"""How code fares with its tests: what goes into the sandbox, what came out, and the comparison, which stays outside."""
+"""Runs tests: asks the sandbox for values, and compares them outside of it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from interwhen_verifiers._python.sessions import Example, compared, examples_of
 from interwhen_verifiers._python.values import NotPlainError, decoded, held, holds_opaque, plain, read
 
 Told: TypeAlias = dict[str, Any]
-"""What is told of code: ``kind`` is syntax, unread, compiled, passed, failed, raised or ended."""
+"""A report on code: ``kind`` is syntax, unread, compiled, passed, failed, raised or ended."""
 
 _HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
 _MOST_CALLS = 100
 _COUNTS = ("asserts", "examples", "of_task", "unclear", "unreached")
-"""What is counted of the tests; ``of_task`` are those that held and that the code does not bring itself."""
+"""Counts of tests; ``of_task`` are those that held and that the code does not bring itself."""
 _SHOWN = 160
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+(\w+)|class[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]{1,80})?=(?!=)"
@@ -36,7 +36,7 @@ _WORD = re.compile(r"\w+")
 
 
 def names_in(code: str) -> frozenset[str]:
-    """Return the names that *code* may bind, by the look of its lines: it is the model's, and is not parsed here."""
+    """Return the names that *code* may bind, by a search: code of the model is not parsed in this process."""
     found: set[str] = set()
     for one in _BINDS.finditer(code):
         found |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
@@ -52,21 +52,21 @@ class Tests:
     examples: tuple[Example, ...] = ()
 
     def questions(self) -> list[Question]:
-        """Return what is asked, without repeating."""
+        """Return all questions, each once."""
         asked = [question for _, one in self.programs for case in one.cases for question in case.questions]
         return list(dict.fromkeys((*asked, *(example.question for example in self.examples))))
 
 
 @dataclass
 class _Answers:
-    """What came out of the sandbox, by what was asked."""
+    """The answers of the sandbox, by question."""
 
     told: dict[Question, Told] = field(default_factory=dict)
     ended: dict[Question, Outcome] = field(default_factory=dict)
 
 
 async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limits, *, doctests: bool) -> Told | Outcome:
-    """Return how *code* fares, or the outcome of the sandbox that kept it from being told."""
+    """Return the report on *code*, or the outcome of the sandbox where there is no report."""
     bound = names_in(code)
     before = frozenset(name for text in earlier for name in names_in(text))
     tests = _tests_of(given, bound, before, doctests=doctests)
@@ -108,14 +108,14 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Leave out what is not about names that the code was seen to bind."""
+    """Leave out tests that use no name that the code binds."""
     programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
     examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
     return Tests(programs, examples)
 
 
 def _lacking(free: frozenset[str]) -> frozenset[str]:
-    """Return those of the names *free* that Python itself does not have."""
+    """Return the names of *free* that are not built in."""
     return frozenset(name for name in free if not hasattr(builtins, name))
 
 
@@ -171,20 +171,20 @@ class _Asking:
 
 
 def _told(outcome: Outcome) -> Told | None:
-    """Return what the harness wrote; ``None`` where it came to nothing."""
+    """Return the report of the harness, or ``None`` without one."""
     if not isinstance(outcome, Returned) or not isinstance(outcome.value, str):
         return None
     return read(outcome.value) or None
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge by *tests*: the code alone, then behind earlier blocks if it lacks a name, then without what it shows."""
+    """Judge by *tests*: the code alone, then after earlier blocks if it lacks a name, then without what it shows."""
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
     if earlier:
         told = await _judged(asking, tests, earlier=True)
     if isinstance(told, dict) and told["kind"] == "raised" and told["what"] == "the code":
-        # What it shows at its end may be meant to fail; the tests are of what it defines.
+        # A demonstration at the end of the code may be meant to fail. The tests are about its definitions.
         again = await _judged(asking, tests, earlier=earlier, bare=True)
         if isinstance(again, dict) and not (again["kind"] == "raised" and again["what"] == "the code"):
             return {**told, "defined": True} if again["kind"] == "passed" else again
@@ -193,7 +193,7 @@ async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str])
 
 async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare: bool = False) -> Told | Outcome:
     answers = await asking.ask(tests.questions(), earlier=earlier, bare=bare)
-    # The values are the model's: to read and compare them may take a while, and not on the loop.
+    # The model chose the values. Reading and comparing them may take long, so it happens in a thread.
     found = await anyio.to_thread.run_sync(_compare_all, tests, answers)
     if found.waiting and found.first is None:
         for case, told in zip(found.waiting, await asking.hold([call for _, call, _ in found.waiting]), strict=True):
@@ -206,12 +206,12 @@ async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare:
 @dataclass
 class _Found:
     first: Told | Outcome | None = None
-    """The first test that fails, or why the first that cannot be judged is not."""
+    """The first test that fails, or the reason why one cannot be judged."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
-        """Take what a test's own code has said of the values."""
+        """Take the result of a test that compares by code of its own."""
         case, _, values = waiting
         if told is None or told["kind"] != "held":
             # The test raises on this value, or took too long: a person must look.
@@ -237,7 +237,7 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    """Return what was told of the values of *questions*, or why there is none of them."""
+    """Return the reports on the values of *questions*, or why a value is missing."""
     found: list[Told] = []
     for question in questions:
         if question in answers.ended:
@@ -286,7 +286,7 @@ def _holding(case: Case, told: list[Told]) -> Call:
 
 
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
-    """Say what it means that there is no value: the code, or this call, has raised something; or it did not end."""
+    """Return the report on a missing value: the code or this call raised something, or did not end."""
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told
     return {"kind": "failed", "test": _short(shown), "raised": told, "example": example}

@@ -1,4 +1,4 @@
-"""Where JSON begins and ends in an answer: the answer itself, or blocks between fences."""
+"""Finds JSON in an answer: the answer itself, or blocks between fences."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from interwhen_verifiers._json_schema.machine import Reader
+from interwhen_verifiers._json_schema.reader import Reader
 from interwhen_verifiers._json_schema.states import State, Text, Wrong
 
 Where = Literal["auto", "answer", "fenced"]
-Place = Literal["start", "prose", "inside", "behind", "over"]
-"""Before any text; in prose; inside a document; behind it (in its block, or in the answer); nothing more is read."""
+Place = Literal["start", "prose", "inside", "after", "over"]
+"""Before any text; in prose; inside a document; after it (in its block, or in the answer); nothing more is read."""
 
 _FENCE = "```"
 _LIKE = re.compile(r"\{\s{0,8}[\"'}\u201c]|\[\s{0,8}[{\"\[\u201c]")
-"""How a document begins, for text in which none is read: an object with a key, a list of objects, texts or lists."""
+"""The beginning of a document where none is read: an object with a key, or a list of objects, texts or lists."""
 _CARRIED = 10
-"""So much of a piece is kept to find a beginning that the border between two pieces cuts in two."""
+"""The characters that are kept of a piece, to find a beginning that spans two pieces."""
 _LINE = 40
-"""How much of a line is kept to see whether it opens or closes a block."""
+"""The characters that are kept of a line, to see whether it opens or closes a block."""
 
 
 class Found(NamedTuple):
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     wrong: str = ""
     document: str = ""
     pattern: str = ""
-    """What the string ``value`` must match."""
+    """The pattern that the string ``value`` must match."""
     value: str = ""
     doubt: str = ""
     """Why it is not read, though it looks like a document. Empty: it is read."""
@@ -52,9 +52,9 @@ class Search:
     """The beginning of the current line of prose."""
     reading: State = _START
     pieces: tuple[Any, ...] | None = None
-    """What the document holds so far: the last piece, and the pieces before it."""
+    """The document so far: the last piece, and the pieces before it."""
     carried: str = ""
-    """The end of the prose that was looked through for what looks like a document."""
+    """The end of the prose that was searched for documents."""
 
 
 class Finder:
@@ -65,7 +65,7 @@ class Finder:
         self._where = where
 
     def feed(self, search: Search, text: str) -> tuple[Search, list[Found]]:
-        """Return the search behind *text*, and what was found in it."""
+        """Return the search after *text*, and what was found in it."""
         found: list[Found] = []
         at = 0
         while at < len(text):
@@ -80,8 +80,8 @@ class Finder:
                 return self._prose(search, text, at, found)
             case "inside":
                 return self._inside(search, text, at, found)
-            case "behind":
-                return self._behind(search, text, at, found)
+            case "after":
+                return self._after(search, text, at, found)
             case "over":
                 return search, len(text)
 
@@ -121,29 +121,29 @@ class Finder:
         pieces = (piece[:read], search.pieces)
         if reading.mode == "done":
             found.append(Found(at, at + read, document="".join(reversed(list(_unwound(pieces))))))
-            return Search("behind", fenced=search.fenced), at + read
+            return Search("after", fenced=search.fenced), at + read
         return replace(search, reading=reading, pieces=pieces), len(text)
 
-    def _behind(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+    def _after(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         if search.fenced:
             end = text.find("\n", at)
             search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, found)
             line = (search.line + text[at : len(text) if end < 0 else end])[:_LINE]
             if end < 0:
                 return replace(search, line=line), len(text)
-            return Search("prose" if line.strip() == _FENCE else "behind", fenced=True), end + 1
+            return Search("prose" if line.strip() == _FENCE else "after", fenced=True), end + 1
         while at < len(text) and text[at].isspace():
             at += 1
         if at < len(text):
             if self._where == "answer":
-                found.append(Found(at, len(text), wrong="there is text behind the JSON document"))
+                found.append(Found(at, len(text), wrong="there is text after the JSON document"))
                 return Search("over"), len(text)
             return Search("prose"), at
         return search, at
 
 
 def _looked_through(search: Search, text: str, start: int, end: int, found: list[Found]) -> Search:
-    """Look for what looks like a document in prose, where none is read; return *search* behind it."""
+    """Look in prose, where no document is read, for text that looks like one; return *search* after it."""
     joined = search.carried + text[start:end]
     base = start - len(search.carried)
     found.extend(

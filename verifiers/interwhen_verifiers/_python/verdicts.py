@@ -1,4 +1,4 @@
-"""From how the tests went to a verdict."""
+"""Turns reports on code into verdicts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _FRAGMENT = re.compile(
     r"outside (?:async )?function|outside loop|not properly in loop|unexpected indent|expected an indented block"
     r"|outside (?:of )?(?:a )?class|nonlocal declaration not allowed|from __future__ imports must"
 )
-"""What is said of code that was taken from the middle of something, or left to be filled in."""
+"""Messages about code that is a part of something, or left to be filled in."""
 _NEWER = re.compile(
     r"""\b[rRbB]?[fFtT][rRbB]?["']|^\s*(?:type\s+\w|(?:async\s+)?def\s+\w+\[|class\s+\w+\[|except\b.*,)""", re.MULTILINE
 )
-"""What newer versions of Python read, and older ones may not."""
+"""Syntax that newer versions of Python read, and older ones may not."""
 _NEWEST = (3, 14)
 _SHELL = re.compile(r"^\s*(?:[!%]|>>> |In \[\d+\]|\$ |\?)", re.MULTILINE)
-"""A session, or a notebook: no program."""
+"""A session or a notebook, which is not a program."""
 _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
-"""What may come of the sandbox, which has no packages, files or input."""
+"""Errors that the sandbox may cause: it has no packages, files or input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
 """Names that no later block defines: it would import them where they are used."""
 _WORDS = {
@@ -39,7 +39,7 @@ _WORDS = {
 
 
 def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
-    """Return the verdict on *code*. *late* says what a program that takes too long is."""
+    """Return the verdict on *code*. *late*: the verdict on a program that takes too long."""
     match told:
         case dict():
             return _verdict(told, code, starts, end)
@@ -96,9 +96,9 @@ def _syntax(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdict
     around = "\n".join(code.splitlines()[max(line - 2, 0) : line])
     if tuple(told["version"]) < _NEWEST and _NEWER.search(around):
         return Unknown(f"it may be the syntax of a newer Python: {message}")
-    given = max(starts.count(0) - 1, 0)  # lines of the task's stub: all of them stand where the claim begins
+    given = max(starts.count(0) - 1, 0)  # lines of the task's stub: all have the offset of the claim's start
     where = _where(starts, end, line)
-    return Violation(why=f"line {max(line - given, 1)} of that code is no valid Python: {message}", where=where)
+    return Violation(why=f"line {max(line - given, 1)} of that code is not valid Python: {message}", where=where)
 
 
 def _failed(told: Told, starts: tuple[int, ...], end: int) -> Verdict:

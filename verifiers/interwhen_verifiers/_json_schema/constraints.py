@@ -1,4 +1,7 @@
-"""What a schema says about the value that is being written: what is left of a node, or ``None``."""
+"""Applies the constraints of a schema to a value that is still being written.
+
+A test takes members away from a node; ``None`` is left where no document can be valid any more.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
-from interwhen_verifiers._json_schema.compiling import Compiler, Kind, Leaf, Node, kind_of
+from interwhen_verifiers._json_schema.compiler import Compiler, Kind, Leaf, Node, kind_of
 
 Test = Callable[[Leaf], str]
-"""Says why a leaf cannot hold any more; empty: it still can."""
+"""Returns why a leaf has failed; empty: it has not."""
 _SHOWN = 80
 _LARGEST = 2_000
-"""How many schemas may be in play at one place."""
+"""The most schemas that are followed at one place."""
 
 
 class Refutation:
-    """Collects why leaves died, to be told where the whole node has."""
+    """Collects why leaves failed, for the message where the whole node fails."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
@@ -47,7 +50,7 @@ def apply(node: Node, test: Test, told: Refutation) -> Node | None:
 
 
 def prune(parent: Node, child: Node) -> Node | None:
-    """Return *parent* without the members that died inside a value of it, whose node *child* has become."""
+    """Return *parent* without the members that failed inside one of its values; *child* is the node of that value."""
     if not child.mirrored:
         return parent
     mirrors = child.groups[len(child.groups) - child.mirrored :]
@@ -64,9 +67,9 @@ def prune(parent: Node, child: Node) -> Node | None:
 
 
 def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> Node:
-    """Return what must hold of a value inside the one of *node*: by what *schemas* each leaf has for it.
+    """Return the constraints of a value inside the value of *node*; *schemas* returns those of each leaf.
 
-    Where that gets too large, nothing is demanded: the whole document is judged at its end.
+    Where there are too many, none is returned: the whole document is judged at its end.
     """
     found, size = _inside(node, schemas, compiler)
     return found if size <= _LARGEST else Node(())
@@ -226,7 +229,7 @@ def closed_array(count: int) -> Test:
 
 
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return what gives the schemas of a leaf for the property *name*; ``None``: a name too long to be known."""
+    """Return a function from a leaf to its schemas for the property *name*; ``None``: a name too long to be known."""
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
@@ -245,7 +248,7 @@ def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return what gives the schemas of a leaf for the item at *index*."""
+    """Return a function from a leaf to its schemas for the item at *index*."""
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
@@ -292,6 +295,6 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
-    """Return *text* as it may be shown: bounded, and without odd characters."""
+    """Return *text* for a message: bounded, and without control characters."""
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""A JSON Schema as what can be judged of a document before its end."""
+"""Compiles a JSON Schema into constraints that can be judged before a document ends."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
 }
 ALL_KINDS: frozenset[Kind] = frozenset(("object", "array", "string", "number", "boolean", "null"))
 _OLD = ("draft-03", "draft-04")
-"""Dialects whose keywords mean other things: only whole documents are judged by these."""
+"""Dialects with other meanings of the keywords: they judge whole documents only."""
 _REF_ALONE = ("draft-06", "draft-07")
 """Dialects in which nothing beside a ``$ref`` counts."""
 _DEEPEST = 40
-"""How many references and combinations are followed at one place."""
+"""The most references and combinations that are followed at one place."""
 _WIDEST = 400
-"""How many schemas are kept for one place; with more, only the whole document is judged."""
+"""The most schemas for one place; with more, only the whole document is judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The plain constraints of one schema: what it says without combining others."""
+    """The constraints of one schema, without those of schemas that it combines."""
 
     kinds: frozenset[Kind] = ALL_KINDS
     integer: bool = False
@@ -42,20 +42,20 @@ class Leaf:
 
 
 class Node(NamedTuple):
-    """All that must hold at one place: every leaf, and of each group one member at least. A dead member is ``None``."""
+    """The constraints of one place: each leaf, and one member or more of each group. ``None``: a member that failed."""
 
     leaves: tuple[Leaf, ...]
     groups: tuple[tuple[Node | None, ...], ...] = ()
     mirrored: int = 0
-    """How many of the groups, from the last one on, stand for those of the place around this one."""
+    """The number of groups, counted from the last, that mirror groups of the surrounding place."""
 
 
 ANYTHING = Node(())
-"""Nothing is demanded."""
+"""No constraint."""
 
 
 class Compiler:
-    """Turns schemas into nodes. What it does not know constrains nothing: the whole document is judged at its end."""
+    """Turns schemas into nodes. A keyword that it does not know constrains nothing before the end of the document."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -67,7 +67,7 @@ class Compiler:
         self._gathered = 0
 
     def node(self, schema: Any) -> Node:
-        """Return what *schema*, a part of the root, demands."""
+        """Return the constraints of *schema*, a part of the root."""
         found = self._nodes.get(id(schema))
         if found is None:
             found = self._nodes[id(schema)] = self._expanded(schema)
@@ -171,7 +171,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _has_inner_ids(root: Any) -> bool:
-    """Tell whether a part of *root* has a base of its own, against which its references would have to be read."""
+    """Tell whether a part of *root* has a base address of its own, which would change its references."""
     waiting = list(root.values()) if isinstance(root, Mapping) else []
     while waiting:
         part = waiting.pop()

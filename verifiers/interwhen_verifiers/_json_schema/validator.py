@@ -1,7 +1,7 @@
-"""The whole document, judged by the library ``jsonschema``.
+"""Judges whole documents by the library ``jsonschema``.
 
 Its keywords for patterns call :mod:`re`; here they are replaced. A pattern that takes linear time is matched in this
-process. Where a schema holds any other, all of its judging happens in a worker process, which its deadline ends.
+process. Documents of a schema with any other pattern are judged in a worker process that is killed at the deadline.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ class _DoubleKeyError(ValueError):
 class Judge:
     """A schema that documents are judged by, and the schemas elsewhere that it refers to.
 
-    Raises :class:`UsageError` where it is no valid schema, or refers to an address that is not allowed.
+    Raises :class:`UsageError` where the schema is not valid, or refers to an address that is not allowed.
     """
 
     def __init__(self, schema: Any, allowed: tuple[str, ...] = ()) -> None:
         kind = validator_for(schema, default=jsonschema.Draft202012Validator)
         try:
-            # Without its formats: that of patterns would have re compile them.
+            # Without formats: the one of patterns would compile them by re.
             kind.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
         except jsonschema.SchemaError as error:
-            raise UsageError(f"json_schema: this is no valid schema: {error.message:.300}") from error
+            raise UsageError(f"json_schema: invalid schema: {error.message:.300}") from error
         elsewhere = collected(schema, allowed)
         patterns = set(_patterns_in([schema, *elsewhere.values()]))
         for pattern, problem in problems_of(patterns).items():
             raise UsageError(f"json_schema: the pattern {pattern!r:.200} does not compile: {problem}")
         self.apart = not all(map(linear, patterns)) or _looks_at_evaluated_names([schema, *elsewhere.values()])
-        """Whether it may be judged by in a process of its own only."""
+        """Whether documents must be judged in a process of their own."""
         self._text = json.dumps([schema, elsewhere])
         self._may_wait = not self.apart
 
@@ -146,7 +146,7 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether the library matches names by itself: ``unevaluatedProperties`` cannot be replaced as the others."""
+    """Tell whether the library matches names itself: ``unevaluatedProperties`` cannot be replaced as others are."""
     parts = list(_parts(schemas))
     return any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts)
 
@@ -164,7 +164,7 @@ def validate(document: str, judge: Any) -> Verdict:
     except ValueError as error:
         if "digits" in str(error):
             return Unknown("a number is too long to be read")
-        return Violation(why=f"this is no JSON: {_clean(str(error))}")
+        return Violation(why=f"invalid JSON: {_clean(str(error))}")
     try:
         wrong = _in_a_fresh_stack(lambda: _first_error(judge, value))
     except RecursionError:
@@ -186,7 +186,7 @@ def _first_error(judge: Any, value: Any) -> Any:
 
 
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
-    """Call *judge*; in a new thread where the stack of this one is too full for it.
+    """Call *judge*, in a new thread where the stack of this one is too full.
 
     The library calls itself about seven times for each level of a document, and Python allows 1,000 calls a thread.
     """
@@ -216,7 +216,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not part of JSON")
 
 
 def _clean(text: str) -> str:
@@ -229,16 +229,16 @@ def read_schema(schema: Any) -> Any:
         try:
             schema = json.loads(schema)
         except ValueError as error:
-            raise UsageError(f"json_schema: the schema is no JSON: {error}") from error
+            raise UsageError(f"json_schema: schema is not valid JSON: {error}") from error
     if isinstance(schema, Mapping):
         return _plain(schema)
     if isinstance(schema, bool):
         return schema
-    raise UsageError(f"json_schema: {schema!r:.100} is no schema")
+    raise UsageError(f"json_schema: schema={schema!r:.100} must be a mapping, a Boolean or JSON text")
 
 
 def _plain(value: Any) -> Any:
-    """Copy a schema, so that nobody changes it while it is used."""
+    """Copy a schema, so that later changes by the caller have no effect."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
