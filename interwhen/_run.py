@@ -108,15 +108,15 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
     seen: set[tuple[str, str, str]] = set()
     texts: list[str] = []
     unproven: tuple[CheckRecord, ...] = ()
-    for number, trail in enumerate(_trails(found), start=1):
-        text = "".join(chunk.text for chunk in trail.chunks)
+    for number, recorded in enumerate(_recorded_traces(found), start=1):
+        text = "".join(chunk.text for chunk in recorded.chunks)
         texts.append(text)
-        result = await _observe(found, trail.chunks, observers)
+        result = await _observe(found, recorded.chunks, observers)
         for violation in result.violations:
             span = violation.span
             # The same text up to the end of the violation: the same finding in a longer trace.
             key = (violation.monitor, violation.key, text[: span.end])
-            if key in seen or trail.is_ours(span.start, span.end):
+            if key in seen or recorded.is_ours(span.start, span.end):
                 continue
             seen.add(key)
             findings.append(RecheckFinding(number, violation, violation.monitor in acting))
@@ -128,7 +128,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class RepeatedCheck:
     """The repetition of one check that had passed."""
 
     check: CheckRecord
@@ -142,7 +142,7 @@ class Still:
 
 async def check_again(
     path: str | os.PathLike[str], monitors: Iterable[MonitorSpec] | None = None, *, prompt: Prompt | None = None
-) -> tuple[Result, tuple[Still, ...]]:
+) -> tuple[Result, tuple[RepeatedCheck, ...]]:
     """Repeat the passed checks of a recorded result offline, with the verifiers that are installed here.
 
     *path* is a journal, or a file with a result as JSON. A result needs *monitors* (a journal names its own) and, if
@@ -160,7 +160,7 @@ async def check_again(
         again = await run.drain()
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
-    return result, tuple(_still(check, found.get((check.monitor, check.key, check.span))) for check in passed)
+    return result, tuple(_repeated(check, found.get((check.monitor, check.key, check.span))) for check in passed)
 
 
 def _recorded(
@@ -174,7 +174,7 @@ def _recorded(
             raise UsageError(f"the run in {os.fspath(path)!r} is not over: resume it to its end first")
         header = journaled.header
         begins = (header.think_tags, header.starts_in, header)
-        return journaled.result, _trails(journaled)[-1].chunks, header.prompt, begins
+        return journaled.result, _recorded_traces(journaled)[-1].chunks, header.prompt, begins
     try:
         result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -194,23 +194,23 @@ def _is_pass(check: CheckRecord) -> bool:
     return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
 
 
-def _still(check: CheckRecord, now: CheckRecord | None) -> Still:
+def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
     if now is None:
-        return Still(check, passes=False, why="its claim is not found again")
+        return RepeatedCheck(check, passes=False, why="its claim is not found again")
     changed = []
     if now.version != check.version:
         changed.append(f"version {check.version!r} then, {now.version!r} now")
     elif check.code_sha256 and now.code_sha256 != check.code_sha256:
         changed.append("its code changed")
     why = "" if _is_pass(now) else describe(now.outcome)
-    return Still(check, passes=_is_pass(now), why=why, changed=", ".join(changed))
+    return RepeatedCheck(check, passes=_is_pass(now), why=why, changed=", ".join(changed))
 
 
 # ---------------------------------------------------------------------- the recorded text
 
 
 @dataclass(slots=True)
-class _Trail:
+class _RecordedTrace:
     """The chunks of one trace from the model, with our insertions between them."""
 
     chunks: list[Chunk] = field(default_factory=list)
@@ -232,46 +232,46 @@ class _Trail:
         self.ours = [(low, min(high, to)) for low, high in self.ours if low < to]
 
 
-def _trails(found: Journaled) -> list[_Trail]:
+def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
     """Return the trace at the end of each request, before any cut."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
-    trails: list[_Trail] = []
-    trail = _Trail()
+    traces: list[_RecordedTrace] = []
+    recorded = _RecordedTrace()
     grown = False
     for record in standing(found.records):
         for at, fact in facts_of(record):
             if isinstance(fact, Chunk) and fact.text and past.core.state == "streaming":
-                trail.chunks.append(Chunk(fact.text, fact.phase, call=fact.call))
+                recorded.chunks.append(Chunk(fact.text, fact.phase, call=fact.call))
                 grown = True
             past.tell(at, fact)
             for event in past.core.events:
                 if isinstance(event, Remedied | StreamBroken):
                     if grown:
-                        trails.append(_Trail(list(trail.chunks), list(trail.ours)))
+                        traces.append(_RecordedTrace(list(recorded.chunks), list(recorded.ours)))
                     grown = False
-                    _follow(trail, event, past)
+                    _follow(recorded, event, past)
             past.core.events.clear()
             if isinstance(fact, Resumed):
-                trail.cut(past.core.transcript.length)
-    if grown or not trails:
-        trails.append(trail)
-    return trails
+                recorded.cut(past.core.transcript.length)
+    if grown or not traces:
+        traces.append(recorded)
+    return traces
 
 
-def _follow(trail: _Trail, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
+def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
     """Apply the cut and the insertion of *event* to *trail*."""
     if isinstance(event, StreamBroken):
-        trail.cut(past.core.transcript.length)
+        recorded.cut(past.core.transcript.length)
         return
     violation = event.violation
     if violation.cut is None:
         return
-    trail.cut(violation.cut)
+    recorded.cut(violation.cut)
     if violation.inserted:
-        phase = trail.chunks[-1].phase if trail.chunks else "answer"
-        trail.chunks.append(Chunk(violation.inserted, phase))
-        trail.ours.append((violation.cut, violation.cut + len(violation.inserted)))
+        phase = recorded.chunks[-1].phase if recorded.chunks else "answer"
+        recorded.chunks.append(Chunk(violation.inserted, phase))
+        recorded.ours.append((violation.cut, violation.cut + len(violation.inserted)))
 
 
 async def _observe(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:

@@ -203,21 +203,26 @@ class JoinedLineScanner(Scanner):
                     self._held = self._trimmed(transcript, self._line, base + end)
                     self._line = base + at
                 continue
-            at = _not_space(text, at)
-            begins, length = self._begins(text, at)
+            found = _LEAD.match(text, at)
+            assert found is not None
+            begins, known = self._begins(found, len(text))
             if begins is None:
-                # What was skipped is not read again, and the rest is short.
-                self.pos, self.hot = base + at, True
+                # White space that was skipped is not read again, and the rest is short.
+                self.pos, self.hot = base + found.start("signs"), True
                 return
+            at = found.start("signs")
             self._is_joined = begins
             if not begins:
-                yield self._release(base + at + length)
+                yield self._release(base + known)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
         """Treat the end of the text as the end of a word."""
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
-            begins, _ = self._begins(transcript.slice(self.pos, transcript.length) + "\n", 0)
+            text = transcript.slice(self.pos, transcript.length)
+            found = _LEAD.match(text)
+            assert found is not None
+            begins, _ = self._begins(found, len(text) + 1)
             if not begins:
                 yield self._release(transcript.length + 1)
         yield from super().flush(transcript)
@@ -230,22 +235,23 @@ class JoinedLineScanner(Scanner):
         self._begin(self._line, known_at)
         return held
 
-    def _begins(self, text: str, at: int) -> tuple[bool | None, int]:
-        """Tell whether the line at *at* begins with a word or sign that joins it, and how many characters decide it.
+    def _begins(self, found: re.Match[str], end: int) -> tuple[bool | None, int]:
+        """Tell whether the line that begins with *found* joins the one before, and up to where the text tells it.
 
-        ``None``: more characters are needed.
+        ``None``: more characters are needed than those before *end*.
         """
-        found = _LEAD.match(text, at)
-        assert found is not None
-        for count, sign in enumerate(found["signs"], 1):
-            if sign in self._signs:
-                return True, count
-        word = found["word"].lower().replace("\u2019", "'")
-        for length in range(1, len(word) + 1):
-            if word[:length] not in self._beginnings:
-                return False, found.start("word") + length - at
-        if found.end() < len(text):
-            return word in self._words, found.end() + 1 - at
+        signs, word = found.groups()
+        if signs:
+            for at, sign in enumerate(signs, found.start("signs") + 1):
+                if sign in self._signs:
+                    return True, at
+        if word:
+            word = word.lower().replace("\u2019", "'")
+            for length in range(1, len(word) + 1):
+                if word[:length] not in self._beginnings:
+                    return False, found.start("word") + length
+        if found.end() < end:
+            return word in self._words, found.end() + 1
         return None, 0
 
     def _reset(self) -> None:
@@ -255,15 +261,8 @@ class JoinedLineScanner(Scanner):
         self._is_joined = False
 
 
-_LEAD = re.compile(r"(?P<signs>[^\w\n]{0,8}+)(?P<word>(?:[^\W_]|['\u2019])*+)")
+_LEAD = re.compile(r"\s*+(?P<signs>[^\w\n]{0,8}+)(?P<word>(?:[^\W_]|['\u2019])*+)")
 """The beginning of a line: signs of a list, arrows and quotes, then a word."""
-
-
-def _not_space(text: str, at: int) -> int:
-    """Return the place of the first character of *text* from *at* on that is not white space."""
-    while at < len(text) and text[at].isspace():
-        at += 1
-    return at
 
 
 class ParagraphScanner(Scanner):

@@ -30,7 +30,7 @@ MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class TaskWorld:
-    """How hard the tasks of a world are, and how its verifier errs."""
+    """The difficulty of the tasks of a world, and the errors of its verifier."""
 
     spread: float = 2.5
     """Standard deviation of the classes' mean difficulty, in logits: how much a class says."""

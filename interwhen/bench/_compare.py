@@ -41,7 +41,7 @@ class GradedAttempt(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What is compared."""
+    """Exercises, strategies and budgets to be compared."""
 
     exercises: Sequence[Exercise]
     strategies: Sequence[Strategy]
@@ -102,7 +102,7 @@ class Attempts:
     generated: int
     """Tokens that the model wrote; more are billed where text was shared."""
     exercises: int
-    """How many of them were attempted by all."""
+    """The number of exercises that all strategies attempted."""
     seconds: float
 
     def report(self, subject: str, baseline: str) -> Report:

@@ -28,7 +28,7 @@ _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
 
 
 class Reading(msgspec.Struct):
-    """What one reader saw; times are on the monotonic clock."""
+    """The arrivals of one stream at its reader; times are on the monotonic clock."""
 
     asked: float
     begun: float | None = None
@@ -36,7 +36,7 @@ class Reading(msgspec.Struct):
     arrivals: list[float] = []
     """When each chunk came."""
     ended: bool = False
-    """Whether the stream came to its end."""
+    """Whether the stream reached its end."""
 
     def take(self, text: str) -> None:
         """Note that a chunk of *text* came; the text of the first one is the time when it left."""
@@ -80,7 +80,7 @@ class Crowd(msgspec.Struct, frozen=True):
     delivered: float
     """The rate at which chunks came since the first one was sent, as a share of the rate at which they were sent."""
     late_p50_ms: float
-    """How much later than it was due at the generator a chunk came."""
+    """The time by which chunks came later than they were due at the generator."""
     late_p99_ms: float
 
 

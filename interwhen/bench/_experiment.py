@@ -110,7 +110,8 @@ def require(command: str, *modules: str) -> None:
 class Output:
     """Where the report goes."""
 
-    json: Path | None = None
+    # The hyphen alone is a value: standard output.
+    json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None
     """Write the report there as JSON; "-" for standard output, in place of the tables."""
     page: Path | None = None
     """Write the report there as an HTML page that needs no other file."""
@@ -199,7 +200,7 @@ def command_of(
             key: str(value) if isinstance(value, Path) else value
             for key, value in bound.arguments.items()
             if not callable(value)
-        }
+        } | ({} if uvloop is None else {"uvloop": on_uvloop})
         output.write(msgspec.structs.replace(report, settings=settings))
         return 0 if report.passed else 1
 

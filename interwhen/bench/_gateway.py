@@ -63,7 +63,7 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
     @property
     def added_p99_ms(self) -> float:
-        """How much later chunks come than at the floor, both against the generator's schedule."""
+        """The lateness that is added to that of the floor, both against the generator's schedule."""
         return self.crowd.late_p99_ms - self.floor.late_p99_ms
 
 

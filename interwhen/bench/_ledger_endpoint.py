@@ -55,7 +55,7 @@ FAULTS = ("none", *_BREAKS, *_REFUSALS)
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """How an endpoint behaves in one run."""
+    """The behaviour of an endpoint in one run."""
 
     seed: int
     counting: Counting = "end"

@@ -31,7 +31,7 @@ _FORK = Sampling(max_tokens=32, temperature=0.0)
 
 @dataclass(slots=True)
 class LocalStream:
-    """How one stream went."""
+    """The measurements of one stream."""
 
     seconds: float = 0.0
     tokens: int = 0

@@ -75,12 +75,12 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
     "total": ("s", lambda flows: statistics.fmean(flow.total for flow in flows)),
     "total by tokens": ("ms", lambda flows: sum(flow.total for flow in flows) / sum(f.tokens for f in flows) * _MS),
 }
-"""What is compared within pairs: its unit, and how it follows from the runs of an arm."""
+"""The quantities that are compared within pairs: the unit, and a function of the runs of an arm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is measured: streams, and the monitors that watch them."""
+    """The setup of a measurement: streams, and the monitors that watch them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()

@@ -27,7 +27,7 @@ PAGE = 16
 
 @dataclass(frozen=True, slots=True)
 class SimulatedServer:
-    """What a simulated server is like."""
+    """The costs of a simulated server."""
 
     prefill: float = 0.0004
     """Seconds a token of a short prompt."""

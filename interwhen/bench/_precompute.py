@@ -249,7 +249,7 @@ def _is_wrong(case: Case, note: str) -> bool:
 # The gate, SIMULATED: items of known worth are served to readers, and the gate decides on them.
 
 RATIOS = (0.1, 0.3, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2, 2.0)
-"""How long a run with the item is, over one without."""
+"""The length of a run with the item, relative to one without."""
 LIMIT = 1200
 _SIZE = 300
 _SPREAD = 0.3
@@ -351,7 +351,7 @@ class SolverCost(NamedTuple):
     cold_ms: float
     warm_ms: float
     same: bool
-    """Whether warm and cold came to the same verdicts."""
+    """Whether warm and cold problems gave the same verdicts."""
 
 
 def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:

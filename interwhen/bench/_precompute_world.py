@@ -417,7 +417,7 @@ _Subject = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class StatedFacts:
-    """What the prompt says, known facts included."""
+    """The content of the prompt, known facts included."""
 
     above: dict[str, str]
     changes: dict[tuple[str, str], dict[int, tuple[str, int]]]

@@ -67,11 +67,11 @@ def machine_name() -> str:
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What an experiment found."""
+    """The result of an experiment."""
 
     benchmark: str
     subject: str = ""
-    """What was measured, such as the name of the model; ``SIMULATION`` where no model was asked."""
+    """The subject of the measurement, such as the name of the model; ``SIMULATION`` if no model was asked."""
     tables: tuple[Table, ...]
     charts: tuple[Chart, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ _SHAKY_DEADLINE = 0.3
 
 
 class MemorySample(NamedTuple):
-    """What the process held at a time, in seconds since the soak began."""
+    """The memory of the process at a time, in seconds since the soak began."""
 
     at: float
     mb: float

@@ -151,7 +151,7 @@ async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource
 
 
 class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one monitor did in one run; times are in seconds."""
+    """The checks and times of one monitor in one run; times are in seconds."""
 
     monitor: str
     checks: int
@@ -235,7 +235,7 @@ class ForkTimer:
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """How one run went; times are in seconds since it began."""
+    """The measurements of one run; times are in seconds since it began."""
 
     arrivals: tuple[float, ...]
     """When each piece of the model's text reached its reader."""

@@ -44,7 +44,7 @@ class Scene:
     monitor: str
     budgets: Budgets | None = None
     ends: Label
-    """How it ends with the model for which the problem was chosen."""
+    """The end of the run with the model for which the problem was chosen."""
     interrupts: tuple[int, int]
     """The least and the most interrupts of that model."""
 

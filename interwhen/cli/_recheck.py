@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from interwhen._run import Still, check_again
+from interwhen._run import RepeatedCheck, check_again
 from interwhen.cli import _exits
 from interwhen.cli._text import STYLES, json_safe, one_line, signs_for, stdout_console
 
@@ -43,33 +43,33 @@ def recheck(
     result, found = anyio.run(lambda: check_again(file, monitor or None, prompt=text))
     console = stdout_console()
     signs = signs_for(console.encoding)
-    for still in found:
+    for repeated in found:
         if json:
-            console.file.write(json_safe(msgspec.json.encode(_row(still)).decode()) + "\n")
+            console.file.write(json_safe(msgspec.json.encode(_row(repeated)).decode()) + "\n")
             continue
-        check = still.check
+        check = repeated.check
         where = "nowhere" if check.span is None else f"{check.span.start}-{check.span.end}"
-        sign = signs.passed if still.passes else signs.violated
-        style = STYLES["passed" if still.passes else "violated"]
+        sign = signs.passed if repeated.passes else signs.violated
+        style = STYLES["passed" if repeated.passes else "violated"]
         words = "" if check.span is None else one_line(result.text[check.span.start : check.span.end], 60)
-        notes = "; ".join(filter(None, (one_line(still.why), still.changed)))
+        notes = "; ".join(filter(None, (one_line(repeated.why), repeated.changed)))
         line = f" {sign} {one_line(check.monitor, 60)} {where}  {words}" + (f"  ({notes})" if notes else "")
         console.print(Text(line, style=style), soft_wrap=True)
-    passing = sum(still.passes for still in found)
+    passing = sum(repeated.passes for repeated in found)
     if not json:
         console.print(Text(f" {passing} of {len(found)} checks that passed pass again; the run was {result.label}"))
     return _exits.OK if passing == len(found) and found else _exits.BY_STATUS["unverified"]
 
 
-def _row(still: Still) -> dict[str, object]:
-    check = still.check
+def _row(repeated: RepeatedCheck) -> dict[str, object]:
+    check = repeated.check
     span = None if check.span is None else (check.span.start, check.span.end)
     return {
         "monitor": check.monitor,
         "verifier": check.verifier,
         "key": check.key,
         "span": span,
-        "passes": still.passes,
-        "why": still.why,
-        "changed": still.changed,
+        "passes": repeated.passes,
+        "why": repeated.why,
+        "changed": repeated.changed,
     }

@@ -45,7 +45,7 @@ def one_line(text: str, limit: int = 160) -> str:
 
 
 def as_json(value: object) -> str:
-    """Return *value* as one line of JSON that may go to a terminal, whatever is in its texts."""
+    """Return *value* as one line of JSON that is safe on a terminal, for any text in it."""
     try:
         encoded = msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # a lone surrogate has no bytes, but an escape

@@ -12,7 +12,7 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.errors import StoreConflict, StoreError, UsageError
-from interwhen.precompute._freshness import CurrentItems, Ground, KeySettings, extend_current, find_current, planned
+from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
 from interwhen.precompute._store import Store
@@ -108,7 +108,7 @@ class PreparedContext:
     digest: Digest = NOTHING
     """The digest of its contents."""
     kinds: tuple[Kind, ...] = ()
-    ground: Ground = field(default_factory=Ground)
+    plan_inputs: PlanInputs = field(default_factory=PlanInputs)
     current: CurrentItems = field(default_factory=CurrentItems)
     spending: ContextSpending = field(default_factory=ContextSpending)
     seen_at: float = 0.0
@@ -118,7 +118,7 @@ class PreparedContext:
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
         """The steps, premises first."""
-        return self.ground.plan
+        return self.plan_inputs.plan
 
     @property
     def served(self) -> tuple[Item, ...]:
@@ -138,7 +138,7 @@ class PreparedContext:
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
-        self.ground, self.current = Ground(), CurrentItems()
+        self.plan_inputs, self.current = PlanInputs(), CurrentItems()
         self.generation, record = read_context(store, self.name)
         self.spending = spending(store, self.name)
         if record is None:
@@ -148,19 +148,19 @@ class PreparedContext:
         self.context = context = Context(self.name, pieces, key_settings.model, key_settings.tokenizer, record.passes)
         self.digest = context.digest
         plan = planned((each for each in producers if each.kind in record.kinds), context)
-        self.ground = Ground.of(plan, {piece.name: piece.sha256 for piece in pieces}, key_settings)
-        self._items = {name: store.candidates(key.slot, known) for name, key in self.ground.keys.items()}
-        self.current = find_current(self.ground, self._candidates)
+        self.plan_inputs = PlanInputs.of(plan, {piece.name: piece.sha256 for piece in pieces}, key_settings)
+        self._items = {name: store.candidates(key.slot, known) for name, key in self.plan_inputs.keys.items()}
+        self.current = find_current(self.plan_inputs, self._candidates)
 
     def look_again(self, store: Store, step: PlannedStep) -> None:
         """Load items of *step* that other processes may have made."""
-        self._items[step.name] = store.candidates(self.ground.keys[step.name].slot)
-        self.current = extend_current(self.ground, self._candidates, self.current, step)
+        self._items[step.name] = store.candidates(self.plan_inputs.keys[step.name].slot)
+        self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
         """Add a stored *item* of *step*."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
-        self.current = extend_current(self.ground, self._candidates, self.current, step)
+        self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def _candidates(self, name: str) -> Iterable[Item]:
         # The newest first: a store that drops old items keeps this one.
@@ -177,7 +177,7 @@ class PreparedContext:
     def now(self, read: Input) -> Digest | None:
         """Return the present content of *read*; ``None`` if there is none."""
         if read.kind == "piece":
-            return self.ground.pieces.get(read.name)
+            return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
         return None if item is None else item.content
 

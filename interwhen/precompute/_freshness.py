@@ -98,7 +98,7 @@ class CurrentItems:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class PlanInputs:
     """The inputs of the decision: the plan, the keys of its steps, and the present pieces."""
 
     plan: tuple[PlannedStep, ...] = ()
@@ -111,7 +111,7 @@ class Ground:
     """For each step, the steps that may read it."""
 
     @classmethod
-    def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> Ground:
+    def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
         """Return the ground of *plan* over *pieces*."""
         followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
@@ -130,20 +130,24 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 """From the full name of a step to its items in the store, the best first."""
 
 
-def find_current(ground: Ground, candidates: Candidates) -> CurrentItems:
+def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
     """Return the current items of the whole plan."""
-    return _settled(ground, candidates, CurrentItems(), ground.plan)
+    return _settled(plan_inputs, candidates, CurrentItems(), plan_inputs.plan)
 
 
-def extend_current(ground: Ground, candidates: Candidates, known: CurrentItems, step: PlannedStep) -> CurrentItems:
+def extend_current(
+    plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, step: PlannedStep
+) -> CurrentItems:
     """Return the current items after a new item of *step*, if nothing else has changed since *known*.
 
     Looks only at that step and at steps that depend on it, because a run may be waiting for the event loop.
     """
-    return known if step.name in known.items else _settled(ground, candidates, known, (step,))
+    return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
 
-def _settled(ground: Ground, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]) -> CurrentItems:
+def _settled(
+    plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]
+) -> CurrentItems:
     """Settle *steps*, and the steps that become due by that."""
     items = dict(known.items)
     served = list(known.served)
@@ -153,16 +157,16 @@ def _settled(ground: Ground, candidates: Candidates, known: CurrentItems, steps:
         each = queue.popleft()
         if each.name in items or not all(name in items for name in each.premises):
             continue
-        found = next((item for item in candidates(each.name) if _holds(item, each, ground, items)), None)
+        found = next((item for item in candidates(each.name) if _holds(item, each, plan_inputs, items)), None)
         if found is None:
             new_due[each.name] = each
             continue
         items[each.name] = found
         if found.may_be_served:
             served.append(found)
-        queue.extend(ground.followers.get(each.name, ()))
+        queue.extend(plan_inputs.followers.get(each.name, ()))
     due = [each for each in known.due if each.name not in items and each.name not in new_due]
-    places = ground.places
+    places = plan_inputs.places
     if len(served) != len(known.served):
         served.sort(key=lambda item: places[item.step])
     if new_due:
@@ -170,13 +174,13 @@ def _settled(ground: Ground, candidates: Candidates, known: CurrentItems, steps:
     return CurrentItems(items, tuple(served), tuple(due))
 
 
-def _holds(item: Item, each: PlannedStep, ground: Ground, settled: Mapping[str, Item]) -> bool:
+def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
     """Tell whether *item* is of this step, and each of its inputs is unchanged."""
-    if msgspec.structs.replace(item.key, inputs=()) != ground.keys[each.name]:
+    if msgspec.structs.replace(item.key, inputs=()) != plan_inputs.keys[each.name]:
         return False
     for read in item.key.inputs:
         if read.kind == "piece":
-            if read.name not in each.step.reads or ground.pieces.get(read.name) != read.content:
+            if read.name not in each.step.reads or plan_inputs.pieces.get(read.name) != read.content:
                 return False
         elif read.name not in each.premises or settled[read.name].content != read.content:
             return False

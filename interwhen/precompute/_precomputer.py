@@ -227,7 +227,7 @@ class Precomputer:
                 pieces.pop(name, None)
             else:
                 pieces[name] = text
-        changed = replace_record(record, as_pieces(pieces))
+        changed = replaced(record, pieces=as_pieces(pieces))
         await self.in_store(lambda: write_context(self.store, ref.name, changed, expect=generation))
         return await self._entered(ref.name)
 
@@ -370,11 +370,6 @@ class ContextRef(Foreground):
 
 async def _in_thread(work: Callable[[], T]) -> T:
     return await anyio.to_thread.run_sync(work)
-
-
-def replace_record(record: ContextRecord, pieces: tuple[tuple[str, str], ...]) -> ContextRecord:
-    """Return *record* with other pieces."""
-    return ContextRecord(pieces, record.kinds, record.passes)
 
 
 # Background work: one step of one context at a time. Its item is stored before the next step begins.

@@ -209,13 +209,8 @@ def with_facts(prompt: Prompt, facts: Sequence[str]) -> Prompt:
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)
     if at is None:
         return (Message("system", lines), *prompt)
-    turn = replace_content(prompt[at], f"{lines}\n\n{prompt[at].content}")
+    turn = msgspec.structs.replace(prompt[at], content=f"{lines}\n\n{prompt[at].content}")
     return (*prompt[:at], turn, *prompt[at + 1 :])
-
-
-def replace_content(turn: Message, content: str) -> Message:
-    """Return *turn* with another *content*."""
-    return Message(turn.role, content, turn.calls, turn.call_id, turn.name)
 
 
 class ServingPolicy(Protocol):

@@ -12,12 +12,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
-import anyio
-import anyio.to_thread
-
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.sandbox._sandbox import (
     Abort,
+    BlockingSandbox,
     Call,
     Command,
     Crashed,
@@ -34,7 +32,6 @@ from interwhen.sandbox._sandbox import (
     Returned,
     Script,
     encoded,
-    in_thread,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +60,7 @@ _GUARANTEES = Guarantees(
 _FORBIDDEN = ("PermissionError", "ModuleNotFoundError", "ImportError")
 
 
-class MontySandbox:
+class MontySandbox(BlockingSandbox):
     """Runs functions and scripts in Monty, an interpreter of much of Python that has no files, network or processes.
 
     A call takes well under a millisecond, because it starts no process: workers are kept. It needs the extra
@@ -75,23 +72,12 @@ class MontySandbox:
 
     def __init__(self, *, parallel: int | None = None) -> None:
         """Configure a sandbox of at most *parallel* workers (as many as there are processors)."""
-        self._parallel = parallel or os.cpu_count() or 1
-        self._limiter: anyio.CapacityLimiter | None = None
+        super().__init__(parallel)
         self._pool: Monty | None = None
 
     def probe(self) -> Guarantees:
         """Return its guarantees: all of them, on every machine."""
         return _GUARANTEES
-
-    def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
-        """Run *program*, blocking this thread until it has ended."""
-        return self._run(program, limits, Abort())
-
-    async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
-        """Run *program*; cancelling kills its worker. Waits while all workers are busy."""
-        if self._limiter is None:
-            raise UsageError("run() needs the sandbox to be entered with `async with`; in threads, use run_sync()")
-        return await in_thread(lambda abort: self._run(program, limits, abort), self._limiter)
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
         if self._pool is None:
@@ -124,19 +110,6 @@ class MontySandbox:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.__exit__(None, None, None)
-
-    async def __aenter__(self) -> Self:
-        await anyio.to_thread.run_sync(self.__enter__)
-        self._limiter = anyio.CapacityLimiter(self._parallel)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._limiter = None
-        with anyio.CancelScope(shield=True):
-            # All runs have ended by now, so that this takes milliseconds.
-            await anyio.to_thread.run_sync(self.__exit__, kind, error, traceback)
 
 
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:

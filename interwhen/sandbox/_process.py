@@ -23,14 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias, assert_never, get_args
 
-import anyio
-import anyio.to_thread
-
 from interwhen._types.errors import SandboxUnavailable, UsageError
 from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan
 from interwhen.sandbox._sandbox import (
     ALL,
     Abort,
+    BlockingSandbox,
     Call,
     Command,
     Crashed,
@@ -48,7 +46,6 @@ from interwhen.sandbox._sandbox import (
     Returned,
     Script,
     encoded,
-    in_thread,
 )
 
 # Start the launcher, read the output of the program within its limits, and end everything.
@@ -408,7 +405,7 @@ class _Setting:
         return "process" if self.isolation == "kernel" else self.isolation
 
 
-class ProcessSandbox:
+class ProcessSandbox(BlockingSandbox):
     """Runs programs in namespaces of their own, under a filter of system calls, without rights, and within limits.
 
     It needs Linux, and no package: the kernel is called directly, or on request bubblewrap. What it cannot enforce it
@@ -452,23 +449,12 @@ class ProcessSandbox:
             isolation,
         )
         self.name = self._setting.name
-        self._parallel = parallel or os.cpu_count() or 1
-        self._limiter: anyio.CapacityLimiter | None = None
+        super().__init__(parallel)
         self._entered = False
 
     def probe(self) -> Guarantees:
         """Find out which guarantees hold on this machine, by making a sandbox."""
         return _probe(self._setting)
-
-    def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
-        """Run *program*, blocking this thread until it has ended."""
-        return self._run(program, limits, Abort())
-
-    async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:  # noqa: B008  (it is immutable)
-        """Run *program*; cancelling kills it. Waits while as many as may run at a time are running."""
-        if self._limiter is None:
-            raise UsageError("run() needs the sandbox to be entered with `async with`; in threads, use run_sync()")
-        return await in_thread(lambda abort: self._run(program, limits, abort), self._limiter)
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
@@ -478,15 +464,11 @@ class ProcessSandbox:
         *limits* are those of each call, but its ``seconds`` are for all calls together, and so is the output to stdout
         and stderr. *calls* share the ``files`` and ``stdin`` of the first.
         """
-        if self._limiter is None:
-            raise UsageError("run_each() needs the sandbox to be entered with `async with`")
-        if not calls:
-            return ()
 
         def run(abort: Abort) -> tuple[Outcome, ...]:
-            return judge_each(self._heard(calls, limits, abort), calls, limits)
+            return judge_each(self._heard(calls, limits, abort), calls, limits) if calls else ()
 
-        return await in_thread(run, self._limiter)
+        return await self._in_thread(run, "run_each() needs")
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
         return judge(self._heard((program,), limits, abort), program, limits)
@@ -513,17 +495,6 @@ class ProcessSandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._entered = False
-
-    async def __aenter__(self) -> Self:
-        await anyio.to_thread.run_sync(self.__enter__)
-        self._limiter = anyio.CapacityLimiter(self._parallel)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._entered = False
-        self._limiter = None
 
 
 def _unavailable(guarantees: Guarantees, required: Iterable[Guarantee]) -> SandboxUnavailable:

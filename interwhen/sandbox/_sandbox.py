@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -332,3 +334,49 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
     for error in errors:
         raise error
     return results[0]
+
+
+class BlockingSandbox(abc.ABC):
+    """The common part of sandboxes whose runs block a thread: :meth:`run`, and the entering with ``async with``."""
+
+    def __init__(self, parallel: int | None) -> None:
+        self._parallel = parallel or os.cpu_count() or 1
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    @abc.abstractmethod
+    def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
+        """Run *program*, blocking; *abort* ends it."""
+
+    @abc.abstractmethod
+    def __enter__(self) -> Self: ...
+
+    @abc.abstractmethod
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def run_sync(self, program: Program, limits: Limits = Limits()) -> Outcome:
+        """Run *program*, blocking this thread until it has ended."""
+        return self._run(program, limits, Abort())
+
+    async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:
+        """Run *program*; cancelling kills it. Waits while as many programs as allowed run in parallel."""
+        return await self._in_thread(lambda abort: self._run(program, limits, abort), "run() needs")
+
+    async def _in_thread(self, work: Callable[[Abort], T], needs: str) -> T:
+        if self._limiter is None:
+            raise UsageError(f"{needs} the sandbox to be entered with `async with`; in threads, use run_sync()")
+        return await in_thread(work, self._limiter)
+
+    async def __aenter__(self) -> Self:
+        await anyio.to_thread.run_sync(self.__enter__)
+        self._limiter = anyio.CapacityLimiter(self._parallel)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._limiter = None
+        with anyio.CancelScope(shield=True):
+            # All runs have ended by now, so that this takes milliseconds.
+            await anyio.to_thread.run_sync(self.__exit__, kind, error, traceback)

@@ -55,7 +55,7 @@ class Problem:
         """
         self._mine()
         if name in self._names.values():
-            raise UsageError(f"a condition named {name!r} is there already: give each one a name of its own")
+            raise UsageError(f"condition {name!r} exists already; give each condition its own name")
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
@@ -117,7 +117,7 @@ class Problem:
 
     def _mine(self) -> None:
         if threading.get_ident() != self._thread:
-            raise UsageError("a problem belongs to the thread that made it: Z3 must not be shared between threads")
+            raise UsageError("a problem belongs to the thread that made it; make one in each thread")
 
     def _track(self, name: str, condition: Any) -> None:
         label = f"interwhen!{len(self._names)}"
@@ -253,7 +253,7 @@ class WarmProblems:
 
     def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:
         if most < 1:
-            raise UsageError(f"most={most!r}: a pool that holds no problem keeps nothing warm")
+            raise UsageError(f"most={most!r} must be at least 1")
         self._most = most
         self._memory_mb = memory_mb
         self._minimal = minimal
@@ -302,7 +302,7 @@ class WarmProblems:
 def to_smt2(conditions: Mapping[str, Any]) -> str:
     """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads."""
     if not conditions:
-        raise UsageError("there are no conditions to write")
+        raise UsageError("got no conditions to write; give at least one")
     solver = z3.Solver(ctx=next(iter(conditions.values())).ctx)
     for condition in conditions.values():
         solver.add(condition)
@@ -335,5 +335,5 @@ def _names(text: str) -> list[str]:
     except msgspec.DecodeError as error:
         raise UsageError(f"the name of a condition cannot be read: {error}") from error
     if not found:
-        raise UsageError("no condition is named in this text: was it written by to_smt2?")
+        raise UsageError("got a text without named conditions; use one that to_smt2 wrote")
     return found

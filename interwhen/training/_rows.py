@@ -122,30 +122,32 @@ Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 # Whole traces as rows: documents with their thinking, and chats.
 
 
-def documents(story: AttemptHistory, left_out: Counter[str]) -> Iterator[ThinkingDocument]:
-    """Yield the problem and the trace of *story*, if its answer was verified."""
-    if not _is_fit(story, left_out):
+def documents(history: AttemptHistory, left_out: Counter[str]) -> Iterator[ThinkingDocument]:
+    """Yield the problem and the trace of *history*, if its answer was verified."""
+    if not _is_fit(history, left_out):
         return
-    document, thinking = story.problem, story.last.text
-    spans = tuple(OursSpan(span.start + len(document), span.end + len(document), span.origin) for span in _spans(story))
-    yield ThinkingDocument(story.name, document + thinking, document, thinking, spans)
+    document, thinking = history.problem, history.last.text
+    spans = tuple(
+        OursSpan(span.start + len(document), span.end + len(document), span.origin) for span in _spans(history)
+    )
+    yield ThinkingDocument(history.name, document + thinking, document, thinking, spans)
 
 
-def chats(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
-    """Yield the problem and the trace of *story* as messages, if its answer was verified.
+def chats(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
+    """Yield the problem and the trace of *history* as messages, if its answer was verified.
 
     The reasoning, without its tags, is the ``reasoning_content`` of the last message.
     """
-    if not _is_fit(story, left_out):
+    if not _is_fit(history, left_out):
         return
-    number = len(story.turns)
+    number = len(history.turns)
     texts = {"reasoning_content": "", "content": ""}
     spans: list[FieldSpan] = []
     calls: list[ToolCall] = []
-    tags = {tag.start for tag in story.tags}
-    ours = _spans(story)
+    tags = {tag.start for tag in history.tags}
+    ours = _spans(history)
     at = 0
-    for piece in story.last.pieces:
+    for piece in history.last.pieces:
         end = at + len(piece.text)
         if piece.call is not None:
             calls.append(piece.call)
@@ -161,19 +163,19 @@ def chats(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
     answer = as_turn(Message("assistant", texts["content"], calls=tuple(calls)))
     if texts["reasoning_content"]:
         answer["reasoning_content"] = texts["reasoning_content"]
-    yield Chat(story.name, (*(as_turn(turn) for turn in story.turns), answer), tuple(spans))
+    yield Chat(history.name, (*(as_turn(turn) for turn in history.turns), answer), tuple(spans))
 
 
-def _is_fit(story: AttemptHistory, left_out: Counter[str]) -> bool:
-    if story.is_answer_verified:
+def _is_fit(history: AttemptHistory, left_out: Counter[str]) -> bool:
+    if history.is_answer_verified:
         return True
     left_out["runs without a verified answer"] += 1
     return False
 
 
-def _spans(story: AttemptHistory) -> Sequence[OursSpan]:
-    refuted = [OursSpan(span.start, span.end, "refuted") for span in story.refuted]
-    return sorted((*story.last.ours, *refuted), key=lambda span: (span.start, span.end))
+def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
+    refuted = [OursSpan(span.start, span.end, "refuted") for span in history.refuted]
+    return sorted((*history.last.ours, *refuted), key=lambda span: (span.start, span.end))
 
 
 # The judgement of each line of a trace.
@@ -239,20 +241,20 @@ def _passed(check: CheckRecord) -> bool:
 # Steps with labels from verdicts, for process reward models.
 
 
-def steps(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
-    """Yield the judged lines of each attempt of *story*; consecutive lines are one row.
+def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
+    """Yield the judged lines of each attempt of *history*; consecutive lines are one row.
 
     A line without a judgement, or with text of ours, is not a step: it ends the row, and is part of the prompt of the
     next one. An attempt ends with its first wrong line. Empty lines between steps are left out.
     """
-    for number, attempt in enumerate(story.attempts):
-        for place, row in enumerate(_Rows(story, attempt, f"{story.name}-{number}", left_out).all()):
+    for number, attempt in enumerate(history.attempts):
+        for place, row in enumerate(_Rows(history, attempt, f"{history.name}-{number}", left_out).all()):
             yield Steps(f"{row.id}-{place}", row.prompt, row.completions, row.labels, row.prompt_spans)
 
 
 @dataclass(slots=True)
 class _Rows:
-    story: AttemptHistory
+    history: AttemptHistory
     attempt: RecordedAttempt
     name: str
     left_out: Counter[str]
@@ -292,7 +294,7 @@ class _Rows:
     def _close(self) -> Iterator[Steps]:
         if not self.texts:
             return
-        problem = self.story.problem
+        problem = self.history.problem
         spans: tuple[OursSpan, ...] = within(self.attempt.ours, 0, self.begun, len(problem))
         prompt = problem + self.attempt.text[: self.begun]
         yield Steps(self.name, prompt, tuple(self.texts), tuple(self.labels), spans)
@@ -302,26 +304,26 @@ class _Rows:
 # Preference pairs from interrupts: the refuted continuation, and the one that replaced it.
 
 
-def preferences(story: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
-    """Yield a pair for each interrupt of *story* with a correction that is in the final trace and passed.
+def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
+    """Yield a pair for each interrupt of *history* with a correction that is in the final trace and passed.
 
     Both continuations end with the deciding line: the wrong one, and the first one whose claims passed. Feedback
     between the prefix and the correction is left out.
     """
-    for number, attempt in enumerate(story.attempts):
+    for number, attempt in enumerate(history.attempts):
         violation = attempt.ended_by
         if violation is None:
             continue
-        found = _pair(story, attempt, violation, f"{story.name}-{number}")
+        found = _pair(history, attempt, violation, f"{history.name}-{number}")
         if isinstance(found, str):
             left_out[found] += 1
         else:
             yield found
 
 
-def _pair(story: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
+def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
     """Return the pair, or the reason why there is none."""
-    before, last = attempt.text, story.last
+    before, last = attempt.text, history.last
     after = last.text
     cut = violation.cut
     if cut is None or violation.remedy in ("conclude", "stop", "abstain"):
@@ -337,7 +339,7 @@ def _pair(story: AttemptHistory, attempt: RecordedAttempt, violation: ViolationR
     chosen, rejected = after[begin:end], before[start : line_end(before, violation.span.end)]
     if not chosen.strip() or chosen == rejected:
         return "interrupts that changed nothing"
-    problem = story.problem
+    problem = history.problem
     return Preference(
         name,
         problem + before[:start],

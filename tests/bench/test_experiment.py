@@ -97,6 +97,8 @@ def test_a_report_is_a_table_and_files(tmp_path, capsys):
     assert report.settings == {"pairs": 3, "transport": "httpx2", "file": "x", "seed": 0}
     assert output.page.read_text(encoding="utf-8").count("<svg") == 1
     assert command(pairs=5) == 1  # a report that does not pass ends with 1
+    assert command_of(small, uvloop=False)(output=Output(json=output.json)) == 0
+    assert msgspec.json.decode(output.json.read_bytes(), type=Report).settings["uvloop"] is False
 
 
 def test_json_and_markdown_stand_in_place_of_the_tables(capsys):
@@ -105,6 +107,13 @@ def test_json_and_markdown_stand_in_place_of_the_tables(capsys):
     assert msgspec.json.decode(capsys.readouterr().out, type=Report).benchmark == "small"
     command(output=Output(markdown=True))
     assert "| a | 1.5 ms | ≤ 1 ms | NO |" in capsys.readouterr().out
+
+
+def test_the_command_line_takes_a_hyphen_for_standard_output(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "ledger", "--runs", "1", "--json", "-"])
+    assert ended.value.code == 0
+    assert msgspec.json.decode(capsys.readouterr().out, type=Report).settings["runs"] == 1
 
 
 @pytest.mark.parametrize(

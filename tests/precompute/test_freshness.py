@@ -80,7 +80,7 @@ class World:
         """Hold all that is offered, to everybody with any reference, against the oracle."""
         for process in self.processes:
             for prepared in process.pre.contexts.values():
-                assert prepared.current == find_current(prepared.ground, prepared._candidates)
+                assert prepared.current == find_current(prepared.plan_inputs, prepared._candidates)
             context = None
             for ref in process.refs[-6:]:
                 items = process.pre.ready(ref)

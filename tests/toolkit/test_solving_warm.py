@@ -122,7 +122,7 @@ def test_conditions_come_back_from_a_file_with_their_names():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("(assert true)", "no condition is named"),
+        ("(assert true)", "without named conditions"),
         ('; interwhen: "a"\n(assert tru', "cannot read this SMT-LIB"),
         ('; interwhen: "a"\n; interwhen: "b"\n(assert true)', "was modified"),
         ("; interwhen: a\n(assert true)", "cannot be read"),
@@ -135,5 +135,5 @@ def test_other_texts_are_refused(text, message):
 
 
 def test_a_pool_for_nothing_is_refused():
-    with pytest.raises(UsageError, match="keeps nothing warm"):
+    with pytest.raises(UsageError, match="must be at least 1"):
         WarmProblems(most=0)

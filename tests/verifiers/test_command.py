@@ -220,16 +220,16 @@ def test_reading_diagnostics_is_linear(checker):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "needs a preset, or argv"),
+        ({}, "got no preset and no argv"),
         ({"preset": "rust"}, "choose one of gcc"),
-        ({"argv": ("checker",)}, "does not say where the file goes"),
+        ({"argv": ("checker",)}, "lacks the file"),
         ({"preset": "gcc", "seconds": -1.0}, "must be positive"),
         ({"preset": "gcc", "sandbox": "docker"}, "choose one of process, none"),
-        ({"preset": "gcc", "directory": "project"}, "is for sandbox=none"),
+        ({"preset": "gcc", "directory": "project"}, "needs sandbox=none"),
         ({"preset": "gcc", "file": "../x"}, "without a folder"),
         ({"preset": "gcc", "pattern": "("}, "not a regular expression"),
         ({"preset": "gcc", "pattern": "x"}, "needs a group named message"),
-        ({"preset": "gcc", "refutes": (0, 1)}, "the exit code 0 says that the file is right"),
+        ({"preset": "gcc", "refutes": (0, 1)}, "must not hold 0"),
     ],
 )
 def test_wrong_options(options, message):

@@ -217,7 +217,7 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             tool_policy(policy=wrong)
-    with pytest.raises(UsageError, match="loads no state"):
+    with pytest.raises(UsageError, match="cannot be loaded by the policy"):
         tool_policy(policy=SHOP, state="somewhere")
     with pytest.raises(UsageError, match="cannot be read"):
         tool_policy(policy="airline", state=str(tmp_path))

@@ -107,7 +107,7 @@ def make(
 ) -> Monitor:
     """Make the monitor; what must be present is looked for in the whole answer, once it is there."""
     if not patterns:
-        raise UsageError(f"{name}: give at least one {'pattern' if name == 'regex' else 'term'}")
+        raise UsageError(f"{name}: got no {'patterns' if name == 'regex' else 'terms'}; give at least one")
     require_choice(name, get_args(Must), must=must)
     require_choice(name, _TRIGGERS, scope=scope)
     return Monitor(

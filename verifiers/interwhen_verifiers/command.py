@@ -154,7 +154,7 @@ def command(
     where: Where = sandbox or ("none" if checker.name == "lean" else "process")
     require_choice("command", get_args(Where), sandbox=where)
     if directory and where != "none":
-        raise UsageError(f"command: directory={directory!r} is for sandbox=none; show a sandbox more by readable=")
+        raise UsageError(f"command: directory={directory!r} needs sandbox=none; to show a sandbox more, use readable=")
     return Monitor(
         name=f"command-{checker.name}",
         trigger=CodeBlocks() if checker.languages else Answer(),
@@ -180,9 +180,9 @@ def _checker(
     require_choice("command", PRESETS, preset=known)
     checker = PRESETS[known]
     if not checker.steps and not argv:
-        raise UsageError('command: it needs a preset, or argv with the command to run: argv=("checker", "{file}")')
+        raise UsageError('command: got no preset and no argv; give one, for example argv=("checker", "{file}")')
     if argv and not any("{file}" in part for part in argv):
-        raise UsageError(f"command: argv={argv!r} does not say where the file goes: write {{file}} there")
+        raise UsageError(f"command: argv={argv!r} lacks the file; write {{file}} in its place")
     if file and ("/" in file or file.startswith(".") or "\0" in file):
         raise UsageError(f"command: file={file!r} must be a file name without a folder")
     changes: dict[str, object] = {"steps": (argv,)} if argv else {}
@@ -195,6 +195,6 @@ def _checker(
         changes["own_pattern"] = pattern
     if refutes is not None:
         if 0 in refutes:
-            raise UsageError(f"command: refutes={refutes!r}: the exit code 0 says that the file is right")
+            raise UsageError(f"command: refutes={refutes!r} must not hold 0, the exit code for a file that is right")
         changes["refutes"] = frozenset(refutes)
     return replace(checker, **changes)  # type: ignore[arg-type]

@@ -116,9 +116,9 @@ def critic(
     require_choice("critic", _TRIGGERS, every=every)
     require_positive("critic", seconds=seconds)
     if not criterion.strip():
-        raise UsageError("critic: the criterion is empty: what is to be judged?")
+        raise UsageError("critic: the criterion is empty; give the question to judge by")
     if served and not model:
-        raise UsageError(f"critic: served={served!r} goes with model=, the base URL of the server that has it")
+        raise UsageError(f"critic: served={served!r} needs model=, the base URL of its server")
     common: dict[str, Any] = {
         "name": "critic",
         "trigger": _TRIGGERS[every],

@@ -205,7 +205,7 @@ def early_stopping(
         raise UsageError(f"early_stopping: times={times!r} and tokens={tokens!r} must be at least 1")
     limit = threshold if threshold is not None else 0.95 if rule == "confident" else 0.001
     if not 2 <= scores <= 20:
-        raise UsageError(f"early_stopping: scores={scores!r}: an entropy needs the probabilities of 2 to 20 tokens")
+        raise UsageError(f"early_stopping: scores={scores!r} must be from 2 to 20")
 
     @verifier(name=f"early_stopping-{rule}", version="1", worker="inline")
     def check(claim: Probe) -> Verdict:

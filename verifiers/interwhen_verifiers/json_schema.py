@@ -160,7 +160,7 @@ def json_schema(
     """
     require_choice("json_schema", get_args(Where), where=where)
     if (schema is None) == (tools is None):
-        raise UsageError("json_schema: give either a schema for the answer or tools with a schema for each")
+        raise UsageError("json_schema: got both or neither of schema and tools; give one of them")
     if tools is not None:
         return _calls_monitor(tools, remote, level, delivery)
     read = read_schema(_loaded(schema))

@@ -268,7 +268,7 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
     if good is not None:
         return Pass(f"{claim.argument} was named by {_place(good)}: '{good.quote}'")
     if not seen:
-        return Unknown(f"no message before named this {claim.argument} before")
+        return Unknown(f"no earlier message named this {claim.argument}")
     first = seen[0]
     if _ID.search(claim.argument.lower()) and any(text.may_be_id(value) for text in prepared.texts):
         # The author of a mail does not choose its number; whether it is the one that is meant is not known.

@@ -51,7 +51,7 @@ def regex(
     Raises :class:`UsageError` on a pattern that does not compile, and on an option that it does not know.
     """
     if len(patterns) > MOST:
-        raise UsageError(f"regex: {len(patterns)} patterns, {MOST} is the most; for lists of words there is 'terms'")
+        raise UsageError(f"regex: got {len(patterns)} patterns, the most is {MOST}; use 'terms' for lists of words")
     for pattern, problem in problems_of(patterns).items():
         raise UsageError(f"regex: the pattern {pattern!r} does not compile: {problem}")
     flagged = tuple(f"(?i:{pattern})" if ignore_case else pattern for pattern in patterns)

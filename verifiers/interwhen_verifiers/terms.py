@@ -118,10 +118,10 @@ def terms(
     Raises :class:`UsageError` on an empty term, and on an option that it does not know.
     """
     if len(terms) > MOST:
-        raise UsageError(f"terms: {len(terms)} terms, {MOST} is the most")
+        raise UsageError(f"terms: got {len(terms)} terms, the most is {MOST}")
     for term in terms:
         if not term.strip() or len(term) > LONGEST:
-            raise UsageError(f"terms: {term[:LONGEST]!r} is empty or longer than {LONGEST} characters")
+            raise UsageError(f"terms: {term[:LONGEST]!r} must have 1 to {LONGEST} characters, and not only blanks")
     read = [normalize(term).text for term in terms]
     patterns = tuple(_pattern(term, ignore_case=ignore_case, whole=whole_words) for term in read)
     monitor = make("terms", check, patterns, terms, must=must, scope=scope, delivery=delivery, phase=phase)

@@ -195,7 +195,9 @@ def _begin(policy: Policy[Any], state: State) -> Callable[[], Any]:
         return policy.begin or (lambda: None)
     load = policy.load
     if load is None:
-        raise UsageError(f"tool_policy: policy {policy.name!r} loads no state, so state={state!r} means nothing to it")
+        raise UsageError(
+            f"tool_policy: state={state!r} cannot be loaded by the policy {policy.name!r}; give a function"
+        )
     loaded = load(state)  # once, and not for each run; states are never changed
     return lambda: loaded
 

@@ -191,7 +191,7 @@ def _places(case: PlayedCase) -> Iterator[str]:
             yield f"{watch.name} lists {mine - unread}, but recognizes {unread}"
         # A failed extraction is listed as a whole segment, and refuted text that stays has its feedback instead.
         sure = watch.required and not watch.fork and not watch.extractor_fails_on and not is_blind(watch)
-        if sure and not trace.answered and result.finish_reason in ("stop", "tool_calls") and unread - mine:
+        if sure and not trace.feedback and result.finish_reason in ("stop", "tool_calls") and unread - mine:
             yield f"{watch.name} recognizes {unread}, but the result lists {mine}"
 
 
