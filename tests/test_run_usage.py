@@ -59,5 +59,5 @@ def test_what_cannot_work_is_refused_at_once(prompt, options, why):
 
 
 def test_what_is_no_model_is_refused_at_once():
-    with pytest.raises(UsageError, match=r"model=42 is no Model"):
+    with pytest.raises(UsageError, match=r"model=42 is not a Model"):
         interwhen.run(42, "Q")

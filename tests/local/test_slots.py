@@ -22,8 +22,8 @@ async def test_each_route_does_what_its_name_says(anyio_backend, tmp_path):
         assert live.usage.cached_tokens > 0.9 * size
         assert live.usage.prompt_seconds > 0
         assert live.usage.completion_seconds > 0
-        anew = await model.complete(fork("prefill"))
-        assert anew.usage.cached_tokens == 0
+        again = await model.complete(fork("prefill"))
+        assert again.usage.cached_tokens == 0
         await model.save(fork())
         assert model.stored(fork()) == len(TRACE)
         assert len(list(tmp_path.iterdir())) == 1
@@ -32,7 +32,7 @@ async def test_each_route_does_what_its_name_says(anyio_backend, tmp_path):
             await model.complete(fork("prefill", "no" * 40, f"something else {number}"))
         restored = await model.complete(fork("restored"))
         assert restored.usage.cached_tokens > 0.9 * size
-        assert restored.text == anew.text == live.text == first.text
+        assert restored.text == again.text == live.text == first.text
     assert list(tmp_path.iterdir()) == []
 
 
