@@ -24,9 +24,9 @@ def text_of(ids):
 class Vllm:
     """A script that answers like vLLM with a reasoning parser: `/tokenize`, chats with ids, completions from ids."""
 
-    def __init__(self, *, opened=False, tokenizes=True):
+    def __init__(self, *, opened=False, tokenizes=True, text="<think>59 + 1 = 61\n</think>It is 61"):
         self.prompt = "Q" + ("<think>" if opened else "")
-        self.first = ("" if opened else "<think>") + "59 + 1 = 61\n</think>It is 61"
+        self.first = text.removeprefix("<think>") if opened else text
         self.tokenizes = tokenizes
         self.continued = []
 
@@ -37,11 +37,19 @@ class Vllm:
                 return reply(404, b'{"detail":"Not Found"}')
             text = self.prompt if "messages" in body else body["prompt"]
             return reply(200, msgspec.json.encode({"count": 0, "tokens": ids_of(text), "max_model_len": 1}))
+        if not body["stream"]:
+            whole = {"index": 0, "finish_reason": "stop", "text": "Hi", "message": {"content": "Hi"}}
+            return reply(200, msgspec.json.encode({"choices": [whole]}))
         if request.path.endswith("/chat/completions"):
             return self.chat(body)
-        raw = text_of(body["prompt"])
+        asked = body["prompt"]
+        raw = asked if isinstance(asked, str) else text_of(asked)
         self.continued.append(raw)
-        rest = "\n</think>It is 60" if raw.endswith("60") else "!"
+        said = raw.removeprefix(self.prompt)
+        if self.first.startswith(said):
+            rest = self.first[len(said) :]
+        else:
+            rest = "\n</think>It is 60" if raw.endswith("60") else "!"
         return self.stream([({"text": char}, ids_of(char)) for char in rest])
 
     def chat(self, body):

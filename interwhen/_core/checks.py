@@ -46,7 +46,7 @@ TORN = Judged(Unknown("the text was cut here in the middle of a line"))
 """The outcome for claims in a line that a cut ended: the number may have had more digits."""
 
 Question: TypeAlias = tuple[int, str, str]
-"""What a verifier is asked: its number, the claim's key, and the claim's text. Positions in a verdict are relative to
+"""A question to a verifier: its number, the claim's key, and the claim's text. Positions in a verdict are relative to
 that text, so a verdict on one spelling does not say where another spelling is wrong."""
 
 
@@ -110,7 +110,7 @@ class Job(msgspec.Struct, eq=False):
 
 
 class _Loss(NamedTuple):
-    """What one job lost because text was cut."""
+    """The claims that one job lost because their text was cut."""
 
     job: int
     refs: tuple[PendingRef, ...]
@@ -399,7 +399,7 @@ class CheckTable:
         return orders
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
-        """Cancel every open job; its record says *why*."""
+        """Cancel every open job; *why* goes into its record."""
         orders: list[Order] = []
         outcome = Cancelled(why)
         for job in list(self.jobs.values()):

@@ -43,7 +43,7 @@ Fate = Literal["released", "shown", "held", "retracted"]
 
 
 class ReleaseRule(NamedTuple):
-    """What follows: ``fate``, unless the monitor's *option* has *value*: then ``otherwise``."""
+    """The fate of the text: ``fate``; if the monitor's *option* has *value*, ``otherwise``."""
 
     fate: Fate
     option: Literal["unproven", "on_error"] | None = None
@@ -141,14 +141,14 @@ def _describe(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-# What the reader may see: release of text behind gates, and the verified frontier.
+# Gates: how far the text may be shown, and the verified frontier.
 
 
 _NOTHING: Mapping[int, int] = {}
 
 
 class OpenChecks(Protocol):
-    """What the gates ask the owner of the checks (:class:`~interwhen._core.checks.CheckTable`)."""
+    """The part of the :class:`~interwhen._core.checks.CheckTable` that the gates need."""
 
     @property
     def changed(self) -> bool:

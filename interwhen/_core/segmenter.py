@@ -98,13 +98,15 @@ def scanner_for(trigger: Trigger) -> Scanner:
 def _refuse_useless(trigger: Trigger) -> None:
     match trigger:
         case Lines(every=number) | EveryChars(count=number) if number < 1:
-            raise UsageError(f"trigger {trigger!r} needs a number of at least 1")
+            raise UsageError(f"trigger {type(trigger).__name__}: the number must be at least 1, got {number!r}")
         case Lines(every=number, joins=joins) if joins and (number != 1 or not all(joins)):
-            raise UsageError(f"trigger {trigger!r}: joins goes with every=1, and holds no empty word")
+            raise UsageError(f"trigger Lines: joins needs every=1 and words that are not empty, got {trigger!r}")
         case Markers(words=words) if not words or not all(words):
-            raise UsageError(f"trigger {trigger!r} needs at least one word, and no empty one")
+            raise UsageError(f"trigger Markers: words must hold at least one word and no empty one, got {words!r}")
         case ToolCalls(opening=opening, closing=closing) if not (opening and closing):
-            raise UsageError(f"trigger {trigger!r} needs an opening and a closing tag")
+            raise UsageError(
+                f"trigger ToolCalls: opening and closing must not be empty, got {opening!r} and {closing!r}"
+            )
         case _:
             pass
 

@@ -323,7 +323,7 @@ class Violations:
     # ------------------------------------------------------------------ what feedback in the trace answers
 
     def is_answered(self, ref: Ref) -> bool:
-        """Tell whether the trace already says that the text of this claim is wrong.
+        """Tell whether feedback in the trace already answers the text of this claim.
 
         Only the feedback of its own monitor opens a gate: feedback of another one is about something else.
         """
@@ -393,7 +393,7 @@ class Violations:
     def acted(self, candidate: Candidate, todo: RemedyPlan) -> ViolationRecord:
         """Record that *todo* is done about *candidate*.
 
-        An unproven claim is no violation: it ends the run, and the result says why.
+        An unproven claim is not a violation: it ends the run, and becomes a reason of the result.
         """
         record = self.record(candidate, interrupted=True, todo=todo)
         if candidate.violation is not None:

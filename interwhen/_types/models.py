@@ -142,7 +142,7 @@ class ScoredToken(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What a fork said, with the probabilities it asked for."""
+    """The answer to a fork, with the probabilities that it asked for."""
 
     text: str
     tokens: tuple[ScoredToken, ...] = ()
@@ -165,7 +165,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an endpoint can do, as far as is known."""
+    """The known abilities of an endpoint."""
 
     resume: ResumeMode
     logprobs: bool = False

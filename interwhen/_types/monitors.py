@@ -124,13 +124,13 @@ class Monitor:
     """Which segments it reads."""
     delivery: Delivery = "interrupt"
     remedy: Remedy = field(default_factory=Repair)
-    """What follows a violation, unless the monitor only observes."""
+    """The remedy for a violation, unless the monitor only observes."""
     level: Level = "witness"
     """How much the feedback of this monitor may say."""
     phase: PhaseFilter = "both"
     """Which text it reads. ``ThinkEnd`` and ``Answer`` imply it."""
     unproven: Ending = "open"
-    """What follows when the verifier returns ``Unknown``. ``open``: the text is shown, and the result is unverified.
+    """The end of a check that returned ``Unknown``. ``open``: the text is shown, and the result is unverified.
     ``closed``: the text is held back or taken back, and the run ends as abstained."""
     on_error: OnError = None
     """The same for a check without a verdict (it raised, timed out, lost its worker or was skipped, or the extractor or
@@ -150,7 +150,7 @@ class Monitor:
     ``Unknown`` at its place: unreadable text does not count as text without claims. ``None``: where the extractor finds
     no claim, there is nothing to check."""
     scope: Scope = "steps"
-    """What a pass may cover. ``answer``: the verifier may return ``Pass(scope="answer")``."""
+    """The largest scope of a pass. ``answer``: the verifier may return ``Pass(scope="answer")``."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.verifier, Verifier):

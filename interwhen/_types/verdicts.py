@@ -17,7 +17,7 @@ Level = Literal["flag", "locate", "explain", "witness"]
 
 
 Scope = Literal["answer", "steps"]
-"""What a pass covers: the answer to the task, or steps towards it."""
+"""The part of a solution that a pass covers: the answer to the task, or steps towards it."""
 
 
 class Pass(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -88,7 +88,7 @@ class Skipped(msgspec.Struct, frozen=True, tag=True, gc=False):
 Outcome: TypeAlias = Judged | Errored | TimedOut | Cancelled | Skipped
 
 
-# What follows a check without a verdict.
+# Checks without a verdict.
 
 Ending = Literal["open", "closed"]
 """``open``: the text is shown, and the result is unverified. ``closed``: the text is held back, and the run ends as
@@ -125,7 +125,7 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
 
 
 OnError: TypeAlias = Ending | Retry | None
-"""What a monitor does after checks without a verdict. ``None``: its delivery decides; a gate is closed."""
+"""The policy of a monitor for checks without a verdict. ``None``: its delivery decides; a gate is closed."""
 
 
 def read_on_error(text: str) -> OnError:

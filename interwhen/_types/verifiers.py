@@ -165,7 +165,7 @@ def time_left() -> float:
     """Return how many seconds the running check has left; ``inf`` outside of a thread or process worker.
 
     Never negative, and 0 for a check that was cancelled. A check that asks can stop in time and return ``Unknown`` with
-    a reason, which says more than a timeout.
+    a reason, which is more useful than a timeout.
     """
     ticket = CURRENT.get()
     if ticket is None:

@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
-from interwhen._types.models import Chunk, Message, Piece, Prompt, Request, Sampling, Stream, Usage
+from interwhen._types.models import Chunk, Message, Piece, Prompt, Request, ResumeMode, Sampling, Stream, Usage
 from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
 from interwhen.models._exchange import Retries, exchange
 from interwhen.models._httpx2_transport import Httpx2Transport
@@ -27,6 +27,10 @@ _TEXT = "The days of the week are Monday, Tuesday,"
 _TURNS = (Message("user", "List the days of the week, in order, on one line."),)
 _LONG = " ".join(f"Line {number} says that {number} is a number." for number in range(40))
 _GREEDY = Sampling(max_tokens=12, temperature=0.0)
+_SUM = (Message("user", "Start with 64. Add 129. Multiply by 3. What is the result?"),)
+_THOUGHT = Sampling(max_tokens=60, temperature=0.0)
+# Room in the context for a chat template and the first tokens of an answer.
+_MARGIN = 64
 
 
 class ProbeFinding(msgspec.Struct, frozen=True):
@@ -101,6 +105,7 @@ class _Prober:
         }
         self.text = CompletionsModel(base_url, model, **options)
         self.chat = ChatModel(base_url, model, **options, resume="prefill")
+        self.by_tokens = ChatModel(base_url, model, **options, resume="tokens")
         self.base_url = base_url
         self.root = base_url.removesuffix("/v1")
         self.model = model
@@ -110,6 +115,7 @@ class _Prober:
         self.card: ModelCard | None = None
         self.has_text = False
         self.has_chat = False
+        self.context: int | None = None
 
     async def findings(self) -> AsyncIterator[ProbeFinding]:
         """Yield a finding for each question; if the server is not reachable, the others are not asked."""
@@ -202,6 +208,34 @@ async def _prefill(prober: _Prober) -> _Observation:
     return await _resumed(prober, prober.chat, _TURNS)
 
 
+async def _reasoning(prober: _Prober) -> _Observation:
+    """Cut a reasoning in its own field in two, and see which way of resuming continues inside it."""
+    if not prober.has_chat:
+        return _Observation("no", "needs the chat API")
+    chunks, _ = await _chunks_of(prober, prober.chat, Request(_SUM, sampling=_THOUGHT))
+    whole = "".join(chunk.text for chunk in chunks if chunk.phase == "reasoning")
+    if not whole.strip():
+        return _Observation("unknown", "no reasoning came in a field of its own")
+    kept = whole[: len(whole) // 2]
+    failed = []
+    for adapter, way in ((prober.by_tokens, "token ids"), (prober.chat, "assistant prefill")):
+        try:
+            rest, resumed = await _chunks_of(
+                prober, adapter, Request(_SUM, (Piece(kept, phase="reasoning"),), _THOUGHT)
+            )
+        except UpstreamError as error:
+            failed.append(f"{way}: {error}")
+            continue
+        if adapter is prober.by_tokens and resumed != "tokens":
+            failed.append(f"{way}: the server has no /tokenize")
+            continue
+        text = "".join(chunk.text for chunk in rest if chunk.phase == "reasoning")
+        if text and (whole[len(kept) :].startswith(text) or text.startswith(whole[len(kept) :])):
+            return _Observation("ok", f"by {way}, the continuation of a cut reasoning is the text that was cut")
+        failed.append(f"{way}: the reasoning does not continue, {text[:30]!r} came for {whole[len(kept) :][:30]!r}")
+    return _Observation("no", "; ".join(failed))
+
+
 async def _logprobs(prober: _Prober) -> _Observation:
     sampling = Sampling(max_tokens=4, temperature=0.0, logprobs=True)
     answer = await prober.either.complete(prober.request(sampling))
@@ -214,8 +248,10 @@ async def _logprobs(prober: _Prober) -> _Observation:
 
 async def _cached(prober: _Prober) -> _Observation:
     usage = Usage()
+    # At most a token a character: a prompt that is too long for the context would be refused.
+    long = _LONG if prober.context is None else _LONG[: max(prober.context - _MARGIN, 1)]
     for _ in range(2):
-        prompt = _LONG if prober.has_text else (Message("user", _LONG),)
+        prompt = long if prober.has_text else (Message("user", long),)
         usage = (await prober.either.complete(Request(prompt, sampling=Sampling(max_tokens=1)))).usage
     if usage.cached_tokens is None:
         return _Observation("no", "the usage has no cached_tokens")
@@ -237,7 +273,8 @@ async def _seed(prober: _Prober) -> _Observation:
 
 
 async def _abort(prober: _Prober) -> _Observation:
-    stream = await prober.either.stream(prober.request(Sampling(max_tokens=2000, temperature=1.0)))
+    most = 2000 if prober.context is None else min(2000, max(prober.context // 2, 1))
+    stream = await prober.either.stream(prober.request(Sampling(max_tokens=most, temperature=1.0)))
     try:
         await _receive(stream, prober.timeouts)
         busy = await _busy(prober)
@@ -257,12 +294,13 @@ async def _abort(prober: _Prober) -> _Observation:
 
 async def _context(prober: _Prober) -> _Observation:
     if prober.card is not None and prober.card.max_model_len:
-        return _Observation("ok", f"{prober.card.max_model_len} tokens")
+        prober.context = prober.card.max_model_len
+        return _Observation("ok", f"{prober.context} tokens")
     try:
         props = msgspec.json.decode(await prober.get(f"{prober.root}/props"), type=ServerProps)
     except (ModelError, msgspec.MsgspecError):
         return _Observation("unknown", "neither /models nor /props has it")
-    size = props.default_generation_settings.n_ctx
+    prober.context = size = props.default_generation_settings.n_ctx
     return _Observation("ok", f"{size} tokens") if size else _Observation("unknown", "/props does not have it")
 
 
@@ -285,6 +323,7 @@ QUESTIONS = (
     ProbeQuestion(
         "model list", _models, "the server is known", "check the model's name; the way to resume is not inferred"
     ),
+    ProbeQuestion("context length", _context, "resumes stay within it", "a long trace may overflow without warning"),
     ProbeQuestion("completions API", _completions, "raw text can be continued", "use --api chat"),
     ProbeQuestion("chat API", _chat, "chats can be answered", "use --api completions"),
     ProbeQuestion("usage in streams", _usage, "the ledger holds the server's counts", "tokens are counted by arrivals"),
@@ -294,11 +333,16 @@ QUESTIONS = (
     ProbeQuestion(
         "assistant prefill", _prefill, "a chat can resume inside an answer", "a chat resumes by an extra turn"
     ),
+    ProbeQuestion(
+        "resume in reasoning",
+        _reasoning,
+        "a correction in the reasoning continues there",
+        "a correction in a reasoning field may start another turn",
+    ),
     ProbeQuestion("logprobs", _logprobs, "confidence can be measured", "stopping rules on confidence do not work"),
     ProbeQuestion("cached tokens", _cached, "the cost of a resume is counted", "the cost of a resume is not known"),
     ProbeQuestion("seed", _seed, "runs can be repeated and compared in pairs", "compare many runs, not single ones"),
     ProbeQuestion("abort", _abort, "closing a stream stops its cost", "cut text may continue to cost tokens"),
-    ProbeQuestion("context length", _context, "resumes stay within it", "a long trace may overflow without warning"),
 )
 """The questions of :func:`probe`, in order."""
 
@@ -316,16 +360,21 @@ async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Obser
 
 async def _streamed(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
     """Return the text of a whole stream, and its usage if there is one."""
+    chunks, _ = await _chunks_of(prober, adapter, request)
+    usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
+    return "".join(chunk.text for chunk in chunks), usage
+
+
+async def _chunks_of(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[list[Chunk], ResumeMode | None]:
+    """Return the chunks of a whole stream, and how it continued kept text."""
     stream = await adapter.stream(request)
-    parts: list[str] = []
-    usage = None
+    found: list[Chunk] = []
     try:
         while chunks := await _receive(stream, prober.timeouts):
-            parts += [chunk.text for chunk in chunks]
-            usage = next((chunk.usage for chunk in chunks if chunk.usage is not None), usage)
+            found += chunks
     finally:
         await stream.aclose()
-    return "".join(parts), usage
+    return found, stream.resumed
 
 
 async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:

@@ -12,6 +12,7 @@ from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
 from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
 from interwhen.testing.server import ScriptedTransport, Send, data, reply
+from tests.token_server import Vllm
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
 ALL = [question.name for question in QUESTIONS]
@@ -90,7 +91,8 @@ def examine(endpoint):
 class TestProbe:
     def test_an_endpoint_that_can_all(self):
         found = examine(Endpoint())
-        assert {f.name: f.mark for f in found.findings} == dict.fromkeys(ALL, "ok")
+        marks = {f.name: f.mark for f in found.findings}
+        assert marks == dict.fromkeys(ALL, "ok") | {"resume in reasoning": "unknown"}
         assert found.usable
         assert "vllm" in found["model list"].detail
         assert "2048" in found["context length"].detail
@@ -119,6 +121,17 @@ class TestProbe:
         assert found[name].meaning == next(q.bad for q in QUESTIONS if q.name == name)
         assert found["reachable"].mark == "ok"
         assert found.usable
+
+    @pytest.mark.parametrize(
+        ("tokenizes", "mark", "detail"), [(True, "ok", "by token ids"), (False, "no", "/tokenize")]
+    )
+    def test_reasoning_in_a_field_is_cut_and_continued(self, tokenizes, mark, detail):
+        # Without /tokenize this server begins its answer again, as templates that close the reasoning make it do.
+        found = examine(
+            ScriptedTransport(Vllm(tokenizes=tokenizes, text="<think>64 + 129 = 193</think>193"), owned_by="vllm")
+        )
+        assert found["resume in reasoning"].mark == mark
+        assert detail in found["resume in reasoning"].detail
 
     def test_what_is_not_said_is_unknown(self):
         found = examine(Endpoint("/slots", "/metrics", "length", "/props"))

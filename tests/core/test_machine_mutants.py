@@ -7,6 +7,7 @@ from interwhen import (
     Budgets,
     Claim,
     CodeBlocks,
+    Delta,
     Feedback,
     Lines,
     Markers,
@@ -154,3 +155,24 @@ def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
         assert transcript.kept_tokens == kept == transcript.tokens_from(0)
     assert transcript.tokens_from(2) == 5
     assert not Transcript("answer").credit(1)
+
+
+def test_half_a_tag_is_shown_before_the_text_of_a_reasoning_field():
+    """`Intake._feed_field`: a chunk can add more text to the trace than its own."""
+    driver = drive(monitor(), think_tags=("<think>", "</think>"))
+    driver.chunk("<thi")
+    driver.chunk("so", phase="reasoning")
+    driver.end()
+    driver.settle()
+    assert driver.shown == driver.summary.text == "<thiso"
+    assert [(delta.text, delta.phase) for delta in driver.of(Delta)] == [("<thi", "answer"), ("so", "reasoning")]
+
+
+def test_a_cut_after_the_end_lets_the_text_go_on():
+    """`Intake.cut`: the model has not ended the text that it writes after a cut."""
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    intake.feed("1+1=2", 1, "answer")
+    list(intake.end())
+    intake.cut(2)
+    intake.feed("3", 1, "answer")
+    assert intake.tears(3)

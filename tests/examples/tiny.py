@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -13,10 +13,10 @@ from examples.train_tiny.families import FAMILIES
 from examples.train_tiny.tasks import Worked
 from interwhen import Pass, Result, Segment, Span, Verdict, Violation
 from interwhen.models import Request
-from interwhen.testing import ScriptedModel
-from interwhen.testing._models import Script
+from interwhen.testing import ScriptedModel, Step
 
 SEEDS = 300
+Script = Callable[[Request], Iterable[Step]]
 
 
 def problems(family: str, *, hard: bool = False, seeds: int = SEEDS) -> Iterator[Worked]:

@@ -315,6 +315,8 @@ def test_a_false_line_is_repaired_once_the_next_one_begins(text: str, rest: str)
         "❌ next",
         "That is 20.5, too big.",
         "Wrong",
+        "Equals 25.",
+        "That is 25.",
     ],
 )
 @pytest.mark.parametrize("between", ["\n", "\n\n", "\n  \n"])

@@ -21,12 +21,13 @@ _TRIAL_SENTENCE = re.compile(
 
 _LABEL = re.compile(
     r"\W{0,4}(?:(?:option |choice |answer )?(?:\([A-Ha-h]\)|[A-H]\s?[).:]|[a-h]\))(?:\*\*)?:?"
-    r"|(?:old|before|original|was|expected|actual):|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
+    r"|(?:option|choice|attempt|trial) [0-9]{1,2}:|(?:old|before|original|was|expected|actual|not):"
+    r"|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
     re.IGNORECASE,
 )
 """The letter of a choice, or a value that is tried, with nothing but an equation after it."""
 _EXERCISE = re.compile(
-    r"\btrue ?(?:or|/) ?false\b|\bT ?/ ?F\b|\bcorrect (?:this|the following)\b|\bfill in\b"
+    r"\btrue ?(?:or|/) ?false\b|\bT ?/ ?F\b|\b(?:correct|fix) (?:this|the following)\b|\bfill in\b|\byes or no\b|~~"
     r"|\b(?:spot|find) (?:the|this) (?:error|mistake)|\binsert (?:brackets|parentheses|signs|operators|digits)"
     r"|\bmove (?:one|a|two)\b[^.]{0,20}(?:match|stick)|\bwhich of (?:these|the following)\b|(?-i:\bSELECT\b|\bWHERE\b)",
     re.IGNORECASE,
@@ -39,7 +40,7 @@ _OUTRIGHT = words_of(
     "contradiction impossible missed misses off nein falsch non faux falso incorrecto"
 )
 """A line that begins with one of these may reject an equation on the line before."""
-_REFERRING = words_of("this that that's it it's which but still these both does is gives but actually")
+_REFERRING = words_of("this that that's it it's which but still these both does is gives but actually equals makes sum")
 """A line that begins with one of these refers to the line before; its other words decide whether it rejects that."""
 JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
 _REJECTING = (
@@ -52,6 +53,7 @@ _REJECTING = (
     )
 )
 _FIRST_SENTENCE = re.compile(r"(?:[^.!?;]|[.!?;](?=\S)){0,120}")
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 
 
@@ -77,9 +79,16 @@ def announcement(text: str) -> int | None:
     if label is not None:
         return label.end()
     if (
-        ("rue" in text or "T/F" in text or "orrect th" in text or "pot th" in text or "ind the" in text)
+        (
+            "rue" in text
+            or "T/F" in text
+            or "orrect th" in text
+            or "ix th" in text
+            or "pot th" in text
+            or "ind the" in text
+        )
         or ("ill in" in text or "nsert" in text or "match" in text or "stick" in text or "hich of" in text)
-        or ("SELECT" in text or "WHERE" in text)
+        or ("SELECT" in text or "WHERE" in text or "es or no" in text or "~~" in text)
     ):
         exercise = _EXERCISE.search(text)
         if exercise is not None:
@@ -103,5 +112,14 @@ def rejects(text: str, before: str) -> bool:
     """Tell whether the line *text* may reject an equation on the line *before*."""
     if before.startswith("-") and text.startswith("+"):
         return True  # two lines of a difference between files
-    words = [word.lower().replace("’", "'") for word in _WORD.findall(_FIRST_SENTENCE.match(text.lstrip())[0])]  # type: ignore[index]  # it matches any text
-    return bool(words) and (words[0] in _OUTRIGHT or not _REJECTING.isdisjoint(words))
+    found = _FIRST_SENTENCE.match(text.lstrip())
+    assert found is not None
+    sentence = found[0]
+    words = [word.lower().replace("’", "'") for word in _WORD.findall(sentence)]
+    if not words:
+        return False
+    if words[0] in _OUTRIGHT or not _REJECTING.isdisjoint(words):
+        return True
+    # "That is 25." gives another value than the line before.
+    number = _NUMBER.search(sentence) if words[0] in _REFERRING and "=" not in sentence else None
+    return number is not None and number[0] not in before

@@ -226,7 +226,7 @@ REPORTING: Final = words_of(
 )
 """In the clause of an equation, these mean that it may not be asserted."""
 
-CONDITIONAL: Final = words_of("had were")
+CONDITIONAL: Final = words_of("had were say")
 """At the start of a sentence these begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""
 
 REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail", "failed", "reject", "rejected", "nope"])
