@@ -123,6 +123,11 @@ def render(tally, rows, not_built=()):
     return "\n".join(parts)
 
 
+def _fault(row, injected, happens):
+    """The arguments of a mark, given by place or by name."""
+    return row, injected, happens
+
+
 class Reporter:
     """Collects while the suite runs, and writes at its end."""
 
@@ -146,8 +151,7 @@ class Reporter:
                 if name == "matrix":
                     self.tally.place(*value)
             for mark in marks:
-                (row,) = mark.args
-                self.tally.add(row, mark.kwargs["injected"], mark.kwargs["happens"], tries)
+                self.tally.add(*_fault(*mark.args, **mark.kwargs), tries)
         return report
 
     def pytest_sessionfinish(self, session):

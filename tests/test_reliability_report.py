@@ -29,7 +29,7 @@ import pytest
 def test_one(n, record_property):
     record_property("tries", n)
 
-@pytest.mark.fault("W2", injected="d", happens="ends")
+@pytest.mark.fault("W2", "d", "ends")
 def test_two():
     assert WORKS
 """

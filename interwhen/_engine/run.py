@@ -138,6 +138,8 @@ class RunAllocation:
 # ``INTERWHEN_OFF=1`` in the environment switches it off from the start; a program, or a gateway on a signal, changes it
 # later. Runs that begin while it is off have no monitors. Runs that have begun stop checking at once, release what
 # their gates hold, and stay unchecked to their end, also when supervision is switched on again.
+#
+# Why: docs/decisions/0039-the-kill-switch.md.
 
 VARIABLE = "INTERWHEN_OFF"
 _ON = ("", "0", "false", "no", "off")
