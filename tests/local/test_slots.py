@@ -66,5 +66,5 @@ async def test_a_planner_learns_from_the_servers_own_counters(anyio_backend, tmp
 
 
 def test_a_shelf_is_a_folder(tmp_path):
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="must be an existing folder"):
         open_local(shelf=tmp_path / "nowhere")
