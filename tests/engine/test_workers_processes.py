@@ -119,7 +119,7 @@ async def test_a_verifier_that_a_worker_cannot_find_is_a_clear_error():
 
 
 def is_gone(number):
-    """Tell whether a process is no more (one that nobody has waited for is as good as gone)."""
+    """Tell whether a process has ended (a zombie counts as ended)."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -318,7 +318,7 @@ async def test_half_a_message_holds_nobody_up():
             await receive(ours)
         assert scope.cancelled_caught
         with anyio.move_on_after(0.1) as scope:
-            await send(ours, b"y" * (8 << 20))  # nobody reads it
+            await send(ours, b"y" * (8 << 20))  # the other side does not read it
         assert scope.cancelled_caught
 
 
