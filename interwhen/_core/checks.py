@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -312,6 +312,14 @@ class CheckTable:
                     self._looks.append((number, span))
                     orders.append(Extract(job.number, number, due.segment))
         return orders
+
+    def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
+        """Replace the claims of job *number*, known by key and place only, by what *read* finds for each of them.
+
+        *read* gets the number of the monitor and the claim; ``None`` leaves the claim as it is.
+        """
+        for ref in self.jobs[number].refs or ():
+            ref.claim = read(ref.monitor, ref.claim) or ref.claim
 
     def withdraw(self) -> list[Order]:
         """Forget the looks at segments that were not finished: the model goes on, or has ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 import anyio
@@ -330,10 +331,8 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
         if isinstance(order, Extract):
             orders.append(order)
             continue
-        refs = past.core.checks.jobs[order.job].refs or []
-        for ref in refs:
-            # The journal has only key and place of a claim, and a retry may check any of these.
-            ref.claim = _read_again(past, ref.monitor, ref.claim, jobs) or ref.claim
+        # The journal has only key and place of a claim, and a retry may check any of the job's.
+        past.core.checks.restore_claims(order.job, partial(_read_again, past, jobs=jobs))
         claim = _read_again(past, order.monitor, order.claim, jobs)
         if claim is None:
             name = jobs.watchers[order.monitor].monitor.name
