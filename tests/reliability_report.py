@@ -30,7 +30,7 @@ SECTIONS = {
 
 
 NOT_BUILT = ()
-"""Rows of what is not built yet. Whoever builds it takes the row out of here."""
+"""Rows of what is not built yet. Remove a row when its feature is built."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Tally:
     lines: dict[tuple[str, str, str], Line] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     matrices: dict[str, dict[tuple[str, str], dict[str, str]]] = field(default_factory=dict)
-    """Tables of what tests have shown, by title: by the words of a row, what stands in each column."""
+    """Tables of what tests have shown, by title: by the words of a row, the text of each column."""
 
     def add(self, row, injected, happens, tries):
         line = self.lines.setdefault((row, injected, happens), Line())

@@ -1,4 +1,4 @@
-"""The library prints nothing of its own accord, and its log holds no text of the trace."""
+"""The library prints nothing, and its log holds no text of the trace."""
 
 import logging
 import subprocess

@@ -40,16 +40,16 @@ async def test_what_cannot_be_done_says_so():
         (b"Q", {}, "prompt=b'Q'"),
         ({"role": "user", "content": "x"}, {}, "list of messages"),
         ([], {}, "empty"),
-        ("Q", {"threads": 0}, "threads=0"),
-        ("Q", {"threads": "8"}, "threads='8'"),
+        ("Q", {"threads": 0}, "threads must be .* got 0"),
+        ("Q", {"threads": "8"}, "threads must be .* got '8'"),
         ("Q", {"sampling": {"max_tokens": 4}}, r"sampling=Sampling\(...\)"),
         ("Q", {"budgets": {"forks": 4}}, r"budgets=Budgets\(...\)"),
         ("Q", {"feedback": "no"}, r"feedback=FeedbackTemplate\(...\)"),
-        ("Q", {"monitors": None}, "put it in a list"),
-        ("Q", {"processes": 0}, "processes=0"),
+        ("Q", {"monitors": None}, "put a single monitor in a list"),
+        ("Q", {"processes": 0}, "processes must be .* got 0"),
         ("Q", {"starts_in": "middle"}, "starts_in='middle'"),
-        ("Q", {"monitors": watch()}, "put it in a list"),
-        ("Q", {"monitors": "arithmetic"}, "put it in a list"),
+        ("Q", {"monitors": watch()}, "put a single monitor in a list"),
+        ("Q", {"monitors": "arithmetic"}, "put a single monitor in a list"),
         ("Q", {"monitors": [watch(), watch()]}, "two monitors are named 'sums'"),
     ],
 )
@@ -59,5 +59,5 @@ def test_what_cannot_work_is_refused_at_once(prompt, options, why):
 
 
 def test_what_is_no_model_is_refused_at_once():
-    with pytest.raises(UsageError, match=r"model=42 is no Model"):
+    with pytest.raises(UsageError, match=r"model=42 is not a Model"):
         interwhen.run(42, "Q")

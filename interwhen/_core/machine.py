@@ -153,22 +153,22 @@ class Counts:
     def came_late(self, chunk: Chunk) -> None:
         """Count the tokens of a *chunk* from a stream that we closed."""
         self.late += chunk.tokens
-        self.audit(chunk.usage, closed=True, ended=False)
+        self.late += max(self._missing(chunk.usage), 0)
 
-    def audit(self, usage: Usage | None, *, closed: bool, ended: bool) -> None:
-        """Take the server's own count for this request where it differs from the chunks.
+    def audit(self, usage: Usage | None, *, ended: bool) -> None:
+        """Take the server's own count for this request if it differs from the chunks.
 
-        A chunk may stand for several tokens, and a token may be no text: half a character, or the one that ends a turn.
-        *closed*: we closed the stream already; *ended*: the model has given the reason for its end.
+        A chunk may stand for several tokens, and a token may have no text: half a character, or the end of a turn.
+        *ended*: the model has given its finish reason.
         """
-        self._window.learn(usage, self.requests)
-        if usage is None or usage.completion_tokens is None:
-            return
-        missing = self.told(usage) - self.tokens()
-        if closed:
-            self.late += max(missing, 0)
-        elif missing > 0 or ended:  # before its last word a server may not have counted yet
+        missing = self._missing(usage)
+        if missing > 0 or ended:  # before the end, the server's count may be late
             self._intake.credit(missing)
+
+    def _missing(self, usage: Usage | None) -> int:
+        """Return how many tokens the server has counted and we have not."""
+        self._window.learn(usage, self.requests)
+        return 0 if usage is None or usage.completion_tokens is None else self.told(usage) - self.tokens()
 
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
@@ -287,7 +287,7 @@ class Core:
             else:
                 dues = intake.feed_call(fact.call, fact.tokens)
             if fact.usage is not None:
-                self.counts.audit(fact.usage, closed=False, ended=self._finish_reason is not None)
+                self.counts.audit(fact.usage, ended=self._finish_reason is not None)
             if self._live:
                 if intake.plain:
                     self.events.append(Delta(text, start, intake.phase))
@@ -338,7 +338,7 @@ class Core:
         if chunk.finish_reason is not None:
             self._hear(chunk.finish_reason)
         self.intake.owe(chunk.tokens)
-        self.counts.audit(chunk.usage, closed=False, ended=self._finish_reason is not None)
+        self.counts.audit(chunk.usage, ended=self._finish_reason is not None)
 
     def _hear(self, reason: FinishReason) -> None:
         """Take why the model stopped. A bad reason stays: a text that was cut short is not whole if more is said."""

@@ -112,7 +112,7 @@ class ApiApp:
         return lambda: relay(gateway, exchange, upstream, path, body, unsupervised=unsupervised)
 
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
-        """Return the upstream for a request that is no model call: by its model if it names one, else the first."""
+        """Return the upstream for a request that calls no model: by its model if it names one, else the first."""
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
         if len(gateway.upstreams) > 1 and body[:1] == b"{":

@@ -150,7 +150,7 @@ class Judge:
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
         """Return the judgement of *text* as a continuation of *prompt*. *forks* answers forks of the monitors."""
         if not self.monitors:
-            return Undecided("there is no monitor that could verify it")
+            return Undecided("no monitor can verify it")
         if not text.strip():
             return Undecided("the text is empty")
         async with AsyncExitStack() as stack:

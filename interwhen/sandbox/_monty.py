@@ -210,7 +210,7 @@ class _Run:
         try:
             value: Json = json.loads(text)
         except (ValueError, RecursionError):
-            return Crashed("it returned something that is no JSON" if mark else "it returned nothing", record)
+            return Crashed("it returned something that is not JSON" if mark else "it returned nothing", record)
         return Returned(value, 0, record)
 
     def _of_crash(self, *, timed_out: bool) -> Outcome:

@@ -13,9 +13,8 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers", "tests", "examples", "docs", ".ci")
 
 WORDS = (
-    r"nobody",
-    r"whoever",
-    r"whosoever",
+    r"[Nn]obody",
+    r"[Ww]hoever",
     r"anew",
     r"(?:is|are|was|were) told",
     r"takes? note",
@@ -29,7 +28,7 @@ WORDS = (
     r"can be checked in less than",
     r"in the reader's way",
 )
-DIALECT = re.compile(r"\b(?:" + "|".join(WORDS) + r")\b", re.IGNORECASE)
+DIALECT = re.compile(r"\b(?:" + "|".join(WORDS) + r")\b")
 # Problems and traces are quoted as people and models wrote them; this file lists the words.
 QUOTED = re.compile(
     r"(?:^|/)(?:records|data|corpus|corpora|policies)/|test_\w*corpus|architecture/words\.py$|CHANGELOG\.md$"

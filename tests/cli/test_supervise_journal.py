@@ -97,7 +97,7 @@ class TestCommands:
         ("arguments", "said"),
         [
             (("resume", "/no/such/file"), "cannot be read"),
-            (("replay", __file__), "this is no journal"),
+            (("replay", __file__), "this is not a journal"),
             (("run", "p", "--journal", __file__), "the file exists; resume it"),
         ],
     )

@@ -42,7 +42,7 @@ class Writer:
         return self
 
     def hidden_reasoning(self):
-        """Reasoning that nobody may read: no summary, and its content encrypted."""
+        """Reasoning that clients cannot read: no summary, and its content encrypted."""
         index, item = len(self.output), {"id": f"rs_{self.name}_{len(self.output)}", "type": "reasoning", "summary": []}
         self.say("response.output_item.added", output_index=index, item={**item, "encrypted_content": "gAAA"})
         item = {**item, "encrypted_content": f"gAAA of {self.name}"}

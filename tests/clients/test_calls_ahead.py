@@ -17,7 +17,7 @@ QUESTION = {"model": "m", "messages": [{"role": "user", "content": "q"}], "strea
 
 
 class SlowWire(MemoryWire):
-    """Answers when it is told to."""
+    """Answers on command."""
 
     def __init__(self, script):
         super().__init__(script)

@@ -13,7 +13,7 @@ BAD = [
     ({"starts_in": None}, "starts_in=None, choose one of reasoning, answer"),
     ({"resume": "now"}, "resume='now', choose one of auto, tokens, prefill, turn"),
     ({"readin": "live"}, "interwhen has no option 'readin'; did you mean 'reading'?"),
-    ({"monitors": "nobody"}, "plug-in 'nobody': not installed"),
+    ({"monitors": "missing"}, "plug-in 'missing': not installed"),
     ({"monitors": 3}, "3 is not a monitor: give a name"),
     ({"budgets": 3}, "budgets=3: give Budgets(...) or a mapping of its fields"),
     ({"budgets": {"remedis": 1}}, "budgets has no option 'remedis'; did you mean 'remedies'? options: remedies, "),

@@ -218,7 +218,7 @@ def test_text_in_any_unknown_field_is_found_among_plain_chunks(plain, name, dept
     assert not buffer.field_filter.unmonitored
     try:
         feed(body)
-    except MalformedEvent:  # a known field of another kind than any server sends: the chunk is shown to nobody
+    except MalformedEvent:  # a known field of another kind than any server sends: the chunk is not shown
         return
     for text in after:
         feed({"id": "r", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})

@@ -1,4 +1,4 @@
-"""Loops in threads end: with their client, when told to, and with the process where nobody tells them."""
+"""Loops in threads end: with their client, on command, and with the process otherwise."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ from watchers import passing
 ASK = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 
 SCRIPTS = {
-    "a loop that nobody ended": """
+    "a loop that was not ended": """
         from interwhen._run import LoopThread
         loop = LoopThread()
         loop.running()

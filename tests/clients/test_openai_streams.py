@@ -1,4 +1,4 @@
-"""The SDK's stream helpers keep books of what they are told: after a correction these still add up."""
+"""The SDK's stream helpers count what they receive: after a correction the counts are still right."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whatever is cut and however: what a reader of the Responses API is told adds up by the SDK's own books."""
+"""After any cut, the events of the Responses API are consistent by the SDK's own account."""
 
 import anyio
 from hypothesis import given, settings

@@ -343,7 +343,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert end.unverified_reasons or end.status in ("abstained", "failed")
 
     def is_verified(self, end):
-        """Read the final text anew: nothing of what the core remembers is used, but who wrote what."""
+        """Read the final text again, without the state of the core except who wrote which part."""
         assert end.finish_reason in ("stop", "tool_calls")
         assert end.certificate.text_sha256 == hashlib.sha256(end.text.encode()).hexdigest()
         assert not end.reason

@@ -190,7 +190,7 @@ def test_equal_claims_are_checked_once_and_a_refuted_one_stays_refuted():
     driver.open()
     driver.feed("3+1=5\n")
     driver.extract()
-    assert driver.state == "opening"  # known to be wrong: nobody had to be asked
+    assert driver.state == "opening"  # known to be wrong: no verifier had to be asked
     assert driver.checked.count(("plain", "3+1=5")) == 1
 
 

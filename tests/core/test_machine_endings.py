@@ -191,5 +191,5 @@ def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
     assert driver.shown == shown
     if delivery == "interrupt":
         assert driver.summary.checks[0].outcome == Cancelled("the run ended first")
-    else:  # nobody will ever check what was held: it is no part of the result
+    else:  # the held text will never be checked: it is not part of the result
         assert (driver.summary.text, driver.summary.checks) == ("", ())

@@ -70,7 +70,7 @@ def test_a_look_is_void_once_the_model_goes_on(at):
     story = "so 1+1=2 and 3+9=11 we see it"
     driver = drive(monitor(delivery="observe"))
     driver.feed(story[:at])
-    driver.tell(Idle(2.0))  # and nobody has answered yet
+    driver.tell(Idle(2.0))  # and no verifier has answered yet
     driver.feed(story[at:])
     driver.settle()
     driver.end("length")

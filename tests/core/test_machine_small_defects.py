@@ -64,7 +64,7 @@ def test_a_cut_where_feedback_begins_takes_its_answer_away():
 
 
 def test_a_stop_cuts_until_no_gate_holds_anything():
-    """`Core._withhold`: a cut may leave a line of another gate unfinished, and what stands before it is cut, too."""
+    """`Core._withhold`: a cut may leave a line of another gate unfinished, and the text before it is cut, too."""
     lines = monitor("lines", delivery="gate", verifier=make_verifier("slow"))
     markers = monitor("markers", delivery="gate", trigger=Markers(("so",)), verifier=make_verifier("quick"))
     driver = drive(lines, markers, monitor("stops", verifier=STRICT, remedy=Stop()))

@@ -1,4 +1,4 @@
-"""Whoever holds the event loop is named, and watching for that costs a token nothing."""
+"""Code that blocks the event loop is named, and watching for it costs nothing for a token."""
 
 import asyncio
 import sys
@@ -197,7 +197,7 @@ def test_a_loop_that_is_not_running_is_in_nothing():
 def test_a_loop_that_answers_in_time_is_not_looked_at():
     it, posted, (listener,) = watched(0.02)
     for step in range(10):
-        it.look(step * 0.01, lambda: pytest.fail("nobody is late"), lambda: 0.0)
+        it.look(step * 0.01, lambda: pytest.fail("the loop is not late"), lambda: 0.0)
         it.answered(step * 0.01 + 0.005)
     assert len(posted) == 10
     assert listener.heard == []
@@ -219,7 +219,7 @@ def test_a_late_answer_is_told_to_those_who_want_to_know():
 
 
 def looked_at(calls, answered):
-    """What is told of a loop that is looked at each hundredth of a second, in *calls* one after the other."""
+    """Return the reports on a loop that runs *calls* one after the other and is looked at each hundredth of a second."""
     it, posted, (listener,) = watched(0.04)
     it.look(0.0, list, None)
     for at, call in enumerate(calls, start=2):

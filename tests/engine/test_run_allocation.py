@@ -12,7 +12,7 @@ WRONG = "1+1=3\n"
 
 
 class Fixed:
-    """Allows what it is told to, and keeps what it learns."""
+    """Allows a fixed part of the budgets, and keeps what it learns."""
 
     def __init__(self, allowance=None, error=None):
         self.allowance, self.error = allowance or Allowance(), error

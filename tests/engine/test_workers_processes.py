@@ -115,11 +115,11 @@ async def test_a_verifier_that_a_worker_cannot_find_is_a_clear_error():
     (outcome,), result = await outcomes("1+1=2\n", workers.make_local())
     assert result.status == "unverified"
     assert "'make_local.<locals>.local'" in outcome.error
-    assert "must be defined at the top level of a module" in outcome.error
+    assert "define a verifier with worker='process' at the top level of a module" in outcome.error
 
 
 def is_gone(number):
-    """Tell whether a process is no more (one that nobody has waited for is as good as gone)."""
+    """Tell whether a process has ended (a zombie counts as ended)."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -140,7 +140,7 @@ async def test_each_way_to_fail_in_a_worker_costs_one_check(record_property):
         20: "MemoryError",
         21: "MemoryError",
         22: "its answer begins with b'garbage '",
-        23: "its answer begins with: b'iw1",
+        23: "its answer begins with b'iw1",
         24: "its answer does not load: ",
         25: "the result is larger than",
         27: f"(exit code -{signal.SIGXCPU.value})",
@@ -318,7 +318,7 @@ async def test_half_a_message_holds_nobody_up():
             await receive(ours)
         assert scope.cancelled_caught
         with anyio.move_on_after(0.1) as scope:
-            await send(ours, b"y" * (8 << 20))  # nobody reads it
+            await send(ours, b"y" * (8 << 20))  # the other side does not read it
         assert scope.cancelled_caught
 
 

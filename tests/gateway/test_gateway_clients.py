@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, against the gateway; and a real model behind it."""
+"""Clients of other projects, against the gateway; and a real model behind it."""
 
 import json
 import os

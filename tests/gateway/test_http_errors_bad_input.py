@@ -19,7 +19,7 @@ def sound(upstream, gateway):
     return running
 
 
-@pytest.mark.fault("S5", injected="a body that is no JSON object", happens="400 malformed_body, nothing sent on")
+@pytest.mark.fault("S5", injected="a body that is not a JSON object", happens="400 malformed_body, nothing sent on")
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"nonsense", b'{"model": "m",}', b"\xff\xfe", b"[1, 2]", b'"text"', b"null", b"[" * 1500]
 )
@@ -57,7 +57,7 @@ def test_several_answers_at_once_cannot_be_watched(sound):
 
 
 @pytest.mark.fault(
-    "S6", injected="a model that nobody serves", happens="404 model_not_found, or the upstream's own 404"
+    "S6", injected="a model that no upstream serves", happens="404 model_not_found, or the upstream's own 404"
 )
 def test_an_unknown_model(upstream, gateway):
     server = upstream(

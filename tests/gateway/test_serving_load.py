@@ -139,7 +139,7 @@ async def test_a_client_that_leaves_a_whole_answer_ends_the_upstream_at_once(ste
 
 
 async def burst(running, count, body):
-    """Many clients at once, each on a connection of its own; their statuses, and what they were told."""
+    """Many clients at once, each on a connection of its own; their statuses and answers."""
 
     async def one():
         reader, writer = await asyncio.open_connection("127.0.0.1", int(running.root.rpartition(":")[2]))

@@ -16,7 +16,7 @@ from watchers import passing
 
 @pytest.mark.fault(
     "S10",
-    injected="nobody listens at the upstream",
+    injected="no server listens at the upstream",
     happens="502 upstream_unreachable, counted as failed, never as a block",
 )
 @pytest.mark.parametrize("watchers", [[passing()], []])
@@ -119,7 +119,7 @@ def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway)
 @pytest.mark.fault(
     "S20",
     injected="an upstream that takes a request and closes, on a new connection",
-    happens="502, and the request was sent once; on a kept connection it is sent anew, once",
+    happens="502, and the request was sent once; on a kept connection it is sent again, once",
 )
 @pytest.mark.parametrize("transport", ["fast", "httpx2"])
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])

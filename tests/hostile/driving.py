@@ -1,4 +1,4 @@
-"""The core, driven by hand, with whatever verifiers its monitors have; and what a reader was told."""
+"""The core, driven by hand, with whatever verifiers its monitors have; and the events that a reader got."""
 
 from dataclasses import dataclass
 

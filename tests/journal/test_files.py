@@ -59,7 +59,7 @@ async def test_a_file_cut_anywhere_gives_its_longest_whole_prefix(path, record_p
         assert found.left_out == size - found.size
 
 
-@pytest.mark.fault("P4", injected="one bit flipped in every byte", happens="what stands before it is read, no more")
+@pytest.mark.fault("P4", injected="one bit flipped in every byte", happens="the records before it are read, no more")
 async def test_a_damaged_byte_ends_what_is_read(path, record_property):
     _, _, data = await recorded(KINDS["no monitors"], path)
     whole, ends = taken_apart(data), borders(data)

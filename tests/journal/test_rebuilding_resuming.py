@@ -196,7 +196,7 @@ async def test_a_claim_that_its_extractor_no_longer_finds_is_no_pass(path):
     async with kind.resume(path) as run:
         result = await run.drain()
     assert result.status == "unverified"
-    assert "does not find this claim again" in result.unverified_reasons[0].why
+    assert "does not find this claim in the recorded text" in result.unverified_reasons[0].why
 
 
 async def test_a_run_that_its_reader_left_is_gone_on_with(path):

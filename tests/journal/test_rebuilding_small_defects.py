@@ -44,7 +44,7 @@ async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for
         result = await run.drain()
     assert checked == []
     assert result.status == "unverified"
-    assert "does not find this claim again" in result.unverified_reasons[0].why
+    assert "does not find this claim in the recorded text" in result.unverified_reasons[0].why
 
 
 async def test_a_check_that_is_tried_again_after_going_on_gets_its_whole_claim(path):

@@ -68,5 +68,5 @@ async def play(model, monitors, prompt=PROMPT, **options):
 
 
 async def unwatched(model, *pieces):
-    """What the model says after *pieces* when nobody looks on."""
+    """What the model says after *pieces* without supervision."""
     return (await model.complete(Request(PROMPT, pieces, GREEDY))).text

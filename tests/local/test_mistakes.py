@@ -34,7 +34,7 @@ async def test_a_mistake_is_caught_where_it_is_and_the_trace_ends_without_one(an
         else:
             pytest.fail("it made no mistake, or none that a repair sets right: choose other problems")
     result = played.result
-    # Python's own arithmetic agrees that what was cut was wrong, and that what stands is not.
+    # Python's own arithmetic agrees that what was cut was wrong, and that the remaining text is not.
     for violation in result.violations:
         said = re.search(rf"(\d+ [+×-] \d+) is (\d+), not {violation.quote}$", violation.witness)
         assert is_wrong(f"{said[1]} = {violation.quote}")

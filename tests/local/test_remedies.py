@@ -31,7 +31,7 @@ def remedied(played):
     assert violation.interrupted
     assert (violation.why, violation.witness) == (WHY, WITNESS)
     assert played.shown == result.text
-    # Two streams: from nothing, and from what stands up to the end of what we wrote.
+    # Two streams: from nothing, and from the text up to the end of our insertion.
     kept = result.text[: violation.cut] + violation.inserted
     assert played.streams == ["", kept]
     assert result.text.startswith(kept)

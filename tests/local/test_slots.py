@@ -22,8 +22,8 @@ async def test_each_route_does_what_its_name_says(anyio_backend, tmp_path):
         assert live.usage.cached_tokens > 0.9 * size
         assert live.usage.prompt_seconds > 0
         assert live.usage.completion_seconds > 0
-        anew = await model.complete(fork("prefill"))
-        assert anew.usage.cached_tokens == 0
+        again = await model.complete(fork("prefill"))
+        assert again.usage.cached_tokens == 0
         await model.save(fork())
         assert model.stored(fork()) == len(TRACE)
         assert len(list(tmp_path.iterdir())) == 1
@@ -32,7 +32,7 @@ async def test_each_route_does_what_its_name_says(anyio_backend, tmp_path):
             await model.complete(fork("prefill", "no" * 40, f"something else {number}"))
         restored = await model.complete(fork("restored"))
         assert restored.usage.cached_tokens > 0.9 * size
-        assert restored.text == anew.text == live.text == first.text
+        assert restored.text == again.text == live.text == first.text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,5 +66,5 @@ async def test_a_planner_learns_from_the_servers_own_counters(anyio_backend, tmp
 
 
 def test_a_shelf_is_a_folder(tmp_path):
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="must be an existing folder"):
         open_local(shelf=tmp_path / "nowhere")

@@ -127,7 +127,7 @@ def test_a_contradiction_keeps_both_rules_out(tmp_path: Path) -> None:
         rule("many", "args.amount > 2", examples=examples("breaks", "breaks", "breaks", "keeps")),
         rule("few", "args.amount < 2", examples=examples("keeps", "keeps", "breaks", "breaks")),
     )
-    # Both apply to every call, so that no call is left: that is told, too.
+    # Both apply to every call, so that no call is left: that is reported, too.
     assert reasons(found, "many") == reasons(found, "few") == {"contradiction", "deadlock"}
     assert found.admitted == ()
 

@@ -198,7 +198,7 @@ async def play(seed, edits, shelf, steps=STEPS):
 FAULT = pytest.mark.fault(
     "P6",
     injected="edits by two processes, entries damaged or lost, deaths and interrupted work in between",
-    happens="nothing stale is offered, by a naive oracle that computes all anew; at the end all is made again",
+    happens="nothing stale is offered, by a naive oracle that computes everything again; at the end all is up to date",
 )
 
 

@@ -265,7 +265,7 @@ async def test_what_cannot_work_is_refused_at_once():
         ({"token_budget": -1}, "token_budget must be .* got -1"),
         ({"producers": [Sums(), Sums()]}, "several producers are named 'sums'"),
         ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "choose one of facts"),
-        ({"producers": ["nobody"]}, "not installed"),
+        ({"producers": ["missing"]}, "not installed"),
         ({"producers": "facts"}, "put a single one in a list"),
     ):
         with pytest.raises(UsageError, match=said):

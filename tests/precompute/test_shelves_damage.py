@@ -193,7 +193,7 @@ def sqlite_damage(folder, changes, log):
 SQLITE_FLIPS = pytest.mark.fault(
     "P6",
     injected="bits of the SQLite file flipped",
-    happens="what is told is what was written, or nothing; the file is put aside if SQLite cannot read it",
+    happens="a reader gets what was written, or nothing; the file is put aside if SQLite cannot read it",
 )
 
 
@@ -229,7 +229,7 @@ def test_every_eighth_byte_of_a_sqlite_file(quick_path, record_property, log):
 @pytest.mark.fault(
     "P6",
     injected="the SQLite file cut short",
-    happens="what is told is what was written, or nothing; the file is put aside if SQLite cannot read it",
+    happens="a reader gets what was written, or nothing; the file is put aside if SQLite cannot read it",
 )
 def test_lengths_of_a_sqlite_file(quick_path, record_property, log):
     tries, missed, refused = sqlite_damage(
@@ -240,7 +240,7 @@ def test_lengths_of_a_sqlite_file(quick_path, record_property, log):
     assert refused == 0
 
 
-@pytest.mark.fault("P6", injected="files of the log cut short", happens="what is told is what was written, or nothing")
+@pytest.mark.fault("P6", injected="files of the log cut short", happens="a reader gets what was written, or nothing")
 def test_lengths_of_the_log(quick_path, record_property, log):
     source = quick_path / "source.db"
     store = Store(SqliteShelf(source, page_size=512))

@@ -300,7 +300,7 @@ os.chmod("mine", 0o6755)
 out = subprocess.run(["./mine", "-u"], capture_output=True, text=True).stdout
 if out.strip() == "0":
     print("GAINED", out)
-""", why="no_new_privs: nobody becomes somebody else by running a file"),
+""", why="no_new_privs: a process gains no rights by running a file"),
     _attack("higher limits", "returned", """
 import resource
 for name in ("AS", "CPU", "NPROC", "NOFILE", "FSIZE"):

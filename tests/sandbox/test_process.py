@@ -216,7 +216,7 @@ def test_cancelling_kills_the_program(sandbox, host, backend, after):
 )
 def test_nothing_outlives_us(host):
     source = host.aim("import os\nos.execvp('sleep', ['sleep', '$tag'])")
-    # A process of its own that is started anew: a fork of this one, which has threads, might deadlock.
+    # A newly started process: a fork of this one, which has threads, might deadlock.
     code = (
         "from interwhen.sandbox import Limits, ProcessSandbox, Script\n"
         "with ProcessSandbox(allow_missing=ProcessSandbox().probe().missing) as one:\n"

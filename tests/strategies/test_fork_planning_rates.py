@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import UsageError
 from interwhen.strategies import ForkSituation, Probe, Rates, Work, calibrate, work_of
@@ -45,7 +45,6 @@ def test_each_route_has_its_work(route, prefilled, moved):
 
 
 @given(RATES, st.floats(0.1, 10.0))
-@example(Rates(0.0625, 0.0001345, 0.001953, 0.0625, 0.001), 8.0)  # off by less than a factor of two for long
 def test_wrong_rates_are_right_after_a_few_requests(rates, factor):
     tracking = Tracking(Rates(*(rate * factor for rate in rates)))
     for number in range(20):

@@ -118,7 +118,7 @@ def test_a_question_that_takes_too_long_is_unknown_in_time():
         assert isinstance(found.follows(z3.BoolVal(False, found.context)), Unknown)
 
 
-@pytest.mark.fault("V2", injected="a check is called off while Z3 works for it", happens="Z3 is interrupted at once")
+@pytest.mark.fault("V2", injected="a check is cancelled while Z3 works for it", happens="Z3 is interrupted at once")
 def test_a_check_that_is_called_off_interrupts_z3():
     ticket, verdicts, ready = Ticket(600.0), [], threading.Event()
 

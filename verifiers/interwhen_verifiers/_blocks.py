@@ -28,7 +28,7 @@ class Block:
 def read_block(text: str, indent: str = "") -> Block | None:
     """Return the block that the segment *text* is; ``None`` where it holds no code.
 
-    *indent* is what stands before its first fence; as much white space is taken from each line. Without it, as much as
+    *indent* is the text before its first fence; as much white space is taken from each line. Without it, as much as
     stands before the closing fence.
     """
     head, _, rest = text.partition("\n")

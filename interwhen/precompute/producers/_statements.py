@@ -17,7 +17,8 @@ LONGEST = 240
 """The longest statement that is read, in characters. The text comes from a model, so it needs a limit."""
 _ASK = (
     "You prepare notes on a text before anybody asks about it. Write up to {limit} new statements that follow from the "
-    "numbered lines, and that save work to whoever is asked about them: combine lines, and go on from what is known. "
+    "numbered lines, and that save work to the one who is asked about them: combine lines, and go on from what is "
+    "known. "
     "One statement a line, in the words of the text. End each with the numbers of the lines that it follows from, in "
     "brackets, such as [S2 F1]. Repeat nothing that is known."
 )

@@ -70,6 +70,8 @@ def _scoped(case: PlayedCase) -> Iterator[str]:
     result = case.result
     if not isinstance(result, Verified):
         return
+    if case.history is None and case.world.thinking == "field":
+        return  # without the history of remedies, the text alone does not show where the answer begins
     judging = {watch.name for watch in case.world.watches if _judges_answers(case.world, watch)}
     answers = [(low, high) for low, high, phase in final_trace(case, result).phases() if phase == "answer"]
     shown = [

@@ -343,7 +343,8 @@ def _whole(case: PlayedCase) -> Iterator[str]:
         return
     stopped = any(act.record.remedy in ("stop", "abstain") for act in history.acts)
     missing = trace.text[len(result.text) :]
-    if missing and case.world.deaths and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
+    again = case.world.deaths or result.ledger.reconnects
+    if missing and again and case.world.thinking in ("tags", "opened") and is_half_a_tag(missing):
         missing = ""  # the resume drops it, and the model writes it again in its next request
     # A gate holds an unfinished segment, and unchecked text of a run that ended early.
     early = result.status == "failed" or not case.played.saw_all or result.finish_reason not in ("stop", "tool_calls")

@@ -247,7 +247,7 @@ class _WorldReader:
     def _claim(self, claim: StatedClaim, span: Span | None, before: int) -> NamedClaim:
         key = claim.op if self._watch.key == "kind" and span is not None else claim.text
         key = f"{key} after {before}" if self._watch.tracks else key
-        return NamedClaim(key=key, span=span, text=claim.text, before=before)
+        return NamedClaim(key=key, span=span, text=claim.text, before=before if self._watch.tracks else 0)
 
 
 def _start(prepared: PreparedMonitor | None) -> int:

@@ -249,7 +249,7 @@ def _judge_final(problem: MapProblem, answer: str) -> Verdict:
         case "count":
             number = _NUMBER.fullmatch(text)
             if number is None or relation is None:
-                return Unknown("the answer is no number")
+                return Unknown("the answer is not a number")
             return _judge_count(problem, int(number[1]), relation, problem.other)
         case "direction":
             way = _WAY.fullmatch(text)

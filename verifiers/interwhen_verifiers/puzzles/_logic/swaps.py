@@ -54,15 +54,15 @@ class SwapState:
     at: frozenset[int] = frozenset({0})
     """The numbers that are possible. Empty: the count was lost."""
     is_open: bool = False
-    """Whether a swap was told, and its result not yet."""
+    """Whether the text has a swap whose result has not come yet."""
     names_swaps: bool = False
-    """Whether swaps are told at all; if not, each list is that after the next swap."""
+    """Whether the text describes swaps; if not, each list is that after the next swap."""
     is_fresh: bool = True
     """Whether no list has been read."""
     is_exact: bool = False
-    """Whether the start or a swap was told. If not, a state may be a later one than the text has shown."""
+    """Whether the text has given the start or a swap. If not, a state may be a later one than the text has shown."""
     known: frozenset[int] = frozenset()
-    """The people whose things were told since: to tell them again may be to tell a later state."""
+    """The people whose things the text has given since; giving them again may describe a later state."""
 
 
 LOST: Final = SwapState(frozenset(), names_swaps=True)
@@ -111,15 +111,15 @@ class Swaps:
         return f"{indefinite if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
 
     def begin(self) -> SwapState:
-        """Return how many swaps were told before the first line."""
+        """Return how many swaps the text has before the first line."""
         return SwapState()
 
     def skip(self, _told: SwapState) -> SwapState:
-        """Return how many were told after a line that is too long."""
+        """Return how many the text has after a line that is too long."""
         return LOST
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-        """Return how many swaps were told after *line*, and its statements. Linear in its length."""
+        """Return how many swaps the text has after *line*, and its statements. Linear in its length."""
         headed = _headed(self, told, line)
         if headed is not None:
             return headed

@@ -357,7 +357,7 @@ def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
         case "right turns" | "left turns" | "turns" | "steps":
             number = _NUMBER.fullmatch(text.strip())
             if number is None:
-                return Unknown("the answer is no number")
+                return Unknown("the answer is not a number")
             stated = int(number[1])
             if problem.asked != "steps":
                 return _judge_turns(problem, problem.asked, stated)
