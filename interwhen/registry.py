@@ -68,7 +68,7 @@ MODELS = "interwhen.models"
 """Entry points of this group take the text after the colon of ``name:text`` and return a ``Model``."""
 STRATEGIES = "interwhen.strategies"
 """Entry points of this group are factories: annotated options in, an ``interwhen.strategies.Strategy`` out."""
-TASKS = "interwhen._types.extensions"
+TASKS = "interwhen.tasks"
 """Entry points of this group are factories: ``count``, ``seed`` and annotated options in, an iterable of
 ``interwhen.strategies.Exercise`` out."""
 TRACES = "interwhen.traces"

@@ -8,7 +8,8 @@ lists the fields of a chunk that are text. Only the `_openai_*.py` files know th
 
 from interwhen.clients._calls import Reading, Settings
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
+from interwhen.clients._demotion import Demotion
 from interwhen.clients._guard import Refused, guard
 from interwhen.clients._wrap import wrap
 
-__all__ = ["Part", "Reading", "Refused", "Settings", "SupervisionInfo", "guard", "supervision_info", "wrap"]
+__all__ = ["Demotion", "Part", "Reading", "Refused", "Settings", "SupervisionInfo", "guard", "supervision_info", "wrap"]

@@ -64,3 +64,14 @@ def test_each_module_that_a_page_names_exists():
         if module not in groups | NAMES and not module.endswith((".toml", ".json")) and not _exists(module)
     ]
     assert missing == []
+
+
+def test_pages_for_users_name_no_private_module():
+    private = re.compile(r"interwhen(?:_verifiers)?(?:\.\w+)*\._[a-z]\w*")
+    found = [
+        (page.name, name)
+        for page in pages()
+        if page.name != "CHANGELOG.md" and page.parent.name != "decisions"
+        for name in private.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert found == []

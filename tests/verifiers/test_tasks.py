@@ -41,7 +41,7 @@ def judged(exercise, text):
 
 def test_the_entry_points_name_them():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    points = project["entry-points"]["interwhen._types.extensions"]
+    points = project["entry-points"]["interwhen.tasks"]
     assert points == {name: f"{made.__module__}:{made.__name__}" for name, made in TASKS.items()}
 
 
