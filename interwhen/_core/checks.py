@@ -82,6 +82,10 @@ class PendingRef(Ref, eq=False):
 
     home: OpenSegment
 
+    def restore_claim(self, read: Callable[[int, Claim], Claim | None]) -> None:
+        """Replace the claim, known by key and place only, by what *read* finds for the monitor; ``None``: keep it."""
+        self.claim = read(self.monitor, self.claim) or self.claim
+
 
 class Job(msgspec.Struct, eq=False):
     """Work that the engine does for the core: one extraction, or one check for all claims that are equal."""
@@ -314,12 +318,9 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, known by key and place only, by what *read* finds for each of them.
-
-        *read* gets the number of the monitor and the claim; ``None`` leaves the claim as it is.
-        """
+        """Replace the claims of job *number*, known by key and place only, by what *read* finds for each of them."""
         for ref in self.jobs[number].refs or ():
-            ref.claim = read(ref.monitor, ref.claim) or ref.claim
+            ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
         """Forget the looks at segments that were not finished: the model goes on, or has ended."""
