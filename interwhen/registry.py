@@ -250,7 +250,11 @@ def parse_options(name: str, text: str) -> dict[str, str]:
                 name, f"the option {part.strip()!r} has no value", "write options as name=value,name=value"
             )
         if key in options:
-            raise PluginError(name, f"the option {key!r} is given twice")
+            raise PluginError(
+                name,
+                f"the option {key!r} is given twice, as {options[key]!r:.80} and {value!r:.80}",
+                "give it once, and a list as JSON",
+            )
         options[key] = value
     return options
 

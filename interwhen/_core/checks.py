@@ -586,7 +586,11 @@ class CheckTable:
         self._events.append(CheckSettled(record))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
-        """Take the claims of the segments *gone* from their jobs; return the orders to drop jobs without a purpose."""
+        """Remove the claims of the segments *gone* from their jobs; return the orders to drop jobs not needed any more.
+
+        *to* is where the text is cut; ``None``: it is not cut. A job that loses all its claims goes on if one of them
+        stands before the cut: that claim will be read again, and its verdict is still wanted.
+        """
         self.changed = True
         orders: list[Order] = []
         if not gone:
@@ -669,9 +673,10 @@ def _may_act(ref: Ref, monitor: Monitor) -> bool:
 
 
 def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: int) -> float | None:
-    """Return the pause before a check that failed *tries* times is tried again; ``None``: it is not.
+    """Return the pause before the next try of a check that failed *tries* times; ``None``: it is not tried again.
 
-    The most patient of the monitors that wait for it decides.
+    Of the monitors that wait for the check, the one that allows the most tries decides; of equal ones, the one with the
+    longest pause.
     """
     policies = [policy for ref in refs if isinstance(policy := monitors[ref.monitor].on_error, Retry)]
     patient = max(policies, key=lambda policy: (policy.times, policy.pause), default=None)

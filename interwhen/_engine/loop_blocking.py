@@ -227,7 +227,10 @@ class WatchedLoop:
         return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to call back, or read its *frames* if it has not. Called from the watching thread."""
+        """Ask the loop to call back. If it is late with the answer to an earlier request, record its *frames* instead.
+
+        Called from the watching thread. An answer is late after half of :attr:`limit`.
+        """
         turn = self.turn
         if turn is None:
             self.turn = LoopTurn(now)

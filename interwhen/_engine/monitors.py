@@ -376,7 +376,10 @@ class Watcher:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
-        """Return the fact of a segment that was read in another process."""
+        """Return the fact of a segment that an earlier process had read, in a run that is resumed.
+
+        For a tracker this is the fact that :meth:`revive` has kept. Other extractors read the segment again now.
+        """
         return self._revived.get(order.job) or self.extract(order, reply)
 
     def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Fact:

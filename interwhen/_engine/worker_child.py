@@ -32,7 +32,10 @@ class GarbledMessage(Exception):
 
 
 def framed(payload: bytes) -> bytes:
-    """Return *payload* as it is sent. Raises :class:`GarbledMessage` on one that is too large."""
+    """Return *payload* with the message header before it: magic bytes and the length.
+
+    Raises :class:`GarbledMessage` if *payload* is too large.
+    """
     if len(payload) > MOST:
         raise GarbledMessage(f"a message may have at most {MOST} bytes, and this one has {len(payload)}")
     return _HEAD.pack(_MAGIC, len(payload)) + payload

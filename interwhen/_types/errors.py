@@ -183,7 +183,9 @@ class StreamTimeout(ModelError):
     def __init__(self, timer: str, seconds: float) -> None:
         self.timer = timer
         self.seconds = seconds
-        super().__init__(f"the {timer} timeout of {seconds:g} s ran out")
+        super().__init__(
+            f"the {timer} timeout of {seconds:g} s ran out: allow more time, or look whether the server still answers"
+        )
 
 
 class StreamClosed(ModelError):

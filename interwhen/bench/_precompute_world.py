@@ -54,7 +54,7 @@ class CaseQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A context with its questions. Every statement on it gives a value, which follows from the value before it."""
+    """A context with its questions. Each statement about it gives one value, which follows from the value before it."""
 
     family: FamilyName
     pieces: tuple[tuple[str, str], ...]

@@ -263,7 +263,11 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
 
 
 async def _watch(samples: array[float], begun: float, readers: _Readers, minutes: float) -> None:
-    """Add a sample to *samples* every few seconds: flat numbers, so that samples are no blocks in use."""
+    """Every few seconds, append the time, the memory and the number of allocated blocks to *samples*.
+
+    An array of plain numbers is used, so that the samples do not add to the blocks that they count. Once a minute,
+    garbage is collected and the progress is shown.
+    """
     shown = 0.0
     while True:
         await anyio.sleep(min(_SAMPLE_SECONDS, minutes * 60 / 200))

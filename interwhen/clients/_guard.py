@@ -152,7 +152,7 @@ def _number(value: Any) -> int | float:
     if isinstance(value, numbers.Integral):
         return int(value)
     if not math.isfinite(value):
-        raise NotJson("JSON has neither infinity nor NaN")
+        raise NotJson(f"{float(value)!r} is not a number of JSON; give a finite one")
     return float(value)
 
 

@@ -545,7 +545,7 @@ def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
-    """Return the fields that ask for the probabilities of a fork's tokens."""
+    """Return the fields of a fork's request that ask the server for the log-probabilities of its tokens."""
     most = sampling.top_logprobs
     if api == "completions":
         return {"logprobs": 1 if most is None else most}

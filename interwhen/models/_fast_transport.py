@@ -624,7 +624,9 @@ class FastTransport:
                 f"could not connect to {name!r} ({describe_error(exc)}); is the server running?"
             ) from exc
         if not connection.is_usable:
-            raise ConnectError(f"{name!r} closed the connection before a request was sent")
+            raise ConnectError(
+                f"{name!r} closed the connection before a request was sent; check its log, port and scheme"
+            )
         pool.add(connection)
         return connection
 

@@ -137,7 +137,9 @@ class LocalServer:
             await self._wait_ended()
             reason = report.error or f"it ended with code {self._process.returncode}"
             raise UpstreamError(
-                f"the local server could not start: {reason}{self._tail()}", code="start_failed", body=self.log_tail()
+                f"the local server could not start: {reason}; try other weights, or less context{self._tail()}",
+                code="start_failed",
+                body=self.log_tail(),
             )
         self.url = report.url
 

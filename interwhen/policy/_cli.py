@@ -191,7 +191,9 @@ def lint(
     )
     found = replayed(policy, runs, None if state is None else read_database(policy, state))
     if not found.calls:
-        raise UsageError(f"there are no tool calls with results in the runs at {str(replay)!r}")
+        raise UsageError(
+            f"there are no tool calls with results in the runs at {str(replay)!r}; give runs with messages of role tool"
+        )
     if json:
         print(json_safe(msgspec.json.encode(written(found)).decode()))
     else:

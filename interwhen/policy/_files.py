@@ -73,7 +73,7 @@ def _example(
 ) -> Example:
     name, expect = entry.get("name"), entry.get("expect")
     if not isinstance(name, str) or not name.strip():
-        raise UsageError("an example needs a name that says what it shows")
+        raise UsageError(f"example {dict(entry)!r:.160}: name must be a text that says what it shows, got {name!r:.80}")
     if expect not in EXPECTED:
         raise UsageError(f"example {name!r:.80}: expect={expect!r:.60}, choose one of {', '.join(EXPECTED)}")
     check_keys(entry, _EXAMPLE_KEYS, f"example {name!r:.80}: ")
@@ -100,7 +100,7 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
             raise UsageError(f"there is no situation {base!r:.80}; known: {', '.join(situations)}"[:300])
         base = situations[base]
     if not isinstance(base, Mapping):
-        raise UsageError("a base is a situation, or the name of one")
+        raise UsageError(f"base must be a situation (a table) or the name of one, got {base!r:.80}")
     found = _parts(base.get("base"), situations, depth + 1)
     found.update({part: copy.deepcopy(value) for part, value in base.items() if part in _PARTS})
     for path, value in _table(base, "set").items():
@@ -378,7 +378,9 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
     """Return the folder *name* of a policy. Raises :class:`UsageError` where it is a link that leads elsewhere."""
     inner = folder / name
     if inner.resolve().parent != folder.resolve():
-        raise UsageError(f"{str(inner)!r} leads out of the policy's folder")
+        raise UsageError(
+            f"{str(inner)!r} leads out of the policy's folder, to {str(inner.resolve())!r}: make it a plain folder"
+        )
     if make:
         inner.mkdir(exist_ok=True)
     return inner
@@ -389,7 +391,7 @@ def rule_files(folder: Path) -> list[str]:
     inner = inner_folder(folder, "rules")
     found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
     if len(found) > _limits.RULES:
-        raise UsageError(f"{len(found)} rules: {_limits.RULES} at most")
+        raise UsageError(f"{str(inner)!r}: {len(found)} rules; write at most {_limits.RULES}")
     return found
 
 

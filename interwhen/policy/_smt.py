@@ -432,7 +432,11 @@ class Defect(NamedTuple):
 
 
 def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
-    """Find out whether *rule* can apply, can be broken and can be kept, over each of its tools."""
+    """Yield a defect for each tool over which *rule* can never apply, never be broken, or never be kept (satisfied).
+
+    A prohibition (``require`` is ``false``) can never be kept; that is no defect. The defect is ``open`` if Z3 gives no
+    answer, or if the question is too large for it.
+    """
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
         asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))

@@ -154,7 +154,7 @@ _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "un
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
     """Read the entries ``[[learn]]`` of a policy, and check them. Raises :class:`UsageError`."""
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        raise UsageError("learn: must be a list of tables; write each as [[learn]]")
+        raise UsageError(f"policy.toml: learn must be a list of tables, got {listed!r:.80}; write each as [[learn]]")
     found = []
     for number, entry in enumerate(listed, 1):
         try:

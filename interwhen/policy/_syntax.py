@@ -130,7 +130,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class If:
-    """One value or another."""
+    """A conditional value: ``then`` if ``condition`` holds, and ``otherwise`` if not."""
 
     condition: Node
     then: Node

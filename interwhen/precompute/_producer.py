@@ -99,7 +99,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A claim was refuted."""
+    """The monitors refuted a claim in the text, for the reason *why*. The text is not accepted."""
 
     why: str
 

@@ -102,7 +102,7 @@ class MemoryShelf:
             self._remove(name)
 
     def names(self, folder: str, /) -> list[str]:
-        """Return a slice of the sorted list of names."""
+        """Return the names in *folder* and below it: a slice of the sorted list of all names."""
         with self._lock:
             return self._in(folder)
 

@@ -68,12 +68,17 @@ class LlamaSlots:
             raise StreamTimeout("total", self._seconds) from error
         if status != 200:
             said = answer[:200].decode(errors="replace")
-            hint = " (start it with --slot-save-path)" if status in (404, 501) else ""
-            raise UpstreamError(f"the server did not {action} slot {slot}: {status}{hint}", status=status, body=said)
+            hint = "start it with --slot-save-path" if status in (404, 501) else "check its settings, slot and file"
+            raise UpstreamError(
+                f"the server did not {action} slot {slot}: {status} {said!r}; {hint}", status=status, body=said
+            )
         try:
             return msgspec.json.decode(answer, type=SlotFile)
         except msgspec.DecodeError as error:
-            raise UpstreamError(f"the server's answer to {action} of slot {slot} cannot be read: {error}") from error
+            raise UpstreamError(
+                f"the server's answer to {action} of slot {slot} cannot be read ({error}): got {answer[:80]!r}; "
+                "use a llama.cpp server"
+            ) from error
 
     async def _send(self, request: HttpRequest) -> tuple[int, bytes]:
         response = await self._transport.send(request, connect_timeout=self._seconds)

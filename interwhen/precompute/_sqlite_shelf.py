@@ -108,7 +108,8 @@ class SqliteShelf:
             except sqlite3.OperationalError as error:
                 if time.monotonic() > deadline:
                     raise StoreError(
-                        self.place, f"{error}: another process has kept it locked for {_BUSY_SECONDS:g} s"
+                        self.place,
+                        f"{error}: another process has kept it locked for {_BUSY_SECONDS:g} s; end it, or try again",
                     ) from error
             time.sleep(_PAUSE_SECONDS)
 
@@ -136,7 +137,9 @@ class SqliteShelf:
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             _refuse_others(path)
         except OSError as error:
-            raise StoreError(self.place, f"it cannot be opened ({error.strerror})") from error
+            raise StoreError(
+                self.place, f"it cannot be opened ({error.strerror}): give a file in a folder that can be written"
+            ) from error
         try:
             self._connect()
         except sqlite3.OperationalError as error:

@@ -181,7 +181,7 @@ class _Run:
                 os.kill(self._worker, signal.SIGKILL)
 
     def _bound_worker(self) -> None:
-        """Limit the worker itself, for the case that the interpreter counts wrong."""
+        """Limit the memory of the worker process, too, in case the interpreter inside it miscounts its own."""
         if self._worker is None or not sys.platform.startswith("linux"):
             return
         import resource

@@ -52,7 +52,10 @@ class Trace:
         return tuple(pieces)
 
     def write(self, text: str) -> Trace:
-        """Append *text* of the strategy, in the phase of the last chunk."""
+        """Return the trace with *text* appended, which the strategy wrote and not the model.
+
+        The text gets the phase of the last chunk, and counts no tokens.
+        """
         phase = self.chunks[-1].phase if self.chunks else "answer"
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 

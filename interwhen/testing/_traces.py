@@ -124,7 +124,9 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) 
             for count, trace in enumerate(traces, start=1):  # noqa: B007  # counts
                 file.write(msgspec.json.encode(trace) + b"\n")
     except OSError as error:
-        raise UsageError(f"cannot write {str(where)!r}: {error.strerror or error}") from error
+        raise UsageError(
+            f"cannot write {str(where)!r}: {error.strerror or error}; give a new file in a writable folder"
+        ) from error
     return count
 
 
@@ -166,7 +168,9 @@ def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:
     except Exception as error:
         # A reader may raise any exception: the error names it.
         raise PluginError(
-            name, f"it cannot read {str(where)!r}: after trace {number} it raised {type(error).__name__}: {error}"
+            name,
+            f"it cannot read {str(where)!r}: after trace {number} it raised {type(error).__name__}: {error}",
+            "give a file of its format, or correct the reader",
         ) from error
 
 

@@ -107,7 +107,7 @@ async def test_a_request_that_fails_as_it_is_called_off_breaks_once():
     model = Rude(["", "1+1=2\n"], timeouts=Timeouts(first_token=1.0))
     result, events = await supervise(model, watch())
     assert [event.error for event in events if isinstance(event, interwhen.StreamBroken)] == [
-        "the first_token timeout of 1 s ran out"
+        "the first_token timeout of 1 s ran out: allow more time, or look whether the server still answers"
     ]
     assert (result.status, result.ledger.reconnects) == ("verified", 1)
 

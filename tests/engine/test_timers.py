@@ -35,7 +35,10 @@ async def test_a_stalled_stream_is_closed_and_taken_up_from_the_text_so_far(firs
     assert result.status == "verified"
     assert result.ledger.reconnects == 1
     assert [event for event in events if isinstance(event, StreamBroken)] == [
-        StreamBroken(f"the {first} timeout of 600 s ran out", "reconnect")
+        StreamBroken(
+            f"the {first} timeout of 600 s ran out: allow more time, or look whether the server still answers",
+            "reconnect",
+        )
     ]
     model.assert_all_closed_once()
 
@@ -85,7 +88,10 @@ async def test_the_total_timer_ends_the_run_and_is_not_tried_again(opening):
     )
     result, events, took = await timed(model, watch())
     assert took == 100.0
-    assert (result.status, result.error) == ("failed", "the total timeout of 100 s ran out")
+    assert (result.status, result.error) == (
+        "failed",
+        "the total timeout of 100 s ran out: allow more time, or look whether the server still answers",
+    )
     assert result.text.startswith("1+1=2\n") == (opening == 0.0)
     assert [event.action for event in events if isinstance(event, StreamBroken)] == ["fail"]
     assert len(model.requests) == 1

@@ -37,7 +37,7 @@ HOSTILE = {
     "no clause": (RULE.replace('clause = "An open order can be cancelled."', ""), "must quote the policy"),
     "a clause that is none": (RULE.replace('"An open order can be cancelled."', "[1]"), "list of texts"),
     "a moment that is none": ("moment = 'never'\n" + RULE, "choose one of before, after"),
-    "an example without a name": (RULE.replace('name = "open"', ""), "needs a name"),
+    "an example without a name": (RULE.replace('name = "open"', ""), "name must be a text.*got None"),
     "an example that expects something else": (RULE.replace('"keeps"', '"maybe"'), "choose one of keeps"),
     "a situation that is none": (RULE.replace('base = "world"', 'base = "heaven"'), "no situation 'heaven'"),
     "a path that is too long": (RULE.replace('"state.orders.A.status"', '"' + "a." * 50 + '"'), "too long"),
@@ -108,7 +108,7 @@ def test_a_folder_of_rules_leads_nowhere_either(shop: Path) -> None:
 def test_there_are_not_too_many_rules(shop: Path) -> None:
     for number in range(_limits.RULES):
         (shop / "rules" / f"r{number}.toml").touch()
-    with pytest.raises(UsageError, match="501 rules: 500 at most"):
+    with pytest.raises(UsageError, match="501 rules; write at most 500"):
         read_policy(shop)
 
 

@@ -12,7 +12,7 @@ from interwhen.testing.complexity import Bait, assert_linear
 from tests.verifiers.arithmetic_support import judge
 
 from interwhen_verifiers._arithmetic.windows import windows
-from interwhen_verifiers.arithmetic import MAX_SEGMENT, extract, recognize
+from interwhen_verifiers.arithmetic import MAX_PARTS, MAX_SEGMENT, check, extract, recognize
 
 SENTENCES = [f"Then there are {n} + {n} = {2 * n} of them in the box." for n in range(2_000)]
 
@@ -90,3 +90,12 @@ def test_what_a_long_line_says_first_holds_up_to_its_end(opening: str, equation:
 def test_what_a_long_line_announces_ends_with_it() -> None:
     text = f"The student's work is this: 1 + 1 = 2. {FILLER}\nWe start again.\nThen 3 + 4 = 8."
     assert isinstance(judge(text)[-1].verdict, Violation)
+
+
+def test_a_segment_of_very_many_lines_is_read_up_to_a_limit_and_the_rest_is_unknown():
+    text = "1 + 1 = 2\n" * (MAX_PARTS + 5)
+    claims = list(extract(Segment(text, Span(7, 7 + len(text)), "answer")))
+    assert len(claims) == MAX_PARTS + 1
+    assert claims[-1].span.end == 7 + len(text)
+    assert claims[-1].span.start == 7 + 10 * MAX_PARTS
+    assert isinstance(check(claims[-1]), Unknown)

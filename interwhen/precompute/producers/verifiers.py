@@ -100,12 +100,22 @@ class _Unpickler(pickle.Unpickler):
         """Return an allowed type."""
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):
+            # Python 3.11.0 to 3.11.3 write a member of an enumeration as getattr(class, name).
+            return _member
         # Only loaded modules, because importing one would run its code.
         if module.partition(".")[0] == self._package and module in sys.modules and not name.startswith("__"):
             found = super().find_class(module, name)
             if _is_record(found):
                 return found
         raise Unsafe(f"it names {module}.{name}, which is neither a plain type nor a record of {self._package!r}")
+
+
+def _member(kind: object, name: str) -> enum.Enum:
+    """Return the member *name* of the enumeration *kind*: all that a pickle may use ``getattr`` for."""
+    if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
+        return kind.__members__[name]
+    raise Unsafe(f"it asks for {name!r} of {kind!r:.80}, which is not a member of an enumeration")
 
 
 def _is_record(found: object) -> bool:

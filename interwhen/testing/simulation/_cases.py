@@ -181,7 +181,7 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 
 
 def case_of(played: PlayedWorld) -> PlayedCase:
-    """Return the case of *played*."""
+    """Return *played* with its history, if the reader saw all events and the run did not get stuck."""
     return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 

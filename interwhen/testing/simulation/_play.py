@@ -113,7 +113,7 @@ class LoopClerk:
         return self._done.is_set()
 
     def die(self, torn: int) -> None:
-        """Write *torn* more bytes and stop."""
+        """Die like a killed process: write the first *torn* bytes of the pending data, and nothing after them."""
         self._disk.tear(torn)
         if self._writing is not None and not self._is_over:
             self._writing.write()

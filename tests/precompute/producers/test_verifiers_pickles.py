@@ -121,3 +121,25 @@ def test_what_cannot_be_pickled_is_said():
 def test_any_bytes_are_a_value_or_refused(data):
     with contextlib.suppress(Unsafe):
         load(data, HERE)
+
+
+class ByAttribute:
+    """Pickled as Python 3.11.0 to 3.11.3 pickle a member of an enumeration."""
+
+    def __init__(self, owner, name):
+        self.args = owner, name
+
+    def __reduce__(self):
+        return getattr, self.args
+
+
+def test_a_member_of_an_enumeration_that_an_older_python_has_written_is_read():
+    assert load(pickle.dumps(ByAttribute(Colour, "RED")), HERE) is Colour.RED
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Colour, "__class__"), (Colour, "mro"), (Record, "__init__"), ("a", "upper")]
+)
+def test_no_other_attribute_is_read(owner, name):
+    with pytest.raises(Unsafe):
+        load(pickle.dumps(ByAttribute(owner, name)), HERE)

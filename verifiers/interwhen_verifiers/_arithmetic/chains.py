@@ -49,7 +49,10 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 
 
 def _converts(sides: list[Side]) -> bool:
-    """Tell whether plain numbers are equated that need no operation: ``1 hour = 60 minutes``, ``408 = 418``."""
+    """Tell whether each of *sides*, all plain numbers, has no unit or one unit of known size.
+
+    Such a chain can be judged although it has no operation: ``1 hour = 60 minutes``, ``408 = 418``.
+    """
     return all(scales(side) is not None for side in sides)
 
 

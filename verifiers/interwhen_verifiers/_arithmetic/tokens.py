@@ -204,7 +204,10 @@ def _is_rest(text: str, start: int, source: str) -> bool:
 
 
 def _is_loose(text: str, start: int, end: int, source: str) -> bool:
-    """Tell whether *text* is a number as other languages write it. In brackets, a comma may also part two numbers."""
+    """Tell whether *text* is a number as other languages write it: ``3,14``, ``1.234.567``, ``1,00,000``.
+
+    Next to a bracket, ``3,14`` does not count as one number: in ``(3,14)`` the comma may separate two.
+    """
     found = _LOOSE_NUMBER.fullmatch(text)
     if found is None:
         return False

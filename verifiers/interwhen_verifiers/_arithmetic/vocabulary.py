@@ -148,7 +148,10 @@ _FAMILIES: Final = {
 
 
 def stem(word: str) -> str:
-    """Return a rough stem of *word*: only equal forms are ever compared (``puppies`` and ``puppy``)."""
+    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``).
+
+    Stems are only compared with each other, so a stem need not be a word.
+    """
     return word.rstrip("seiy") or word
 
 

@@ -95,7 +95,7 @@ class NumberEquation(NamedTuple):
 
 
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
-    """Return the tokens of ``text[start:end]``. White space and marks of formatting leave none."""
+    """Return the tokens of ``text[start:end]``. White space and the marks of Markdown and LaTeX are skipped."""
     found = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = match.lastgroup or "other"

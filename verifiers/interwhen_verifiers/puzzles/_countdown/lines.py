@@ -110,7 +110,11 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
 
 
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Return the first equation. A dash that begins the line may be a bullet, or a sign."""
+    """Return the first equation of *line* in the form of :func:`find_equation`.
+
+    A dash and a space at the start of the line may be a bullet or a minus sign. The dash counts as a sign only if the
+    equation is true with it.
+    """
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
         return found

@@ -85,7 +85,10 @@ class Brackets:
         return at
 
     def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:
-        """Return how many brackets have been read after *line*, and its statements. Linear in its length."""
+        """Return how many brackets have been read when *line* ends, and the statements in the line.
+
+        *at* is how many had been read before it. The time is linear in the length of the line.
+        """
         if _START.match(line):
             return 0, []
         if match := _READ.match(line):

@@ -79,7 +79,7 @@ def parse(text: str) -> list[Node]:
         elif not word.startswith(";"):
             stack[-1].append(word)
     if len(stack) > 1:
-        raise PddlError("a bracket is never closed")
+        raise PddlError(f"brackets that are never closed: {len(stack) - 1}, in {text[:60]!r}; write a ')' for each")
     return stack[0]
 
 
@@ -104,7 +104,11 @@ def _operator(part: list[Node]) -> Operator:
     parts = {_word(key): value for key, value in zip(part[1::2], part[2::2], strict=True)}
     unknown = set(parts) - {":parameters", ":precondition", ":effect"}
     if unknown or ":effect" not in parts:
-        raise PddlError(f"the action {part[0]} needs an :effect, and no {', '.join(sorted(unknown)) or 'more'}")
+        found = ", ".join(sorted(parts))[:200] or "none"
+        raise PddlError(
+            f"the parts of the action {part[0]!r:.80} must be :effect and, if needed, :parameters and :precondition; "
+            f"got {found}"
+        )
     parameters = tuple(_typed(_list(parts.get(":parameters", []))))
     operator = Operator(
         name=_word(part[0]),

@@ -230,7 +230,7 @@ class HouseRelation(NamedTuple):
     denied: bool = False
 
     def holds(self, one: int, other: int) -> bool:
-        """Tell whether it holds where the values are in the houses *one* and *other*."""
+        """Tell whether the relation holds if its first value is in house *one* and its second in house *other*."""
         match self.kind:
             case "same":
                 found = one == other
