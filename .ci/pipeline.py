@@ -40,8 +40,6 @@ WHEEL = 12
 LOWEST = ("tests/clients", "tests/gateway", "tests/models", "tests/local", "tests/cli")
 """What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
 
-CANNOT_INSTALL = 3
-"""The exit code of tests/vllm/environment.py on a machine that cannot have a vLLM."""
 EXTRAS = "tests/packaging/test_extras.py"
 PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers")
 
@@ -343,7 +341,6 @@ class Pipeline:
             Job("lowest versions", "clients and models with the lowest declared versions, and a sample", self._lowest),
             Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
-            Job("vllm", "the tests against a real vLLM on the CPU, where it can be installed", self._vllm),
             Job("demo", "`make demo`", self._demo),
         ]
 
@@ -394,17 +391,6 @@ class Pipeline:
         _, built = self._build(shell)
         python = self._envs.make(shell, "extras", self._newest, "--editable", ".", *testers(), weights=False)
         shell.run(python, "-m", "pytest", *PARALLEL, f"--wheel={built}", f"--uv={self._envs.uv}", EXTRAS)
-
-    def _vllm(self, shell: Shell) -> None:
-        python = self._bin / "python"
-        script = ROOT / "tests" / "vllm" / "environment.py"
-        done = subprocess.run([python, script], cwd=ROOT, capture_output=True, text=True, check=False)
-        shell.say((done.stdout + done.stderr).rstrip())
-        if done.returncode == CANNOT_INSTALL:
-            return  # the last line says why
-        if done.returncode:
-            raise JobError(f"{script.name} failed with exit code {done.returncode}")
-        shell.run(python, "-m", "pytest", "--timeout=400", "tests/vllm", extra={"INTERWHEN_VLLM": "1"})
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]
