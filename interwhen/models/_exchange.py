@@ -144,7 +144,8 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
         with anyio.fail_after(limit):
             body = await _read(response, _MAX_BODY)
     except TimeoutError as exc:
-        raise StreamTimeout("total", limit or 0.0) from exc
+        timer = "first_token" if timeouts.total is None else "total"
+        raise StreamTimeout(timer, limit or 0.0) from exc
     finally:
         await response.aclose()
     if len(body) > _MAX_BODY:

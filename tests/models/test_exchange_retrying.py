@@ -137,11 +137,16 @@ async def test_a_deadline_wins_over_the_retries():
     assert waits(transport) == [10.0]
 
 
-async def test_an_answer_whose_body_stalls_is_a_timeout():
+@pytest.mark.parametrize(
+    ("timeouts", "timer"),
+    [(Timeouts(total=5.0), "total"), (Timeouts(first_token=5.0, total=None), "first_token")],
+)
+async def test_an_answer_whose_body_stalls_is_a_timeout(timeouts, timer):
     transport = answering((Head(200, {"content-type": "application/json"}), Stall()))
-    model = CompletionsModel("http://h/v1", "m", transport=transport, timeouts=Timeouts(total=5.0))
-    with pytest.raises(StreamTimeout, match="total"):
+    model = CompletionsModel("http://h/v1", "m", transport=transport, timeouts=timeouts)
+    with pytest.raises(StreamTimeout) as caught:
         await model.complete(Request("q"))
+    assert caught.value.timer == timer
     assert transport.open_responses == 0
 
 
