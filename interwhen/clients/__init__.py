@@ -1,9 +1,9 @@
 """Supervision of existing LLM calls: `wrap` for clients of the `openai` package, `guard` for tool functions.
 
-`_calls.py` reads a request, `_supervision.py` makes a run of it, `_upstream.py` is the caller's server as a model. A
-codec for each API converts events of the run to chunks: `_chat_codec.py`, `_responses_codec.py`. `_known_fields.py`
-lists the fields of a chunk that are text. Only the `_openai_*.py` files know the SDK. Start with `supervise` in
-`_supervision.py`. Why: docs/decisions/0009-wrapping-calls.md.
+`_calls.py` reads a request, and `_supervision.py` starts a run for it. `_upstream.py` presents the caller's server as a
+`Model`. `_chat_codec.py` and `_responses_codec.py` convert events of the run to chunks of an API. `_known_fields.py`
+lists the known fields of a chunk and says which of them hold text. Only the `_openai_*.py` files know the SDK. Start
+with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapping-calls.md.
 """
 
 from interwhen.clients._calls import Reading, Settings

@@ -26,7 +26,7 @@ Api = Literal["chat", "completions", "responses"]
 """``/chat/completions``, ``/completions`` or ``/responses``."""
 
 PATHS: Mapping[str, Api] = {"chat/completions": "chat", "completions": "completions", "responses": "responses"}
-"""The paths of these APIs below the version."""
+"""The APIs by request path, relative to the version (``/v1/``)."""
 
 _LIMITS: Mapping[Api, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),
@@ -37,7 +37,7 @@ _OFF = "to make this call unsupervised, pass interwhen={'monitors': []}"
 
 
 class Unsupported(UsageError):
-    """A request that cannot be supervised. It is refused, since it must not pass unchecked by accident."""
+    """Raised for a request that cannot be supervised: it is refused, so that it does not pass unchecked by accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,18 @@ class ApiCall:
     wants_usage: bool
     """Whether the caller asked for a chunk with token counts."""
     limit: str | None
-    """The field of the body that limits the tokens; ``None``: there is none."""
+    """The name of the body's field that limits the generated tokens; ``None`` if the body has no such field."""
 
     @property
     def sampling(self) -> Sampling:
-        """The sampling options that the engine needs: limit, seed, and whether the model is greedy."""
+        """The sampling options for the engine: token limit, seed, and temperature 0 if the call is greedy."""
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt for verifiers and certificates: a text, or the turns of the chat with their tool calls."""
+        """The prompt for verifiers and certificates: a string, or the messages with their tool calls."""
         if self.api == "completions":
             prompt = self.body.get("prompt")
             return prompt if isinstance(prompt, str) else _json(prompt)
@@ -75,7 +75,7 @@ class ApiCall:
 
     @property
     def is_structured(self) -> bool:
-        """Whether the answer must be JSON, so that no feedback may stand in it."""
+        """Whether the caller asked for JSON. Feedback in the text would make such an answer invalid."""
         text = self.body.get("text")
         wanted = text.get("format") if isinstance(text, Mapping) else self.body.get("response_format")
         return isinstance(wanted, Mapping) and wanted.get("type") not in (None, "text")
@@ -127,15 +127,22 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value, enc_hook=str, order="deterministic").decode()
 
 
-# The settings of supervision: for a client or a gateway, with changes for a single call.
+# The settings of supervision for a client or a gateway. A single call may override them.
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 Reading = Literal["live", "gate", "final"]
-"""What a reader sees: text as it comes, with retractions; only checked text; or the complete answer."""
+"""When the reader gets text.
+
+``live``: as it arrives, with retractions. ``gate``: once its checks have passed. ``final``: when the answer ends.
+"""
 
 Resuming = Literal["auto", "tokens", "prefill", "turn"]
-"""How a chat is continued from kept text. ``auto`` asks ``GET /models`` the first time that it is needed."""
+"""How a request continues a chat from kept text.
+
+``tokens``: from token ids. ``prefill``: in an unfinished message of the assistant. ``turn``: in a new message.
+``auto``: as the server's model list (``GET /models``) suggests, which is read when a chat must be continued.
+"""
 
 _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
     "live": {},
@@ -149,27 +156,27 @@ class Settings:
     """How a call is supervised. Raises :class:`UsageError` on invalid values."""
 
     monitors: tuple[Monitor, ...] = ()
-    """The monitors; without any, a call passes through."""
+    """The monitors. A call without monitors passes through unsupervised."""
     reading: Reading = "live"
     resume: Resuming = "auto"
     budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
-    """The budgets of a call. By default a broken stream is not reconnected, as the bare client does not either."""
+    """The budgets of a call. By default a broken stream is not reconnected, as without supervision."""
     feedback: FeedbackTemplate | None = None
     starts_in: Phase = "answer"
     min_coverage: float = 0.0
-    """The share of the text that checked claims must cover; with less, the result is unverified."""
+    """The share of the text that passed claims must cover. If they cover less, the result is unverified."""
     correction: str = "Correction: "
-    """The words before text that replaces text which the reader has seen."""
+    """The words before a correction, if the reader has already seen the text that it replaces."""
     tools: bool = True
-    """Whether tool calls must be complete, valid JSON, and to a tool that was offered."""
+    """Whether to check that each tool call has valid JSON arguments and names a tool of the request."""
     workers: Workers | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8
     processes: int = 2
     allocator: Allocator | None = None
-    """Limits the budgets of each call to what is worth it, and learns from the results."""
+    """Limits the budget of each call to its expected benefit, which it learns from the results of earlier calls."""
     demotion: Demotion | None = None
-    """Demotes a monitor that refutes too much to observing."""
+    """Demotes monitors that find violations in too many calls to ``observe``."""
 
     def __post_init__(self) -> None:
         for label, value, choices in (
@@ -205,9 +212,9 @@ class Settings:
         return dataclasses.replace(self, **_known(override))
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
-        """Return the monitors with the delivery for the reading.
+        """Return the monitors, each with the delivery that ``reading`` requires.
 
-        A *structured* answer (JSON) is gated and never live: a correction in it would not be JSON.
+        *structured*: the answer is JSON. Then ``live`` becomes ``gate``, because a correction would break the JSON.
         """
         change = _AS["gate" if structured and self.reading == "live" else self.reading]
         monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
@@ -235,7 +242,7 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
-    """Make the value of *option* from *fields*, and check their types."""
+    """Return a *kind* made from *fields*, whose types are checked. *option* is its name in error messages."""
     _vet_names(option, fields, kind.__struct_fields__)
     try:
         return msgspec.convert(dict(fields), kind)

@@ -13,33 +13,34 @@ from interwhen._types.results import CheckRecord, Result, ViolationRecord
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._known_fields import with_unmonitored
 
-# The information of interwhen on a chunk.
+# The supervision info of a chunk.
 
 
 class SupervisionInfo(msgspec.Struct, frozen=True):
-    """The events since the chunk before, and the offset of the chunk's text in the trace.
+    """The events since the previous chunk, and the offset of the chunk's text in the trace.
 
-    The chunks spell the trace: for each with a ``start``, ``trace = trace[:start] + text[lead:]``, where *text* is all
-    text of the chunk in any field. At the end, the trace is ``result.text`` without tool calls and feedback about them.
+    A reader can rebuild the trace: for each chunk with a ``start``, ``trace = trace[:start] + text[lead:]``, where
+    *text* is the chunk's text in all fields. At the end, the trace equals ``result.text`` without tool calls and
+    feedback about them.
     """
 
     start: int | None = None
-    """The offset of this chunk's text in the trace. If it is less than the end so far, the rest is retracted."""
+    """The offset of this chunk's text in the trace. If the trace is longer, its text from here on is retracted."""
     lead: int = 0
-    """The number of characters before a correction, at the beginning of the text, that are not part of the trace."""
+    """How many characters at the beginning of the text are not part of the trace. They introduce a correction."""
     events: tuple[Event, ...] = ()
-    """The events of the run since the chunk before, without the text itself."""
+    """The events of the run since the previous chunk, without the events for text."""
     result: Result | None = None
-    """How the run ended; on the last chunk only."""
+    """The result of the run; only on the last chunk."""
 
     @property
     def verdicts(self) -> tuple[CheckRecord, ...]:
-        """The checks that ended."""
+        """The checks that ended since the previous chunk."""
         return tuple(event.check for event in self.events if isinstance(event, CheckSettled))
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """The violations that were found."""
+        """The violations that were found since the previous chunk."""
         return tuple(event.violation for event in self.events if isinstance(event, ViolationFound))
 
     @property
@@ -69,7 +70,7 @@ class Part(msgspec.Struct):
 
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
-    """Return the information on a chunk or response; ``None`` if it was not supervised."""
+    """Return the supervision info of a chunk or response; ``None`` if it was not supervised."""
     found = getattr(chunk, "interwhen", None)
     return found if isinstance(found, SupervisionInfo) else None
 
@@ -81,7 +82,7 @@ _BACK = 200
 
 
 class Correction(NamedTuple):
-    """What to write before text: ``lead`` is not part of the trace; ``again`` is, and begins at ``start``."""
+    """The text to write before a correction. ``lead`` is not part of the trace. ``again`` repeats it from ``start``."""
 
     lead: str
     start: int
@@ -89,10 +90,11 @@ class Correction(NamedTuple):
 
 
 class Corrections:
-    """Tracks the text shown in each field, and finds the words between an error and its correction.
+    """Tracks the text shown in each field, and returns the words to write after a retraction.
 
-    After a retraction, text begins on a new line. Feedback says by itself that something was wrong; other text gets a
-    word such as "Correction:" before it, and the beginning of its line.
+    After a retraction, text begins on a new line. Feedback needs no other words, because it says that there was an
+    error. Before other text, write the word *correction* (such as "Correction:") and repeat the kept beginning of the
+    line. *trace* returns the trace so far.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
@@ -106,11 +108,11 @@ class Corrections:
         """The fields in the order in which they were shown, each with its first offset."""
 
     def due(self, field: Field) -> bool:
-        """Tell whether the last text shown in *field* is retracted."""
+        """Tell whether text shown in *field* was retracted, and no text has followed yet."""
         return field in self._retracted_in
 
     def showed(self, field: Field, start: int, text: str) -> None:
-        """Take *text*, which was shown."""
+        """Record that *text*, at offset *start*, was shown in *field*."""
         if not text:
             return
         if not self._fields or self._fields[-1][1] != field:
@@ -119,14 +121,14 @@ class Corrections:
         self._on_new_line[field] = text[-1] == "\n"
 
     def retract(self, to: int) -> None:
-        """Take the retraction of the text from *to* on."""
+        """Record that the text from offset *to* on is retracted."""
         self._retracted_in.update(field for field, end in self._ends.items() if end > to)
         self._ends = {field: min(end, to) for field, end in self._ends.items()}
         while len(self._fields) > 1 and self._fields[-1][0] >= to:
             self._fields.pop()
 
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
-        """Return the words before *text* at *start*; *said*: it is feedback."""
+        """Return the words to write in *field* before *text* at offset *start*. *said*: the text is feedback."""
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
         self._retracted_in.discard(field)
@@ -141,12 +143,12 @@ class Corrections:
         return Correction(f"{line}{self._correction}", at, trace[at:start])
 
 
-# Chunks that interwhen makes, like the server's first one.
+# Makes chunks of interwhen in the form of the server's first chunk.
 
 Body = dict[str, Any]
 
 _NONE: Body = {"id": "interwhen", "created": 0, "model": ""}
-"""The head of chunks if the server sent none."""
+"""The common fields of chunks if the server sent no chunk."""
 
 BLOCKED = "content_filter"
 """The finish reason of an answer that a monitor withheld or ended, in the API's terms."""
@@ -160,12 +162,12 @@ _FINISH: dict[FinishReason, str] = {
 
 
 def wire_reason(reason: FinishReason | None) -> str | None:
-    """Return the API's term for *reason*; ``None`` if the server gave none."""
+    """Return the API's term for *reason*; ``None`` if there is no reason, or no term for it."""
     return None if reason is None else _FINISH.get(reason)
 
 
 class ChunkTemplate:
-    """Makes chunks like *first*, the server's first one; empty if there was none."""
+    """Makes chunks with the common fields of *first*, the server's first chunk (empty if the server sent none)."""
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
@@ -182,17 +184,17 @@ class ChunkTemplate:
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
     def text(self, field: Field, text: str) -> Body:
-        """Return a chunk of *text*."""
+        """Return a chunk with *text* in *field*."""
         return self._chunk({"delta": {field: text}} if self._chat else {"text": text})
 
     def finish(self, reason: str) -> Body:
-        """Return the chunk that ends an answer."""
+        """Return a chunk that ends an answer, with the finish reason *reason*."""
         return self._chunk(
             {"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason}
         )
 
     def usage(self, usage: Body) -> Body:
-        """Return a chunk of token counts."""
+        """Return a chunk with the token counts *usage*."""
         return {**self._head, "choices": [], "usage": usage}
 
     def again(self, data: bytes) -> Body:
@@ -206,7 +208,10 @@ class ChunkTemplate:
         return found
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
-        """Return the server's chunk *data* with other *text*; without log-probabilities unless it is *whole*."""
+        """Return the server's chunk *data* with *text* in *field*, in place of its own text.
+
+        *whole*: *text* is all of the chunk's text, so that its log-probabilities are kept.
+        """
         found = self.again(data)
         choice = found["choices"][0]
         if self._chat:
@@ -220,7 +225,7 @@ class ChunkTemplate:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text, which was shown; *shift* is added to its call numbers."""
+        """Return the server's chunk *data* without its text, which was shown. *shift* is added to its call numbers."""
         found = self.again(data)
         for choice in found.get("choices") or ():
             delta = choice.get("delta")
@@ -249,11 +254,11 @@ class ChunkTemplate:
 
 
 class Composer:
-    """Shows the chunks of the server as far as the engine has released their text.
+    """Converts events of the run to chunks: it shows the server's chunks once the engine has released their text.
 
-    A chunk with released text is passed on unchanged. Pieces of tool calls, the finish reason and the token counts
-    wait for the end, since nothing can be retracted after it. With *hold*, everything waits. With *splits*, a part of
-    a chunk is shown as soon as it is released.
+    A chunk is passed on unchanged once all its text is released. Pieces of tool calls, the finish reason and the token
+    counts wait for the end, because they cannot be retracted. *hold*: all chunks wait for the end. *splits*: the
+    released part of a chunk is shown at once. *trace* returns the trace so far.
     """
 
     def __init__(
@@ -277,7 +282,7 @@ class Composer:
         self._released = 0
         self._shown = 0
         self._spelled = 0
-        """The end of the trace for a reader that follows the info on the parts."""
+        """The end of the trace, as a reader rebuilds it from the supervision info of the parts."""
         self._events: list[Event] = []
         self._urgent = False
         self._begun = False
@@ -285,7 +290,7 @@ class Composer:
         self._parts: list[Part] = []
 
     def take(self, events: Sequence[Event]) -> list[Part]:
-        """Return the parts for *events*."""
+        """Process *events* of the run, and return the parts to show now."""
         parts: list[Part] = []
         self._parts = parts
         result: Result | None = None
@@ -316,7 +321,7 @@ class Composer:
         return parts
 
     def judged(self, result: Result) -> Result:
-        """Return *result*, unverified if the reader got text that no monitor reads."""
+        """Return *result*, changed to unverified if the answer has text that no monitor reads."""
         return with_unmonitored(result, self._buffer.field_filter.unmonitored)
 
     @property
@@ -373,7 +378,7 @@ class Composer:
             self._add(Part(arrival.data), start)
 
     def _show_piece(self, arrival: BufferedChunk, to: int) -> None:
-        """Show the text of *arrival* up to offset *to*, in a chunk of its own."""
+        """Show the text of *arrival* up to offset *to*, in a new chunk."""
         if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
             self._show_text(arrival, min(border, to), "reasoning")
         if self._shown < to:

@@ -1,4 +1,4 @@
-"""The server's chunks, kept by the offset of their text in the trace until the reader may see them."""
+"""Keeps the server's chunks, with the trace offset of their text, until the reader may see them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interwhen._types.segments import ToolCall
 from interwhen.clients._known_fields import FieldFilter
 from interwhen.models._chunks import DONE, Decode, Decoded
 
-# Tool calls, assembled from their pieces.
+# Assembles tool calls from their pieces.
 
 _WHOLE: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
 
@@ -52,7 +52,7 @@ _decoder = msgspec.json.Decoder(_ChunkBody)
 
 
 class _PartialCall:
-    """A call that may get more pieces."""
+    """A tool call whose pieces are being collected."""
 
     __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
 
@@ -69,7 +69,7 @@ class _PartialCall:
         return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
     def has_all(self) -> bool:
-        """Tell whether its arguments are a complete JSON object. Plain text may always go on."""
+        """Tell whether its arguments are a complete JSON object. The text of a custom call may always continue."""
         if self.kind == "custom":
             return False
         try:
@@ -79,7 +79,7 @@ class _PartialCall:
         return True
 
     def add(self, name_of_call: str, said: _Function | None) -> None:
-        """Add a piece."""
+        """Add a piece: the id of the call, if the piece has it, and parts of the name and the arguments."""
         self.id = self.id or name_of_call
         if said is None:
             return
@@ -91,17 +91,18 @@ class _PartialCall:
 
 
 class AssembledCalls(NamedTuple):
-    """The result of one chunk: the numbers of the calls that got pieces, and the calls that are complete now."""
+    """The result of one chunk. ``pieces``: the calls that got pieces. ``whole``: the calls that are complete now."""
 
     pieces: tuple[int, ...]
     whole: list[tuple[int, ToolCall]]
 
 
 class CallAssembler:
-    """Assembles the calls of one stream, and numbers them from 0.
+    """Assembles the tool calls of one stream, and numbers them from 0.
 
-    A call is complete when the next one begins and its arguments are an object, or else at the end: the pieces of
-    parallel calls may alternate. Servers number calls in different ways, so a new id begins a new call, too.
+    A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
+    only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
+    use the field ``index`` in different ways.
     """
 
     def __init__(self) -> None:
@@ -112,11 +113,11 @@ class CallAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a call has begun: the last one is complete only at the end."""
+        """Whether a call has begun in this stream. The last call is complete only at the end."""
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
-        """Take a chunk."""
+        """Add the pieces of the chunk *data*."""
         choices = _decoder.decode(data).choices
         delta = choices[0].delta if choices else None
         if delta is None or not (delta.tool_calls or delta.function_call):
@@ -131,17 +132,17 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """Take the end of the stream: the remaining calls are complete if the model ended by itself."""
+        """End the stream. Return the remaining calls, as complete, if *reason* says that the model was done."""
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
             known.clear()
         return [(call.number, call.call()) for call in left] if reason in _WHOLE else []
 
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
-        """Take a piece, and return the number of its call."""
+        """Add a piece, and return the number of its call. A call that is complete now is added to *fed*."""
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
-            # A piece for a call that was checked already was not part of the check, so it begins a call of its own.
+            # The check of a settled call did not see this piece. So the piece begins a new call, which is checked.
             call = self._begin(index, kind, fed)
         if not call.is_settled:
             call.add(name_of_call, said)
@@ -150,14 +151,14 @@ class CallAssembler:
         return call.number
 
     def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call that a piece belongs to; ``None`` if it begins one."""
+        """Return the call that a piece belongs to; ``None`` if the piece begins a new call."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last
         return self._by_id.get((index, name_of_call))
 
     def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
-        """Begin a call. The one before is parsed now and not again, so that the work stays linear."""
+        """Begin a call. The call before it is parsed only here, once, so that the total work stays linear."""
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
             last.is_settled = True
@@ -172,7 +173,11 @@ def _says_something(said: _Function | None) -> bool:
 
 
 Kind = Literal["text", "call", "end", "usage", "ours"]
-"""Text, or nothing; a piece of a tool call; a finish reason; token counts only; text that interwhen wrote."""
+"""The content of a chunk.
+
+``text``: text, possibly empty. ``call``: a piece of a tool call. ``end``: a finish reason.
+``usage``: only token counts. ``ours``: text that interwhen inserted.
+"""
 
 Field = Literal["content", "reasoning_content", "reasoning", "text"]
 """The field of a chunk that holds its text."""
@@ -184,7 +189,7 @@ _NO_PLACES: Mapping[int, int] = MappingProxyType({})
 
 
 class BufferedChunk:
-    """One chunk of the server, or one insertion of interwhen."""
+    """One chunk of the server, or one text that interwhen inserted."""
 
     __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "places", "shift", "split", "start", "text")
 
@@ -195,19 +200,19 @@ class BufferedChunk:
         self.data = data
         self.field: Field = field
         self.later = later
-        """Whether it belongs to a later request than the first one, so that it has another id."""
+        """Whether a later request than the first produced it, so that its id differs from that of the first chunk."""
         self.calls: tuple[int, ...] = ()
         """For each of its pieces of tool calls, the number of the call."""
         self.places: Mapping[int, int] = _NO_PLACES
-        """The offsets of the complete calls, by number. An incomplete call has none and is never shown."""
+        """The trace offset of each complete call, by its number. Incomplete calls have none and are never shown."""
         self.shift = 0
-        """The number of kept calls of earlier requests, which is added to its own numbers."""
+        """How many calls of earlier requests were kept. The reader's number of a call is its own number plus this."""
         self.cut = False
         """Whether ``text`` is only the beginning of the chunk's text."""
         self.split = 0
         """For a chunk with reasoning and answer: the length of the reasoning."""
         self.piece: Piece | None = None
-        """For an insertion: its piece of the trace."""
+        """For text that interwhen inserted: its piece of the trace."""
 
     @property
     def end(self) -> int:
@@ -215,7 +220,7 @@ class BufferedChunk:
         return self.start + len(self.text)
 
     def goes(self, kept: int) -> bool:
-        """Tell whether a cut to *kept* characters removes all of it."""
+        """Tell whether cutting the trace to *kept* characters removes the whole chunk."""
         if self.kind == "call" and not self.text:
             return self.calls_go(kept)
         if self.kind in ("end", "usage"):
@@ -223,13 +228,13 @@ class BufferedChunk:
         return self.start >= max(kept, 1)
 
     def calls_go(self, kept: int) -> bool:
-        """Tell whether a cut to *kept* characters removes all of its calls."""
+        """Tell whether cutting the trace to *kept* characters removes all calls of the chunk."""
         if not self.calls:
             return self.start >= kept  # the call follows directly
         return all(self.places.get(number, kept) >= kept for number in self.calls)
 
     def cut_calls(self, kept: int) -> None:
-        """Remove the pieces of the calls that a cut to *kept* characters removes."""
+        """Remove the pieces of all calls that are incomplete or begin at offset *kept* or later."""
         gone = [self.places.get(number, kept) >= kept for number in self.calls]
         if all(gone):
             self.kind, self.cut, self.calls = "text", True, ()
@@ -247,19 +252,20 @@ class BufferedChunk:
 class ChunkBuffer:
     """Decodes the streams of one call, and keeps their chunks in ``queue``, in the order of the trace.
 
-    ``queue`` mirrors the trace: a rewind removes chunks, and an insertion adds one.
+    ``queue`` mirrors the trace: a rewind removes chunks, and an insertion adds one. *decode* decodes one event of a
+    stream, and *field* is the chunk's field for text of the answer. *holds*: hold back text that no monitor reads.
     """
 
     def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
         self.queue: deque[BufferedChunk] = deque()
         self.calls: list[BufferedChunk] = []
-        """Chunks with pieces of tool calls that left the queue, to be shown at the end."""
+        """Chunks with pieces of tool calls that were taken from the queue. They are shown at the end."""
         self.first: bytes = b""
         """The first chunk: the template of the chunks that interwhen makes."""
         self.reasoning: Field | None = None
         """The field with the reasoning; ``None`` before any has come."""
         self.field_filter = FieldFilter("chat" if field == "content" else "completions", holds=holds)
-        """Finds the text that no monitor reads; *holds*: and holds it back."""
+        """Finds text that no monitor reads, and holds it back if *holds* is true."""
         self._decode = decode
         self._field: Field = field
         self._at = 0
@@ -271,7 +277,7 @@ class ChunkBuffer:
         self._shift = 0
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
-        """Begin with a stream that continues *pieces*."""
+        """Prepare for a stream that continues the trace *pieces*: cut the queue, and insert the text of interwhen."""
         self.requests += 1
         self._calls = CallAssembler()
         self._call_tokens = 0
@@ -291,9 +297,9 @@ class ChunkBuffer:
             kept += len(piece.text)
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Insert *piece* at *start*, unless :meth:`begin` did so.
+        """Insert *piece* at offset *start*, unless :meth:`begin` has inserted it already.
 
-        It may be a part of a piece that :meth:`begin` got: a gate releases text as far as it is checked.
+        *piece* may be a part of the piece that :meth:`begin` inserted, because a gate releases text in parts.
         """
         end = start + len(piece.text)
         if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
@@ -367,7 +373,7 @@ class ChunkBuffer:
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
     def _with_calls(self, data: bytes, found: Decoded) -> Decoded:
-        """Take a chunk that may hold pieces of tool calls; complete calls become chunks of their own."""
+        """Keep a chunk that may hold pieces of tool calls. Return each complete call as a separate chunk."""
         pieces, whole = self._calls.feed(data)
         reason = found[-1].finish_reason if isinstance(found, tuple) else None
         reason = found.finish_reason if isinstance(found, Chunk) else reason

@@ -1,4 +1,4 @@
-"""Demotion: a monitor that suddenly refutes too much only observes from then on."""
+"""Demotion: monitors that find violations in too many calls get the delivery ``observe``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from interwhen._types.results import Result
 
 
 class Demotion:
-    """Demotes a monitor to ``observe`` once it has refuted something in more than *above* of its last *calls* calls.
+    """Demotes a monitor to the delivery ``observe`` when it finds violations in too many calls.
 
-    All calls of a client or a gateway share it. A demoted monitor goes on checking, so that its violations are in
-    results and metrics, and stays demoted until :meth:`restore`. Raises :class:`UsageError` on invalid values.
+    Too many means: in more than the share *above* of its last *calls* calls. The calls of one client or gateway are
+    counted together. A demoted monitor still checks, so its violations appear in results and metrics. It stays
+    demoted until :meth:`restore`. Raises :class:`UsageError` on invalid values.
     """
 
     def __init__(self, *, above: float, calls: int = 100) -> None:
@@ -33,7 +34,7 @@ class Demotion:
         self._seen: dict[str, deque[bool]] = {}
 
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
-        """Count a call of *monitors* that ended with *result*."""
+        """Count one call of *monitors* that ended with *result*, and demote monitors with too many violations."""
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:
             name = monitor.name
@@ -47,7 +48,7 @@ class Demotion:
                 self.on_change(name, True)
 
     def restore(self) -> None:
-        """Restore the delivery of every monitor, and count from zero."""
+        """Give all demoted monitors their own delivery again, and reset the counts."""
         demoted, self.demoted = self.demoted, set()
         self._seen.clear()
         for name in sorted(demoted):

@@ -1,4 +1,4 @@
-"""`guard`: the arguments of a tool call are checked before the tool runs, and its result afterwards."""
+"""`guard` checks the arguments of a tool call before the tool runs, and the result afterwards."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from interwhen._types.verifiers import FunctionVerifier
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitors
 
-# Calls and results as complete JSON, for the checks.
+# Encodes calls and results as complete JSON, for the checks.
 
 _SPELLED = (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)
 
 
 class NotJson(ValueError):
-    """A value that has no complete JSON form. The message quotes no part of it: a model may have written it."""
+    """Raised for a value without a complete JSON form. The message does not quote it: a model may have written it."""
 
 
 class Signature:
     """The parameters of one function, as a model sees them.
 
-    *context* names those that the program passes and no model. Raises :class:`~interwhen.UsageError` on an unknown
-    name, and on a default that has no complete JSON form.
+    *name* is the tool's name. *context* names the parameters that the program passes and the model does not see.
+    Raises :class:`~interwhen.UsageError` if *context* has an unknown name, or if a default has no complete JSON form.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -74,9 +74,9 @@ class Signature:
                     ) from error
 
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
-        """Return the call with *args* and *options*, defaults included, as a model would write it.
+        """Return the call with the arguments *args* and *options* and all defaults, as a model would write it.
 
-        Raises :class:`NotJson`, and :class:`TypeError` as the function itself would.
+        Raises :class:`NotJson` if an argument has no JSON form, and :class:`TypeError` if the function would raise it.
         """
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()
@@ -102,7 +102,7 @@ class Signature:
 
 
 def as_text(value: object) -> str:
-    """Return *value* as a check reads it: a text unchanged, anything else as JSON. Raises :class:`NotJson`."""
+    """Return *value* as text for a check: text and bytes unchanged, other values as JSON. Raises :class:`NotJson`."""
     if not isinstance(value, str | bytes | bytearray | memoryview):
         return as_json(value)
     try:
@@ -126,7 +126,7 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return *value* as JSON values. Nothing is left out, masked or cut, unlike with ``str`` or many dumps."""
+    """Convert *value* to JSON values. Unlike ``str`` or many dump methods, this omits, masks and truncates nothing."""
     match value:
         case enum.Enum():
             return _plain(value.value)
@@ -161,7 +161,7 @@ def _text(value: str | bytes | bytearray | memoryview) -> str:
 
 
 def _fields(value: Any) -> Collection[str]:
-    """Return the names of the fields of a record: of msgspec, dataclasses, pydantic or attrs."""
+    """Return the field names of *value*, an object of msgspec, dataclasses, pydantic or attrs."""
     kind = type(value)
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
@@ -187,7 +187,7 @@ def _named(pairs: Any) -> dict[str, Any]:
 
 
 def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
-    """Return the name of the parameter ``self`` or ``cls``, if *tool* is a method written in a class."""
+    """Return the name of the parameter ``self`` or ``cls`` of *tool*, as a set. It is empty for a function."""
     outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
     first = next(iter(signature.parameters), "")
     in_class = bool(outside) and not outside.endswith("<locals>")
@@ -196,21 +196,21 @@ def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[st
 
 ToolT = TypeVar("ToolT", bound=Callable[..., Any])
 Conversation: TypeAlias = Callable[[], Iterable[Message | Mapping[str, Any]]]
-"""Returns the messages so far, as :func:`interwhen.run` takes them."""
+"""A function that returns the messages so far, in a form that :func:`interwhen.run` accepts."""
 
 _loop = LoopThread()
 """The event loop for the checks of sync functions."""
 
 
 class Refused(InterwhenError):
-    """A guarded tool was not run, or its result is withheld. The message may be given to the model."""
+    """Raised if a guarded tool was not run, or if its result is withheld. The message may be given to the model."""
 
     def __init__(self, tool: str, result: Result, *, ran: bool) -> None:
         self.tool = tool
         self.result = result
         """The result of the checks."""
         self.ran = ran
-        """Whether the tool has run, so that its result was refused."""
+        """Whether the tool has run. Then its result was refused; otherwise its call was refused."""
         reasons = [record.why for record in result.violations if record.interrupted]
         reasons = reasons or [getattr(result, "reason", "") or "it could not be shown to be right"]
         what = f"The result of {tool} is withheld" if ran else f"The call of {tool} was not made"
@@ -252,19 +252,22 @@ def guard(
     history: Conversation | None = None,
     context: Collection[str] = (),
 ) -> Any:
-    """Return *tool*, a sync or async function, so that it runs only if *calls* find nothing wrong.
+    """Return *tool*, a sync or async function, with checks of its call and of its result.
 
-    *calls* are monitors (trigger ``ToolCalls``) of the call: its name (*name*, or the function's) and all its
-    arguments as JSON, defaults too, without the parameters in *context*, which the program passes and no model.
-    *results* are monitors of the returned value: a text unchanged, anything else as JSON; an awaitable is awaited
-    first. A violation refuses, whatever the remedy of its monitor. So does a check without a verdict (it raised, was
-    late or lost its worker, or its extractor or ``prepare`` failed), unless the monitor has ``on_error="open"``; so
-    does ``Unknown`` with ``unproven="closed"``; and so does an argument or a result without a complete JSON form.
-    *history* returns the conversation so far, for monitors that need it; the prompt of *results* ends with the call.
+    *calls* are monitors (trigger ``ToolCalls``) that check the call before *tool* runs. They read the tool's name
+    (*name*, by default the function's) and all arguments as JSON, including defaults. The parameters in *context* are
+    left out: the program passes them, and the model does not see them. *results* are monitors that check the returned
+    value before the caller gets it. They read a string unchanged and other values as JSON; an awaitable is awaited
+    first. *history* returns the conversation so far, for monitors that need it; for *results*, the call follows it.
 
-    A refusal raises :class:`Refused`, or returns the value of *on_refused*: ``on_refused=str`` gives the model the
-    reason as the tool's result. Works as a decorator, too: ``@guard(calls=[...])``. Raises
-    :class:`~interwhen.UsageError` if *results* are given for a generator, which returns its values one by one.
+    The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
+    complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
+    extractor or ``prepare`` failed), unless the monitor has ``on_error="open"``. It refuses on ``Unknown`` if the
+    monitor has ``unproven="closed"``. A refusal raises :class:`Refused`. If *on_refused* is given, the tool returns
+    ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the reason as the tool's result.
+
+    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` if *results* are given
+    for a generator, because it returns its values one by one.
     """
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
@@ -348,7 +351,10 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
-        """Check the call and return it; ``None`` without monitors, or if all only observe."""
+        """Check the call and return it.
+
+        Return ``None`` if there are no monitors, or if the call has no JSON form and all monitors only observe.
+        """
         if self._signature is None:
             return None
         try:
@@ -404,7 +410,7 @@ class _Guarded:
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Return the monitors as gates without a remedy: a tool call cannot be rewritten here."""
+    """Load the monitors *specs* as gates with the remedy ``Stop``, because a tool call cannot be rewritten here."""
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))
@@ -412,7 +418,7 @@ def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
 
 
 def _refuted(why: str) -> Monitor:
-    """Return the monitor that refuses any call because of *why*."""
+    """Return a monitor that finds a violation in every call, with the reason *why*."""
 
     def extract(segment: Segment) -> Iterator[Claim]:
         yield Claim(key=segment.text, span=segment.span)
@@ -432,5 +438,5 @@ def _refuted(why: str) -> Monitor:
 
 
 def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
-    """Tell whether *tool*, or its ``__call__``, is of *kind*."""
+    """Tell whether the test *kind* is true for *tool* or for its ``__call__``."""
     return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

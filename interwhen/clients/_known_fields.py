@@ -25,14 +25,14 @@ objects. ``opaque``: data that is not for people (signatures, log-probabilities)
 """
 
 Table: TypeAlias = "Mapping[str, Kind | Table | tuple[Table]]"
-"""The fields of an object; a table in a tuple is for the members of a list."""
+"""The fields of an object, by name. A table describes an inner object; a table in a tuple, the members of a list."""
 
 _ID_SIZE = 512
-"""The most characters of an id: a longer string is text."""
+"""The most characters of an id. A longer string counts as text."""
 NAMES_KEPT = 8
 """The most names of unmonitored fields that are kept."""
 _KEY = re.compile(r"[\w.:/-]{1,64}")
-"""The form of object keys that are not text themselves."""
+"""The form of an object's key. A key in another form counts as text."""
 
 _META: Final[Table] = {
     "id": "id",
@@ -189,25 +189,31 @@ FIELDS: Final[Mapping[Api, Table]] = {
     "completions": {**_META, "choices": ({**_CHOICE, "text": "text"},)},
     "responses": {**_EVENT, "delta": "text"},
 }
-"""The fields of a chunk of each API. Of the Responses API: of an event; ``delta`` is text in ``READ_EVENTS``."""
+"""The fields of a chunk, by API. For the Responses API: of an event; ``delta`` is text only in ``READ_EVENTS``."""
 
 OURS: Final = "interwhen"
-"""The field of a chunk that is ours to write. A server's own is dropped: it would be taken for ours."""
+"""The field of a chunk that interwhen writes. If a server sends it, it is dropped: readers would trust it."""
 
 
 class Sifted(NamedTuple):
-    """A value with nothing in place of the text that no monitor reads, and where that was."""
+    """A value whose unmonitored text was removed or replaced, and the names of the fields that had such text."""
 
     value: Any
     names: tuple[str, ...]
 
 
 Stands: TypeAlias = Callable[[str, str], str]
-"""``stands(place, text)`` returns *text* if it stands where monitors read it, else what may be shown in its place."""
+"""``stands(place, text)`` returns *text* if monitors read it in another field, else the text to show instead.
+
+*place* is the path of the field, such as ``item.arguments``.
+"""
 
 
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
-    """Empty all text of *body* that *table* does not know, and every ``copy`` of what does not stand."""
+    """Remove unmonitored text from *body*: in fields that *table* does not list, and in ``copy`` fields.
+
+    *stands* decides about the text of ``copy`` fields.
+    """
     sifter = _Sifter(stands)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
 
@@ -218,7 +224,7 @@ class _Sifter:
         self.names: dict[str, None] = {}
 
     def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
-        """Sift an object whose fields *table* knows."""
+        """Sift the object *value* at the path *place*, whose known fields are in *table*."""
         found: dict[str, Any] = {}
         for name, inner in value.items():
             at = f"{place}.{name}" if place else name
@@ -272,9 +278,10 @@ def _emptied(value: Any) -> Any:
 
 
 def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
-    """Return a decoder that accepts only objects with the fields of *table*, and no ``copy``.
+    """Return a decoder that accepts only objects whose fields are in *table*, without text in ``copy`` fields.
 
-    An object that it accepts needs no :func:`sift`, which is slower.
+    An object that it accepts has no unmonitored text, so it needs no :func:`sift`, which is slower. *name* is the name
+    of the decoded type.
     """
     return msgspec.json.Decoder(_struct(table, name))
 
@@ -307,7 +314,10 @@ _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_
 
 
 def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
-    """Return *result*, unverified if there were *unmonitored* fields; the values say whether each was held back."""
+    """Return *result*, changed to unverified if there are *unmonitored* fields.
+
+    *unmonitored* maps the name of each field to whether its text was held back.
+    """
     if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
     unverified_reasons = result.unverified_reasons if isinstance(result, Unverified) else ()
@@ -324,17 +334,18 @@ def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
 
 _DECODERS = {api: strict_decoder(FIELDS[api], api) for api in ("chat", "completions")}
 _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
-"""The beginning of a chunk's text. A JSON string holds no bare quotation mark, so it never matches in one."""
+"""Matches the beginning of a chunk's text, never inside a JSON string, where quotation marks are escaped."""
 _BACKSLASH = 92
 _OFTEN = 16
-"""After this many chunks that differ, only one in this many is remembered, since all may differ."""
+"""Each of the first 16 filtered chunks is remembered, then only every 16th: if all chunks differ, it is wasted work."""
 
 
 class FieldFilter:
-    """Finds unmonitored text in the chunks of one answer. It remembers the last clean chunk, without its text.
+    """Finds unmonitored text in the chunks of one answer.
 
-    A chunk that begins with ``before``, ends with ``after`` and has no quotation mark between differs in that text
-    only, so the buffer need not ask. (Only a backslash before ``after`` could change that.)
+    It remembers the bytes of a clean chunk ``before`` and ``after`` its text. Another chunk differs only in that text
+    if it begins and ends with the same bytes, has no quotation mark between them, and no backslash directly before
+    ``after``. The buffer does not have to filter such a chunk.
     """
 
     __slots__ = (
@@ -357,7 +368,7 @@ class FieldFilter:
         self.holds = holds
         """Whether unmonitored text is removed."""
         self.unmonitored: dict[str, bool] = {}
-        """The names of the fields with unmonitored text, and whether it was held back."""
+        """The fields with unmonitored text, by name. The value tells whether the text was held back."""
         self.before = self.after = b""
         self.begin = self.rest = 0
         self.least = 1 << 62
@@ -368,12 +379,12 @@ class FieldFilter:
         """Whether the last chunk may hold pieces of tool calls."""
 
     def note(self, name: str) -> None:
-        """Record a field with unmonitored text."""
+        """Record that the field *name* has unmonitored text."""
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, data: bytes) -> bytes:
-        """Return the chunk *data* for the reader, and record its unmonitored fields."""
+        """Return the chunk *data* as the reader gets it. Record the fields with unmonitored text."""
         self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62
         self.looked += 1
@@ -390,7 +401,7 @@ class FieldFilter:
         return shown
 
     def _sifted(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* for the reader, and whether it is clean."""
+        """Return *data* as the reader gets it, and whether it is clean: unchanged and without unmonitored text."""
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
         except NOT_JSON:
@@ -416,7 +427,7 @@ class FieldFilter:
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        """Remember *data*, a clean chunk, without its text, if it has exactly one."""
+        """Remember the clean chunk *data* without its text, if exactly one of its fields has text."""
         found = _TEXT.findall(data)
         if len(found) != 1:
             return

@@ -1,7 +1,8 @@
 """Clients of the `openai` package whose calls are supervised.
 
-A wrapped client is an instance of a subclass of the client's own class, with the same state. Only ``request`` is
-ours, through which every call of the SDK goes; so signatures, types, parsing, raw responses and helpers are the SDK's.
+A wrapped client is an instance of a subclass of the client's own class, with the same state. The subclass supervises
+calls in ``request``, which every call of the SDK goes through. So signatures, types, parsing, raw responses and helpers
+remain those of the SDK.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from interwhen.clients._upstream import ModelEndpoint
 
 @dataclass(frozen=True, slots=True)
 class SdkCall:
-    """One call, with everything that is needed to make it."""
+    """One supervised call through an SDK client."""
 
     client: Any
     call: ApiCall
@@ -57,7 +58,7 @@ class SdkCall:
     list_models: Callable[[], Awaitable[bytes]]
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
-        """Send the request; return the supervised call and the head of the server's response."""
+        """Send the request. Return the supervised call, and the server's response for its status and headers."""
         transport = SdkTransport(self.options, self.send, self.list_models)
         try:
             supervised = await supervise(self.call, self.settings, transport, self.endpoint)
@@ -67,10 +68,10 @@ class SdkCall:
         return supervised, transport.response
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
-        """Return all parts, and the head of the server's response.
+        """Return all parts of the answer, and the server's response for its status and headers.
 
-        If the connection breaks meanwhile, the call is made again, as often as its client says: so does the SDK for a
-        call that does not stream.
+        If the connection breaks, repeat the call up to ``max_retries`` times, as the SDK does for calls without a
+        stream.
         """
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
@@ -90,13 +91,13 @@ class SdkCall:
         raise AssertionError
 
 
-# The stream helpers of the SDK (``chat.completions.stream``, ``responses.stream``), with info on their events.
+# Adds supervision info to the events of the SDK's stream helpers (``chat.completions.stream``, ``responses.stream``).
 
 _FINAL = ("get_final_completion", "get_final_response")
 
 
 def with_collected_info(manager: Any) -> Any:
-    """Return *manager*, the context manager of a helper, so that the objects of its stream have info."""
+    """Return a copy of *manager*, a helper's context manager, whose stream attaches supervision info to its objects."""
     kind: Any = type(manager)
     made = object.__new__(_helper_class(kind))
     made.__dict__.update(manager.__dict__)
@@ -135,7 +136,7 @@ def _collecting(stream: Any) -> Any:
 
 
 def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Return *handle* so that its events have the info of the server's event."""
+    """Wrap *handle*: the events that it makes from a server's event get the supervision info of that event."""
 
     def handled(event: Any) -> list[Any]:
         info = supervision_info(event)
@@ -169,11 +170,14 @@ _WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
 
 
 ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
-"""Returns what was learned about a model at a base URL."""
+"""A function that takes a base URL and a model, and returns what was learned about that model."""
 
 
 def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
-    """Return *client* wrapped; ``None`` if it is not a client of the SDK. A wrapped client gets the new settings."""
+    """Return a supervised copy of *client*, or ``None`` if it is not a client of the SDK.
+
+    If *client* is wrapped already, *settings* replace its settings. *endpoints* shares what was learned about models.
+    """
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
     if mixin is None:
@@ -198,7 +202,7 @@ def _class(mixin: Any, base: Any) -> type:
 
 
 def _state(client: Any) -> dict[str, Any]:
-    """Return the state of *client*, without the cached resources that refer to it."""
+    """Return the attributes of *client*, without the cached resources, which refer to *client* itself."""
     kept = {}
     for name, value in client.__dict__.items():
         kind = inspect.getattr_static(type(client), name, None)
@@ -208,7 +212,7 @@ def _state(client: Any) -> dict[str, Any]:
 
 
 class _Supervising:
-    """The common part of both kinds of client."""
+    """The common base of the mixins for sync and async clients."""
 
     _interwhen_bare: Any
     _interwhen_settings: Settings
@@ -252,7 +256,7 @@ class _Supervising:
         return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
 
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
-        """Return *options* without the field ``interwhen``, the call to supervise if any, and its settings."""
+        """Return *options* without the field ``interwhen``, the call (``None``: not supervised), and its settings."""
         extra = options.extra_json
         override: object = None
         if extra is not None and _FIELD in extra:
@@ -270,12 +274,12 @@ class _Supervising:
 
 
 class AsyncSupervising(_Supervising):
-    """The supervising part of an async client."""
+    """The mixin that supervises the calls of an async client."""
 
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Make the request as the SDK does, supervised if it is a call to a model."""
+        """Make the request as the SDK does. A call to a model is supervised if it has monitors."""
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -303,7 +307,7 @@ class AsyncSupervising(_Supervising):
 
 
 class SyncSupervising(_Supervising):
-    """The supervising part of a sync client: calls run on an event loop in a thread of its own."""
+    """The mixin that supervises the calls of a sync client, on an event loop in a separate thread."""
 
     @cached_property
     def _interwhen_loop(self) -> LoopThread:
@@ -312,7 +316,7 @@ class SyncSupervising(_Supervising):
     def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Make the request as the SDK does, supervised if it is a call to a model."""
+        """Make the request as the SDK does. A call to a model is supervised if it has monitors."""
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -339,7 +343,7 @@ class SyncSupervising(_Supervising):
 
 
 def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
-    """Return the supervised stream class for the chunks of *stream_cls*."""
+    """Return the stream class *supervised* for the chunk type of *stream_cls*; without *stream_cls*, for *cast_to*."""
     return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
 
 
@@ -348,7 +352,7 @@ def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
 
 
 def _accept(resource: Any) -> Any:
-    """Let the methods of *resource* take ``interwhen=``, which ``request`` finds in the extra body."""
+    """Add the parameter ``interwhen`` to the methods of *resource*. It is sent to ``request`` in the extra body."""
     for name in _METHODS:
         method = getattr(resource, name, None)
         if method is not None:

@@ -27,14 +27,14 @@ from interwhen.clients._openai_wire import raise_sdk_error
 from interwhen.clients._supervision import Supervised, whole
 from interwhen.models._sse import END_MARK
 
-# Parts from an event loop to a reader in another thread: through a queue, since a round trip per part is slow.
+# A queue passes parts from an event loop to a reader in another thread, because a round trip for each part is slow.
 
 _AHEAD = 64
-"""The most batches that wait for the reader; then reading pauses, and TCP slows the server."""
+"""The most batches in the queue. When it is full, reading pauses, and TCP flow control slows the server."""
 
 
 class Feed:
-    """Reads a supervised call on its loop, a little ahead of the thread that iterates over this."""
+    """Iterates over the parts of a supervised call in a sync thread, while the event loop *loop* reads ahead."""
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:
         self._supervised = supervised
@@ -54,7 +54,7 @@ class Feed:
             yield from found
 
     def close(self) -> None:
-        """End the call, unless its loop has ended, and the call with it."""
+        """End the call. If its event loop has ended, the call has ended too, and this does nothing."""
         with suppress(RuntimeError):
             self._loop.call(self._supervised.aclose)
 
@@ -67,7 +67,7 @@ class Feed:
                     self._room = room = asyncio.Event()
                     if (
                         queue.qsize() >= _AHEAD // 2
-                    ):  # else the reader has emptied the queue already, and will set nothing
+                    ):  # else the reader has emptied the queue already and would never set the event
                         await room.wait()
             queue.put(None)
         except Exception as error:  # noqa: BLE001  raised where the reader reads
@@ -77,7 +77,7 @@ class Feed:
             raise
 
 
-# Chunks as objects of the `openai` package, equal to those that it builds, but built faster if they are plain.
+# Builds chunks as objects of the `openai` package, equal to the package's own. Plain ones are built faster.
 
 Build = Callable[[dict[str, Any]], Any]
 
@@ -86,14 +86,17 @@ _set = object.__setattr__
 
 
 def attach(made: Any, info: SupervisionInfo) -> Any:
-    """Set *info* on *made* as ``interwhen``, beside its fields, so that comparing and dumping do not change."""
+    """Set the attribute ``interwhen`` of *made* to *info*, and return *made*.
+
+    The attribute is not a model field, so comparing and dumping *made* give the same result as before.
+    """
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
     return made
 
 
 def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
-    """Return a function that makes an object of *cast_to* from a part; *slow* is the SDK's own function."""
+    """Return a function that makes an object of *cast_to* from a part. *slow* is the SDK's own function for this."""
     from openai.types.chat import ChatCompletionChunk
 
     build = _chat_builder(slow) if cast_to is ChatCompletionChunk else slow
@@ -105,7 +108,7 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 
 
 def _chat_builder(slow: Build) -> Build:
-    """Return a function that builds a chat chunk, without the SDK's walk over types if all values are plain."""
+    """Return a function that builds a chat chunk: directly if all values are plain, else with *slow*, the SDK's own."""
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
@@ -129,7 +132,7 @@ def _chat_builder(slow: Build) -> Build:
 
 
 class _Kind:
-    """One class of the SDK, with its defaults."""
+    """Builds objects of one class of the SDK from its default values."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
@@ -145,14 +148,14 @@ class _Kind:
 
     @staticmethod
     def fits(data: dict[str, Any], nested: str = "") -> bool:
-        """Tell whether all values of *data* are plain, except the one named *nested*."""
+        """Tell whether all values of *data*, except that of *nested*, are strings, numbers, booleans or ``None``."""
         for name, value in data.items():  # noqa: SIM110  a generator would cost as much as the rest
             if type(value) not in _PLAIN and name != nested:
                 return False
         return True
 
     def make(self, data: dict[str, Any], nested: str = "", inner: Any = None) -> Any:
-        """Build one object as the SDK's ``construct`` does."""
+        """Build an object from *data* as the SDK's ``construct`` does. Its field *nested* gets the value *inner*."""
         defaults = self._defaults
         made = self._cls.__new__(self._cls)
         fields = {**defaults, **data}
@@ -171,7 +174,7 @@ class _Kind:
 _T = TypeVar("_T")
 
 KEY = "interwhen"
-"""The key of the supervised call in a response's extensions."""
+"""The key of the supervised call in ``extensions`` of a response."""
 
 
 def as_event(part: Part) -> bytes:
@@ -233,11 +236,11 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
     collected: list[Event] | None = None
-    """The events of all chunks so far; ``None``: they are not collected."""
+    """The events of all chunks so far, or ``None`` if events are not collected."""
 
     @property
     def result(self) -> Result | None:
-        """How the run ended, once the stream is over."""
+        """The result of the run; ``None`` before the stream is over."""
         return self._supervised.result
 
     async def __stream__(self) -> AsyncIterator[_T]:
@@ -262,11 +265,11 @@ class SupervisedStream(Stream[_T], Generic[_T]):
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
     collected: list[Event] | None = None
-    """The events of all chunks so far; ``None``: they are not collected."""
+    """The events of all chunks so far, or ``None`` if events are not collected."""
 
     @property
     def result(self) -> Result | None:
-        """How the run ended, once the stream is over."""
+        """The result of the run; ``None`` before the stream is over."""
         return self._supervised.result
 
     def __stream__(self) -> Iterator[_T]:
@@ -306,30 +309,30 @@ def _plain_maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callab
     return builder(cast_to, slow)
 
 
-# HTTP responses for the SDK's own parsing: the server's head, with the body of a supervised call.
+# HTTP responses that the SDK parses. They have the server's status and headers, and the body of a supervised call.
 
 _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encoding", "content-type"))
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    """Return the response that streams *body*."""
+    """Return a response that streams *body*, with the head (status and headers) of *first*, the server's response."""
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
-    """Return the response with the whole answer of *parts*."""
+    """Return a response with the whole answer in *parts*, and the head of *first*, the server's response."""
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
 
 
 def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
-    """Return the information on a whole answer."""
+    """Return the supervision info of a complete answer: the events of all *parts*, and the result."""
     events: tuple[Event, ...] = tuple(event for part in parts for event in part.info.events)
     return SupervisionInfo(events=events, result=parts[-1].info.result if parts else None)
 
 
 def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
-    """Return *options* that set *info* on the parsed answer, also when a raw response is parsed later."""
+    """Return a copy of *options* that attaches *info* to the parsed answer, also if a raw response is parsed later."""
     parse = options.post_parser
 
     def parsed(made: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Requests through a client of the `openai` package, with its own keys, retries and connections.
+"""Sends requests through a client of the `openai` package, with the client's keys, retries and connections.
 
-Only the body is read here, directly from the connection, without the SDK's decoding.
+The SDK sends the request. This module reads the response body directly from the connection, without the SDK's decoding.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-# Errors of the `openai` package pass through the engine inside `SdkError`; ours are raised as the package's own.
+# `SdkError` carries errors of the `openai` package through the engine. Other errors are converted to the package's.
 
 
 class SdkError(UpstreamError):
-    """An exception of the SDK. The caller gets the ``original``."""
+    """Carries an exception of the SDK through the engine. The caller gets the ``original``."""
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)
@@ -46,12 +46,12 @@ class SdkError(UpstreamError):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether the stream may be reconnected. The SDK has already retried a request that failed."""
+        """Whether the stream may be reconnected. False for a failed request, because the SDK has already retried it."""
         return self._again
 
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
-    """Raise *error* as an exception of the SDK; one that the SDK raised keeps its cause."""
+    """Raise *error* as an exception of the SDK about *request*. If the SDK raised it, raise the original again."""
     if isinstance(error, SdkError):
         raise error.original
     raise _as_sdk_error(error, request) from error
@@ -82,11 +82,11 @@ def _error_body(text: str) -> Any:
 _CLOSE_SECONDS = 1.0
 
 Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
-"""Sends a request as the SDK does, and returns an open, successful response."""
+"""A function that sends a request as the SDK does, and returns an open, successful response."""
 
 
 class SdkBody:
-    """An open response of the SDK; see :class:`~interwhen.models.HttpResponse`."""
+    """Presents an open response of the SDK as an :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status: int = response.status_code
@@ -100,7 +100,7 @@ class SdkBody:
         self._closed = False
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body; empty at its end."""
+        """Wait for the next bytes of the body and return them; at its end, empty bytes."""
         if self._closed:
             raise StreamClosed("the stream is closed")
         self._reading = True
@@ -185,7 +185,7 @@ class SdkTransport:
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
-    """Return the exception for *error*, raised while a body was read: the SDK's own, in an `SdkError`."""
+    """Convert *error*, raised while a body was read, to the SDK's exception, and return it in an `SdkError`."""
     import openai
 
     if isinstance(error, _kinds("TimeoutException")):
@@ -199,23 +199,26 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:
-    """Return the exception *name* of httpx2, and of httpx if it is imported: the user's client may use it.
+    """Return the exception class *name* of httpx2, and of httpx if it is imported, since the user's client may use it.
 
-    The SDK has functions for this, but only from 3.13 on, and in a private module.
+    The SDK has functions for this only from its version 3.13 on, and in a private module.
     """
     modules = (httpx2, sys.modules.get("httpx"))
     return tuple(getattr(module, name) for module in modules if module is not None)
 
 
-# Requests of an SDK client for plain code, read on an event loop.
+# Requests of a sync SDK client, whose bodies are read on an event loop.
 #
-# The SDK prepares, sends and retries in a worker thread, as always, but its HTTP client passes each request to an async
-# one on the loop, where the body is then read. If the user brought an HTTP client, it is used, and worker threads read
-# the body.
+# The SDK prepares, sends and retries a request in a worker thread. `_Relay` replaces its HTTP client, and passes each
+# request to an async HTTP client on the event loop, which then reads the body. If the user gave the SDK an HTTP client,
+# it is not replaced, and worker threads read the body.
 
 
 def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
-    """Return a function that sends requests as *bare* does, and one that gets its list of models."""
+    """Return two functions for the sync client *bare*: one sends requests, the other returns the list of models.
+
+    *loop* sends the requests if *bare* has the SDK's default HTTP client.
+    """
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare
 
@@ -233,7 +236,7 @@ def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[
 
 
 def _on_loop(bare: Any, loop: Running) -> Any:
-    """Return a client like *bare* whose requests are sent on *loop*."""
+    """Return a copy of *bare* that sends its requests on the event loop *loop*."""
     sender = object.__new__(type(bare))
     sender.__dict__.update(bare.__dict__)
     relay = object.__new__(_Relay)
@@ -244,12 +247,12 @@ def _on_loop(bare: Any, loop: Running) -> Any:
 
 
 class _Relay(httpx2.Client):
-    """An HTTP client that passes requests to an async one; used in worker threads of that one's loop."""
+    """A sync HTTP client that passes requests to an async one. Worker threads of the async client's loop use it."""
 
     interwhen_loop: Running
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """Send *request*; an error response is read whole."""
+        """Send *request* and return the response. The body of an error response is read already."""
         return anyio.from_thread.run(functools.partial(self._send, request, options))
 
     async def _send(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
@@ -268,7 +271,7 @@ class _Relay(httpx2.Client):
 
 
 class _ThreadStream(httpx2.AsyncByteStream):
-    """The body of a response for plain code, read by worker threads."""
+    """The body of a sync response, which worker threads read."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response

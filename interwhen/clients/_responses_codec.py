@@ -28,7 +28,7 @@ from interwhen.clients._responses_fields import RESPONSE_DONE as ITEM_DONE
 from interwhen.models._chunks import DONE, NOT_JSON, Decoded, count_of
 from interwhen.models._exchange import refusal
 
-# One output item of a response, as its reader knows it.
+# One output item of a response, as the reader has received it.
 
 ItemBody = dict[str, Any]
 Status = Literal["completed", "incomplete"]
@@ -52,11 +52,11 @@ class ItemPart:
         self.kind = kind
         self.index = index
         self.source = source
-        """The server's item whose text it holds; negative: none."""
+        """The number of the server's item that its text comes from; negative if there is none."""
         self.pieces: list[str] = []
         self.announced = False
         self.said = False
-        """Whether its text was sent as done."""
+        """Whether the event for the end of its text was sent."""
         self.closed = False
 
     @property
@@ -83,7 +83,7 @@ class ItemPart:
 
 
 class OutputItem:
-    """An output item that is announced and not done."""
+    """An output item that the reader knows and that is not done."""
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index
@@ -92,12 +92,12 @@ class OutputItem:
         self.name = name
         """Its id for the reader."""
         self.source = source
-        """The number of the server's last item that it shows; negative: it holds text of interwhen only."""
+        """The number of the last of the server's items that it shows; negative if it has only text of interwhen."""
         self.parts: list[ItemPart] = []
         self._announced = announced
 
     def note(self, event: WireEvent) -> None:
-        """Take *event* about this item, which was sent to the reader."""
+        """Update this item with *event*, which was sent to the reader."""
         stem, _, what = event.type.rpartition(".")
         if (kind := _STEMS.get(stem)) is not None:
             part = self._part(kind, event)
@@ -115,7 +115,10 @@ class OutputItem:
         return next((part for part in found if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
-        """Return the reader's part for part *number* of the server's item *source*: it may continue a cut one."""
+        """Return the reader's part that shows part *number* of the server's item *source*.
+
+        A new part of the server continues an open part of the same *kind* that was cut, if there is one.
+        """
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
             return own[number]
@@ -142,7 +145,7 @@ class OutputItem:
         return {"type": f"{_NAMES[part.kind]}.delta", **self._place(part), "delta": text, **part.extras}
 
     def close(self, status: Status) -> Iterator[ItemBody]:
-        """Yield the events that end its open parts and itself."""
+        """Yield the events that end the open parts, and then the item, with *status*."""
         for part in self.parts:
             place, body = self._place(part), part.body
             if not part.said and (stem := _NAMES.get(part.kind)):
@@ -154,7 +157,7 @@ class OutputItem:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        """Return the server's item *given*, which is done, with the texts that the reader got."""
+        """Return *given*, the server's finished item number *source*, with the id and the texts that the reader got."""
         found = {**given, "id": self.name} if self.name else given
         if self.kind != "message":
             return found
@@ -185,7 +188,7 @@ class OutputItem:
         return self.new_part(kind, self.source)
 
 
-# The output items of a response as its reader knows them, also after a cut and another request.
+# Keeps the output items of a response consistent for the reader, also after a cut and another request.
 #
 # A reader of the Responses API expects that an item is announced before it has text, is done once, and is done before
 # the response is. A correction breaks this: the server's item stops in the middle, and another request announces new
@@ -196,9 +199,9 @@ _PART_ADDED = "response.content_part.added"
 _PART_DONE = "response.content_part.done"
 _TEXT_ITEM = "response.output_text"
 _HOLDS = {"output_text": "message", "summary_text": "reasoning"}
-"""The type of the item for a part that interwhen adds."""
+"""For each type of part that interwhen adds: the type of the item that holds the part."""
 _NO_ITEMS = -1
-"""Stands for the number of an item that the server did not send."""
+"""Used as the server's number of an item that the server did not send."""
 
 
 def own_text(field: Field, text: str) -> ItemBody:
@@ -207,13 +210,16 @@ def own_text(field: Field, text: str) -> ItemBody:
 
 
 class OutputItems:
-    """Tracks the items that the reader knows. *start_of* returns the first item of the request of an item."""
+    """Tracks the items that the reader knows.
+
+    *start_of* takes the server's number of an item, and returns the number of the first item of the same request.
+    """
 
     def __init__(self, start_of: Callable[[int], int]) -> None:
         self._start_of = start_of
         self._open: dict[int, OutputItem] = {}
         self._shown: dict[int, OutputItem] = {}
-        """The reader's item for each of the server's, by number."""
+        """The reader's items, by the server's number of the item."""
         self._names: set[str] = set()
         self._next = 0
         self.message = ""
@@ -224,7 +230,7 @@ class OutputItems:
         """The calls that the reader got."""
 
     def follow(self, event: WireEvent, data: bytes) -> None:
-        """Take *event* (*data*), which the reader gets unchanged."""
+        """Update the items with *event*, whose bytes *data* the reader gets unchanged."""
         index = event.output_index
         if index is None:
             return
@@ -236,7 +242,7 @@ class OutputItems:
             item.note(event)
 
     def send(self, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the reader instead of *body*, the server's or interwhen's."""
+        """Yield the events that the reader gets instead of *body*, an event of the server or of interwhen."""
         kind, index = body["type"], body.get("output_index")
         if kind == _OURS:
             yield from self._ours(body["field"], body["delta"])
@@ -250,14 +256,21 @@ class OutputItems:
             yield from self._ours("reasoning" if "reasoning" in kind else "content", body["delta"])
 
     def close(self, status: Status, *, before: int | None = None) -> Iterator[ItemBody]:
-        """Yield the events that end the open items: those of requests *before* that item, or all."""
+        """Yield the events that end the open items, with *status*.
+
+        *before*: end only items of the server with smaller numbers than this.
+        """
         for item in tuple(self._open.values()):
             if before is None or item.source < before:
                 for body in item.close(status):
                     yield self._sent(body)
 
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for a new item of the server. An item that was cut ends now, or continues in it."""
+        """Yield the events that announce the server's item *index*.
+
+        If it is a message, the reader's message that was cut continues with its text, if there is one. Other items
+        that were cut end now, as incomplete.
+        """
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
             cut = next((item for item in self._open.values() if item.kind == "message" and item.source < start), None)
@@ -272,7 +285,7 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the server's item *index*, which is *item* for the reader."""
+        """Yield the events for *body*, an event of the server's item *index*, which the reader knows as *item*."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -314,11 +327,11 @@ class OutputItems:
         return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
 
     def _name(self, name: str) -> str:
-        """Return *name*, or another if an item has it: servers start counting again with each request."""
+        """Return *name*, or a new id if an item has it already, because servers reuse ids in later requests."""
         return f"{name}_{self._next}" if name in self._names else name
 
     def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
-        """Take *body*, which is sent to the reader, and return it."""
+        """Update the items with *body*, which is sent to the reader, and return it."""
         event = msgspec.convert(body, WireEvent)
         index = event.output_index
         if index is None:
@@ -360,8 +373,8 @@ _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_
 class ResponsesChunkBuffer(ChunkBuffer):
     """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
 
-    The numbers of the output items of a later request continue those of the one before, since the reader gets one
-    response.
+    The reader gets one response for all requests. So the output items of a later request are numbered on from those of
+    the request before.
     """
 
     def __init__(self, *, holds: bool = False) -> None:
@@ -375,7 +388,7 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._calls_of: set[int] = set()
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
-        """Note that a stream begins that goes on from *pieces*."""
+        """Prepare for a stream that continues the trace *pieces*."""
         super().begin(pieces)
         self._events.begin()
         self._starts.append(self.items)
@@ -383,7 +396,7 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._calls_of = set()
 
     def start_of(self, index: int) -> int:
-        """Return the number of the first output item of the request that item *index* came with."""
+        """Return the number of the first output item of the request that produced item *index*."""
         return self._starts[bisect.bisect_right(self._starts, index) - 1] if self._starts else 0
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -496,28 +509,31 @@ class ResponsesTemplate:
         self._buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
-        """Return an event with *text*; without text, one that only says that the response goes on."""
+        """Return an event with *text* in *field*. Without *text*, it says only that the response is in progress."""
         return own_text(field, text) if text else {"type": "response.in_progress", "response": self._first()}
 
     def begin(self, body: Body) -> None:
         """Do nothing: a response begins with an event of its own."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with other *text*; without log-probabilities unless it is *whole*."""
+        """Return the event *data* with *text* in place of its own text.
+
+        *whole*: *text* is all of the event's text, so that its log-probabilities are kept.
+        """
         body: Body = msgspec.json.decode(data)
         if body.get("logprobs") and not whole:
             body["logprobs"] = []
         return {**body, "delta": text}
 
     def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends the response: the server's *last* one, with the kept output.
+        """Return the event that ends the response: the server's *last* event, with the output that was kept.
 
-        Without *last*, the response was blocked.
+        If *last* is ``None``, the event says that the response was blocked. *items* has the calls of the reader.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()
         given = response.get("output") or ()
-        # The built-in tools of the server, and the reasoning items that calls of tools must be sent back with.
+        # Keep items of built-in tools, and reasoning items, which the caller must send back together with tool calls.
         output = [item for item in given if item.get("type") not in ("message", *CALLS)]
         other = [part for item in given if item.get("type") == "message" for part in item.get("content") or ()]
         content: list[Body] = [{"type": "output_text", "text": result.answer, "annotations": []}]
@@ -532,7 +548,7 @@ class ResponsesTemplate:
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event for a response that the server never ended."""
+        """Return the event that ends a response for which the server sent no end."""
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
@@ -557,7 +573,7 @@ class ResponsesComposer(Composer):
         self._sequence = -1
         """The sequence number of the last event."""
         self._rewrites = False
-        """Whether an event of interwhen was sent: then the server's events get other numbers."""
+        """Whether an event of interwhen was sent. From then on, the server's events are renumbered."""
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
         if part.raw is not None and not self._rewrites and self._buffer.requests == 1:
@@ -571,7 +587,7 @@ class ResponsesComposer(Composer):
         self._send(self._items.send(part.chunk()), start, lead)
 
     def _send(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
-        """Add events; the last of them holds the text at *start*."""
+        """Add the events *bodies*. *start* and *lead* belong to the last of them, which has the text."""
         self._rewrites = True
         found = [*bodies]
         for number, body in enumerate(found, start=1):
@@ -600,7 +616,7 @@ class ResponsesComposer(Composer):
 
 
 def whole_of(parts: list[Part]) -> Body:
-    """Return the response of *parts*: the last event holds it."""
+    """Return the complete response in *parts*: that of the last event that has one."""
     for part in reversed(parts):
         response = part.chunk().get("response")
         if isinstance(response, dict):

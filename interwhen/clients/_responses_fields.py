@@ -75,7 +75,7 @@ decode_event = msgspec.json.Decoder(WireEvent).decode
 # The filter for the events of the Responses API; see :mod:`~interwhen.clients._known_fields`.
 #
 # The API sends each text several times: in pieces, and when its part, its item and the response are done. Monitors read
-# the pieces, and calls when their item is done; all other copies must be equal.
+# the pieces, and calls when their item is done; all other copies must be equal to that text.
 
 _PIECE: Table = {name: kind for name, kind in FIELDS["responses"].items() if not isinstance(kind, dict)}
 _decode_piece = strict_decoder(_PIECE, "event").decode
@@ -90,29 +90,29 @@ class ResponsesFieldFilter:
         self.holds = holds
         """Whether unmonitored text is removed."""
         self.unmonitored: dict[str, bool] = {}
-        """The names of the fields with unmonitored text, and whether it was held back."""
+        """The fields with unmonitored text, by name. The value tells whether the text was held back."""
         self._texts: dict[tuple[int | None, int | None, int | None], list[str]] = {}
         """The texts that monitors read, by item and part."""
         self._calls: dict[int | None, list[str]] = {}
         """The pieces of calls, by item."""
         self._said: dict[int | None, str] = {}
-        """The arguments in the announcements of calls."""
+        """The arguments in the announcement of each call, by item."""
         self._made: list[str] = []
         """The arguments of complete calls."""
 
     def begin(self) -> None:
-        """Begin with another request: it numbers its items from 0 again."""
+        """Prepare for the next request, which numbers its items from 0 again."""
         for known in (self._texts, self._calls, self._said):
             known.clear()
         self._made.clear()
 
     def note(self, name: str) -> None:
-        """Record a field with unmonitored text."""
+        """Record that the field *name* has unmonitored text."""
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
-        """Return the *event* in *data* for the reader, and record its unmonitored fields."""
+        """Return *data*, the bytes of *event*, as the reader gets them. Record the fields with unmonitored text."""
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)
         if is_read:
@@ -149,7 +149,7 @@ class ResponsesFieldFilter:
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        """Take a complete call, as monitors read it: its pieces must have been equal."""
+        """Record a complete call, which monitors read. Its pieces and its announcement must have the same arguments."""
         item, index = event.item, event.output_index
         assert item is not None
         made = item.arguments or item.input or ""
@@ -169,7 +169,7 @@ class ResponsesFieldFilter:
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return the text to show instead: the one that monitors read, if there is exactly one."""
+        """Return the text to show in place of the field *place*: the text that monitors read, if there is only one."""
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())
         return ""

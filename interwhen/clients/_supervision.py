@@ -1,4 +1,4 @@
-"""One supervised call: a run in a task of its own, and the chunks for its reader."""
+"""Supervises one call: a separate task keeps its run open, and the reader gets chunks."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 # A task that keeps a run open, for readers without an `async with`.
 #
-# An SDK's stream begins in one call and ends in another: perhaps in another task, perhaps when it is garbage-collected.
-# A task group must be left by the task that entered it, so a task of its own enters and leaves each run.
+# A stream of an SDK begins in one function and ends in another, perhaps in another task or at garbage collection. But
+# the task that entered a task group must also leave it. So a separate task enters and leaves each run.
 
 _CLOSE_SECONDS = 10.0
-"""How long closing may take: longer than everything that it waits for, which is bounded itself."""
+"""The time limit for closing. It is longer than the time limits of all steps that closing waits for."""
 
 _tasks: set[asyncio.Task[None]] = set()
 """The running tasks: a reference keeps them from being garbage-collected."""
 
 
 class RunTask:
-    """Keeps *run* open until :meth:`leave` or :meth:`aclose`."""
+    """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose`."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -54,22 +54,22 @@ class RunTask:
         self._soon: Callable[[Callable[[], object]], object] | None = None
 
     def begin(self) -> None:
-        """Start the task; the run is entered when the caller awaits something."""
+        """Start the task. It enters the run at the caller's next ``await``."""
         self._soon = _start_task(self._hold)
 
     async def entered(self) -> None:
-        """Wait until the run is entered. Raises what entering it raises."""
+        """Wait until the task has entered the run. If entering raised an exception, raise it."""
         await self._entered.wait()
         if self._error is not None:
             raise self._error
 
     @property
     def result(self) -> Result | None:
-        """How the run ended, once it has."""
+        """The result of the run; ``None`` before its end."""
         return self._run.result if self._left.is_set() and self._error is None else None
 
     def leave(self) -> None:
-        """Leave the run soon. May be called from any thread, also after the event loop has ended."""
+        """Ask the task to leave the run, without waiting. Any thread may call this, also after the loop has ended."""
         if self._soon is not None and not self._left.is_set():
             try:
                 self._soon(self._leaving.set)
@@ -77,7 +77,7 @@ class RunTask:
                 self._soon = None
 
     async def aclose(self) -> None:
-        """Leave the run and wait for that, also if the caller is cancelled."""
+        """Leave the run, and wait until the task has left it, also if the caller is cancelled."""
         if self._soon is None:
             return
         self._leaving.set()
@@ -99,7 +99,7 @@ class RunTask:
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
-    """Run *main* in a task without a parent; return a function that calls others on its event loop, from any thread."""
+    """Start *main* in a task without a parent. Return a function that any thread uses to call code on its loop."""
     import asyncio  # much of the cost of importing interwhen
 
     try:
@@ -115,23 +115,23 @@ def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Call
     return loop.call_soon_threadsafe
 
 
-# The first check of every tool call: complete, valid JSON, and to a tool that was offered.
+# The first check of every tool call: the arguments must be valid JSON, and the request must offer the tool.
 
 NAME = "tool-format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatClaim(Claim):
-    """The claim that a call has the right form."""
+    """The claim that a tool call is to an offered tool, with valid arguments."""
 
     call: ToolCall
     required: tuple[str, ...] | None
-    """The required arguments of the tool; ``None``: there is no such tool."""
+    """The required arguments of the tool; ``None`` if no such tool is offered."""
     offered: tuple[str, ...]
 
 
 def check(claim: FormatClaim) -> Verdict:
-    """Judge the form of a call. Nothing is repaired."""
+    """Check that the tool is offered, and that the arguments are valid JSON with all required names."""
     call, required = claim.call, claim.required
     if required is None:
         return Violation(why=f"there is no tool {call.name!r}; there are {', '.join(claim.offered)}")
@@ -153,7 +153,7 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 
 
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
-    """Return the monitor for calls of *tools*; without known tools, it checks the JSON only."""
+    """Return the monitor that checks calls of *tools*. If *tools* is empty, it checks only that arguments are JSON."""
     required = {tool["name"]: _required(tool) for tool in tools}
     offered = tuple(required)
 
@@ -178,18 +178,18 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
 
 
 def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the required arguments in the schema of *tool*; none if it is malformed: the server refuses it."""
+    """Return the required arguments of *tool*. For a malformed schema, which the server refuses, return none."""
     schema = tool.get("parameters")
     names = schema.get("required") if isinstance(schema, Mapping) else None
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
 
 
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
-"""Deliveries that hold text back until it is checked; they hold back fields that no monitor reads, too."""
+"""Deliveries that hold text back until it is checked. They also hold back text of fields that no monitor reads."""
 
 
 class Supervised:
-    """The answer to one call, chunk by chunk. Made by :func:`supervise`; close it, or read it to its end."""
+    """The answer to one call, chunk by chunk. :func:`supervise` makes it. Read it to its end, or close it."""
 
     def __init__(self, inner: Run, model: CallModel, composer: Composer, settings: Settings) -> None:
         self._settings = settings
@@ -205,7 +205,8 @@ class Supervised:
     async def start(self, *, ahead: bool, seconds: float | None) -> None:
         """Send the request and wait until the server has accepted it. Raises as :meth:`parts` does.
 
-        *ahead*: send the request first, and make the run while the server reads it, for *seconds* at most.
+        *ahead*: send the request first, and enter the run while the server works on it. Wait at most *seconds* for
+        the response to this request.
         """
         try:
             self._run_task.begin()
@@ -228,9 +229,9 @@ class Supervised:
             self._raise()
 
     async def parts(self) -> list[Part]:
-        """Wait for the next chunks and return them, at least one; none at the end.
+        """Wait for the next chunks and return at least one. At the end, return an empty list.
 
-        Raises the :class:`~interwhen.ModelError` that ended the stream, once what came before it was read.
+        Raises the :class:`~interwhen.ModelError` that ended the stream, after all chunks before it were returned.
         """
         while not self._over:
             events, self._waiting = self._waiting, []
@@ -254,23 +255,23 @@ class Supervised:
 
     @property
     def result(self) -> Result | None:
-        """How the run ended, once it has."""
+        """The result of the run; ``None`` before its end."""
         result = self._run_task.result
         return None if result is None else self._composer.judged(result)
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether supervision was switched off meanwhile, so that the rest of the answer was not checked."""
+        """Whether supervision was switched off during the call, so that the rest of the answer was not checked."""
         return self._run.is_switched_off
 
     @property
     def is_cut(self) -> bool:
-        """Whether the answer is cut short: there was neither a finish reason nor an end mark, and we did not end it."""
+        """Whether the stream broke off: it had no finish reason and no end mark, and interwhen did not end it."""
         result = self._run_task.result
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
-        """End the run soon; may be called from any thread."""
+        """Ask the run to end, without waiting. Any thread may call this."""
         self._run_task.leave()
 
     async def aclose(self) -> None:
@@ -278,7 +279,7 @@ class Supervised:
         await self._run_task.aclose()
 
     def _raise(self) -> None:
-        """Raise the error that ended the run, if one did."""
+        """Raise the error that ended the run, if there is one."""
         result = self._run_task.result
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._raised = True
@@ -286,10 +287,10 @@ class Supervised:
 
 
 async def supervise(call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> Supervised:
-    """Send *call* over *wire*, supervised as *settings* say; return once the server has accepted it.
+    """Send *call* over *transport*, supervised with *settings*. Return once the server has accepted it.
 
-    A call that does not stream is composed at its end, from the final text. Raises :class:`~interwhen.ModelError`
-    if the server refuses or cannot be reached.
+    *endpoint* is what was learned about the model. If the caller did not ask for a stream, the chunks are made at the
+    end, from the final text. Raises :class:`~interwhen.ModelError` if the server refuses or cannot be reached.
     """
     monitors = settings.deliveries(structured=call.is_structured)
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
@@ -311,7 +312,7 @@ async def supervise(call: ApiCall, settings: Settings, transport: CallTransport,
         allocator=settings.allocator,
     )
 
-    def let_through() -> None:  # what gates hold back of unknown fields, too
+    def let_through() -> None:  # also text of unknown fields, which gates hold back
         buffer.field_filter.holds = False
 
     inner.when_switched_off = let_through
@@ -337,7 +338,7 @@ def _composer(call: ApiCall, settings: Settings, buffer: ChunkBuffer, inner: Run
     )
 
 
-# From the chunks of an answer to the answer as one response body.
+# Merges the chunks of an answer into one response body.
 
 Body = dict[str, Any]
 

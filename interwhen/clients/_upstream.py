@@ -1,4 +1,4 @@
-"""The server of one supervised call, as a model for the engine."""
+"""Presents the server of one supervised call as a `Model` for the engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts
 from interwhen.models._token_stream import TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
-# How a request continues the trace: the messages of the caller, followed by the kept text.
+# Builds requests that continue the trace: the caller's messages, followed by the kept text.
 
 Turn = dict[str, Any]
 
@@ -45,14 +45,14 @@ _ACCEPTED = "This call is accepted, and will be made once you are done."
 
 
 def needs_turns(pieces: Sequence[Piece]) -> bool:
-    """Tell whether the trace holds tool calls or feedback about them, which cannot be prefilled."""
+    """Tell whether the trace *pieces* have tool calls or feedback about them, which cannot be prefilled."""
     return any(piece.call is not None or piece.refused for piece in pieces)
 
 
 def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
-    """Return *messages* with the trace (and a fork's *side* text) as an unfinished turn of the assistant.
+    """Return *messages* and an unfinished assistant message with the trace *pieces* and a fork's *side* text.
 
-    *reasoning* is the field for reasoning; ``None`` if it is part of the text, between tags.
+    *reasoning* is the name of the message field for reasoning, or ``None`` if the text contains it, between tags.
     """
     turn: Turn = {"role": "assistant", "content": ""}
     last: str = "content"
@@ -64,7 +64,11 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
 
 
 def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return *messages* with the trace as finished turns, and a turn of the user that says how to go on."""
+    """Return *messages* and the trace *pieces* as finished messages, for a model that then continues.
+
+    The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a
+    fork, it has the *side* text.
+    """
     turns = [*messages]
     own = len(turns)
     last: Piece | None = None
@@ -88,7 +92,7 @@ def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None
 
 
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return the input of the Responses API *given*, followed by the trace as items."""
+    """Return *given*, the ``input`` of a Responses API request, and the trace *pieces* as items; see `in_turns`."""
     items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
     own = len(items)
     kinds: dict[str, str] = {}
@@ -119,7 +123,10 @@ def _item(call: Turn) -> Turn:
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
-    """Add *text* as a turn, or to our own last turn if that has the same role."""
+    """Add *text* to the last message if that has the same *role*, else as a new message.
+
+    The first *own* messages are the caller's. They stay unchanged.
+    """
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
         turns[-1] = {**last, "content": last["content"] + text}
@@ -128,7 +135,7 @@ def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
 
 
 def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str) -> None:
-    """Add *calls* to the assistant's turn, and *answer* as the result of each."""
+    """Add *calls* to the assistant's message, and *answer* as the result of each; *own* as in :func:`_append`."""
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
         said = turns.pop()
@@ -150,25 +157,25 @@ def _transport(call: ToolCall, number: int) -> Turn:
     return {**made, "function": {"name": call.name, "arguments": call.arguments}}
 
 
-# Whole answers of servers that do not stream, converted to event streams.
+# Converts whole answers of servers that do not stream to event streams.
 
 Body = dict[str, Any]
 _MAX_BODY = 16 << 20
 
 
 class KnownResponse:
-    """A response with a known body; see :class:`~interwhen.models.HttpResponse`."""
+    """An :class:`~interwhen.models.HttpResponse` whose body is complete in memory."""
 
     status = 200
 
     def __init__(self, body: bytes) -> None:
         self.event_bytes = max(len(body), DEFAULT_LIMIT)
-        """The limit for one event: the whole answer, which is bounded already."""
+        """The most bytes of one event. An event may hold the whole answer, whose size is limited already."""
         self.headers = {"content-type": "text/event-stream"}
         self._body = body
 
     async def receive(self) -> bytes:
-        """Return the body, then nothing."""
+        """Return the whole body; from the second call on, empty bytes."""
         body, self._body = self._body, b""
         return body
 
@@ -177,7 +184,7 @@ class KnownResponse:
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response* as a stream, if it is a whole answer in JSON.
+    """Return *response*, converted to an event stream if it is a whole answer in JSON.
 
     Raises :class:`~interwhen.models.StreamProtocolError` if it is larger than 16 MiB.
     """
@@ -197,7 +204,7 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
 
 
 def as_events(api: Api, data: bytes) -> bytes:
-    """Return the whole answer *data* as an event stream."""
+    """Return *data*, a whole answer of *api* in JSON, as the bytes of an event stream."""
     try:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -253,17 +260,17 @@ def _responses(body: Body) -> list[Body]:
 
 
 ChatMode = Literal["tokens", "prefill", "turn"]
-"""How a chat continues kept text."""
+"""How a request continues a chat from kept text; see :data:`~interwhen.clients._calls.Resuming`."""
 
 _MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", "llamacpp": "prefill", "sglang": "prefill"}
-"""How a server continues kept text, by its name (``owned_by`` of the model list)."""
+"""How each server software continues kept text, by ``owned_by`` of its model list. All others use ``turn``."""
 
 Place = Literal["call", "completions", "tokenize"]
-"""Where a request goes: where the caller's own request goes, or another path of the same server."""
+"""The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server."""
 
 
 class CallTransport(Protocol):
-    """Sends the requests of one call, with its own address, keys, retries and timeouts.
+    """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
 
     Each method raises :class:`~interwhen.ModelError`, with ``retryable`` set.
     """
@@ -287,7 +294,7 @@ class CallTransport(Protocol):
 
 
 class ResumeSupport:
-    """How one model of one server goes on from kept text, as far as its model list has said lately."""
+    """Remembers how one model of one server continues kept text, for ``REMEMBERED_SECONDS``."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -297,7 +304,7 @@ class ResumeSupport:
 
     @property
     def known(self) -> ChatMode | None:
-        """The mode; ``None`` before it was learned, and once ``REMEMBERED_SECONDS`` have passed."""
+        """The mode that was learned in the last ``REMEMBERED_SECONDS``, or ``None``."""
         return self._mode if anyio.current_time() < self._until else None
 
     def learn(self, mode: ChatMode) -> ChatMode:
@@ -309,28 +316,28 @@ class ResumeSupport:
 
 
 class ModelEndpoint:
-    """What has been learned about one model of a server; shared by all calls to it."""
+    """Remembers what calls have learned about one model of a server. All calls to the model share it."""
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
-        """The timeouts of its streams; by default none, since the transport has its own."""
+        """The timeouts of streams. By default there are none, because the transport has timeouts."""
         place = f"{model:.100}@{host}"
         self.resume = ResumeSupport(place)
         self.stream = FieldSupport("stream", place)
-        """Whether it takes ``stream``; some models do not."""
+        """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
-        """Whether it takes ``stream_options``, to count tokens."""
+        """Whether the model accepts the field ``stream_options``, which asks for token counts."""
 
 
 class _Ahead(NamedTuple):
-    """A request that was sent before the run was entered, and its answer."""
+    """A request that was sent before the run asked for it, and its response or error."""
 
     body: dict[str, Any]
     answer: HttpResponse | ModelError
 
 
 class CallModel:
-    """A :class:`~interwhen.Model` for one call: its requests are the caller's own, continued by the kept text."""
+    """A :class:`~interwhen.Model` for one call. It sends the caller's request, and adds kept text to continue from."""
 
     def __init__(
         self,
@@ -355,12 +362,12 @@ class CallModel:
         return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Return how text is continued, as far as that is known without a request."""
+        """Return the capabilities as far as they are known without a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
     async def send_ahead(self, seconds: float | None) -> None:
-        """Send the caller's request for :meth:`stream`, and wait for the answer, *seconds* at most."""
+        """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
             try:
@@ -369,7 +376,7 @@ class CallModel:
                 self._ahead = _Ahead(body, error)
 
     async def forget(self) -> None:
-        """Close a response that was sent ahead and not used."""
+        """Close the response of :meth:`send_ahead`, if :meth:`stream` has not used it."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not isinstance(ahead.answer, ModelError):
             with anyio.CancelScope(shield=True):
@@ -393,7 +400,7 @@ class CallModel:
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork, without the tools and the format of the call."""
+        """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
         body, _ = await self._body(request)
         for name in (
             "stream",
@@ -420,7 +427,7 @@ class CallModel:
         """Do nothing: the transport belongs to the caller."""
 
     async def _token_prompt(self, request: Request) -> TokenPrompt | None:
-        """Return the ids to continue from; ``None`` where this request continues in another way, or not at all."""
+        """Return the token ids to continue from; ``None`` if *request* is a first one or continues in another way."""
         call, pieces = self._call, request.pieces
         if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
             return None
@@ -442,7 +449,7 @@ class CallModel:
             return None
 
     async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
-        """Return the body of *request*, and how it continues the text; ``None`` if it is the first."""
+        """Return the body of *request*, and how it continues kept text (``None`` if there is none)."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
         if not request.pieces and not request.side:
@@ -455,7 +462,7 @@ class CallModel:
             body["input"] = in_items(body.get("input"), request.pieces, request.side)
             return body, "turn"
         mode = await self._mode()
-        # Reasoning in a field of its own is dropped or closed by the templates of the servers that resume by ids.
+        # Servers that resume by token ids have chat templates that drop or close reasoning in a separate field.
         if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._buffer.reasoning is not None):
             body["messages"] = in_turns(body["messages"], request.pieces, request.side)
             return body, "turn"
@@ -465,7 +472,7 @@ class CallModel:
         return body, "prefill"
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Return the body of a first request; *aside*: of a fork."""
+        """Return the caller's body with the options of *sampling*. *aside*: for a fork, which always has a limit."""
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
             body[call.limit or "max_tokens"] = sampling.max_tokens
@@ -501,7 +508,7 @@ class CallModel:
         return self._endpoint.resume.learn((_MODES.get(card.owned_by) if card else None) or "turn")
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* as a stream; if the caller wants none and the server has none, without."""
+        """Send *body* and ask for a stream. Ask for none if the server refuses it and the caller did not want one."""
         if self._call.streams:
             return await self._open({**body, "stream": True})
         stream = self._endpoint.stream
@@ -520,7 +527,7 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*, with a request for token counts unless the caller decided that or the server refuses it."""
+        """Send *body* and ask for token counts, unless the caller set ``stream_options`` or the server refuses it."""
         options = self._endpoint.stream_options
         if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
             return await self._transport.open(body)
@@ -545,7 +552,7 @@ def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
-    """Return the fields of a fork's request that ask the server for the log-probabilities of its tokens."""
+    """Return the fields of *api* that ask for the log-probabilities of a fork's tokens."""
     most = sampling.top_logprobs
     if api == "completions":
         return {"logprobs": 1 if most is None else most}

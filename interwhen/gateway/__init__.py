@@ -1,7 +1,7 @@
 """An OpenAI-compatible server that puts verifiers between clients in any language and their model server.
 
 `_serving.py` handles each request, as the table in `_routes.py` decides. `_answers.py` answers supervised calls,
-`_relay.py` passes the others on. `_gateway.py` is the state that all requests share, `_config.py` the settings. Start
+`_relay.py` passes the others on. `_gateway.py` has the state that all requests share, `_config.py` the settings. Start
 with `ApiApp` in `_serving.py`. Why: docs/decisions/0010-the-gateway.md.
 """
 

@@ -25,7 +25,7 @@ from interwhen.gateway._relay import SUPERVISION_OFF, counted
 from interwhen.gateway._upstream import GatewayTransport, UpstreamServer
 from interwhen.models._sse import END_MARK
 
-# Encodes the parts of a supervised answer, as event streams or whole bodies, with the field ``interwhen``.
+# Encodes the parts of a supervised answer as an event stream or as a whole body, with the field ``interwhen``.
 
 Render = Callable[[Sequence[Part]], bytes]
 
@@ -43,7 +43,7 @@ _typed = msgspec.json.Decoder(_Typed)
 
 
 def renderer(api: Api, detail: Detail) -> Render:
-    """Return the function that encodes parts as events."""
+    """Return a function that encodes parts as events of *api*, with the field ``interwhen`` at the level *detail*."""
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
     if detail == "off":
@@ -75,7 +75,7 @@ def error_event(api: Api, http_error: HttpError) -> bytes:
 
 
 def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
-    """Return the body of an answer that is not streamed."""
+    """Return the body of an answer that is not streamed, with the field ``interwhen`` at the level *detail*."""
     body = whole(api, parts)
     if detail != "off":
         events = tuple(event for part in parts for event in part.info.events)
@@ -135,7 +135,10 @@ def _summary(result: Result) -> dict[str, Any]:
 
 
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
-    """Answer a supervised call. Returns the outcome for the metrics; raises :class:`HttpError` before it begins."""
+    """Answer a supervised call, and return the outcome for the metrics.
+
+    Raises :class:`HttpError` if the call fails before the answer begins.
+    """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)
     transport = GatewayTransport(

@@ -22,15 +22,15 @@ from interwhen.clients import Reading
 from interwhen.gateway._http_errors import HttpError
 
 Detail = Literal["off", "brief", "full"]
-"""How much the field ``interwhen`` of chunks and answers says."""
+"""The level of detail of the field ``interwhen`` in chunks and answers."""
 
 MonitorEntry: TypeAlias = str | dict[str, Any]
-"""``"arithmetic:delivery=gate"`` or ``{"name": "arithmetic", "delivery": "gate"}``."""
+"""A monitor and its options: ``"arithmetic:delivery=gate"`` or ``{"name": "arithmetic", "delivery": "gate"}``."""
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 SHORTEST_KEY = 8
-"""The shortest key of the gateway, in characters."""
+"""The least number of characters in a key of the gateway."""
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -227,7 +227,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-# Reading a configuration: flags before the environment, before ``interwhen.toml``, before defaults.
+# Reads a configuration. The precedence is: flags, environment variables, ``interwhen.toml``, defaults.
 
 FILE = "interwhen.toml"
 """The file in the working directory that is read if no other is named."""
@@ -237,9 +237,10 @@ PREFIX = "INTERWHEN_"
 def load_config(
     flags: Mapping[str, Any], *, path: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Config:
-    """Return the configuration. *flags* are fields of :class:`Config`, and fields of its tables as ``table.field``.
+    """Return the configuration from *flags*, the *environment* and the file *path*.
 
-    Raises :class:`UsageError` with the place of the error.
+    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Raises
+    :class:`UsageError` on an invalid value; the message says where it is.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
@@ -275,7 +276,7 @@ def _named(environment: Mapping[str, str]) -> Path | None:
 
 
 _OLD_NAMES = {"tell": "detail"}
-"""Settings that files and variables may still have under another name."""
+"""Old names of settings, which files and variables may still use, and the current names."""
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -288,7 +289,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return *fields*, and their rules for models, with the names that settings have today."""
+    """Return *fields* with the current names of settings in place of old ones, also in the rules for models."""
     for table in (fields, *(rule for rule in fields.get("models", ()) if isinstance(rule, dict))):
         for old, new in _OLD_NAMES.items():
             if old in table and new not in table:
@@ -309,7 +310,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _value(name: str, field: str, text: str) -> Any:
-    """Return the value of a variable: JSON, or words for a list, or the text itself."""
+    """Return the value of the environment variable *name*, which sets *field* to *text*.
+
+    *text* may be JSON, words (for a list) or the value itself.
+    """
     if text[:1] in ("[", "{"):
         try:
             return msgspec.json.decode(text)
@@ -351,7 +355,7 @@ def _vet_names(fields: Mapping[str, Any], place: str) -> None:
 # The gateway's own keys.
 
 HEADER = "x-interwhen-key"
-"""The header for the gateway's key when ``Authorization`` holds the upstream's."""
+"""The header for the gateway's key, if ``Authorization`` holds the key of the upstream."""
 
 _WRONG = (
     "this gateway needs a key of its own: send 'Authorization: Bearer KEY', "
@@ -360,7 +364,7 @@ _WRONG = (
 
 
 class Keys:
-    """The gateway's keys, compared in constant time."""
+    """The gateway's keys. A client's key is compared with them in constant time."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = tuple(key.encode() for key in keys)
@@ -371,7 +375,7 @@ class Keys:
     def admit(self, headers: Mapping[str, str]) -> str:
         """Return the name of the header that holds a valid key; empty if no key is needed.
 
-        Raises :class:`HttpError` without a valid key.
+        Raises :class:`HttpError` if a key is needed and *headers* have no valid one.
         """
         if not self._keys:
             return ""

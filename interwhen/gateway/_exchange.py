@@ -17,7 +17,10 @@ from interwhen.gateway._http_errors import Headers, HttpError, overloaded, shutt
 from interwhen.gateway._json_bodies import SECONDS, TooManyValues, decode_object
 
 Reason = Literal["", "left", "slow", "cut"]
-"""Why a call ended before its answer: the client left, the client read nothing, or the gateway shuts down."""
+"""Why a call ended before its answer was complete.
+
+``left``: the client left. ``slow``: the client read nothing. ``cut``: the gateway shuts down. Empty: it did not.
+"""
 
 
 class Exchange:
@@ -44,24 +47,24 @@ class Exchange:
         self.started = False
         self.ended = False
         self.blocked_since: float | None = None
-        """Since when a write waits for the client to read."""
+        """The time since which a write waits for the client to read; ``None``: no write waits."""
         self.silent_since: float | None = None
-        """Since when a relayed answer waits for its upstream, within the body."""
+        """The time since which a relayed answer waits for more of the upstream's body; ``None``: it does not wait."""
         self.stall: Callable[[], None] | None = None
         """Ends a relayed answer whose upstream is silent for too long."""
         self.reason: Reason = ""
         self.last_words: Callable[[HttpError], bytes] | None = None
-        """Encodes an error as the end of an answer that has begun; ``None``: that is not possible."""
+        """A function that encodes an error as the end of an answer that has begun; ``None`` if that is not possible."""
         self._send = send
         self._scope: anyio.CancelScope | None = None
 
     @property
     def head_size(self) -> int:
-        """The bytes of the path, the query and the headers."""
+        """The number of bytes in the path, the query and the headers."""
         return len(self.path) + len(self.query) + sum([len(name) + len(value) for name, value in self.raw_headers])
 
     def onward(self, path: str) -> str:
-        """Return *path* with the query, for an upstream."""
+        """Return *path* with the query of this request, for an upstream."""
         return f"{path}?{self.query}" if self.query else path
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -83,7 +86,7 @@ class Exchange:
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a whole answer."""
+        """Send a whole answer: its head and its body."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
@@ -102,7 +105,7 @@ class Exchange:
             self._scope.cancel()
 
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do *work* until it is done, the client leaves, or :meth:`leave` is called. Raises what *work* raises."""
+        """Do *work*, and cancel it if the client leaves or :meth:`leave` is called. Raises the exceptions of *work*."""
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
         try:
@@ -148,7 +151,11 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads the bodies of requests. This needs no slot, so bodies that come in parts have a limit of their own."""
+    """Reads the bodies of requests, and limits their size, time and number.
+
+    A request waits for its slot only after its body was read. So the number of bodies that arrive in parts has a
+    separate limit.
+    """
 
     def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
@@ -163,7 +170,7 @@ class Bodies:
     async def read(self, exchange: Exchange) -> bytes:
         """Return the body of a request. Its bytes count as in flight until :meth:`release`.
 
-        Raises :class:`HttpError` and :class:`ClientGone`.
+        Raises :class:`HttpError` beyond a limit, and :class:`ClientGone` if the client leaves.
         """
         limits = self._limits
         size = exchange.headers.get("content-length", "")
@@ -192,7 +199,7 @@ class Bodies:
             timer.reschedule(0.0)
 
     def release(self, exchange: Exchange) -> None:
-        """Stop counting the body of *exchange*, which is over."""
+        """Stop counting the body of *exchange*, whose request is over."""
         self.bytes -= exchange.body_bytes
         exchange.body_bytes = 0
 
@@ -256,7 +263,7 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`HttpError` if a field that is read here has another type than the API says."""
+    """Raise :class:`HttpError` if a field that the gateway reads has a type that the API does not allow."""
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:
@@ -270,7 +277,7 @@ def _too_large(limits: GatewayLimits) -> HttpError:
     )
 
 
-# The headers that are passed to an upstream, and those that are returned.
+# The headers that are passed to an upstream, and those that are returned to the client.
 
 OURS = b"x-interwhen-"
 """The prefix of the gateway's own headers."""
@@ -294,7 +301,7 @@ _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))
 
 
 def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[str, str]:
-    """Return the headers of a request that are passed on, its keys included; the header *without* is left out."""
+    """Return the request headers to pass on to an upstream, including the client's key, except the header *without*."""
     found: dict[str, str] = {}
     named = ""
     for raw, value in headers:
@@ -314,7 +321,10 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
 
 
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
-    """Return the headers of an upstream that are returned; *new_body*: without those that describe its body."""
+    """Return the upstream's headers to pass on to the client.
+
+    *new_body*: leave out headers that describe the upstream's body, because the client gets another body.
+    """
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:
         left_out = left_out | _named(headers["connection"])

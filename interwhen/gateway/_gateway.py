@@ -30,11 +30,11 @@ from interwhen.gateway._routes import mode_of
 from interwhen.gateway._upstream import UpstreamServer
 from interwhen.models._transport import Timeouts, Transport
 
-# Limits on the calls that run and wait at one time.
+# Limits the number of calls that run and wait at the same time.
 
 
 class CallSlots:
-    """A bounded number of slots, with a bounded FIFO queue."""
+    """Limits how many calls run at the same time. Other calls wait for a slot in a FIFO queue of limited length."""
 
     def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
@@ -49,7 +49,10 @@ class CallSlots:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot and hold it. Raises :class:`HttpError` if the queue is full or the wait too long."""
+        """Wait for a slot, and keep it inside the ``async with`` block.
+
+        Raises :class:`HttpError` if the queue is full, or if the wait takes too long.
+        """
         await self._take()
         try:
             yield
@@ -87,7 +90,7 @@ _WHOLE = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 class Metrics:
     """The metrics of one gateway, in a registry of their own.
 
-    Clients cannot choose labels, so neither models nor paths are labels: the number of series stays bounded.
+    Neither models nor paths are labels, because clients choose them: the number of time series must stay bounded.
     """
 
     def __init__(self, slots: CallSlots) -> None:
@@ -162,7 +165,10 @@ class _SlotsCollector:
 
 
 class Gateway:
-    """Serves calls while it is entered. Raises :class:`UsageError` on an invalid configuration."""
+    """The state of one gateway. Enter it with ``async with`` before it serves calls.
+
+    Raises :class:`UsageError` on an invalid configuration.
+    """
 
     def __init__(self, config: Config) -> None:
         if not config.upstreams:
@@ -189,7 +195,7 @@ class Gateway:
         self.live: set[Exchange] = set()
         """The calls that hold a slot or wait for one."""
         self.unready = False
-        """Whether ``/readyz`` says no: no more calls should be sent here."""
+        """Whether ``/readyz`` reports that the gateway is not ready, so that load balancers send no more calls."""
         self.closing = False
         """Whether new calls are refused."""
         self._stack = AsyncExitStack()
@@ -235,7 +241,7 @@ class Gateway:
         )
 
     def serves(self, upstream: UpstreamServer, model: str) -> bool:
-        """Tell whether *model* goes to *upstream*."""
+        """Tell whether calls to *model* go to *upstream*."""
         try:
             return self.upstream_for(model) is upstream
         except HttpError:
@@ -249,8 +255,8 @@ class Gateway:
     def switch(self, *, off: bool) -> None:
         """Switch supervision off or on, for this gateway and its process.
 
-        *off*: calls in flight stop checking at once, release what their gates hold, and stay unchecked to their end.
-        Switching supervision on changes calls that begin later, and restores the monitors that were demoted.
+        *off*: calls in flight stop checking at once, release the text that their gates hold back, and stay unchecked
+        to their end. Switching on affects only calls that begin later, and restores demoted monitors.
         """
         if not off and self.chooser.demotion is not None:
             self.chooser.demotion.restore()
@@ -260,7 +266,7 @@ class Gateway:
         log_warning("gateway.switched", off=off, calls_in_flight=calls)
 
     def close(self) -> None:
-        """Refuse new calls, and those whose body has not come yet; calls that are being served go on."""
+        """Refuse new calls, and calls whose body has not arrived completely. Calls that are being served go on."""
         self.closing = True
         self.bodies.end()
 
@@ -303,7 +309,7 @@ def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeo
 
 
 def _basic(user: str) -> str:
-    """Return the ``Authorization`` header for *user*, the ``NAME:PASSWORD`` of a URL (RFC 7617)."""
+    """Return the value of the ``Authorization`` header for *user*, the ``NAME:PASSWORD`` of a URL (RFC 7617)."""
     name, _, password = user.partition(":")
     return "Basic " + b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
 

@@ -48,7 +48,7 @@ class HttpError(InterwhenError):
     ) -> None:
         super().__init__(message)
         self.of_upstream = of_upstream
-        """Whether the upstream failed, not the request."""
+        """Whether the upstream caused the error."""
         self.status = status
         self.code = code
         self._param = param
@@ -95,7 +95,7 @@ def too_many(what: str, *, close: bool = False) -> HttpError:
 
 
 def overloaded(seconds: float) -> HttpError:
-    """Return the error for requests that have waited for *seconds*."""
+    """Return the error for requests that have waited for a free slot for *seconds*, without success."""
     why = f"no slot became free within {seconds:g} s; try again later"
     return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 
@@ -108,7 +108,7 @@ def head_too_large(limit: int) -> HttpError:
 
 
 def wrong_method(method: str, allow: str) -> HttpError:
-    """Return the error for *method*, which is not in *allow*, a list with commas."""
+    """Return the error for a request with *method*. *allow* lists the allowed methods, separated by commas."""
     return HttpError(405, "method_not_allowed", f"method {method:.50} is not allowed here: use {allow}", allow=allow)
 
 

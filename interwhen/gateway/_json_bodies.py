@@ -1,8 +1,8 @@
 """JSON bodies of requests: small ones are decoded at once, large ones are counted and decoded in another process.
 
 msgspec holds the GIL while it decodes, so a thread would stop the event loop as long as decoding in place does: 5 to
-30 ms for 16 MiB, and more than half a second for 16 MiB of ``{},{},…``. So values are counted before they are made.
-What the process sends back is taken in pieces, between which other calls are served.
+30 ms for 16 MiB, and more than half a second for 16 MiB of ``{},{},…``. So values are counted before they are decoded.
+The process returns the values in pieces. Between two pieces, the event loop serves other calls.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ import anyio.to_process
 import msgspec
 
 INLINE = 1 << 20
-"""The largest body that is decoded in place: that takes 2 ms at most."""
+"""The largest body that is decoded in place, which takes at most 2 ms."""
 SECONDS = 15.0
 """How long the process may take. The work is linear, so only a machine with too much load needs longer."""
 _PIECE = 1000
-"""How many items of a list come back as one piece."""
+"""How many items of a list the process returns in one piece."""
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-# Two limiters: the time that a body waits for a free process does not count as its own.
+# Two limiters, so that the time limit of a body does not include its wait for a free process.
 _turns = anyio.CapacityLimiter(2)
 _processes = anyio.CapacityLimiter(2)
 
 Pieces = list[tuple[str, list[bytes], bool]]
-"""The fields of an object: name, pickled value, and whether the pieces are parts of one list."""
+"""The fields of an object: the name, the pickled pieces of the value, and whether the pieces are parts of a list."""
 
 
 class TooManyValues(Exception):
-    """A body has more JSON values than are allowed."""
+    """Raised for a body with more JSON values than allowed."""
 
 
 async def decode_object(data: bytes, most: int) -> dict[str, Any]:
-    """Return the JSON object *data*, which may have *most* values.
+    """Return the JSON object in *data*, which may have at most *most* values.
 
-    Raises :class:`TooManyValues`, :class:`TimeoutError`, and what msgspec raises on text that is not a JSON object.
+    Raises :class:`TooManyValues`, :class:`TimeoutError`, and the errors of msgspec if *data* is not a JSON object.
     """
-    # There are no more values than commas and brackets, and most texts have few.
+    # A text has hardly more values than commas and brackets, and most texts have few of them.
     if len(data) <= INLINE and (len(data) < most or count(data) < most):
         return _decode(data)
     async with _turns:
@@ -80,7 +80,7 @@ async def _joined(pieces: Pieces) -> dict[str, Any]:
 
 
 def values(data: bytes) -> int:
-    """Return how many values the JSON text *data* has, to one or two."""
+    """Return how many values the JSON text *data* has. The result may differ by one or two."""
     return count(_STRING.sub(b'"', data))
 
 

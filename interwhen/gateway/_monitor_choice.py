@@ -1,4 +1,4 @@
-"""Which monitors run for a request: those it names, those of the rule for its model, or those of the configuration."""
+"""Chooses the monitors for a request: those that it names, else those of its model's rule, else the configured ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MonitorChoice:
     body: dict[str, Any]
     """The body for the upstream, without the options for interwhen."""
     changed: bool
-    """Whether it differs from the body that the client sent."""
+    """Whether ``body`` differs from the body that the client sent."""
     settings: Settings
     """How the call is supervised; a call without monitors passes through."""
     detail: Detail
@@ -64,14 +64,14 @@ class MonitorChooser:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.workers = Workers(threads=config.threads, processes=config.processes)
-        """Run the checks of all calls. The owner of this object closes them."""
+        """The workers for the checks of all calls. The owner of this object closes them."""
         told = config.allocator
         self.allocator: Allocator | None = (
             load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
             if told.tokens
             else None
         )
-        """Learns from the calls of all clients; it keeps counts only."""
+        """Learns from the calls of all clients. It stores only counts, and no text."""
         demotion = config.demotion
         self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
         """Counts the calls of all clients."""
@@ -82,7 +82,7 @@ class MonitorChooser:
         if len(self.monitors) < len(watching) + len(offered):
             raise UsageError("two monitors or offers have the same name: rename one with label=... in its options")
         self.usual = tuple(watching)
-        """The monitors of calls for which neither a rule nor the request names others."""
+        """The default monitors, for calls where neither a rule nor the request names monitors."""
         for rule in config.models:
             for name in rule.monitors or ():
                 if name not in self.monitors:

@@ -16,7 +16,7 @@ from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import Headers, HttpError, http_error_of
 from interwhen.gateway._upstream import Method, UpstreamServer
 
-# Errors of upstreams, counted and logged.
+# Counts and logs errors of upstreams.
 
 
 def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
@@ -28,13 +28,19 @@ def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> Ht
 
 
 def _kind(http_error: HttpError) -> str:
-    """Return a label for *http_error*: an upstream's own codes are unbounded, so its status stands for them."""
+    """Return a metrics label for *http_error*: the gateway's own code, or the status.
+
+    An upstream may use any number of codes, and the number of labels must stay bounded.
+    """
     own = ("upstream_unreachable", "upstream_timeout", "upstream_protocol")
     return http_error.code if http_error.code in own else f"status_{http_error.status}"
 
 
 Unsupervised = Literal["unmonitored", "off", "stored", "generated", "unknown"]
-"""Why no monitor reads an answer: the call has no monitors, the kill switch is off, or the kind of its route."""
+"""Why no monitor reads an answer.
+
+``unmonitored``: the call has no monitors. ``off``: supervision is switched off. The others: the kind of the route.
+"""
 
 
 SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
@@ -50,9 +56,10 @@ async def relay(
     *,
     unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Pass a request and its answer on unchanged, and count it if it is *unsupervised*.
+    """Pass a request and its answer on unchanged, and return the outcome for the metrics.
 
-    The head of the answer is sent with the first bytes of its body: an upstream that sends nothing by then is a 504.
+    *unsupervised*: why no monitor reads the answer, which is then counted. The head of the answer is sent only with the
+    first bytes of its body, so that an upstream that sends no body in time still becomes an error 504.
     """
     patience = gateway.timeouts
     outcome = ""
@@ -113,13 +120,16 @@ async def _relayed(
     return "passed" if response.status < 500 else "failed"
 
 
-# The models of all upstreams, as one list.
+# Lists the models of all upstreams.
 
 _ALL = ("*",)
 
 
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
-    """Answer ``GET /v1/models`` with the models of all upstreams, each where its requests would go."""
+    """Answer ``GET /v1/models`` with the models of all upstreams.
+
+    A model is listed only from the upstream that calls to this model go to.
+    """
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)

@@ -1,7 +1,7 @@
 """The routes below ``/v1``: the kind of answer of each, and whether the gateway supervises, passes or refuses it.
 
-All requests are decided here, sub-paths and other spellings included. A route that is not in the table is treated as
-one that may answer with text of a model.
+This module decides about every request, including sub-paths and other spellings of paths. A route that is not in the
+table is treated as one that may answer with text of a model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ Mode = Literal["open", "passing", "locked"]
 """How the gateway was started: with neither flag, with ``--pass-unsupervised``, or with ``--locked``."""
 
 Decision = Literal["supervise", "pass", "pass unsupervised", "refuse"]
-"""``pass unsupervised``: passed on purpose and counted: the answer may hold text that no monitor has read."""
+"""What the gateway does with a request.
+
+``pass unsupervised``: pass it on and count it, because its answer may hold text that no monitor has read.
+"""
 
 DECISIONS: Final[dict[Kind, dict[Mode, Decision]]] = {
     "supervised": {"open": "supervise", "passing": "supervise", "locked": "supervise"},
@@ -120,11 +123,12 @@ ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
 }
 """The routes of the OpenAI API and of the servers that speak it. ``{id}``: one segment; ``{path}``: at least one.
 
-Literal routes win over those with a placeholder: ``chat/completions/batch`` is no stored answer called *batch*.
+Literal routes take precedence over routes with a placeholder: ``chat/completions/batch`` is not a stored answer whose
+id is *batch*.
 """
 
 _PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
-"""The characters that a placeholder matches: those that all servers read alike, escaped or not."""
+"""The characters that a placeholder matches. All servers interpret them alike, escaped or not."""
 
 
 class RouteMatch(NamedTuple):
@@ -132,7 +136,7 @@ class RouteMatch(NamedTuple):
 
     kind: Kind
     path: str
-    """The path for the upstream, in the spelling that was matched; as it came if the route is unknown."""
+    """The path for the upstream, in the spelling that was matched. For an unknown route: as the client sent it."""
     api: Api | None = None
     """The API of a supervised call."""
 
@@ -155,9 +159,10 @@ _LITERAL, _PATTERNS = _tables()
 
 
 def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
-    """Return the route of a request for *raw*; *decoded* is the same path without escapes, both below ``/v1/``.
+    """Return the route of a request.
 
-    Case, escapes and a slash at the end do not matter, as on many servers.
+    *raw* is the path below ``/v1/`` as the client sent it, *decoded* is the same path without escapes. Upper and lower
+    case, escapes and a slash at the end make no difference, as on many servers.
     """
     method = "GET" if method == "HEAD" else method
     path = decoded.rstrip("/")
@@ -172,5 +177,5 @@ def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
 
 
 def mode_of(*, locked: bool, passing: bool) -> Mode:
-    """Return the mode of a gateway with these settings."""
+    """Return the mode of a gateway with the settings ``locked`` and ``pass_unsupervised`` (*passing*)."""
     return "locked" if locked else "passing" if passing else "open"

@@ -25,7 +25,7 @@ from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import HttpError, head_too_large
 from interwhen.gateway._serving import make_app
 
-# Request heads that come in parts are bounded in size and time: uvicorn waits for them for ever, and keeps all bytes.
+# Limits the size and time of request heads that come in parts: uvicorn would wait forever, and keep all bytes.
 
 if TYPE_CHECKING:
     _Base = H11Protocol
@@ -45,7 +45,7 @@ class _HeadLimits(_Base):
         raise NotImplementedError
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, with the keep-alive timeout for a connection on which nothing comes."""
+        """Start the keep-alive timeout at once, so that a connection without any request is closed, too."""
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -56,7 +56,7 @@ class _HeadLimits(_Base):
         self._forget_head()
 
     def data_received(self, data: bytes) -> None:
-        """Take *data*, and count the bytes of an incomplete head."""
+        """Process *data*, and count the bytes of an incomplete head."""
         super().data_received(data)
         if self._is_in_head:
             self._count_head(len(data))
@@ -114,7 +114,7 @@ class _H11(_HeadLimits, H11Protocol):
 
 
 def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
-    """Return the HTTP protocol class for connections to *gateway*: of httptools if it is installed, else of h11."""
+    """Return the HTTP protocol class for connections to *gateway*: with httptools if it is installed, else with h11."""
     if find_spec("httptools") is None:
         return type("Protocol", (_H11,), {"gateway": gateway})
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -123,7 +123,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
         _overhead = 0
 
         def data_received(self, data: bytes) -> None:
-            """Take *data*, and count bytes that are not part of a body: trailers and chunk extensions."""
+            """Process *data*, and count bytes that are not part of a body: trailers and chunk extensions."""
             cycle = self.cycle
             before = 0 if cycle is None else len(cycle.body)
             super().data_received(data)
@@ -133,7 +133,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
                     self._cut_off()
 
         def on_headers_complete(self) -> None:
-            """Begin the request; uvicorn would add trailers to its headers."""
+            """Begin the request. Then replace the header list, because uvicorn would add trailers to it."""
             super().on_headers_complete()
             self.headers = []
 
@@ -160,7 +160,7 @@ _KEEP_ALIVE_SECONDS = 75
 _READ = 1 << 18
 """The most bytes of one read from a socket."""
 _LAST_SECONDS = 5
-"""How long a call that is cut may take to send its error."""
+"""How long a call that is ended at shutdown may take to send its error."""
 
 
 def listen(config: Config) -> socket.socket:
@@ -186,9 +186,9 @@ def address(listener: socket.socket) -> str:
 
 
 async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
-    """Serve until a signal, then let running calls end.
+    """Serve until a signal, then let running calls end. Return the signal, or 0 if there was none.
 
-    A second SIGTERM or SIGINT ends at once. Returns the signal; 0 if there was none.
+    *ready* is called once the server accepts connections. A second SIGTERM or SIGINT ends the calls at once.
     """
     _raise_file_limit()
     gc.collect()
@@ -203,7 +203,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[]
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn with a shutdown in three steps: not ready, no new calls, no calls."""
+    """A uvicorn server that shuts down in three steps: report not ready, refuse new calls, end running calls."""
 
     def __init__(self, gateway: Gateway) -> None:
         limits = gateway.config.limits

@@ -32,10 +32,10 @@ from interwhen.models._transport import Timeouts
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)
-"""Paths that two servers may read differently."""
+"""Matches paths that two servers may interpret differently, such as ``//`` or ``%2f``."""
 
 Work = Callable[[], Awaitable[str]]
-"""Answers a request, and returns the outcome."""
+"""A function that answers a request, and returns the outcome for the metrics."""
 
 
 class ApiApp:
@@ -71,14 +71,14 @@ class ApiApp:
         self._note(exchange, api, outcome)
 
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
-        """Return the function that answers a call to a model."""
+        """Read a call to a model, and return the function that answers it."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers)
         upstream = gateway.upstream_for(choice.model)
 
         async def work() -> str:
-            # Decided only now: supervision may have been switched off while the call waited for its slot.
+            # Decided only here, because supervision may have been switched off while the call waited for its slot.
             off = gateway.off
             if choice.settings.monitors and not off:
                 exchange.monitors = choice.names
@@ -91,9 +91,9 @@ class ApiApp:
         return work
 
     async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
-        """Return the function that answers any other request.
+        """Return the function that answers a request that is not a supervised route.
 
-        Raises :class:`HttpError` where the answer may hold text that no monitor reads.
+        Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method.
         """
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
@@ -112,7 +112,7 @@ class ApiApp:
         return lambda: relay(gateway, exchange, upstream, path, body, unsupervised=unsupervised)
 
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
-        """Return the upstream for a request that calls no model: by its model if it names one, else the first."""
+        """Return the upstream for a request other than a call: that of the model it names, else the first upstream."""
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
         if len(gateway.upstreams) > 1 and body[:1] == b"{":
@@ -120,7 +120,7 @@ class ApiApp:
         return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
 
     async def _do(self, exchange: Exchange, work: Work) -> str:
-        """Take a slot and do *work* in it, until it is done or the client leaves."""
+        """Wait for a slot, do *work*, and return the outcome. The work is cancelled if the client leaves."""
         gateway = self._gateway
         outcome = ""
 
@@ -138,7 +138,7 @@ class ApiApp:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Answer with *error*, and return the outcome for the metrics."""
+        """Send *error* to the client, and return the outcome for the metrics."""
         http_error = http_error_of(error)
         if http_error.status == 500 and not http_error.of_upstream:
             log_warning("gateway.failed", error=type(error).__name__, at=_place(error))
@@ -194,7 +194,7 @@ def _place(error: BaseException) -> str:
 # Readiness: the gateway takes calls, and at least one upstream answers.
 
 _KEPT_SECONDS = 2.0
-"""How long a probe's answer is reused, so that probes are no load on the upstreams."""
+"""How long the result of a probe is reused, so that frequent probes do not load the upstreams."""
 _PATIENCE = Timeouts(connect=2.0, first_token=2.0, inter_token=None, total=2.0)
 
 
@@ -245,7 +245,7 @@ _JSON = "application/json"
 def make_app(config: Config | Gateway) -> ASGIApp:
     """Return the ASGI application for *config*, for servers on asyncio such as uvicorn.
 
-    Raises :class:`~interwhen.UsageError` where it cannot work.
+    Raises :class:`~interwhen.UsageError` if the configuration is invalid.
     """
     gateway = config if isinstance(config, Gateway) else Gateway(config)
     router = _pages(gateway)
@@ -261,7 +261,7 @@ def make_app(config: Config | Gateway) -> ASGIApp:
 
 
 def _pages(gateway: Gateway) -> Starlette:
-    """Return the pages ``/healthz``, ``/readyz`` and ``/metrics``; their lifespan enters the gateway."""
+    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``. Its lifespan enters *gateway*."""
     probe = ReadinessProbe(gateway)
 
     @asynccontextmanager

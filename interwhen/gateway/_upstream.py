@@ -31,7 +31,7 @@ class UpstreamServer:
         self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(
             lambda model: ModelEndpoint(timeouts, model=model, host=self.host)
         )
-        """What was learned about each of its models."""
+        """Takes the name of a model, and returns what was learned about it."""
         self._authorization = authorization
         self._transport = transport
         self._timeouts = timeouts
@@ -39,9 +39,10 @@ class UpstreamServer:
     def request(
         self, method: Method, path: str, headers: dict[str, str], body: bytes = b"", *, below_version: bool = True
     ) -> HttpRequest:
-        """Return a request to *path* (with its query) below the version, with the upstream's key if none came.
+        """Return a request to *path* (with its query). If *headers* have no key, it gets the upstream's key.
 
-        Errors name the host and not the URL, since clients see them.
+        *below_version*: *path* is relative to the version (``/v1``), not to the root of the server. Errors name only
+        the host and not the URL, because clients see them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
@@ -49,7 +50,7 @@ class UpstreamServer:
         return HttpRequest(method, f"{root}/{path}", headers, body, self.host)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send *request* and return the response, whatever its status, once its head has come."""
+        """Send *request*. Return the response with any status, as soon as its status and headers have arrived."""
         return await _retry_stale(lambda: self._transport.send(request, connect_timeout=self._timeouts.connect))
 
     async def stream(self, request: HttpRequest) -> HttpResponse:
@@ -101,10 +102,9 @@ class GatewayTransport:
 
 
 async def _retry_stale(call: Callable[[], Awaitable[T]]) -> T:
-    """Await *call*, and once more if the server closed a kept connection at that moment.
+    """Await *call*, and repeat it once if the server had just closed the kept connection.
 
-    Any other error goes to the client: a server that broke after it took a request may have worked on it, and the
-    client decides how often to try again.
+    Any other error goes to the client, which decides whether to retry: the server may have worked on the request.
     """
     try:
         return await call()
