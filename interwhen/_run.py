@@ -59,16 +59,17 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
 
-# Replay: the same core over the same facts.
+# Replay: gives the recorded facts to a new core.
 
 _APART = ("timing", "journal")
-"""The fields of a result that depend on the machine."""
+"""The fields of a result that a replay cannot reproduce, because they depend on the machine."""
 
 
 def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
-    """Run the core again over the records of *journal*, or of the journal at that path.
+    """Rebuild the recorded run from *journal* (a path or a :class:`Journal`), and compute its result again.
 
-    Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal.
+    The recorded facts go through the core again; no model, verifier or extractor runs. Raises
+    :class:`~interwhen.JournalError` if this version cannot read the journal.
     """
     found = read_journal(journal)
     past = rebuild(found, recorded_monitors(found.header))
@@ -91,14 +92,14 @@ def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
     return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
 
 
-# Other monitors over the recorded text of a model.
+# Checking the recorded text of a model with other monitors.
 
 
 async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec]) -> Recheck:
-    """Run *monitors* over the recorded text of a model, request by request. They observe only.
+    """Check the recorded text of the journal at *path* with *monitors*, request by request. They only observe.
 
-    No model is asked, so monitors that fork find nothing. Raises :class:`~interwhen.JournalError` as :func:`replay`
-    does.
+    No model runs, so monitors that extract claims by a fork find nothing. Raises :class:`~interwhen.JournalError` as
+    :func:`replay` does.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -114,7 +115,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
         result = await _observe(found, recorded.chunks, observers)
         for violation in result.violations:
             span = violation.span
-            # The same text up to the end of the violation: the same finding in a longer trace.
+            # If the text up to the end of the violation is the same, this is the same finding in a longer trace.
             key = (violation.monitor, violation.key, text[: span.end])
             if key in seen or recorded.is_ours(span.start, span.end):
                 continue
@@ -129,25 +130,29 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 
 @dataclass(frozen=True, slots=True)
 class RepeatedCheck:
-    """The repetition of one check that had passed."""
+    """The result of repeating one recorded check that had passed."""
 
     check: CheckRecord
+    """The recorded check."""
     passes: bool
-    """Whether it passes again."""
+    """Whether the check passes again."""
     why: str = ""
-    """Why it does not."""
+    """Why the check does not pass; empty if it passes."""
     changed: str = ""
-    """How its verifier changed since then: its version or its code."""
+    """What changed in its verifier since the record: the version or the code; empty if neither did."""
 
 
 async def check_again(
     path: str | os.PathLike[str], monitors: Iterable[MonitorSpec] | None = None, *, prompt: Prompt | None = None
 ) -> tuple[Result, tuple[RepeatedCheck, ...]]:
-    """Repeat the passed checks of a recorded result offline, with the verifiers that are installed here.
+    """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
 
-    *path* is a journal, or a file with a result as JSON. A result needs *monitors* (a journal names its own) and, if
-    these read the problem, its *prompt*. No model is asked, so claims that came from a fork are not found again. Raises
-    :class:`~interwhen.JournalError` or :class:`UsageError` if the record contradicts itself.
+    *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to those that it names. For
+    a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it. Claims that a fork
+    found are not found again, because no model runs. Raises :class:`~interwhen.JournalError` or :class:`UsageError` if
+    the record contradicts itself.
+
+    Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
     result, chunks, asked, begins = _recorded(path, prompt)
     header = begins[2]
@@ -211,7 +216,7 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 
 @dataclass(slots=True)
 class _RecordedTrace:
-    """The chunks of one trace from the model, with our insertions between them."""
+    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
 
     chunks: list[Chunk] = field(default_factory=list)
     ours: list[tuple[int, int]] = field(default_factory=list)
@@ -233,7 +238,7 @@ class _RecordedTrace:
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the trace at the end of each request, before any cut."""
+    """Return the trace at the end of each request, before a remedy cuts it."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
@@ -260,7 +265,7 @@ def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
 
 
 def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
-    """Apply the cut and the insertion of *event* to *trail*."""
+    """Apply the cut and the insertion of *event* to *recorded*."""
     if isinstance(event, StreamBroken):
         recorded.cut(past.core.transcript.length)
         return
@@ -294,24 +299,27 @@ def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Mode
 
 T = TypeVar("T")
 Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
-"""Resolves to the handles of a loop when it runs."""
+"""Resolves, once a loop runs, to its portal, the loop, and the event that ends it."""
 
 _END_SECONDS = 5.0
-"""The longest wait for a loop to end. It takes milliseconds, unless something blocks the loop."""
+"""The longest wait in seconds for a loop to end. It usually ends in milliseconds, unless something blocks it."""
 
 
 class Running:
-    """An event loop in its own thread. It ends with :meth:`end`, at the latest when the process ends."""
+    """An event loop that runs in its own thread until :meth:`end` is called or the process ends.
 
-    # Not ``anyio.from_thread.start_blocking_portal``: its suspended generator raises if the garbage collector of its
-    # own thread, or the end of the interpreter, finalizes it, and it waits for its thread without a limit.
+    *options* are the ``backend_options`` of :func:`anyio.run`.
+    """
+
+    # Not ``anyio.from_thread.start_blocking_portal``: it waits for its thread without a limit. Its suspended generator
+    # also raises if the garbage collector finalizes it in its own thread, or at the end of the interpreter.
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         from concurrent.futures import Future
 
         ready: Started = Future()
         self.clients: dict[str, Any] = {}
-        """HTTP clients that live on this loop."""
+        """HTTP clients that belong to this loop, which closes them at its end."""
         self._process = os.getpid()
         self._thread = threading.Thread(
             target=_run, args=(ready, self.clients, dict(options or {})), name="interwhen loop", daemon=True
@@ -326,15 +334,15 @@ class Running:
 
     @property
     def is_here(self) -> bool:
-        """Whether its thread belongs to this process. A forked process has no threads of its parent."""
+        """Whether the thread of the loop runs in this process. A forked process has none of its parent's threads."""
         return self._process == os.getpid()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Await *function* on the loop. Raises :class:`RuntimeError` once it has ended."""
+        """Await ``function(*args)`` on the loop. Raises :class:`RuntimeError` if the loop has ended."""
         return self._portal.call(function, *args)
 
     def during(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
-        """Return *manager* for synchronous code: it is entered and left in one task on the loop."""
+        """Return a synchronous context manager that enters and leaves *manager* in one task on the loop."""
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
@@ -356,7 +364,7 @@ class Running:
 
 
 class LoopThread:
-    """An event loop that starts with the first call, and ends with :meth:`close` or with its client."""
+    """The event loop of one client. It starts at the first use and ends with :meth:`close` or with the client."""
 
     _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
@@ -367,7 +375,7 @@ class LoopThread:
 
     @classmethod
     def of(cls, client: Any) -> LoopThread:
-        """Return the loop of *client*: each call returns the same one."""
+        """Return the loop of *client*: the same object for each call."""
         with cls._lock:
             found = cls._known.get(client)
             if found is None:
@@ -376,7 +384,7 @@ class LoopThread:
             return found
 
     def running(self) -> Running:
-        """Return the loop; start it if necessary."""
+        """Return the running loop; start it if it does not run in this process."""
         with self._own_lock:
             if self._now is None or not self._now.is_here:
                 self._now = Running()
@@ -391,7 +399,7 @@ class LoopThread:
 
 
 def _end_unused(ready: Started) -> None:
-    """End a loop as soon as it runs, because its start was interrupted."""
+    """End the loop of *ready* as soon as it runs: the thread that started it was interrupted and does not use it."""
     if ready.exception() is None:
         _, loop, ending = ready.result()
         with suppress(RuntimeError):
@@ -399,7 +407,7 @@ def _end_unused(ready: Started) -> None:
 
 
 def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
-    """Run a loop until its end event, and give its handles to *ready*."""
+    """Run an event loop until its end event is set, then close *clients*. *ready* gets the handles of the loop."""
     import asyncio  # a large part of the time to import interwhen
 
     from anyio.from_thread import BlockingPortal
@@ -442,19 +450,20 @@ def run(
     allocator: Allocator | None = None,
     context: Ready | None = None,
 ) -> Run:
-    """Return a run of *model* on *prompt*, supervised by *monitors*. Nothing happens until it is entered.
+    """Return a run of *model* on *prompt*, supervised by *monitors*. It starts when it is entered (``async with``).
 
-    *model* is an adapter, or the name of one (``"local"``), which the run then opens and closes. *prompt* is a text to
-    continue, or chat messages. *monitors* are monitors, names with options (``"arithmetic:level=explain"``), dicts, or
-    factories. *sampling* goes to the model, *budgets* limit the run, *feedback* is the wording of feedback to the
-    model. ``starts_in="reasoning"`` is for models whose template has already opened the reasoning. With *min_coverage*
-    (0 to 1), the result is unverified if the checked claims cover a smaller share of the text. *workers*
-    (:class:`~interwhen.Workers`) run the checks of many runs; without them, the run has its own *threads* and
-    *processes*. *journal* is the file for the record, from which :func:`~interwhen.resume` continues. *context* is a
-    prepared context (``await precomputer.add(...)``): the run uses the items that are ready when it is entered, and
-    waits for no others. *allocator* (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this
-    prompt, and learns from the result. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is
-    verified.
+    *model* is an adapter, or the name of a model (``"local"``), which the run then opens and closes. *prompt* is a text
+    to continue, or chat messages. *monitors* are monitors, names with options (``"arithmetic:level=explain"``), dicts,
+    or factories. *sampling* goes to the model, *budgets* limit the run, *feedback* is the wording of feedback to the
+    model. ``starts_in="reasoning"`` is for models whose chat template has already opened the reasoning. With
+    *min_coverage* (0 to 1), the result is unverified if the checked claims cover a smaller share of the text.
+
+    *workers* (:class:`~interwhen.Workers`) is a pool that several runs share for their checks; without it, the run has
+    its own pool with *threads* and *processes*. *journal* is the file for the journal, from which
+    :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``): the
+    run uses the items that are ready when it is entered, and does not wait for others. *allocator*
+    (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
+    With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
     Raises :class:`~interwhen.UsageError` on arguments that cannot work.
     """
@@ -524,7 +533,7 @@ def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...])
 
 
 def _vet(watchers: Sequence[Monitor]) -> None:
-    """Refuse a verifier that would fail only when its first check is due."""
+    """Raise :class:`UsageError` for a verifier with an invalid ``worker`` or ``deadline``, before the run starts."""
     for who in (monitor.verifier for monitor in watchers):
         if who.worker not in get_args(Worker):
             raise UsageError(
@@ -560,7 +569,10 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 
 
 class SyncRun:
-    """A run for synchronous code: the same events and result, from an event loop in another thread."""
+    """A run for synchronous code. It has the events and the result of *inner*, which runs on a loop in another thread.
+
+    *uvloop* makes that loop a uvloop.
+    """
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
         self._inner = inner
@@ -572,8 +584,8 @@ class SyncRun:
         options = {"use_uvloop": True} if self._uvloop else {}
         if self._uvloop and find_spec("uvloop") is None:
             raise MissingExtraError("run_sync(uvloop=True)", "fast")
-        # Ctrl-C may come at any line here, also while this waits for the other thread. Then the loop is ended with a
-        # bounded wait; anyio's own portal would wait for ever.
+        # Ctrl-C may interrupt any line here, also while this thread waits for the other one. The exit stack then ends
+        # the loop and waits a limited time; anyio's own portal would wait forever.
         with ExitStack() as stack:
             loop = Running(options)
             stack.callback(loop.end)
@@ -618,9 +630,9 @@ def run_sync(
     uvloop: bool = False,
     **options: Any,
 ) -> SyncRun:
-    """Return a run for synchronous code, with the options of :func:`run`: ``with interwhen.run_sync(...) as run``.
+    """Return a run for synchronous code: ``with interwhen.run_sync(...) as run``. *options* are those of :func:`run`.
 
-    It has an asyncio event loop in another thread; *uvloop* uses uvloop there (extra ``fast``).
+    The run uses an asyncio event loop in another thread; with *uvloop*, that loop is uvloop (extra ``fast``).
     """
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)
 
@@ -639,16 +651,16 @@ def resume(
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
-    """Return the run of *journal*, continued where its process ended. Nothing happens until it is entered.
+    """Return a run that continues the run of *journal*. It starts when it is entered (``async with``).
 
-    Prompt, sampling and budgets are those of the journal, and what was spent stays spent. The model continues the
-    recorded text, open checks run again, and the record continues in the same file. The reader gets all events of the
-    run from the first one on. A run that is over returns its result at once, without a request. A run that its reader
-    left, or that ended as ``failed``, is not over.
+    Prompt, sampling and budgets are those of the journal; what the run had spent counts towards its budgets. The model
+    continues the recorded text, unfinished checks run again, and the new records follow in the same file. The reader
+    gets all events of the run, from the first one on. A finished run returns its result at once, without a request. A
+    run whose reader left, or that ended as ``failed``, is not finished and continues.
 
-    Give *model* and *monitors* unless the run had them by name. *workers*, *threads* and *processes* are as for
-    :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` on a file that is not a journal, or on other
-    monitors than those of the run.
+    Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are as for
+    :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if *monitors* are
+    not those of the run.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
@@ -658,7 +670,7 @@ def resume(
         watchers = _watchers(found, monitors)
     past = rebuild_to_go_on(found, watchers)
     header = found.header
-    # A run that is over asks no model. It needs one only for its name.
+    # A finished run sends no request: it needs a model only for its name.
     adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
     return Run(
         adapter,
@@ -680,7 +692,10 @@ def resume(
 
 
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
-    """Return the run of *journal* for synchronous code, with the options of :func:`resume`."""
+    """Return a run that continues the run of *journal*, for synchronous code. *options* are those of :func:`resume`.
+
+    *uvloop* is as for :func:`run_sync`.
+    """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 
 

@@ -63,19 +63,21 @@ __all__ = [
 
 ALLOCATORS = "interwhen.allocators"
 VERIFIERS = "interwhen.verifiers"
-"""Entry points of this group are factories: keyword-only annotated options in, a ``Monitor`` out."""
+"""The entry-point group of verifiers. A factory takes annotated keyword-only options and returns a ``Monitor``."""
 MODELS = "interwhen.models"
-"""Entry points of this group take the text after the colon of ``name:text`` and return a ``Model``."""
+"""The entry-point group of models. A factory takes the text after the colon of ``name:text``, returns a ``Model``."""
 STRATEGIES = "interwhen.strategies"
-"""Entry points of this group are factories: annotated options in, an ``interwhen.strategies.Strategy`` out."""
+"""The entry-point group of strategies. A factory takes annotated options and returns an
+``interwhen.strategies.Strategy``."""
 TASKS = "interwhen.tasks"
-"""Entry points of this group are factories: ``count``, ``seed`` and annotated options in, an iterable of
-``interwhen.strategies.Exercise`` out."""
+"""The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
+``interwhen.strategies.Exercise``."""
 TRACES = "interwhen.traces"
-"""Entry points of this group take a ``Path`` and return an iterable of ``interwhen.testing._traces.LabelledTrace``."""
+"""The entry-point group of readers of labelled traces. A reader takes a ``Path`` and returns an iterable of
+``interwhen.testing._traces.LabelledTrace``."""
 
 PRODUCERS = "interwhen.producers"
-"""Entry points of this group are factories: nothing in, an ``interwhen.precompute.Producer`` out."""
+"""The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,40 +86,41 @@ class Plugin:
 
     name: str
     distribution: str
-    """The distribution that offers it, as pip knows it; empty where the metadata does not say."""
+    """The name of the installed distribution that contains it; empty if the metadata does not name one."""
     version: str
+    """The version of the distribution."""
     target: str
-    """Where it is, as ``module:attribute``."""
+    """The object that it names, as ``module:attribute``."""
     loaded: bool | None = None
-    """Whether it loads; ``None`` if that was not tried."""
+    """Whether the plug-in can be imported; ``None`` if this was not tested."""
     error: str = ""
-    """The reason why it does not load, in one line."""
+    """Why the plug-in cannot be imported, in one line; empty if it can, or if this was not tested."""
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
-    """List the installed verifiers by name. Imports nothing, unless *load* asks whether each one loads."""
+    """Return the installed verifiers, sorted by name. With *load*, import each one to test it."""
     return _listed(VERIFIERS, load=load)
 
 
 def models(*, load: bool = False) -> list[Plugin]:
-    """List the installed models by name. Imports nothing, unless *load* asks whether each one loads."""
+    """Return the installed models, sorted by name. With *load*, import each one to test it."""
     return _listed(MODELS, load=load)
 
 
 def trace_formats(*, load: bool = False) -> list[Plugin]:
-    """List the installed readers of labelled traces by name. Imports nothing, unless *load* asks for it."""
+    """Return the installed readers of labelled traces, sorted by name. With *load*, import each one to test it."""
     return _listed(TRACES, load=load)
 
 
 def producers(*, load: bool = False) -> list[Plugin]:
-    """List the installed producers of precomputed things by name. Imports nothing, unless *load* asks for it."""
+    """Return the installed producers of precomputed items, sorted by name. With *load*, import each one to test it."""
     return _listed(PRODUCERS, load=load)
 
 
 def load_trace_format(name: str) -> Callable[..., Any]:
     """Import the reader of labelled traces *name* (or ``distribution/name``) and return it.
 
-    Raises :class:`PluginError` if it is not installed, is offered twice, or does not import.
+    Raises :class:`PluginError` if it is not installed, if several distributions contain it, or if the import fails.
     """
     return load(TRACES, name)
 
@@ -125,13 +128,17 @@ def load_trace_format(name: str) -> Callable[..., Any]:
 def load_verifier(name: str) -> Callable[..., Any]:
     """Import the verifier *name* (or ``distribution/name``) and return its factory.
 
-    Raises :class:`PluginError` if it is not installed, is offered twice, or does not import.
+    Raises :class:`PluginError` if it is not installed, if several distributions contain it, or if the import fails.
     """
     return load(VERIFIERS, name)
 
 
 def load(group: str, name: str) -> Callable[..., Any]:
-    """Import the plug-in *name* of *group* and return the callable it names."""
+    """Import the plug-in *name* of the entry-point *group* and return its factory.
+
+    Raises :class:`PluginError` if it is not installed, if several distributions contain it, if the import fails, or if
+    the imported object is not callable.
+    """
     entry = find(group, name)
     try:
         target = entry.load()
@@ -160,7 +167,10 @@ def _entry_points(group: str) -> metadata.EntryPoints:
 
 
 def find(group: str, name: str) -> metadata.EntryPoint:
-    """Return the entry point *name* of *group*; *name* may include its distribution: ``distribution/name``."""
+    """Return the entry point *name* (or ``distribution/name``) of *group*, without importing it.
+
+    Raises :class:`PluginError` if it is not installed, or if several distributions contain it.
+    """
     entries = list(_entry_points(group))
     distribution, slash, bare = name.rpartition("/")
     found = [e for e in entries if e.name == bare and (not slash or described(e).distribution == distribution)]
@@ -173,7 +183,7 @@ def find(group: str, name: str) -> metadata.EntryPoint:
 
 
 def described(entry: metadata.EntryPoint) -> Plugin:
-    """Return *entry* as a plug-in, from its metadata."""
+    """Describe *entry* by the metadata of its distribution."""
     dist = entry.dist
     return Plugin(
         name=entry.name,
@@ -210,10 +220,10 @@ def _why_hint(group: str, name: str) -> str:
     return f"see: interwhen verifiers why-failed {name}" if group == VERIFIERS else ""
 
 
-# Options of a monitor: as text, for its factory, and for the monitor that the factory returned.
+# Options of a monitor: parsing them from text, and dividing them between the factory and the monitor it returns.
 
 _SEPARATOR = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
-"""A comma that starts the next ``name=``; any other comma belongs to the value, so JSON can be one."""
+"""A comma before the next ``name=``. Any other comma is part of the value, so that a value can be JSON."""
 
 Place = Literal["rewind", "append"]
 _REMEDIES: Mapping[str, Remedy] = {
@@ -237,11 +247,14 @@ GENERIC: Mapping[str, Any] = {
     "remedy": Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"],
     "place": Place,
 }
-"""Options of every monitor, also if its factory does not have them, with their types."""
+"""The generic options and their types. Every monitor accepts them, even if its factory has no such parameter."""
 
 
 def parse_options(name: str, text: str) -> dict[str, str]:
-    """Return the options in ``a=1,b=two``. Raises :class:`PluginError` that names the plug-in *name*."""
+    """Parse the options in *text*, such as ``a=1,b=two``. *name* is the plug-in, for errors.
+
+    Raises :class:`PluginError` for an option that has no value or is given twice.
+    """
     options: dict[str, str] = {}
     for part in _SEPARATOR.split(text) if text.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -260,7 +273,7 @@ def parse_options(name: str, text: str) -> dict[str, str]:
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of *factory* that can be given by name; ``**kwargs`` is listed as ``"**"``."""
+    """Return the keyword parameters of *factory* by name. A ``**kwargs`` parameter has the key ``"**"``."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -273,9 +286,9 @@ def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def split_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Split *options* into those of *factory* and the generic ones, with converted values.
+    """Convert *options*, and split them into those for *factory* and the generic ones (:data:`GENERIC`).
 
-    Raises :class:`PluginError` on an unknown option, and on a value that does not fit.
+    *name* is the plug-in, for errors. Raises :class:`PluginError` for an unknown option or a value of another type.
     """
     own = own_options(factory)
     for_factory: dict[str, object] = {}
@@ -293,7 +306,10 @@ def split_options(
 
 
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
-    """Convert *value* to *annotation*. Text is converted leniently, or else decoded as JSON."""
+    """Convert *value* to the type *annotation*. If a text cannot be converted directly, it is decoded as JSON.
+
+    *name* is the plug-in and *key* the option, for errors. Raises :class:`PluginError` if *value* has another type.
+    """
     try:
         return msgspec.convert(value, annotation, strict=False)
     except TypeError:
@@ -315,7 +331,10 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
 
 
 def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) -> Monitor:
-    """Return *monitor* with the generic *options*. Raises :class:`PluginError` if one does not fit."""
+    """Return a copy of *monitor* with the generic *options* set. *name* is the plug-in, for errors.
+
+    Raises :class:`PluginError` if an option is not possible for this monitor.
+    """
     fields: dict[str, Any] = {k: v for k, v in options.items() if k not in {"label", "deadline", "remedy", "place"}}
     if "label" in options:
         fields["name"] = options["label"]
@@ -370,7 +389,7 @@ def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:
 def annotation_of(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     """Return the annotated type of *parameter* of *factory*; ``Any`` if there is no annotation.
 
-    Raises :class:`NameError`, :class:`TypeError` or :class:`AttributeError` if it cannot be resolved.
+    Raises :class:`NameError`, :class:`TypeError` or :class:`AttributeError` if the annotation cannot be resolved.
     """
     if parameter.annotation is parameter.empty:
         return Any
@@ -403,7 +422,7 @@ def _choices(key: str, annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    """Tell whether *annotation* takes a list."""
+    """Return whether *annotation* is a collection type, such as a list, or a union with one."""
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return any(_is_list(each) for each in typing.get_args(annotation))
     kind = typing.get_origin(annotation) or annotation
@@ -424,10 +443,10 @@ may make several monitors, as a list or a tuple."""
 
 
 def load_monitor(spec: MonitorSpec) -> Monitor:
-    """Return the monitor that *spec* describes; a monitor is returned as it is.
+    """Return the monitor that *spec* describes. If *spec* is a monitor, return it unchanged.
 
-    Raises :class:`PluginError` on an unknown or broken plug-in, on one that makes several monitors, and on an option
-    that is unknown or does not fit. Raises :class:`UsageError` on another *spec*.
+    Raises :class:`PluginError` if the plug-in is unknown, fails, or makes several monitors, and if an option is unknown
+    or has an invalid value. Raises :class:`UsageError` if *spec* is not a :data:`MonitorSpec`.
     """
     if isinstance(spec, Monitor):
         return spec
@@ -435,7 +454,10 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
-    """Call *factory* with its part of *options*, and set the generic ones. Errors name the plug-in *name*."""
+    """Call *factory* with its own *options*, and set the generic ones on the monitor that it returns.
+
+    *name* is the plug-in, for errors. Raises :class:`PluginError` as :func:`load_monitor` does.
+    """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
         names = ", ".join(monitor.name for monitor in monitors)
@@ -444,9 +466,10 @@ def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, o
 
 
 def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Return the monitors that *specs* (one or several) describe, in order. A factory may make several.
+    """Return the monitors that *specs* (one specification or several) describe, in order.
 
-    Raises as :func:`load_monitor`, and :class:`UsageError` if two monitors have the same name.
+    One factory may make several monitors. Raises the errors of :func:`load_monitor`, and :class:`UsageError` if two
+    monitors have the same name.
     """
     monitors = tuple(monitor for spec in _several(specs) for monitor in _loaded(spec))
     names = [monitor.name for monitor in monitors]
@@ -475,7 +498,7 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Return the name for errors, the factory and the options of *spec*."""
+    """Return the name (for errors), the factory and the options of *spec*, which is not a monitor."""
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -501,7 +524,11 @@ def call_factory(
     options: Mapping[str, object] = MappingProxyType({}),
     passes: type[InterwhenError] = InterwhenError,
 ) -> Any:
-    """Call *factory*. An exception, except *passes*, becomes a :class:`PluginError` that names the plug-in *name*."""
+    """Call *factory* with the arguments *given* and the keyword *options*; return its result.
+
+    An exception of the factory becomes a :class:`PluginError` that names the plug-in *name*, except for exceptions of
+    type *passes*, which are raised unchanged.
+    """
     try:
         return factory(*given, **options)
     except passes:
@@ -530,11 +557,12 @@ Api: TypeAlias = Literal["completions", "chat"]
 def load_model(
     spec: str | Model, *, name: str | None = None, api: Api = "completions", api_key: str | None = None
 ) -> Model:
-    """Return the model that *spec* describes; a model is returned as it is.
+    """Return the model that *spec* describes. If *spec* is a model, return it unchanged.
 
-    *spec* is the name of a plug-in with an optional text for it (``"local"``, ``"local:tiny"``), or the base URL of an
-    OpenAI-compatible server (``"http://localhost:8000/v1"``), which needs the *name* of the model there. Raises
-    :class:`PluginError` on an unknown or broken plug-in, and :class:`UsageError` on a URL without a name.
+    *spec* is the name of a plug-in, with an optional text for its factory (``"local"``, ``"local:tiny"``), or the base
+    URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL, *name* is the model on that server
+    (required), *api* the API to use and *api_key* the key; a plug-in does not get these three. Raises
+    :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL without *name*.
     """
     if not isinstance(spec, str):
         return spec
@@ -566,10 +594,10 @@ PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\
 
 
 def load_monitor_or_path(spec: str) -> Monitor:
-    """Return the monitor that *spec* describes: as :func:`load_monitor`, or ``module:factory:option=value``.
+    """Return the monitor that *spec* describes: a text as for :func:`load_monitor`, or ``module:factory:option=value``.
 
     This also imports modules from the working directory, which runs their code. Use it for commands of a developer,
-    never for a name from a network. Raises :class:`~interwhen.PluginError`.
+    never for a *spec* that came over a network. Raises :class:`~interwhen.PluginError`.
     """
     path = PATH.fullmatch(spec.strip())
     if path is None:
@@ -581,7 +609,10 @@ def load_monitor_or_path(spec: str) -> Monitor:
 
 
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
-    """Import *factory* of *module*, also from the working directory. Raises :class:`PluginError`."""
+    """Import *module*, also from the working directory, and return its attribute *factory*.
+
+    *name* is for errors. Raises :class:`PluginError` if the import fails or the attribute is not callable.
+    """
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
     importlib.invalidate_caches()
@@ -603,11 +634,11 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
 
 
 def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **given: object) -> Any:
-    """Make the object that *spec* describes, with its options and the arguments *given*.
+    """Make the object that *spec* describes: call its factory with the options in *spec* and the arguments *given*.
 
-    Its factory is one of *shipped*, a plug-in of *group*, or ``module:factory``. This also imports modules from the
-    working directory, which runs their code. Use it for commands of a developer, never for a name from a network.
-    Raises :class:`~interwhen.PluginError`.
+    The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. This also imports
+    modules from the working directory, which runs their code. Use it for commands of a developer, never for a *spec*
+    that came over a network. Raises :class:`~interwhen.PluginError`.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     known = own_options(factory)
@@ -637,32 +668,32 @@ def _split_factory(
         raise PluginError(name, error.reason, hint) from error
 
 
-# The description of a verifier plug-in: its options, or why it does not work.
+# The description of a verifier plug-in: its options, or the reason why it does not work.
 
 _HERE = Path(__file__).parent
 _FRAMES = 6
-"""How many of the innermost frames a summary shows."""
+"""How many of the innermost frames of a traceback :func:`why_failed` shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierReport:
-    """The description of one verifier plug-in. Making it imports the plug-in."""
+    """The description of one verifier plug-in, made by :func:`describe`."""
 
     plugin: Plugin
     summary: str
-    """The docstring of its factory."""
+    """The docstring of its factory, as plain text."""
     options: tuple[str, ...]
-    """Its own options, as ``name: type = default``; fixed words as ``a | b``."""
+    """The options of its factory, as ``name: type = default``; a ``Literal`` type as ``a | b``."""
     generic: tuple[str, ...]
-    """The options of every monitor, except those in ``options``."""
+    """The names of the generic options (:data:`GENERIC`) that its factory does not have itself."""
     monitors: tuple[Monitor, ...]
-    """The monitors that it makes without options; empty if it needs some."""
+    """The monitors that it makes without options; empty if it has required options."""
     scope: Scope
-    """The most that a pass of it may cover."""
+    """The largest scope that its passes may have: ``answer``, or only ``steps``."""
 
 
 def describe(name: str) -> VerifierReport:
-    """Describe the verifier *name*. Raises :class:`PluginError` if it does not load."""
+    """Import the verifier *name* and describe it. Raises :class:`PluginError` if the import fails."""
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)
@@ -681,16 +712,17 @@ def describe(name: str) -> VerifierReport:
 
 
 def _plain(text: str) -> str:
-    """Return *text* without the markup of Sphinx: ``:class:`~a.b.C``` is ``C``."""
+    """Return *text* without the markup of Sphinx: ``:class:`~a.b.C``` becomes ``C``."""
     text = re.sub(r":[a-z]+(?::[a-z]+)?:`~(?:[^`]*\.)?([^`.]+)`", r"\1", text)
     text = re.sub(r":[a-z]+(?::[a-z]+)?:`([^`]*)`", r"\1", text)
     return text.replace("``", "`")
 
 
 def scope_of(name: str) -> Scope:
-    """Return the most that a pass of the verifier *name* may cover. Raises :class:`PluginError` if it does not load.
+    """Return the largest scope that a pass of the verifier *name* may have: ``answer``, or only ``steps``.
 
-    For a verifier that needs options, it is the constant ``SCOPE`` of its module, or else ``steps``.
+    The scope is ``answer`` if the constant ``SCOPE`` of its module or one of its monitors says so. For a verifier with
+    required options, only the constant counts. Raises :class:`PluginError` if the import fails.
     """
     factory = load_verifier(name)
     try:
@@ -707,7 +739,7 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Return why the verifier *name* does not work, with the innermost frames, or a line that it works."""
+    """Return a text that says why the verifier *name* does not load, with the innermost frames, or that it works."""
     try:
         made = load_monitors(name)
     except PluginError as error:

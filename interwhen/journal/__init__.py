@@ -1,6 +1,6 @@
-"""The journal: the append-only record of a run, enough to replay or resume it.
+"""The journal: the append-only record of a run, from which the run can be replayed or resumed.
 
-`_files.py` has the file and its format, `_records.py` the records, `_writer.py` the thread that writes.
+`_files.py` defines the file and its format, `_records.py` the records, `_writer.py` the thread that writes them.
 `_rebuilding.py` reads a journal and rebuilds the core of the run. `_evidence.py` compares a recorded result with its
 hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """

@@ -17,10 +17,10 @@ __all__ = ["flaws"]
 
 
 def flaws(result: Result) -> tuple[str, ...]:
-    """Return the contradictions in *result*; empty if it has none.
+    """Return the contradictions between the text of *result*, its certificate and its checks; empty if there are none.
 
-    They show that a record was changed, even if its checksums were updated: its text no longer fits its certificate or
-    its checks. Records of earlier versions have fewer hashes; a missing hash is no contradiction.
+    A contradiction shows that somebody changed the record, even if the checksums of the file were updated too. Records
+    of earlier versions have fewer hashes; a missing hash is not a contradiction.
     """
     return tuple(_flaws(result))
 
@@ -71,9 +71,10 @@ def _check_flaws(check: CheckRecord, text: str) -> Iterator[str]:
 
 
 def code_digest(verifier: Any) -> str:
-    """Return the SHA-256 of the module file that *verifier*'s check is written in; empty where there is none.
+    """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty if there is no such file.
 
-    It is the hash of the whole file, because a check uses other functions of its module. Imported modules do not count.
+    It hashes the whole file, because a check may use other functions of its module. It does not hash the modules that
+    the file imports.
     """
     check = inspect.unwrap(getattr(verifier, "check", verifier))
     check = getattr(check, "func", check)  # of a partial

@@ -14,14 +14,14 @@ from interwhen._types.errors import JournalError
 
 
 class Files:
-    """The file system: a journal's name is its path."""
+    """A :class:`JournalStore` on the file system: the name of a journal is its path."""
 
     def read(self, name: str, /) -> bytes:
         """Return the whole file."""
         return Path(name).read_bytes()
 
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
-        """Open a new file, or an existing one to append to."""
+        """Open a new file (*keep* is 0), or append to an existing one; see :class:`LockedFile`."""
         return LockedFile(name, keep=keep, found=found)
 
 
@@ -29,9 +29,11 @@ class LockedFile:
     """An append-only file. Only its owner can read it, because it holds the prompt and the text."""
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
-        """Open *path* for a new journal, or to append: of the *found* bytes that were read, the first *keep* stay.
+        """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
 
-        Raises :class:`~interwhen.JournalError`.
+        *found* is the size of the file in bytes when it was read. The first *keep* bytes stay, and the rest, which is
+        damaged, is cut off. Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another
+        run, already exists (for a new journal), or has changed since it was read.
         """
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -56,11 +58,11 @@ class LockedFile:
             raise JournalError(path, "the file exists; resume it (interwhen resume), or choose another path")
 
     def write(self, data: bytes, /) -> int:
-        """Hand *data* to the operating system; return how many bytes it took."""
+        """Pass *data* to the operating system; return how many bytes it accepted."""
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        """Wait until everything is on the disk."""
+        """Wait until all written data is on the disk."""
         os.fsync(self._fd)
 
     def close(self) -> None:
@@ -69,7 +71,7 @@ class LockedFile:
 
 
 def _lock(fd: int) -> bool:
-    """Lock the file against other runs, where the system can; return False if another run holds the lock."""
+    """Lock the file against other runs, if the system supports locks; return False if another run has locked it."""
     try:
         import fcntl
     except ImportError:  # no POSIX
@@ -90,11 +92,11 @@ def _lock(fd: int) -> bool:
 #     magic (8 bytes) | schema (u32) | CRC-32 of both (u32)
 #     length (u32) | CRC-32 (u32) | payload            for each record, all little-endian
 #
-# The checksum continues the one of the previous record. So a whole record in the wrong place (left by an older file, or
-# after a lost record) is rejected like a torn one.
+# Each checksum is computed from the checksum of the previous record. So a complete record at the wrong offset (left by
+# an older file, or after a lost record) is rejected like an incomplete one.
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
-"""As in PNG: not text, and damaged by a transfer that treats it as text."""
+"""Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
 SCHEMA = 1
 
 _HEAD = struct.Struct("<8sI")
@@ -104,33 +106,36 @@ START = _HEAD.size + _U32.size
 
 
 class Frame(NamedTuple):
-    """One whole record."""
+    """One complete record of a file."""
 
     payload: bytes
     end: int
-    """The offset of its end."""
+    """The offset in the file after the record."""
     chain: int
-    """The checksum that the next record continues."""
+    """The checksum of the record. The checksum of the next record is computed from it."""
 
 
 def preamble() -> tuple[bytes, int]:
-    """Return the beginning of a file, and the checksum that its first record continues."""
+    """Return the first bytes of a file, and the checksum from which that of its first record is computed."""
     head = _HEAD.pack(MAGIC, SCHEMA)
     chain = crc32(head)
     return head + _U32.pack(chain), chain
 
 
 def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
-    """Return *payload* framed to follow a record with the checksum *chain*, and the new checksum."""
+    """Return *payload* with its length and checksum, and the checksum alone.
+
+    *chain* is the checksum of the previous record.
+    """
     size = _U32.pack(len(payload))
     chain = crc32(payload, crc32(size, chain))
     return size + _U32.pack(chain) + payload, chain
 
 
 def frames(data: bytes, path: str) -> Iterator[Frame]:
-    """Yield the records of a file up to the first torn or damaged one.
+    """Yield the records in *data*, the bytes of a file, up to the first incomplete or damaged record.
 
-    Raises :class:`~interwhen.JournalError` if *data* is not a journal, or has another schema.
+    Raises :class:`~interwhen.JournalError` if *data* is not a journal, or has another schema. *path* is for the error.
     """
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(path, "this is not a journal, or it was cut before its first record")
@@ -164,14 +169,14 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
 
 
 class JournalFile(Protocol):
-    """A file that a journal is written to."""
+    """The file to which a journal is written."""
 
     def write(self, data: bytes, /) -> int:
-        """Hand *data* to the operating system; return how many bytes it took. May raise :class:`OSError`."""
+        """Pass *data* to the operating system; return how many bytes it accepted. May raise :class:`OSError`."""
         ...
 
     def sync(self) -> None:
-        """Wait until everything is on the disk."""
+        """Wait until all written data is on the disk."""
         ...
 
     def close(self) -> None:
@@ -180,26 +185,26 @@ class JournalFile(Protocol):
 
 
 class JournalStore(Protocol):
-    """Keeps journals by name."""
+    """Stores journals by name; the default is the file system."""
 
     def read(self, name: str, /) -> bytes:
         """Return the bytes of the journal *name*. May raise :class:`OSError`."""
         ...
 
     def open(self, name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return the file of a new journal (*keep* is 0), or of one to append to.
+        """Return the file of the journal *name*: a new one (*keep* is 0), or an existing one to append to.
 
-        Of the *found* bytes that were read, keep the first *keep* and drop the others. May raise
-        :class:`~interwhen.JournalError`.
+        *found* is the size of the journal in bytes when it was read. Keep its first *keep* bytes and cut off the rest.
+        May raise :class:`~interwhen.JournalError`.
         """
         ...
 
 
 class Writing(Protocol):
-    """The work of a clerk."""
+    """The queue of one journal, which a :class:`Clerk` writes to the file."""
 
     def write(self) -> bool:
-        """Write everything that is queued; return False if nothing more will be written. Raises nothing."""
+        """Write all queued records; return False after a failure, when the clerk must stop. Raises nothing."""
         ...
 
     def shut(self) -> None:
@@ -211,21 +216,21 @@ class Clerk(Protocol):
     """Writes one journal in the background, so that a run never waits for a disk."""
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Begin with what is queued already. *seconds* is the longest time until something queued is written."""
+        """Start to write the records of *writing*: each at most *seconds* after it was queued."""
         ...
 
     def wake(self) -> None:
-        """Something was queued: write it within the time that :meth:`start` got."""
+        """Note that a record was queued. It must be written within the *seconds* of :meth:`start`."""
         ...
 
     def hurry(self) -> None:
-        """Write what is queued at once."""
+        """Write all queued records now, without the delay."""
         ...
 
     def end(self) -> None:
-        """Write what is queued, and close the file. May be called again."""
+        """Write all queued records, then close the file. May be called more than once."""
         ...
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the end, for at most *seconds*; return whether it was reached."""
+        """Wait at most *seconds* until the file is closed; return whether it is."""
         ...

@@ -1,4 +1,4 @@
-"""Rebuilds a run from its journal: the same core over the same facts, and the work that was still open."""
+"""Rebuilds a run from its journal: gives the recorded facts to a new core, and collects the unfinished work."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from interwhen.journal._records import (
 )
 from interwhen.journal._settings import Journal
 
-# Reading a journal: its longest whole prefix, and how many bytes were left out.
+# Reading a journal: its complete records, and how many bytes after them cannot be read.
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class Journaled:
     records: tuple[Record, ...]
     """The records after the header, in order."""
     size: int
-    """The size of the whole part of the file in bytes."""
+    """The size in bytes of the readable part of the file, which ends after the last complete record."""
     left_out: int
-    """How many bytes follow that: torn by a crash, or damaged."""
+    """How many bytes follow the readable part. A crash cut them off in the middle of a record, or they are damaged."""
     chain: int
-    """The checksum that the next record continues."""
+    """The checksum of the last record. The checksum of the next record is computed from it."""
 
     @property
     def result(self) -> Result | None:
@@ -76,10 +76,10 @@ class Journaled:
 
 
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
-    """Return the contents of *journal* (or the one at that path), up to its first torn or damaged byte.
+    """Return the contents of *journal* (a path or a :class:`Journal`), up to the first incomplete or damaged record.
 
     Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, was written by a newer version,
-    lacks a whole first record, or has a result that contradicts its certificate.
+    has no complete first record, or has a result that contradicts its certificate.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
@@ -127,7 +127,11 @@ def _refuse_changed(found: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """How a claim was found: the extraction, the reply of a fork, and its index among the claims found there."""
+    """How a claim was found, so that it can be extracted again.
+
+    *extraction* is the order that found the claim, *reply* the reply of the fork (``None`` for a parser), and *place*
+    the index of the claim among those of the extraction.
+    """
 
     claim: Claim
     extraction: Extract
@@ -136,7 +140,7 @@ class ClaimSource(NamedTuple):
 
 
 class ShownSegment(NamedTuple):
-    """A segment that an extractor got, with the reply of a fork."""
+    """A segment that an extractor received. *reply* is the reply of the fork; ``None`` for a parser."""
 
     order: Extract
     reply: str | Reply | None
@@ -144,36 +148,40 @@ class ShownSegment(NamedTuple):
 
 @dataclass(slots=True)
 class RebuiltRun:
-    """A run as its journal left it. A resumed run takes over its core."""
+    """The state of a run after the last record of its journal. A resumed run continues with its core."""
 
     journaled: Journaled
     core: Core
     at: float = 0.0
-    """The seconds since the run began."""
+    """The time of the last record, in seconds since the run began."""
     pending: dict[int, Extract | Check] = field(default_factory=dict)
-    """The open extractions and checks, by job."""
+    """The unfinished extractions and checks, by job number."""
     wanted: Open | None = None
-    """The request that was ordered and is not accepted yet."""
+    """The request that the core ordered and the model has not accepted yet."""
     history: list[ShownSegment | Invalidate] = field(default_factory=list)
-    """The segments that trackers got and the spans they had to forget, in order."""
+    """The segments that trackers received and the invalidations of text, in order. They rebuild the trackers' state."""
     sources: dict[int, ClaimSource] = field(default_factory=dict)
-    """Keyed by the ``id`` of a recorded claim."""
+    """How each recorded claim was found, by the ``id()`` of the claim object."""
     usages: dict[int, Usage] = field(default_factory=dict)
-    """The token counts of the server, by request."""
+    """The token counts of the server, by request number."""
     spent: SpentRecord = field(default_factory=SpentRecord)
     stopped_at: float | None = None
-    """When a violation stopped the model, if it has not continued since."""
+    """When a violation stopped the model; ``None`` if the model has written text since then."""
     ended_at: float | None = None
-    """When the last stream ended."""
+    """When the last stream ended; ``None`` while a stream is open."""
     first_text: float | None = None
     summary: RunSummary | None = None
-    """The end of the run, if it was reached."""
+    """The core's summary of the run; ``None`` if the run had not ended."""
     finished_at: float = 0.0
     mark: Resumed = field(default_factory=Resumed)
     """The first fact of a resumed run."""
 
     def read(self, record: Record) -> None:
-        """Apply *record*. Raises :class:`JournalError` if that gives another trace than the recorded one."""
+        """Apply *record*.
+
+        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length: then another version of
+        interwhen wrote the journal.
+        """
         match record:
             case FactRecord(length=length):
                 if self.core.transcript.length != length and self.summary is None:
@@ -198,7 +206,7 @@ class RebuiltRun:
             self.tell(at, fact)
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Give *fact* to the core, and record its orders."""
+        """Give *fact*, which happened at time *at*, to the core; store and return the orders of the core."""
         self.at = at
         match fact:
             case Chunk():
@@ -220,7 +228,7 @@ class RebuiltRun:
         return orders
 
     def take(self, orders: Iterable[Order]) -> None:
-        """Record the orders of the core."""
+        """Store *orders* of the core as unfinished work."""
         for order in orders:
             if isinstance(order, Invalidate):
                 self.history.append(order)
@@ -265,7 +273,7 @@ class RebuiltRun:
 
 
 def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
-    """Return the core of the run that *header* describes, before its first fact."""
+    """Return a new core with the settings in *header*. It has not received a fact yet."""
     return Core(
         monitors,
         budgets=header.budgets,
@@ -282,10 +290,10 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
 
 
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
-    """Return the run of *found* after its last standing record, or after the first *until* of them.
+    """Return the state of the run in *found* after its last record that is not void.
 
-    The functions of *monitors* are not called. Raises :class:`~interwhen.JournalError` if this version of the core
-    makes another trace of the same facts.
+    With *until*, only the first *until* of these records are applied. The functions of *monitors* are not called.
+    Raises :class:`~interwhen.JournalError` if this version of the core builds another trace from the same facts.
     """
     past = RebuiltRun(found, core_of(found.header, monitors))
     past.take(past.core.begin())
@@ -295,9 +303,9 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 
 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
-    """Return the run of *found*, ready to be resumed.
+    """Return the state of the run in *found*, ready to be resumed.
 
-    A run that its reader left, or in which the model failed, is not over: the fact that ended it is void.
+    If the run ended because its reader left or the model failed, the fact that ended it is void, and the run continues.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)
@@ -313,7 +321,11 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
 
 
 def standing(records: Sequence[Record]) -> list[Record]:
-    """Return *records* without those that a later record declares void."""
+    """Return *records* without those that are void.
+
+    A record is void if it ended the run (the reader left, or the model failed) and a resumed run then continued. The
+    recorded result of that end is void, too.
+    """
     kept: list[Record] = []
     for record in records:
         if isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:

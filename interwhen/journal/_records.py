@@ -1,6 +1,7 @@
 """The records of a journal.
 
-Times are in seconds since the run began. The time between two processes of a run does not count.
+Times are in seconds since the run began. When another process resumes a run, the time between the two processes does
+not count.
 """
 
 from __future__ import annotations
@@ -56,24 +57,24 @@ class VerifierRecord(msgspec.Struct, frozen=True):
     deadline: float
     worker: Worker
     code_sha256: str = ""
-    """The hash of its module file when the run began."""
+    """The SHA-256 of the module file of the verifier when the run began."""
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):
-    """The part of a monitor that the core needs."""
+    """The data of a monitor that the core needs, without its functions."""
 
     verifier: int
-    """The index of its verifier. Monitors with the same verifier share its verdicts."""
+    """The index of its verifier in ``Header.verifiers``. Monitors with the same verifier share its verdicts."""
     forks: bool
     """Whether its extractor is a fork."""
     fields: dict[str, Any]
-    """The fields of the monitor that are data, by name."""
+    """The values of the monitor's fields that are data, by field name."""
     code: tuple[str, ...] = ()
-    """The names of the fields that are functions."""
+    """The names of the monitor's fields that are functions."""
     spec: str | dict[str, Any] | None = None
-    """The name and options from which it was made; ``None`` if it was given as an object, or has a secret option."""
+    """The name and options of the monitor; ``None`` if it was given as an object, or if an option may be a secret."""
     tracks: bool = False
-    """Whether its extractor, or that of its fork, is a tracker: it is not given a line that a cut ended."""
+    """Whether its extractor, or the parser of its fork, is a tracker. Trackers do not get a line that a cut ended."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):
@@ -81,7 +82,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
 
     interwhen: str
     written: float
-    """The time in seconds since 1970 (UTC)."""
+    """When the run began, in seconds since 1970 (UTC)."""
     model: str
     reference: ModelReference | None
     prompt: Prompt
@@ -95,11 +96,11 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
     offline: Offline = Offline()
-    """The prepared items that the run used; *prompt* already contains them."""
+    """The prepared items that the run used. ``prompt`` already contains their text."""
     rules: int = 0
-    """The version of the rules by which the core plans remedies; 0 for journals without this field."""
+    """The version of the core's rules for planning remedies; 0 in journals that are older than this field."""
     min_coverage: float = 0.0
-    """The share of the text that checked claims must cover at least."""
+    """The smallest share of the text (0 to 1) that checked claims must cover."""
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
@@ -110,27 +111,27 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     phase: Phase
     texts: tuple[str, ...]
     gaps: tuple[int, ...]
-    """The microseconds between each chunk and the next."""
+    """The microseconds between each chunk and the next one: one number less than ``texts``."""
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
-    """A chunk with more than text."""
+    """A chunk with other data than plain text, such as a finish reason, token counts or a tool call."""
 
     at: float
     chunk: Chunk
 
 
 class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """Any other fact that the core got."""
+    """A fact that the core received, except for chunks."""
 
     at: float
     length: int
-    """The length of the trace in characters before this fact. A rebuilt trace must have the same."""
+    """The length of the trace in characters before this fact. A rebuilt trace must have the same length."""
     fact: RareFact
 
 
 class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
-    """Counters of the engine that the core does not have."""
+    """Counters and times that the engine measured. The core does not know them, so facts cannot rebuild them."""
 
     fork_tokens: int = 0
     fork_prompt_tokens: int = 0
@@ -140,12 +141,14 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
     unread: int = 0
-    """Tokens that came after the end. Known in the last record of this kind."""
+    """Tokens that arrived after the end of the run. Only the last ``SpentRecord`` has them."""
     wire: WireReport | None = None
     """``None`` if there was nothing to report."""
     wasted: int = 0
+    """As :attr:`~interwhen.Ledger.wasted_tokens`."""
     behind: Usage | None = None
-    """The server's count that came after the end, in the same read. Known in the last record of this kind."""
+    """The server's token counts, if they arrived after the end of the run in the same read. Only the last
+    ``SpentRecord`` has them."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
@@ -156,13 +159,13 @@ class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
 
 
 class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped"):
-    """A record whose text is not valid Unicode (lone surrogates), as ASCII JSON."""
+    """A record as ASCII JSON, because its text contains lone surrogates, which UTF-8 cannot encode."""
 
     json: str
 
 
 Record: TypeAlias = Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord
-"""A closed union."""
+"""A closed union of the record types."""
 
 
 def encode(record: Record) -> bytes:
@@ -175,27 +178,28 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Return the record in *payload*. Raises :class:`msgspec.MsgspecError`."""
+    """Return the record in *payload*. Raises :class:`msgspec.MsgspecError` if *payload* is not a record."""
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
     return _convert(json.loads(found.json)) if isinstance(found, EscapedRecord) else found
 
 
-_ENDING = b"\xa6ending"  # the first item of an Ending, its tag; only this record has fields that were renamed
+_ENDING = b"\xa6ending"  # the tag of an EndRecord, its first item; only this record has fields that were renamed
 _RENAMED = (
     ((), "doubts", "unverified_reasons"),
     (("certificate",), "disavowed", "refuted"),
     (("timing",), "held", "blocked_loop"),
 )
-"""Fields of a result that had another name in earlier versions: where, the old name, and the new one."""
+"""Fields of a result that had another name in earlier versions: path to the object, old name, new name."""
 
 
 def with_current_names(result: Any) -> Any:
-    """Return the decoded *result* of any version with the field names of this one.
+    """Rename the fields of *result*, which an earlier version may have written, to the names of this version.
 
-    The reader maps the names, and the structs do not keep the old ones (``msgspec.field(name=...)``): the same structs
-    are written to clients of the gateway and by ``--json``, where the new names hold.
+    *result* is a result as decoded JSON or MessagePack; it is changed in place and returned. The structs do not keep
+    the old names (``msgspec.field(name=...)``), because the gateway and ``--json`` write the same structs with the new
+    names.
     """
     for path, old, new in _RENAMED:
         holder = result
@@ -214,7 +218,7 @@ def _convert(plain: Any) -> Record:
 
 
 def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record]:
-    """Yield *items* as records; consecutive plain chunks become one record."""
+    """Yield *items* as records. An item is a record, or a time and a chunk; consecutive plain chunks share a record."""
     texts: list[str] = []
     times: list[float] = []
     phase: Phase = "answer"
@@ -238,7 +242,10 @@ def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record
 
 
 def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
-    """Return the record of *fact*, which must not be a chunk. Of claims it keeps only the key and the span."""
+    """Return the record of *fact*, which must not be a chunk. The record keeps only the key and span of each claim.
+
+    *at* is the time, *length* the length of the trace in characters before the fact.
+    """
     assert not isinstance(fact, Chunk)
     if isinstance(fact, Extracted):
         claims = tuple(Claim(key=str(claim.key), span=claim.span) for claim in fact.claims)
@@ -279,14 +286,14 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
 _CODE = ("verifier", "extractor")
 """The fields of a monitor that are not data."""
 _CHOSEN = ("remedy", "scope", "trigger")
-"""The fields that the plug-in chooses, so that another version of it may choose differently."""
+"""The fields whose default the plug-in chooses. Another version of the plug-in may choose another default."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
 
 
 @dataclass(frozen=True, slots=True)
 class AbsentVerifier:
-    """Stands in for a verifier whose verdicts are in the journal; it answers ``Unknown`` itself."""
+    """Replaces a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
 
     name: str
     version: str
@@ -301,7 +308,7 @@ class AbsentVerifier:
 def describe(
     monitors: Sequence[Monitor], specs: Sequence[object] = ()
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
-    """Return the records of *monitors*, which were made from *specs*."""
+    """Return the records of the verifiers and of *monitors*. *specs* are their specifications, in the same order."""
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
     records: list[MonitorRecord] = []
@@ -333,7 +340,7 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
 
 
 def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
-    """Return monitors with which the core behaves as in the recorded run, without the code of the originals."""
+    """Return monitors that replace those of the recorded run: the core behaves the same, but their code is not used."""
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
     return tuple(
@@ -347,7 +354,10 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors*, made from the specifications in *header*, with the recorded defaults of their plug-ins."""
+    """Return *monitors* with the defaults of their plug-ins that *header* recorded.
+
+    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now.
+    """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
     hints = get_type_hints(Monitor)
@@ -360,7 +370,7 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
-    """Raise :class:`JournalError` unless *monitors* are those of the journal: its facts hold only for them."""
+    """Raise :class:`JournalError` if *monitors* differ from those in *header*: its facts are valid for these only."""
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):
@@ -368,7 +378,7 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
         raise JournalError(path, f"its run had the monitors {names}; got {len(records)} monitors: give the same ones")
     for given, ours in zip(records, header.monitors, strict=True):
         name = ours.fields["name"]
-        for label in sorted(ours.fields.keys()):  # a field that it lacks is newer than the journal
+        for label in sorted(ours.fields.keys()):  # a field that is missing there is newer than the journal
             was, now = ours.fields[label], given.fields.get(label)
             if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
                 raise JournalError(
@@ -389,7 +399,7 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
 
 
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
-    """Return *options* without those whose names suggest a secret."""
+    """Return *options* without each option whose name suggests a secret, such as ``api_key``."""
     return {name: value for name, value in options.items() if not _is_secret(name)}
 
 
@@ -403,12 +413,12 @@ def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(recorded: object, kind: Any) -> object:
-    """Return the *recorded* value; a field that was added to its type later has its default."""
+    """Convert *recorded* to the type *kind*. Fields that were added to the type later get their defaults."""
     return msgspec.convert(recorded, kind)
 
 
 def _as_read(value: object) -> object:
-    """Return *value* as it is read from a file, for example with lists for tuples."""
+    """Return *value* as a journal would return it: encoded and decoded, so that tuples are lists."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 

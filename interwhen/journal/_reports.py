@@ -17,24 +17,24 @@ class RecheckFinding:
     """The first request in whose text it occurs, counted from 1."""
     violation: ViolationRecord
     would_act: bool
-    """Whether a run with this monitor would have interrupted or gated here. It is an estimate."""
+    """Whether a run with this monitor would probably have interrupted or held back the text here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """The checks of other monitors on the recorded text of a model.
+    """The result of checking the recorded text of a run with other monitors.
 
-    The text is that of the original run. A run with these monitors would have continued differently after the first
-    finding that they act on, so later findings are only hints.
+    The text is that of the original run. With these monitors, the run would have continued differently after the first
+    violation that they interrupt or gate, so later findings are only hints.
     """
 
     journaled: Journaled
     traces: tuple[str, ...]
     """The trace at the end of each request."""
     findings: tuple[RecheckFinding, ...]
-    """The violations, in the order of the requests and of the text, each once."""
+    """The violations, in the order of the requests and of the text. A violation in several requests is listed once."""
     unproven: tuple[CheckRecord, ...]
-    """Checks of the last trace that ended without a pass and without a violation."""
+    """Checks of the last trace whose outcome is neither a pass nor a violation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +49,5 @@ class Replay:
     result: Result | None
     """The recomputed result; ``None`` if the run had not ended."""
     differences: tuple[str, ...]
-    """The fields in which the recomputed result differs from the recorded one. Empty, unless this version decides
-    differently from the version that wrote the journal."""
+    """The names of the fields in which the recomputed result differs from the recorded one. There are none, unless
+    this version of interwhen decides differently from the version that wrote the journal."""

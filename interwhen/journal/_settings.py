@@ -13,7 +13,7 @@ from interwhen.journal._files import Clerk, JournalStore
 
 
 class ModelReference(msgspec.Struct, frozen=True):
-    """The arguments with which :func:`interwhen.load_model` opens the model again. Never a key."""
+    """The arguments with which :func:`interwhen.load_model` opens the model again. An API key is never stored."""
 
     spec: str
     name: str | None = None
@@ -22,29 +22,29 @@ class ModelReference(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Where a run writes its journal, and how durable each write is.
+    """Sets where a run writes its journal, and how durable each write is.
 
-    Records go to the operating system within ``flush_seconds``, and at once at each request, remedy and end. A killed
-    process loses only later records. A power failure may lose more, unless ``fsync`` is set. Raises
-    :class:`~interwhen.UsageError` on a negative value.
+    Records go to the operating system within ``flush_seconds``, and at once at each request, each remedy and the end of
+    the run. If the process is killed, only records that were not written yet are lost. A power failure may lose more,
+    unless ``fsync`` is set. Raises :class:`~interwhen.UsageError` on a negative value.
     """
 
     path: str | os.PathLike[str]
     fsync: bool = False
-    """Wait for the disk after each write, in the journal's own thread. The stream never waits."""
+    """Whether to call ``fsync`` after each write. Only the thread of the journal waits for it, never the stream."""
     flush_seconds: float = 0.05
     buffer_bytes: int = 8 << 20
-    """How many bytes may be queued for a slow disk. Beyond that the journal ends, marked incomplete."""
+    """How many bytes may be queued when the disk is slow. With more, the journal ends and is marked incomplete."""
     close_seconds: float = 1.0
-    """How long the end of the run waits for the last writes."""
+    """How many seconds the end of the run waits for the last writes."""
     model: ModelReference | None = None
-    """Lets ``resume`` open the model. Filled in for a run whose model was given by name."""
+    """How ``resume`` opens the model again. The run sets it if its model was given by name."""
     monitors: tuple[object, ...] = ()
-    """Lets ``resume`` make the monitors: their specifications, in order. Filled in by the run."""
+    """The specifications from which ``resume`` makes the monitors, in order. The run sets them."""
     store: JournalStore | None = None
-    """Keeps the journal, if it is not a file of the operating system."""
+    """Where the journal is stored; ``None``: in a file."""
     clerk: Callable[[], Clerk] | None = None
-    """Makes the clerk that writes, if it is not a thread."""
+    """Returns the :class:`Clerk` that writes the journal; ``None``: a thread."""
 
     def __post_init__(self) -> None:
         for name in ("flush_seconds", "buffer_bytes", "close_seconds"):

@@ -18,30 +18,33 @@ from interwhen.journal._settings import Journal
 Item: TypeAlias = tuple[float, Chunk] | Record
 
 _COST = 96
-"""Bytes that an item takes beside its text, about."""
+"""The approximate memory of a queued item in bytes, without its text."""
 
 
 class JournalWriter:
-    """Takes records from the task of a run. A clerk writes them, usually in its own thread.
+    """Queues the records of a run. A clerk writes them to the file, usually in its own thread.
 
-    After the first failure nothing more is written: records after a gap could not be read.
+    After the first failure it writes nothing more, because a reader cannot read the records after a gap.
     """
 
     def __init__(
         self, settings: Journal, file: JournalFile, clerk: Clerk, *, size: int, chain: int, head: bytes = b""
     ) -> None:
-        """Append to *file*, which has *size* bytes and the checksum *chain*; write *head* first."""
+        """Append to *file*, which has *size* bytes; *chain* is the checksum of its last record.
+
+        *head* is written before the first record: the first bytes of a new file.
+        """
         self.size = size
         """The size of the file in bytes."""
         self.incomplete = ""
-        """Why nothing more is written."""
+        """Why the journal is incomplete and nothing more is written; empty: it is complete."""
         self._settings = settings
         self._file = file
         self._clerk = clerk
         self._chain = chain
         self._head = head
         self._items: deque[Item] = deque()
-        # Each of the two is changed by one thread only, so their difference needs no lock.
+        # Only the run's thread changes _put, only the clerk's changes _taken: their difference needs no lock.
         self._put = 0
         self._taken = 0
         self._awake = False
@@ -50,7 +53,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, item: Item, characters: int = 0) -> None:
-        """Queue *item* to be written."""
+        """Queue *item*, which has a text of *characters*, to be written."""
         if self.incomplete:
             return
         self._put += _COST + characters
@@ -63,18 +66,21 @@ class JournalWriter:
             self._clerk.wake()
 
     def urge(self) -> None:
-        """Write what is queued at once."""
+        """Tell the clerk to write all queued records now, without its delay."""
         self._clerk.hurry()
 
     async def finish(self) -> None:
-        """Wait until everything is written and the file is closed, for a bounded time. May be called again."""
+        """Wait until all records are written and the file is closed, at most ``close_seconds``.
+
+        May be called more than once.
+        """
         self.close()
         seconds = self._settings.close_seconds
         if not await self._clerk.ended(seconds):
             self._give_up(f"the disk did not accept the last records within {seconds:g} s")
 
     def close(self) -> None:
-        """End the clerk after what is queued is written."""
+        """Tell the clerk to write all queued records and then close the file. Does not wait."""
         self._clerk.end()
 
     def _give_up(self, why: str) -> None:
@@ -86,7 +92,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write everything that is queued; return False if nothing more will be written."""
+        """Write all queued records; return False after a failure, when the clerk must stop."""
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
@@ -149,26 +155,29 @@ class ThreadClerk:
         self._ended = threading.Event()
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start the thread."""
+        """Start the thread, which writes each record at most *seconds* after it was queued."""
         # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 
     def wake(self) -> None:
-        """Write what is queued within the flush time."""
+        """Wake the thread: it writes all queued records within the *seconds* of :meth:`start`."""
         self._wake.set()
 
     def hurry(self) -> None:
-        """Write what is queued at once."""
+        """Write all queued records now, without the delay."""
         self._hurry.set()
 
     def end(self) -> None:
-        """End the thread after it has written what is queued."""
+        """Tell the thread to write all queued records and end. Does not wait."""
         self._ending = True
         self._hurry.set()
         self._wake.set()
 
     async def ended(self, seconds: float) -> bool:
-        """Wait in another thread. It has its own limiter, because the shared one may be used up."""
+        """Wait at most *seconds* until the file is closed; return whether it is.
+
+        It waits in a worker thread with its own limiter, because all threads of the shared limiter may be busy.
+        """
         return await anyio.to_thread.run_sync(
             self._ended.wait, seconds, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
         )

@@ -1,9 +1,10 @@
-"""Adapters to language models, and what an adapter is made of.
+"""Adapters to language models, and base classes for new adapters.
 
-`ChatModel` and `CompletionsModel` speak to any OpenAI-compatible server, `open_local` runs a small model in a child
-process. `ReplayModel` streams known text, `RecordingModel` records, `MeteredModel` has a token budget. To write an
-adapter of your own, implement `Model` and `Stream`; `GuardedStream` and `IteratorStream` help.
-The vocabulary (requests, chunks, messages) lives in `interwhen/_types/models.py`; start here with `_openai_api.py`.
+`ChatModel` and `CompletionsModel` use any OpenAI-compatible server; `open_local` runs a small model in a child process.
+`ReplayModel` streams known text, `RecordingModel` records the streams of a model, and `MeteredModel` limits the tokens
+of a model. To write an adapter, implement `Model` and `Stream`; `GuardedStream` and `IteratorStream` are base classes
+for streams. Requests, chunks and messages are defined in `interwhen/_types/models.py`. To read the code, start with
+`_openai_api.py`.
 """
 
 from __future__ import annotations

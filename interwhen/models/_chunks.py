@@ -1,4 +1,4 @@
-"""Decodes the data of one event to a :class:`~interwhen.models.Chunk`: pure functions, one per API."""
+"""Decodes the data of one server-sent event to a :class:`~interwhen.models.Chunk`, by one pure function per API."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from interwhen._types.errors import MalformedEvent, UnexpectedForm, UpstreamErro
 from interwhen._types.models import Chunk, FinishReason, ScoredToken, Usage
 from interwhen.models._exchange import refusal
 
-# Messages of the OpenAI-compatible APIs as msgspec structs, with the fields that are used here.
+# The JSON objects of the OpenAI-compatible APIs as msgspec structs, with the fields that interwhen uses.
 #
-# A missing field differs from ``null`` (a missing ``delta`` is an unknown form, a null ``content`` is no text), so
-# missing ones are ``UNSET``.
+# A missing field differs from ``null``: an event without ``delta`` has an unknown form, one with a null ``content`` has
+# no text. So a missing field is ``UNSET``.
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
-    """The log-probability of one sampled token, in nats. The other fields are decoded only on request."""
+    """The log-probability of one sampled token, in nats. :func:`scored_tokens` converts the fields of type ``Any``."""
 
     logprob: float | None = None
     token: Any = None
@@ -28,7 +28,10 @@ class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
 
 
 class Logprobs(msgspec.Struct, frozen=True, gc=False):
-    """Log-probabilities in the form of either API; llama.cpp uses the chat form (``content``) for both."""
+    """Log-probabilities, in the form of the completions API (``token_logprobs``) or the chat API (``content``).
+
+    llama.cpp uses the form of the chat API for both.
+    """
 
     token_logprobs: list[float | None] | None = None
     tokens: Any = None
@@ -65,7 +68,7 @@ class ChatChoice(msgspec.Struct, frozen=True, gc=False):
 
 
 class PromptDetails(msgspec.Struct, frozen=True, gc=False):
-    """The source of the prompt tokens."""
+    """Details of the prompt's token count: how many tokens came from the cache."""
 
     cached_tokens: int | None = None
 
@@ -79,7 +82,7 @@ class ServerUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
-    """Durations of a request by llama.cpp, in milliseconds."""
+    """The durations of prompt and generation that llama.cpp reports, in milliseconds."""
 
     prompt_ms: float | None = None
     predicted_ms: float | None = None
@@ -161,13 +164,14 @@ class EndMark(enum.Enum):
 DONE: Final = EndMark.DONE
 
 Decoded: TypeAlias = Chunk | EndMark | tuple[Chunk, ...] | None
-"""The content of one event: several chunks if it has both reasoning and answer, ``None`` if it has none."""
+"""The content of one event: a chunk, an end mark, two chunks (reasoning and answer), or ``None`` if it is empty."""
 
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
-"""``decode(data, offset, first)``. An unknown form is an error while *first* is true: before the first valid chunk."""
+"""``decode(data, offset, first)``: the data of an event, its byte offset in the body (for errors), and whether no valid
+chunk came before it. Only then is an event of unknown form an error; later ones are ignored."""
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Raised by msgspec for bytes that are not JSON of the expected type, not UTF-8, or nested too deeply."""
+"""The exceptions of msgspec for data that is not JSON of the expected type, is not UTF-8, or is nested too deeply."""
 
 _FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
@@ -186,11 +190,11 @@ def finish_reason(reason: str) -> FinishReason:
 
 
 _MOST_TOKENS = 1 << 53
-"""Limit of counts: integers up to here are exact in any JSON reader, and no request has as many tokens."""
+"""The limit for token counts. Every JSON parser reads smaller integers exactly, and no request has so many tokens."""
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
-    """Translate the server's counts; an invalid count is ``None``."""
+    """Convert the token counts of the server; an invalid count becomes ``None``."""
     if usage is None:
         return None
     details = usage.prompt_tokens_details
@@ -204,7 +208,7 @@ def count_of(value: object) -> int | None:
 
 
 def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
-    """Return the server's counts for a whole answer, with its timings if it gives them."""
+    """Return the server's token counts for a non-streamed answer, with its timings if the server sent any."""
     usage = usage_of(body.usage) or Usage()
     try:
         timings = msgspec.convert(body.timings, Timings | None)
@@ -222,7 +226,10 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
-    """Return the number of tokens in *logprobs*, and the sum of their log-probabilities in nats."""
+    """Return the number of tokens in *logprobs*, and the sum of their log-probabilities in nats.
+
+    The sum is ``None`` if no token has a log-probability.
+    """
     if logprobs is None:
         return 0, None
     values = logprobs.token_logprobs
@@ -234,7 +241,7 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
 
 
 def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
-    """Return the tokens in *logprobs*, without those that have no value."""
+    """Return the tokens in *logprobs* that have a log-probability."""
     if logprobs is None:
         return ()
     values = logprobs.token_logprobs
@@ -256,7 +263,10 @@ def _listed(found: Any, size: int) -> list[Any]:
 
 
 def _pairs(top: Any) -> Iterator[tuple[str, float]]:
-    """Yield the likeliest tokens at a place. One API has an object for them, the other a list."""
+    """Yield the alternative tokens in *top* with their log-probabilities.
+
+    The completions API has an object for them, the chat API a list.
+    """
     if isinstance(top, dict):
         items = list(top.items())
     else:
@@ -268,7 +278,7 @@ def _pairs(top: Any) -> Iterator[tuple[str, float]]:
 
 
 def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
-    """Return the scored tokens in an event of a chat stream; none for other data."""
+    """Return the tokens with log-probabilities in *data*, an event of a chat stream; empty for invalid data."""
     try:
         choices = chat_decoder.decode(data).choices
     except NOT_JSON:
@@ -277,7 +287,7 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 
 
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode an event of ``/v1/completions``.
+    """Decode an event of ``/v1/completions``; see :data:`Decode` for the parameters.
 
     Raises :class:`~interwhen.models.StreamProtocolError` for an invalid chunk, and
     :class:`~interwhen.models.UpstreamError` for an error object.
@@ -303,7 +313,7 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode an event of ``/v1/chat/completions``; raises the errors of :func:`decode_completion`."""
+    """Decode an event of ``/v1/chat/completions``, with the parameters and errors of :func:`decode_completion`."""
     try:
         body = chat_decoder.decode(data)
     except NOT_JSON as exc:
@@ -345,7 +355,7 @@ def reasoning_field(data: bytes) -> str:
 
 
 def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
-    """Return the error in *body*, if it is one."""
+    """Return the exception for *body* if it is an error of the server, else ``None``."""
     if body.error is not None:
         return refusal(msgspec.json.encode({"error": body.error}))
     if body.object == "error":  # older vLLM has the fields of the error in the body itself
@@ -365,7 +375,7 @@ def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Serv
 
 
 def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
-    # The end mark is not JSON. It is looked for after an error only, so that other events do not pay for it.
+    # The end mark is not JSON. Only data that failed to decode is compared with it, so other events cost nothing more.
     if data.strip() == b"[DONE]":
         return DONE
     shape = isinstance(exc, msgspec.ValidationError)
@@ -385,7 +395,7 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 
 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
-    """Return the error for *data* that has another form than this API. It names the API with this form, if known."""
+    """Return the error for *data* that is not an event of this API. It names the right API, if known."""
     keys = {key for choice in _shape_of(data) for key in choice}
     if keys & {"delta", "message"}:
         hint = ", but one of /chat/completions: use ChatModel"

@@ -1,4 +1,4 @@
-"""One request and its response: send, follow redirects, check the head before the body, translate errors, retry."""
+"""Sends one request: follows redirects, checks the head before the body, converts errors to exceptions, retries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Tra
 # From the error body of a server to an exception.
 
 EXCERPT = 2000
-"""Characters of an error body that an exception keeps."""
+"""How many bytes of an error body an exception keeps."""
 
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 # The wording of OpenAI, vLLM, SGLang, llama.cpp and TGI, which use different codes.
@@ -49,10 +49,10 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
-    """Build the exception for an error *body*; *status* is ``None`` for an error inside a stream.
+    """Return the exception for an error *body* of a server; *status* is ``None`` for an error inside a stream.
 
-    429 becomes :class:`~interwhen.models.RateLimited`, a context that is too long
-    :class:`~interwhen.models.ContextOverflow`, everything else :class:`~interwhen.models.UpstreamError`.
+    Status 429 becomes :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
+    :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`.
     """
     message, code = _describe(body)
     if status is None and code is not None and re.fullmatch(r"[45]\d\d", code):
@@ -74,7 +74,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code of an error in the forms that servers use, or the body as the message."""
+    """Return the message and the code in an error body. If its form is unknown, the body is the message."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
         if isinstance(error.error, str):
@@ -90,7 +90,10 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """Return the seconds to wait by ``Retry-After``. *now* is a Unix time, for the form with a date."""
+    """Return how many seconds the ``Retry-After`` header asks to wait; ``None`` if there is no valid one.
+
+    *now* is the current Unix time; it is used if the header contains a date.
+    """
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
     text = headers.get("retry-after", "").strip()
@@ -107,7 +110,7 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
 
 _MAX_REDIRECTS = 3
 _MAX_BODY = 16 << 20
-"""The most bytes of a response that is not streamed."""
+"""The largest size in bytes of a response that is not streamed."""
 _STREAMS = ("text/event-stream", "application/octet-stream", "text/plain")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -115,10 +118,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 async def open_stream(
     transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
 ) -> HttpResponse:
-    """Send *request* and return its response, which is an event stream by its content type.
+    """Send *request* and return the response, whose content type must be that of an event stream.
 
-    With *whole_too*, JSON is accepted as well, for servers that do not stream. Raises the errors of :func:`exchange`,
-    and :class:`~interwhen.models.UnexpectedForm` for another content type.
+    With *whole_too*, JSON is accepted too, for servers that do not stream. Raises the errors of :func:`exchange`, and
+    :class:`~interwhen.models.UnexpectedForm` for another content type.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
@@ -178,7 +181,7 @@ async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
-    """Refuse a compressed body: the request asked for ``identity``, because decompression holds tokens back."""
+    """Raise :class:`UnexpectedForm` for a compressed body. The request asked for none: compression delays tokens."""
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         await response.aclose()
@@ -189,7 +192,10 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
 
 
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
-    """Return *request* for the new URL, on the same server only: it carries the prompt and the key."""
+    """Return *request* with the URL to which *response* redirects.
+
+    Raises :class:`UpstreamError` if it is on another server, which must not get the prompt and the key.
+    """
     location = response.headers.get("location", "")
     url = urljoin(request.url, location)
     if not location or not _same_server(request.url, url):
@@ -201,7 +207,7 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
 
 
 def _redacted(request: HttpRequest, location: str) -> str:
-    """Return the target of a redirect for an error. An alias hides the URL of the server, so it hides this one."""
+    """Describe the target of a redirect for an error. If an alias hides the URL of the server, hide *location* too."""
     return "another server" if request.alias else f"{location!r}, another server"
 
 
@@ -215,7 +221,7 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the start of an error body. A body that cannot be read is empty: the status is reported anyway."""
+    """Read the start of an error body. Return empty bytes if this fails, because the status is reported anyway."""
     body = b""
     try:
         with anyio.move_on_after(5.0):
@@ -242,9 +248,10 @@ _RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Up to *attempts* retries, after waits with full jitter that double from *base* to *cap* seconds.
+    """Retries a request up to *attempts* times, with exponential backoff and full jitter.
 
-    ``Retry-After`` of a server is obeyed up to *budget* seconds in total; a longer one raises its error at once.
+    The upper limit of the random wait doubles from *base* to *cap* seconds. If the server sends ``Retry-After``, that
+    time is used instead. When all waits of a request would exceed *budget* seconds in total, its error is raised.
     Method: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
 
@@ -255,14 +262,17 @@ class Retries:
     rng: random.Random = field(default=_RNG, repr=False, compare=False)
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
-        """Return how long to wait after failure *attempt* (from 0), or ``None`` to give up."""
+        """Return the seconds to wait after failure number *attempt* (from 0); ``None`` to give up.
+
+        *waited* is the sum of the earlier waits in seconds.
+        """
         if attempt >= self.attempts or not _worth_retrying(error):
             return None
         seconds = self.pause(attempt, error)
         return seconds if waited + seconds <= self.budget else None
 
     def pause(self, attempt: int, error: ModelError) -> float:
-        """Return the seconds between failure *attempt* (from 0) and the next attempt."""
+        """Return the seconds to wait after failure number *attempt* (from 0), whatever the limits."""
         asked = error.retry_after if isinstance(error, UpstreamError) else None
         return self.rng.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 32))) if asked is None else asked
 
@@ -285,7 +295,7 @@ async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
 
 
 def _worth_retrying(error: ModelError) -> bool:
-    """Return true for connection errors, 429 and 5xx; false for a server that accepted the request and is silent."""
+    """Return true for connection errors, 429 and 5xx; false if the server accepted the request and sent nothing."""
     if isinstance(error, StreamTimeout):
         return error.timer == "connect"
     return isinstance(error, ConnectError) or (isinstance(error, UpstreamError) and error.retryable)

@@ -1,7 +1,7 @@
-"""A faster transport for asyncio and uvloop: the loop feeds the parser of httptools (extra ``fast``).
+"""A fast HTTP transport for asyncio and uvloop. The event loop passes the bytes to the parser of httptools.
 
-For each chunk, only the parser (in C) and one wake-up of the reader run: no timer, task or cancel scope. See
-``docs/decisions/0020-a-transport-of-our-own.md``.
+For each chunk, only the parser (in C) runs and the reading task wakes up once: there is no timer, task or cancel scope.
+Needs the extra ``fast``. See ``docs/decisions/0020-a-transport-of-our-own.md``.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 # One response: the connection feeds the parser, the parser calls the response, and one task reads it.
 
 HIGH_WATER = 1 << 20
-"""Unread bytes after which the loop stops reading from the socket."""
+"""The number of unread bytes above which the loop stops reading from the socket."""
 _MOST_WITHOUT_BODY = 1 << 18
-"""Bytes that may arrive in a row without any body: of a head, trailers or chunk extensions. More is an error."""
+"""How many bytes may arrive in a row without any body: head, trailers or chunk extensions. More is an error."""
 
 
 class ResponseConnection(Protocol):
-    """The connection of a response."""
+    """The part of a connection that a response uses."""
 
     def pause(self) -> None:
         """Stop reading from the socket."""
@@ -62,7 +62,7 @@ class ResponseConnection(Protocol):
         ...
 
     def release(self, *, keep: bool) -> None:
-        """Take the connection back after a complete response; close it unless *keep*."""
+        """End the use of the connection by its response, which is complete. Close the connection unless *keep*."""
         ...
 
     def abort(self) -> None:
@@ -71,9 +71,9 @@ class ResponseConnection(Protocol):
 
 
 class FastResponse:
-    """A response; see :class:`~interwhen.models.HttpResponse`.
+    """A response; see :class:`~interwhen.models.HttpResponse`. *name* is the server in errors, *line* the connection.
 
-    One read returns everything that arrived since the one before, so that the reading task wakes up once for it.
+    One read returns all bytes that arrived since the previous read, so that the reading task wakes up only once.
     """
 
     __slots__ = (
@@ -122,7 +122,7 @@ class FastResponse:
     # ------------------------------------------------------------------ the reader's side
 
     async def head(self) -> None:
-        """Wait for status and headers; raises :class:`~interwhen.ModelError` if the connection ends before."""
+        """Wait for the status and the headers. Raises :class:`~interwhen.ModelError` if the connection ends first."""
         while not self.status:
             if self._closed:
                 raise StreamClosed("the transport was closed before the response arrived")
@@ -132,11 +132,11 @@ class FastResponse:
 
     @property
     def has_begun(self) -> bool:
-        """Whether any byte of it has arrived, also of its head."""
+        """Whether any byte of the response has arrived, including its head."""
         return bool(self.status or self._bodiless or self._size)
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body; empty at its end."""
+        """Wait for bytes of the body and return them; empty at the end of the body."""
         parts = self._parts
         while not parts:
             if self._closed:
@@ -162,7 +162,7 @@ class FastResponse:
         return data
 
     async def aclose(self) -> None:
-        """Close now. A waiting :meth:`receive` raises. A complete response has already released its connection."""
+        """Close now; a waiting :meth:`receive` raises. The connection closes too, unless the response is complete."""
         if self._closed:
             return
         is_over = self._is_whole or self._error is not None
@@ -171,7 +171,7 @@ class FastResponse:
             await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
     def settle(self) -> bool:
-        """Close without waiting if the response is complete and was read; return whether it did."""
+        """Close without waiting if the response is complete and was read; return whether it is closed now."""
         if not self._is_whole or self._parts:
             return False
         self.close()
@@ -201,7 +201,7 @@ class FastResponse:
                 waiter.set_result(None)
 
     def _finish(self) -> None:
-        """Wake the reader, and drop the parser, which would keep this object alive in a reference cycle."""
+        """Wake the reader, and delete the parser, because a reference cycle with it would keep this object alive."""
         self._feed = _ignore
         self._parser = None
         self._wake()
@@ -240,7 +240,10 @@ class FastResponse:
                 waiter.set_result(None)
 
     def lost(self, exc: Exception | None) -> None:
-        """End the response: a body without a length ends with its connection; any other one is broken."""
+        """End the response after its connection ended, with the error *exc* or without one (``None``).
+
+        A body without a length is then complete. In all other cases the response is broken.
+        """
         if self.status and not self._framed and exc is None:
             self._is_whole = True
             self._finish()
@@ -269,12 +272,12 @@ class FastResponse:
     # ------------------------------------------------------------------ what the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; ignore trailers."""
+        """Store a header; ignore trailers."""
         if not self.status:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Take the head. Skip interim responses (1xx), which the final one follows (RFC 9110, section 15.2)."""
+        """Store status and headers. Ignore interim responses (1xx), before the final one (RFC 9110, section 15.2)."""
         if self._is_whole:  # an unrequested second response in the same read
             return
         assert self._parser is not None
@@ -290,7 +293,7 @@ class FastResponse:
         self.status = status
 
     def on_body(self, data: bytes) -> None:
-        """Keep a part of the body, unless the response is closed or this belongs to a second one."""
+        """Store a part of the body. Ignore it if the response is closed, or if it belongs to a second response."""
         if self.status and not self._closed and not self._is_whole:
             self._parts.append(data)
             self._size += len(data)
@@ -315,7 +318,10 @@ def _ignore(_data: bytes) -> None:
 
 
 class FastConnection(asyncio.Protocol):
-    """The protocol that the loop calls. It calls *on_idle* when it can take the next request, *on_lost* at its end."""
+    """A connection, called by the event loop as an asyncio protocol.
+
+    It calls *on_idle* when it is ready for the next request, and *on_lost* when it is closed.
+    """
 
     __slots__ = ("_is_paused", "_on_idle", "_on_lost", "_response", "_transport", "idle_since")
 
@@ -329,15 +335,15 @@ class FastConnection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """Whether a request can be sent on it."""
+        """Whether a request can be sent on the connection: it is open, and no response uses it."""
         return self._response is None and self._transport is not None and not self._transport.is_closing()
 
     @property
     def is_readable(self) -> bool:
-        """Whether the socket is readable although no request is open: the server closed it, or sent something.
+        """Whether the server closed the idle connection or sent bytes on it, so that it must not be used again.
 
-        The loop may not have delivered this yet, after a blocking call. The next request would take it for its own
-        response.
+        After a blocking call, the loop may not have delivered these bytes yet. The next request would then read them
+        as its response.
         """
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
@@ -350,7 +356,7 @@ class FastConnection(asyncio.Protocol):
         return bool(poll.poll(0))
 
     def send_request(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
-        """Send *request* and return its response, which has not arrived yet. *name* is for its errors."""
+        """Send the bytes *request* and return the response, which has not arrived yet. *name* is for its errors."""
         assert self._transport is not None
         self._response = response = FastResponse(name, self, loop)
         self._transport.write(request)
@@ -363,7 +369,7 @@ class FastConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass *data* to the response; close an idle connection that brings something."""
+        """Pass *data* to the response. If the connection is idle, close it: the server must not send anything."""
         response = self._response
         if response is None:
             self.abort()
@@ -371,12 +377,12 @@ class FastConnection(asyncio.Protocol):
             response.take(data)
 
     def eof_received(self) -> bool:
-        """End the response; the loop closes the connection."""
+        """End the response, because the server closed its side. The loop closes the connection."""
         self._part(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the response."""
+        """End the response, because the connection is closed; *exc* is the error, if there was one."""
         self._part(exc)
         self._transport = None
         self._on_lost(self)
@@ -401,7 +407,10 @@ class FastConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def release(self, *, keep: bool) -> None:
-        """Take the connection back. A response can be complete before all of the request was sent."""
+        """Make the connection idle if *keep* allows it, else close it.
+
+        It is closed as well if the request is not sent completely: a server can answer before it has read the request.
+        """
         self._response = None
         self.resume()
         if keep and self.is_usable and self._transport is not None and not self._transport.get_write_buffer_size():
@@ -410,14 +419,14 @@ class FastConnection(asyncio.Protocol):
             self.abort()
 
     def close(self) -> None:
-        """Close the socket now, and the response that is being read from it."""
+        """Close the socket now, and the response that uses it."""
         response = self._response
         if response is not None:
             response.close()
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket (the loop does in its next iteration) without a call to the response, which asked for it."""
+        """Close the socket; the loop does it in its next iteration. The response is not notified: it is the caller."""
         self._response = None
         if self._transport is not None:
             self._transport.abort()
@@ -426,9 +435,9 @@ class FastConnection(asyncio.Protocol):
 # The connections on one event loop: those in use, and those kept for the next request.
 
 KEPT_CONNECTIONS = 64
-"""Idle connections that are kept for one server. The number of connections in use is not limited."""
+"""How many idle connections to one server are kept open. The number of connections in use is not limited."""
 KEEPALIVE_SECONDS = 4.0
-"""How long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
+"""How many seconds an idle connection is kept open. Uvicorn closes it after 5 s, so this is less."""
 
 
 class ServerAddress(NamedTuple):
@@ -452,7 +461,7 @@ class ConnectionPool:
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
-        """Return a protocol for a new connection to *server*; it returns to the pool after each response."""
+        """Return the protocol for a new connection to *server*. It returns to this pool after each response."""
 
         def keep(connection: FastConnection) -> None:
             self._keep(server, connection)
@@ -464,7 +473,7 @@ class ConnectionPool:
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:
-        """Return the usable idle connection to *server* that was used last, if there is one."""
+        """Remove and return the idle connection to *server* that was used last; ``None`` if none is usable."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
@@ -475,12 +484,12 @@ class ConnectionPool:
         return None
 
     def drop_idle(self, server: ServerAddress) -> None:
-        """Close the idle connections to *server*: one of them was dead, so the others may be, too."""
+        """Close all idle connections to *server*, because one of them was dead and the others may be dead too."""
         for connection in self._idle.pop(server, ()):
             connection.abort()
 
     def close(self) -> bool:
-        """Close all connections (the loop does in its next iteration); return whether there were any."""
+        """Close all connections; the loop does it in its next iteration. Return whether there were any."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -491,7 +500,7 @@ class ConnectionPool:
         return bool(connections)
 
     async def aclose(self) -> None:
-        """Close all connections, those to proxies included."""
+        """Close all connections, including those to proxies."""
         any_here = self.close()
         proxied_transport, self.proxied_transport = self.proxied_transport, None
         if proxied_transport is not None:
@@ -500,7 +509,7 @@ class ConnectionPool:
             await asyncio.sleep(0)  # the loop closes the sockets in its next iteration
 
     def close_soon(self) -> None:
-        """Start closing all connections; another thread schedules this call in the loop."""
+        """Start a task that closes all connections. Another thread schedules this call on the loop."""
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
@@ -515,7 +524,7 @@ class ConnectionPool:
             self._sweep = self.loop.call_later(KEEPALIVE_SECONDS, self._close_old)
 
     def _close_old(self) -> None:
-        """Close old idle connections, and run again while some are left: one timer for all of them."""
+        """Close old idle connections, and schedule the next call if some are left. One timer serves all connections."""
         self._sweep = None
         now = self.loop.time()
         for server, kept in tuple(self._idle.items()):
@@ -532,14 +541,14 @@ class ConnectionPool:
 _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset(("content-length", "host", "transfer-encoding"))
-"""Headers that this module sets itself. A second one could split a request in two (request smuggling)."""
+"""Headers that this module sets itself. A second one with the same name could allow request smuggling."""
 _SAFE = "/%:@!$&'()*+,;=~?"
 """Characters that are not escaped in the path and the query of a URL."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class _Target(NamedTuple):
-    """A parsed URL: the server, and the target and the ``host`` of the request."""
+    """A parsed URL: the server, the request target (path and query), and the value of the ``host`` header."""
 
     server: ServerAddress
     target: str
@@ -549,9 +558,9 @@ class _Target(NamedTuple):
 class FastTransport:
     """A transport with one connection per open stream, for asyncio and uvloop.
 
-    *ssl_context* replaces the trust store of the system. With *trust_env*, a server for which the environment names a
-    proxy is reached through :class:`~interwhen.models.Httpx2Transport`. Each event loop has its own connections, so one
-    transport can serve the loops of several threads.
+    *ssl_context* replaces the default TLS context, which uses the trust store of the system. With *trust_env*, requests
+    to a server for which the environment names a proxy use :class:`~interwhen.models.Httpx2Transport`. Each event loop
+    has its own connections, so one transport can serve the loops of several threads.
     """
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, trust_env: bool = True) -> None:
@@ -581,7 +590,7 @@ class FastTransport:
         return response
 
     async def aclose(self) -> None:
-        """Close every connection. A loop in another thread closes its own ones in its next iteration."""
+        """Close every connection. The loop of another thread closes its connections in its next iteration."""
         with self._lock:
             pools, self._pools = self._pools, ()
         running = _running_loop()
@@ -595,7 +604,7 @@ class FastTransport:
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the pool of the running loop, and drop those of closed loops."""
+        """Return the pool of the running loop, and delete the pools of closed loops."""
         loop = _running_loop()
         if loop is None:
             raise UsageError("the fast transport needs asyncio: use transport='httpx2'")
@@ -631,7 +640,7 @@ class FastTransport:
         return connection
 
     def _context(self) -> ssl.SSLContext:
-        """Return the TLS context. The trust store of the system is read once, when it is first needed."""
+        """Return the TLS context. The first call reads the trust store of the system, unless a context was given."""
         if self._ssl_context is None:
             import httpcore2
 
@@ -641,7 +650,7 @@ class FastTransport:
     # ------------------------------------------------------------------ proxies
 
     def _has_proxy(self, url: str) -> bool:
-        """Return whether the environment names a proxy for *url*. The result is kept for each server."""
+        """Return whether the environment names a proxy for *url*. The result is cached for each server."""
         server = scheme_and_host(url)
         if server not in self._proxied:
             self._proxied[server] = environment_proxy(*server) is not None
@@ -680,7 +689,7 @@ def _parse_url(url: str) -> _Target:
 
 
 def _encode(request: HttpRequest, place: _Target) -> bytes:
-    """Return the bytes of *request*."""
+    """Return the bytes of *request* for HTTP/1.1. Raises :class:`~interwhen.UsageError` for an invalid header."""
     lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
     for name, value in request.headers.items():
         if name.lower() in _OURS or not _NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""Learn from the errors of a server whether it accepts an optional field of a request."""
+"""Learns from the errors of a server whether it accepts an optional field of a request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from interwhen._log import log_info
 from interwhen._types.errors import UpstreamError
 
 REMEMBERED_SECONDS = 600.0
-"""How long a refusal counts: the server may be updated, and one wrong error must not switch a feature off forever."""
+"""How long a refused field is not sent, in seconds. It is then tried again: the server may have been updated, and one
+misleading error must not switch a feature off forever."""
 
 _REFUSING = frozenset({400, 422})
 _ERROR_FIELDS = frozenset({"error", "detail", "param"})
-"""Fields of error bodies. A server that echoes a request with such a field looks as if it sent an error."""
+"""Fields of error bodies. If a request has one of them, an error body that echoes the request proves nothing."""
 
 
 class _ErrorParam(msgspec.Struct, frozen=True):
@@ -38,9 +39,9 @@ _decode = msgspec.json.Decoder(_RefusalBody).decode
 
 
 def refuses(error: UpstreamError, field: str) -> bool:
-    """Return whether *error* names the top-level *field* of the request as its cause, in a structured field.
+    """Return whether a structured field of *error* names *field*, a top-level field of the request, as the cause.
 
-    OpenAI and vLLM use ``error.param``, FastAPI uses ``detail[].loc``. The message is ignored: it may quote the
+    OpenAI and vLLM use ``error.param``, FastAPI uses ``detail[].loc``. The message is ignored, because it may quote the
     request, which is untrusted.
     """
     if error.status not in _REFUSING:
@@ -57,17 +58,20 @@ def refuses(error: UpstreamError, field: str) -> bool:
 
 
 def mentions(error: UpstreamError, field: str) -> bool:
-    """Return whether *error* may be about *field*: enough for a retry without it, but not to learn from."""
+    """Return whether the body of *error* contains the name *field*.
+
+    This is enough for a retry without the field, but not to conclude that the server never accepts it.
+    """
     return (
         error.status in _REFUSING and re.search(rf"(?<![a-z_]){field}(?![a-z_])", error.body, re.IGNORECASE) is not None
     )
 
 
 class FieldSupport:
-    """Whether one model of one server accepts *field*.
+    """Remembers whether one model of one server accepts *field*.
 
-    Assumed until an error names the field and the same request succeeds without it, and again after
-    ``REMEMBERED_SECONDS``.
+    It assumes that the field is accepted, until an error names the field and the same request succeeds without it.
+    After ``REMEMBERED_SECONDS`` it assumes so again.
     """
 
     __slots__ = ("_until", "field", "place")
@@ -75,18 +79,19 @@ class FieldSupport:
     def __init__(self, field: str, place: str = "") -> None:
         self.field = field
         self.place = place
-        """The model and its server, for the log."""
+        """The name of the model and its server, for the log."""
         self._until = 0.0
 
     @property
     def is_likely(self) -> bool:
-        """Whether to send the field."""
+        """Whether the server probably accepts the field, so that it should be sent."""
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Record that the server refused *request* with the field by *error*, and accepted it without.
+        """Record that the server answered *request* with *error* and then accepted it without the field.
 
-        Only structured fields of the error count, and none if it may be an echo of *request*.
+        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat
+        fields of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return

@@ -1,7 +1,7 @@
-"""The default transport: httpcore2, the connection layer of httpx2, on asyncio and trio.
+"""The default HTTP transport, for asyncio and trio. It uses httpcore2, the connection layer of httpx2.
 
-An event stream needs nothing of the layers of httpx2 above it (cookies, decoding, redirects). The connection pool of
-httpcore2 survives cancellation at any point, and accepts a network backend.
+It does not use the upper layers of httpx2 (cookies, decoding, redirects), because an event stream does not need them.
+The connection pool of httpcore2 stays valid when a task is cancelled at any point, and accepts another network backend.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-# A network backend of httpcore2 for asyncio whose reads cost one future.
+# A network backend of httpcore2 for asyncio. Each read costs one future.
 #
-# The stock backend opens a cancel scope around each read and registers the socket with the selector again, which
-# together cost more than the read. Here the loop reads ahead, up to a limit, and a reader waits only if nothing has
-# arrived. Read timeouts are not supported: closing the stream ends a read.
+# The backend of httpcore2 opens a cancel scope for each read and registers the socket with the selector again, which
+# costs more than the read. Here the loop reads ahead, up to a limit, and a reader waits only if no bytes have arrived.
+# Read timeouts are not supported; to end a read, close the stream.
 
 _HIGH_WATER = 1 << 20
-"""Unread bytes after which the loop stops reading from the socket."""
+"""The number of unread bytes above which the loop stops reading from the socket."""
 
 
 class _StreamProtocol(asyncio.Protocol):
-    """The protocol that the loop calls. It holds the bytes that have arrived."""
+    """The asyncio protocol of one connection. It stores the bytes that arrived and were not read yet."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -104,7 +104,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        """Wait for bytes and return all that have arrived, which may be more than *max_bytes*."""
+        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*. Ignores *timeout*."""
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
@@ -123,7 +123,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Write *buffer*, without waiting until it is sent: a request is small."""
+        """Write *buffer*. Does not wait until it is sent, because a request is small."""
         if self._closed or self._transport.is_closing():
             raise httpcore2.WriteError("the connection is closed")
         self._transport.write(buffer)
@@ -162,7 +162,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return AsyncioStream(transport, self._protocol)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return an attribute of the connection by the name that httpcore2 uses."""
+        """Return the attribute *info* of the connection. The names are those of httpcore2."""
         if info == "is_readable":  # for an idle connection: any byte or end that arrived means that it is dead
             return self._protocol.ended or bool(self._protocol.parts) or self._transport.is_closing()
         names = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
@@ -197,14 +197,17 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
 
 
 KEPT_CONNECTIONS = 64
-"""Idle connections that are kept. The number of connections in use is not limited."""
+"""How many idle connections are kept open. The number of connections in use is not limited."""
 KEEPALIVE_SECONDS = 4.0
-"""How long an idle connection is kept: less than the 5 s after which uvicorn closes it."""
+"""How many seconds an idle connection is kept open. Uvicorn closes it after 5 s, so this is less."""
 _CLOSE_SECONDS = 1.0
 
 
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
-    """Return our error for an exception of httpcore2, for a request to *name* after *received* bytes of the body."""
+    """Convert *exc*, an exception of httpcore2, to an error of interwhen.
+
+    *name* is the server, and *received* how many bytes of the body had arrived; both are for the message.
+    """
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(f"the connection to {name!r} timed out: {exc}")
     if isinstance(exc, httpcore2.ProtocolError) and received == 0 and "disconnected" not in str(exc):
@@ -217,7 +220,7 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the message of *exc*, or of an exception inside: httpcore2 wraps the original, often without a message."""
+    """Return the message of *exc*, or of the exception that it wraps: httpcore2 often wraps one without a message."""
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:
@@ -227,7 +230,7 @@ def _reason(exc: BaseException) -> str:
 
 
 class Httpx2Response:
-    """A response; see :class:`~interwhen.models.HttpResponse`."""
+    """A response; see :class:`~interwhen.models.HttpResponse`. *name* is the server in errors."""
 
     def __init__(self, name: str, response: httpcore2.Response) -> None:
         self.status: int = response.status
@@ -245,7 +248,7 @@ class Httpx2Response:
         self._broken = False
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body; empty at its end."""
+        """Wait for bytes of the body and return them; empty at the end of the body."""
         if self._closed or self._broken:
             raise StreamClosed("the stream is closed")
         self._reading = True
@@ -270,7 +273,7 @@ class Httpx2Response:
         return data
 
     async def aclose(self) -> None:
-        """Close now. A waiting :meth:`receive` raises, and closes the generators itself."""
+        """Close now. A waiting :meth:`receive` raises; it closes the generators of httpcore2 itself."""
         if self._closed:
             return
         self._closed = True
@@ -283,8 +286,9 @@ class Httpx2Response:
 class Httpx2Transport:
     """The default transport, with one connection per open stream.
 
-    *ssl_context* replaces the trust store of the system. *proxy* is a URL. Without it, the proxies of the environment
-    are used (``HTTPS_PROXY``, ``NO_PROXY``, ...) unless *trust_env* is false.
+    *ssl_context* replaces the default TLS context, which uses the trust store of the system. *proxy* is the URL of a
+    proxy. Without it, the proxies of the environment are used (``HTTPS_PROXY``, ``NO_PROXY``, ...), unless *trust_env*
+    is false.
     """
 
     def __init__(
@@ -338,7 +342,7 @@ class Httpx2Transport:
                 await pool.aclose()
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
-        """Return the pool for *url*: there is one for each scheme and proxy."""
+        """Return the connection pool for *url*. There is one pool for each pair of scheme and proxy."""
         scheme, host = scheme_and_host(url)
         proxy = self._proxy or (environment_proxy(scheme, host) if self._trust_env else None)
         key = f"{scheme} {proxy}"
@@ -369,7 +373,7 @@ def _on_asyncio() -> bool:
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Return the proxy at *url*. User and password in it go into a header."""
+    """Return the proxy at *url*. A user and password in *url* are sent in a header."""
     parts = urlsplit(url)
     auth = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
     return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)

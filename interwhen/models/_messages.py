@@ -1,4 +1,4 @@
-"""Converts the turns of chat APIs to messages, and back."""
+"""Converts turns of the chat API and items of the Responses API to messages, and messages to turns."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["as_message", "as_turn", "read_item", "read_messages", "read_turn"]
 
 _ROLES = get_args(Role)
 _API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
-"""Fields by which a turn of the chat API is recognised."""
+"""Fields that only a turn of the chat API has, not a mapping of a :class:`Message`."""
 
 
 def read_messages(turns: object) -> tuple[Message, ...]:
-    """Return the messages in *turns*, which are those of the chat API or input items of the Responses API.
+    """Convert *turns* to messages: a text, turns of the chat API, or input items of the Responses API.
 
-    Items of other kinds or unknown roles are left out: the server decides about them.
+    Items of another type or with an unknown role are left out; the server decides about these. Other values of *turns*
+    give no messages.
     """
     if isinstance(turns, str):
         return (Message("user", turns),)
@@ -31,7 +32,7 @@ def read_messages(turns: object) -> tuple[Message, ...]:
 
 
 def read_item(item: Mapping[str, Any]) -> Message | None:
-    """Convert an item of the Responses API or a turn of the chat API; ``None`` for other items."""
+    """Convert *item* (of the Responses API, or a turn of the chat API) to a message; ``None`` for other items."""
     match item.get("type", "message"):
         case "message":
             return read_turn(item) if "role" in item else None
@@ -51,7 +52,7 @@ def read_item(item: Mapping[str, Any]) -> Message | None:
 
 
 def as_message(turn: object) -> Message:
-    """Convert *turn*: a mapping with the fields of :class:`Message`, or a turn of the chat API.
+    """Convert *turn* to a message: a mapping with the fields of :class:`Message`, or a turn of the chat API.
 
     Raises :class:`msgspec.ValidationError` for anything else.
     """
@@ -61,7 +62,7 @@ def as_message(turn: object) -> Message:
 
 
 def read_turn(turn: Mapping[str, Any]) -> Message | None:
-    """Convert *turn* of the chat API; ``None`` for an unknown role."""
+    """Convert *turn*, a turn of the chat API, to a message; ``None`` for an unknown role."""
     role: Any = "tool" if turn.get("role") == "function" else turn.get("role")
     if role not in _ROLES:
         return None
@@ -86,7 +87,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*; tool calls in a row become one turn."""
+    """Yield *messages*. Consecutive tool calls of the assistant become one message."""
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:
@@ -122,7 +123,7 @@ def _wire(call: ToolCall) -> dict[str, Any]:
 
 
 def _content(content: object) -> str:
-    """Return the text of *content*: a string, or parts; a part without text becomes ``[its type]``."""
+    """Return the text of *content*, a string or a list of parts. A part without text becomes ``[TYPE]``."""
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
@@ -144,7 +145,7 @@ def _text(value: object) -> str:
 
 
 def _written(arguments: object) -> str:
-    """Return *arguments* as the model wrote them; encode them as JSON if they are decoded already."""
+    """Return the text of tool *arguments*. Arguments that are already decoded are encoded as JSON again."""
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()

@@ -1,4 +1,4 @@
-"""A model with a token budget: it counts what each request generated, and ends a stream when the budget is spent."""
+"""A model with a token budget. It counts the tokens of each request, and ends a stream when the budget is spent."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from interwhen._types.models import Capabilities, Chunk, Completion, Model, Requ
 
 
 class MeteredModel:
-    """Generates at most *budget* tokens with *model*, and counts what every request used.
+    """Generates at most *budget* tokens with *model*, and counts the tokens of all requests.
 
-    Each request gets a ``max_tokens`` of at most what is left, and a stream that brings more ends with the finish
-    reason ``length``. A request that comes when no token is left raises :class:`~interwhen.models.OutOfTokens`. Tokens
-    are counted as a run counts them: those of a stream per chunk, those of a fork by the server's ``usage``. Only a
-    server that ignores the ``max_tokens`` of a fork can exceed the budget. *when_used* is called before each request
-    and after each read of a stream; it may raise to stop the work.
+    The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
+    with the finish reason ``length``. A request when no token is left raises :class:`~interwhen.models.OutOfTokens`.
+    Tokens are counted as a run counts them: those of a stream by its chunks, those of a fork by the server's ``usage``.
+    Only a server that ignores the ``max_tokens`` of a fork can exceed the budget.
 
-    Closing it leaves *model* open.
+    *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
+    :meth:`aclose` does not close *model*.
     """
 
     def __init__(self, model: Model, budget: int, *, when_used: Callable[[], object] | None = None) -> None:
@@ -30,21 +30,21 @@ class MeteredModel:
         self._when_used = when_used
         self.budget = budget
         self.generated = 0
-        """Tokens of streams within the budget."""
+        """Tokens of streams, without those beyond the budget (``wasted``)."""
         self.fork_tokens = 0
-        """Tokens of forks. A fork counts with its ``max_tokens`` until it has answered."""
+        """Tokens of forks. Until a fork has answered, its ``max_tokens`` are counted."""
         self.wasted = 0
-        """Tokens that arrived in one read after the last one within the budget."""
+        """Tokens of streams that arrived beyond the budget or the ``max_tokens`` of their request."""
         self.prompt_tokens = 0
         self.fork_prompt_tokens = 0
         self.cached_tokens = 0
         self.requests = 0
         self.forks = 0
         self.counted = 0
-        """Streams for which the server counted the prompt."""
+        """The number of streams for which the server reported the size of the prompt."""
 
     def __getattr__(self, name: str) -> Any:
-        """Return optional attributes of the model: ``timeouts``, ``feedback``, ``retries``."""
+        """Return the attribute *name* of the metered model, such as ``timeouts``, ``feedback`` or ``retries``."""
         return getattr(self._model, name)
 
     @property
@@ -54,24 +54,24 @@ class MeteredModel:
 
     @property
     def spent(self) -> int:
-        """Generated tokens, forks included."""
+        """The number of generated tokens, including those of forks."""
         return self.generated + self.fork_tokens
 
     @property
     def left(self) -> int:
-        """Tokens that may still be generated."""
+        """The number of tokens that may still be generated."""
         return max(self.budget - self.spent, 0)
 
     @property
     def uncounted(self) -> int:
-        """Streams for which the server did not count the prompt."""
+        """The number of streams for which the server did not report the size of the prompt."""
         return self.requests - self.counted
 
     def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
-        """Return all that was spent, of which *kept* tokens are in the returned text.
+        """Return the ledger of all requests. *kept* is how many of the generated tokens are in the final text.
 
-        A run counts the token that ends a text where the server does. The meter does not, so that every strategy pays
-        the same for equal text.
+        *remedies*, *reconnects* and *inserted_chars* are copied to the ledger. If the server counts the token that ends
+        a text, a run counts it too. The meter does not, so that equal texts cost the same in every strategy.
         """
         kept = min(kept, self.generated)
         return Ledger(
@@ -94,17 +94,17 @@ class MeteredModel:
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of at most the tokens that are left. Raises :class:`OutOfTokens` if there are none."""
+        """Open a stream, limited to the tokens that are left. Raises :class:`OutOfTokens` if none is left."""
         capped, most = await self._cap(request)
         self.requests += 1
         return _MeteredStream(self, await self._model.stream(capped), most)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with at most the tokens that are left. Raises :class:`OutOfTokens` if there are none."""
+        """Answer a fork, limited to the tokens that are left. Raises :class:`OutOfTokens` if none is left."""
         capped, most = await self._cap(request)
         self.forks += 1
-        # Counted in full until the answer is there: a server may have generated all of it for a fork that is cancelled
-        # or runs into a timeout. Any other error means that it generated nothing.
+        # Until the answer arrives, all tokens of the fork count: if it is cancelled or times out, the server may have
+        # generated all of them. After any other error, the server has generated nothing.
         self.fork_tokens += most
         try:
             reply = await self._model.complete(capped)
@@ -123,10 +123,13 @@ class MeteredModel:
         return reply
 
     async def aclose(self) -> None:
-        """Do nothing: the model belongs to the caller."""
+        """Do nothing. The caller closes the metered model."""
 
     def take(self, tokens: int, most: int) -> bool:
-        """Count *tokens* of a stream that may have *most* more. Past that or the budget, count them as wasted."""
+        """Count the *tokens* of one chunk, and return whether they are within the limits.
+
+        *most* is how many tokens the stream may still bring. Tokens beyond *most* or the budget count as wasted.
+        """
         if tokens > min(self.left, most):
             self.wasted += tokens
             return False
@@ -134,14 +137,14 @@ class MeteredModel:
         return True
 
     def settle(self, usage: Usage | None) -> None:
-        """Count the prompt of a stream that has ended, if the server did."""
+        """Count the prompt tokens of a stream that has ended, if *usage* has them."""
         if usage is not None and usage.prompt_tokens is not None:
             self.counted += 1
             self.prompt_tokens += usage.prompt_tokens
             self.cached_tokens += usage.cached_tokens or 0
 
     def use(self) -> None:
-        """Call *when_used*."""
+        """Call *when_used*, if it was given."""
         if self._when_used is not None:
             self._when_used()
 
@@ -157,18 +160,18 @@ class MeteredModel:
 
 
 class _MeteredStream:
-    """Returns chunks while the budget and *most*, the ``max_tokens`` of the request, allow them."""
+    """A stream that ends when the budget of *meter* or *most* tokens, the limit of its request, are used up."""
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int) -> None:
         self._meter = meter
         self._stream = stream
         self._left = most
-        """Tokens that may still come; negative once the stream was ended here."""
+        """How many tokens the stream may still bring; negative after this class has ended it."""
         self._usage: Usage | None = None
         self._is_settled = False
 
     def __getattr__(self, name: str) -> Any:
-        """Return optional attributes of the stream: ``resumed``, ``notes``, ``abort``."""
+        """Return the attribute *name* of the inner stream, such as ``resumed``, ``notes`` or ``abort``."""
         return getattr(self._stream, name)
 
     async def receive(self) -> Sequence[Chunk]:
@@ -195,7 +198,7 @@ class _MeteredStream:
         await self._stream.aclose()
 
     def settle(self) -> bool:
-        """Close the stream without waiting, if it can; return whether it did."""
+        """Close the stream without waiting, if that is possible; return whether it is closed now."""
         settle = getattr(self._stream, "settle", None)
         if settle is None or not settle():
             return False

@@ -64,20 +64,22 @@ T = TypeVar("T")
 
 
 Malformed = Literal["strict", "skip"]
-"""How to treat an event that is not a valid chunk: break the stream, or skip the event and count it in the result."""
+"""What to do with an event that is not a valid chunk. ``strict``: break the stream. ``skip``: skip and count it."""
 
 
 class OpenAICompatible:
     """The common base of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
 
-    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to ``OPENAI_API_KEY``; an empty
-    string sends none. *sampling* has defaults for requests. A *transport* that is passed in can be shared and is not
-    closed here; ``"httpx2"`` and ``"fast"`` create one that is.
+    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
+    ``OPENAI_API_KEY``; with an empty string, no key is sent. *sampling* has the defaults for requests. *transport* is
+    ``"httpx2"`` (the default), ``"fast"``, or a transport object, which several models can share and which
+    :meth:`aclose` does not close.
 
-    *malformed* is for events that cannot be parsed: ``"strict"`` breaks the stream, and a run resumes from the text so
-    far; ``"skip"`` leaves them out and counts them in ``result.wire``. *abort* is the call that stops a generation on
-    servers that do not notice a closed connection. *max_orphans* limits how many generations such a server may continue
-    after their stream was closed; ``None`` trusts it to stop.
+    *malformed* says what happens with an event that cannot be parsed. ``"strict"`` breaks the stream, and a run resumes
+    from the text so far; ``"skip"`` leaves the event out and counts it in ``result.wire``. *abort* is the API call that
+    stops a generation on servers that do not notice a closed connection. *max_orphans* is how many generations such a
+    server may be continuing at a time after their streams were closed; further requests wait. ``None`` means that the
+    server always stops.
     """
 
     def __init__(
@@ -101,9 +103,9 @@ class OpenAICompatible:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"base_url must be a URL like 'http://host:port/v1', got {base_url!r}")
         self.timeouts = timeouts or Timeouts()
-        """The reader of a stream enforces all of them but ``connect``."""
+        """The timeouts. All except ``connect`` are enforced by the reader of a stream, not by the stream."""
         self.feedback: FeedbackTemplate | None = None
-        """The wording of feedback to this model, unless a run has its own."""
+        """The wording of feedback to this model; ``None``: the default. A run can replace it."""
         self.model = model
         self._base_url = base_url.rstrip("/")
         self._host = parts.netloc.rpartition("@")[2]
@@ -111,11 +113,11 @@ class OpenAICompatible:
         self._transport = _transport(transport)
         self._sampling = sampling or Sampling()
         self.retries = retries or Retries()
-        """Retries of requests. A run waits the same times between its reconnects."""
+        """When to retry a request. A run also uses these waits between its reconnects."""
         self._malformed = malformed
         self._abort = abort
         self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
-        """Generations that may continue after their stream was closed; ``None``: the server is trusted to stop."""
+        """The generations that may continue after their stream was closed; ``None``: the server always stops them."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
 
@@ -166,9 +168,10 @@ class OpenAICompatible:
         trail: TokenTrail | None = None,
         translate: Callable[[HttpResponse], HttpResponse] | None = None,
     ) -> TokenStream:
-        """Post *body* and return the stream, with retries.
+        """Post *body* to *path*, with retries, and return the open stream, whose events *decode* decodes.
 
-        *trail* collects the token ids of the stream; *translate* makes the response of another API readable.
+        *trail* collects the token ids of the stream. *translate* converts the response, if it is of another API than
+        *decode* expects.
         """
 
         async def attempt() -> TokenStream:
@@ -206,7 +209,7 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body*, and return the whole answer, decoded and as bytes."""
+        """Post *body* to *path*, with retries, and return the complete answer: decoded, and as bytes."""
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -215,7 +218,7 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Get *path* without retries."""
+        """Return the decoded answer of a GET request for *path*. There are no retries."""
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
@@ -227,7 +230,7 @@ class OpenAICompatible:
 
 
 def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode a whole answer. Raises :class:`~interwhen.models.StreamProtocolError` if it is invalid."""
+    """Decode *data*, a complete answer. Raises :class:`~interwhen.models.StreamProtocolError` if it is invalid."""
     try:
         return decoder.decode(data)
     except NOT_JSON as exc:
@@ -235,7 +238,7 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
-    # No compression: a compressor holds tokens back until it has enough of them.
+    # No compression: a compressor delays tokens until it has enough data.
     built = {
         "user-agent": "interwhen",
         "accept-encoding": "identity",
@@ -263,17 +266,18 @@ def _transport(transport: Transport | str | None) -> Transport:
     return FastTransport()
 
 
-# Models of ``/v1/completions``: the text so far is the prefix of the next request.
+# The adapter to ``/v1/completions``. To resume, it sends the text so far as part of the prompt.
 
 Template = Callable[[tuple[Message, ...]], str]
-"""Renders the turns of a chat as the text before the answer of the assistant."""
+"""A function that renders the messages of a chat as the text after which the assistant's answer begins."""
 
 
 class CompletionsModel(OpenAICompatible):
-    """A model that continues raw text. It resumes by prefix, at any character.
+    """A model that continues raw text by ``/v1/completions``. It resumes by raw prefix, at any character.
 
-    *template* renders a chat prompt as text; without it, a chat prompt is an error. *context_tokens* is the length of
-    the context window, which bounds a run; ``"ask"`` takes it from ``GET /models``, once.
+    *template* renders a chat prompt as text; without it, a chat prompt raises :class:`~interwhen.UsageError`.
+    *context_tokens* is the length of the context window, which limits a run; with ``"ask"``, the model asks
+    ``GET /models`` for it once. The other parameters are as for :class:`~interwhen.models.ChatModel`.
     """
 
     def __init__(
@@ -310,7 +314,7 @@ class CompletionsModel(OpenAICompatible):
         self._context_tokens = context_tokens
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities; asks the server only for the context window, with ``context_tokens="ask"``."""
+        """Return the capabilities. Only with ``context_tokens="ask"``, the first call sends a request."""
         if self._context_tokens == "ask":
             try:
                 card = card_of(self.model, (await self._get("models", models_decoder)).data)
@@ -325,7 +329,7 @@ class CompletionsModel(OpenAICompatible):
         return await self._open("completions", self._payload(request), decode_completion)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request* whole, in one response."""
+        """Send *request* and return the complete answer, without streaming."""
         return _completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
@@ -358,26 +362,26 @@ def _completion_of(answer: CompletionBody, data: bytes) -> Completion:
     return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
-# How a chat continues the text so far: as a prefill of the assistant's turn, or by further turns.
+# How a chat request contains the text so far: as an unfinished turn of the assistant (prefill), or as finished turns.
 
 CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
-"""The user turn that asks for the rest, if the text so far does not end with feedback."""
+"""The user turn that asks the model to continue, if the text so far does not end with feedback."""
 
 Turn = dict[str, Any]
 
 
 def prompt_turns(request: Request) -> list[Turn]:
-    """Render the prompt; a string is one user turn."""
+    """Return the prompt of *request* as chat turns. A text becomes one user turn."""
     if isinstance(request.prompt, str):
         return [{"role": "user", "content": request.prompt}]
     return [as_turn(message) for message in request.prompt]
 
 
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
-    """Render *request* with the text so far (and its side text) as an unfinished last turn of the assistant.
+    """Return the chat turns of *request*, with the text so far as an unfinished last turn of the assistant.
 
-    *reasoning_field* is the server's field for reasoning (``reasoning_content`` or ``reasoning``); ``None`` if
-    reasoning is part of the text, between tags.
+    The side text of a fork follows the text so far. *reasoning_field* is the server's field for reasoning
+    (``reasoning_content`` or ``reasoning``); ``None`` if reasoning is part of the text, between tags.
     """
     turns = prompt_turns(request)
     side = request.side or ""
@@ -399,10 +403,10 @@ def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
 
 
 def extra_turns(request: Request) -> list[Turn]:
-    """Render *request* with the text so far as finished turns: text and repairs as assistant, feedback as user.
+    """Return the chat turns of *request*, with the text so far as finished turns.
 
-    Reasoning is part of the text of its turn: chat templates drop the reasoning field of finished turns, and the model
-    would not see it.
+    Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
+    because chat templates remove the reasoning field of finished turns, and the model would not see it.
     """
     turns = prompt_turns(request)
     pieces = [piece for piece in request.pieces if piece.said]
@@ -420,32 +424,42 @@ def _joint(piece: Piece) -> str:
 
 
 def _append(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Add *text* as a turn, or to the last turn if it has the same role: many templates require alternating roles."""
+    """Append *text* to *turns*, as a new turn of *role*, or to the last turn after *joint* if it has the same role.
+
+    Many chat templates require alternating roles.
+    """
     if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
         turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
     else:
         turns.append({"role": role, "content": text})
 
 
-# Models of ``/v1/chat/completions``.
+# The adapter to ``/v1/chat/completions``.
 
 ChatResume = Literal["auto", "tokens", "prefill", "turn"]
-"""How to continue kept text; ``auto`` finds out what the server can do."""
+"""How to continue kept text; see :class:`ChatModel`."""
 
 _RESUMES: Mapping[str | None, Literal["tokens", "prefill"]] = {
     "vllm": "tokens",
     "llamacpp": "prefill",
     "sglang": "prefill",
 }
-"""How a server continues kept text, by its name (``owned_by`` of the model list)."""
+"""How a server continues kept text. The key is the name of the server, ``owned_by`` in its model list."""
 
 
 class ChatModel(OpenAICompatible):
-    """A model that answers chats.
+    """A model that answers chats by ``/v1/chat/completions``.
 
-    With *resume* ``prefill``, the kept text is an unfinished assistant turn that the server continues (vLLM, SGLang,
-    llama.cpp). With ``turn``, it is a finished turn, followed by feedback as a user turn. ``auto`` asks
-    ``GET /models`` once, before the first resume, and uses ``turn`` for an unknown server.
+    *resume* is how it continues kept text. With ``tokens``, the kept text is sent as token ids (vLLM). With
+    ``prefill``, it is an unfinished assistant turn that the server continues (vLLM, SGLang, llama.cpp). With ``turn``,
+    it is a finished turn, followed by a user turn. ``auto`` asks ``GET /models`` once, before the first resume, and
+    uses ``turn`` for an unknown server.
+
+    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
+    ``OPENAI_API_KEY``; with an empty string, no key is sent. *transport* is ``"httpx2"`` (the default), ``"fast"``, or
+    a transport object, which :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be
+    parsed: ``"strict"`` breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers
+    that continue a generation after the connection was closed.
     """
 
     def __init__(
@@ -483,7 +497,7 @@ class ChatModel(OpenAICompatible):
         self._reasoning_field: str | None = None  # once a stream has shown one
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities; asks the server once if *resume* is ``auto``."""
+        """Return the capabilities. If *resume* is ``auto``, the first call sends a request."""
         resume = await self._resume_mode()
         tags = ("<think>", "</think>") if self._reasoning_field is None else None
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
@@ -492,24 +506,25 @@ class ChatModel(OpenAICompatible):
         """Send *request* and return the open stream, once the server has accepted it."""
         decode = decode_chat if self._reasoning_field else self._decode_and_learn
         if not request.prefix and not request.side:
-            # A first request waits for no other one: the mode is known by now, or ids are asked of the server later.
+            # A first request does not wait for another one. If the resume mode is not known yet, the server is asked
+            # for token ids later.
             if self._resume == "tokens":
                 return await self._open_with_ids(request, decode)
             return await self._open("chat/completions", await self._payload(request), decode)
         if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
             return continued
         stream = await self._open("chat/completions", await self._payload(request), decode)
-        stream.resumed = self._resume  # it may have changed since the run began
+        stream.resumed = self._resume  # the mode may have changed since the run began
         return stream
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
-        """Open a stream that tells its token ids, to be continued by them."""
+        """Open a stream whose events contain token ids, so that its text can be continued by them."""
         trail = TokenTrail()
         body = {**await self._payload(request), "return_token_ids": True}
         return await self._open("chat/completions", body, trail.reading(decode), trail=trail)
 
     async def _open_by_ids(self, request: Request) -> TokenStream | None:
-        """Open the continuation of the kept text by token ids; ``None`` where the server cannot do that."""
+        """Open a stream that continues the kept text by token ids; ``None`` if the server cannot do that."""
         prompt = await self._token_prompt(request)
         if prompt is None:
             return None
@@ -538,27 +553,27 @@ class ChatModel(OpenAICompatible):
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
-            # A server without /tokenize will not have it later. Prefill continues an answer, but no reasoning.
+            # The server has no /tokenize, and will not have it later. Prefill can continue an answer, not a reasoning.
             self._resume = "turn" if self._reasoning_field else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=str(error), taken=self._resume)
             return None
 
     def _chat(self, request: Request) -> dict[str, Any]:
-        """Build the body of the chat without the kept text."""
+        """Return the body of the chat request, without the kept text."""
         chat = {**self._body(request), "messages": prompt_turns(request)}
         if self._wants_logprobs(request):
             chat |= {"logprobs": True, "top_logprobs": request.sampling.top_logprobs}
         return chat
 
     async def _tokenize(self, body: dict[str, Any]) -> bytes:
-        # It stands beside the versioned API: http://host/tokenize, not http://host/v1/tokenize.
+        # The path has no version: http://host/tokenize, not http://host/v1/tokenize.
         url = f"{self._base_url.removesuffix('/v1')}/tokenize"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
         request = HttpRequest("POST", url, headers, msgspec.json.encode(body))
         return await exchange(self._transport, request, self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request* whole. Reasoning in a separate field is not part of the text."""
+        """Send *request* and return the complete answer. Reasoning in a separate field is not part of the text."""
         if (request.prefix or request.side) and await self._resume_mode() == "tokens":
             prompt = await self._token_prompt(request)
             if prompt is not None:
@@ -566,7 +581,7 @@ class ChatModel(OpenAICompatible):
                 return _completion_of(*await self._ask("completions", body, completion_decoder))
         payload = await self._payload(request)
         if "continue_final_message" in payload:
-            # llama.cpp repeats the prefilled text in a whole answer, but not in a stream.
+            # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []
 
             def decode(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -616,7 +631,7 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode, and remember a separate field for reasoning."""
+        """Decode an event, and remember the name of the reasoning field, if the event has one."""
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
             # Later streams use decode_chat directly, because the field is known.

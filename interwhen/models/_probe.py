@@ -1,4 +1,4 @@
-"""Finds out by requests what an OpenAI-compatible endpoint can do; ``interwhen doctor`` prints it."""
+"""Finds out what an OpenAI-compatible endpoint can do, by sending requests. ``interwhen doctor`` prints the result."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _LONG = " ".join(f"Line {number} says that {number} is a number." for number in 
 _GREEDY = Sampling(max_tokens=12, temperature=0.0)
 _SUM = (Message("user", "Start with 64. Add 129. Multiply by 3. What is the result?"),)
 _THOUGHT = Sampling(max_tokens=60, temperature=0.0)
-# Room in the context for a chat template and the first tokens of an answer.
+# How many tokens of the context are left free for a chat template and the first tokens of an answer.
 _MARGIN = 64
 
 
 class ProbeFinding(msgspec.Struct, frozen=True):
-    """The result of one question, and its meaning for interwhen."""
+    """The result of one question about an endpoint."""
 
     name: str
     mark: Mark
     detail: str
-    """The observation. It may quote the server: escape it before printing it to a terminal."""
+    """The observation. It may quote the server, so escape it before you print it to a terminal."""
     meaning: str
 
 
@@ -51,7 +51,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
     findings: tuple[ProbeFinding, ...]
 
     def __getitem__(self, name: str) -> ProbeFinding:
-        """Return the finding *name*. Raises :class:`KeyError`."""
+        """Return the finding *name*. Raises :class:`KeyError` if there is none."""
         for finding in self.findings:
             if finding.name == name:
                 return finding
@@ -59,7 +59,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
     @property
     def usable(self) -> bool:
-        """Whether runs can use the endpoint: the server answers, and at least one of the two APIs works."""
+        """Whether a run can use the endpoint: the server answers, and the completions API or the chat API works."""
         marks = {finding.name: finding.mark for finding in self.findings}
         return marks.get("reachable") == "ok" and "ok" in {marks.get("completions API"), marks.get("chat API")}
 
@@ -79,7 +79,7 @@ async def probe(
 ) -> Diagnosis:
     """Find out what the endpoint at *base_url* can do with *model*, by about twenty short requests.
 
-    A failed request is a finding and raises no :class:`~interwhen.ModelError`. A *transport* that is passed in is not
+    If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. A given *transport* is not
     closed.
     """
     used = transport or Httpx2Transport()
@@ -92,7 +92,7 @@ async def probe(
 
 
 class _Prober:
-    """Asks the questions in order, and keeps what later ones need."""
+    """Asks the questions in order, and stores the results that later questions need."""
 
     def __init__(
         self, base_url: str, model: str, transport: Transport, api_key: str | None, timeouts: Timeouts
@@ -118,7 +118,7 @@ class _Prober:
         self.context: int | None = None
 
     async def findings(self) -> AsyncIterator[ProbeFinding]:
-        """Yield a finding for each question; if the server is not reachable, the others are not asked."""
+        """Yield a finding for each question. If the server is not reachable, no further question is asked."""
         asked = True
         for question in QUESTIONS:
             seen = await self._answer(question.ask) if asked else _Observation("unknown", "not asked")
@@ -136,16 +136,16 @@ class _Prober:
             return _Observation("no", str(error))
 
     async def get(self, url: str) -> bytes:
-        """Return the body at *url*."""
+        """Return the body of the response to a GET request for *url*."""
         return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
 
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
-        """Return a request for the API that works, for the completions API if both do."""
+        """Return a request for the adapter ``either``; *text* is the prompt for the completions API."""
         return Request(text if self.has_text else _TURNS, pieces, sampling)
 
     @property
     def either(self) -> CompletionsModel | ChatModel:
-        """The adapter for the API that works, that of the completions API if both do."""
+        """The adapter for the completions API if that works, else the adapter for the chat API."""
         return self.text if self.has_text else self.chat
 
 
@@ -209,7 +209,7 @@ async def _prefill(prober: _Prober) -> _Observation:
 
 
 async def _reasoning(prober: _Prober) -> _Observation:
-    """Cut a reasoning in its own field in two, and see which way of resuming continues inside it."""
+    """Cut a reasoning (from the reasoning field) in the middle, and find out which resume mode continues it there."""
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
     chunks, _ = await _chunks_of(prober, prober.chat, Request(_SUM, sampling=_THOUGHT))
@@ -248,7 +248,7 @@ async def _logprobs(prober: _Prober) -> _Observation:
 
 async def _cached(prober: _Prober) -> _Observation:
     usage = Usage()
-    # At most a token a character: a prompt that is too long for the context would be refused.
+    # A character is at most one token. The server would refuse a prompt that is too long for the context.
     long = _LONG if prober.context is None else _LONG[: max(prober.context - _MARGIN, 1)]
     for _ in range(2):
         prompt = long if prober.has_text else (Message("user", long),)
@@ -308,7 +308,10 @@ _Ask: TypeAlias = Callable[[_Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
-    """A question, and the meaning of a good and of a bad answer."""
+    """A question about an endpoint, and the meaning of a good and of a bad result.
+
+    *ask* sends the requests and returns the observation.
+    """
 
     name: str
     ask: _Ask
@@ -351,7 +354,10 @@ _Adapter: TypeAlias = CompletionsModel | ChatModel
 
 
 async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
-    """Stream an answer, cut it, and stream the rest. Like a run: some servers behave differently without a stream."""
+    """Stream an answer, cut it, and find out whether a second stream continues it.
+
+    Both answers are streamed, as in a run, because some servers behave differently without streaming.
+    """
     whole, _ = await _streamed(prober, adapter, Request(prompt, sampling=_GREEDY))
     kept = _first_words(whole)
     rest, _ = await _streamed(prober, adapter, Request(prompt, (Piece(kept),), _GREEDY))
@@ -359,14 +365,14 @@ async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Obser
 
 
 async def _streamed(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
-    """Return the text of a whole stream, and its usage if there is one."""
+    """Return the complete text of a stream, and its token counts if the server sent them."""
     chunks, _ = await _chunks_of(prober, adapter, request)
     usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
     return "".join(chunk.text for chunk in chunks), usage
 
 
 async def _chunks_of(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[list[Chunk], ResumeMode | None]:
-    """Return the chunks of a whole stream, and how it continued kept text."""
+    """Return all chunks of a stream, and its resume mode if the stream has decided on one."""
     stream = await adapter.stream(request)
     found: list[Chunk] = []
     try:
@@ -386,7 +392,7 @@ async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:
 
 
 async def _busy(prober: _Prober) -> bool | None:
-    """Return whether the server is generating; ``None`` if it does not show it (llama.cpp and vLLM do)."""
+    """Return whether the server is generating; ``None`` if this is unknown. Only llama.cpp and vLLM report it."""
     try:
         slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[SlotState])
         return any(slot.is_processing for slot in slots)
@@ -401,7 +407,7 @@ async def _busy(prober: _Prober) -> bool | None:
 
 
 def _first_words(text: str) -> str:
-    """Return about half of *text*, cut before a space, where tokens usually begin."""
+    """Return about the first half of *text*. It ends before a space if possible, because tokens usually begin there."""
     return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
 
 

@@ -1,4 +1,4 @@
-"""Record the streams of a model, and replay known text: a recording, a stored answer, the text of an earlier run."""
+"""Records the streams of a model, and replays known text: a recording, a stored answer, the text of an earlier run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from interwhen.models._token_stream import GuardedStream
 from interwhen.models._transport import Timeouts
 
 _BATCH = 64
-"""The most chunks that one read of a replay returns."""
+"""The largest number of chunks that one read of a replay returns."""
 
 
 class TimedChunk(msgspec.Struct, frozen=True):
-    """A chunk, and how many seconds after the start of its stream it arrived."""
+    """A chunk with its time of arrival, *at*, in seconds since the start of its stream."""
 
     at: float
     chunk: Chunk
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """The stream of one request. A file stores it as one JSON object a line."""
+    """The recorded stream of one request. A file of recordings has one JSON object per line."""
 
     arrivals: tuple[TimedChunk, ...]
     prefix: str = ""
@@ -36,7 +36,10 @@ class Recording(msgspec.Struct, frozen=True):
 
     @classmethod
     def untimed(cls, chunks: Iterable[Chunk], *, finish_reason: FinishReason | None = "stop") -> Recording:
-        """Build a recording of *chunks* that all arrive at once, and end with *finish_reason* unless it is ``None``."""
+        """Return a recording whose *chunks* all arrive at time 0.
+
+        It ends with *finish_reason*; with ``None``, it ends without a finish reason.
+        """
         end = () if finish_reason is None else (Chunk("", tokens=0, finish_reason=finish_reason),)
         return cls(tuple(TimedChunk(0.0, chunk) for chunk in (*chunks, *end)))
 
@@ -47,7 +50,7 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
-    """Return the recordings in a file. Raises :class:`UsageError` with the number of the first line that is invalid."""
+    """Return the recordings in the file at *path*. Raises :class:`UsageError` with the number of the first bad line."""
     recordings = []
     for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
         if line.strip():
@@ -61,13 +64,13 @@ def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
 class ReplayModel:
     """A :class:`~interwhen.Model` that streams known text.
 
-    *recordings* are used once each: the next one with the prefix of the request, else the next one in turn. A function
-    in their place returns the recording for each request. *forks* answers side inferences. *then* answers every request
-    that continues a text, and every one after the last recording: a monitor can cut a stored answer, and the real model
-    continues from the cut.
+    *recordings* is a list or a function. From a list, each recording is used once: a request gets the first unused one
+    with the same prefix, else the first unused one. A function returns the recording for a request. *forks* is a model
+    that answers forks. *then* is a model that answers each request that continues text, and each request after the last
+    recording: if a monitor cuts a stored answer, *then* continues from the cut.
 
-    *speed* scales time: 0 replays without waiting, 1 at the recorded pace, 2 twice as fast. *capabilities* defaults to
-    those of *then*; without it, a replay resumes by prefix, and has forks if *forks* is given.
+    *speed* scales time: 0 replays without waiting, 1 at the recorded speed, 2 twice as fast. *capabilities* defaults to
+    those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given.
     """
 
     def __init__(
@@ -95,13 +98,13 @@ class ReplayModel:
         self.timeouts: Timeouts = getattr(then, "timeouts", None) or Timeouts()
 
     async def capabilities(self) -> Capabilities:
-        """Return the given capabilities, those of the next model, or those of a replay."""
+        """Return the given capabilities, else those of *then*, else the defaults of a replay."""
         if self._capabilities is None and self._then is not None:
             return await self._then.capabilities()
         return self._capabilities or Capabilities(resume="prefix", forks=self._forks is not None)
 
     async def stream(self, request: Request) -> Stream:
-        """Start a replay. Raises :class:`ModelError` if no recording is left."""
+        """Start to replay a recording, or let *then* answer. Raises :class:`ModelError` if no recording is left."""
         self._requests += 1
         await anyio.lowlevel.checkpoint()
         if self._choose is not None:
@@ -115,19 +118,19 @@ class ReplayModel:
         return _ReplayStream(self._left.pop(at), self._speed)
 
     async def complete(self, request: Request) -> Completion:
-        """Let *forks* answer. Raises :class:`ModelError` without it."""
+        """Let the model *forks* answer. Raises :class:`ModelError` if it was not given."""
         if self._forks is None:
             raise ModelError(f"a replay cannot answer the fork {request.side!r:.80}: no model for forks was given")
         return await self._forks.complete(request)
 
     async def aclose(self) -> None:
-        """Close *then*, which takes over this model's stream. *forks* belongs to the caller."""
+        """Close the model *then*, if there is one. The caller closes *forks*."""
         if self._then is not None:
             await self._then.aclose()
 
 
 class _ReplayStream(GuardedStream):
-    """The stream of one recording. Chunks that arrived at the same time come in one read, up to :data:`_BATCH`."""
+    """The stream of one recording. One read returns chunks that arrived at the same time, at most :data:`_BATCH`."""
 
     def __init__(self, recording: Recording, speed: float) -> None:
         super().__init__()
@@ -137,7 +140,7 @@ class _ReplayStream(GuardedStream):
         self._begun: float | None = None
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait until the next chunk is due, and return those that are due with it."""
+        """Wait until the next chunk is due, and return all chunks with the same time."""
         now = anyio.current_time()
         self._begun = now if self._begun is None else self._begun
         waiting = self._arrivals[self._next : self._next + _BATCH]
@@ -149,13 +152,13 @@ class _ReplayStream(GuardedStream):
 
 
 class RecordingModel:
-    """Wraps *model* and records its streams: ``recordings`` holds those that were closed, read to their end or not."""
+    """Wraps *model* and records its streams. ``recordings`` lists each stream after it was closed, complete or not."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self.recordings: list[Recording] = []
         self.timeouts = getattr(model, "timeouts", Timeouts())
-        # Everything except for streams is the wrapped model itself.
+        # All methods except for stream() are those of the wrapped model.
         self.name = model.name
         self.capabilities = model.capabilities
         self.complete = model.complete

@@ -1,7 +1,7 @@
-"""Parser for server-sent events (WHATWG), from bytes to events, without I/O.
+"""Parses server-sent events (WHATWG) from bytes, without I/O.
 
-Lines end at CR, LF or CRLF and nowhere else: a U+2028 inside a JSON string is data. Splitting happens on bytes,
-before decoding, so a character that is split between two reads is complete when its event is.
+Only CR, LF and CRLF end a line; a U+2028 inside a JSON string is data. The bytes are split into events before they are
+decoded, so a character that arrives in two reads is decoded correctly.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -14,12 +14,12 @@ from typing import TypeAlias
 from interwhen._types.errors import StreamProtocolError
 
 SseEvent: TypeAlias = tuple[bytes, int]
-"""The data of one event, and the byte offset of its first ``data`` line in the body. A plain tuple, for speed."""
+"""The data of one event, and the byte offset of its first ``data`` line in the body. It is a plain tuple for speed."""
 
 END_MARK = b"data: [DONE]\n\n"
 """The event that ends a stream of the OpenAI-compatible APIs."""
 DEFAULT_LIMIT = 1 << 20
-"""The most bytes of one event (1 MiB)."""
+"""The largest size of one event in bytes (1 MiB)."""
 
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR, _COLON, _SPACE = 10, 13, 58, 32
@@ -27,11 +27,11 @@ _LINE_END = re.compile(rb"[\r\n]")
 
 
 class SseDecoder:
-    """Splits the bytes of an event stream into events. The result does not depend on how the bytes arrive.
+    """Splits the bytes of an event stream into events. How the bytes are divided into reads makes no difference.
 
-    An event larger than *limit* bytes (its data and its unfinished line together) raises
-    :class:`~interwhen.models.StreamProtocolError`, so that a server that never ends a line cannot fill the memory.
-    Earlier events of the same read are returned first; then every :meth:`feed` raises.
+    An event of more than *limit* bytes (its data and its unfinished line together) raises
+    :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that never ends a line could fill the memory.
+    Earlier events of the same read are returned first; then each later call of :meth:`feed` raises.
     """
 
     __slots__ = (
@@ -63,16 +63,16 @@ class SseDecoder:
 
     @property
     def offset(self) -> int:
-        """Bytes fed so far."""
+        """The number of bytes that :meth:`feed` has received."""
         return self._at + len(self._buffer)
 
     @property
     def unfinished(self) -> int:
-        """Bytes of an incomplete event."""
+        """The number of bytes that belong to an incomplete event."""
         return self._size + len(self._buffer)
 
     def feed(self, data: bytes) -> list[SseEvent]:
-        """Take the next *data* of the body and return the events that it completes."""
+        """Parse *data*, the next bytes of the body, and return the events that are complete now."""
         # `_CR in data` with an int is seven times as fast as with bytes of length one.
         if not self._clean or data[:5] != b"data:" or _CR in data:
             return self._feed_slowly(data, [])
@@ -84,7 +84,7 @@ class SseDecoder:
         return self._feed_several(data)
 
     def _feed_several(self, data: bytes) -> list[SseEvent]:
-        """Take complete one-line events as long as there are some; parse the rest line by line."""
+        """Parse the complete one-line events at the start of *data* fast, and the rest line by line."""
         events: list[SseEvent] = []
         start, limit = 0, self._limit
         while data[start : start + 5] == b"data:":
@@ -100,7 +100,7 @@ class SseDecoder:
         return events
 
     def _feed_slowly(self, data: bytes, events: list[SseEvent]) -> list[SseEvent]:
-        """Parse *data* line by line, and add to *events*."""
+        """Parse *data* line by line, append the complete events to *events*, and return *events*."""
         self._clean = False
         if self._failure is None:
             self._buffer += data
@@ -121,7 +121,7 @@ class SseDecoder:
         return events
 
     def _skip_bom(self) -> bool:
-        """Drop a BOM at the start of the body; return false while too few bytes have arrived to know."""
+        """Remove a BOM at the start of the body. Return false if too few bytes have arrived to recognise one."""
         head = bytes(self._buffer[:3])
         if len(head) < 3 and _BOM.startswith(head):
             return False
@@ -136,7 +136,10 @@ class SseDecoder:
         self._scanned = 0
 
     def _next_line(self) -> tuple[bytes, int] | None:
-        """Take a complete line from the buffer, without its end, with its offset in the body."""
+        """Remove the next complete line from the buffer; return it without its line end, and its offset in the body.
+
+        Returns ``None`` if the buffer has no complete line.
+        """
         buffer = self._buffer
         if self._skip_lf and buffer:
             self._skip_lf = False
@@ -177,7 +180,7 @@ class SseDecoder:
 
 
 def _line_end(buffer: bytearray, start: int) -> int:
-    """Return the offset of the first CR or LF from *start* on, or -1."""
-    # In one pass: two calls of find() would read all of a body without CR again for every line.
+    """Return the offset of the first CR or LF in *buffer* at or after *start*; -1 if there is none."""
+    # In one pass: in a body without CR, find(CR) would read the whole rest of the buffer for every line.
     found = _LINE_END.search(buffer, start)
     return -1 if found is None else found.start()

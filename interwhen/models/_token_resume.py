@@ -1,9 +1,10 @@
 """Continues a chat from token ids, so that the server's chat template cannot change where the text continues.
 
-A chat message with kept reasoning passes through the chat template of the model. Of 12 published reasoning templates
-that vLLM renders, none continues inside the reasoning: eight close it, four drop it. Token ids pass no template: the
-ids of the prompt (`prompt_token_ids`), the ids of the kept text (`token_ids` of each chunk), and `/tokenize` for the
-text that we write. The continuation comes from `/v1/completions` as raw text, and is translated to events of a chat.
+The chat template of the model renders a chat message with kept reasoning. Of 12 published templates of reasoning models
+that vLLM renders, none continues inside the reasoning: eight close it, four remove it. Token ids avoid the template.
+The server sends the ids of the prompt (`prompt_token_ids`) and of the kept text (`token_ids` of each chunk). For text
+that interwhen inserts, `/tokenize` returns the ids. The continuation comes from `/v1/completions` as raw text, and is
+converted to events of the chat API.
 
 Source: vLLM 0.32, `vllm/entrypoints/openai/chat_completion/protocol.py` (`return_token_ids`) and
 `vllm/entrypoints/serve/tokenize/protocol.py`.
@@ -26,14 +27,15 @@ from interwhen.models._transport import HttpResponse
 
 Ids: TypeAlias = tuple[int, ...]
 Tokenize: TypeAlias = Callable[[dict[str, Any]], Awaitable[bytes]]
-"""Posts a body to the server's `/tokenize` and returns the answer; raises :class:`~interwhen.ModelError`."""
+"""A function that posts a body to the server's `/tokenize` and returns the answer. It raises
+:class:`~interwhen.ModelError`."""
 
 
-# How the families of models mark reasoning in their raw text.
+# The tags with which families of models mark reasoning in their raw text.
 
 
 class Markup(NamedTuple):
-    """The text that opens and closes reasoning."""
+    """The tags that open and close reasoning in the raw text of a family of models."""
 
     opening: str
     closing: str
@@ -46,19 +48,19 @@ FAMILIES = (
     Markup("<seed:think>", "</seed:think>"),  # Seed-OSS
 )
 _SHOWN_END = 200
-"""Characters at the end of a prompt in which an open tag is looked for."""
-# What a tokenizer may read as one of its special tokens, such as `<|im_end|>`, `</s>` and `[INST]`.
+"""How many token ids at the end of a prompt are searched for an opening tag."""
+# The start of a text that a tokenizer may take for a special token, such as `<|im_end|>`, `</s>` and `[INST]`.
 _SPECIAL = re.compile(r"[<\[](?=[^\s<>\[\]]{1,40}[>\]])")
 
 
-# The ids of what has come.
+# The token ids of the text that has arrived.
 
 
 class _Unit(NamedTuple):
-    """The tokens of one event that brought text."""
+    """The tokens of one event with text. *parts* are the phases and texts of its tokens *ids*."""
 
     lead: Ids
-    """Tokens without text that came before it, such as the tags around reasoning."""
+    """Tokens without text that arrived before this event, such as the tags around reasoning."""
     ids: Ids
     parts: tuple[tuple[Phase, str], ...]
 
@@ -77,9 +79,10 @@ _events = msgspec.json.Decoder(_Event)
 
 
 class TokenTrail:
-    """The token ids of a stream, with the text that they brought. It grows as the stream is read.
+    """The token ids of a stream, each with its text. They are added while the stream is read.
 
-    A server that sends no ids leaves it incomplete, and then it is of no use: :attr:`is_whole`.
+    *prompt* has the ids of the prompt, *units* the ids of the text. If the server sends no ids, the trail is incomplete
+    and cannot be used; see :attr:`is_whole`.
     """
 
     __slots__ = ("_lead", "_missing", "prompt", "units")
@@ -96,7 +99,7 @@ class TokenTrail:
         return bool(self.prompt) and not self._missing
 
     def reading(self, decode: Decode) -> Decode:
-        """Return *decode* with a note of the ids in each event."""
+        """Return a function that decodes like *decode* and adds the ids of each event to this trail."""
 
         def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
             found = decode(data, offset, first)
@@ -106,7 +109,7 @@ class TokenTrail:
         return decoded
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append *ids*, which brought the text *parts*; without text they belong to the text that follows."""
+        """Append the token *ids* of the text in *parts*. Ids without text are added to the text that follows."""
         if not parts:
             self._lead += tuple(ids)
             return
@@ -130,26 +133,29 @@ class TokenTrail:
 
 
 class _TextRun(NamedTuple):
-    """A part of kept text with one phase."""
+    """A part of the kept text with one phase and one writer."""
 
     phase: Phase
     text: str
     ours: bool
-    """Whether we wrote it; tags in our text are plain text."""
+    """Whether interwhen wrote the text. Tags in such a text are plain text."""
 
 
 class _Kept(NamedTuple):
-    """What of a trail still stands, and what text has no ids yet."""
+    """The part of a trail that can be used again, and the text after it, which has no ids yet.
+
+    *units* are the events that can be used, *ids* the ids of the prompt and these events, *rest* the text without ids.
+    """
 
     ids: Ids
     phase: Phase | None
-    """The phase that the ids end in; ``None`` at the start of the answer."""
+    """The phase at the end of the ids; ``None`` if no text precedes."""
     units: tuple[_Unit, ...]
     rest: tuple[_TextRun, ...]
 
 
 def kept_of(trail: TokenTrail, runs: Sequence[_TextRun]) -> _Kept:
-    """Return the ids of the longest start of *runs* that *trail* holds in whole events, and the text after it."""
+    """Compare the kept text *runs* with *trail*; return the ids as far as complete events match, and the other text."""
     ids: list[int] = []
     phase: Phase | None = None
     left = list(runs)
@@ -164,7 +170,7 @@ def kept_of(trail: TokenTrail, runs: Sequence[_TextRun]) -> _Kept:
         ids += (*unit.lead, *unit.ids)
         units.append(unit)
     if left and following is not None and left[0].phase != phase and following.parts[0][0] == left[0].phase:
-        # The tag between two phases, exactly as the model wrote it.
+        # The rest starts with the next phase: keep the tag between the phases exactly as the model wrote it.
         ids += following.lead
         phase = left[0].phase
         units.append(_Unit(following.lead, (), ()))
@@ -172,7 +178,10 @@ def kept_of(trail: TokenTrail, runs: Sequence[_TextRun]) -> _Kept:
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
-    """Whether the tags of reasoning are part of the text, of a server that has sent no field of reasoning so far."""
+    """Return whether the tags of reasoning are part of the text in *pieces*.
+
+    Call this for a server that has not sent a reasoning field so far.
+    """
     if not any(piece.phase == "reasoning" for piece in pieces):
         return True
     written = "".join(piece.text for piece in pieces if piece.origin == "model")
@@ -180,7 +189,10 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
 
 
 def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
-    """Return the text of *pieces* by phase and writer; with *tags_in_text*, reasoning is part of the answer's text."""
+    """Join the texts of consecutive *pieces* with the same phase and writer.
+
+    With *tags_in_text*, reasoning is part of the answer text, between tags, so all text has the phase ``answer``.
+    """
     runs: list[_TextRun] = []
     for piece in pieces:
         phase: Phase = "answer" if tags_in_text else piece.phase
@@ -193,7 +205,7 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 
 def _without(runs: Sequence[_TextRun], parts: Sequence[tuple[Phase, str]]) -> list[_TextRun] | None:
-    """Return *runs* without *parts* at their start; ``None`` where they do not start with all of them."""
+    """Remove *parts* from the start of *runs* and return the rest; ``None`` if *runs* do not start with *parts*."""
     left = list(runs)
     for phase, text in parts:
         while text:
@@ -202,25 +214,25 @@ def _without(runs: Sequence[_TextRun], parts: Sequence[tuple[Phase, str]]) -> li
             size = min(len(text), len(left[0].text))
             if left[0].text[:size] != text[:size]:
                 return None
-            text = text[size:]  # noqa: PLW2901  what of this part is still to be found
+            text = text[size:]  # noqa: PLW2901  the text of this part that is not matched yet
             rest = left[0].text[size:]
             left[:1] = [left[0]._replace(text=rest)] if rest else []
     return left
 
 
-# From the kept text to the ids of a prompt.
+# Converting the kept text to the token ids of a prompt.
 
 
 class TokenPrompt(NamedTuple):
-    """What `/v1/completions` is asked to continue."""
+    """A prompt of token ids for `/v1/completions`."""
 
     ids: Ids
     phase: Phase
-    """The phase that the continuation begins in."""
+    """The phase at the start of the continuation."""
     markup: Markup | None
-    """How reasoning is marked; ``None`` where its tags are part of the text."""
+    """The tags of reasoning; ``None`` if the tags are part of the text, so that they are not interpreted."""
     trail: TokenTrail
-    """The ids so far, for the continuation to add to."""
+    """The trail of *ids*. The stream of the continuation adds its ids to it."""
 
 
 class _Tokenized(msgspec.Struct, frozen=True):
@@ -231,7 +243,7 @@ _tokenized = msgspec.json.Decoder(_Tokenized)
 
 
 class TokenPrompts:
-    """Makes prompts of token ids for one model of one server."""
+    """Makes prompts of token ids for *model* on one server. *tokenize* calls `/tokenize` of this server."""
 
     def __init__(self, model: str, tokenize: Tokenize) -> None:
         self._model = model
@@ -249,9 +261,9 @@ class TokenPrompts:
     ) -> TokenPrompt:
         """Return the ids of *chat* (its messages, tools and template options) followed by *pieces* and *side*.
 
-        *trail* is that of the stream before; without one, the server tokenizes the kept text again. With
-        *tags_in_text* the server shows the tags of reasoning as text. Raises :class:`~interwhen.ModelError` where the
-        server has no `/tokenize`.
+        *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; without
+        it, the server tokenizes the kept text again. *tags_in_text* says that the server shows the tags of reasoning as
+        text. Raises :class:`~interwhen.ModelError` if the server has no `/tokenize`.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._chat_ids(chat))
         kept = kept_of(known, runs_of(pieces, tags_in_text=tags_in_text))
@@ -276,7 +288,10 @@ class TokenPrompts:
         return await self._ask({**body, "add_generation_prompt": True})
 
     async def _ids(self, text: str, *, trusted: bool = False) -> Ids:
-        """Return the ids of *text*; what looks like a special token in it is plain text, unless *trusted*."""
+        """Return the token ids of *text*.
+
+        Unless *trusted*, a part of *text* that looks like a special token gets the ids of plain text.
+        """
         ids: Ids = ()
         for part in [text] if trusted else fragments(text):
             if part:
@@ -284,7 +299,7 @@ class TokenPrompts:
         return ids
 
     async def _family(self) -> Markup:
-        """Return the markup of the model: the first one whose tag is one token."""
+        """Return the tags of the model: the first family whose opening tag the server tokenizes as one token."""
         if self._markup is None:
             for family in FAMILIES:
                 tag = family.opening[: family.opening.index(">") + 1] if ">" in family.opening else family.opening
@@ -296,7 +311,7 @@ class TokenPrompts:
         return self._markup
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
-        """Whether the chat template has opened the reasoning at the end of the prompt (DeepSeek-R1, QwQ)."""
+        """Return whether *prompt* ends with an opening tag of reasoning: some chat templates add it (DeepSeek-R1)."""
         tag = await self._ids(markup.opening, trusted=True)
         closing = await self._ids(markup.closing, trusted=True)
         tail = prompt[-_SHOWN_END:]
@@ -316,23 +331,26 @@ def _rfind(ids: Ids, part: Ids) -> int:
 
 
 def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
-    """Return the text between a *phase* and the *wanted* one."""
+    """Return the tag between a text in *phase* and a text in the *wanted* phase; empty if none is needed."""
     if wanted == "reasoning":
         return "" if phase == "reasoning" else markup.opening
     return markup.closing if phase == "reasoning" else ""
 
 
 def fragments(text: str) -> list[str]:
-    """Cut *text* inside everything that a tokenizer could take for a special token, so that it stays text."""
+    """Split *text* inside each part that a tokenizer could take for a special token, so that it becomes plain text."""
     cuts = [match.end() for match in _SPECIAL.finditer(text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
 
 
-# From the raw continuation back to the events of a chat.
+# Converting the raw continuation to events of the chat API.
 
 
 class RawText:
-    """Reads the raw text of a model piece by piece, and tells reasoning from answer; tags may be cut anywhere."""
+    """Separates the raw text of a model into reasoning and answer, by the tags in *markup*. *phase* is the first phase.
+
+    The text may be divided into pieces anywhere, also inside a tag.
+    """
 
     __slots__ = ("_held", "_markup", "_spoken", "phase")
 
@@ -343,7 +361,7 @@ class RawText:
         self._spoken = phase == "answer"
 
     def feed(self, text: str) -> list[tuple[Phase, str]]:
-        """Take the next *text* and return what is certain, by phase."""
+        """Add *text*, and return the parts whose phase is certain. The possible start of a tag is held back."""
         text = self._held + text
         found: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:
@@ -360,7 +378,7 @@ class RawText:
         return found
 
     def finish(self) -> list[tuple[Phase, str]]:
-        """Return what was held back: the start of a tag that did not become one."""
+        """Return the text that was held back, because no tag can follow any more."""
         held, self._held = self._held, ""
         return [(self.phase, held)] if held else []
 
@@ -378,9 +396,10 @@ def _overlap(text: str, tag: str) -> int:
 
 
 class ChatEvents:
-    """A response of `/v1/completions` as one of `/v1/chat/completions`; see :class:`~interwhen.models.HttpResponse`.
+    """Converts a response of `/v1/completions` to one of `/v1/chat/completions`.
 
-    *field* is where the server puts reasoning (``reasoning`` or ``reasoning_content``).
+    See :class:`~interwhen.models.HttpResponse` for the methods. *prompt* is the prompt of the request. *field* is the
+    field for reasoning (``reasoning`` or ``reasoning_content``).
     """
 
     def __init__(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> None:
@@ -391,16 +410,16 @@ class ChatEvents:
 
     @property
     def status(self) -> int:
-        """That of the response."""
+        """The status code of the original response."""
         return self._response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Those of the response."""
+        """The headers of the original response."""
         return self._response.headers
 
     async def receive(self) -> bytes:
-        """Wait for bytes and return the events of a chat; empty at the end."""
+        """Wait for bytes and return them as events of the chat API; empty at the end of the body."""
         while True:
             data = await self._response.receive()
             if not data:
@@ -410,14 +429,14 @@ class ChatEvents:
                 return events
 
     async def aclose(self) -> None:
-        """Close the response."""
+        """Close the original response."""
         await self._response.aclose()
 
     def _event(self, data: bytes) -> bytes:
         try:
             body = msgspec.json.decode(data)
         except NOT_JSON:
-            return data  # the end mark, or nonsense for the decoder to refuse
+            return data  # the end mark, or invalid data, which the decoder reports
         if not isinstance(body, dict) or not body.get("choices"):
             return data
         choice = body["choices"][0]
@@ -436,7 +455,7 @@ class ChatEvents:
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
     """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
 
-    *with_ids* asks for the ids of the continuation.
+    *with_ids* asks the server for the token ids of the continuation.
     """
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:

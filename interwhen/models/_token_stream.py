@@ -1,4 +1,4 @@
-"""Streams of one continuation: bytes in, chunks out."""
+"""Streams of one continuation: they decode the bytes of a response to chunks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models._transport import HttpResponse
 
-# Base classes for model adapters: streams that may be closed while they are read.
+# Base classes of streams for model adapters. A task may close such a stream while another task reads it.
 
 
 class GuardedStream:
-    """A :class:`~interwhen.models.Stream` that needs one method, :meth:`fetch`.
+    """A base class for a :class:`~interwhen.models.Stream`. A subclass only has to implement :meth:`fetch`.
 
-    :meth:`aclose` cancels a pending :meth:`fetch`. This costs a cancel scope per read (about 3 µs). An adapter whose
-    source can be closed during a read should implement the protocol itself.
+    :meth:`aclose` cancels a pending :meth:`fetch`. This needs a cancel scope for each read (about 3 µs). If the source
+    of an adapter can be closed during a read, the adapter should implement the protocol itself.
     """
 
     def __init__(self) -> None:
@@ -31,21 +31,21 @@ class GuardedStream:
         self._is_closed = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait for text; empty at the end."""
+        """Wait for text and return it as chunks; empty at the end of the stream."""
         raise NotImplementedError
 
     async def release(self) -> None:
-        """Release the resources of the stream; called once."""
+        """Release the resources of the stream. Called once. The default does nothing."""
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the result of :meth:`fetch`. Raises :class:`StreamClosed` if the stream is closed meanwhile."""
+        """Return the result of :meth:`fetch`. Raises :class:`StreamClosed` if the stream was or is closed meanwhile."""
         if not self._is_closed:
             with anyio.CancelScope() as self._scope:
                 return await self.fetch()
         raise StreamClosed("the stream is closed")
 
     async def aclose(self) -> None:
-        """Close the stream; a pending read ends at once."""
+        """Close the stream. A pending :meth:`receive` raises at once."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -55,10 +55,10 @@ class GuardedStream:
 
 
 class IteratorStream(GuardedStream):
-    """A stream from an async iterator of text, for models that have one.
+    """A stream of the *texts* of an async iterator, for models that return one.
 
-    After the last text comes the finish reason ``stop``. After an interruption, by an exception of the iterator or the
-    cancellation of a read, the next read raises :class:`~interwhen.models.ConnectError`.
+    After the last text, the stream ends with the finish reason ``stop``. After the iterator has raised, or a read was
+    cancelled, the next read raises :class:`~interwhen.models.ConnectError`.
     """
 
     def __init__(self, texts: AsyncIterator[str]) -> None:
@@ -90,19 +90,19 @@ class IteratorStream(GuardedStream):
             try:
                 await close()
             except RuntimeError:
-                # The generator is being read: the cancellation of that read ends it.
+                # Another task reads the generator. The cancellation of that read ends the generator.
                 return
 
 
-# Counters of irregularities that did not end a stream.
+# Counters of the irregularities that did not break a stream.
 
 KEPT_SAMPLES = 16
-"""Skipped events that are kept as samples; all are counted."""
+"""How many skipped events of a stream are kept as samples. All skipped events are counted."""
 
 
 @dataclass(slots=True)
 class StreamNotes:
-    """Counters of one stream, for the result of its run."""
+    """Counts the irregularities of one stream, for ``result.wire``."""
 
     skipped_events: int = 0
     skipped: list[SkippedEvent] = field(default_factory=list)
@@ -113,11 +113,11 @@ class StreamNotes:
 
     @property
     def is_odd(self) -> bool:
-        """Whether anything was counted."""
+        """Whether any irregularity was counted."""
         return bool(self.skipped_events or self.replaced_events or self.bytes_after_end)
 
     def skip(self, error: MalformedEvent) -> None:
-        """Count the event of *error*, and keep it as a sample if it is one of the first."""
+        """Count the malformed event of *error*. Keep the first :data:`KEPT_SAMPLES` events as samples."""
         self.skipped_events += 1
         if len(self.skipped) < KEPT_SAMPLES:
             sample = ascii(error.sample)[2:-1]
@@ -125,10 +125,10 @@ class StreamNotes:
 
 
 def lenient(decode: Decode, notes: StreamNotes) -> Decode:
-    """Return a *decode* that skips and counts malformed events.
+    """Return a function that decodes like *decode*, but skips malformed events and counts them in *notes*.
 
-    Invalid UTF-8 becomes U+FFFD if the event is valid then. Error objects of the server, unknown forms and a second
-    choice still raise: these are not errors of a single event.
+    If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD and the event is used. Error objects of
+    the server, unknown forms and a second choice still raise, because they are not errors of a single event.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -151,18 +151,19 @@ def lenient(decode: Decode, notes: StreamNotes) -> Decode:
 
 
 _DRAIN_SECONDS = 0.05
-"""How long the end of a body is awaited after ``[DONE]``, to keep the connection for the next request."""
+"""How many seconds a stream waits for the end of the body after ``[DONE]``. Only then can the connection be reused."""
 
 
 class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
-    An error loses no text: if one read brings chunks and then an error, the chunks are returned and the next
-    :meth:`receive` raises. A read with token counts alone does not return, so that a stream of nothing else runs into
-    its timeout.
+    No text is lost by an error: if chunks arrive in one read before an error, :meth:`receive` returns the chunks, and
+    its next call raises. :meth:`receive` does not return token counts alone, so a stream that only sends token counts
+    runs into its timeout.
 
-    ``notes`` counts irregularities. :meth:`abort` calls *stop*, which tells the server to stop. A stream that is closed
-    before its end counts as one of *orphans* with at most *limit* tokens. *event_bytes* is the most bytes of an event.
+    *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
+    generation; :meth:`abort` calls it. If the stream is closed before its end, it is added to *orphans*; *limit* is the
+    ``max_tokens`` of its request. *event_bytes* is the largest size of an event in bytes.
     """
 
     __slots__ = (
@@ -200,9 +201,9 @@ class TokenStream:
     ) -> None:
         self.notes = notes or StreamNotes()
         self.resumed: ResumeMode | None = None
-        """How the request continued kept text, where that was decided for this request alone."""
+        """How the request continued kept text, if the model decided this only for this request; else ``None``."""
         self.trail: object | None = None
-        """The token ids of the stream, where it keeps them."""
+        """The token ids of the stream (a ``TokenTrail``); ``None`` if they are not recorded."""
         self._response = response
         self._receive = response.receive
         self._decoder = SseDecoder(limit=event_bytes)
@@ -254,7 +255,7 @@ class TokenStream:
         return chunks
 
     async def aclose(self) -> None:
-        """Stop the generation: close the connection, or keep it if the response is complete."""
+        """Close the stream. This closes the connection, unless the response is complete."""
         if self._closed:
             return
         self._closed = True
@@ -265,7 +266,7 @@ class TokenStream:
         await self._response.aclose()
 
     def settle(self) -> bool:
-        """Close without waiting if the response is complete; return whether it did."""
+        """Close the stream without waiting if the response is complete; return whether it is closed now."""
         settle = getattr(self._response, "settle", None)
         if not self._ended or self._closed or settle is None or not settle():
             return False
@@ -273,9 +274,9 @@ class TokenStream:
         return True
 
     async def abort(self) -> None:
-        """Tell the server to stop, if it has a call for that and the stream was closed before its end.
+        """Call *stop*, if there is one and the stream was closed before its end.
 
-        A failure of the call is logged, and is not an error of the run.
+        If the call fails, the error is logged and not raised.
         """
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:
@@ -291,7 +292,7 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Take an end mark or several chunks: the content of the event at offset *at* in *events*."""
+        """Handle *found*, an end mark or several chunks: the content of the event at offset *at* in *events*."""
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")
@@ -300,7 +301,7 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether *chunks* are more than token counts, or the first counts after the finish reason."""
+        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason."""
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True
@@ -312,13 +313,16 @@ class TokenStream:
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
     def _end(self, chunks: list[Chunk], reason: FinishReason) -> None:
-        """End the stream, with *reason* if the server gave none."""
+        """End the stream. If the server sent no finish reason, add one with *reason* to *chunks*."""
         self._ended = True
         if not self._finished:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        """Raise *exc*, or keep it for the next read if this one has chunks."""
+        """Store *exc* for the next read. Raise it now if this read has no chunks, or if the stream was closed.
+
+        After a finish reason, a broken connection is not an error.
+        """
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
             return
@@ -354,7 +358,7 @@ class TokenStream:
 
 
 async def collect(stream: Stream) -> Completion:
-    """Read *stream* to its end and close it. As in a whole answer, the text is without the reasoning field."""
+    """Read *stream* to its end, close it, and return its completion. The text does not include reasoning."""
     chunks: list[Chunk] = []
     try:
         while more := await stream.receive():

@@ -1,4 +1,4 @@
-"""The interface between the models and an HTTP library: requests, responses, timeouts, and opening a connection."""
+"""The interface between models and HTTP libraries: requests, responses and timeouts. It also opens connections."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Timeouts in seconds; ``None`` waits forever.
+    """Timeouts in seconds; ``None`` means no limit.
 
-    ``connect`` and ``first_token`` (here: until the response headers) bound the opening of a stream. The reader of an
-    open stream enforces ``first_token``, ``inter_token`` and ``total`` by closing the stream: a timer per read would
-    cost more than the read.
+    ``connect`` limits opening a connection. ``first_token`` limits the wait for the response headers, and again for the
+    first text. ``inter_token`` limits the time between two texts, and ``total`` the whole stream. The reader of an open
+    stream enforces the last three by closing the stream, because a timer for each read would cost more than the read.
 
-    ``idle`` ends nothing: after that silence within a line, monitors look at the unfinished line.
+    ``idle`` does not end a stream. If no text arrives for that time within a line, monitors check the unfinished line.
 
-    ``min_rate`` (tokens a second) is an alarm, not a timer: a run whose model is slower reports it in its log and in
-    ``result.wire``.
+    ``min_rate`` (tokens per second) does not end a stream either. If a model is slower, its run reports this in the log
+    and in ``result.wire``.
     """
 
     connect: float | None = 10.0
@@ -42,9 +42,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request. Its ``headers`` may contain an API key, so its repr does not show them.
+    """An HTTP request. The ``headers`` may contain an API key, so the repr does not show them.
 
-    Errors name ``alias``, if there is one, instead of the URL.
+    If ``alias`` is not empty, error messages show it instead of the URL.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -55,15 +55,15 @@ class HttpRequest:
 
     @property
     def name(self) -> str:
-        """The alias or the URL, for errors."""
+        """The name for error messages: the alias, or the URL without one."""
         return self.alias or self.url
 
 
 class HttpResponse(Protocol):
-    """A response whose head has arrived, and whose body is read as the bytes arrive.
+    """An HTTP response whose head has arrived. Its body is read while it arrives.
 
-    It may have a synchronous method ``settle()``, which closes it if it is complete and was read, and returns whether
-    it did.
+    A response may have a synchronous method ``settle()``. It closes the response if that is complete and was read, and
+    returns whether the response is closed now.
     """
 
     @property
@@ -77,31 +77,31 @@ class HttpResponse(Protocol):
         ...
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body; empty at its end.
+        """Wait for bytes of the body and return them; empty at the end of the body.
 
         Raises :class:`~interwhen.models.ConnectError` if the connection breaks, and
-        :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. No timer runs. Cancelling
-        the waiting task closes the connection.
+        :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. There is no timeout. If
+        the waiting task is cancelled, the connection closes.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close: the connection is kept if the body was read to its end, and closed otherwise.
+        """Close the response. The connection stays open for other requests if the body was read to its end.
 
-        Any task may call it, at any time, more than once. It does not wait for the server.
+        Any task may call this at any time, also more than once. It does not wait for the server.
         """
         ...
 
 
 class Transport(Protocol):
-    """Sends requests, and keeps connections for the next ones."""
+    """Sends HTTP requests, and keeps connections open for later requests."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request* and return the response once its head has arrived.
+        """Send *request* and return the response once its head has arrived. Redirects are not followed.
 
-        Raises :class:`~interwhen.models.ConnectError` (``stale`` if a kept connection broke before any byte of the
-        response), and :class:`~interwhen.models.StreamTimeout` if there is no connection within *connect_timeout*
-        seconds. Redirects are not followed.
+        Raises :class:`~interwhen.models.StreamTimeout` if there is no connection within *connect_timeout* seconds, and
+        :class:`~interwhen.models.ConnectError` if the connection fails. The attribute ``stale`` of this error is true
+        if a reused connection broke before any byte of the response arrived.
         """
         ...
 
@@ -114,15 +114,16 @@ class Transport(Protocol):
 
 
 def scheme_and_host(url: str) -> tuple[str, str]:
-    """Return the scheme of *url*, and its host with the port, if it has one."""
+    """Return the scheme of *url*, and its host with the port, if *url* has a port."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
 def environment_proxy(scheme: str, host: str) -> str | None:
-    """Return the proxy by ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``, if any.
+    """Return the URL of the proxy for *host* that the environment names; ``None`` if there is none.
 
-    On macOS and Windows, the settings of the system count, too.
+    The variables are ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``. On macOS and Windows, the
+    settings of the system count too.
     """
     import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
 
@@ -131,12 +132,12 @@ def environment_proxy(scheme: str, host: str) -> str | None:
     return None if proxy is None or urllib.request.proxy_bypass(host) else proxy
 
 
-# Opening a connection on the running asyncio loop, to the first address of a host that answers.
+# Opening a connection on the running asyncio loop. A host may have several addresses; the first that answers is used.
 
 P = TypeVar("P", bound="asyncio.Protocol")
 
 _TRY_SECONDS = 1.0
-"""Time after which the next address of a host is tried."""
+"""How many seconds to wait for one address of a host before the next address is tried."""
 
 
 async def connect(
@@ -147,9 +148,11 @@ async def connect(
     local: tuple[str, int] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> tuple[asyncio.Transport, P]:
-    """Try the addresses of *host* in turn, all but the last one for :data:`_TRY_SECONDS`; raises :class:`OSError`.
+    """Connect to the first address of *host* that answers. Return the asyncio transport and the protocol.
 
-    With *context*, the connection uses TLS, and the certificate must be valid for *host*.
+    The addresses are tried one after the other, each for :data:`_TRY_SECONDS`, the last one without a limit. *factory*
+    makes the protocol, and *local* is the local address. With *context*, the connection uses TLS, and the certificate
+    must be valid for *host*. Raises :class:`OSError` if no address answers.
     """
     import asyncio
 
@@ -170,7 +173,7 @@ async def connect(
 
 
 def describe_error(exc: OSError | UnicodeError) -> str:
-    """Return why there is no connection, without the addresses that asyncio adds."""
+    """Return the reason why connecting failed, without the addresses that asyncio adds to the message of *exc*."""
     import ssl
 
     if isinstance(exc, OSError) and not isinstance(exc, (socket.gaierror, ssl.SSLError)) and exc.errno:
@@ -179,7 +182,7 @@ def describe_error(exc: OSError | UnicodeError) -> str:
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, str]]:
-    """Return the addresses of *host*. A host that is an address needs no lookup in a thread."""
+    """Return the family and address of each address of *host*. If *host* is an IP address, there is no DNS lookup."""
     with contextlib.suppress(ValueError):
         return [(socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6, host)]
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
