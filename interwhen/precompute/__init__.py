@@ -1,8 +1,8 @@
-"""Sleep-time compute: items are prepared while the model is idle, verified, and served while they are current.
+"""Sleep-time compute: prepares items while the model is idle, verifies them, and serves them while they are current.
 
 `Precomputer` (`_precomputer.py`) is the entry point. A producer (`producers/`) proposes an item, a judge (`_judge.py`)
 verifies it, the store (`_store.py`) keeps it on a shelf. `_freshness.py` decides which items are current, `_serving.py`
-uses them in runs, and `_gate.py` drops those that do not save tokens. Start with `Precomputer.add`. Why:
+uses them in runs, and `_gate.py` drops items that do not save tokens. Start with `Precomputer.add`. Why:
 docs/decisions/0029-background-precompute.md.
 """
 

@@ -1,4 +1,4 @@
-"""One context in memory: its pieces at one generation, the plan of steps, and the current items."""
+"""Reads and writes contexts in the store, and keeps one in memory: its pieces, the plan of steps, the current items."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ _TRIES = 32
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
-    """A context in the store."""
+    """A context as it is written to the store."""
 
     pieces: tuple[tuple[str, str], ...]
-    """Names and texts, in order."""
+    """The name and the text of each piece, in order."""
     kinds: tuple[Kind, ...]
+    """The kinds of items to prepare."""
     passes: int = 1
+    """The largest number of passes of a consolidating producer."""
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
@@ -40,20 +42,21 @@ class ContextSpending(msgspec.Struct, frozen=True):
 
 
 def context_document(name: str) -> str:
-    """Return the name of the document of a context."""
+    """Return the name of the document that holds the context *name*."""
     return f"context:{name}"
 
 
 def spending_document(name: str) -> str:
-    """Return the name of the document with the cost of a context."""
+    """Return the name of the document that holds the cost of the context *name*."""
     return f"spending:{name}"
 
 
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
-    """Write *record* as the next generation of a context, unless it is the latest already; return the generation.
+    """Write *record* as the next generation of the context *name*, and return the number of that generation.
 
-    With *expect*, raise :class:`~interwhen.precompute.StoreConflict` if the latest generation is another one. Without
-    it, the last writer wins.
+    If the latest generation has the same content, nothing is written. With *expect*, this raises
+    :class:`~interwhen.precompute.StoreConflict` unless the latest generation is *expect*. Without it, the last writer
+    wins.
     """
     data = msgspec.msgpack.encode(record)
     for _ in range(_TRIES):
@@ -71,20 +74,21 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
-    """Return the latest generation of a context and its record; ``None`` if it cannot be read."""
+    """Return the latest generation of the context *name* and its record (``None`` if it is missing or damaged)."""
     there = store.document(context_document(name))
     return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return the cost of a context so far."""
+    """Return the cost of the context *name* so far."""
     data = store.document(spending_document(name)).data
     return ContextSpending() if data is None else msgspec.msgpack.decode(data, type=ContextSpending)
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
-    """Add the cost of a slice, and return the sum."""
-    # Written before the item of the slice: a kill between the two counts too much, never too little.
+    """Add the *cost* of one slice to the context *name*, and return the sum. *discarded*: the slice made no item."""
+    # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
+    # never too low.
     for _ in range(_TRIES):
         there = store.document(spending_document(name))
         past = ContextSpending() if there.data is None else msgspec.msgpack.decode(there.data, type=ContextSpending)
@@ -99,30 +103,30 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpe
 
 @dataclass(slots=True)
 class PreparedContext:
-    """A context at one generation. Its worker changes it; runs read it."""
+    """A context at one generation, in memory. The idle worker updates this object; runs only read it."""
 
     name: str
     generation: int = 0
     context: Context | None = None
-    """``None`` if the store has none, or it cannot be read. Then nothing is served."""
+    """``None`` if the context is missing in the store or cannot be read. Then no item is served."""
     digest: Digest = NOTHING
-    """The digest of its contents."""
+    """The digest of the names and texts of the pieces."""
     kinds: tuple[Kind, ...] = ()
     plan_inputs: PlanInputs = field(default_factory=PlanInputs)
     current: CurrentItems = field(default_factory=CurrentItems)
     spending: ContextSpending = field(default_factory=ContextSpending)
     seen_at: float = 0.0
-    """When the generation in the store was last read, on the clock of the event loop."""
+    """The time at which the generation was last read from the store, on the clock of the event loop."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
-        """The steps, premises first."""
+        """The planned steps. Each step comes after its premises."""
         return self.plan_inputs.plan
 
     @property
     def served(self) -> tuple[Item, ...]:
-        """The items that may be served, while :attr:`generation` is the latest in the store."""
+        """The items that may be served. Valid only while :attr:`generation` is the latest in the store."""
         return self.current.served
 
     def load(
@@ -132,9 +136,10 @@ class PreparedContext:
         key_settings: KeySettings,
         before: PreparedContext | None = None,
     ) -> None:
-        """Load the latest generation from the store; items in memory in *before* are not read again.
+        """Load the latest generation from the store.
 
-        Raises what the plan of a producer raises.
+        *before* is the previous state of this context: the items that it has in memory are not read again. Exceptions
+        from the ``plan`` of a producer are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
@@ -153,17 +158,17 @@ class PreparedContext:
         self.current = find_current(self.plan_inputs, self._candidates)
 
     def look_again(self, store: Store, step: PlannedStep) -> None:
-        """Load items of *step* that other processes may have made."""
+        """Read the items of *step* from the store again, because another process may have made one."""
         self._items[step.name] = store.candidates(self.plan_inputs.keys[step.name].slot)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Add a stored *item* of *step*."""
+        """Add *item*, the stored item of *step*, to the items in memory."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def _candidates(self, name: str) -> Iterable[Item]:
-        # The newest first: a store that drops old items keeps this one.
+        # Newest first: the store deletes the oldest items, so the newest one stays longest.
         return reversed(self._items[name])
 
     def known(self) -> dict[ItemId, Item]:
@@ -175,14 +180,14 @@ class PreparedContext:
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the present content of *read*; ``None`` if there is none."""
+        """Return the digest that the input *read* has now; ``None`` if its piece or item does not exist any more."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
-        """Return *items* and the items that they were made from, as far as these are in memory."""
+        """Return *items* and all items in memory that they were made from, directly or indirectly."""
         known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
@@ -195,7 +200,10 @@ class PreparedContext:
 
 
 def pieces_of(text: str) -> tuple[ContextPiece, ...]:
-    """Cut *text* into paragraphs. Each is named by its content, so an edit does not rename the others."""
+    """Cut *text* into paragraphs at blank lines.
+
+    The name of a piece is a hash of its text, so an edit of one piece does not rename the others.
+    """
     found: dict[str, ContextPiece] = {}
     for block in text.split("\n\n"):
         paragraph = block.strip("\n")
@@ -212,7 +220,10 @@ def pieces_of(text: str) -> tuple[ContextPiece, ...]:
 
 
 def as_pieces(given: object) -> tuple[tuple[str, str], ...]:
-    """Return the names and texts of pieces. Raises :class:`~interwhen.UsageError` on another type."""
+    """Convert *given*, a text or a mapping of names to texts, to pairs of the name and the text of each piece.
+
+    Raises :class:`~interwhen.UsageError` on another type.
+    """
     if isinstance(given, str):
         return tuple((piece.name, piece.text) for piece in pieces_of(given))
     pairs = given.items() if hasattr(given, "items") else None
@@ -232,7 +243,7 @@ State = Status | Literal["due", "waiting"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """The settings of the last worker on a context, from which other processes can tell which items are current."""
+    """The settings of the last worker on a context. Other processes use them to decide which items are current."""
 
     model: str
     tokenizer: str
@@ -241,12 +252,12 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     @property
     def key_settings(self) -> KeySettings:
-        """The part of an item key that is the same for all its items."""
+        """The part of an item key that is the same for all items of this worker."""
         return KeySettings(self.model, self.tokenizer, self.judges)
 
 
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
-    """Record *worker* as the worker on context *name*. Of two workers that start at once, one is recorded."""
+    """Record *worker* as the last worker on context *name*. If two workers start at once, only one is recorded."""
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
     if there.data != data:
@@ -268,7 +279,7 @@ def contexts_in(store: Store) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """The state of one step."""
+    """The state of one step, and its item if it has one."""
 
     step: str
     state: State
@@ -276,7 +287,7 @@ class StepState:
 
 
 def states(prepared: PreparedContext) -> tuple[StepState, ...]:
-    """Return the state of each step of the plan, in its order."""
+    """Return the state of each step, in the order of the plan."""
     due = {each.name for each in prepared.current.due}
     found = []
     for each in prepared.plan:
@@ -288,7 +299,7 @@ def states(prepared: PreparedContext) -> tuple[StepState, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A context in numbers."""
+    """Statistics of one context."""
 
     name: str
     generation: int
@@ -301,7 +312,7 @@ class Summary:
 
 
 def summary(prepared: PreparedContext) -> Summary:
-    """Return *prepared* in numbers."""
+    """Return the statistics of *prepared*."""
     cost = Cost()
     for item in prepared.current.items.values():
         cost += item.cost
@@ -326,9 +337,10 @@ class InputReading:
 
 
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
-    """Return the state of *step* and the inputs of its item, or else of its newest old item.
+    """Return the state of *step*, and for each input of its item whether the input is unchanged.
 
-    *step* is a full name, or the end of one. Raises :class:`~interwhen.UsageError` unless it names exactly one step.
+    If the step has no current item, the newest old item is explained instead. *step* is a full name, or the end of one.
+    Raises :class:`~interwhen.UsageError` unless it names exactly one step.
     """
     names = [each.name for each in prepared.plan]
     found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
@@ -345,7 +357,10 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 
 
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
-    """Delete items. Return the new generation of the context, from which every reader sees the deletion."""
+    """Delete the items *ids*, and write a new generation of the context *name*. Return that generation.
+
+    Each process reads the context again when its generation changes, and then serves these items no more.
+    """
     for each in ids:
         store.evict(each)
     while True:

@@ -1,9 +1,9 @@
 """Decides which items are current: a pure function of the plan, the present pieces and the items in the store.
 
 Each item has a *verifying trace*: its inputs, each with the content that was read. The item is current if every input
-still has that content. An input that is a step is recorded by the content of its item, not by its name. So an edit
-stops where its effect stops (*early cut-off*): a step that is made again with the same content leaves later steps
-current. Both terms are from Mokhov, Mitchell, Peyton Jones: "Build systems à la carte" (2018), sections 4.2.2 and 2.3.
+still has that content. If an input is a step, the content of its item is recorded. So if a step is made again and its
+content is the same as before, the items of later steps stay current (*early cut-off*). Both terms are from Mokhov,
+Mitchell, Peyton Jones: "Build systems à la carte" (2018), sections 4.2.2 and 2.3.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ NO_JUDGES = Digest("")
 
 
 def full_name(producer: str, name: str) -> str:
-    """Return the full name of the step *name* of *producer*."""
+    """Return the full name ``producer::name`` of a step. A *name* that is already full is returned unchanged."""
     return name if SEPARATOR in name else f"{producer}{SEPARATOR}{name}"
 
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
-    """Return the steps of all *producers* for *context*: premises first, otherwise in their order.
+    """Return the steps of all *producers* for *context*, in an order in which each step comes after its premises.
 
-    Raises :class:`~interwhen.PluginError` on a plan that cannot be executed.
+    Raises :class:`~interwhen.PluginError` if a name is used twice, an input is missing, or the premises form a cycle.
     """
     found: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
@@ -66,7 +66,7 @@ class KeySettings:
     judges: Digest = NO_JUDGES
 
     def key(self, planned_step: PlannedStep, inputs: Sequence[Input] = ()) -> ItemKey:
-        """Return the key of the item of a step, made from *inputs*."""
+        """Return the key of the item that *planned_step* makes from *inputs*."""
         producer = planned_step.producer
         return ItemKey(
             kind=producer.kind,
@@ -81,38 +81,40 @@ class KeySettings:
 
 
 def is_judged(kind: Kind) -> bool:
-    """Tell whether monitors judge items of *kind*. If so, other monitors give them other keys."""
+    """Tell whether monitors judge items of *kind*. Then the keys of these items depend on the monitors."""
     return kind in ("facts", "answers")
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The current items of a plan."""
+    """The current items of a plan. A step is *settled* if it has a current item, accepted or not."""
 
     items: Mapping[str, Item] = field(default_factory=dict)
-    """The current item of each settled step, whatever its status, by the full name of the step."""
+    """The current item of each settled step, by the full name of the step."""
     served: tuple[Item, ...] = ()
     """The items that may be served, in the order of the plan."""
     due: tuple[PlannedStep, ...] = ()
-    """Steps without a current item whose premises are all settled: the most urgent first, otherwise in plan order."""
+    """The steps that can be made now: they are not settled, and all their premises are. Sorted by urgency (highest
+    first), then in the order of the plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """The inputs of the decision: the plan, the keys of its steps, and the present pieces."""
+    """The inputs for the decision which items are current: the plan, the keys of its steps, and the present pieces."""
 
     plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
-    """By the full name of the step, without inputs."""
+    """The key of each step without its inputs, by the full name of the step."""
     pieces: Mapping[str, Digest] = field(default_factory=dict)
+    """The digest of each piece of the context, by its name."""
     places: Mapping[str, int] = field(default_factory=dict)
     """The index of each step in the plan."""
     followers: Mapping[str, tuple[PlannedStep, ...]] = field(default_factory=dict)
-    """For each step, the steps that may read it."""
+    """For each step, the steps that have it as a premise."""
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
-        """Return the ground of *plan* over *pieces*."""
+        """Build the inputs from *plan*, the digests of the *pieces* by name, and *key_settings*."""
         followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
             for name in each.premises:
@@ -127,7 +129,7 @@ class PlanInputs:
 
 
 Candidates: TypeAlias = Callable[[str], Iterable[Item]]
-"""From the full name of a step to its items in the store, the best first."""
+"""A function that takes the full name of a step and returns its items in the store, the preferred ones first."""
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
@@ -138,9 +140,9 @@ def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItem
 def extend_current(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, step: PlannedStep
 ) -> CurrentItems:
-    """Return the current items after a new item of *step*, if nothing else has changed since *known*.
+    """Return *known* (the current items so far), updated for a new item of *step*. No other items may have changed.
 
-    Looks only at that step and at steps that depend on it, because a run may be waiting for the event loop.
+    Examines only *step* and the steps that depend on it, so that it does not block the event loop for long.
     """
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
@@ -148,7 +150,7 @@ def extend_current(
 def _settled(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]
 ) -> CurrentItems:
-    """Settle *steps*, and the steps that become due by that."""
+    """Return *known* after a search for current items of *steps*, and of the steps whose premises this settles."""
     items = dict(known.items)
     served = list(known.served)
     new_due: dict[str, PlannedStep] = {}
@@ -175,7 +177,10 @@ def _settled(
 
 
 def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
-    """Tell whether *item* is of this step, and each of its inputs is unchanged."""
+    """Tell whether *item* belongs to the step *each* and all its inputs are unchanged.
+
+    *settled* has the current items of earlier steps.
+    """
     if msgspec.structs.replace(item.key, inputs=()) != plan_inputs.keys[each.name]:
         return False
     for read in item.key.inputs:

@@ -1,9 +1,9 @@
-"""A shelf on any file system of fsspec, for machines that share a store (extra ``precompute``).
+"""Keeps the entries of a store on any file system of fsspec, so that machines can share it (extra ``precompute``).
 
 Two writers are safe only if the file system can create a file exclusively in one request. Local folders (by a hard
-link), memory, and the object stores whose fsspec classes support it (S3, Google Cloud Storage, Azure) can. By default
-fsspec checks first and then writes, so that another writer can come in between. Such file systems are refused unless
-the caller declares that there is only one writer.
+link), memory, and the object stores whose fsspec classes support it (S3, Google Cloud Storage, Azure) can. On other
+file systems, fsspec first checks whether the file exists and then writes it, and another writer can create the file
+between the two requests. They are refused unless the caller declares that there is only one writer.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from interwhen.precompute._shelves import latest_of, number_of, numbered
 _LOCAL = frozenset(("file", "local"))
 _EXCLUSIVE = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
 _TAKEN = 64
-"""The number of later generations for which the name of an old one stays taken."""
+"""A generation is deleted only after this many newer ones. Until then no writer can use its name again."""
 _MEMORY = threading.Lock()
 
 
 class FsspecShelf:
-    """The entries below *url* (``s3://bucket/folder``, ``file:///mnt/shared``), one file each.
+    """Keeps each entry as one file below *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
     *options* go to fsspec. *one_writer* declares that only one process writes here at a time, for file systems that
-    cannot create exclusively; without it these raise :class:`~interwhen.precompute.StoreError`. Raises
+    cannot create exclusively. Without it, they raise :class:`~interwhen.precompute.StoreError`. Raises
     :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of the URL.
     """
 
@@ -61,7 +61,7 @@ class FsspecShelf:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Read the file. Ignores the cache of listings."""
+        """Read the file, without fsspec's cache of directory listings."""
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -70,7 +70,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Write the file exclusively."""
+        """Create the file, unless it exists."""
         try:
             self._put(self._path(name), data)
         except FileExistsError:
@@ -82,8 +82,8 @@ class FsspecShelf:
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
         """List the folder, then create the next file exclusively.
 
-        A name stays taken for the next 64 generations, so a writer with an old listing finds it taken. A writer whose
-        listing is even older is detected by the second listing.
+        Each generation is kept for the next 64 generations, so a writer with an outdated listing cannot create a file.
+        If its listing is older than that, the second listing shows it, and the new file is deleted.
         """
         old = self.names(folder)
         if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):
@@ -118,7 +118,7 @@ class FsspecShelf:
         return sorted(path[start:] for path in found if not path.endswith(".part"))
 
     def close(self) -> None:
-        """Do nothing: fsspec shares its connections."""
+        """Do nothing: fsspec shares its connections between file system objects."""
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if self._root else name
@@ -149,7 +149,11 @@ class FsspecShelf:
 
 
 def _link(path: Path, data: bytes) -> None:
-    """Create *path* completely or not at all. A link fails if the name is taken; a rename would not."""
+    """Create *path* with *data*, completely or not at all.
+
+    The data is written to a temporary file, which is then linked to *path*. A hard link fails if *path* exists; a
+    rename would overwrite it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:

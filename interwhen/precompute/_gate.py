@@ -9,7 +9,7 @@ import msgspec
 
 from interwhen._types.errors import UsageError
 
-# Confidence sequences: intervals for a mean that are valid at all times together, however often one looks.
+# Confidence sequences: intervals for a mean that stay valid if they are examined after each value.
 
 _STAKE = 0.9
 """The largest part of the capital that a bet may lose."""
@@ -18,7 +18,7 @@ _STEPS = 40
 
 
 class Interval(NamedTuple):
-    """A mean with its interval."""
+    """A mean with the bounds of its confidence interval."""
 
     mean: float
     low: float
@@ -26,12 +26,12 @@ class Interval(NamedTuple):
 
 
 class ConfidenceSequence:
-    """The mean of a stream of values in [-1, 1], with an interval that is valid at all times together.
+    """Estimates the mean of a stream of values in [-1, 1], with a confidence interval after each value.
 
-    With probability at least ``1 - alpha`` the mean lies in *every* interval, so one may look after each value and stop
-    at any time. The only assumption is that the expectation of each value, given the earlier ones, is the mean. Method:
-    bet against each candidate mean, and reject the candidates against which the capital grows (hedged capital with
-    predictable plug-in bets: Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4; Ville's inequality).
+    With probability at least ``1 - alpha`` the mean lies in *all* these intervals, so one may test after each value and
+    stop at any time. The only assumption is that the expectation of each value, given the earlier ones, is the mean.
+    Method: bet against each candidate mean, and reject the candidates against which the capital grows (hedged capital
+    with predictable plug-in bets: Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4; Ville's inequality).
     """
 
     __slots__ = ("_against_high", "_against_low", "_bets", "_squares", "_sum", "_values", "alpha")
@@ -97,14 +97,20 @@ class ConfidenceSequence:
 
 
 def _log_gain(bet: float, value: float, candidate: float) -> float:
-    """Return the log growth by *value* of a bet that the mean is above *candidate*."""
+    """Return by how much *value* changes the log capital of a player who bets that the mean is above *candidate*.
+
+    *bet* is the stake. The result is negative if *value* is below *candidate*.
+    """
     if candidate <= 0:
         return math.log1p(bet * value)
     return math.log1p(min(bet, _STAKE / candidate) * (value - candidate))
 
 
 def _reject_below(values: list[float], bets: list[float], threshold: float) -> float:
-    """Return the largest candidate in [0, 1] below which all are rejected."""
+    """Return the lower end of the interval in [0, 1]: all candidate means below it are rejected.
+
+    A candidate is rejected if the log capital against it reaches *threshold*.
+    """
     # Bisection works because the capital falls as the candidate rises.
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
@@ -117,17 +123,18 @@ def _reject_below(values: list[float], bets: list[float], threshold: float) -> f
 
 
 Stage = Literal["trial", "kept", "demoted", "evicted"]
-"""``trial``: not known yet; ``kept``: it pays; ``demoted``: it does not, and is only used in shadow runs; ``evicted``:
-it is not used any more."""
+"""``trial``: it is not known yet whether the item saves tokens. ``kept``: it does. ``demoted``: it does not, and only
+shadow runs use it. ``evicted``: no run uses it any more. A *shadow run* repeats the query of a reader while no reader
+waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The cost of a token in offline tokens. A token that is generated while no reader waits costs 1."""
+    """The prices of tokens. The unit is an offline token: a token that is generated while no reader waits."""
 
     test: float = 10.0
-    """The cost of a token that is generated while a reader waits."""
+    """The price of a token that is generated while a reader waits."""
     reading: float = 0.2
-    """The cost of a prompt token relative to a generated one at the same time."""
+    """The price of a prompt token, relative to a token that is generated in the same run."""
 
     def __post_init__(self) -> None:
         if not (self.test > 0 and self.reading >= 0):
@@ -139,21 +146,21 @@ PLAIN = Weights(test=1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """The cost of one run, with or without the item."""
+    """The tokens of one run, with or without the item."""
 
     generated: int
     """The generated tokens: kept, discarded and of forks."""
     read: int = 0
     """The prompt tokens, including those of the item."""
     sound: bool = True
-    """Whether its result can be used. A run without a usable result costs the whole limit."""
+    """Whether the run has a usable result. If not, it is charged at least the whole token limit of a run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return its cost in offline tokens, if a reader waits for it."""
+        """Return the cost of the run in offline tokens if a reader waits for it."""
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return its cost in offline tokens, if no reader waits for it."""
+        """Return the cost of the run in offline tokens if no reader waits for it."""
         return self.generated + weights.reading * self.read
 
 
@@ -165,19 +172,19 @@ class Pair(msgspec.Struct, frozen=True):
     limit: int
     """The most tokens that a run may generate."""
     shadow: Literal["without", "used"] = "without"
-    """The one of the two that ran while no reader waited."""
+    """Which of the two runs was the shadow run, for which no reader waited."""
 
     @property
     def beside(self) -> Arm:
-        """The run that no reader waited for."""
+        """The shadow run."""
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return the saving by the item in offline tokens. Negative if it cost more."""
+        """Return the saving by the item in offline tokens. It is negative if the run with the item cost more."""
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
-        """Return the saving as a part of the limit, clipped to [-1, 1]."""
+        """Return the saving divided by the cost of :attr:`limit` tokens, clipped to [-1, 1]."""
         return max(-1.0, min(1.0, self.saving(weights) / (weights.test * self.limit)))
 
     def _cost(self, arm: Arm, weights: Weights) -> float:
@@ -188,15 +195,15 @@ class GateRule(msgspec.Struct, frozen=True):
     """The settings of the gate."""
 
     alpha: float = 0.05
-    """The largest probability that any move of an item, over its whole life, is wrong."""
+    """The largest probability that the gate ever moves an item to a wrong stage."""
     trial: float = 0.5
-    """The part of the queries that run both ways during a trial."""
+    """The share of the queries that run both with and without the item while it is on trial."""
     holdout: float = 0.02
-    """The part of the queries that run both ways after the trial."""
+    """The same share after the trial."""
     share: float = 0.03
-    """After the first pairs, shadow runs cost at most this part of what readers pay."""
+    """The largest cost of shadow runs after the first pairs, as a share of the cost of readers' runs."""
     first: int = 3
-    """The number of first pairs, which are run whatever they cost."""
+    """The number of pairs at the start that run whatever they cost."""
     weights: Weights = Weights()
 
     def __post_init__(self) -> None:
@@ -209,9 +216,9 @@ class GateChoice(NamedTuple):
     """The decision about an item for one query."""
 
     use: bool
-    """Whether the run of the reader uses it."""
+    """Whether the reader's run uses the item."""
     pair: bool
-    """Whether the other way runs too, later, while no reader waits."""
+    """Whether a shadow run follows, without the item if the reader's run uses it, and with the item if not."""
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -227,34 +234,35 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class GateRecord(msgspec.Struct):
-    """The measurements of an item. This is stored."""
+    """The measurements of one item, as they are stored."""
 
     stage: Stage = "trial"
     pairs: list[Pair] = []
     """All pairs in order."""
     since: int = 0
-    """The index of the first pair of the present sequence. Earlier pairs moved the item, or confirmed its stage."""
+    """The index of the first pair of the present sequence. Earlier pairs belong to finished sequences."""
     sequences: int = 1
     """The number of sequences so far, including the present one."""
     moves: list[Moved] = []
     queries: int = 0
-    """The queries of readers for which it was ready."""
+    """The number of readers' queries for which the item was ready."""
     served: int = 0
-    """The queries that used it."""
+    """The number of these queries that used the item."""
     paid: float = 0.0
-    """The cost of all these queries, by the weights of the rule."""
+    """The cost of all these queries in offline tokens."""
     beside: float = 0.0
-    """The cost of the shadow runs."""
+    """The cost of the shadow runs in offline tokens."""
     offline_tokens: int = 0
-    """The tokens for making and judging it."""
+    """The number of tokens that were used to make and judge the item."""
 
 
 class Gate:
-    """Decides about one item from a stream of pairs.
+    """Decides from a stream of pairs whether one item is used.
 
-    A sequence ends with a move, or when it has shown again that a kept item pays. So old savings cannot hide for long
-    that an item has stopped paying. The *n*-th sequence has the error level ``alpha / (n * (n + 1))``; the sum of all
-    levels is below ``alpha``, so the gate may look after each pair. The caller passes the random numbers.
+    A sequence of pairs ends when the item moves to another stage, or when the pairs show again that a kept item saves
+    tokens. Then a new sequence begins, so old savings do not hide for long that an item no longer saves tokens. The
+    *n*-th sequence has the error level ``alpha / (n * (n + 1))``. The sum of all levels is at most ``alpha``. The
+    caller passes the random numbers.
     """
 
     def __init__(self, record: GateRecord | None = None, rule: GateRule = GateRule()) -> None:  # noqa: B008  (frozen)
@@ -288,13 +296,16 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Count a run of a reader, and whether it used the item."""
+        """Record the cost *arm* of a reader's run, and whether the run *used* the item."""
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add a *pair*, of which the run of the reader is charged already; return the move that it causes."""
+        """Add *pair*, and return the move that it causes, if any.
+
+        The reader's run of the pair must already be recorded by :meth:`charge`.
+        """
         if self.record.stage == "evicted":
             return None
         self.record.pairs.append(pair)

@@ -1,7 +1,7 @@
-"""Precomputed items, their keys (the inputs that each was made from) and the proof that allows serving them.
+"""Precomputed items, their keys (all inputs of an item) and the proof that allows serving them.
 
-The name of an item is derived from its inputs, never from its use. So a stored item stays right for its inputs, and a
-reader only has to know whether these inputs are the present ones.
+The id of an item is a hash of its inputs. So a stored item never becomes wrong: it stays valid for these inputs. Before
+it is served, only one thing must be checked: that its inputs have not changed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from interwhen._types.verdicts import Scope
 Digest = NewType("Digest", str)
 """A SHA-256 in hexadecimal."""
 SlotId = NewType("SlotId", str)
-"""The digest of a key without its inputs: the part that is known before anything is read."""
+"""The digest of a key without its inputs. It is known before the producer reads an input."""
 ItemId = NewType("ItemId", str)
-"""``slot/inputs``: the digest of a whole key, beginning with that of the slot."""
+"""The id of an item: its slot, a slash, and the digest of its inputs."""
 
 Kind = Literal["facts", "verifiers", "answers", "prefixes"]
-"""Statements drawn from a context; prepared verifiers; answers to anticipated questions; warmed prefix caches."""
+"""``facts``: statements that follow from a context. ``verifiers``: results of the ``prepare`` of monitors. ``answers``:
+answers to likely questions. ``prefixes``: records that a context is in the server's prefix cache."""
 
 Basis = Literal["judged", "derived", "observed", "guess"]
 """The reason to trust a proposal. ``judged``: the monitors passed its text. ``derived``: code computed it from the
-sources, without a model. ``observed``: a counter of the server confirmed it. ``guess``: there is none; it may guide
-later steps of its own producer, is never served, and is never a premise of another producer."""
+sources, without a model. ``observed``: a counter of the server confirmed it. ``guess``: there is no such reason. A
+guess is never served. Later steps of the same producer may read it; other producers cannot."""
 
 BASES: dict[Kind, tuple[Basis, ...]] = {
     "facts": ("judged",),
@@ -37,12 +38,12 @@ BASES: dict[Kind, tuple[Basis, ...]] = {
 """The bases on which an item of each kind may be served. Text of a model is served only if it was judged."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
-"""The outcome of making an item. Only ``accepted`` items are served and are premises. The others are kept so that the
-same tokens are not spent again on the same inputs."""
+"""The outcome of making an item. Only ``accepted`` items are served. The other outcomes are stored too, so that no
+tokens are spent again on the same inputs."""
 
 
 def digest(*parts: bytes | str) -> Digest:
-    """Return the SHA-256 of *parts*, each with its length, so that moving a boundary changes it."""
+    """Return the SHA-256 of *parts*. It includes the length of each part, so ("ab", "c") and ("a", "bc") differ."""
     found = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -52,7 +53,7 @@ def digest(*parts: bytes | str) -> Digest:
 
 
 class Input(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One input of an item, with its content."""
+    """One input of an item: its name, and the digest of the content that was read."""
 
     kind: Literal["piece", "step"]
     name: str
@@ -62,7 +63,7 @@ class Input(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """The inputs of an item. Equal keys mean the same item, in any context."""
+    """Everything that an item depends on. Items with equal keys are the same item, in any context."""
 
     kind: Kind
     producer: str
@@ -72,13 +73,13 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
     judges: Digest
     """The digest of the monitors that judge this kind, with the versions of their verifiers."""
     step: Digest
-    """The digest of the step: its name, its parameters, and what it may read."""
+    """The digest of the step: its name, its parameters, and the names of the pieces and steps that it may read."""
     inputs: tuple[Input, ...] = ()
-    """The inputs that it read, sorted."""
+    """The inputs that the producer read, sorted."""
 
     @property
     def slot(self) -> SlotId:
-        """The part of the key that is known before anything is read."""
+        """The digest of the key without ``inputs``. It is known before the producer reads an input."""
         return SlotId(
             digest(self.kind, self.producer, self.version, self.model, self.tokenizer, self.judges, self.step)
         )
@@ -90,14 +91,14 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False):
-    """The content of an item: a text that can be judged, and data."""
+    """The content of an item: a text that monitors can judge, and data in a format of the producer."""
 
     text: str = ""
     data: bytes = b""
 
 
 class Proof(msgspec.Struct, frozen=True, gc=False):
-    """Why an item was accepted: the verifiers, and the hashes of the text that they judged."""
+    """Records why an item was accepted: the verifiers, and the hashes of the text that they judged."""
 
     basis: Basis
     verifiers: tuple[tuple[str, str], ...] = ()
@@ -105,19 +106,19 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
     verdict: Digest = Digest("")
     """The digest of the checks in the certificate (``judged``), or of the observation."""
     text_sha256: str = ""
-    """As in the certificate: the text that was judged."""
+    """The SHA-256 of the text that was judged, as in the certificate."""
     prompt_sha256: str = ""
-    """As in the certificate: the prompt that the text continues."""
+    """The SHA-256 of the prompt that the text continues, as in the certificate."""
     coverage: float = 0.0
     """The share of the text that checked claims cover."""
     evidence: str = ""
-    """A line for a person."""
+    """The reason in one line, for people to read."""
     scope: Scope = "steps"
-    """As in the certificate: whether a check that knows the task judged the answer itself."""
+    """As in the certificate: ``answer`` if a check that knows the task judged the answer itself, ``steps`` if not."""
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """The cost of work."""
+    """The tokens and requests of some work."""
 
     generated: int = 0
     """The generated tokens, including those for forks of monitors."""
@@ -137,7 +138,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     payload: Payload = Payload()
     """Empty unless ``accepted`` or ``guess``."""
     premises: tuple[ItemId, ...] = ()
-    """The items that it was made from, for display and for ledgers. Its key decides whether it is current."""
+    """The items that it was made from, for display and for ledgers. (The key decides whether the item is current.)"""
     proof: Proof | None = None
     """``None`` unless it was accepted."""
     cost: Cost = Cost()
@@ -148,7 +149,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     context: str = ""
     """The context that it was made for. Other contexts may use it, too."""
     why: str = ""
-    """Why it is not accepted."""
+    """The reason why it was not accepted; empty if it was."""
 
     @property
     def id(self) -> ItemId:
@@ -157,12 +158,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def content(self) -> Digest:
-        """The digest of what a later step reads from it. Steps with equal inputs are equal."""
+        """The digest of the status, the text and the data, which are the parts that later steps can read.
+
+        If an item is made again and this digest is the same as before, later steps stay current.
+        """
         return digest(self.status, self.payload.text, self.payload.data)
 
     @property
     def may_be_served(self) -> bool:
-        """Whether it was accepted, on a sufficient basis for its kind, with this text.
+        """Whether the item was accepted on a basis that suffices for its kind, and its proof is for exactly this text.
 
         An answer is served only if a check judged the answer itself, not only the steps.
         """

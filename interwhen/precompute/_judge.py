@@ -34,22 +34,23 @@ from interwhen.registry import MonitorSpec, load_monitors
 
 
 class Unseen(Exception):
-    """A function holds an object that cannot be compared."""
+    """A closure variable or another setting is an object for which there is no fingerprint."""
 
 
 def settings_of(function: object) -> Digest:
-    """Return the fingerprint of *function* and its closure variables. Raises :class:`Unseen` if one has none.
+    """Return a fingerprint of *function*: its name, its defaults and its closure variables.
 
-    Its code does not count: the version of the verifier stands for that.
+    The code is not included: if it changes, the version of the verifier must change. Raises :class:`Unseen` if a
+    closure variable has no fingerprint.
     """
     return digest(repr(_settings_seen(function, (), _parts)))
 
 
 def settings_seen_of(monitor: Monitor) -> Digest:
-    """Return the fingerprint of *monitor* and of the closure variables of its functions.
+    """Return a fingerprint of *monitor* and of the closure variables of its functions.
 
-    Of an object that cannot be compared only its type counts, because its attributes may be its state. Of a verifier
-    the plain attributes count, too.
+    For an object of an unknown class only the class is included, because its attributes may change during a run. For
+    the verifier, attributes with plain values (numbers, strings) are included, too.
     """
     own: Mapping[str, object] = getattr(monitor.verifier, "__dict__", {})
     plain = {name: value for name, value in own.items() if isinstance(value, _PLAIN)}
@@ -86,7 +87,7 @@ def _parts_or_type(value: Any) -> list[object]:
 
 
 def _parts(value: Any) -> list[object]:
-    """Return the parts of *value*, which is not plain data."""
+    """Return the parts of *value*, an object such as a function or a dataclass, that its fingerprint includes."""
     if isinstance(value, enum.Enum):
         return [type(value), value.name]
     if isinstance(value, type | types.BuiltinFunctionType):
@@ -128,8 +129,8 @@ def _untimed(text: str) -> Recording:
 class Judge:
     """Judges texts with *monitors*, which only observe.
 
-    It accepts a text only if the engine verifies it, and if a claim passed on each of its lines: a line without a claim
-    was not checked. *least_coverage* (0 to 1) is the share of the text that claims must cover in addition.
+    It accepts a text only if the engine verifies it, and each line has a claim that passed: a line without a claim was
+    not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the text.
     """
 
     def __init__(
@@ -144,11 +145,11 @@ class Judge:
         verifiers, records = describe(loaded, specs)
         settings = map(settings_seen_of, loaded)
         self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage), *settings)
-        """Changes with the settings of the monitors, the closure variables of their functions, and the versions of
-        their verifiers. Judgements of other monitors do not count."""
+        """A fingerprint of the settings of the monitors, the closure variables of their functions, and the versions of
+        their verifiers. It is part of item keys, so items that other monitors judged are not used."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Return the judgement of *text* as a continuation of *prompt*. *forks* answers forks of the monitors."""
+        """Judge *text* as a continuation of *prompt*. The model *forks* answers the forks of the monitors."""
         if not self.monitors:
             return Undecided("no monitor can verify it")
         if not text.strip():
@@ -169,7 +170,7 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* under the monitors, which act as in a run of a reader."""
+        """Let *model* answer *prompt* under the monitors, which interrupt and repair as in a run for a reader."""
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 
@@ -216,12 +217,12 @@ def _observing(monitor: Monitor) -> Monitor:
 
 
 def _identity(check: CheckRecord) -> tuple[object, ...]:
-    """Return the fields that are equal whenever the same check passes."""
+    """Return the fields that identify *check*. They are the same each time the check passes."""
     return check.monitor, check.verifier, check.version, check.key, check.span
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line that is not blank and that no claim covers."""
+    """Return the first line of *text* that is not blank and has no *covered* span; ``None`` if there is none."""
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

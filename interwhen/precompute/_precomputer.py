@@ -45,15 +45,15 @@ from interwhen.registry import MonitorSpec
 # Foreground runs pre-empt background work.
 
 _LOOK_AGAIN = 0.1
-"""The longest delay, in seconds, until the end of a run on another event loop is noticed."""
+"""The interval, in seconds, at which the gate checks whether a run on another event loop has ended."""
 
 
 class ForegroundGate:
     """Admits one slice of background work at a time, and none while a foreground run needs the model.
 
-    A run that begins cancels the present slice: at once if both are on the same event loop, otherwise at the next
-    token of the slice. After a run, *debounce* seconds must pass before the next slice, so that background work does
-    not begin in the pauses of a conversation.
+    A slice makes the item of one step of one context. A run that begins cancels the present slice: at once if both are
+    on the same event loop, otherwise at the next token of the slice. After a run, *debounce* seconds must pass before
+    the next slice, so that background work does not begin in the pauses of a conversation.
     """
 
     def __init__(self, debounce: float = 0.5) -> None:
@@ -85,7 +85,7 @@ class ForegroundGate:
             self._freed.set()
 
     def touch(self) -> None:
-        """Restart the *debounce* time."""
+        """Restart the *debounce* time, as if a run had just ended."""
         with self._lock:
             self._changes += 1
 
@@ -112,7 +112,7 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the block as one slice. Its cancel scope is cancelled when a run begins."""
+        """Run the ``with`` block as one slice of background work. It is cancelled when a run begins."""
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
             self._slice = scope
@@ -126,18 +126,20 @@ class ForegroundGate:
 T = TypeVar("T")
 
 FRESH_SECONDS = 5.0
-"""How long the last known generation of a context is trusted, if the store is behind a network."""
+"""For a store behind a network: how many seconds the last read generation of a context is taken for the latest one."""
 
 
 class Precomputer:
-    """Prepares contexts in *store* with *model*, judged by *monitors*, and offers the ready items to runs.
+    """Prepares items for contexts with *model*, lets *monitors* judge them, and offers the ready items to runs.
 
     *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
     *producers* are names or objects (default: all installed ones). *passes* limits how often a consolidating producer
     goes over a context. *token_budget* limits the generated tokens for one context, in all its generations together.
     One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when no run has needed
     the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). *least_coverage* is that of :class:`~interwhen.precompute.Judge`.
+    :class:`~interwhen.precompute.ServeReady`). *least_coverage* and *workers* go to
+    :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
+    explained at :meth:`ready`.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`.
     """
@@ -201,10 +203,11 @@ class Precomputer:
     ) -> ContextRef:
         """Store *pieces* as the context *name*, and return the reference that runs take as ``context=``.
 
-        A text is cut into paragraphs. The same content again changes nothing. Other content is an edit, after which
-        only items made from changed pieces are made again. *kinds* are the kinds of items to prepare (default: all
-        that the producers make). *expect* is the generation that this edit is based on; if the store has another one,
-        this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect* the last writer wins.
+        If *pieces* is a text, it is cut into paragraphs. If the context exists with the same content, nothing changes.
+        If its content differs, only items made from changed pieces are made again. *kinds* are the kinds of items to
+        prepare (default: all that the producers make). *expect* is the generation that this edit is based on; if the
+        store has another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect* the last
+        writer wins.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
@@ -232,7 +235,10 @@ class Precomputer:
         return await self._entered(ref.name)
 
     async def open(self, name: str) -> ContextRef:
-        """Return the context *name* from the store. Raises :class:`UsageError` if there is none."""
+        """Load the context *name* from the store, and return the reference that runs take as ``context=``.
+
+        Raises :class:`UsageError` if there is no such context.
+        """
         ref = await self._entered(name)
         if self._prepared[name].context is None:
             raise UsageError(f"there is no context {name!r} in {self.store.place!r}: add it")
@@ -256,11 +262,12 @@ class Precomputer:
     # ------------------------------------------------------------------ use
 
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
-        """Return the items that may be served now for the context of *ref*: verified, current and whole.
+        """Return the items that may be served now for the context of *ref*: verified, current and undamaged.
 
-        The items are in memory. The generation in the store is read if that takes microseconds. If it takes a network
-        request, the last known one is trusted for ``fresh_seconds``, and after that nothing is returned until it is
-        read again. After an edit, an old *ref* gets nothing.
+        A reader waits for this, so it makes no network request. In a local store it looks up the latest generation of
+        the context. With a store behind a network it relies for ``fresh_seconds`` on the generation that was read
+        last, and then returns no items until the worker has read it again. If the context was edited, an old *ref*
+        gets no items.
         """
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
@@ -277,7 +284,7 @@ class Precomputer:
             return False
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*: the given ones, if no ready item helps."""
+        """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
         plain = Served(model, prompt)
         if not (items := self.ready(ref)):
             return plain
@@ -320,12 +327,12 @@ class Precomputer:
         return IdleWork(self._worker)
 
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
-        """Do the due work, until there is none, the budget is spent, or *slices* are done. Return the slices."""
+        """Do due work until none is left, the budget is spent, or *slices* slices are done. Return their outcomes."""
         return await self._worker.work(slices)
 
     @property
     def contexts(self) -> Mapping[str, PreparedContext]:
-        """The contexts that were added or opened here."""
+        """The contexts that were added or opened with this object, by name."""
         return self._prepared
 
     async def in_store(self, work: Callable[[], T]) -> T:
@@ -333,13 +340,13 @@ class Precomputer:
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
-        """Close the store. Closing the model is up to its owner."""
+        """Close the store. The caller closes the model."""
         await self.in_store(self.store.close)
 
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """No context: for a run that only stops background work."""
+    """Takes the place of a context in a run that uses no items. The run still stops background work."""
 
     precomputer: Precomputer
 
@@ -352,19 +359,19 @@ class Foreground:
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let it continue."""
+        """Let background work continue."""
         self.precomputer.foreground_gate.end()
 
 
 @dataclass(frozen=True, slots=True)
 class ContextRef(Foreground):
-    """A context with a fixed content, for ``run(..., context=)``."""
+    """Refers to a context with a fixed content, for ``run(..., context=)``. After an edit it gets no items."""
 
     name: str
     digest: Digest
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt of a run (see :class:`~interwhen._types.extensions.Ready`)."""
+        """Return the model and the prompt for a run on *prompt* (see :class:`~interwhen._types.extensions.Ready`)."""
         return self.precomputer.serve(self, model, prompt)
 
 
@@ -375,13 +382,14 @@ async def _in_thread(work: Callable[[], T]) -> T:
 # Background work: one step of one context at a time. Its item is stored before the next step begins.
 
 _LOOK_SECONDS = 5.0
-"""How often an idle worker looks for edits by other processes."""
+"""The interval, in seconds, at which an idle worker looks for edits by other processes."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
-"""Seconds until a failed step is tried again; doubled each time."""
+"""The seconds until a failed step is tried again. The pause doubles with each failure, up to the second number."""
 _STORE_SECONDS = 30.0
 
 Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
-"""The ways in which a slice ends without an item of its own. ``found``: another worker has made the item."""
+"""The outcome of a slice that made no item. ``cancelled``: a run needed the model. ``late``: the slice took more than
+``step_seconds``. ``found``: another worker had already made the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +439,7 @@ class IdleWorker:
             self._news.set()
 
     async def work(self, slices: int | None) -> tuple[Slice, ...]:
-        """Do the work that is due now. Return the slices."""
+        """Do the work that is due now, at most *slices* slices. Return their outcomes."""
         done: list[Slice] = []
         while slices is None or len(done) < slices:
             found = await self.slice()
@@ -441,7 +449,7 @@ class IdleWorker:
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
-        """Do the due work, then wait for more, until it is cancelled."""
+        """Do due work and wait for more. This never returns: the caller cancels it."""
         while True:
             self._news = anyio.Event()
             try:
@@ -550,12 +558,12 @@ class IdleWorker:
         log_warning("step.failed", context=prepared.name, step=step.name, why=why, again_in=pause)
 
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, *, discarded: bool) -> None:
-        """Record the cost, also of a cancelled slice."""
+        """Record the *cost* of a slice, even of a cancelled one. *discarded*: the slice made no item."""
         if cost == Cost():
             return
         host = self._host
         past = prepared.spending
-        # It counts in memory even if it cannot be written.
+        # The cost counts in memory even if it cannot be written to the store.
         prepared.spending = replaced(past, cost=past.cost + cost, slices=past.slices + 1)
         try:
             with anyio.move_on_after(_STORE_SECONDS, shield=True):
@@ -571,7 +579,7 @@ class IdleWorker:
         try:
             stored = await host.in_store(lambda: host.store.put(made))
         except StoreError as error:
-            # Without a pause, the same tokens would be spent again, with the same end.
+            # Without a pause, the worker would spend the same tokens again at once, and fail again.
             self._failed(prepared, step, error.reason)
             raise
         prepared.take(step, stored)
@@ -580,9 +588,9 @@ class IdleWorker:
 
 
 class IdleWork:
-    """``async with precomputer.idle():`` does background work while the block runs. Leaving it stops the work.
+    """``async with precomputer.idle():`` does background work while the block runs, and stops it at the end.
 
-    Finished items are already stored, so there is nothing to save.
+    Each item is stored as soon as it is finished, so nothing has to be saved at the end.
     """
 
     def __init__(self, worker: IdleWorker) -> None:

@@ -1,9 +1,9 @@
-"""The interface of a producer: a pure plan of steps, and one slice of work for each step.
+"""Defines the interface of a producer, which plans steps and makes one item in each step.
 
-An entry point of the group ``interwhen.producers`` names a factory: keyword-only annotated options in, a
-:class:`Producer` out. A producer reads all its inputs through its :class:`StepContext`, which records them. After an
-edit, these inputs decide whether its item is still current. If a producer reads anything else (a file, a clock), its
-items can become stale without notice.
+An entry point of the group ``interwhen.producers`` names a factory: a function that takes annotated keyword-only
+options and returns a :class:`Producer`. A producer reads all its inputs through its :class:`StepContext`, which records
+them. After an edit, these inputs decide whether its item is still current. If a producer reads anything else (a file, a
+clock), its items become stale and are still served.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One planned item. It declares what it may read; its :class:`StepContext` records what it does read."""
+    """A planned item, with the inputs that it may read. Its :class:`StepContext` records those that it does read."""
 
     name: str
-    """Its name, unique in the plan of its producer. Derive it from its subject, not from a running number: a step with
-    another name is made again."""
+    """The name, unique in the plan of its producer. Derive it from the subject of the step, not from a running number:
+    if the name changes, the item is made again."""
     reads: tuple[str, ...] = ()
     """Names of the pieces it may read."""
     premises: tuple[str, ...] = ()
     """The names of the steps whose items it may read; a step of another producer is ``producer::step``. The step is due
-    when all of these are settled, accepted or not."""
+    when each of these steps has a current item, accepted or not."""
     params: bytes = b""
     """Anything else that its item depends on, such as a question or limits."""
     urgency: float = 0.0
-    """Due steps with higher urgency come first; equal ones in plan order."""
+    """Of the due steps, those with higher urgency come first. Equally urgent steps keep the order of the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,28 +85,31 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """There is nothing to propose, for the reason *why*. Stored, so that it is not tried again on the same inputs."""
+    """The producer has nothing to propose, for the reason *why*.
+
+    This is stored, so that the step is not tried again on the same inputs.
+    """
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Each required check passed on this text, and each of its lines has a claim that passed."""
+    """The text is accepted: each required check passed, and each line has a claim that passed."""
 
     proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The monitors refuted a claim in the text, for the reason *why*. The text is not accepted."""
+    """The text is rejected, because a claim in it was refuted."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The text was neither refuted nor shown to be right. It is not accepted."""
+    """The text is not accepted: the checks neither refuted nor verified it."""
 
     why: str
 
@@ -118,7 +121,7 @@ class StepContext(Protocol):
     """The inputs and the model of a step. Everything that the step reads is recorded, and every token is counted."""
 
     context: Context
-    """Without pieces: read these with :meth:`read`."""
+    """The context without its pieces. Read pieces with :meth:`read`, which records them."""
     model: Model
     """The metered model. A request raises :class:`~interwhen.models.OutOfTokens` when the budget is spent, and is
     cancelled when a foreground run needs the model."""
@@ -128,11 +131,14 @@ class StepContext(Protocol):
         ...
 
     def premise(self, step: str) -> Item | None:
-        """Return the accepted item of a step (of the own producer also a guess); ``None`` if there is none."""
+        """Return the item of the premise *step*; ``None`` unless it is accepted, or a guess of the same producer."""
         ...
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises that have one, in the order of :attr:`Step.premises`."""
+        """Return the items of all premises, without those for which :meth:`premise` returns ``None``.
+
+        They are in the order of :attr:`Step.premises`.
+        """
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
@@ -140,11 +146,11 @@ class StepContext(Protocol):
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, which interrupt and repair as in a run of a reader."""
+        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader."""
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text*. The same question is answered from a cache."""
+        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached within the step."""
         ...
 
 
@@ -154,12 +160,12 @@ class Producer(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, which is also part of the names of its steps."""
+        """The name, which is also part of the full names of its steps."""
         ...
 
     @property
     def version(self) -> str:
-        """Part of every key. With another version, all items are made again."""
+        """The version, which is part of every key. If it changes, all items are made again."""
         ...
 
     @property
@@ -172,9 +178,9 @@ class Producer(Protocol):
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Do one slice of work, with one request to the model or none.
+        """Make the item of *step*, with at most one request to the model.
 
-        It is cancelled whenever a foreground run needs the model, and tried again later, so it must have no side
+        The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
         effects. An exception is logged; only this step fails, and it is tried again after a pause.
         """
         ...
@@ -197,14 +203,14 @@ __all__ = ["Plugin", "installed_producers", "load_producers"]
 
 
 def installed_producers() -> list[Plugin]:
-    """List the installed producers by name. Imports nothing."""
+    """List the installed producers by name, without importing them."""
     return producers()
 
 
 def load_producers(given: Sequence[Producer | str] | None) -> tuple[Producer, ...]:
     """Return the producers in *given* (names or objects); for ``None``, all installed ones.
 
-    Raises :class:`~interwhen.PluginError` with the name of a producer that does not load or is not one.
+    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one.
     """
     if isinstance(given, str):
         raise UsageError(f"producers={given!r} is not a list of producers: put a single one in a list")

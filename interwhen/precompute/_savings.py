@@ -35,20 +35,21 @@ DOCUMENT = "gate"
 """The document in the store with the records of all items."""
 _TRIES = 32
 _PENDING = 256
-"""The most queries that are kept until their result, or their second run. Older ones are dropped."""
+"""The largest number of queries that wait for their result, and of pairs that wait for their second run. If there are
+more, the oldest are dropped."""
 _CHARACTERS = 4
 """Characters per token, if the server does not count prompt tokens."""
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """The run of a reader."""
+    """The cost of a reader's run, and whether it used the item."""
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """A complete pair."""
+    """A pair of which both runs have ended."""
 
     pair: Pair
 
@@ -58,7 +59,11 @@ Entry: TypeAlias = Charge | ComparedPair
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A query that tests the item *subject*: as it was served, and as it would be served the other way."""
+    """A query that tests the item *subject*.
+
+    *served* is what the reader's run began with. *other* is the alternative: without the item if that run used it, or
+    with it if not.
+    """
 
     subject: ItemId
     offline: int
@@ -77,9 +82,11 @@ class _HalfPair:
 class Savings:
     """A :class:`~interwhen.precompute.ServingPolicy` that measures which items save tokens, and uses only these.
 
-    Each query tests one of the items that *serving* would use; items on trial come first. If the gate rejects it, the
-    run does not use it. Report the result of each run with :meth:`note`. :meth:`settle` runs the second half of pairs
+    Each query tests one of the items that *serving* would use; items on trial come first. The gate decides whether the
+    run uses that item. Report the result of each run with :meth:`note`. :meth:`settle` does the second run of each pair
     while no run needs the model. *limit* is the largest number of tokens that a run may generate (its budget).
+    *is_sound* tells whether a result is usable (default: it is verified or unverified). Equal *seed* numbers give equal
+    random choices.
     """
 
     def __init__(
@@ -121,7 +128,7 @@ class Savings:
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Return what the run begins with, and test one item."""
+        """Choose an item to test, and return the model and the prompt of the run, with or without this item."""
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
         subject = self._subject(full, offered)
@@ -145,7 +152,7 @@ class Savings:
     # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
-        """Record the *result* of a run on *prompt*. A run without ready items is ignored."""
+        """Record the *result* of a run on *prompt*. A run that tested no item is ignored."""
         key = _digest(prompt)
         found = next(
             (each for each in self._running if each[0] == key and each[1].served.items == result.precomputed), None
@@ -162,9 +169,10 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Run the second half of at most *most* pairs while no run needs the model; return how many were completed.
+        """Do the second run of at most *most* pairs, while no other run needs the model. Return the number completed.
 
-        *options* are those of the runs of readers (``sampling``). A run that is cancelled for a reader is tried again.
+        *options* go to these runs, and must be the same as for the readers' runs (such as ``sampling``). A run that a
+        foreground run cancels is tried again at the next call.
         """
         done = 0
         while self._halves and done < most:
@@ -199,7 +207,7 @@ class Savings:
         read = 0 if not ledger.prompt_tokens and not generated else ledger.prompt_tokens or _estimate(served.prompt)
         return Arm(generated, read, self._is_sound(result))
 
-    # ------------------------------------------------------------------ books
+    # ------------------------------------------------------------------ records
 
     def load(self) -> None:
         """Load the records from the store, and apply the entries that are not saved yet."""
@@ -236,13 +244,14 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """The saving of an item so far, in offline tokens per query, with an interval that is valid at all times."""
+    """The saving of an item so far, in offline tokens per query, with its confidence interval."""
 
     saving: Interval
     plain: Interval
-    """The saving if every token has the weight 1."""
+    """The saving if a token costs the same whether a reader waits or not."""
     break_even: float | None
-    """The number of queries after which it has paid for itself; ``None`` if the mean saving is not positive."""
+    """The number of queries after which the item has saved as many tokens as it cost to make; ``None`` if the mean
+    saving is not positive."""
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
@@ -253,7 +262,7 @@ def worth(record: GateRecord, rule: GateRule) -> Worth:
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
-    """Return the records in *store*; empty if there are none, or none that can be read."""
+    """Return the records in *store*, by the id of the item; empty if they are missing or damaged."""
     data = store.document(DOCUMENT).data
     return {} if data is None else msgspec.msgpack.decode(data, type=dict[ItemId, GateRecord])
 

@@ -1,4 +1,4 @@
-"""Chooses what a run uses: a stored answer to exactly this question, or else the few most relevant facts."""
+"""Chooses the items that a run uses: a stored answer to exactly this question, or else the most relevant facts."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ _EMPTY = frozenset(
 _DIGITS = 18
 """A number with more digits is treated as a word."""
 _NEAR = 0.5
-"""The weight of the nearest other number, relative to an equal one."""
+"""The weight of a number that is near the one in the question, before it is reduced by the distance. An equal number
+has the weight 1."""
 
 
 _NEIGHBOURS = 32
-"""The number of nearest numbers on each side that count."""
+"""The number of near numbers, below and above the one in the question, that are considered."""
 
 
 def words(text: str) -> list[str]:
-    """Return the words and whole numbers of *text*."""
+    """Return the words and whole numbers of *text*, in lower case."""
     return _WORD.findall(text.casefold())
 
 
@@ -68,7 +69,10 @@ class FactIndex:
         )
 
     def scores(self, question: str) -> dict[int, float]:
-        """Return the scores of statements for *question*, by index; without those that share nothing with it."""
+        """Return the scores of the statements for *question*, by their index. Statements without a score are left out.
+
+        A statement has a score if it shares a word with the question, or has a number near one in the question.
+        """
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _EMPTY):
             places = self._places.get(word, {})
@@ -92,7 +96,7 @@ class FactIndex:
 
 @lru_cache(maxsize=64)
 def index_of(statements: tuple[str, ...]) -> FactIndex:
-    """Return the index of *statements*. It is cached, because each question needs the same one."""
+    """Return the index of *statements*. It is cached, because all questions about a context use the same index."""
     return FactIndex(statements)
 
 
@@ -111,7 +115,7 @@ def everything(_item: Item) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServeReady:
-    """The shipped :class:`~interwhen.precompute.ServingPolicy`.
+    """The default :class:`~interwhen.precompute.ServingPolicy`.
 
     A stored answer is used only for its own question, in the same words. Otherwise the most relevant facts are put
     before the question: at most *most* facts and *budget* characters.
@@ -123,7 +127,7 @@ class ServeReady:
     """Tells whether an item may be used, for example by a gate."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Return what the run begins with."""
+        """Return the model and the prompt of the run, and the ids of the items that it uses."""
         allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
         said = find_answer(allowed, whole_question(prompt))
@@ -134,10 +138,10 @@ class ServeReady:
 
 
 def _say(text: str, reasoning: int, model: Model) -> Model:
-    """Return a model that streams *text*, and continues with *model* after a cut.
+    """Return a model that streams the stored *text*. If a remedy cuts the text, *model* continues it.
 
-    The first *reasoning* characters are reasoning. The stored text counts no tokens: they were spent before, and are in
-    the ledger as offline tokens.
+    The first *reasoning* characters are in the reasoning phase. The stored text counts as 0 tokens, because its tokens
+    were spent before; the ledger has them as offline tokens.
     """
     parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
     said = Recording.untimed(chunk for chunk in parts if chunk.text)
@@ -151,14 +155,14 @@ def find_answer(items: Sequence[Item], question: str) -> Item | None:
 
 
 def whole_question(prompt: Prompt) -> str:
-    """Return the whole text of *prompt*; empty for a chat with replies."""
+    """Return the whole text of *prompt*; empty for a chat in which the assistant has already replied."""
     # Earlier turns may change the meaning of the question.
     task = Task(prompt)
     return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
 
 
 def questions_of(item: Item) -> tuple[Digest, ...]:
-    """Return the questions that *item* answers, as digests of :func:`asked`; empty if it does not have them."""
+    """Return the digests of the questions that *item* answers (see :func:`asked`); empty if it cannot be decoded."""
     try:
         return answer_of(item).asked
     except msgspec.MsgspecError:
@@ -166,12 +170,15 @@ def questions_of(item: Item) -> tuple[Digest, ...]:
 
 
 def last_line(question: str) -> str:
-    """Return the last line of *question* that is not blank: the question itself, if a text comes before it."""
+    """Return the last line of *question* that is not blank.
+
+    If *question* begins with a text, this line is usually the question itself.
+    """
     return next((line for line in reversed(question.splitlines()) if line.strip()), "")
 
 
 def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Return the facts in *items* of all producers, each with the id of its item. Each line is a fact."""
+    """Return each fact in *items* with the id of its item. Each line of an item of kind ``facts`` is one fact."""
     return [
         (line, item.id)
         for item in items
@@ -184,9 +191,10 @@ def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
 def choose_facts(
     found: Sequence[tuple[str, str]], question: str, *, most: int, budget: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the facts that are most relevant to *question*, best first, and the ids of their items.
+    """Return the facts in *found* that are most relevant to *question*, best first, and the ids of their items.
 
-    Of facts with equal scores the latest comes first, because it was derived from the others.
+    *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen. Of facts
+    with equal scores the latest comes first, because it may be derived from the others.
     """
     marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}
@@ -219,6 +227,6 @@ class ServingPolicy(Protocol):
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the *items* that it uses.
 
-        Each item in *items* is verified and current. The caller fills in the costs.
+        Each item in *items* is verified and current. The caller adds the costs to the returned record.
         """
         ...

@@ -1,4 +1,4 @@
-"""A shelf: the medium of a store. It keeps bytes by name, and does not interpret them."""
+"""Defines the shelf: the storage medium of a store. It keeps bytes by name, and does not interpret them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def numbered(folder: str, number: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """Return the generation at the end of *name*; 0 for any other name."""
+    """Return the generation number at the end of *name*; 0 if there is none."""
     last = name.rpartition("/")[2]
     return int(last) if len(last) == DIGITS and last.isascii() and last.isdigit() else 0
 
@@ -27,7 +27,7 @@ def latest_of(names: Sequence[str]) -> int:
 
 
 class Shelf(Protocol):
-    """A flat medium with one guarantee: if two writers create the same name, exactly one succeeds.
+    """A key-value storage with one guarantee: if two writers create the same name, exactly one succeeds.
 
     Names are ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``. Each
     method may be called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails.
@@ -49,7 +49,7 @@ class Shelf(Protocol):
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
         """Write *data* as generation *number* of *folder* if the latest generation is ``number - 1``.
 
-        Return whether that was so; otherwise nothing is changed. Older generations may be deleted.
+        Return True if it was written. Otherwise return False, and change nothing. Older generations may be deleted.
         """
         ...
 
@@ -87,7 +87,7 @@ class MemoryShelf:
             return self._add(name, data)
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Replace the older generations."""
+        """Add generation *number*, and remove the older ones."""
         with self._lock:
             old = self._in(folder)
             if latest_of(old) != number - 1 or not self._add(numbered(folder, number), data):
@@ -102,7 +102,7 @@ class MemoryShelf:
             self._remove(name)
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it: a slice of the sorted list of all names."""
+        """Return the names below *folder*: a slice of the sorted list."""
         with self._lock:
             return self._in(folder)
 
@@ -110,7 +110,7 @@ class MemoryShelf:
         """Do nothing."""
 
     def _in(self, folder: str) -> list[str]:
-        # "0" follows "/" in ASCII.
+        # "0" follows "/" in ASCII, so this range has all names that begin with "folder/".
         return self._names[bisect_left(self._names, f"{folder}/") : bisect_left(self._names, f"{folder}0")]
 
     def _add(self, name: str, data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Saves llama.cpp slots to disk: the prefix cache of a context outlives the server (``--slot-save-path``)."""
+"""Saves llama.cpp slots to disk, so that prefix caches survive a restart of the server (``--slot-save-path``)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _LONGEST = 1 << 16
 
 
 class SlotFile(msgspec.Struct, frozen=True):
-    """The answer of the server after it saved or restored a slot."""
+    """The reply of the server to a request to save, restore or erase a slot."""
 
     id_slot: int
     filename: str = ""
     n_saved: int = 0
-    """Tokens that were written."""
+    """The number of tokens in the saved file."""
     n_restored: int = 0
-    """Tokens that were read."""
+    """The number of tokens that were loaded into the slot."""
 
 
 class LlamaSlots:
     """Saves and restores the slots of the llama.cpp server at *root* (``http://localhost:8080``, without ``/v1``).
 
-    The server chooses the folder. A file fits only the weights and settings that wrote it, which the server checks.
-    *seconds* limits each call.
+    The server chooses the folder of the files. A file can be restored only with the model weights and settings with
+    which it was saved; the server checks this. *transport* sends the requests, with *headers*. *seconds* limits each
+    call.
     """
 
     def __init__(

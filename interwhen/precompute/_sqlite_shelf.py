@@ -1,8 +1,8 @@
 """A shelf in one SQLite file, for all processes of one machine.
 
 It uses the write-ahead log, so that readers never wait for a writer, and ``synchronous=NORMAL``: a power failure may
-lose the last entries, and never damages older ones. If SQLite finds the file damaged, it is moved aside and a new one
-is created, because everything in it can be made again.
+lose the last entries, but never damages older ones. If SQLite finds the file damaged, it is moved aside and a new one
+is created, because all entries can be made again.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ _BUSY_SECONDS, _PAUSE_SECONDS = 5.0, 0.01
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _APPLICATION = 0x49575043  # "IWPC": marks the file as ours
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What Python raises for a damaged file, also if a message of SQLite quotes bytes that are not valid text."""
+"""The exceptions that Python raises for a damaged file. ``UnicodeDecodeError`` means that an error message of SQLite
+quotes bytes that are not valid text."""
 _MAGIC = b"SQLite format 3\0"
 _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
 
 
 class SqliteShelf:
-    """The entries in the file at *path*, which is created if necessary, readable only by its owner.
+    """Keeps entries in the SQLite file at *path*. A missing file is created, and only its owner can read it.
 
-    Not for network file systems, where the locks of SQLite are not reliable. *page_size* is for new files, in bytes.
+    Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
+    new files in bytes.
     """
 
     blocks = False
-    """A look-up by name takes tens of microseconds and waits for no writer."""
+    """A look-up by name takes tens of microseconds, and never waits for a writer."""
 
     def __init__(self, path: str | os.PathLike[str], *, page_size: int = 4096) -> None:
         self.place = os.fspath(path)
@@ -62,7 +64,7 @@ class SqliteShelf:
         return bool(self._do(lambda connection: connection.execute(insert, (name, data)).rowcount == 1))
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Check, insert and delete the older generations in one transaction."""
+        """Check the latest generation, insert the new one and delete the older ones in one transaction."""
 
         def replace(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
@@ -96,9 +98,10 @@ class SqliteShelf:
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run *work*. If the file is damaged, it is moved aside, and *work* runs on an empty one.
+        """Run *work* on the connection. If the file is damaged, move it aside and run *work* on a new, empty file.
 
-        While another process writes, the lock is released between tries, so that no look-up waits for that.
+        While another process locks the file, *work* is tried again. Between tries ``self._lock`` is free, so that reads
+        in other threads need not wait.
         """
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
@@ -114,7 +117,7 @@ class SqliteShelf:
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run *work*. Raises :class:`sqlite3.OperationalError` while another process has the lock."""
+        """Run *work*. Raises :class:`sqlite3.OperationalError` if another process has locked the file."""
         for _ in range(2):
             if self._connection is None:
                 raise StoreError(self.place, "it is closed: open it again")
@@ -183,7 +186,7 @@ class SqliteShelf:
         try:
             if path.stat().st_ino == self._inode:
                 moved = _free_name(path)
-                # The log first: SQLite ignores a log without its file, but applies an old log to a new file.
+                # The log is moved first: SQLite ignores a log without its file, but applies an old log to a new file.
                 for suffix in ("-wal", "-shm", ""):
                     old = Path(f"{path}{suffix}")
                     if old.exists():
@@ -211,7 +214,10 @@ def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
 
 
 def _refuse_others(path: Path) -> None:
-    """Refuse a file of another program, which must not be moved aside. Our own file may have a few damaged bytes."""
+    """Raise :class:`StoreError` if the file belongs to another program: it must not be moved aside.
+
+    A quarter of the compared bytes may differ, because our own file may be damaged.
+    """
     with path.open("rb") as file:
         head = file.read(72)
     for at, ours in ((0, _MAGIC), (68, _APPLICATION.to_bytes(4, "big"))):
@@ -228,14 +234,17 @@ def _free_name(path: Path) -> str:
 
 
 def _forbids_writing(path: str) -> bool:
-    """Tell whether the header names a format version that SQLite must not write. Ours never does."""
+    """Tell whether the header names a format version that SQLite must not write. Then our file is damaged."""
     with Path(path).open("rb") as file:
         head = file.read(20)
     return len(head) == 20 and head[18] > 2
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Tell whether *error* means a damaged file. SQLite raises the same type if it is locked, full or unreachable."""
+    """Tell whether *error* means a damaged file.
+
+    SQLite raises the same exception type if the file is locked or unreachable, or the disk is full.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return False

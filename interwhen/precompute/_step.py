@@ -28,13 +28,16 @@ from interwhen.precompute._producer import (
     Undecided,
 )
 
-# The context of one step: what it may read and ask, and the record of what it read.
+# The context of one step: it gives the step its inputs and the model, and records the inputs that the step reads.
 
 _CLOSE_SECONDS = 5.0
 
 
 class StepWork:
-    """The :class:`~interwhen.precompute.StepContext` of *planned*; *settled* are the current items."""
+    """The :class:`~interwhen.precompute.StepContext` of the step *planned*.
+
+    *settled* has the current items by the full name of their step.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class StepWork:
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
-        """Return the text of a piece. Raises :class:`UsageError` unless the step declares that it reads it."""
+        """Return the text of *piece*. Raises :class:`UsageError` unless ``Step.reads`` names it."""
         if piece not in self._planned.step.reads:
             raise UsageError(f"step {self._planned.name!r} may not read {piece!r}: name it in Step(reads=...)")
         found = self._pieces[piece]
@@ -73,7 +76,10 @@ class StepWork:
         return found.text
 
     def premise(self, step: str) -> Item | None:
-        """Return the accepted item of a step. Raises :class:`UsageError` unless it is a premise of this step."""
+        """Return the item of the premise *step*; ``None`` unless it is accepted, or a guess of the same producer.
+
+        Raises :class:`UsageError` unless ``Step.premises`` names it.
+        """
         name = full_name(self._planned.producer.name, step)
         if name not in self._planned.premises:
             raise UsageError(f"step {self._planned.name!r} may not use {step!r}: name it in Step(premises=...)")
@@ -85,12 +91,15 @@ class StepWork:
         return item if item.may_be_served or own_guess else None
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises that have one."""
+        """Return the items of all premises, without those for which :meth:`premise` returns ``None``."""
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Ask the model by a stream, so that a cancelled request is counted up to its last token."""
+        """Ask the model for a complete answer.
+
+        It is read as a stream, so that the tokens are counted even if the request is cancelled.
+        """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -117,7 +126,7 @@ class StepWork:
         return await self._judge.supervise(self.model, prompt, wanted)
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text*, once."""
+        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached."""
         asked = digest(text, prompt if isinstance(prompt, str) else msgspec.json.encode(prompt))
         if asked not in self._judged:
             self._judged[asked] = await self._judge.judge(text, prompt, forks=self.model)
@@ -125,9 +134,9 @@ class StepWork:
 
 
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
-    """Let the producer of *planned* do its slice of work, and return the item, accepted or not.
+    """Let the producer of *planned* make its item, and return the item, accepted or not.
 
-    Raises what the producer raises, and :class:`~interwhen.PluginError` if it does not return a proposal.
+    Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
     made = await planned.producer.make(planned.step, work)
     decided = await _decided(planned, made, work, work.cost)
@@ -143,7 +152,10 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 
 
 async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
-    """Return the status of the item, and the fields that go with it."""
+    """Return the fields of the item that depend on *made*, the result of the producer: its status, payload and so on.
+
+    *spent* is the cost of the step so far.
+    """
     producer = planned.producer
     match made:
         case Nothing(why):

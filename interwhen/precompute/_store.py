@@ -1,8 +1,8 @@
-"""The store: immutable items, and documents that change by compare-and-swap, on a shelf that may be damaged.
+"""The store keeps immutable items, and documents that change by compare-and-swap. It detects damaged entries.
 
-The name of an item is derived from its inputs, so an item never becomes wrong. The context, which is a document,
+The id of an item is a hash of its inputs, so an item never becomes wrong. The context, which is a document,
 decides which items are current (:mod:`interwhen.precompute._freshness`). Each entry is checked whenever it is read. A
-damaged entry is a miss: it is moved into quarantine with a warning, and made again.
+damaged entry is treated as missing: it is moved into quarantine with a warning, and made again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ MAGIC = b"IWPC"
 KEYED = b"IWSK"
 """The magic of an entry with a keyed checksum."""
 SCHEMA = 1
-"""Raise it when the meaning of a payload changes. Entries of other schemas are misses, and are not changed."""
+"""Increase it when the meaning of a payload changes. Entries with another schema are treated as missing, and are left
+unchanged."""
 _HEAD = struct.Struct(">4sH32s")
 
 
@@ -49,7 +50,7 @@ class Damaged(Exception):
 
 
 class Foreign(Exception):
-    """The bytes are whole, and have the schema of another version."""
+    """The bytes are undamaged, but another version of interwhen wrote them, with another schema."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -100,12 +101,13 @@ LEAST_KEY = 16
 _ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
 _NONE: Mapping[ItemId, Item] = MappingProxyType({})
 KEPT = 8
-"""The number of newest items that are kept for each slot and context. So the old item is still there if an edit is
-reverted, and contexts with equal names of pieces do not drop the items of each other."""
+"""The number of items that are kept for each slot and context; older ones are deleted. A few old items are kept so that
+they are used again if an edit is reverted. Items are counted for each context, so that contexts whose pieces have equal
+names do not delete the items of each other."""
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):
-    """A rejected entry, as it was found."""
+    """A damaged entry in quarantine, with the bytes that were found."""
 
     name: str
     why: str
@@ -121,7 +123,7 @@ class Document:
     generation: int
     """0 if it was never written."""
     data: bytes | None
-    """``None`` if it was never written or cannot be read. An older generation never replaces it."""
+    """``None`` if it was never written or is damaged. An older generation is never returned instead."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -130,12 +132,13 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Store:
-    """Items and documents on *shelf*, or in the store at that path or URL, as for :func:`open_store`.
+    """Keeps items and documents. *shelf* is a shelf, or a path or URL as for :func:`open_store` (default: memory).
 
     Its methods may be called in any thread, and in any number of processes at once. With a *key*, each entry has a
-    keyed hash. Give a key if others can write to the medium. An entry without it is a miss, and is quarantined.
+    keyed hash (HMAC). Give a key if others can write to the medium: entries that were not sealed with it are treated as
+    missing, and quarantined.
 
-    Raises :class:`~interwhen.precompute.StoreError` if the shelf fails. A damaged entry is not such a failure.
+    Raises :class:`~interwhen.precompute.StoreError` if the shelf fails. A damaged entry raises nothing.
     """
 
     def __init__(
@@ -171,7 +174,7 @@ class Store:
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Return the checked item; ``None`` if it is not there, or damaged."""
+        """Read and check the item *id_*; ``None`` if it is missing or damaged."""
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -187,7 +190,7 @@ class Store:
         return item
 
     def put(self, item: Item) -> Item:
-        """Store *item*, and return the item under its key. Of two writers, the item of the first one stays."""
+        """Store *item*, and return it. If another writer was first, keep and return the item of that writer."""
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
         for _ in range(3):
@@ -200,20 +203,20 @@ class Store:
         raise StoreError(self.place, f"{name!r} can be neither written nor read")
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
-        """Return the items of *slot* with any inputs, oldest first; *known* items are not read again."""
+        """Return all items of *slot*, whatever their inputs, oldest first. Items in *known* are not read again."""
         ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
 
     def items(self) -> Iterator[Item]:
-        """Yield every whole item."""
+        """Yield every item that is not damaged."""
         for name in self.shelf.names(_ITEMS):
             item = self.get(_id_of(name))
             if item is not None:
                 yield item
 
     def evict(self, id_: ItemId) -> None:
-        """Delete an item. Items that were made from it stay right for their inputs."""
+        """Delete an item. Items that were made from it are kept, because they are still valid for their inputs."""
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
@@ -256,7 +259,7 @@ class Store:
             entry = self.shelf.read(last)
             if entry is None:
                 continue  # a newer generation has replaced it
-            # A damaged entry stays in its place, because its number must not be used again.
+            # A damaged entry is not deleted, because its generation number must not be used again.
             payload = self._payload(last, entry, stays=True)
             return Document(number, None if payload is None else self._data(last, name, payload))
         raise StoreError(self.place, f"document {name!r} changes faster than it can be read")
@@ -309,7 +312,7 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        """Copy an entry into quarantine, and delete it unless it *stays*. A failure is only logged."""
+        """Copy the entry *name* into quarantine, and delete the original unless *stays*. A failure is only logged."""
         if stays and name in self._warned:
             return
         self._warned.add(name)

@@ -1,4 +1,4 @@
-"""An allocator that spends tokens where they are expected to gain most, and meets a mean budget.
+"""Allocates tokens to the tasks where it expects the largest gain, and keeps the mean per task at a budget.
 
 Why: docs/decisions/0026-allocation-by-price.md.
 """
@@ -22,24 +22,26 @@ _PRIOR = 2.0
 
 
 class Fading(NamedTuple):
-    """The chance of success of a task, if the chances of tasks are Beta distributed: each failure suggests a hard task.
+    """Models how the chance of success of a task falls with each failure, because a failure suggests a hard task.
 
-    After *n* failures the chance is ``mean * size / (size + n)`` (the beta-geometric model: Weinberg & Gladen 1986);
-    ``mean`` is the mean of the Beta distribution, ``size`` the sum of its two parameters.
+    The chances of tasks are assumed to be Beta distributed; ``mean`` is the mean of this distribution, ``size`` the sum
+    of its two parameters. After *n* failures the chance is ``mean * size / (size + n)`` (the beta-geometric model:
+    Weinberg & Gladen 1986).
     """
 
     mean: float = 0.5
     size: float = 2.0
 
     def chance(self, failures: int) -> float:
-        """Return the chance of the next try after that many *failures*."""
+        """Return the chance that the next try succeeds after *failures* failed tries."""
         return self.mean * self.size / (self.size + failures)
 
 
 def fit(counts: Sequence[tuple[float, float]], start: Fading = Fading()) -> Fading:  # noqa: B008  (a frozen value)
-    """Return the curve with the highest likelihood of *counts*: successes and tries, by the number of earlier failures.
+    """Return the curve that fits *counts* best: entry *n* has the successes and the tries after *n* failures.
 
-    Method: pattern search from *start*. The prior is worth two tries of the curve 1/2, 1/3, 1/4 …
+    Method: maximum likelihood with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …), by pattern search from
+    *start*.
     """
     used = [(n, worked, tries) for n, (worked, tries) in enumerate(counts) if tries]
 
@@ -73,9 +75,10 @@ def _curve(at: tuple[float, float]) -> Fading:
 
 
 def falling(values: Iterable[tuple[float, float]]) -> list[float]:
-    """Return the falling sequence closest to *values*, which are pairs of a value and its weight (above 0).
+    """Return the non-increasing sequence that is closest to *values*, by weighted least squares.
 
-    Closest by weighted least squares. Method: pool adjacent violators (Ayer et al. 1955), in linear time.
+    *values* are pairs of a value and its weight (above 0). Method: pool adjacent violators (Ayer et al. 1955), in
+    linear time.
     """
     blocks: list[tuple[float, float, int]] = []
     for value, weight in values:
@@ -91,11 +94,11 @@ def falling(values: Iterable[tuple[float, float]]) -> list[float]:
 # The expected gain of one more try, and the tries that are worth their tokens at a price.
 
 Action: TypeAlias = Literal["sample", "correct"]
-"""The next try: a new sample, or a correction (any remedy) of the refuted one."""
+"""The kind of the next try: ``sample`` is a new sample, ``correct`` is a remedy of any kind on the refuted text."""
 
 
 class Odds(NamedTuple):
-    """One possible try in one state: the chance that its result is verified, and its tokens."""
+    """A possible next try: its action, the chance that its result is verified, and its expected tokens."""
 
     action: Action
     chance: float
@@ -103,11 +106,11 @@ class Odds(NamedTuple):
 
 
 Ladder: TypeAlias = Sequence[Sequence[Odds]]
-"""The possible next tries of one class of tasks, by the number of failed tries so far."""
+"""The possible next tries of one class of tasks. Entry *n* has those after *n* failed tries."""
 
 
 class Price(NamedTuple):
-    """The price of a token, in verified answers, at which the mean task spends its budget.
+    """The price of a token at which tasks spend the budget on average. The unit is verified answers per token.
 
     Spending falls in steps when the price rises. If the budget lies within a step, the part *share* of the tasks gets
     the lower price *rich*, and the others get the higher price *lean*.
@@ -119,11 +122,12 @@ class Price(NamedTuple):
 
 
 def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Odds, ...]:
-    """Return the tries in order. Stop after the first verified one; give up after the last.
+    """Return the planned tries in order. The caller stops after the first verified one, and gives up after the last.
 
-    *price* is the price of a token in verified answers. The result is optimal for the odds on *ladder* (backward
-    induction over the number of failures): a try that is not worth its tokens is still made if a good try can follow
-    it. The first *least* tries are made at any price. After these, tries with a chance below *hopeless* are left out.
+    *price* is the price of a token in verified answers. The result is optimal for the odds in *ladder* (backward
+    induction over the number of failures): a try that is not worth its tokens is still planned if a better one can
+    follow it. The first *least* tries are planned at any price. After these, tries with a chance below *hopeless* are
+    left out.
     """
     steps: list[Odds | None] = []
     ahead = 0.0
@@ -147,7 +151,7 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
 
 
 def expected_tokens(steps: Sequence[Odds]) -> float:
-    """Return the mean tokens of *steps*. A later step is made only if all earlier ones failed."""
+    """Return the expected tokens of the tries *steps*. Each try is made only if all earlier ones failed."""
     total, reached = 0.0, 1.0
     for step in steps:
         total += reached * step.tokens
@@ -156,7 +160,7 @@ def expected_tokens(steps: Sequence[Odds]) -> float:
 
 
 def expected_chance(steps: Sequence[Odds]) -> float:
-    """Return the chance that one of *steps* is verified."""
+    """Return the chance that one of the tries *steps* is verified."""
     lost = 1.0
     for step in steps:
         lost *= 1.0 - step.chance
@@ -164,7 +168,7 @@ def expected_chance(steps: Sequence[Odds]) -> float:
 
 
 def mean_tokens(schedules: Mapping[str, Sequence[Odds]], weights: Mapping[str, float]) -> float:
-    """Return the mean tokens per task, over classes with the frequencies *weights*."""
+    """Return the mean tokens per task over all classes. *weights* has the frequency of each class."""
     spent = sum(weights[key] * expected_tokens(steps) for key, steps in schedules.items())
     return spent / sum(weights[key] for key in schedules)
 
@@ -178,10 +182,11 @@ def find_price(
     hopeless: float = 0.0,
     halvings: int = 40,
 ) -> Price:
-    """Return the price at which the mean task spends *budget* tokens, by bisection.
+    """Return the price at which a task spends *budget* tokens on average, by bisection in *halvings* steps.
 
-    It is 0 if the budget suffices for every try that is not hopeless. It is so high that only the first *least* tries
-    are made if the budget does not suffice for those.
+    *ladders* and *weights* have the odds and the frequency of each class. If the budget suffices for every try that is
+    not hopeless, the price is 0. If it does not suffice for the first *least* tries, the price is so high that only
+    these are made.
     """
 
     def spent_at(price: float) -> float:
@@ -194,7 +199,8 @@ def find_price(
     most, fewest = spent_at(low), spent_at(high)
     if most <= budget:
         return Price(low, low, 1.0)
-    # For a mandatory try with two alternatives, only the difference of their tokens counts.
+    # A mandatory try may have two actions to choose from. Only the difference of their tokens counts, so a price above
+    # the upper end can still lower the spending.
     at_least = spent_at(high * 2.0**halvings)
     while fewest > max(budget, at_least):
         high *= 2.0
@@ -218,14 +224,15 @@ def find_price(
 # useless features cost nothing.
 
 CLASS_PRIOR = 40.0
-"""The weight, in tries, of the curve of the pool (scaled to the level of the class) in each state of a class."""
+"""The least weight, in tries, that the curve of the pool has in the estimates of a class. The curve is scaled to the
+success rate of the class."""
 TRIAL = 40.0
-"""Tries after which an action is judged by its results. Until then it counts as slightly better than the others,
-because an action that is never tried is never learnt."""
+"""The number of tries after which the chance of an action is estimated from its results. Until then its chance counts
+as slightly above the best one, because otherwise it might never be tried."""
 COST_PRIOR = 3.0
-"""The weight, in tries, of the mean tokens of the pool in a class."""
+"""The weight, in tries, that the mean tokens of the pool have in the estimate of a class."""
 MOST_ALIKE = 1e6
-"""The largest weight of the pool in tries, used if classes do not differ."""
+"""The largest weight of the pool, in tries. It is used if classes do not differ."""
 
 
 @dataclass(slots=True)
@@ -260,7 +267,7 @@ class Beliefs:
     _seen: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Record a try: *action* on a task of class *key* after that many *failures*."""
+        """Record a try: *action* on a task of class *key* after *failures* failed tries. *worked*: it was verified."""
         cell = self._cells[key, action, min(failures, self.most - 1)]
         cell.worked += worked
         cell.tries += 1.0
@@ -273,7 +280,7 @@ class Beliefs:
         self._seen[key] += 1.0
 
     def weights(self) -> dict[str, float]:
-        """Return the number of tasks of each class."""
+        """Return the number of tasks of each class so far."""
         return dict(self._seen)
 
     def ladders(self) -> dict[str, Ladder]:
@@ -332,9 +339,10 @@ class Beliefs:
         return pool
 
     def _alikeness(self, pool: dict[tuple[Action, int], float]) -> float:
-        """Return the number of tries after which a class has the same weight as the pool.
+        """Return the weight of the pool in tries: a class with that many tries counts as much as the pool.
 
-        Estimated by moments over all states: the variance of the rates between classes, beyond the expected noise.
+        The weight is larger if the classes are more alike. It is estimated by moments over all states, from the
+        variance of the rates between classes beyond the expected noise.
         """
         scatter, room, noise = 0.0, 0.0, 0.0
         by_state: dict[tuple[Action, int], list[_Cell]] = defaultdict(list)
@@ -398,10 +406,10 @@ def _odds_times(chance: float, factor: float) -> float:
 
 
 Classify = Callable[[Task], str]
-"""From a task to the key of its class. It must be cheap, and must not look at the answer."""
+"""A function that takes a task and returns the key of its class. It must be fast, and must not use the answer."""
 
 REPRICE = 16
-"""Tasks after which the price is computed again."""
+"""The number of tasks after which the price is computed again."""
 MOST_CLASSES = 256
 """The largest number of classes. Further ones share the class ``other``."""
 
@@ -413,20 +421,20 @@ def by_length(task: Task) -> str:
 
 @dataclass(slots=True)
 class Spending:
-    """The tokens spent of a mean budget so far."""
+    """Counts tasks and their tokens, so that the mean tokens per task can be kept at a budget."""
 
     tasks: int = 0
     tokens: float = 0.0
     expected: float = 0.0
-    """The expected tokens of these tasks."""
+    """The tokens that were expected for these tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
-        """Return the target mean, so that the deviation so far is compensated within *window* tasks.
+        """Return the mean tokens to aim at now, so that the deviation so far is compensated within *window* tasks.
 
-        It is between a third of the budget and three times the budget.
+        *budget* is the mean to reach. The result is between a third of it and three times it.
         """
         aim = budget + (budget * self.tasks - self.tokens) / window
-        # Wrong chances make the expectation wrong by a constant factor. Without this correction the budget is missed.
+        # If the estimated chances are wrong, the expected tokens are wrong by a constant factor. This corrects it.
         settled = budget * window
         aim *= (self.expected + settled) / (self.tokens + settled)
         return min(max(aim, budget / 3.0), budget * 3.0)
@@ -442,8 +450,8 @@ class AdaptiveAllocator:
     compensated over *window* tasks. Until the first observation a try is assumed to take *first_tokens*, by default a
     quarter of the budget.
 
-    It only decides how often to try. A try counts as a success only if its answer was verified; passed steps do not
-    count. So a run whose monitors cannot judge the answer is never a success for it.
+    A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
+    judge the answer never counts as a success.
     """
 
     def __init__(
@@ -493,7 +501,10 @@ class AdaptiveAllocator:
         return key
 
     def begin(self, key: str) -> tuple[Odds, ...]:
-        """Return the tries to make on a task of class *key*, in order, until one is verified; then give up."""
+        """Count a task of class *key*, and return its planned tries in order.
+
+        The caller stops after the first verified try, and gives up after the last one.
+        """
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:
             self._reprice()
@@ -506,7 +517,7 @@ class AdaptiveAllocator:
         return steps
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Record the result of one try."""
+        """Record a try: *action* on a task of class *key* after *failures* failed tries. *worked*: it was verified."""
         self.beliefs.saw(key, action, failures, worked=worked, tokens=tokens)
         self.spending.tokens += tokens
 

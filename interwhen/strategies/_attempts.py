@@ -1,4 +1,4 @@
-"""Runs one attempt: a strategy answers a question within a budget; the meter counts, and the engine judges."""
+"""Runs one attempt: a strategy answers a question within a budget, a meter counts tokens, and the engine judges."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from interwhen.strategies._strategy import (
 )
 
 _SEEDS = 2**31 - 2**20
-"""The largest seed: the seeds of a million samples stay within the range of servers."""
+"""Seeds of questions are below this, so that the seeds of a million samples each stay below 2**31, as servers need."""
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Return the seed of *question* in a comparison with *seed*. It is the same for every strategy and budget."""
+    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same."""
     return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
 
 
@@ -49,9 +49,9 @@ async def attempt(
 ) -> Outcome:
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*.
 
-    If the strategy did not have its text judged, the text is judged at the end, unless that costs tokens. So the status
-    means the same for all strategies. Raises :class:`~interwhen.ModelError` if the model cannot be reached; an error in
-    its answer makes the outcome ``failed``.
+    If the strategy did not have its text judged, the text is judged at the end, unless judging costs tokens. So the
+    status means the same for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`). Raises
+    :class:`~interwhen.ModelError` if the model cannot be reached; an error in its answer makes the outcome ``failed``.
     """
     if budget < 1:
         raise UsageError(f"budget must be at least 1 token, got {budget!r}")
@@ -144,8 +144,9 @@ def load_exercises(
 ) -> tuple[Exercise, ...]:
     """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
 
-    Equal seeds give equal exercises. Raises :class:`~interwhen.PluginError` if the task is missing or broken, and
-    :class:`~interwhen.UsageError` if it has fewer exercises, or two with the same name.
+    *shipped* are the factories of this package by name. Equal seeds give equal exercises. Raises
+    :class:`~interwhen.PluginError` if the task is missing or broken, and :class:`~interwhen.UsageError` if it has
+    fewer than *count* exercises, or two with the same name.
     """
     if count < 1:
         raise UsageError(f"the number of problems of task {spec!r} must be at least 1, got {count}")

@@ -45,7 +45,7 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best sample; the first of equal ones."""
+        """Answer with the best sample. If several are equally good, take the first."""
         best: tuple[Trace, Judgement] | None = None
         longest = 0
         for number in range(self.samples):
@@ -77,7 +77,7 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best sample (or else the first one) of those that give the winning answer."""
+        """Answer with the sample of the largest weight among those that give the winning answer."""
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
             if drawn and not context.affords(max(one.trace.tokens for one in drawn)):
@@ -105,7 +105,10 @@ class _Voter:
 
 
 def elected(voters: Sequence[_Voter]) -> _Voter:
-    """Return the first voter with the most weight for the winning answer; the first of all if none gives an answer."""
+    """Return the voter with the largest weight among those with the winning answer (the first of equal ones).
+
+    If no voter has an answer, return the first one.
+    """
     weights: defaultdict[str, float] = defaultdict(float)
     for one in voters:
         if one.answer is not None:
@@ -113,25 +116,25 @@ def elected(voters: Sequence[_Voter]) -> _Voter:
     if not weights:
         return voters[0]
     most = max(weights.values())
-    # The first of equal answers, so that the result is the same on each machine.
+    # If answers have equal weights, the first one wins, so that the result is the same on each machine.
     answer = next(one.answer for one in voters if one.answer is not None and weights[one.answer] == most)
     return max((one for one in voters if one.answer == answer), key=lambda one: one.weight)
 
 
-# Sequential revision: judge a whole text, and ask again with feedback.
+# Sequential revision: judge a complete text, and ask again with feedback.
 
 _ASK = "Work it out again from the start, and give the whole solution."
 _MOST = 3
-"""The most violations in one feedback."""
+"""The largest number of violations that one feedback mentions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Generate, test and give feedback, until there is an answer and nothing is refuted.
+    """Asks again with feedback until a text has an answer and no refuted claim.
 
-    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) Feedback has the wording of a run, and the level of its
-    monitor. With ``tell=False`` the question is asked again without feedback. Abstains if every text was refuted or
-    gave no answer. The first text is greedy.
+    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
+    the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
+    greedy. It abstains if every text was refuted or gave no answer.
     """
 
     name: str = "revision"
@@ -165,7 +168,7 @@ class Revision:
 
 
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
-    """Return the feedback for a refuted text, limited by the levels of the monitors."""
+    """Return the feedback on the violations in *found*. The level of each monitor limits what it reveals."""
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
         template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
@@ -175,7 +178,7 @@ def criticism(question: Question, found: Judgement, template: FeedbackTemplate) 
 
 
 def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
-    """Return the question, with the text of *trace* as its answer, and the feedback *said*."""
+    """Return a prompt with the question, the text of *trace* as the reply of the model, and the feedback *said*."""
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))
@@ -186,7 +189,7 @@ def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class BudgetForcing:
-    """Budget forcing (Muennighoff et al. 2025, arXiv 2501.19393), at temperature 0.
+    """Makes the model think longer or shorter, at temperature 0 (Muennighoff et al. 2025, arXiv 2501.19393).
 
     If the thinking ends before ``minimum`` tokens, its end is removed and ``wait`` is appended, at most ``waits``
     times. At ``maximum`` tokens the thinking is closed and ``lead`` begins the answer. For a model without a thinking
@@ -195,9 +198,10 @@ class BudgetForcing:
 
     name: str = "budget-forcing"
     minimum: int | None = None
-    """``None``: always append ``wait``, ``waits`` times."""
+    """The least number of thinking tokens. ``None``: append ``wait`` ``waits`` times, however long the thinking is."""
     maximum: int | None = None
-    """``None``: three quarters of the token limit of a trace, or of the budget if that is less."""
+    """The largest number of thinking tokens. ``None``: three quarters of the token limit of a trace, or of the budget
+    if that is less."""
     waits: int = 2
     wait: str = "\nWait,"
     lead: str = "\nAnswer:"
@@ -221,7 +225,7 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Continue *trace* to its answer."""
+        """Let the model continue *trace* until it has given its answer."""
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
@@ -249,7 +253,7 @@ def _thought(trace: Trace, closing: str) -> Trace:
 
 
 def _end_of_phase(trace: Trace) -> int:
-    """Return where reasoning in a separate field ends; the length of the text if there is none."""
+    """Return the offset at which the reasoning ends, if the server marks it; otherwise the length of the text."""
     end = reasoned = 0
     for chunk in trace.chunks:
         end += len(chunk.text)
@@ -262,7 +266,7 @@ def _has_thought(trace: Trace, question: Question) -> bool:
     return question.starts_in == "reasoning" or "<think" in trace.text
 
 
-# Search over steps: sample next steps, and keep those that the verifiers rate best.
+# Search over steps: sample several next steps, and keep those that the verifiers rate best.
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +275,8 @@ class StepSearch:
 
     Each round samples ``expansions`` next steps (lines) for each beam, and keeps in each tree the ``width`` texts with
     the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv 2408.03314); several trees
-    with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). A quarter of the budget is
-    reserved to finish the best beam, if none is finished by then. It answers with the best finished text, and never
+    with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until a beam is finished, a
+    quarter of the budget is reserved to finish the best one. It answers with the best finished text, and never
     abstains.
     """
 
@@ -321,15 +325,15 @@ class _Search:
         self._context = context
         self._numbers = count()
         self._longest = 1
-        """The most tokens of one step so far."""
+        """The length of the longest step so far, in tokens."""
 
     async def plant(self) -> list[_Beam]:
-        """Return the beams after the first step."""
+        """Start a tree: sample first steps, and return the best beams."""
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)
 
     async def grow(self, tree: list[_Beam]) -> list[_Beam]:
-        """Extend the beams of *tree* by one step, as far as the budget allows, and return the best."""
+        """Extend the open beams of *tree* by one step, as far as the budget allows, and return the best beams."""
         grown = [beam for beam in tree if not beam.is_open]
         for beam in tree:
             if not beam.is_open:
@@ -343,7 +347,7 @@ class _Search:
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
-        """Tell whether the rest of the budget is less than a step plus the reserve."""
+        """Tell whether the rest of the budget is less than the longest step plus the reserve."""
         meter = self._context.model
         reserve = meter.budget // 4 if all(beam.is_open for tree in forest for beam in tree) else 0
         return not self._context.affords(self._longest + reserve)
@@ -369,7 +373,7 @@ class _Search:
         return _Beam(grown, await context.judge(self._question, grown, partial=grown.finish_reason is None))
 
     def _best(self, beams: Iterable[_Beam]) -> list[_Beam]:
-        """Return the best of *beams* with different texts; the earlier of equal ones."""
+        """Return the best ``width`` of *beams*, the earlier of equally good ones. Each text is kept once."""
         apart: dict[tuple[str, bool], _Beam] = {}
         for beam in beams:
             apart.setdefault((beam.trace.text, beam.is_open), beam)

@@ -1,4 +1,4 @@
-"""The strategies by name."""
+"""Lists the strategies by name, and loads them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from interwhen.strategies._traces import Trace
 # Samples until an answer is verified, or no further sample is worth its tokens.
 
 SHARE = 0.5
-"""The target mean of tokens, as a part of the budget of one question."""
+"""The mean tokens per question that adaptive sampling aims at, as a share of the budget of one question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """Samples until an answer is verified. An allocator limits the samples, and meets a mean over all questions.
+    """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
-    It learns from each question, so its results depend on their order. An object serves one task, with one allocator
-    for each budget. *share* is the target mean, as a part of the budget.
+    The allocator keeps the mean tokens per question at *share* of the budget. It learns from each question, so results
+    depend on the order of the questions. *classify* returns the class of a question. Use one object for each task; it
+    keeps one allocator for each budget.
     """
 
     name: str = "adaptive"
@@ -39,7 +40,7 @@ class Adaptive:
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the verified sample, or else with the best one."""
+        """Answer with the verified sample. If there is none, answer with the best one."""
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
         best: tuple[Trace, Judgement] | None = None
@@ -68,12 +69,12 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make adaptive sampling."""
+    """Make adaptive sampling. It aims at mean tokens per question of *share* times the budget."""
     return Adaptive(share=share)
 
 
 _BETWEEN = re.compile(r",(?!\s*[A-Za-z_]\w*\s*=)")
-"""A comma that does not start the next option."""
+"""Matches a comma between two strategies, but not a comma before an option (``name=``) of the same strategy."""
 
 
 def best_of_n(*, samples: int = MOST_SAMPLES) -> BestOf:
@@ -87,12 +88,12 @@ def until_verified(*, samples: int = MOST_SAMPLES) -> BestOf:
 
 
 def self_consistency(*, samples: int = MOST_SAMPLES) -> Vote:
-    """Make the plain vote."""
+    """Make the vote in which all samples have the same weight."""
     return Vote(samples=samples)
 
 
 def weighted_vote(*, samples: int = MOST_SAMPLES) -> Vote:
-    """Make the vote weighted by verifiers."""
+    """Make the vote in which verifiers determine the weights of the samples."""
     return Vote("weighted-vote", samples, "by verifiers")
 
 
@@ -112,22 +113,22 @@ def budget_forcing(*, waits: int = 2, minimum: int | None = None, maximum: int |
 
 
 def revision(*, rounds: int = 16) -> Revision:
-    """Make generate, test, revise."""
+    """Make the strategy that generates a text, tests it, and revises it with feedback."""
     return Revision(rounds=rounds)
 
 
 def generate_test(*, rounds: int = 16) -> Revision:
-    """Make generate and test, without feedback."""
+    """Make the strategy that generates and tests texts without feedback."""
     return Revision("generate-test", rounds, tell=False)
 
 
 def interrupt(*, restarts: int = 16) -> Interrupt:
-    """Make the supervised run, each monitor with its own remedy."""
+    """Make the supervised run in which each monitor has its own remedy."""
     return Interrupt(restarts=restarts)
 
 
 def interrupt_repair(*, restarts: int = 16) -> Interrupt:
-    """Make the supervised run that repairs in place if a verifier knows the value, and else resamples."""
+    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not."""
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
@@ -164,7 +165,7 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 def load_strategy(spec: str) -> Strategy:
     """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
 
-    Raises :class:`~interwhen.PluginError`.
+    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken.
     """
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
@@ -176,7 +177,7 @@ def load_strategy(spec: str) -> Strategy:
 
 
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
-    """Return the strategies in *specs*, a list or a text with commas; without *specs*, all shipped ones.
+    """Return the strategies that *specs* describes, a list or a text with commas; all shipped ones if it is empty.
 
     Raises :class:`~interwhen.UsageError` if two have the same name.
     """

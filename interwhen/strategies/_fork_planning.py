@@ -1,4 +1,4 @@
-"""Chooses how each fork gets its prefix, recomputed or restored, by the predicted cost.
+"""Chooses how each fork gets its prefix (such as recomputed or restored): by the route with the least predicted cost.
 
 Why: docs/decisions/0027-planning-forks.md.
 """
@@ -24,20 +24,20 @@ from interwhen.models._local import shared
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSituation:
-    """A fork before it is sent. All sizes are in tokens."""
+    """Describes a fork before it is sent. All sizes are in tokens."""
 
     prefix: int
-    """The prompt and the trace up to the end of the segment."""
+    """The length of the prompt and of the trace up to the end of the segment."""
     side: int
-    """The question."""
+    """The length of the question that the fork asks."""
     reply: int
-    """The expected answer."""
+    """The expected length of the answer."""
     held: int = 0
-    """The part of the prefix that was in the server's cache after the last request; it may be evicted since."""
+    """The part of the prefix that was in the server's cache after the last request. It may have been evicted since."""
     stored: int = 0
-    """The part of the prefix that is in a saved state."""
+    """The part of the prefix that a saved state covers."""
     summary: int = 0
-    """The summary that can replace the prefix."""
+    """The length of the prompt and the summary, if a summary replaces the trace."""
     routes: frozenset[Route] = field(default_factory=lambda: frozenset({"live"}))
     """The routes that the endpoint and the fork support."""
 
@@ -59,7 +59,7 @@ class Actual(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The route of a fork, and its predicted cost."""
+    """The route that a planner chose for a fork, and its predicted cost in seconds."""
 
     route: Route
     situation: ForkSituation
@@ -69,7 +69,7 @@ class Planned:
     save: bool = False
     """Whether to save the state after the fork."""
     is_trial: bool = False
-    """Whether the route is taken to learn its cost."""
+    """Whether the route is not the cheapest one, and is taken only to learn its cost."""
     others: tuple[tuple[Route, float], ...] = ()
     """The predicted cost of the other routes in seconds."""
 
@@ -79,11 +79,11 @@ class Planner(Protocol):
     """Chooses how each fork gets its prefix. Both methods must be quick and raise nothing."""
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Return one of the routes of *situation*."""
+        """Choose one of the routes of *situation*."""
         ...
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Learn from the measured cost of a fork."""
+        """Learn from the *actual* cost of the fork *planned*."""
         ...
 
 
@@ -92,11 +92,11 @@ class Planner(Protocol):
 LEAST = 1e-7
 """The smallest value of a rate in seconds."""
 RESTORING = 0.05
-"""The assumed cost of restoring a token before it was tried, relative to processing it."""
+"""The assumed cost of restoring a token, relative to prefilling it. It is used until a restore has been measured."""
 
 
 class Rates(NamedTuple):
-    """The seconds per request, token and restore, in the order of :class:`Work`."""
+    """The seconds for one unit of each kind of work: request, token read, token written, restore, token restored."""
 
     request: float
     prefill: float
@@ -106,7 +106,7 @@ class Rates(NamedTuple):
 
 
 class Work(NamedTuple):
-    """The amounts of work: requests, tokens read, tokens written, restores, tokens restored."""
+    """The amount of each kind of work: requests, tokens read, tokens written, restores, tokens restored."""
 
     requests: float
     prefilled: float
@@ -115,12 +115,12 @@ class Work(NamedTuple):
     restored: float = 0.0
 
     def seconds(self, rates: Rates) -> float:
-        """Return the time at these *rates*."""
+        """Return the time that the work takes at these *rates*."""
         return sum(amount * rate for amount, rate in zip(self, rates, strict=True))
 
 
 class Probe(NamedTuple):
-    """One request to learn the rates: the tokens that the server read and wrote, and the time."""
+    """The measurement of one probe request: the tokens that the server read and wrote, and the time."""
 
     prefilled: int
     decoded: int
@@ -128,7 +128,7 @@ class Probe(NamedTuple):
 
 
 def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
-    """Return the work of a fork on *route*. *hit* is the expected part of the held prefix that is still cached."""
+    """Return the work of a fork on *route*. *hit* is the expected share of the held prefix that is still cached."""
     side = situation.side
     match route:
         case "live":
@@ -147,8 +147,9 @@ def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
 def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
     """Return the rates from three probes.
 
-    *short* and *long* are not cached and write equally much. *warm* repeats *long*, so that little is read, and writes
-    more. The cost of restoring is not probed: it is assumed, and tried early.
+    *short* and *long* have prompts of different lengths that are not cached, and equally long replies. *warm* has the
+    prompt of *long*, which is cached now, and a longer reply. The cost of a restore is not probed: it is assumed, and
+    measured when the planner first tries a restore.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(
@@ -175,7 +176,7 @@ NOISE = 0.15
 SURPRISE = 2.0
 """A request is a surprise if its time differs from the prediction by this factor."""
 SURPRISES = 2
-"""After this many consecutive surprises in one direction, the rates are learnt again."""
+"""After this many consecutive surprises in one direction, the old estimates are no longer trusted."""
 
 _Matrix = list[list[float]]
 
@@ -193,14 +194,14 @@ class Tracking:
         self._errors = self._spread(TRUST)
 
     def learn(self, work: Work, seconds: float) -> bool:
-        """Learn that *work* took *seconds*. Return whether the old estimates were dropped."""
+        """Update the rates: *work* took *seconds*. Return whether surprises made the old estimates untrusted."""
         expected = max(work.seconds(self.rates), LEAST)
         doubted = self._doubt(seconds / expected)
         for index, rate in enumerate(self.rates):
             self._errors[index][index] += (DRIFT * rate) ** 2
         noise = (NOISE * expected) ** 2
         if self.surprises and not doubted:
-            noise *= 25.0  # A single request may have waited for others.
+            noise *= 25.0  # The first surprise has little weight: this request may have waited for others.
         self._update(work, seconds - expected, noise)
         return doubted
 
@@ -233,14 +234,15 @@ class Tracking:
 GUESS = Rates(request=0.005, prefill=0.001, decode=0.02, restore=0.005, restored=0.00005)
 """Assumed rates for a planner that was not calibrated. They are corrected after a few forks."""
 TRIALS: tuple[Route, ...] = ("restored", "live")
-"""Routes whose cost cannot be derived from the others: each is tried once, early."""
+"""The routes whose cost cannot be derived from other routes. Each is tried once, early."""
 TRIAL_EVERY = 4
 """At most one of this many forks is a trial."""
 TRIAL_COST = 4.0
 """The largest predicted cost of a trial, relative to the best route."""
 STALE = 64
-"""Forks after which an unused route is tried again, if its predicted cost is near the best."""
+"""The number of forks after which an unused route is tried again, if its predicted cost is near the best."""
 NEARLY = 1.5
+"""The largest predicted cost of a route that is tried again, relative to the best route."""
 KEPT = 512
 """The number of latest forks that are kept for display."""
 
@@ -254,7 +256,7 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class _Share:
-    """A moving average of a share."""
+    """An exponentially weighted moving average of a share."""
 
     hits: float
     tries: float
@@ -293,7 +295,7 @@ class ForkPlanner:
 
     @property
     def hit(self) -> float:
-        """The expected part of a held prefix that the server still has in its cache."""
+        """The expected share of the previously cached prefix that is still in the server's cache."""
         return self._hits.value
 
     def choose(self, situation: ForkSituation) -> Planned:
@@ -313,7 +315,7 @@ class ForkPlanner:
         return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Learn from the measured cost of a fork."""
+        """Learn from the *actual* cost of the fork *planned*."""
         self.shown.append(Shown(planned, actual))
         if planned.route == "parser":
             self._parses.learn(float(actual.parsed))
@@ -349,7 +351,10 @@ class ForkPlanner:
         return costs
 
     def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
-        """Return a route that should be tried to learn its cost; ``None`` if there is none."""
+        """Return a route that should be tried to learn its cost; ``None`` if there is none.
+
+        *costs* has the predicted cost of each route, *best* is the lowest one.
+        """
         if self._count - self._trial < TRIAL_EVERY:
             return None
         for route in TRIALS:
@@ -370,11 +375,14 @@ class ForkPlanner:
         return move < lost
 
     def _follow(self, work: Work, actual: Actual) -> bool:
-        """Update the rates. The server's separate times are more informative than the sum."""
+        """Update the rates from the *actual* times of *work*. Return whether old estimates became untrusted.
+
+        If the server reports separate times for the prompt and the reply, each updates its own rate.
+        """
         read, written = actual.prompt_seconds, actual.reply_seconds
         if read is None or written is None:
             return self.tracking.learn(work, actual.seconds)
-        # The difference between the clock and the server's times is the request itself, and a restore.
+        # The rest of the measured time is for the request itself, and for a restore if there was one.
         doubted = False
         if work.prefilled > 0:
             doubted |= self.tracking.learn(Work(0.0, work.prefilled, 0.0), read)
@@ -387,7 +395,7 @@ class ForkPlanner:
 # A model whose forks get their prefix by the route that the planner chooses.
 
 MOST_PROMPTS = 64
-"""The number of prompts for which the last request is kept."""
+"""The number of prompts for which the prefix of the last fork is remembered."""
 CHARACTERS = 4.0
 """Characters per token, until the server's counts are known."""
 _LIVE: frozenset[Route] = frozenset({"live"})
@@ -414,8 +422,8 @@ class Shelving(Protocol):
 class PlannedModel:
     """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
-    The model determines the routes: every model supports the live prefix (cached as the server decides), a local model
-    with a shelf supports all. A fork with a summary can use that.
+    The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
+    caches. A local model with a shelf supports all routes. A fork with a summary can also use the summary.
     """
 
     def __init__(
@@ -447,7 +455,7 @@ class PlannedModel:
         return await self.model.stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request*. A fork takes the planned route."""
+        """Answer *request*. If it is a fork, it takes the planned route."""
         if request.side is None:
             return await self.model.complete(request)
         planned = self.planner.choose(self._situation(request))
@@ -529,7 +537,7 @@ class PlannedModel:
 
 
 def _routed(request: Request, route: Route) -> Request:
-    """Return *request* for *route*."""
+    """Return *request* with *route*. For the route ``summary``, the summary replaces the trace."""
     if route != "summary" or request.summary is None:
         return replace(request, route=route)
     phase = request.pieces[-1].phase if request.pieces else "answer"
@@ -544,14 +552,14 @@ def _length(prompt: Prompt) -> int:
 
 _SHORT = 20
 _LONG = 120
-"""The lines of the two probes; the second has fewer if the context is short."""
+"""The numbers of lines of the two probes. The second probe has fewer if the context window is small."""
 _WRITTEN = 17
 
 
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
     """Return the rates of *model* from three short requests, which cost about two thousand tokens.
 
-    *mark* is the start of their prompts. Use a new one each time, because the server may have cached the old ones.
+    The prompts begin with *mark*. Use a new one each time, because the server may have cached earlier prompts.
     Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
@@ -583,9 +591,9 @@ def _lines(mark: str, count: int) -> str:
 # A planner on a real endpoint: the predicted and the measured time of each fork.
 
 _ROOM = 0.6
-"""The largest part of the context for the trace."""
+"""The largest share of the context window that the trace may use."""
 _LINES = 4
-"""The lines between two forks."""
+"""The number of lines that the trace grows by between two forks."""
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -604,12 +612,13 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The forks of a planner on one endpoint."""
+    """The predicted and measured costs of forks on one endpoint."""
 
     model: str
     before: Rates
     """The probed rates in seconds."""
     after: Rates
+    """The rates that the planner has learnt after all forks."""
     forks: tuple[Explained, ...]
 
     @property
@@ -622,9 +631,10 @@ class Explanation(msgspec.Struct, frozen=True):
 async def explain(
     model: Model, rates: Rates, *, forks: int, disturb: int, say: Callable[[str], None] = lambda _: None
 ) -> Explanation:
-    """Fork *forks* times from a growing trace, with other requests after each *disturb* forks.
+    """Fork *forks* times from a growing trace, and compare the predicted and the measured times.
 
-    Raises :class:`~interwhen.ModelError`.
+    After each *disturb* forks, other requests are sent, so that the server may evict its cache (0: never). *say*
+    receives a line of progress after each fork. Raises :class:`~interwhen.ModelError`.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)
@@ -646,7 +656,7 @@ async def explain(
 
 
 def explained(shown: Shown) -> Explained:
-    """Return *shown* in words and milliseconds."""
+    """Convert *shown* for display, with times in milliseconds and the reason for the route in words."""
     planned, actual = shown
     why = "trial, to learn its cost" if planned.is_trial else "the only route"
     if planned.others and not planned.is_trial:

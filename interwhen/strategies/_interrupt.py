@@ -16,10 +16,12 @@ from interwhen.strategies._traces import Trace
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """A run under the monitors of the question, with their own remedies or with *remedy* for all that act.
+    """Runs the model under the monitors of the question.
 
-    If a run gives up or has no answer, another one with a new seed follows, while the budget has as many tokens as the
-    longest trace so far. The first run is greedy, unless the remedy is to resample, which would give the same text.
+    Each monitor uses its own remedy, or *remedy* if that is given (except monitors that conclude). If a run gives up or
+    has no answer, another run with a new seed follows, as long as the rest of the budget is at least the length of the
+    longest trace so far. The first run is greedy, unless *remedy* is to resample: a greedy resample would give the same
+    text again.
     """
 
     name: str = "interrupt"
@@ -67,7 +69,7 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return *remedy*, with the options of a monitor's *own* feedback if both give feedback."""
+    """Return *remedy* for a monitor whose remedy is *own*. If both give feedback, the options of *own* are used."""
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

@@ -1,4 +1,4 @@
-"""Generates text that several attempts request identically once, and bills it to each of them."""
+"""Shares text between attempts: identical requests are generated only once, and each attempt is charged for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Sample:
     """The recorded chunks for a request, with their times."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
-    """Each with the seconds since the previous chunk, or since the request."""
+    """Each chunk with the seconds since the previous one (the first one: since the request)."""
     tokens: int = 0
     ended: bool = False
     """Whether the model ended the text."""
@@ -43,9 +43,10 @@ class _Sample:
 class SharedModel:
     """A model that answers a repeated request with the same text, for any ``max_tokens``.
 
-    For comparisons in which strategies draw the same samples from the same seeds: each strategy gets, and pays for,
-    the text that it would get alone. ``borrowed`` is the saved time in seconds, so that the time of an attempt can be
-    reported as without sharing. If a recorded stream was closed early, the model continues it. Forks are not shared.
+    It is for comparisons in which strategies draw the same samples from the same seeds. Each strategy gets the text
+    that it would get alone, and is charged for it. ``borrowed`` is the generation time that sharing saved, in seconds.
+    The caller adds it to the clock, so that an attempt takes as long as without sharing. If a recorded stream was
+    closed early, the model continues it. Forks are not shared.
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -57,7 +58,7 @@ class SharedModel:
         """The tokens that the model really generated in streams."""
 
     def __getattr__(self, name: str) -> Any:
-        """Pass on what only some models have: ``timeouts``, ``feedback``, ``retries``."""
+        """Return an optional attribute of the shared model, such as ``timeouts``, ``feedback`` or ``retries``."""
         return getattr(self._model, name)
 
     @property
@@ -66,11 +67,11 @@ class SharedModel:
         return self._model.name
 
     async def capabilities(self) -> Capabilities:
-        """Return those of the shared model."""
+        """Return the capabilities of the shared model."""
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of the recorded text. The model continues it after its end."""
+        """Open a stream that replays the recorded text. If *request* wants more text, the model continues it."""
         key = _key(request)
         told = self._told.setdefault(key, _Sample())
         most = request.sampling.max_tokens
@@ -83,7 +84,7 @@ class SharedModel:
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Ask the model."""
+        """Ask the shared model. Completions, such as forks, are not shared."""
         return await self._model.complete(request)
 
     async def aclose(self) -> None:
@@ -112,7 +113,7 @@ class _SharedStream:
         self._told = told
         self._next = 0
         self._said = 0
-        """The tokens so far."""
+        """The number of tokens that this stream has returned so far."""
         self._stream: Stream | None = None
         self._goes_on = False
         """Whether the model continues a recorded text."""
@@ -145,7 +146,8 @@ class _SharedStream:
             left = None if most is None else most - self._said
             pieces = (*request.pieces, *_pieces(chunk for _, chunk in told.chunks))
             request = replace(request, pieces=pieces, sampling=replace(request.sampling, max_tokens=left))
-            # The server now counts a prompt with that text, which an unshared request would not have.
+            # The server now counts the recorded text as a part of the prompt. A request without sharing would not have
+            # these prompt tokens, so the recorded usage is reported instead.
             self._goes_on = True
         self._at = self._shared.now()
         self._stream = await self._shared.ask(request)
@@ -156,7 +158,7 @@ class _SharedStream:
             await self._stream.aclose()
 
     def _known(self) -> Sequence[Chunk]:
-        """Return the next recorded chunk, if it fits."""
+        """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached."""
         seconds, chunk = self._told.chunks[self._next]
         if self._is_full() and chunk.tokens:
             return self._full()
@@ -166,7 +168,10 @@ class _SharedStream:
         return (msgspec.structs.replace(chunk, usage=self._told.usage) if chunk.finish_reason else chunk,)
 
     async def _news(self) -> Sequence[Chunk]:
-        """Record the chunks of the model, except an end by the limit of this request."""
+        """Receive chunks from the model, record them, and return them.
+
+        A finish reason ``length`` is not recorded, because it comes from the limit of this request.
+        """
         assert self._stream is not None
         chunks = await self._stream.receive()
         now = self._shared.now()
@@ -198,14 +203,14 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the part of *request* that determines the text, without its limit."""
+    """Return the part of *request* that determines the text: everything except ``max_tokens``."""
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()
 
 
 def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return only the prompt counts of *usage*: the generated tokens differ between the requests."""
+    """Return *usage* with only its prompt counts, because the generated tokens differ between the requests."""
     return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 

@@ -1,4 +1,4 @@
-"""The interface of a strategy: one Protocol, and the frozen records for its input and output."""
+"""Defines the interface of a strategy: one Protocol, and the frozen records for its input and output."""
 
 from __future__ import annotations
 
@@ -30,22 +30,24 @@ Claimed = Literal["verified", "unverified", "abstained", "failed"]
 that covers the answer; ``failed``: the model failed."""
 
 Reader: TypeAlias = Callable[[str], str | None]
-"""From the text of a trace to its answer in a normal form, so that answers can be compared; ``None`` if it has none."""
+"""A function that takes the text of a trace and returns the answer in it; ``None`` if there is no answer. Answers are
+in a normal form, so that they can be compared."""
 
 Watching: TypeAlias = Callable[[bool], Iterable[MonitorSpec]]
-"""Makes the monitors of one run. Its argument is whether they act, or only observe."""
+"""A function that makes the monitors of one run. Its argument is True if they act, False if they only observe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question for a strategy. It does not contain the right answer."""
+    """A question for a strategy. It does not contain the correct answer."""
 
     name: str
     """Its name, unique within its task."""
     prompt: Prompt
     read: Reader
     monitors: tuple[MonitorSpec, ...] | Watching = ()
-    """The monitors for steps, finished texts and runs; or a function that makes them, if they keep state of a trace."""
+    """The monitors for steps, finished texts and runs. If a monitor keeps state of a trace, give a function that makes
+    new monitors for each run."""
     starts_in: Phase = "answer"
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
@@ -55,7 +57,7 @@ class Question:
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the answer of *trace*; ``None`` if it has none, or was cut short in the line of the answer."""
+        """Return the answer of *trace*; ``None`` if it has no answer, or the line of the answer is incomplete."""
         return self.read(trace.said)
 
 
@@ -67,25 +69,25 @@ def _named(spec: str) -> Monitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """The solution of a strategy."""
+    """The result of a strategy for one question."""
 
     trace: Trace = field(default_factory=Trace)
-    """The trace with the answer, or the best one when it gave up."""
+    """The trace with the answer. If the strategy gave up, its best trace."""
     result: Result | None = None
     """The result of the engine for this text; ``None`` if it was not judged."""
     gave_up: str = ""
-    """The reason why it gives no answer; empty if it gives one."""
+    """The reason why the strategy gives no answer; empty if it gives one."""
     failed: str = ""
-    """The error of the model, if it ended the attempt."""
+    """The error of the model that ended the attempt; empty if there was none."""
     remedies: int = 0
-    """The interrupts with a rewind or an insertion, in all its runs."""
+    """The number of remedies that cut or inserted text, in all runs of the strategy."""
     told: tuple[str, ...] = ()
-    """Text that was given to the model before, except the insertions of a run."""
+    """The texts that the strategy gave to the model, such as feedback. Insertions of a run are not included."""
 
 
 @runtime_checkable
 class Strategy(Protocol):
-    """A strategy: a way to spend tokens on a question."""
+    """Spends tokens of a model to answer a question."""
 
     @property
     def name(self) -> str:
@@ -94,7 +96,7 @@ class Strategy(Protocol):
 
     @property
     def meets_model(self) -> bool:
-        """Whether its cost depends on the time at which text arrives, so that it must not get shared text.
+        """Whether its cost depends on when text arrives. Then it must not share text with other attempts.
 
         False for a strategy that reads each stream to its end, or to a position that depends only on the text.
         """
@@ -103,14 +105,14 @@ class Strategy(Protocol):
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer *question* with the resources of *context*; once these are spent, return the best answer so far.
 
-        Ask only ``context.model``, judge only with ``context.judge``, take random numbers only from ``context``: then
-        equal seeds give equal solutions.
+        It must ask only ``context.model``, judge only with ``context.judge``, and take random numbers only from
+        ``context``. Then equal seeds give equal solutions.
         """
         ...
 
 
 class CheckCounts(msgspec.Struct):
-    """The counts of all checks for a strategy: of runs, of steps and of finished texts."""
+    """Counts the outcomes of all checks in one attempt: on runs, on steps and on finished texts."""
 
     passed: int = 0
     refuted: int = 0
@@ -119,11 +121,11 @@ class CheckCounts(msgspec.Struct):
 
     @property
     def could_act(self) -> bool:
-        """Whether a verifier passed or refuted anything."""
+        """Whether a verifier passed or refuted at least one claim."""
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the counts of *one*."""
+        """Add the counts of the judgement *one*."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
@@ -142,16 +144,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The answer; ``None`` if the text has none, or the strategy abstained or failed."""
     text: str
     ledger: Ledger
-    """All tokens. ``kept`` are those in ``text``; ``discarded`` are those of other samples, branches and cut text."""
+    """All tokens. ``kept`` are the tokens of ``text``; ``discarded`` those of other samples, branches and cut text."""
     seconds: float
-    """Wall time, as if nothing had been shared with other attempts."""
+    """The wall time that the attempt would take if no text were shared with other attempts."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
     uncounted: int = 0
-    """Requests whose prompt the server did not count, because they were cut short. ``prompt_tokens`` lacks them."""
+    """The number of requests whose prompt the server did not count, because they were cut short. Their tokens are
+    missing in ``prompt_tokens``."""
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.told``."""
     why: str = ""
-    """The reason why it gave up or failed."""
+    """The reason why the strategy gave up or failed; empty if it did not."""
     scope: Scope | None = None
     """The scope of the certificate; ``None`` if the text is not verified."""
 
@@ -180,7 +183,7 @@ class StrategyContext:
     seed: int
     workers: WorkerPool | None = None
     tally: CheckCounts = field(default_factory=CheckCounts)
-    """The checks so far."""
+    """The counts of the checks so far."""
 
     @property
     def rng(self) -> random.Random:
@@ -211,7 +214,10 @@ class StrategyContext:
     async def write(
         self, question: Question, sampling: Sampling, trace: Trace | None = None, *, until: str = ""
     ) -> Trace:
-        """Let the model write a trace, or continue *trace* up to the limit of a trace."""
+        """Let the model write a trace, or continue *trace*. With *until*, stop after that text.
+
+        ``sampling.max_tokens`` limits the whole trace, including the tokens that *trace* already has.
+        """
         begun = trace or Trace()
         most = sampling.max_tokens
         room = None if most is None else max(most - begun.tokens, 1)
@@ -222,7 +228,7 @@ class StrategyContext:
         return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
-        """Let the monitors of *question* judge *trace*, and count their checks."""
+        """Let the monitors of *question* judge *trace*, and count their checks. *partial* is as for :func:`judge`."""
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
         return found
@@ -258,7 +264,7 @@ class Judgement:
 
 
 def judgement(result: Result) -> Judgement:
-    """Return *result* with the counts of its checks, including those of cut text."""
+    """Return *result* with the counts of its checks, including checks of text that was cut away."""
     passed = unclear = 0
     for check in result.checks:
         verdict = check.outcome.verdict if isinstance(check.outcome, Judged) else None
@@ -272,13 +278,14 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*; they only observe. *model* answers their forks.
 
-    With *partial* the text ends with a complete step, and monitors of the whole answer are left out.
+    With *partial* the text is unfinished, but its last step is complete. Then monitors of the whole answer are left
+    out.
     """
     monitors = question.watchers(acting=False)
     if partial:
         monitors = tuple(one for one in monitors if not isinstance(one.trigger, Answer))
     able = replace(await model.capabilities(), resume="prefix", context_tokens=None)
-    # A step is complete, also for a monitor that would wait for the next line before it reads this one.
+    # With "stop", a monitor that would wait for the next line reads the last line of the step now.
     ending: FinishReason = trace.finish_reason or ("stop" if partial else "truncated")
     recording = Recording.untimed(trace.chunks, finish_reason=ending)
     reader = ReplayModel([recording], forks=model, capabilities=able, name=model.name)
@@ -289,7 +296,11 @@ async def judge(
 
 
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
-    """Return a sort key for finished texts, the best last: verified answer, any answer, :attr:`Judgement.rank`."""
+    """Return a sort key for finished texts, the best last.
+
+    It compares whether the answer is verified, whether there is an answer, the number of refuted claims, and the share
+    of checks that passed.
+    """
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 

@@ -27,7 +27,7 @@ class Trace:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens of the model. Text of the strategy counts none."""
+        """The number of tokens that the model generated. Text that the strategy inserted is not counted."""
         return sum(chunk.tokens for chunk in self.chunks)
 
     @property
@@ -37,12 +37,12 @@ class Trace:
 
     @property
     def said(self) -> str:
-        """The finished part: the whole text if the model ended it, or else its complete lines."""
+        """The finished part: the whole text if the model ended it, or only the complete lines if not."""
         text = self.text
         return text if self.finish_reason == "stop" else text[: text.rfind("\n") + 1]
 
     def pieces(self) -> tuple[Piece, ...]:
-        """Return it as the pieces of a request."""
+        """Return the trace as the pieces of a request. Neighbouring chunks of one phase become one piece."""
         pieces: list[Piece] = []
         for chunk in self.chunks:
             if pieces and pieces[-1].phase == chunk.phase:
@@ -52,15 +52,12 @@ class Trace:
         return tuple(pieces)
 
     def write(self, text: str) -> Trace:
-        """Return the trace with *text* appended, which the strategy wrote and not the model.
-
-        The text gets the phase of the last chunk, and counts no tokens.
-        """
+        """Return the trace with *text* of the strategy appended, in the phase of the last chunk."""
         phase = self.chunks[-1].phase if self.chunks else "answer"
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 
     def cut(self, length: int) -> Trace:
-        """Return its first *length* characters. A token that is cut counts in full."""
+        """Return the first *length* characters of the trace. A chunk that is cut keeps its number of tokens."""
         kept: list[Chunk] = []
         for chunk in self.chunks:
             if length <= 0:
@@ -73,10 +70,10 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace* to its end, or up to and including *until*, if there is new text before it.
+    """Let *model* continue *trace* until it ends, or until it writes the text *until*.
 
-    *most* limits the further tokens. Text after *until* in the same read is dropped. Raises
-    :class:`~interwhen.ModelError`.
+    *until* is part of the returned trace. It counts only if there is other new text before it. If more text arrives
+    together with it, that text is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError`.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
@@ -104,7 +101,10 @@ async def close(stream: Stream) -> None:
 
 
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
-    """Return where *until* ends, if the last chunk completed it after other text of chunk *begun* or later; else 0."""
+    """Return the offset at which *until* ends if the last chunk completed it; 0 otherwise.
+
+    Only the new text counts, which begins with chunk *begun*, and *until* must come after other new text.
+    """
     size = len(until)
     last = chunks[-1].text
     # No chunk is empty, so the last ``size`` chunks are enough.

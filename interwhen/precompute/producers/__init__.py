@@ -1,1 +1,1 @@
-"""The shipped producers of precomputed things, one module each; found through entry points."""
+"""The shipped producers of precomputed items, one module each. They are found through entry points."""

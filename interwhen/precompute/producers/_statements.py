@@ -31,7 +31,7 @@ _NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """The premises of statements by number: ``S3`` is the third line of the text, ``F2`` the second fact."""
+    """The lines that a statement can cite, by number: ``S3`` is the third line of the text, ``F2`` the second fact."""
 
     source: tuple[str, ...]
     facts: tuple[str, ...]
@@ -56,7 +56,7 @@ def numbered(source: str, facts: Sequence[str]) -> Numbered:
 
 
 def ask_for(given: Numbered, limit: int) -> tuple[str, str]:
-    """Return the task and the text of a prompt for statements."""
+    """Return the two parts of a prompt that asks for at most *limit* statements: the task, and the numbered lines."""
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
@@ -64,9 +64,9 @@ def ask_for(given: Numbered, limit: int) -> tuple[str, str]:
 
 
 def read_statements(reply: str, given: Numbered) -> list[Statement]:
-    """Return the new statements in *reply* whose citations all exist.
+    """Return the statements in *reply* that are new and cite only lines of *given*.
 
-    Other lines are left out. Linear in the length of *reply*.
+    Other lines of *reply* are ignored. Linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
@@ -83,7 +83,7 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
 
 
 def plain(text: str) -> str:
-    """Normalize *text*, so that texts with the same words are equal."""
+    """Normalize the case, the white space and the final punctuation of *text*, so that statements can be compared."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!? ")
 
 
@@ -92,11 +92,11 @@ def is_plain_text(text: str) -> bool:
     return not _NOTES.search(text) and not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
 
 
-# Asks as a chat, or with a text to continue if the model takes no chats.
+# Asks with a chat, or with a text to continue if the model does not accept chats.
 
 
 async def ask(context: StepContext, task: str, text: str, sampling: Sampling) -> Completion:
-    """Return the answer of the model to *task* on *text*."""
+    """Ask the model to do *task* on *text*, and return its answer."""
     try:
         return await context.ask((Message("system", task), Message("user", text)), sampling)
     except UsageError:

@@ -32,7 +32,7 @@ _LONGEST = 400
 
 
 class Anticipated(msgspec.Struct, frozen=True):
-    """A question, and its estimated probability to be asked (0 to 1)."""
+    """A question, and the estimated probability that a reader asks it (0 to 1)."""
 
     question: str
     predictability: float
@@ -44,7 +44,7 @@ class Answered(msgspec.Struct, frozen=True):
     question: str
     predictability: float
     asked: tuple[Digest, ...]
-    """The prompts that get this answer, as digests of :func:`asked`."""
+    """The keys of the prompts that get this answer (see :func:`asked`)."""
     reasoning: int = 0
     """The number of characters of reasoning at the start of the text."""
 
@@ -58,10 +58,10 @@ class _AnswerParams(msgspec.Struct, frozen=True):
 
 
 class AnswerProducer:
-    """Answers *questions*, and *anticipate* further ones that the model considers most likely.
+    """Answers *questions*, and further questions that the model considers most likely; *anticipate* is their number.
 
-    An answer is stored with its whole reasoning, and only if the monitors passed each line and one that knows the task
-    judged the answer itself (scope ``answer``).
+    An answer is stored with its whole reasoning. It is accepted only if the monitors passed each line, and a monitor
+    that knows the task judged the answer itself (scope ``answer``).
     """
 
     name = "answers"
@@ -103,7 +103,7 @@ class AnswerProducer:
             )
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Anticipate questions, or answer one."""
+        """Let the model list likely questions, or answer one question, depending on *step*."""
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         text = "\n".join(context.read(piece) for piece in step.reads)
         if params.count:
@@ -123,13 +123,13 @@ def answers(*, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: i
     """Make the producer.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
-    number of further questions that the model guesses.
+    number of further questions that the model guesses. *max_tokens* limits each answer.
     """
     return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens)
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
-    """Return the different questions of *log* with the frequency of each (add-one smoothed), most frequent first."""
+    """Return each question of *log* once, with its relative frequency (add-one smoothed), most frequent first."""
     first: dict[Digest, str] = {}
     for question in log:
         first.setdefault(asked(question), question)
@@ -152,7 +152,7 @@ def asked(prompt: str) -> Digest:
 
 
 def answer_of(item: Item) -> Answered:
-    """Return the data of an item of this producer."""
+    """Return the decoded data of *item*, which must be of this producer."""
     return _answered(item.payload.data)
 
 

@@ -28,7 +28,7 @@ class Notes(msgspec.Struct, frozen=True):
 
     facts: tuple[Statement, ...]
     pays: bool
-    """Whether the pass found enough facts for its tokens that another pass is worthwhile."""
+    """Whether the pass found enough facts for its tokens (``min_gain``). If not, no further pass follows."""
 
 
 class _FactParams(msgspec.Struct, frozen=True):
@@ -39,10 +39,10 @@ class _FactParams(msgspec.Struct, frozen=True):
 
 
 class FactProducer:
-    """Multi-pass consolidation: each pass proposes statements from a piece and the facts accepted so far.
+    """Derives facts in several passes (consolidation). Each pass starts from a piece and the facts accepted so far.
 
-    Each statement must cite its premises, and the monitors judge it as a continuation of only these. A statement that
-    they do not pass is dropped, and no later pass sees it.
+    The model proposes statements. Each must cite its premises, and the monitors judge it as a continuation of only
+    these. A statement that does not pass is dropped, and no later pass builds on it.
     """
 
     name = "facts"
@@ -61,7 +61,7 @@ class FactProducer:
         self._link = link
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each pass over each piece. A pass reads the earlier ones."""
+        """Plan one item for each pass over each piece. A pass reads the facts of the earlier passes."""
         passes = range(1, context.passes + 1)
         before: tuple[str, ...] = ()
         for piece in context.pieces:
@@ -78,7 +78,7 @@ class FactProducer:
                 before = tuple(f"{piece.name}/{number}" for number in passes)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Do one pass over one piece."""
+        """Do one pass over one piece, and propose the statements that the monitors passed."""
         params = msgspec.json.decode(step.params, type=_FactParams)
         if params.number > 1:
             last = context.premise(step.premises[-1])
@@ -113,7 +113,7 @@ def facts(*, limit: int = 12, min_gain: float = 2.0, max_tokens: int = 600, link
 
 
 def notes_of(item: Item) -> Notes:
-    """Return the data of an item of this producer."""
+    """Return the decoded data of *item*, which must be of this producer."""
     return _notes(item.payload.data)
 
 

@@ -1,4 +1,4 @@
-"""Prefixes: the server has the context in its prefix cache in advance, confirmed by its own counters."""
+"""Prefixes: puts the context into the server's prefix cache in advance. The counters of the server confirm it."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class _PrefixParams(msgspec.Struct, frozen=True):
 
 
 class PrefixProducer:
-    """Sends the context to the server as the start of a prompt, and again, to check that it is cached.
+    """Sends the context to the server as the start of a prompt, and sends it again to check that it is cached.
 
-    An item shows that the server *had* the prefix in its cache. The counters of each run show whether it still has it:
-    :func:`redo_if_cold` deletes the item if not, so that the idle worker sends the prefix again.
+    An item shows that the server *had* the prefix in its cache. The server may evict it later. The counters of each run
+    show this, and then :func:`redo_if_cold` deletes the item, so that the idle worker sends the prefix again.
     """
 
     name = "prefixes"
@@ -65,7 +65,7 @@ class PrefixProducer:
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Send the prefix until the server has it in its cache."""
+        """Send the prefix, and send it once more if it was not cached. Raises if it is still not cached then."""
         params = msgspec.json.decode(step.params, type=_PrefixParams)
         prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
         seen = await _send(prompt, context)
@@ -87,14 +87,19 @@ class PrefixProducer:
 
 
 def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
-    """Make the producer. A prefix is warm if *share* of its tokens come from the cache: servers cache whole blocks."""
+    """Make the producer. *as_* is the form of the context in prompts.
+
+    A prefix counts as cached if at least *share* of its tokens come from the cache. The default is below 1 because
+    servers cache only whole blocks of tokens.
+    """
     return PrefixProducer(as_=as_, share=share)
 
 
 def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
-    """Tell whether the server has lost the prefix of *item*, from the counters of a run that began with it.
+    """Tell whether the server has evicted the prefix of *item*. *result* is of a run whose prompt began with it.
 
-    ``None`` if they do not show it: the server does not count, or the run was cut short or reconnected.
+    The prefix was evicted if less than *share* of its tokens came from the cache. ``None`` if the counters in *result*
+    do not show it, because the server does not count, or the run was cut short or reconnected.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)
@@ -104,7 +109,7 @@ def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
 
 
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
-    """Delete the prefixes of *context* that were not cached in a run on it, and return their ids.
+    """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
     The idle worker makes them again.
     """

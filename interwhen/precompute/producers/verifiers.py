@@ -1,4 +1,4 @@
-"""Prepared verifiers: the results of ``prepare`` of the monitors, stored by version, so that no run waits for them.
+"""Prepared verifiers: runs the ``prepare`` of monitors in advance and stores the results, so that no run waits for it.
 
 Such a result is a solved puzzle, a parsed policy or a search table. (Z3 problems that stay warm within a process are in
 :mod:`interwhen.toolkit.solving`.)
@@ -66,11 +66,11 @@ _PLAIN = frozenset(
 
 
 class Unsafe(UsageError):
-    """The bytes are not a pickle of plain values and own records."""
+    """The value cannot be pickled or read, or it has types other than plain types and records of its package."""
 
 
 def dump(value: Any, package: str) -> bytes:
-    """Return *value* as bytes that :func:`load` accepts. Raises :class:`Unsafe` if that is not possible."""
+    """Pickle *value*, whose records must be of *package*. Raises :class:`Unsafe` if :func:`load` would refuse it."""
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception as error:
@@ -97,7 +97,7 @@ class _Unpickler(pickle.Unpickler):
         self._package = package
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Return an allowed type."""
+        """Return the type *name* of *module* if it is allowed; raise :class:`Unsafe` if not."""
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
         if (module, name) == ("builtins", "getattr"):
@@ -145,7 +145,7 @@ class _VerifierParams(msgspec.Struct, frozen=True):
 
 
 class VerifierProducer:
-    """Runs the ``prepare`` of *monitors* on the context, alone and with each of *questions*."""
+    """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*."""
 
     name = "verifiers"
     version = "1"
@@ -204,16 +204,20 @@ def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] 
 
 
 def made_by(monitor: Monitor) -> str:
-    """Return a fingerprint of *monitor* and Python. Raises ``Unseen`` if the options have none."""
+    """Return a text that identifies *monitor*, its options, the version of its verifier, and the version of Python.
+
+    Raises ``Unseen`` if the options cannot be compared.
+    """
     verifier = monitor.verifier
     options = settings_of(monitor.prepare)[:16]
     return f"{monitor.name} ({verifier.name} {verifier.version}, options {options}, Python {_PYTHON})"
 
 
 def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple[Monitor, ...]:
-    """Return *monitors* for a run with *context* that use a ready value for exactly this task, or else prepare it.
+    """Return *monitors* for runs with *context* that use stored results of ``prepare``.
 
-    The whole text identifies a task, so a run with injected facts in its prompt prepares again.
+    A result is used only for exactly the same task; without one, ``prepare`` runs as usual. The whole text of the
+    prompt identifies a task, so a run with injected facts in its prompt cannot use a stored result.
     """
     return tuple(
         monitor if monitor.prepare is None else replace(monitor, prepare=_looking_first(monitor, context))
@@ -241,7 +245,7 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 
 def prepared_in(item: Item) -> PreparedFor | None:
-    """Return the data of an item of this producer; ``None`` for items of others."""
+    """Return the decoded data of *item*; ``None`` if another producer made the item."""
     return (
         msgspec.msgpack.decode(item.payload.data, type=PreparedFor)
         if item.key.producer == VerifierProducer.name
@@ -253,7 +257,7 @@ async def _prepared(monitor: Monitor, task: Task) -> Any:
     assert monitor.prepare is not None
     if inspect.iscoroutinefunction(monitor.prepare):
         return await monitor.prepare(task)
-    # A thread that is too late is abandoned: the deadline does not wait for it.
+    # At the deadline the thread is abandoned, because it cannot be stopped.
     return await anyio.to_thread.run_sync(monitor.prepare, task, abandon_on_cancel=True)
 
 
