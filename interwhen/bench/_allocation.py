@@ -1,4 +1,4 @@
-"""``interwhen bench allocation``: the allocator and uniform ways to spend tokens, on the tasks of simulated worlds."""
+"""``interwhen bench allocation``: compares the allocator with uniform strategies, on tasks of simulated worlds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.strategies import Action, AdaptiveAllocator
 
-# A simulated world of tasks for the allocator: its chances are of another kind than the allocator's model of them.
+# A simulated world of tasks for the allocator. Its random model differs from the allocator's model of tasks.
 #
-# The allocator keeps a table of chances for each class. Here every task has a difficulty of its own (a normal on
-# the logit scale, around that of its class), and a share of its failures are slips and can be corrected. The length of
-# samples is log-normal and grows with the difficulty; the verifier errs both ways. No model is involved.
+# The allocator keeps a table of probabilities for each class. Here every task has its own difficulty (normal on the
+# logit scale, around the difficulty of its class), and some failures are slips, which can be corrected. The length of
+# samples is log-normal and grows with the difficulty. The verifier makes errors of both types. No model is involved.
 
 CLASSES = 6
 MOST_TRIES = 64
@@ -33,22 +33,22 @@ class TaskWorld:
     """The difficulty of the tasks of a world, and the errors of its verifier."""
 
     spread: float = 2.5
-    """Standard deviation of the classes' mean difficulty, in logits: how much a class says."""
+    """Standard deviation of the mean difficulty of the classes, in logits: how informative a class is."""
     within: float = 1.0
-    """The same of the tasks of one class."""
+    """Standard deviation of the difficulty of tasks within one class, in logits."""
     ease: float = -0.5
-    """Mean logit of a sample being right."""
+    """Mean logit of the probability that a sample is right."""
     tokens: float = 400.0
-    """Median tokens of a sample of medium difficulty."""
+    """Median number of tokens of a sample, for a task of medium difficulty."""
     accepts_right: float = 0.97
-    """How often the verifier passes a right answer."""
+    """Probability that the verifier passes a right answer."""
     accepts_wrong: float = 0.005
-    """How often it passes a wrong one."""
+    """Probability that the verifier passes a wrong answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """The result of one sample or correction, drawn ahead, so that all ways of spending meet the same chance."""
+    """The result of one sample or correction. It is drawn in advance, so that all strategies get the same results."""
 
     right: bool
     passes: bool
@@ -57,12 +57,12 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """One task of a simulated world: its class, and the result of each further try on it."""
+    """One task of a simulated world: its class (*key*), and the results of its successive tries."""
 
     key: str
     samples: tuple[Try, ...]
     corrections: tuple[Try, ...]
-    """Number *n* is the result of a correction after *n* failed tries."""
+    """Entry *n* is the result of a correction after *n* failed tries."""
 
 
 class Maker:
@@ -73,7 +73,7 @@ class Maker:
         self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
         middle = (CLASSES - 1) / 2
         even = [(number - middle) / math.sqrt((CLASSES**2 - 1) / 12) for number in range(CLASSES)]
-        # Evenly spaced, so that a seed changes the tasks and not what kind of world it is.
+        # Evenly spaced, so that a seed changes the tasks but not the difficulty of the classes.
         self._means = [self._world.ease + self._world.spread * place for place in even]
         self._slips = [0.3 + 0.5 * self._rng.random() for _ in range(CLASSES)]
 
@@ -87,7 +87,7 @@ class Maker:
         slips = rng.random() < self._slips[number]
         median = world.tokens * math.exp(-0.08 * level)
         samples = tuple(self._try(level, median) for _ in range(MOST_TRIES))
-        # A correction goes on from where the mistake was; a failure that is no slip is made again.
+        # A correction continues from the mistake. A failure that is not a slip is usually repeated.
         kept = [rng.random() for _ in range(MOST_TRIES)]
         corrections = tuple(self._try(level + 1.0 if slips else level - 3.0, median * (1.1 - share)) for share in kept)
         return Puzzle(f"class {number}", samples, corrections)
@@ -100,14 +100,14 @@ class Maker:
 
 
 def shuffled(puzzles: Sequence[Puzzle], seed: int) -> list[Puzzle]:
-    """Return the same tasks with their classes shuffled: the features then say nothing."""
+    """Return the same tasks with shuffled classes, so that a class has no information about its tasks."""
     keys = [puzzle.key for puzzle in puzzles]
     random.Random(seed).shuffle(keys)  # noqa: S311  a simulation, not a secret
     return [Puzzle(key, puzzle.samples, puzzle.corrections) for key, puzzle in zip(keys, puzzles, strict=True)]
 
 
 class MeanScore(NamedTuple):
-    """The means of a way of spending, over its tasks."""
+    """The mean accuracy and tokens of one strategy over its tasks."""
 
     accuracy: float
     tokens: float
@@ -119,7 +119,10 @@ class _Solved(NamedTuple):
 
 
 def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> MeanScore:
-    """Let the allocator choose; it learns on the way, and the tokens with which it learns are counted."""
+    """Let the allocator choose the tries. It learns from them, and the tokens for learning are counted.
+
+    *budget* is in tokens per task. *after* lists the actions that are allowed after a failure.
+    """
     allocator = AdaptiveAllocator(budget=budget, after=after, most=32)
     return _score([_allocated(puzzle, allocator) for puzzle in puzzles])
 
@@ -188,7 +191,7 @@ def allocation(
     found: dict[tuple[str, str, int], list[AllocationRun]] = {arm: [] for arm in arms}
     for number, order in Experiment(arms, pairs, seed, warm_up=0, minutes=minutes).rounds():
         say(f"draw {number + 1} of {pairs}")
-        # Arms of one world in a row, so that its baselines are in the cache.
+        # Run all arms of one world in sequence, so that its baselines stay in the cache.
         for name, arm, depth in sorted(order):
             found[name, arm, depth].append(_run_once(WORLDS[name], arm, depth, tasks, seed + number))
     rows: list[Row] = []
@@ -214,7 +217,7 @@ def allocation(
 
 @functools.lru_cache(maxsize=32)
 def _baselines(world: TaskWorld, tasks: int, seed: int) -> tuple[list[Puzzle], list[MeanScore], list[MeanScore]]:
-    """Return the tasks of one draw, and the scores of both uniform ways on them for each number of samples."""
+    """Return the tasks of one draw, and the scores of both uniform strategies for each number of samples."""
     puzzles = Maker(world, seed).puzzles(tasks)
     return puzzles, *uniform_curves(puzzles, _MOST)
 
@@ -239,20 +242,20 @@ def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore
 
 
 class AllocationRun(NamedTuple):
-    """The allocator on the tasks of one draw, against both uniform ways of spending on the same tasks."""
+    """The scores of the allocator on one draw, compared with both uniform strategies on the same tasks."""
 
     accuracy: float
     tokens: float
     times_fewer: float
-    """How many times as many tokens uniform best-of-N needs for the same accuracy."""
+    """The tokens that best-of-N needs for the same accuracy, divided by the tokens of the allocator."""
     saved: float
-    """The share of its tokens that stop-on-verified would save by allocating, at the same accuracy."""
+    """The percentage of tokens that the allocator saves over stop-on-verified, at the same accuracy."""
     off_budget: float
-    """By how much the mean spending missed the budget."""
+    """The difference between the mean tokens and the budget, in percent of the budget."""
     over_best_of_n: float
-    """Accuracy over best-of-N's at the same tokens, in percentage points."""
+    """The accuracy minus that of best-of-N at the same tokens, in percentage points."""
     over_stopping: float
-    """The same over stop-on-verified, with the number of samples that is best in hindsight."""
+    """The accuracy minus that of stop-on-verified at the same tokens, in percentage points."""
 
 
 _UNITS = {"accuracy": "%", "saved": "%", "off_budget": "%"}
@@ -276,20 +279,20 @@ def _run_once(world: TaskWorld, arm: str, depth: int, tasks: int, seed: int) -> 
 
 
 def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
-    """Return the tokens that *curve* takes for *accuracy*, between its points by straight lines.
+    """Return the tokens that *curve* needs for *accuracy*, by linear interpolation between its points.
 
-    After its end it is the tokens of its end: a lower bound.
+    If the curve does not reach *accuracy*, the result is the tokens at its end, which is a lower bound.
     """
     return _between([point.accuracy for point in curve], [point.tokens for point in curve], accuracy)
 
 
 def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
-    """Return the accuracy that *curve* has for *tokens*, between its points by straight lines."""
+    """Return the accuracy of *curve* at *tokens*, by linear interpolation between its points."""
     return _between([point.tokens for point in curve], [point.accuracy for point in curve], tokens)
 
 
 def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """Return the y of the first point that reaches *x*, by a straight line from the point before it."""
+    """Interpolate linearly between the first point that reaches *x* and the point before it; return the y value."""
     at = next((at for at, value in enumerate(xs) if value >= x), None)
     if at is None or at == 0:
         return ys[-1] if at is None else ys[0]

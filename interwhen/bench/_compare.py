@@ -1,4 +1,4 @@
-"""``interwhen bench compare``: strategies on the same exercises, model and verifiers, at equal budgets."""
+"""``interwhen bench compare``: compares strategies on the same exercises, model and verifiers, at equal budgets."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ Arm = tuple[int, str]
 
 
 class GradedAttempt(msgspec.Struct, frozen=True):
-    """One attempt of a strategy, graded."""
+    """The graded result of one attempt of a strategy at one exercise."""
 
     outcome: Outcome
     right: bool
-    """Whether an answer was given and is right."""
+    """Whether the attempt gave an answer and the answer is right."""
     exercise: int
-    """The number of the exercise."""
+    """The index of the exercise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Exercises, strategies and budgets to be compared."""
+    """Settings of a comparison: it runs each strategy on each exercise with each budget."""
 
     exercises: Sequence[Exercise]
     strategies: Sequence[Strategy]
     budgets: Sequence[int]
-    """In generated tokens of an attempt."""
+    """Budgets of an attempt, in generated tokens."""
     sampling: Sampling
     seed: int = 0
     share: bool = True
-    """Whether equal requests are generated once, and billed to each strategy that makes them."""
+    """Whether strategies share the text of equal requests. The text is generated once, and each is charged for it."""
     minutes: float | None = None
 
     async def run(
         self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
     ) -> Attempts:
-        """Let every strategy attempt every exercise with every budget, one attempt at a time.
+        """Run every strategy on every exercise with every budget, one attempt at a time.
 
-        *keep* gets the attempts so far after each exercise, so that a long comparison can be interrupted.
+        After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
         """
         begun = time.perf_counter()
         shared = SharedModel(model)
@@ -100,13 +100,13 @@ class Attempts:
 
     by_arm: Mapping[Arm, Sequence[GradedAttempt]]
     generated: int
-    """Tokens that the model wrote; more are billed where text was shared."""
+    """Tokens that the model generated. Strategies that share text are charged for more tokens in total."""
     exercises: int
     """The number of exercises that all strategies attempted."""
     seconds: float
 
     def report(self, subject: str, baseline: str) -> Report:
-        """Return the tables and the chart; strategies are tested against *baseline* in pairs."""
+        """Return the tables and the chart about *subject*, with paired tests of the strategies against *baseline*."""
         order = sorted(
             self.by_arm, key=lambda arm: (arm[0], -_right(self.by_arm[arm]), _tokens(self.by_arm[arm]), arm[1])
         )
@@ -147,13 +147,13 @@ def _tokens(attempts: Sequence[GradedAttempt]) -> float:
 
 
 def _share(hits: int, of: int) -> Estimate | None:
-    """Return *hits* in percent of *of*, with an interval; ``None`` of none."""
+    """Return *hits* in percent of *of*, with an interval; ``None`` if *of* is 0."""
     rate = Rate.make(hits, of)
     return None if rate.value is None else Estimate(100 * rate.value, "%", 100 * rate.low, 100 * rate.high, of)
 
 
 def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
-    """Return the arms that no other one beats (none is right as often for fewer tokens), cheapest first."""
+    """Return the Pareto front, cheapest first: no other arm has as many right answers for fewer tokens."""
     best: list[Arm] = []
     for arm in sorted(by_arm, key=lambda arm: (_tokens(by_arm[arm]), -_right(by_arm[arm]))):
         if not best or _right(by_arm[arm]) > _right(by_arm[best[-1]]):
@@ -162,14 +162,14 @@ def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
 
 
 def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttempt]) -> tuple[int, int]:
-    """Count the exercises that *attempts* got right and *base* did not, and the other way round."""
+    """Count the exercises that only *attempts* got right, and those that only *base* got right."""
     pairs = list(zip(base, attempts, strict=True))
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
 
 def _quality_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     answered = [each for each in attempts if each.outcome.answered]
-    # Only a check that knows the task and judged the answer is a claim that the answer is right.
+    # Only a check that knows the task and judged the answer shows that the answer is right.
     proven = [each for each in attempts if each.outcome.answer_verified]
     steps = [each for each in attempts if each.outcome.status == "verified" and not each.outcome.answer_verified]
     count = len(attempts)
@@ -212,7 +212,7 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
 def _against_row(arm: Arm, attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Row:
     fixed, broken = paired_answers(base, attempts)
     checks = [each.outcome.checks for each in attempts]
-    # A repair of the last step writes the answer by design; the share of such answers is shown.
+    # A repair of the last step may write the answer itself, so the report shows the share of such answers.
     handed = sum(each.right and each.outcome.handed for each in attempts)
     return {
         "strategy": arm[1],

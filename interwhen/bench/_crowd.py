@@ -1,4 +1,4 @@
-"""Readers of many paced streams at once: a bare protocol, transports, supervised runs, and other clients."""
+"""Reads many paced streams at once: by a bare protocol, a transport, supervised runs, and other clients."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from interwhen.testing._paced_server import LoadTally
 _EVENT = b"data: {"
 _BEGUN = re.compile(rb'"(?:content|text)": ?"(\d+\.\d+)\\n"')
 _BEGIN_WITHIN = 0.25
-"""The share of a stream's length within which all streams begin, at random: real ones do not begin together."""
+"""All streams begin at random times within this share of the length of a stream, as real ones do not begin together."""
 _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
-"""The time limit of a stream: so many seconds, and so many times its length."""
+"""The time limit of a stream: the first value in seconds, plus the second value times its length."""
 
 
 class Reading(msgspec.Struct):
@@ -32,26 +32,26 @@ class Reading(msgspec.Struct):
 
     asked: float
     begun: float | None = None
-    """When the first chunk left the generator."""
+    """When the generator sent the first chunk."""
     arrivals: list[float] = []
-    """When each chunk came."""
+    """When each chunk arrived."""
     ended: bool = False
     """Whether the stream reached its end."""
 
     def take(self, text: str) -> None:
-        """Note that a chunk of *text* came; the text of the first one is the time when it left."""
+        """Record the arrival of a chunk with *text*. The text of the first chunk is the time at which it was sent."""
         self.arrivals.append(time.monotonic())
         if self.begun is None:
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Note that all chunks in *data* came."""
+        """Record the arrival of all chunks in *data*."""
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
 
     async def take_all(self, parts: AsyncIterator[bytes]) -> None:
-        """Note the chunks of a whole answer."""
+        """Record the chunks of a whole answer, whose bytes arrive as *parts*."""
         tail = b""
         async for data in parts:
             self.take_bytes(tail + data)
@@ -67,7 +67,7 @@ class Reading(msgspec.Struct):
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds between chunks."""
+        """The seconds between successive chunks."""
         return [b - a for a, b in itertools.pairwise(self.arrivals)]
 
 
@@ -76,16 +76,16 @@ class Crowd(msgspec.Struct, frozen=True):
 
     streams: int
     lost: int
-    """Streams that did not come to their end, or not with all chunks."""
+    """Streams that did not reach their end, or that had missing chunks."""
     delivered: float
-    """The rate at which chunks came since the first one was sent, as a share of the rate at which they were sent."""
+    """The rate at which chunks arrived since the first one was sent, as a share of the scheduled rate."""
     late_p50_ms: float
-    """The time by which chunks came later than they were due at the generator."""
+    """The median time from the moment at which a chunk was due at the generator to its arrival."""
     late_p99_ms: float
 
 
 class StreamReader(asyncio.Protocol):
-    """A connection that reads one answer after the other and counts the chunks: the least that Python can do."""
+    """A connection that reads one answer after another and only counts chunks: the minimum work in Python."""
 
     def __init__(self, base_url: str) -> None:
         self._url = urlsplit(base_url)
@@ -114,7 +114,7 @@ class StreamReader(asyncio.Protocol):
         return found
 
     def data_received(self, data: bytes) -> None:
-        """Note the chunks in *data*."""
+        """Record the chunks in *data*."""
         reading, seen = self._reading, self._tail + data
         reading.take_bytes(seen)
         self._tail = seen[-len(_EVENT) + 1 :]
@@ -123,7 +123,7 @@ class StreamReader(asyncio.Protocol):
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the reading."""
+        """Complete the current reading."""
         del exc
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
@@ -135,7 +135,7 @@ class StreamReader(asyncio.Protocol):
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once by a bare protocol that only notes when their bytes come: the floor."""
+    """Read *streams* streams at once by a bare protocol that only records when bytes arrive: the floor."""
 
     async def one(_found: Reading) -> Reading:
         reader = StreamReader(base_url)
@@ -148,7 +148,7 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
 
 
 async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
-    """Read *streams* streams at once through *transport*, as bytes: nothing is decoded but HTTP."""
+    """Read *streams* streams at once through *transport*, as bytes: only HTTP is decoded."""
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
 
@@ -177,7 +177,7 @@ async def run_crowd(
 
 
 async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one client of httpx2, as bytes: nothing is decoded but HTTP."""
+    """Read *streams* streams at once through one client of httpx2, as bytes: only HTTP is decoded."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
 
@@ -190,7 +190,7 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one client of the SDK."""
+    """Read *streams* streams at once through one client of the openai SDK."""
     import openai
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
@@ -206,7 +206,7 @@ async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> AsyncIterator[bytes]:
-    """Yield what *receive* returns until it returns *end*."""
+    """Call *receive* repeatedly, and yield its results until the result is *end*."""
     while (data := await receive()) != end:
         yield data
 
@@ -214,8 +214,8 @@ async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> Asy
 async def _all(
     one: Callable[[Reading], Awaitable[Reading | None]], streams: int, chunks: int, rate: float
 ) -> list[Reading]:
-    """Let *one* read each of the streams, which begin at random times; one that fails or takes too long is lost."""
-    rng = random.Random(streams)  # noqa: S311  the same for every way of reading
+    """Read each stream with *one*, starting at random times. A stream that fails or takes too long counts as lost."""
+    rng = random.Random(streams)  # noqa: S311  the same for every client
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
 
     async def begin(number: int) -> Reading:
@@ -235,7 +235,7 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Return the tally of the load generator, which then counts from zero."""
+    """Return the tally of the load generator, and reset its counts."""
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 

@@ -1,4 +1,4 @@
-"""The frame of every benchmark: arms that are run in turn, and the command that reports on them."""
+"""The common parts of all benchmarks: an experiment that runs arms in turn, and the command that reports on it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def say(line: str) -> None:
-    """Print a line on the progress of a benchmark to standard error."""
+    """Print a line about the progress of a benchmark to standard error."""
     Console(stderr=True).print(line, style="dim", highlight=False, markup=False)
 
 
@@ -42,26 +42,26 @@ def require_positive(**options: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Experiment(Generic[A]):
-    """Arms that are compared in rounds: every round runs each arm once, in random order.
+    """Compares arms in rounds: every round runs each arm once, in random order.
 
-    Machines drift while they are measured, so differences between arms are taken within a round only.
+    The speed of a machine drifts during a measurement, so arms are compared only within a round.
     """
 
     arms: Sequence[A]
     pairs: int
-    """How many rounds are counted. Fewer are run if the *minutes* are over."""
+    """How many rounds are counted. Fewer rounds run if *minutes* have passed."""
     seed: int = 0
-    """Seed of the order of the arms."""
+    """The seed for the order of the arms."""
     warm_up: int = 1
-    """Rounds that are run first and not counted; their numbers are negative."""
+    """How many rounds run first and are not counted. Their numbers are negative."""
     minutes: float | None = None
-    """No further round begins after so many minutes."""
+    """The time limit: no further round begins after this many minutes."""
 
     def __post_init__(self) -> None:
         require_positive(pairs=self.pairs, minutes=self.minutes)
 
     def rounds(self) -> Iterator[tuple[int, list[A]]]:
-        """Yield the number of each round and its arms in their order; at least one counted round."""
+        """Yield for each round its number and its arms in random order. At least one counted round is run."""
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
         begun = time.monotonic()
         for number in range(-self.warm_up, self.pairs):
@@ -71,7 +71,7 @@ class Experiment(Generic[A]):
             yield number, rng.sample(list(self.arms), len(self.arms))
 
     async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
-        """Return what *measure* found for each arm, by round. It gets the arm and the number of the round."""
+        """Call *measure* with each arm and number of a round; return the results of the counted rounds for each arm."""
         found: dict[A, list[T]] = {arm: [] for arm in self.arms}
         for number, arms in self.rounds():
             for arm in arms:
@@ -82,7 +82,7 @@ class Experiment(Generic[A]):
 
 
 def observations(found: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
-    """Return what an experiment found as rows of arm, pair and value."""
+    """Convert the results of an experiment into rows with arm, pair and value."""
     rows = (
         {"arm": str(arm), "pair": pair, "value": value}
         for arm, values in found.items()
@@ -97,7 +97,7 @@ _EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvico
 
 
 def require(command: str, *modules: str) -> None:
-    """Raise one :class:`MissingExtraError` that names the extras of all *modules* that are not installed."""
+    """Raise one :class:`MissingExtraError` for *command* that names the extras of all missing *modules*."""
     missing = {_EXTRAS[module] for module in modules if find_spec(module) is None}
     if missing:
         advice = " or give it --no-uvloop" if "uvloop" in modules and find_spec("uvloop") is None else ""
@@ -121,7 +121,7 @@ class Output:
     """Print the tables in Markdown."""
 
     def check(self, *, has_charts: bool) -> None:
-        """Refuse a file that could not be written: before an hour of work, not after it."""
+        """Raise :class:`UsageError` if a file cannot be written, before the benchmark runs and not after it."""
         if self.plot is not None and not has_charts:
             raise UsageError("--plot: this benchmark has no charts; give --page for its tables")
         if self.plot is not None and find_spec("matplotlib") is None:
@@ -129,7 +129,7 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write the JSON of *report*, which may be a first part of it."""
+        """Write the JSON of *report*, which may be incomplete so far."""
         if self.json is None or str(self.json) == "-":
             return
         part = self.json.with_name(f"{self.json.name}.part")
@@ -157,7 +157,7 @@ class Output:
 
 
 def check_files(**paths: Path | None) -> None:
-    """Raise :class:`UsageError` where a file could not be written, by the name of its option; ``-`` is no file."""
+    """Raise :class:`UsageError` if a file cannot be written. *paths* has the file of each option; ``-`` is ignored."""
     for option, path in paths.items():
         if path is None or str(path) == "-":
             continue
@@ -174,10 +174,10 @@ def command_of(
     uvloop: bool | None = None,
     has_charts: bool = False,
 ) -> Callable[..., int]:
-    """Return the command of a benchmark: the options of *measure*, and those of :class:`Output`.
+    """Return the command of a benchmark, with the options of *measure* and of :class:`Output`.
 
-    *needs* are modules of extras. With *uvloop* the command has an option for the event loop, and this is its default.
-    If *measure* takes ``keep``, it gets a function that writes the JSON of a report which is not complete yet.
+    *needs* are modules of extras. If *uvloop* is not ``None``, the command has an option for the event loop, with this
+    default. If *measure* has a parameter ``keep``, it gets a function that writes the JSON of an incomplete report.
     """
     name = measure.__name__
     given = inspect.signature(measure)

@@ -1,4 +1,4 @@
-"""``interwhen bench gateway``: what the gateway adds to a stream, and how many streams one process carries."""
+"""``interwhen bench gateway``: measures the time that the gateway adds, and how many streams one process handles."""
 
 from __future__ import annotations
 
@@ -37,17 +37,20 @@ from interwhen.registry import load_monitors
 from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
 GENERATOR_LATE_MS = 2.0
-"""If the load generator itself is later than this (99 % of its chunks), it limits what can be measured.
+"""The report warns if the 99th percentile of the load generator's own lateness is above this.
 
-It waits in whole milliseconds, as epoll does, so it is always late by up to one, at the floor as well."""
+The generator waits in whole milliseconds, as epoll does, so it is always late by up to a millisecond."""
 _SERVE = "import sys; from interwhen.cli._main import main; sys.exit(main())"
 _SDK_CHUNKS, _SDK_RATE = 1000, 1000.0
-"""One second of a stream that is as fast as streams get."""
+"""One second of a very fast stream: the number of chunks, and chunks per second."""
 _ReadCrowd: TypeAlias = Callable[[str, int, int, float], Awaitable[list[Reading]]]
 
 
 class CrowdPair(msgspec.Struct, frozen=True):
-    """A crowd read in one way, and just before it by a bare protocol that only notes when bytes come: the floor."""
+    """A crowd (many streams at once) read by one client, and just before by a bare protocol, which is the floor.
+
+    The bare protocol only records when bytes arrive, so no client in Python can be faster.
+    """
 
     rate: float
     floor: Crowd
@@ -55,20 +58,20 @@ class CrowdPair(msgspec.Struct, frozen=True):
     generator: LoadTally
     """The tally of the generator while the crowd was read."""
     cpu_microseconds: float | None = None
-    """CPU that each chunk took: in the gateway, or in this process for reading it."""
+    """CPU time per chunk: in the gateway process, or in this process if it reads the chunks itself."""
     floor_cpu_microseconds: float | None = None
-    """The same for the bare protocol, where it was read in the process that was measured."""
+    """CPU time per chunk of the bare protocol, if it ran in the measured process."""
     memory_kb: float | None = None
-    """Resident memory that each stream took, in the gateway."""
+    """Resident memory per stream in the gateway process."""
 
     @property
     def added_p99_ms(self) -> float:
-        """The lateness that is added to that of the floor, both against the generator's schedule."""
+        """The lateness of the crowd minus that of the floor, both relative to the generator's schedule."""
         return self.crowd.late_p99_ms - self.floor.late_p99_ms
 
 
 def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
-    """Return the round with the median lateness, with the worst rate and the most losses of any round."""
+    """Return the round with the median lateness, but with the lowest rate and the most lost streams of all rounds."""
     middle = sorted(rounds, key=lambda each: each.added_p99_ms)[len(rounds) // 2]
     crowds = [each.crowd for each in rounds]
     lost, delivered = max(crowd.lost for crowd in crowds), min(crowd.delivered for crowd in crowds)
@@ -204,7 +207,7 @@ def report_of(
 
 
 def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    """Compare time to first token within pairs, and the gaps between chunks as a whole, in milliseconds."""
+    """Yield rows that compare the time to first token within pairs, and the gaps between chunks over all streams."""
     first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
     gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
     yield {"what": "time to first token, direct, p50", "measured": Estimate(percentile(first["direct"], 0.5), "ms")}
@@ -262,8 +265,8 @@ async def sdk_cost(
 ) -> dict[str, list[float]]:
     """Read the same paced stream through a bare and a wrapped client; return the CPU of each chunk in microseconds.
 
-    Each chunk comes in a packet of its own, as a model's do: if many came at once, the cost of waking up for one would
-    not be seen.
+    Each chunk is a separate packet, as from a real model. If many chunks arrived at once, the cost of waking up for a
+    single chunk would not be measured.
     """
     import openai
 
@@ -277,7 +280,7 @@ async def sdk_cost(
 
 
 async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> float:
-    """Read one stream to its end; return the CPU seconds."""
+    """Read *stream* to its end; return the CPU seconds. With *watched*, checks must have run."""
     begun = time.process_time()
     texts, last = 0, None
     messages = [{"role": "user", "content": "How many apples are left?"}]
@@ -296,14 +299,14 @@ async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> 
 
 
 class _Crowds:
-    """Reads one crowd in several ways, each time just after the same crowd at the floor."""
+    """Reads the same crowd with several clients, each time just after the bare protocol."""
 
     def __init__(self, url: str, streams: int, chunks: int, rate: float, minutes: float | None) -> None:
         self._load = url, streams, chunks, rate
         self._minutes = minutes
 
     async def read(self, name: str, crowd: _ReadCrowd, pairs: int = 1) -> CrowdPair:
-        """Return the round with the median lateness, with all streams that any round lost."""
+        """Read *pairs* rounds with the client *crowd*, which is called *name*; return :func:`middle_of` the rounds."""
         url, streams, chunks, rate = self._load
         say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
         # A short crowd first, so that the process has the memory that it needs.
@@ -328,7 +331,7 @@ class _Crowds:
 
 
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
-    """Read a crowd as bytes, and through the gateway."""
+    """Read a crowd as bytes directly, then through the gateway, whose process id is *process*."""
     direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
     await ask_generator(url)
     idle, before = memory_of(process).resident, cpu_seconds_of(process)
@@ -351,11 +354,11 @@ async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: 
 
 
 _ONE_RATE, _ONE_CHUNKS = 50.0, 25
-"""The single stream of which the added time is measured."""
+"""Chunks per second and number of chunks of the single stream for which the added time is measured."""
 
 
 async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
-    """Read the same streams in all ways, given by their base URLs."""
+    """Read the same stream through each of *ways*, which maps names to base URLs."""
     readers = {name: StreamReader(url) for name, url in ways.items()}
 
     async def once(name: str, _number: int) -> Reading:

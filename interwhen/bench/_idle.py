@@ -1,4 +1,4 @@
-"""``interwhen bench idle``: what work ahead of time costs the runs that users wait for."""
+"""``interwhen bench idle``: measures how much precompute work slows down the runs that users wait for."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing
 from interwhen.registry import Api
 
 PIECES = 2000
-"""Pieces of the context: more than the worker reaches in the whole measurement."""
+"""Pieces of the context: more than the worker can process during the measurement."""
 _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the result?"
 
 
 class AskingProducer:
-    """A producer that asks the model about each piece and keeps nothing: only the time of its requests matters."""
+    """A producer that asks the model about each piece and stores nothing, because only its requests matter here."""
 
     name, version = "asking", "1"
     kind: Kind = "facts"
@@ -37,13 +37,13 @@ class AskingProducer:
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask, and propose nothing."""
+        """Ask the model about the piece, and return nothing to store."""
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
 
 class StreamCounter:
-    """A model that counts its open streams; everything else is the model it wraps."""
+    """Wraps a model and counts its open streams. All else is delegated to the model."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -55,7 +55,7 @@ class StreamCounter:
         self.open = 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream and count it until it is closed."""
+        """Open a stream, which counts as open until it is closed."""
         inner = await self._model.stream(request)
         self.open += 1
         return _CountedStream(inner, self)
@@ -78,7 +78,7 @@ class _Timing(NamedTuple):
     first_ms: float
     total_ms: float
     beside: int
-    """Arrivals of text, the first one excepted, at which a request of the worker was still open."""
+    """How many arrivals of text, except the first one, came while a request of the worker was still open."""
 
 
 async def idle(
@@ -169,7 +169,7 @@ async def idle(
 
 
 def _row(what: str, alone: Sequence[float], beside: Sequence[float], limit: float | None) -> Row:
-    """Compare the 95th percentiles; the interval of their ratio is a bootstrap over the pairs."""
+    """Compare the 95th percentiles. The interval of their ratio, which *limit* bounds, is a bootstrap over pairs."""
 
     def ratio(pairs: Sequence[tuple[float, float]]) -> float:
         return percentile([b for _, b in pairs], 0.95) / percentile([a for a, _ in pairs], 0.95)

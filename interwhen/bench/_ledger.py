@@ -1,4 +1,4 @@
-"""``interwhen bench ledger``: the ledgers of runs with forks, rewinds and broken streams, and the endpoint's counts."""
+"""``interwhen bench ledger``: compares the ledgers of eventful runs with the counts of their endpoint."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _REMEDIES: tuple[Remedy, ...] = (Repair(), Repair(), Feedback(), Resample())
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """One counter of one run that is not what its endpoint counted."""
+    """A counter of one run whose value in the ledger differs from the count of the endpoint."""
 
     seed: int
     counter: str
@@ -63,7 +63,7 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One run, and its endpoint."""
+    """The result of one run, and its endpoint with the records."""
 
     seed: int
     result: Result
@@ -78,7 +78,7 @@ class Played:
 
 
 def counters(ledger: Ledger) -> dict[str, int]:
-    """Return the counters of *ledger* that an endpoint also has, by its names."""
+    """Return the counters of *ledger* that an endpoint also has, with the endpoint's names."""
     return {
         "requests": ledger.requests,
         "main_tokens": ledger.kept + ledger.discarded,
@@ -90,10 +90,10 @@ def counters(ledger: Ledger) -> dict[str, int]:
 
 
 def habits_of(seed: int) -> Habits:
-    """Return the habits of the endpoint of run *seed*."""
+    """Draw the behaviour of the endpoint in run *seed*."""
     rng = random.Random(f"habits {seed}")  # noqa: S311  (a script, no secret)
     counting = rng.choice(_COUNTING)
-    # How many tokens a chunk stands for is known before the end only if the endpoint reports it.
+    # The number of tokens in a chunk is known before the end only if the endpoint reports it.
     bundle = 1 if counting == "end" else rng.choice((1, 3))
     return Habits(
         seed,
@@ -106,7 +106,7 @@ def habits_of(seed: int) -> Habits:
 
 
 def play(seed: int, *, journal: Journal | None = None) -> Played:
-    """Play run *seed* in virtual time, in which its *journal* must live as well."""
+    """Play run *seed* in virtual time. If given, *journal* must work in virtual time too."""
     return run_virtual(partial(_play, seed, journal))
 
 

@@ -1,8 +1,8 @@
-"""An endpoint that counts its requests and tokens itself: the counts that a ledger is compared with.
+"""A scripted endpoint that counts its requests and tokens, so that a ledger can be compared with these counts.
 
-It shares no code with the counters of a run. It has its own tokenizer (a fixed number of characters a token), its own
-prefix cache, and one record for each request. A token counts once the event that carries it was read, and the
-invisible token that ends an answer once its usage was read.
+It shares no code with the counters of a run. It has its own tokenizer (a fixed number of characters per token), its own
+prefix cache, and one record per request. It counts a token when the client has read the event with this token, and the
+invisible token at the end of an answer when the client has read the usage.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from interwhen.testing.server import (
 )
 
 Counting = Literal["end", "always", "logprobs"]
-"""How the endpoint reports its counts: with the last chunk, with each chunk (vLLM's ``continuous_usage_stats``), or
-with the last one and log-probabilities, which show how many tokens each chunk stands for."""
+"""How the endpoint reports token counts: in the last chunk, in each chunk (vLLM's ``continuous_usage_stats``), or in
+the last chunk plus log-probabilities, whose number shows how many tokens each chunk has."""
 
 _TOKEN = 4
 _BLOCK = 16
-"""Tokens that the prefix cache keeps or forgets at once."""
+"""Tokens per block of the prefix cache, which keeps whole blocks only."""
 _BREAKS: Mapping[str, Sequence[Step]] = {
     "reset": (Reset(),),
     "close": (Disconnect(),),
     "error": (Send(data({"error": {"message": "out of memory", "code": 503}})),),
     "garbage": (Send(b'data: {"choices": [{"te\n\n'),),
-    "no_done": (),  # the body ends before the story does
+    "no_done": (),  # the body ends before the end of the story
     "half": (Send(data(chunk("completions", "lost"))[:20]), Reset()),
 }
 """Faults in the middle of an answer."""
@@ -50,7 +50,7 @@ _REFUSALS: Mapping[str, Sequence[Step]] = {
     "http_503": reply(503, b'{"error": {"message": "busy", "code": 503}}'),
     "html": reply(502, b"<!doctype html><title>Bad gateway</title>", {"content-type": "text/html"}),
 }
-"""Faults in place of an answer."""
+"""Faults instead of an answer."""
 FAULTS = ("none", *_BREAKS, *_REFUSALS)
 
 
@@ -60,15 +60,15 @@ class Habits(msgspec.Struct, frozen=True):
     seed: int
     counting: Counting = "end"
     bundle: int = 1
-    """The most tokens that one chunk stands for."""
+    """The maximum number of tokens in one chunk."""
     joined: int = 1
-    """The most chunks that arrive in one read."""
+    """The maximum number of chunks that arrive in one read."""
     has_end_token: bool = True
-    """Whether the token that ends an answer is counted, though it is no text."""
+    """Whether the endpoint counts the token that ends an answer, although it has no text."""
     broken: float = 0.25
-    """The share of the requests that meet a fault."""
+    """The share of requests with a fault."""
     rate: float = 50.0
-    """Chunks a second."""
+    """Chunks per second."""
 
 
 @dataclass(slots=True)
@@ -80,21 +80,21 @@ class RequestRecord:
     prompt: int
     cached: int
     accepted: bool = False
-    """Whether an answer began."""
+    """Whether the endpoint began an answer."""
     sent: int = 0
-    """Tokens of the events that were read."""
+    """The number of tokens in the events that the client read."""
     told: bool = False
-    """Whether the endpoint has reported its count (for a fork: its answer was whole)."""
+    """Whether the endpoint has reported its count; for a fork, whether the answer was complete."""
 
 
 @dataclass(slots=True)
 class Books:
-    """The records of one run."""
+    """The endpoint's records of all requests of one run."""
 
     served: list[RequestRecord] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
-        """Return the counters that a ledger also has."""
+        """Return the endpoint's values of the counters that a ledger also has."""
         main = [each for each in self.served if each.kind == "main" and each.accepted]
         forks = [each for each in self.served if each.kind == "fork" and each.told]
         return {
@@ -108,7 +108,7 @@ class Books:
 
 
 class CountingEndpoint:
-    """A script for a scripted server: tells stories of sums, answers forks, breaks by its seed, and counts."""
+    """A script for a scripted server: it streams stories of sums, answers forks, injects faults, and counts tokens."""
 
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
@@ -132,7 +132,7 @@ class CountingEndpoint:
         return self._story(served, rng, prompt)
 
     def _cached(self, prompt: str) -> int:
-        """Return how many tokens of *prompt* earlier requests have left in the cache, in whole blocks."""
+        """Return how many tokens of *prompt* are in the cache from earlier requests, in whole blocks."""
         shared = max((_common(prompt, seen) for seen in self._seen), default=0)
         return shared // _TOKEN // _BLOCK * _BLOCK
 
@@ -197,7 +197,7 @@ class CountingEndpoint:
         return data(body)
 
     def _ending(self, served: RequestRecord, before: bytes = b"") -> Iterator[Step]:
-        """End the answer; the bytes *before* come in the same read."""
+        """Yield the steps that end the answer. The bytes *before* arrive in the same read as the end."""
         end = int(self.habits.has_end_token)
         stop = data(chunk("completions", "", finish_reason="stop"))
         body = {"id": "scripted", "object": "text_completion", "choices": [], "usage": _usage(served, end=end)}

@@ -1,4 +1,4 @@
-"""``interwhen bench local``: how fast the local model is, what forks do to its stream, and what memory it takes."""
+"""``interwhen bench local``: measures speed and memory of the local model, and how forks slow down its stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interwhen.bench._statistics import Estimate, estimate, percentile
 from interwhen.models import LocalModel, Piece, Request, open_local
 
 FORKS = (0, 1, 2)
-"""How many forks run at a time beside the main stream; each has a slot of its own."""
+"""The numbers of forks that run at the same time beside the main stream. Each fork has its own slot."""
 PROBLEMS = (
     "Start with 64. Add 29. Subtract 17. Multiply by 3. What is the result?",
     "Take 812. Add 395. Multiply by 4. Subtract 1507. What do you get?",
@@ -38,7 +38,7 @@ class LocalStream:
     text: str = ""
     gaps: list[float] = field(default_factory=list)
     answered: int = 0
-    """Forks that were answered during the stream."""
+    """The number of forks that were answered during the stream."""
 
 
 async def local(
@@ -105,7 +105,7 @@ def _at_least(found: Estimate, limit: float) -> Estimate:
 
 
 def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterator[Row]:
-    """Yield the gaps of the stream with so many *forks*, and what they add to those of the stream without."""
+    """Yield rows with the gaps of the stream beside *forks* forks, and the difference from the stream without forks."""
     beside = f"{forks} fork{'' if forks == 1 else 's'} at a time"
     for name, q in (("p50", 0.5), ("p99", 0.99), ("largest", 1.0)):
         values, alone = ([percentile(stream.gaps, q) * 1e3 for stream in found[at]] for at in (forks, 0))
@@ -119,8 +119,8 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 
 
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
-    """Stream *tokens* tokens while *forks* loops ask forks on the text so far."""
-    # Streams that ended when the model likes would be too short to measure.
+    """Stream *tokens* tokens. Meanwhile, *forks* loops send one fork after another on the text so far."""
+    # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     request = Request((Message("user", problem),), sampling=sampling)
     found = LocalStream()

@@ -1,4 +1,4 @@
-"""``interwhen bench overhead``: what supervision costs in CPU, memory and time to close."""
+"""``interwhen bench overhead``: measures what supervision costs in CPU time, memory and time to close a stream."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from interwhen.testing._paced_server import SentLog, paced_server
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
 SIZES = (1024, 4096, 16384, 65536)
-"""Lengths of traces, in chunks, for the growth of CPU; memory is taken at the last."""
+"""Lengths of traces in chunks, for the growth of CPU time. Memory is measured at the last length."""
 
 
 def _extract(segment: Segment) -> Iterator[Claim]:
@@ -56,7 +56,7 @@ def _accept(_claim: Claim) -> Verdict:
 
 
 def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
-    """Return *count* monitors on lines, or on four kinds of segments; their own work is next to nothing."""
+    """Return *count* monitors that do almost no work, on lines, or with *mixed* on four types of segments."""
     triggers = _MIXED if mixed else (Lines(),)
     return [
         Monitor(name=f"m{number}", verifier=_accept, extractor=_extract, trigger=triggers[number % len(triggers)])
@@ -65,7 +65,7 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 
 
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
-    """Read the bytes of a stream and nothing else; return CPU seconds."""
+    """Read the bytes of *stream* without decoding them; return the CPU seconds."""
     body = msgspec.json.encode({"model": stream, "prompt": "", "stream": True})
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     begun = time.process_time()
@@ -77,7 +77,7 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
-    """Read a stream as chunks of a model, unsupervised; return CPU seconds."""
+    """Read *stream* as the chunks of a model, without supervision; return the CPU seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -88,7 +88,7 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 
 
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
-    """Read a stream through a run with *monitors*; return CPU seconds."""
+    """Read *stream* through a run with *monitors*; return the CPU seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     async with run(model, "", monitors=monitors) as supervised:
@@ -191,7 +191,7 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the median of the CPU that supervision adds to one stream."""
+    """Return the median CPU seconds that supervision adds to a stream of *chunks* chunks."""
     stream = f"{chunks}@0"
     tries = [
         await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)
@@ -208,7 +208,7 @@ class CloseTiming(msgspec.Struct, frozen=True):
 
 
 async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> CloseTiming:
-    """Let a verifier refute the first line after *delay* seconds; ask the server when the connection was closed."""
+    """Interrupt one stream: a verifier refutes its first line after *delay* seconds. Return how fast it was closed."""
     found = 0.0
 
     @verifier(name="refute", worker="async")
@@ -235,7 +235,7 @@ def _peak_mb(url: str, arm: str, transport: TransportName, chunks: int) -> float
 
 
 def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> None:
-    """Read *chunks* chunks in one way and write the peak resident memory in MB to standard output."""
+    """Read *chunks* chunks in the arm *arm*, and write the peak resident memory in MB to standard output."""
     import resource
 
     async def once() -> None:
@@ -247,7 +247,7 @@ def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> Non
         await way.aclose()
 
     anyio.run(once)
-    # getrusage() would show the peak of the process that started this one, if that was higher.
+    # getrusage() would report the peak of the parent process if that peak was higher.
     peak = memory_of().peak
     if peak is None:
         scale = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""``interwhen bench penalty``: what verifiers cost a reader when nothing is wrong, as pairs of runs.
+"""``interwhen bench penalty``: measures in pairs of runs what verifiers cost a reader when nothing is wrong.
 
 Why: docs/decisions/0023-measuring-the-penalty.md.
 """
@@ -39,9 +39,9 @@ from interwhen.bench._streams import (
 from interwhen.registry import Api, load_monitors
 
 Arm = str
-"""``bare``, ``supervised``, ``control`` (bare once more), or ``without NAME``."""
+"""A condition: ``bare``, ``supervised``, ``control`` (a second bare run), or ``without NAME`` of a monitor."""
 Flows = Mapping[Arm, Sequence[tuple[Flow, ...]]]
-"""For each arm and pair the runs: several where streams run at once."""
+"""The runs of each arm and pair. A pair has several runs per arm if several streams run at once."""
 Axis = Literal["verifier-latency", "polls", "monitors", "concurrency", "length"]
 VALUES: dict[Axis, tuple[int, ...]] = {
     "verifier-latency": (0, 10, 100, 1000),
@@ -58,7 +58,7 @@ UNITS: dict[Axis, str] = {
     "length": "tokens",
 }
 _ENOUGH = 0.8
-"""The share of the pairs that must be correct runs before ``--fail-above`` lets a run pass."""
+"""The share of pairs that must be correct runs; with fewer, ``--fail-above`` fails."""
 _MS = 1e3
 
 
@@ -75,16 +75,16 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
     "total": ("s", lambda flows: statistics.fmean(flow.total for flow in flows)),
     "total by tokens": ("ms", lambda flows: sum(flow.total for flow in flows) / sum(f.tokens for f in flows) * _MS),
 }
-"""The quantities that are compared within pairs: the unit, and a function of the runs of an arm."""
+"""The quantities that are compared within pairs: unit, and a function that computes it from the runs of an arm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The setup of a measurement: streams, and the monitors that watch them."""
+    """The settings of a measurement: the streams, and the monitors that watch them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()
-    """The monitors; empty: *monitors* ones of a known cost."""
+    """The monitors to use. If empty, *monitors* artificial monitors with a known cost are used."""
     monitors: int = 5
     verifier_ms: float = 100.0
     waiting: Waiting = "async"
@@ -92,14 +92,14 @@ class Setup:
     forks: bool = False
     pairs: int = 20
     concurrency: int = 1
-    """Streams of an arm that run at once; a pair is then a crowd of each."""
+    """How many streams of an arm run at once. A pair compares these groups of streams."""
     control: bool = False
     leave_one_out: bool = False
     seed: int = 0
     minutes: float | None = None
 
     def watching(self) -> Sequence[Monitor]:
-        """Return the monitors."""
+        """Return the monitors that watch the supervised runs."""
         return self.chosen or passing(
             self.monitors,
             verifier_seconds=self.verifier_ms / 1e3,
@@ -109,7 +109,7 @@ class Setup:
         )
 
     def at(self, axis: Axis, value: int) -> Setup:
-        """Return the same with one thing changed."""
+        """Return a copy of the setup with the setting *axis* changed to *value*."""
         match axis:
             case "verifier-latency":
                 return replace(self, verifier_ms=float(value))
@@ -125,9 +125,9 @@ class Setup:
                 assert_never(axis)
 
     async def measure(self) -> Penalty:
-        """Run the pairs. Raises :class:`UsageError` if none of them was a correct run.
+        """Run the pairs. Raises :class:`UsageError` if no pair was a correct run.
 
-        The runs of a pair get the same request and seed and follow one another in random order.
+        The runs of a pair have the same request and seed, and run one after the other in random order.
         """
         require_positive(concurrency=self.concurrency)
         watching = self.watching()
@@ -161,9 +161,9 @@ class Setup:
 
 
 class Penalty:
-    """The pairs of a measurement, and what supervision added to them.
+    """Compares the runs of each pair, and computes what supervision added.
 
-    Only pairs in which no violation interrupted are correct runs and count; ``others`` lists the rest, with the reason.
+    A pair counts only if it is a correct run: no violation interrupted. ``others`` lists the others with the reason.
     Raises :class:`UsageError` if no pair was a correct run.
     """
 
@@ -191,16 +191,16 @@ class Penalty:
         self.supervised = [flow for runs in self.flows["supervised"] for flow in runs]
 
     def values(self, metric: str, arm: Arm) -> list[float]:
-        """Return *metric* of *arm* in each pair."""
+        """Return the value of *metric* for *arm* in each pair."""
         _, of = METRICS[metric]
         return [of(runs) for runs in self.flows[arm]]
 
     def added(
         self, metric: str, before: Arm = "bare", after: Arm = "supervised", scale: float = 1.0
     ) -> tuple[Estimate, Estimate]:
-        """Return what arm *after* adds to arm *before*, in the unit of the metric and in percent.
+        """Return by how much arm *after* exceeds arm *before*, in the unit of the metric and in percent.
 
-        With *scale* 1000 an added time in seconds is in milliseconds.
+        *scale* multiplies the values: 1000 converts seconds to milliseconds.
         """
         unit = METRICS[metric][0] if scale == 1.0 else "ms"
         early, late = ([scale * value for value in self.values(metric, arm)] for arm in (before, after))
@@ -208,11 +208,11 @@ class Penalty:
 
     @property
     def tail(self) -> Estimate:
-        """The wait for open checks after the end of the stream, in milliseconds."""
+        """The mean wait for open checks after the end of the stream, in milliseconds."""
         return mean_of([flow.tail * _MS for flow in self.supervised], "ms")
 
     def report(self, fail_above: float | None = None) -> Report:
-        """Return the whole report; it fails if the total is above so many percent, or too few pairs are correct."""
+        """Return the report. It fails if the total is above *fail_above* percent or too few pairs are correct."""
         upper = self.added("total")[1].high or 0.0
         enough = self.correct >= _ENOUGH * self.pairs
         warning = f"only {self.correct} of {self.pairs} pairs were correct runs: too few to pass --fail-above"
@@ -326,7 +326,7 @@ class Penalty:
 
 
 def _why_not(flows: Sequence[Flow]) -> str:
-    """Return why the runs of a pair are no correct runs; empty if they are."""
+    """Return why the runs of a pair are not correct runs; empty if they are correct."""
     reasons = [flow.why_not or "fewer than two pieces of text came" * (len(flow.arrivals) < 2) for flow in flows]
     return next(filter(None, reasons), "")
 
@@ -336,16 +336,16 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 
 
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
-    """Return gaps in milliseconds, and the share of gaps that are longer.
+    """Return points of a curve: a gap in milliseconds, and the share of gaps that are longer.
 
-    The shortest gaps are left out: they lie between chunks that came in one read, so that no reader waits for them.
+    The shortest gaps are left out, because they are between chunks of one read and no reader waits for them.
     """
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    """Return the quantile of the gaps in each stretch of *width* seconds, in milliseconds."""
+    """Return the *q* quantile of the gaps in each interval of *width* seconds, in milliseconds."""
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
@@ -354,7 +354,7 @@ def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ..
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
-    """Return how many forks there were, and the gaps of the stream while one ran and while none did."""
+    """Return rows with the number of forks, and the gaps of the stream with and without a running fork."""
     gaps: dict[bool, list[float]] = {False: [], True: []}
     shares: list[float] = []
     for flow in flows:
@@ -379,7 +379,7 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure the penalty at each of *values*, or at the usual ones."""
+    """Measure the penalty with the setting *axis* at each of *values*, or at the default values."""
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(f"--sweep {axis} changes the benchmark's own monitors; leave out --monitor")
@@ -571,7 +571,7 @@ async def penalty(
 
 
 def read_values(text: str) -> tuple[int, ...]:
-    """Return the numbers in *text*, with commas between. Raises :class:`UsageError`."""
+    """Return the comma-separated whole numbers in *text*. Raises :class:`UsageError`."""
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:

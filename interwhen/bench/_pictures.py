@@ -1,4 +1,4 @@
-"""Charts and pages: a chart is drawn as SVG into a page that needs no other file, or as PNG by matplotlib."""
+"""Draws charts: as SVG in a self-contained HTML page, or as PNG, SVG or PDF by matplotlib."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     spread: tuple[Point, ...] = ()
     """The interval of each point, from its lower to its upper end."""
     color: int = 0
-    """The number of its colour; series that belong together share one."""
+    """The index of its colour. Related series have the same colour."""
     dashed: bool = False
     joined: bool = True
     """Whether a line joins the points; otherwise each point is a dot."""
 
 
 class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Series over two axes. A logarithmic axis shows positive values only."""
+    """A chart of several series. A logarithmic axis shows only positive values."""
 
     title: str
     x: str
-    """The label of the axis."""
+    """The label of the horizontal axis."""
     y: str
     series: tuple[Series, ...]
     log_x: bool = False
     log_y: bool = False
     zero: bool = False
-    """Whether the vertical axis holds zero."""
+    """Whether the vertical axis includes zero."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the horizontal axis counts something: its ticks are whole numbers then."""
+        """Whether all horizontal values are whole numbers; the ticks are then whole numbers too."""
         return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw the charts of *report* into *path*; its ending is the format (``.png``, ``.svg``, ``.pdf``).
+    """Draw the charts of *report* into the file *path*. Its suffix selects the format (``.png``, ``.svg``, ``.pdf``).
 
     Raises :class:`MissingExtraError` without matplotlib, and :class:`UsageError` if the file cannot be written.
     """
@@ -114,7 +114,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
 
 
 class _Axis(msgspec.Struct, frozen=True):
-    """The values from *low* to *high*, along the pixels from *start* to *end*."""
+    """An axis that maps the values from *low* to *high* to the pixels from *start* to *end*."""
 
     low: float
     high: float
@@ -125,7 +125,7 @@ class _Axis(msgspec.Struct, frozen=True):
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
-        """Return an axis that holds all *values* that it can show."""
+        """Return an axis that includes all *values*; a logarithmic axis ignores values that are not positive."""
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)
         if low == high:
@@ -154,7 +154,7 @@ class _Axis(msgspec.Struct, frozen=True):
 
 
 def svg(chart: Chart) -> str:
-    """Return *chart* as an HTML figure; its title is also there for screen readers."""
+    """Return *chart* as an HTML figure with an SVG. Screen readers get the title of the chart."""
     points = [point for series in chart.series for point in (*series.points,)]
     heights = [y for _, y in points] + [end for series in chart.series for pair in series.spread for end in pair]
     x = _Axis.over([x for x, _ in points], _LEFT, _WIDTH - _RIGHT, is_log=chart.log_x, is_whole=chart.is_whole)

@@ -1,4 +1,4 @@
-"""``interwhen bench planner``: the fork planner on simulated servers, an oracle, and always rereading."""
+"""``interwhen bench planner``: compares the fork planner with an oracle and with always rereading, in simulation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate
 from interwhen.strategies import Actual, ForkPlanner, ForkSituation, Probe, Rates, Route, calibrate
 
-# A simulated server for the fork planner: its costs are of another kind than the planner's five rates.
+# A simulated server for the fork planner. Its cost model differs from the planner's model with five rates.
 #
-# Reading a prompt grows faster than its length (attention) and goes in batches, a restore moves pages over a disk that
-# seeks, a busy main stream slows everything, times are log-normal around that, and a held prefix is sometimes lost.
-# No model is involved.
+# The time to read a prompt grows faster than its length (attention), and prompts are read in batches. A restore moves
+# pages from a disk with a seek time. A busy main stream slows everything down. Times have log-normal noise. A held
+# prefix is sometimes lost. No model is involved.
 
 PAGE = 16
-"""Tokens of a page: what is held and restored is whole pages."""
+"""Tokens per page. The server holds and restores whole pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,24 @@ class SimulatedServer:
     """The costs of a simulated server."""
 
     prefill: float = 0.0004
-    """Seconds a token of a short prompt."""
+    """Seconds per token of a short prompt."""
     attention: float = 1.2e-8
-    """Seconds a token and token before it."""
+    """Seconds per pair of a new token and an earlier token."""
     batch: int = 64
     decode: float = 0.02
     request: float = 0.004
     seek: float = 0.006
     restored: float = 1.5e-5
-    """Seconds a token that is moved."""
+    """Seconds per token that a restore moves."""
     keeps: float = 0.8
-    """How often a held prefix is still there."""
+    """The probability that a held prefix is still in the cache."""
     parses: float = 0.3
-    """How often a local parser has an answer."""
+    """The probability that a local parser finds an answer."""
     busy: float = 1.3
-    """By how much a main stream slows a fork, in the mean."""
+    """The mean factor by which a main stream slows down a fork."""
     noise: float = 0.1
     timings: bool = True
-    """Whether it reports how long reading and writing took."""
+    """Whether the server reports how long reading and writing took."""
 
 
 class Runner:
@@ -58,7 +58,7 @@ class Runner:
         self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
 
     def situation(self, *, routes: frozenset[Route], size: int) -> ForkSituation:
-        """Return a fork that is due: its prefix is about *size* tokens."""
+        """Draw the situation of the next fork, which may use *routes* and has a prefix of about *size* tokens."""
         rng = self._rng
         prefix = max(32, round(size * math.exp(rng.gauss(0.0, 0.4))))
         held = round(prefix * (0.0 if rng.random() < 0.1 else rng.uniform(0.5, 0.98)))
@@ -74,10 +74,10 @@ class Runner:
         )
 
     def run(self, route: Route, situation: ForkSituation) -> Actual:
-        """Return what a fork takes on this *route*, with chance."""
+        """Simulate a fork on *route*, and return its random cost."""
         server, rng = self.server, self._rng
         if route == "parser":
-            # Without an answer a fork must follow; the caller counts it.
+            # If the parser finds no answer, a fork must follow. The caller counts its cost.
             parsed = rng.random() < server.parses
             return Actual(self._jitter(0.0004), parsed=parsed)
         cached = self._cached(route, situation, keeps=rng.random() < server.keeps)
@@ -91,7 +91,7 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: ForkSituation) -> float:
-        """Return the mean seconds of a fork on this *route*: what an oracle knows."""
+        """Return the expected seconds of a fork on *route*, as an oracle knows them."""
         server = self.server
         if route == "parser":
             others = [other for other in situation.routes if other != "parser"]
@@ -147,18 +147,18 @@ WRONG: dict[str, Rates] = {
     "all ten times as fast": Rates(0.1, 0.1, 0.1, 0.1, 0.1),
     "all a tenth as fast": Rates(10.0, 10.0, 10.0, 10.0, 10.0),
 }
-"""Factors by which the true calibration is multiplied."""
+"""Factors by which the calibrated rates are multiplied to make them wrong."""
 RIGHT_AGAIN = 20
 
 
 class ForkCosts(NamedTuple):
-    """Mean seconds of one fork, without chance."""
+    """The expected seconds of one fork, without noise, for three ways to choose its route."""
 
     planned: float
     oracle: float
-    """Of the best route, by the true mean costs."""
+    """Seconds on the best route by the true expected costs."""
     reread: float
-    """Of always reading the whole prefix."""
+    """Seconds when the fork always reads the whole prefix."""
 
 
 def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) -> Report:
@@ -210,7 +210,7 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
 
 
 def _recovery_rows(wrong: str, seed: int) -> Iterator[Row]:
-    """Yield the regret of a planner with wrong rates over the grid: of its first forks, and of the later ones."""
+    """Yield the regret over the grid of a planner that starts with wrong rates: for its first and its later forks."""
     first: list[float] = []
     after: dict[str, list[float]] = {}
     for number, (server, size) in enumerate(itertools.product(SERVERS, SIZES)):
@@ -234,7 +234,10 @@ def _regret(costs: Sequence[ForkCosts]) -> float:
 def play(
     server: SimulatedServer, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
 ) -> Iterator[ForkCosts]:
-    """Yield the mean costs of each fork by a planner that was calibrated by three probes of that server."""
+    """Yield the expected costs of each of *forks* forks, for a planner calibrated by three probes of *server*.
+
+    *wrong* has factors that make the calibrated rates wrong.
+    """
     runner = Runner(server, seed)
     rates = probed(runner)
     if wrong is not None:
@@ -253,7 +256,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
     if planned.route == "parser":
         rest = replace(situation, routes=situation.routes - {"parser"})
         if actual.parsed:
-            # No chance in the costs: whether or not there was an answer, the mean of both cases is counted.
+            # The counted cost has no noise: it is the expected cost, whether or not the parser found an answer.
             costs = planner.costs(rest)
             best = min(costs, key=lambda route: costs[route])
         else:
@@ -265,7 +268,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates by three probes of the server, with chance in them."""
+    """Return the rates that three probes of the server give. The probes have noise."""
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
     large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)

@@ -1,6 +1,6 @@
-"""``interwhen bench precompute``: what work ahead of time saves, and what the productivity gate decides.
+"""``interwhen bench precompute``: measures what precompute saves, and what the productivity gate decides.
 
-The curves come from a SIMULATED model that makes mistakes at stated rates, under the real engine, store and verifiers.
+The curves come from a SIMULATED model that makes mistakes at stated rates, with the real engine, store and verifiers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts, notes_of
 from interwhen.toolkit import MissingExtraError
 
-# The arms: the same questions on the same contexts, with nothing prepared, with facts, with answers, with both.
+# The arms ask the same questions about the same contexts: with nothing prepared, with facts, with answers, with both.
 
 PreparedArm = Literal["nothing", "facts", "answers", "both"]
 _KINDS: dict[PreparedArm, tuple[Kind, ...]] = {
@@ -50,20 +50,20 @@ _STEP_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question, answered."""
+    """The result of asking one question."""
 
     generated: int
     read: int
-    """Prompt tokens, counted by the simulated model."""
+    """Prompt tokens, as the simulated model counts them."""
     right: bool
     verified: bool
     items: tuple[str, ...]
-    """The items that were used."""
+    """The precomputed items that the run used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A context in which questions are asked."""
+    """A case with its model and its precomputed context."""
 
     case: Case
     model: SlippingModel
@@ -72,12 +72,12 @@ class Setting:
 
     @property
     def offline(self) -> int:
-        """Tokens that were generated ahead of time, whether or not anything was stored."""
+        """Tokens that precompute generated, whether or not it stored their result."""
         return self.precomputer.contexts[self.ref.name].spending.cost.generated
 
 
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
-    """Return the case of *family* with this *seed*."""
+    """Generate the case of *family* and *seed*. *predictable* is the share of questions that can be foreseen."""
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
 
@@ -91,7 +91,7 @@ async def prepare(
     min_gain: float = 2.0,
     misses: float = 0.0,
 ) -> Setting:
-    """Prepare *case* for *arm* until no step is left; the monitor *misses* that share of what is wrong."""
+    """Run precompute for *case* in *arm* until no step is left. *misses*: share of errors that the monitor passes."""
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
         facts(link="chain" if case.family == "states" else "none", min_gain=min_gain, max_tokens=_STEP_TOKENS),
@@ -114,7 +114,7 @@ async def prepare(
 
 
 async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
-    """Ask *question*, with the monitors, and with what is ready (unless *bare*)."""
+    """Ask *question* with the monitors, and with the precomputed items unless *bare*."""
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
     async with setting.precomputer.run(prompt, context=None if bare else setting.ref) as supervised:
@@ -139,7 +139,7 @@ async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: 
 
 
 def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> str:
-    """Return *prompt* with the *notes* that bear on *question*, chosen as they are served."""
+    """Add to *prompt* those of *notes* that are relevant for *question*, selected as in serving."""
     serving = ServeReady()
     chosen, _ = choose_facts(notes, question, most=serving.most, budget=serving.budget)
     found = with_facts(prompt, chosen) if chosen else prompt
@@ -148,17 +148,17 @@ def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> st
 
 
 def is_right(case: Case, question: CaseQuestion, text: str) -> bool:
-    """Grade the last line of *text* by the generator's answer, without a verifier."""
+    """Return whether the last line of *text* has the right answer by the generator; no verifier is involved."""
     last = next(iter(reversed(text.strip().splitlines())), "")
     found = case.read(last)
     return found is not None and found[0] == question.about and case.right(question, found[1])
 
 
-# The pass curve: what more passes of consolidation do to answers, with verified notes, unverified notes, and none.
+# The pass curve: how more passes of consolidation change answers, with verified notes, unverified notes, and no notes.
 #
-# ``verified``: the facts that were accepted; the verifier is exact. ``leaky``: the same with a verifier that misses a
-# twentieth of what is wrong, while later passes build on it. ``unverified``: all that was proposed. ``verbatim``: no
-# notes, the text alone.
+# ``verified``: the facts that an exact verifier accepted. ``leaky``: the facts that a verifier accepted which misses a
+# twentieth of the errors; later passes build on these errors. ``unverified``: all proposed facts. ``verbatim``: only
+# the text, without notes.
 
 MISSES = 0.05
 """The share of the wrong statements that the verifier of the arm ``leaky`` passes."""
@@ -166,13 +166,13 @@ CURVE_PASSES = (1, 2, 4, 8)
 
 
 class CurvePoint(NamedTuple):
-    """Notes after some passes, read by a model that trusts them, without a monitor."""
+    """The effect of the notes after some passes on a model that trusts them, without a monitor."""
 
     accuracy: float
     notes: float
-    """Notes in a context, in the mean."""
+    """The mean number of notes per context."""
     wrong: float
-    """The share of them that is wrong by the generator."""
+    """The share of notes that are wrong, by the generator."""
 
 
 _Read = tuple[Case, SlippingModel, list[str]]
@@ -188,7 +188,7 @@ async def curve(
     seed: int = 0,
     most: Sequence[int] = CURVE_PASSES,
 ) -> dict[tuple[str, int], CurvePoint]:
-    """Return the points of one *family* by arm and number of passes, over so many *contexts*."""
+    """Return the points of *family* for each arm and each number of passes in *most*, over *contexts* contexts."""
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
         case = make_case(family, number, questions, 0.5)
@@ -217,7 +217,7 @@ async def _point(found: Sequence[_Read]) -> CurvePoint:
 async def _verified(
     case: Case, seed: int, passes: int, rates: MistakeRates, *, misses: float = 0.0
 ) -> dict[int, list[str]]:
-    """Return the accepted facts by pass."""
+    """Return the accepted facts of each pass."""
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}
     for item in setting.precomputer.ready(setting.ref):
@@ -227,7 +227,7 @@ async def _verified(
 
 
 async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int, list[str]]:
-    """Return all proposals by pass; each pass builds on those before it as if all were true."""
+    """Return all proposals of each pass. A pass builds on the earlier proposals as if all were true."""
     found: dict[int, list[str]] = {}
     known: list[str] = []
     for number in range(1, passes + 1):
@@ -246,26 +246,27 @@ def _is_wrong(case: Case, note: str) -> bool:
     return read is not None and case.truth.get(read[0]) != read[1]
 
 
-# The gate, SIMULATED: items of known worth are served to readers, and the gate decides on them.
+# The productivity gate, SIMULATED: items of known usefulness are served, and the gate decides about them.
 
 RATIOS = (0.1, 0.3, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2, 2.0)
-"""The length of a run with the item, relative to one without."""
+"""The length of a run with the item, divided by the length of a run without it."""
 LIMIT = 1200
 _SIZE = 300
 _SPREAD = 0.3
 _MEAN = -_SPREAD * _SPREAD / 2
-"""So that the mean is 1."""
+"""The mean of the normal distribution, so that the log-normal factor has mean 1."""
 
 
 Worthless = Literal["steady", "noisy", "rare gain", "rare loss"]
-"""Items that make no difference in the mean: runs that differ by little or by much, or hardly ever, and then by all."""
+"""Items without a mean effect. Runs differ by a little (``steady``) or by a lot (``noisy``), or rarely by a lot."""
 WORTHLESS: tuple[Worthless, ...] = get_args(Worthless)
 
 
 def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> dict[str, float]:
-    """Simulate *items* that make a run *ratio* times as long in the mean; a reader's token weighs *weight*.
+    """Simulate *items* items that make a run *ratio* times as long on average. *weight*: the cost of a reader's token.
 
-    The cost is the gate's, over the better of always and never using the item. *kept* and *dropped* are shares.
+    ``cost`` is the cost with the gate, divided by the lower cost of always or never using the item. ``kept`` and
+    ``dropped`` are shares of the items.
     """
     runs = [life(ratio, weight, queries, seed + number) for number in range(items)]
     gated, always, never = (sum(costs[at] for _, costs in runs) for at in range(3))
@@ -274,7 +275,7 @@ def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 2
 
 
 def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> dict[str, float]:
-    """Return the shares of items that are ever kept or dropped though they make no difference."""
+    """Return the shares of items without effect that the gate wrongly keeps or drops at its first decision."""
     first: list[Stage] = []
     for number in range(items):
         rng, gate = random.Random(f"{item} {seed} {number}"), Gate()  # noqa: S311  (a simulation)
@@ -290,13 +291,13 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
         spread = 0.1 if item == "steady" else 0.4
         one, other = (min(LIMIT, int(_SIZE * rng.lognormvariate(0, spread))) for _ in range(2))
         return Pair(Arm(one), Arm(other), LIMIT)
-    # Once in forty times the item saves (or costs) 390 tokens, else it costs (or saves) ten.
+    # In one of forty runs the item saves (or costs) 390 tokens, otherwise it costs (or saves) ten.
     more, less = (Arm(_SIZE + 390), Arm(_SIZE)) if rng.random() < 1 / 40 else (Arm(_SIZE), Arm(_SIZE + 10))
     return Pair(more, less, LIMIT) if item == "rare gain" else Pair(less, more, LIMIT)
 
 
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
-    """Return the gate of one item after so many queries, and what these cost: gated, always and never with the item."""
+    """Return the gate of one item after *queries* queries, and their cost: with the gate, always and never using it."""
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
     gated = always = never = 0.0
@@ -318,11 +319,11 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
     return stages.count("kept") / len(stages), (stages.count("demoted") + stages.count("evicted")) / len(stages)
 
 
-# Z3, warm and cold: the same questions on the same timetable, counted by Z3 itself, and timed.
+# Z3, warm and cold: the same questions about the same timetable. Z3 counts its own work, and the time is measured.
 
 
 def timetable(context: Any, jobs: int) -> dict[str, Any]:
-    """Return a timetable of *jobs* as named conditions: jobs in chains, and pairs of jobs that share a machine."""
+    """Return a timetable of *jobs* jobs as named conditions: chains of jobs, and pairs that share a machine."""
     import z3
 
     job = [z3.Int(f"job {number}", context) for number in range(jobs)]
@@ -335,14 +336,14 @@ def timetable(context: Any, jobs: int) -> dict[str, Any]:
 
 
 def question(context: Any, jobs: int, number: int) -> Any:
-    """Return a question on job *number*, for :meth:`~interwhen.toolkit.solving.Problem.follows`."""
+    """Return a question about job *number*, for :meth:`~interwhen.toolkit.solving.Problem.follows`."""
     import z3
 
     return z3.Int(f"job {number}", context) <= (3 * jobs // 2 if number % 2 else 2 * jobs + 5)
 
 
 class SolverCost(NamedTuple):
-    """The mean cost of questions on a timetable. ``spent`` is Z3's own deterministic count (``rlimit count``)."""
+    """The mean cost of questions about a timetable. ``*_spent`` is Z3's own deterministic count (``rlimit count``)."""
 
     conditions: int
     questions: int
@@ -355,7 +356,7 @@ class SolverCost(NamedTuple):
 
 
 def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
-    """Ask *questions*, each of a warm problem and of a new one; with *minimal* reasons no reason is superfluous.
+    """Ask each of *questions* questions twice: to a warm problem and to a new one. *minimal*: reasons are minimal.
 
     Raises :class:`MissingExtraError` without Z3.
     """
@@ -404,26 +405,26 @@ _SIMULATED = (
 
 
 class PreparedCost(NamedTuple):
-    """One arm on one family. Tokens are those of a query, in the mean; costs are relative to those of ``nothing``."""
+    """The costs of one arm on one family: mean tokens per query, and costs relative to the arm ``nothing``."""
 
     generated: float
-    """Tokens that are generated while a reader waits."""
+    """Tokens generated per query, while a reader waits."""
     offline: float
-    """Tokens that were generated ahead of time, for each context."""
+    """Tokens that precompute generated per context."""
     right: float
     verified: float
     fewer: float | None
-    """How many times fewer tokens than with nothing prepared; ``None``: none at all were generated."""
+    """Tokens per query with nothing prepared, divided by :attr:`generated`; ``None`` if that is 0."""
     saved: Estimate
-    """Tokens saved a query: over contexts, the median with its interval."""
+    """Tokens saved per query: the median over contexts, with its interval."""
     cost_10: float
-    """The cost a query at 10 queries a context, where a reader's token weighs 10, offline tokens included."""
+    """The cost per query at 10 queries per context, including offline tokens, if a reader's token weighs 10."""
     cost_1: float
-    """The same where it weighs 1."""
+    """As :attr:`cost_10`, if a reader's token weighs 1."""
     cost_reading: float
-    """As ``cost_10``, prompt tokens included."""
+    """As :attr:`cost_10`, including prompt tokens."""
     break_even: float | None
-    """From so many queries a context on it is cheaper than nothing, at weight 10; ``None``: it never is."""
+    """The number of queries per context from which the arm is cheaper than ``nothing`` at weight 10, or ``None``."""
 
 
 async def cost_rows(
@@ -436,7 +437,7 @@ async def cost_rows(
     seed: int,
     minutes: float | None = None,
 ) -> dict[PreparedArm, PreparedCost]:
-    """Return the costs of each arm, over the same questions."""
+    """Return the costs of each arm, for the same questions."""
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
         case = make_case(family, seed + number, questions, predictable)
@@ -525,9 +526,9 @@ async def simulate(
     families: Sequence[FamilyName] = tuple(FAMILIES),
     jobs: Sequence[int] = (20, 40, 60),
 ) -> Report:
-    """Ask all questions in all arms, draw the pass curve, and let the gate decide on simulated items.
+    """Ask all questions in all arms, compute the pass curve, and simulate the decisions of the gate.
 
-    *jobs* are the sizes of the timetables that Z3 is asked about.
+    *jobs* are the sizes of the timetables for the questions to Z3.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -606,7 +607,7 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a row for each size, with any and with minimal reasons; none without Z3."""
+    """Yield a row for each size, with any and with minimal reasons; no rows if Z3 is not installed."""
     try:
         for minimal in (False, True):
             for jobs in sizes:

@@ -1,4 +1,4 @@
-"""``interwhen bench precompute --model local``: running totals, asked of the real local model before and after."""
+"""``interwhen bench precompute --model local``: asks the local model about totals before and after precompute."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.toolkit.quotes import quotes
 
-# Running totals, in the words that the tiny model was trained on: problems, and a monitor that reads them.
+# Problems about running totals, in the wording on which the tiny model was trained, and a monitor for them.
 #
-# The generator and the monitor share no code; answers are graded by Python's integers.
+# The generator and the monitor share no code. Python's integers grade the answers.
 
 QUESTION = "What is the result?"
 _START = re.compile(r"Start with (\d{1,9})\.")
@@ -43,19 +43,19 @@ _OPERATIONS = {
 
 
 class Total(NamedTuple):
-    """A problem and its answer."""
+    """A problem about a running total, and its answer."""
 
     text: str
     answer: str
 
 
 def total(rng: random.Random) -> Total:
-    """Return a start and two to four changes of it."""
+    """Generate a problem with a start value and two to four changes."""
     value = rng.randint(20, 400)
     words = [f"Start with {value}."]
     for _ in range(rng.randint(2, 4)):
         kind = rng.randrange(3)
-        # No subtraction from a small number: its amount would have no room.
+        # Small values are not subtracted from: the amount must be between 11 and the value.
         subtracts = kind == 1 and value > 50
         sign, low, high = (
             ("Add", 11, 300) if kind == 0 else ("Subtract", 11, value) if subtracts else ("Multiply by", 2, 5)
@@ -68,7 +68,7 @@ def total(rng: random.Random) -> Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Claim):
-    """A sum, or the answer."""
+    """A claim: one step of the computation, or the answer (with an empty *sign*)."""
 
     left: int = 0
     sign: str = ""
@@ -77,7 +77,7 @@ class Figure(Claim):
 
 
 def prepare(task: Task) -> int | None:
-    """Work out the problem of *task*; ``None`` where it asks none."""
+    """Compute the answer to the problem in *task*; ``None`` if the task has no such problem."""
     start = _START.search(task.text)
     if start is None:
         return None
@@ -88,7 +88,7 @@ def prepare(task: Task) -> int | None:
 
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
-    """Yield the sums of a line, and the answer."""
+    """Yield the steps of the computation in a line, and the answer."""
     for found in quotes(segment, _CLAIM):
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
@@ -99,7 +99,7 @@ def extract(segment: Segment, _right: int) -> Iterator[Figure]:
 
 @verifier(name="bench-totals", version="1", worker="inline")
 def check(claim: Figure, right: int) -> Verdict:
-    """Compute a sum. The answer must be what the changes come to."""
+    """Compute the step and compare; for the answer, compare with the right answer from :func:`prepare`."""
     found = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
     if found == claim.value:
         return Pass("computed", scope="steps" if claim.sign else "answer")
@@ -110,7 +110,7 @@ def check(claim: Figure, right: int) -> Verdict:
 
 
 def totals() -> Monitor:
-    """Make the monitor. A wrong answer is not refuted (its repair would give it away), and never verified either."""
+    """Make the monitor. It returns ``Unknown`` for a wrong answer, because a repair would reveal the right answer."""
     return Monitor(
         name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare, scope="answer"
     )
@@ -121,7 +121,7 @@ _SAMPLING = Sampling(max_tokens=300, temperature=0.0)
 
 
 async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> Report:
-    """Ask *problems* totals with nothing prepared; prepare them; ask again."""
+    """Ask *problems* problems with nothing prepared, then run precompute, then ask the same problems again."""
     rng = random.Random(seed)  # noqa: S311
     asked = [total(rng) for _ in range(problems)]
     precomputer = Precomputer(

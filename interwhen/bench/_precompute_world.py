@@ -1,8 +1,9 @@
 """Generated contexts with questions and right answers, a SIMULATED model that answers them, and a monitor.
 
-``states``: a value that changes step by step, and questions on the value after a step. ``lookups``: who reports to
-whom, and questions on the person some steps above another. ``reasoning_gym``: a sheet of chained sums from the package
-of that name, which also grades the answers. Generator, model and monitor share no code.
+There are three families of contexts. ``states``: a value changes step by step, and questions ask for the value after a
+step. ``lookups``: people report to one another, and questions ask who is some steps above a person. ``reasoning_gym``:
+a sheet of chained sums from the package of that name, which also grades the answers. Generator, model and monitor share
+no code.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _TERMS = re.compile(r"The first (\d+) terms of problem (\w+) come to (-?\d+)\.")
 
 
 class About(NamedTuple):
-    """The subject of a statement: a person or a problem (empty if there is only one), and a number of steps."""
+    """The subject of a statement: a person or problem *who* (empty if there is only one), and a *number* of steps."""
 
     who: str
     number: int
@@ -43,54 +44,54 @@ class About(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CaseQuestion:
-    """A question on a context."""
+    """A question about a context, with its right answer."""
 
     text: str
     about: About
     answer: str
     likely: bool
-    """Whether it could have been foreseen."""
+    """Whether precompute could have foreseen the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A context with its questions. Each statement about it gives one value, which follows from the value before it."""
+    """A context with its questions. A statement gives a value for a subject; it follows from the previous value."""
 
     family: FamilyName
     pieces: tuple[tuple[str, str], ...]
-    """Names and texts."""
+    """The name and text of each piece of the context."""
     questions: tuple[CaseQuestion, ...]
     likely: tuple[About, ...]
     """The subjects of the questions that can be foreseen."""
     truth: dict[About, str]
-    """Every value."""
+    """The right value of every subject."""
     say: Callable[[About, str], str]
-    """Return the statement that a subject has a value."""
+    """Build the statement that a subject has a value."""
     read: Callable[[str], tuple[About, str] | None]
-    """Read a line as such a statement, right or wrong; ``None`` if it is none."""
+    """Parse a line as a statement, right or wrong; ``None`` if the line is not a statement."""
     start: Callable[[About], tuple[About, str]]
-    """Return where the reasoning begins if nothing is known."""
+    """Return the first subject and value from which one can compute the value of a subject."""
     advance: Callable[[About, str], str]
-    """Return the value that follows from the one before it, which may be wrong."""
+    """Return the value of a subject, computed from the previous value, which may be wrong."""
     lines: Callable[[About, int, str], tuple[str, ...]]
-    """Return the lines of the text that lead there from the value after so many steps."""
+    """Return the lines of the context from which one computes a subject, given the value after a number of steps."""
     ask: Callable[[About], str]
-    """Return the question on a subject."""
+    """Build the question about a subject."""
     right: Callable[[CaseQuestion, str], bool]
-    """Return whether a value is the right answer to a question."""
+    """Return whether an answer to a question is right."""
 
     @property
     def text(self) -> str:
-        """The whole context."""
+        """The text of the whole context."""
         return "\n".join(text for _, text in self.pieces)
 
 
 Family: TypeAlias = Callable[[random.Random, int, float], Case]
-"""Makes a case of a random source, the number of questions, and the share of them that can be foreseen."""
+"""Makes a case from a random generator, the number of questions, and the share of questions that can be foreseen."""
 
 
 def states(rng: random.Random, questions: int, predictable: float, *, steps: int = 36, piece: int = 12) -> Case:
-    """Return a value that changes *steps* times, in pieces of *piece* steps."""
+    """Make a case in which a value changes in *steps* steps. Each piece of the context has *piece* steps."""
     value = rng.randint(10, 99)
     lines = [f"Step 1: start with {value}."]
     truth = {About("", 1): str(value)}
@@ -122,7 +123,7 @@ def states(rng: random.Random, questions: int, predictable: float, *, steps: int
 
 
 def lookups(rng: random.Random, questions: int, predictable: float, *, people: int = 24) -> Case:
-    """Return *people* in one line of command, listed in random order."""
+    """Make a case in which *people* people report to one another in one chain, listed in random order."""
     chain = rng.sample(_NAMES, people)
     above = dict(itertools.pairwise(chain))
     lines = [f"{low} reports to {high}." for low, high in above.items()]
@@ -146,7 +147,7 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
         lambda about, value: f"{_steps(about)} above {about.who} is {value}.",
         lambda line: _reading(_ABOVE, line, lambda found: About(found[2], int(found[1]))),
         lambda about: (About(about.who, 0), about.who),
-        # The head of the line stays the value: a wrong turn does not end in an error.
+        # At the top of the chain the value stays the same, so that a wrong value raises no error.
         lambda _about, value: above.get(value, value),
         path,
         ask,
@@ -155,7 +156,7 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 
 
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
-    """Return a sheet of *problems* in chained sums. Raises :class:`MissingExtraError` without the package."""
+    """Make a case with a sheet of *problems* chained sums. Raises :class:`MissingExtraError` without the package."""
     try:
         from reasoning_gym import create_dataset
     except ImportError as error:
@@ -202,7 +203,7 @@ def _reading(pattern: re.Pattern[str], line: str, about: Callable[[re.Match[str]
 
 
 def _signed(parts: list[str], number: int) -> int:
-    """Return the term *number*, from 1, with its sign."""
+    """Return term *number* of a sum (from 1) with its sign."""
     term = int(parts[2 * number - 2])
     return -term if number > 1 and parts[2 * number - 3] == "-" else term
 
@@ -240,13 +241,13 @@ def _steps(about: About) -> str:
     return f"{about.number} step{'' if about.number == 1 else 's'}"
 
 
-# A SIMULATED model: it reasons like a model, makes mistakes at a stated rate, and believes the notes that it is given.
+# A SIMULATED model: it reasons step by step, makes mistakes at stated rates, and trusts the notes in its prompt.
 #
-# It knows the truth of the generator, so the numbers show how the machinery around a model behaves at that rate, and
-# nothing about any real model.
+# It knows the right values from the generator. So the results show how the system around a model behaves at these
+# rates, and nothing about any real model.
 
 CHARACTERS = 4
-"""Characters in a token of the simulated model."""
+"""Characters per token of the simulated model."""
 _FACT = re.compile(r"^(?:[SF]\d+: )?(.+)$", re.MULTILINE)
 _LIMIT = re.compile(r"up to (\d+) ")
 _LABEL = re.compile(r"^([SF]\d+): (.+)$", re.MULTILINE)
@@ -254,25 +255,25 @@ _LABEL = re.compile(r"^([SF]\d+): (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class MistakeRates:
-    """How often the simulated model makes mistakes."""
+    """The probabilities with which the simulated model makes mistakes, and how far its statements reach."""
 
     step: float = 0.02
-    """A line of its reasoning gives a wrong value."""
+    """Probability that a line of its reasoning gives a wrong value."""
     fact: float = 0.15
-    """A statement that it proposes gives a wrong value."""
+    """Probability that a proposed statement gives a wrong value."""
     vague: float = 0.1
-    """A statement that it proposes is too vague to be checked."""
+    """Probability that a proposed statement is too vague to be checked."""
     reach: int = 6
-    """The most steps by which a statement goes on from what is known."""
+    """The maximum number of steps from a known value to a proposed statement."""
 
 
 def tokens(text: str) -> int:
-    """Return how many tokens *text* is to the simulated model."""
+    """Return the number of tokens of *text* for the simulated model."""
     return -(-len(text) // CHARACTERS)
 
 
 class SlippingModel:
-    """Answers the questions of *case*, and proposes statements on it. Its text depends on its input and *seed*."""
+    """Answers the questions of *case* and proposes statements about it. Its text depends only on input and *seed*."""
 
     name = "simulated"
 
@@ -286,11 +287,11 @@ class SlippingModel:
         self.read = 0
 
     async def capabilities(self) -> Capabilities:
-        """Return that it goes on from any prefix."""
+        """Return capabilities with resume by raw prefix."""
         return Capabilities(resume="prefix", forks=False, think_tags=None)
 
     async def stream(self, request: Request) -> IteratorStream:
-        """Reason towards the answer of the question at the end of the prompt."""
+        """Stream the reasoning and the answer to the question at the end of the prompt."""
         self.read += tokens(Task(request.prompt).text)
         text = self.reply(request)
 
@@ -302,7 +303,7 @@ class SlippingModel:
         return IteratorStream(texts())
 
     async def complete(self, request: Request) -> Completion:
-        """Return a whole answer, or proposals for a prompt that asks for statements."""
+        """Return a complete answer, or proposals if the prompt asks for statements."""
         text = self.reply(request)
         prompt = tokens(Task(request.prompt).text)
         self.read += prompt
@@ -321,7 +322,7 @@ class SlippingModel:
         return "\n".join(self._proposals(prompt))
 
     def _reasoning(self, question: CaseQuestion, prompt: str, prefix: str) -> Iterator[str]:
-        """Go on from the nearest value that is known, from the notes in the prompt or from its own text so far."""
+        """Yield the lines from the nearest known value to the answer. Values are known from the prompt and *prefix*."""
         target = question.about
         own = self._known(prefix)
         at, value = self._nearest(target, self._known(prompt) | own)
@@ -339,7 +340,7 @@ class SlippingModel:
             done = at == target
 
     def _proposals(self, prompt: str) -> Iterator[str]:
-        """Propose what leads to the likely questions, then all else, each from the nearest value that is known."""
+        """Propose statements that help with the likely questions, then all others, from the nearest known value."""
         labels = {text: label for label, text in _LABEL.findall(prompt)}
         known = self._known("\n".join(labels))
         limit = _LIMIT.search(prompt)
@@ -352,7 +353,7 @@ class SlippingModel:
         return About(about.who, min(about.number, at.number + self._rates.reach))
 
     def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
-        """Return a statement with the labels of the lines that it rests on; empty if it is known or has no labels."""
+        """Return a statement with the labels of its source lines; empty if it is known or a label is missing."""
         at, value = self._nearest(about, known)
         lines = self._case.lines(about, at.number, value)
         if at in known:
@@ -375,7 +376,7 @@ class SlippingModel:
         return best, known[best]
 
     def _known(self, text: str) -> dict[About, str]:
-        """Return the statements in *text*, right or wrong: the model believes them."""
+        """Return the statements in *text*. The model trusts them, right or wrong."""
         return dict(found for line in _FACT.findall(text) if (found := self._case.read(line)) is not None)
 
     def _slip(self, about: About, value: str, rate: float, where: str) -> str:
@@ -389,7 +390,7 @@ class SlippingModel:
         return random.Random(hashlib.sha256(key).digest()).random()  # noqa: S311  (a simulation)
 
 
-# The monitor of this benchmark: it reads the prompt itself, and works out each statement from it.
+# The monitor of this benchmark: it parses the prompt itself, and computes the value of each statement from it.
 
 _STEP = re.compile(r"^Step (\d{1,6}): (start with|add|subtract|multiply by) (\d{1,9})\.$", re.MULTILINE)
 _REPORTS = re.compile(r"^([A-Z][a-z]{1,20}) reports to ([A-Z][a-z]{1,20})\.$", re.MULTILINE)
@@ -412,31 +413,31 @@ _OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
     "multiply by": operator.mul,
 }
 _Subject = tuple[str, str, int]
-"""A kind of value, whose it is, and after how many steps."""
+"""The kind of a value (``state``, ``above`` or ``sum``), its person or problem, and the number of steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatedFacts:
-    """The content of the prompt, known facts included."""
+    """The content of the prompt, including the known facts."""
 
     above: dict[str, str]
     changes: dict[tuple[str, str], dict[int, tuple[str, int]]]
-    """For a kind of value and its owner, how each step changes it."""
+    """How each step changes a value, for each kind of value and its person or problem."""
     given: dict[_Subject, str] = field(default_factory=dict)
     asked: _Subject | None = None
-    """The subject of the question at the end; ``None`` if there is none that can be read."""
+    """The subject of the question at the end; ``None`` if no question can be parsed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueClaim(Claim):
-    """That a subject has a value."""
+    """The claim that the subject *about* has the value *value*."""
 
     about: _Subject
     value: str
 
 
 def prepare(task: Task) -> StatedFacts:
-    """Read the prompt. Facts in it are believed only where the text itself does not lead to the value."""
+    """Parse the prompt. A known fact is used only if the value cannot be computed from the text itself."""
     text = task.text
     changes = {("state", ""): {int(number): (kind, int(amount)) for number, kind, amount in _STEP.findall(text)}}
     for who, terms in _SUM.findall(text):
@@ -449,14 +450,14 @@ def prepare(task: Task) -> StatedFacts:
 
 
 def extract(segment: Segment, _facts: StatedFacts) -> Iterator[ValueClaim]:
-    """Yield the statements of a line."""
+    """Yield the statements in a line as claims."""
     for found in quotes(segment, _STATEMENT):
         yield ValueClaim(key=found.text, span=found.span, about=_about(found.match), value=_value(found.match))
 
 
 @verifier(name="bench-sources", version="1", worker="inline")
 def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
-    """Work the value out from the text."""
+    """Compute the value from the text, and compare it with the claim."""
     right = value_of(claim.about, facts)
     if right is None:
         return Unknown("the text does not say enough to work it out")
@@ -467,7 +468,7 @@ def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
 
 
 def sources(*, misses: float = 0.0) -> Monitor:
-    """Make the monitor. If it *misses*, it passes that share of the wrong statements: always the same ones."""
+    """Make the monitor. *misses* is the share of wrong statements that it passes: always the same statements."""
     judge = check
     if misses:
 
@@ -484,18 +485,18 @@ def sources(*, misses: float = 0.0) -> Monitor:
 
 
 def value_of(about: _Subject, facts: StatedFacts) -> str | None:
-    """Return the value of *about*; ``None`` if *facts* leave it open."""
+    """Return the value of *about*; ``None`` if *facts* do not determine it."""
     kind, who, number = about
     found = _walk(about, 0, who, facts) if kind == "above" else _walk(about, 0, "0", facts) if number else None
     if found is not None:
         return found
-    # The text does not lead there from the start; the nearest fact may.
+    # The text alone does not determine the value. Start from the nearest known fact instead.
     earlier = [at for what, name, at in facts.given if (what, name) == (kind, who) and at <= number]
     return _walk(about, max(earlier), facts.given[kind, who, max(earlier)], facts) if earlier else None
 
 
 def _walk(about: _Subject, at: int, value: str, facts: StatedFacts) -> str | None:
-    """Go on from the *value* after *at* steps."""
+    """Compute the value of *about* from *value*, the value after *at* steps."""
     kind, who, number = about
     for step in range(at + 1, number + 1):
         if kind == "above":

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: helpers beside it, the cores that they keep to, and their memory."""
+"""The processes of a benchmark: starts helper processes, pins them to cores, and measures memory and CPU time."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TransportName = Literal["httpx2", "fast"]
 
 
 _CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-"""The cores of this process, before it keeps to one of them."""
+"""The cores that this process may use, before it is pinned to one of them."""
 
 
 class Memory(NamedTuple):
-    """Memory of a process in MB; ``None`` where the system does not show it."""
+    """The memory of a process in MB; ``None`` if the system does not report it."""
 
     resident: float | None
     peak: float | None
 
 
 class Helper(NamedTuple):
-    """A process that a benchmark started, and the address that it serves."""
+    """A helper process of a benchmark, and the URL that it serves."""
 
     process: subprocess.Popen[str]
     url: str
@@ -59,7 +59,7 @@ def child(command: Sequence[str], address: str) -> Iterator[Helper]:
 
 @contextmanager
 def pinned(*, last: bool = False) -> Iterator[None]:
-    """Keep this process on the last core, or on the first, where the system allows it."""
+    """Pin this process to the first core, or to the *last* one, where the system allows it."""
     if not _CORES:
         yield
         return
@@ -93,7 +93,7 @@ def memory_of(pid: int | None = None) -> Memory:
 
 
 def cpu_seconds_of(pid: int) -> float | None:
-    """Return the CPU time of process *pid*; ``None`` where the system does not show it."""
+    """Return the CPU time of process *pid*; ``None`` if the system does not report it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

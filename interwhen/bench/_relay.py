@@ -1,6 +1,6 @@
-"""A bare TCP relay in its own process: the least that a process between a reader and a server costs.
+"""A bare TCP relay in a separate process: the minimum cost of a process between a client and a server.
 
-It passes bytes on in both directions and looks at none of them. Its only argument is the port of the load generator.
+It forwards bytes in both directions and does not parse them. Its only argument is the port of the load generator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def serve(listener: socket.socket, *, port: int) -> None:
                     ready.register(one, selectors.EVENT_READ, (one, other))
                 continue
             source, target = key.data
-            # A negative number: the other end was closed earlier in this loop.
+            # A negative number means that this socket was closed earlier in this loop.
             if source.fileno() >= 0 and not _pass_on(source, target):
                 for side in (source, target):
                     ready.unregister(side)
@@ -35,7 +35,7 @@ def serve(listener: socket.socket, *, port: int) -> None:
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> bool:
-    """Pass on the bytes that have come; return false if the connection is over."""
+    """Forward the bytes that have arrived; return false if the connection has ended."""
     try:
         data = source.recv(65536)
         target.sendall(data)

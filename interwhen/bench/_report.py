@@ -22,7 +22,7 @@ _UNBOUNDED = 10_000
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Rows of named cells; the first cell of a row says what the row is about."""
+    """A table: each row has named cells, and the first cell is the label of the row."""
 
     title: str
     rows: tuple[Row, ...]
@@ -30,13 +30,13 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns, in the order in which the rows name them, and the bars where there are any."""
+        """The names of the columns, in the order of their first use, then ``bar`` and ``met`` if a cell has a limit."""
         names = dict.fromkeys(name for row in self.rows for name in row)
         judged = any(_judged(row) for row in self.rows)
         return (*names, "bar", "met") if judged else tuple(names)
 
     def texts(self) -> list[list[str]]:
-        """Return the cells of each row as text, a cell for each column."""
+        """Return the texts of each row, with one text for each column."""
         found = []
         for row in self.rows:
             bar = _judged(row)
@@ -46,7 +46,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def lines(values: Mapping[str, Cell], column: str = "measured") -> list[Row]:
-    """Return a row for each of *values*, which are named by their labels."""
+    """Return one row for each of *values*: its key is the label, its value is the cell in *column*."""
     return [{"what": label, column: value} for label, value in values.items()]
 
 
@@ -55,7 +55,7 @@ def _judged(row: Row) -> Estimate | None:
 
 
 def text_of(cell: Cell) -> str:
-    """Return *cell* as text; ``None`` is empty."""
+    """Return *cell* as text; ``None`` becomes the empty text."""
     if isinstance(cell, int | float):
         return str(Estimate(cell))
     return "" if cell is None else str(cell)
@@ -76,20 +76,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     charts: tuple[Chart, ...] = ()
     warnings: tuple[str, ...] = ()
     passed: bool = True
-    """Whether what the benchmark must show holds; otherwise its command ends with 1."""
+    """Whether the benchmark meets its requirements; otherwise its command exits with 1."""
     observations: tuple[dict[str, Any], ...] = ()
-    """The single measurements, where they are kept."""
+    """The single measurements, if the benchmark keeps them."""
     settings: dict[str, Any] = {}
     """The options of the command."""
     machine: str = msgspec.field(default_factory=machine_name)
 
     @property
     def heading(self) -> str:
-        """One line that says what was measured, and where."""
+        """One line with the benchmark, the subject and the machine."""
         return " · ".join(filter(None, (f"interwhen bench {self.benchmark}", self.subject, self.machine)))
 
     def row(self, label: str) -> Row:
-        """Return the first row that is about *label*. Raises :class:`KeyError`."""
+        """Return the first row whose label is *label*. Raises :class:`KeyError`."""
         for table in self.tables:
             for row in table.rows:
                 if next(iter(row.values())) == label:
@@ -97,7 +97,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(label)
 
     def value(self, label: str, column: str = "measured") -> float:
-        """Return the number in *column* of the row about *label*. Raises :class:`KeyError`."""
+        """Return the number in *column* of the row with *label*. Raises :class:`KeyError`."""
         cell = self.row(label)[column]
         assert not isinstance(cell, str | None)
         return cell.value if isinstance(cell, Estimate) else cell
@@ -116,7 +116,7 @@ def show(report: Report) -> None:
         shown.append(grid)
     console = Console()
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        # rich takes 80 columns for a file or a pipe, and cuts numbers off.
+        # For a file or a pipe, rich assumes 80 columns and truncates numbers.
         wide = Console(width=_UNBOUNDED)
         console = Console(width=max([console.width, *(wide.measure(grid).maximum for grid in shown)]))
     console.print(escape(report.heading), highlight=False)

@@ -1,7 +1,7 @@
-"""``interwhen bench soak``: many streams for a long time against a server that breaks at random.
+"""``interwhen bench soak``: reads many streams for a long time from a server with random faults.
 
-Nothing may be lost, no claim may be wrong, and nothing may grow. The judge compares texts with the stories of the
-server, line by line; the stories are made apart from the code that is measured.
+A run must lose no text and pass no wrong claim, and memory must not grow. :func:`judge` compares each text line by line
+with the story that the server told. The measured code does not generate the stories.
 """
 
 from __future__ import annotations
@@ -33,24 +33,27 @@ from interwhen.registry import load_monitors
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)
 _SAMPLE_SECONDS = 5.0
 _WARM = 0.2
-"""The share of the soak before memory is looked at."""
+"""The share of the soak that passes before memory is measured."""
 _LEAVES = 0.05
 """The share of the runs whose reader leaves early."""
 _SHAKY_DEADLINE = 0.3
 
 
 class MemorySample(NamedTuple):
-    """The memory of the process at a time, in seconds since the soak began."""
+    """The memory of the process *at* seconds after the soak began."""
 
     at: float
     mb: float
-    """Resident memory: it hardly ever shrinks, and grows where the allocator has no fitting hole."""
+    """Resident memory. It rarely shrinks, and it grows when the allocator has no free block of the right size."""
     blocks: float
-    """Blocks that Python had allocated and not freed: the live objects."""
+    """Memory blocks that Python has allocated and not freed, about one per live object."""
 
 
 def judge(told: Story, result: Result, *, left: bool) -> str | None:
-    """Return what is wrong with *result* (``lost: …`` or ``wrong: …``), or ``None``. *left*: its reader left early."""
+    """Return the flaw of *result*, which begins with ``lost:`` or ``wrong:``; ``None`` if it has no flaw.
+
+    *told* is the story of the run. *left*: the reader left early.
+    """
     if result.status == "verified" and result.text != told.text:
         return f"wrong: story {told.number} is verified, and is not the story: {result.text[-80:]!r}"
     if not told.stands(result.text, checked=not left):
@@ -66,7 +69,7 @@ def judge(told: Story, result: Result, *, left: bool) -> str | None:
 
 
 class _Readers:
-    """The readers of a soak, and what they found."""
+    """The readers of a soak, with counts of their results."""
 
     def __init__(self, base_url: str, transport: Transport, *, streams: int, seed: int) -> None:
         self._base_url = base_url
@@ -81,7 +84,7 @@ class _Readers:
         self.flaws: dict[str, list[str]] = {"lost": [], "wrong": []}
 
     async def read(self, until: float) -> None:
-        """Start runs in all streams until then, and let the last ones reach their end."""
+        """Start runs one after another in each stream up to the time *until*; then wait for the runs in progress."""
         async with anyio.create_task_group() as group:
             for number in range(self._streams):
                 group.start_soon(self._one_after_another, number, until, name=f"soak {number}")
@@ -129,7 +132,7 @@ class _Readers:
 
 
 def shaky(seed: int, done: Counter[str]) -> Monitor:
-    """Return a monitor that observes, and sometimes raises, passes its deadline or returns nonsense; *done* counts."""
+    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense; *done* counts how often."""
     rng = random.Random(seed)  # noqa: S311  (no secret)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")
@@ -244,9 +247,9 @@ async def soak(
 
 
 def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int = 24) -> Estimate | None:
-    """Return the growth of *sizes* (seconds, size) an hour, or ``None`` if there are too few.
+    """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
 
-    Samples that follow each other are not independent, so a line is fitted to the means of stretches of time.
+    Neighbouring samples are not independent, so the function fits a line to the means of *stretches* time intervals.
     """
     if len(sizes) < 2 * stretches:
         return None
@@ -263,11 +266,7 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
 
 
 async def _watch(samples: array[float], begun: float, readers: _Readers, minutes: float) -> None:
-    """Every few seconds, append the time, the memory and the number of allocated blocks to *samples*.
-
-    An array of plain numbers is used, so that the samples do not add to the blocks that they count. Once a minute,
-    garbage is collected and the progress is shown.
-    """
+    """Add a sample to *samples* every few seconds, as plain numbers, so that samples do not count as blocks in use."""
     shown = 0.0
     while True:
         await anyio.sleep(min(_SAMPLE_SECONDS, minutes * 60 / 200))

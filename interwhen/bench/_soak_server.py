@@ -1,7 +1,7 @@
-"""The server of a soak, in a process of its own: it tells stories, and breaks at random.
+"""The server of a soak, which runs in a separate process. It streams stories, with faults at random points.
 
-Its arguments are a seed and a rate (chunks a second). It prints its address, and ends with its standard input. The
-faults and their places depend only on the seed and on the number of the request.
+Its arguments are a seed and a rate (chunks per second). It prints its URL, and stops when its standard input closes.
+The faults and their positions depend only on the seed and on the number of the request.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from interwhen.testing.server import (
     fault,
 )
 
-# The text of the simulated model: sums, some of them wrong at first. It goes on from any prefix.
+# The text of the simulated model: sums, some of them wrong at first. The model can continue any prefix.
 
 _SLIP = 0.15
-"""The share of the lines that the model gets wrong at first."""
+"""The share of lines that the model first writes with a mistake."""
 _NUMBER = re.compile(r"Story (\d+)\.\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Lines of sums: ``told`` as the model writes them by itself, and ``right`` as they are true."""
+    """A story of lines with sums. ``told`` has the lines as the model writes them, ``right`` the correct lines."""
 
     number: int
     right: tuple[str, ...]
@@ -53,7 +53,7 @@ class Story:
         return "".join(self.right)
 
     def after(self, prefix: str) -> str:
-        """Return the text of the model after *prefix*: it keeps the prefix, and makes its later mistakes again."""
+        """Return how the model continues *prefix*. It repeats its mistakes in all later lines."""
         lines = prefix.split("\n")
         at, begun = len(lines) - 1, lines[-1]
         if at >= len(self.right):
@@ -64,9 +64,9 @@ class Story:
         return line[len(begun) :] + "".join(self.told[at + 1 :])
 
     def stands(self, text: str, *, checked: bool = True) -> bool:
-        """Return whether *text* is the beginning of this story, right in every line but an unchecked last one.
+        """Return whether *text* is the beginning of this story. Lines must be correct, except an unchecked last line.
 
-        Unless all of it was *checked*, because the reader left early, any line may be as the model wrote it.
+        Without *checked* (the reader left early), each line may also be as the model wrote it, with its mistake.
         """
         if self.text.startswith(text):
             return True
@@ -79,13 +79,13 @@ class Story:
         )
 
     def is_right(self, text: str, span: Span) -> bool:
-        """Return whether *text* is true within *span*."""
-        # A wrong line is as long as the right one, so that the places are the same.
+        """Return whether the part *span* of *text* is correct."""
+        # A wrong line is as long as the correct line, so that all offsets are the same.
         return text[span.start : span.end] == self.text[span.start : span.end]
 
 
 def story(number: int) -> Story:
-    """Return story *number*, always the same."""
+    """Return story *number*. The same number always gives the same story."""
     rng = random.Random(number)  # noqa: S311  (a story, no secret)
     right, told = list[str](), list[str]()
     for _ in range(rng.randint(6, 14)):
@@ -103,7 +103,7 @@ def prompt_of(number: int) -> str:
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    """Return the story that the *prompt* of a completion asks for, and its beginning in that prompt."""
+    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains."""
     found = _NUMBER.match(prompt)
     if found is None:
         raise ValueError(f"the prompt must begin with 'Story NUMBER.', got {prompt[:80]!r}")
@@ -111,11 +111,11 @@ def asked(prompt: str) -> tuple[Story, str]:
 
 
 _BROKEN = 0.3
-"""The share of the requests that meet a fault."""
+"""The share of requests with a fault."""
 _REMEMBERED = 256
 
 _REFUSALS = ("http_429", "http_500", "http_503", "eof_before", "stall_headers")
-"""Faults in place of an answer."""
+"""Faults instead of an answer."""
 _BREAKS: dict[str, Callable[[bytes], Sequence[Step]]] = {
     "rst_mid": lambda event: (Send(event[: len(event) // 2]), Reset()),
     "eof_mid": lambda event: (Send(event[: len(event) // 2]), Disconnect()),
@@ -127,9 +127,9 @@ _BREAKS: dict[str, Callable[[bytes], Sequence[Step]]] = {
     "error_event": lambda _event: (Send(data({"error": {"message": "out of memory", "code": 503}})),),
     "bad_chunk_size": lambda _event: (SendRaw(b"zz\r\n"), Disconnect()),
 }
-"""Faults in the middle of one."""
+"""Faults in the middle of an answer."""
 FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
-"""Everything that can happen to a request."""
+"""All faults that a request can have."""
 
 
 class Teller:
@@ -179,12 +179,12 @@ class Teller:
 
 
 async def serve(seed: int, rate: float) -> None:
-    """Serve until standard input ends; the last line of output counts the faults."""
+    """Serve until standard input closes. The last line of output has the number of each fault."""
     teller = Teller(seed, rate)
     async with ScriptedServer(teller) as server, anyio.create_task_group() as group:
 
         async def forget() -> None:
-            # The server keeps its requests for tests; an hour of them would look like a leak.
+            # The scripted server keeps all requests for tests. In a long soak this would look like a memory leak.
             while True:
                 await anyio.sleep(1)
                 del server.requests[:-_REMEMBERED]

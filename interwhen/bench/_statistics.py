@@ -15,16 +15,16 @@ _RESAMPLES = 2000
 
 
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A measured number, with a 95 % interval where it was estimated from several measurements."""
+    """A measured number, with a 95 % interval from *low* to *high* if it comes from several measurements."""
 
     value: float
     unit: str = ""
     low: float | None = None
     high: float | None = None
     n: int = 1
-    """How many measurements it was estimated from."""
+    """The number of measurements."""
     limit: float | None = None
-    """The bar: *value* should not exceed it, or should reach it if *at_least*."""
+    """The bar: a maximum for *value*, or a minimum if *at_least*."""
     at_least: bool = False
 
     @property
@@ -57,9 +57,9 @@ def estimate(
     limit: float | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """Return a statistic *of* at least one value (by default the median), with its 95 % percentile-bootstrap interval.
+    """Return the statistic *of* of *values* (by default the median), with its 95 % percentile-bootstrap interval.
 
-    The method is Efron's (1979). *limit* is the bar that the estimate should not exceed.
+    The method is Efron's (1979). *values* must not be empty. *limit* is a maximum for the estimate.
     """
     middle = of(values)
     if all(value == values[0] for value in values):  # resampling would give the same value again
@@ -71,19 +71,19 @@ def estimate(
 
 
 def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
-    """Return the mean of *values* with its interval: what a user pays over many runs, slow ones included."""
+    """Return the mean of *values* with its interval. Unlike a median, the mean includes the cost of slow runs."""
     return estimate(values, unit, of=statistics.fmean)
 
 
 def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> tuple[Estimate, Estimate]:
-    """Return the mean of what *after* adds to *before* within each pair, in *unit* and in percent of *before*."""
+    """Return the mean difference of *after* minus *before* within pairs, in *unit* and in percent of *before*."""
     added = [late - early for early, late in zip(before, after, strict=True)]
     shares = [more / early * 100 if early else 0.0 for more, early in zip(added, before, strict=True)]
     return mean_of(added, unit), mean_of(shares, "%")
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Return the smallest value that at least the fraction *q* of *values* does not exceed."""
+    """Return the *q* quantile of *values* by nearest rank: a share of at least *q* of them is not larger."""
     ordered = sorted(values)
     return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
 
@@ -95,6 +95,9 @@ def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """Return the two-sided exact p-value of McNemar's test (1947) on the pairs in which two arms differ."""
+    """Return the two-sided exact p-value of McNemar's test (1947).
+
+    *fixed* and *broken* are the numbers of pairs in which only the second, or only the first, of two arms is right.
+    """
     count, fewer = fixed + broken, min(fixed, broken)
     return min(1.0, 2 * sum(math.comb(count, i) for i in range(fewer + 1)) / 2**count) if count else 1.0

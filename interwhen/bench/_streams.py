@@ -1,4 +1,4 @@
-"""The measured streams: a paced replay, the local model, or any endpoint; they are read bare or supervised."""
+"""Reads the measured streams, bare or supervised. They come from a replay, the local model, or any endpoint."""
 
 from __future__ import annotations
 
@@ -49,34 +49,34 @@ from interwhen.registry import Api
 from interwhen.testing._paced_server import paced_server
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
-"""A thousand tokens that SmolLM2-135M-Instruct wrote at 52 tokens a second, by llama.cpp on two cores, with the time at
-which each one came."""
+"""A thousand tokens with their arrival times, which SmolLM2-135M-Instruct wrote at 52 tokens per second (llama.cpp, two
+cores)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayedFile:
-    """The recorded streams of a file, sent by a process of its own: each chunk when it came, *speed* times as fast."""
+    """The recorded streams of a file. A separate process sends each chunk at its recorded time divided by *speed*."""
 
     path: Path = RECORDED
     speed: float = 1.0
     tokens: int | None = None
-    """How many chunks of each are sent; ``None``: all."""
+    """How many chunks of each stream are sent; ``None``: all."""
     transport: TransportName = "httpx2"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """The local model that *spec* names ("" is the tiny one), made to write *tokens* tokens."""
+    """The local model *spec* (empty: the tiny model), which must write exactly *tokens* tokens."""
 
     spec: str = ""
     tokens: int = 400
     slots: int = 3
-    """How many streams and forks run at a time; more of them wait."""
+    """How many streams and forks run at the same time. Others wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSource:
-    """An OpenAI-compatible server."""
+    """An OpenAI-compatible server, which answers *prompts* in turn with at most *tokens* tokens."""
 
     base_url: str
     model: str
@@ -91,14 +91,14 @@ Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """A source that was opened: its name, and each model with its request."""
+    """An opened source: its name, and its models, each with a request."""
 
     name: str
     asked: tuple[tuple[Model, Request], ...]
     seed: int = 0
 
     def pair(self, number: int) -> tuple[Model, Request]:
-        """Return the model and the request of pair *number*: all of its runs get the same, seed included."""
+        """Return the model and the request for all runs of pair *number*, which also have the same seed."""
         model, request = self.asked[number % len(self.asked)]
         return model, replace(request, sampling=replace(request.sampling, seed=self.seed + number))
 
@@ -113,7 +113,7 @@ async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource
         case LocalSource(spec=spec, tokens=tokens, slots=slots):
             from interwhen.models._local import open_local
 
-            # Streams that ended when the model likes would be too short to measure.
+            # Without ignore_eos, the model could end a stream too early to measure.
             sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
             async with open_local(spec, slots=slots) as model:
                 asked = [Request((Message("user", text),), sampling=sampling) for text in PROBLEMS]
@@ -147,7 +147,7 @@ async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource
             await transport.aclose()
 
 
-# The cost of each monitor in a supervised run: its time on the event loop, in checks, and at the end.
+# The cost of each monitor in a supervised run: time on the event loop, time in checks, and wait at the end.
 
 
 class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,18 +158,18 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
     open: int
     """Checks that neither passed nor refuted."""
     checking: float
-    """Time in its checks, summed. They run beside the stream."""
+    """The sum of the durations of its checks, which run concurrently with the stream."""
     on_loop: float
-    """Time for which it held the event loop: its parser, and its checks where they run in line. Text that arrives
-    meanwhile waits. (The time in which forks and trackers read replies is not measured.)"""
+    """How long it occupied the event loop, with its parser and with inline checks. Text that arrives meanwhile waits.
+    (The time in which forks and trackers parse replies is not measured.)"""
     blocked: float
-    """Other times for which the watchdog found that it held the loop for over 20 ms."""
+    """How long it blocked the event loop in blocks of more than 20 ms, as the watchdog measured them."""
     tail: float
-    """How long after the end of the stream its last check was settled: the run cannot end before."""
+    """The time from the end of the stream to the end of its last check. The run cannot end earlier."""
 
 
 class TimedMonitor:
-    """A monitor with a timed parser."""
+    """Wraps a monitor to measure the time in its parser."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._parsing = 0.0
@@ -177,7 +177,7 @@ class TimedMonitor:
         if not isinstance(monitor.extractor, Fork | Tracker):
             monitor = replace(monitor, extractor=self._parse)
         self.monitor = monitor
-        """The monitor that is given to a run."""
+        """The wrapped monitor, for use in a run."""
 
     def _parse(self, segment: Segment, *prepared: Any) -> list[Claim]:
         begun = time.perf_counter()
@@ -187,7 +187,10 @@ class TimedMonitor:
         return claims
 
     def cost(self, result: Result, last_check: Mapping[str, float], ended: float) -> MonitorCost:
-        """Return the cost in the run of *result*, whose stream ended *ended* seconds after its start."""
+        """Return the cost of the monitor in the run with *result*, whose stream ended *ended* seconds after its start.
+
+        *last_check* has the time at which the last check of each monitor ended.
+        """
         name, judge = self._inner.name, self._inner.verifier
         mine = [check for check in result.checks if check.monitor == name]
         checking = sum(check.seconds for check in mine)
@@ -207,7 +210,7 @@ class TimedMonitor:
 
 
 class ForkTimer:
-    """A model that notes when its forks run; everything else is the model it wraps."""
+    """Wraps a model and records when its forks run. All else is delegated to the model."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -217,13 +220,13 @@ class ForkTimer:
         self.aclose = model.aclose
         self.begun = 0.0
         self.forks: list[tuple[float, float]] = []
-        """For each fork, when it was asked and when it was answered, in seconds since ``begun``."""
+        """For each fork the times of its request and its answer, in seconds since ``begun``."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     async def complete(self, request: Request) -> Completion:
-        """Pass a fork on, and note how long it takes."""
+        """Delegate a fork to the model, and record when it ran."""
         asked = time.perf_counter() - self.begun
         try:
             return await self._model.complete(request)
@@ -238,30 +241,30 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """The measurements of one run; times are in seconds since it began."""
 
     arrivals: tuple[float, ...]
-    """When each piece of the model's text reached its reader."""
+    """The times at which pieces of the model's text reached the reader."""
     total: float
-    """Until the reader knew that the run is over; supervised, that includes the checks that were still open."""
+    """The time at which the reader knew that the run had ended. A supervised run first waits for open checks."""
     tail: float = 0.0
-    """From the end of the stream to that moment."""
+    """The time from the end of the stream to the end of the run."""
     tokens: int
     text_sha256: str
     fork_spans: tuple[tuple[float, float], ...] = ()
-    """When each fork was asked and answered."""
+    """For each fork the times of its request and its answer."""
     forks: int = 0
     fork_tokens: int = 0
     fork_prompt_tokens: int = 0
     costs: tuple[MonitorCost, ...] = ()
     why_not: str = ""
-    """Why this was no correct run; empty if it was one."""
+    """Why this was not a correct run; empty if it was correct."""
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds between the arrivals."""
+        """The seconds between successive arrivals."""
         return [later - earlier for earlier, later in itertools.pairwise(self.arrivals)]
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request*, and do nothing else. Raises what the model raises."""
+    """Read the stream of *model* for *request*, and do nothing else. Raises the errors of the model."""
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -280,7 +283,7 @@ async def read_bare(model: Model, request: Request) -> Flow:
 
 
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
-    """Read the same through a run with *monitors*, as a user of :func:`interwhen.run` does."""
+    """Read the answer of *model* to *request* through a run with *monitors*, as users of :func:`interwhen.run` do."""
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
     timed = [TimedMonitor(monitor) for monitor in monitors]
@@ -315,7 +318,7 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
 
 
 def _why_not(result: Result) -> str:
-    """Return why this was no correct run: it was interrupted, or did not reach its end."""
+    """Return why this was not a correct run (a violation interrupted, or the run failed); empty if it was correct."""
     acted = [violation for violation in result.violations if violation.interrupted]
     if acted:
         return f"interrupted by {acted[0].monitor}: {acted[0].why}"
@@ -326,10 +329,10 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-# Monitors of a known cost that pass everything: the default monitors of a penalty.
+# Monitors with a known cost that pass every claim: the default monitors of ``interwhen bench penalty``.
 
 Waiting = Literal["async", "thread"]
-"""How a verifier of a known cost waits: as a task, like one that asks another server, or in a thread."""
+"""How a verifier with a known cost waits: in an async task, like a request to another server, or in a thread."""
 
 _TRIGGERS: tuple[Trigger, ...] = (Sentences(), Lines(), EveryChars(400), Paragraphs(), Sentences())
 _ASK = "\nState so far, in braces:"
@@ -344,10 +347,11 @@ def passing(
     forks: bool = False,
     fork_tokens: int = 32,
 ) -> list[Monitor]:
-    """Return *count* monitors that interrupt, whose verifiers pass each segment after *verifier_seconds*.
+    """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each segment after *verifier_seconds*.
 
-    They look at sentences, lines, stretches of 400 characters and paragraphs in turn, or all at stretches of
-    *poll_chars* characters. With *forks* each of them asks the model for up to *fork_tokens* tokens at each segment.
+    Their triggers alternate: sentences, lines, every 400 characters, paragraphs. With *poll_chars*, all of them check
+    every *poll_chars* characters instead. With *forks*, each monitor asks the model for up to *fork_tokens* tokens per
+    segment.
     """
     return [
         Monitor(
@@ -377,7 +381,7 @@ def _waiting(name: str, seconds: float, waiting: Waiting) -> FunctionVerifier:
 
 def _read(segment: Segment) -> Iterator[Claim]:
     if segment.text.strip():
-        # Claims differ by their place, so that no check is answered from the cache.
+        # The key contains the offset, so that no check is answered from the cache.
         yield Claim(key=f"{segment.span.start} {segment.text}", span=segment.span)
 
 
@@ -386,7 +390,7 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 
 
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
-    """Append one stream of each request of *source* to the file at *path* for a replay; return their number."""
+    """Record one stream for each request of *source* in the file at *path*; return the number of streams."""
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):
             _, request = opened.pair(number)

@@ -1,4 +1,4 @@
-"""Exercises from a local file, or from a dataset of the Hugging Face hub."""
+"""Loads exercises from a local file, or from a dataset of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from interwhen.toolkit import MissingExtraError
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
-"""Finds the answer unless a task says otherwise: the rest of a line that begins with "Answer:"."""
+"""The default pattern for answers: it finds the rest of a line that begins with "Answer:"."""
 
 
 class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
     """One exercise in a file."""
 
     prompt: Prompt
-    """A text, which becomes a turn of the user, or the messages of a chat."""
+    """A text, which becomes one message of the user, or the messages of a chat."""
     answer: str
     name: str = ""
     monitors: tuple[str, ...] | None = None
-    """The monitors that judge it; ``None``: those in the option ``monitors`` of the task."""
+    """The monitors for this exercise; ``None``: the monitors in the option ``monitors`` of the task."""
 
 
 def jsonl(
     *, count: int, seed: int, path: str, monitors: tuple[str, ...] = (), answer: str = ANSWER, shuffle: bool = False
 ) -> Iterator[Exercise]:
-    """Yield the exercises in the file at *path*, an object a line: ``{"prompt": ..., "answer": ...}``.
+    """Yield the exercises in the file at *path*, one JSON object per line: ``{"prompt": ..., "answer": ...}``.
 
-    *answer* is a regular expression that finds the answer in a text, as its first group; the last match counts. With
-    *shuffle* they come in an order that *seed* decides. Raises :class:`~interwhen.UsageError` on a bad line.
+    *answer* is a regular expression whose first group is the answer in a text; the last match counts. With *shuffle*,
+    *seed* determines the order. Raises :class:`~interwhen.UsageError` on a bad line.
     """
     found = list(_lines(Path(path)))
     if shuffle:
@@ -61,9 +61,10 @@ def hub(
     monitors: tuple[str, ...] = (),
     answer: str = ANSWER,
 ) -> Iterator[Exercise]:
-    """Yield rows of the dataset *name* of the hub, in an order that *seed* decides. It needs the extra ``datasets``.
+    """Yield rows of the hub dataset *name* as exercises, in random order by *seed*. Needs the extra ``datasets``.
 
-    *prompt* and *target* are columns; *target_pattern* finds the answer in the latter, as its first group.
+    *prompt* and *target* are names of columns. The first group of *target_pattern* is the right answer in the column
+    *target*. *instruction* becomes the system message. *answer* finds the answer in a text of the model.
     """
     try:
         import datasets
@@ -109,11 +110,11 @@ def from_rows(
 
 
 SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl": jsonl}
-"""The tasks that come with this package, whatever the domain."""
+"""The tasks of this package, which work for any domain."""
 
 
 def reader(pattern: str) -> Callable[[str], str | None]:
-    """Return a function that finds the last match of *pattern* in a text, in the normal form of :func:`normal`."""
+    """Return a function that reads an answer: the last match of *pattern* in a text, normalised by :func:`normal`."""
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:
@@ -124,7 +125,7 @@ def reader(pattern: str) -> Callable[[str], str | None]:
 
 
 def normal(answer: str) -> str:
-    """Return *answer* as it is compared: an exact number, or else its words in lower case."""
+    """Normalise *answer* for comparison: an exact number, or else its words in lower case."""
     plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)

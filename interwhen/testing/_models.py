@@ -25,7 +25,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send text of a phase, for models with a separate reasoning field."""
+    """Send *text* as a chunk of *phase*, as models with a separate reasoning field do."""
 
     text: str
     phase: Phase = "answer"
@@ -33,13 +33,13 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """End the stream with this reason, or without one if it is ``None``."""
+    """End the stream with the finish reason *reason*; with ``None``, the stream has no finish reason."""
 
     reason: FinishReason | None = "stop"
 
 
 Step: TypeAlias = str | Pause | Say | ToolCall | End | ModelError
-"""A ``str``, :class:`Say` or tool call is one chunk; an exception is raised."""
+"""A step of a script. A ``str``, :class:`Say` or tool call is sent as one chunk; the stream raises an exception."""
 
 Script: TypeAlias = Callable[[Request], Iterable[Step]]
 
@@ -53,7 +53,9 @@ class ScriptedModel:
     """A :class:`~interwhen.Model` for tests.
 
     *script* is a function that returns the steps for a request, or a list of replies, one per request (the last one
-    repeats). A reply that is a string is cut into chunks of *size* characters. *forks* answers side inferences.
+    repeats). A reply that is a string is cut into chunks of *size* characters. *forks* returns the text that answers a
+    fork. Each read of a stream and each fork first waits *delay* seconds.
+
     ``requests`` has every request of a stream, ``fork_requests`` every fork, and ``closed`` counts the streams that
     were closed before their end.
     """
@@ -151,5 +153,5 @@ class ScriptedStream(GuardedStream):
         return (Chunk("", tokens=0, finish_reason="stop"),)
 
     async def release(self) -> None:
-        """Count the stream if it was not read to its end."""
+        """Increment ``closed`` of the model if the stream was not read to its end."""
         self._model.closed += not self._over

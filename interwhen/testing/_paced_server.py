@@ -1,11 +1,11 @@
 """A load generator: an OpenAI server on loopback in a separate process that sends many streams, each packet on time.
 
-It is a load generator, not a model: :func:`paced_server` starts it. The ``model`` of a request says what is sent:
+:func:`paced_server` starts the server. No model is involved. The field ``model`` of a request selects what is sent:
 
-- ``CHUNKS@PER_SECOND``: so many chunks of a fixed text; 0 a second sends all of them at once.
-- ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS``, where the server was started with a file of recordings: that recording,
-  or its beginning, at the recorded times divided by the speed. A request that brings a part of the text as its prompt
-  gets the rest without the delay of that part.
+- ``CHUNKS@PER_SECOND``: CHUNKS chunks of a fixed text, at PER_SECOND chunks a second; 0 sends all of them at once.
+- ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS``, if the server was started with a file of recordings: recording NUMBER,
+  or its first CHUNKS chunks, at the recorded times divided by SPEED. If the prompt of the request has the beginning of
+  the recorded text, the server sends only the rest, and does not wait for the beginning.
 
 A request with ``"stream": false`` is answered at once with an empty text. ``GET /log`` returns the :class:`SentLog` of
 the last stream, and ``GET /tally`` a :class:`LoadTally`.
@@ -47,13 +47,14 @@ PAGE = (
     "\n"
 )
 """A page of a worked solution. Its lines are as long as those that models write: in the solutions of ProcessBench a
-line has 125 characters, 0.9 to 1.3 sentences and 0.55 equations in the mean; here it has 115, 1 and 0.75."""
+line has 125 characters, 0.9 to 1.3 sentences and 0.55 equations in the mean; a line of this page
+has 115, 1 and 0.75."""
 TOKEN = 4
-"""Characters in a chunk of it: the mean length of a token."""
+"""Characters in a chunk of the page: the mean length of a token."""
 
 
 class SentLog(msgspec.Struct):
-    """When each packet of one stream was sent, and when its reader closed it; seconds of ``time.monotonic()``."""
+    """The times at which packets of one stream were sent and at which the client closed it, by ``time.monotonic()``."""
 
     sent: list[float] = []
     closed: float | None = None
@@ -65,10 +66,10 @@ class LoadTally(msgspec.Struct, frozen=True):
     sent: int
     """Packets that were due."""
     late_p99_ms: float
-    """How long after its due time the server sent a packet."""
+    """The delay from the due time of a packet until the server sent it: the 99th percentile, in milliseconds."""
     late_max_ms: float
     held: int
-    """Packets that had to wait because the reader had not taken earlier ones."""
+    """Packets that had to wait because the client had not read earlier ones."""
     busy: float
     """The share of time in which the process used its core."""
 
@@ -96,7 +97,11 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 
 
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
-    """Return the schedule of what follows the text *kept* in the first *chunks* texts of *recording*."""
+    """Return the schedule of the first *chunks* texts of *recording* (``None``: all).
+
+    The times are the recorded ones divided by *speed*. Texts that are completely in *kept*, which the client already
+    has, are left out.
+    """
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
     first = bisect.bisect_right(ends, len(kept)) if kept else 0
@@ -109,9 +114,9 @@ def schedule_recording(recording: Recording, speed: float, chunks: int | None, k
 
 
 class Load:
-    """What the server sends for each request: pages of the fixed text, or *recordings*.
+    """Selects what the server sends for a request: pages of the fixed text, or one of *recordings*.
 
-    With *stamped*, the first chunk's text is the time at which it was sent.
+    With *stamped*, the text of the first chunk is the time at which this chunk was sent.
     """
 
     def __init__(self, recordings: Sequence[Recording] = (), *, stamped: bool = False) -> None:
@@ -119,7 +124,7 @@ class Load:
         self.stamped = stamped
 
     def schedule(self, model: str, kept: str, api: Api) -> Schedule:
-        """Return the schedule that *model* asks for."""
+        """Return the schedule for the field *model* of a request; *kept* is its prompt, which the stream continues."""
         number, _, rest = model.partition("@")
         speed, _, chunks = rest.partition(":")
         if not self.recordings:
@@ -144,7 +149,7 @@ def _frame(body: bytes) -> bytes:
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _AT_ONCE = 1 << 18
-"""Bytes that are given to a socket in one call."""
+"""The maximum number of bytes for one call of ``socket.send``."""
 _TICK = 0.001
 """``epoll`` rounds timeouts up to milliseconds. With few streams, the last part of a wait is a sleep, so that packets
 are on time. With many, some packet is always due, and the extra calls would cost too much."""
@@ -167,7 +172,7 @@ class _PacedConnection:
         ready.register(sock, selectors.EVENT_READ, self)
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """Read bytes; return head and body of a request once it is complete."""
+        """Read bytes; return head and body of a request once it is complete, and ``None`` before."""
         try:
             arrived = self.socket.recv(65536)
         except OSError:
@@ -185,7 +190,10 @@ class _PacedConnection:
         return head, rest[:length]
 
     def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
-        """Begin a stream with the head of the response; return when its first packet is due."""
+        """Send the head of the response and start *schedule*; return when the first packet is due.
+
+        *stamp* builds the first packet from the current time, in place of the one in *schedule*.
+        """
         self.log, self._schedule, self._next = SentLog(), schedule, 0
         self._begun = time.monotonic()
         if stamp is not None:
@@ -195,7 +203,7 @@ class _PacedConnection:
 
     @property
     def due(self) -> float | None:
-        """When the next packet is due; ``None`` at the end of the stream, and after the reader has gone."""
+        """When the next packet is due; ``None`` at the end of the stream, and after the client closed it."""
         if not self._is_open or self._next == len(self._schedule.due):
             return None
         return self._begun + self._schedule.due[self._next]
@@ -213,7 +221,7 @@ class _PacedConnection:
         self.send(packet)
 
     def send(self, packet: bytes = b"") -> None:
-        """Send *packet* after all unsent bytes, as much as the socket accepts."""
+        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts."""
         unsent = self._unsent
         unsent += packet
         try:
@@ -247,7 +255,8 @@ class _LoadServer:
 
     def _begin_tally(self) -> None:
         self._late = [0] * 1001
-        """How many packets were sent so many tenths of a millisecond after they were due; the last: or later."""
+        """A histogram of delays: entry *n* counts packets that were *n* tenths of a millisecond late, the last one
+        also those that were later."""
         self._held = 0
         self._longest = 0.0
         self._since = time.monotonic(), time.process_time()
@@ -276,7 +285,7 @@ class _LoadServer:
         return due
 
     def count(self, late: float, *, held: bool) -> None:
-        """Count a packet that is sent *late* seconds after it was due; *held*: it waits for earlier ones."""
+        """Count a packet that is sent *late* seconds after it was due; *held*: earlier packets are still unsent."""
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)
@@ -291,7 +300,7 @@ class _LoadServer:
         return msgspec.json.encode({"object": "list", "data": [card]})
 
     def _tally(self) -> LoadTally:
-        """Return what was counted, and begin again."""
+        """Return the counts since the last call, and reset them."""
         count, seen, late = sum(self._late), 0, 0
         while late < 1000 and (seen := seen + self._late[late]) < 0.99 * count:
             late += 1
@@ -306,7 +315,7 @@ def _reply(body: bytes) -> bytes:
 
 
 def serve(listener: socket.socket, load: Load) -> None:
-    """Serve until the process is ended."""
+    """Serve the streams of *load* on *listener* until the process ends."""
     ready = selectors.DefaultSelector()
     listener.setblocking(False)
     ready.register(listener, selectors.EVENT_READ)
@@ -331,7 +340,7 @@ def serve(listener: socket.socket, load: Load) -> None:
         while waiting and waiting[0][0] <= now:
             at, number, connection = heapq.heappop(waiting)
             if connection.due is None:
-                continue  # its reader has gone
+                continue  # the client closed the stream
             clerk.count(time.monotonic() - at, held=connection.is_held)
             connection.send_next()
             if (due := connection.due) is not None:
@@ -357,7 +366,7 @@ def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None
 def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
     """Bind to a free port, write its number to standard output, and *serve* until standard input closes.
 
-    The process keeps to the last core, where the system allows it, or to the first.
+    Where the system allows it, the process runs only on the last core, or only on the first without *last_core*.
     """
     if hasattr(os, "sched_setaffinity"):
         cores = os.sched_getaffinity(0)

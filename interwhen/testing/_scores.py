@@ -1,4 +1,4 @@
-"""Scores of trials: rates with intervals, place and delay of violations, cost per claim, and the cases to look at."""
+"""Scores of trials: rates with intervals, position and delay of violations, cost per claim, and cases to inspect."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ __all__ = ["Cases", "Rate", "Score", "Spread", "cases", "place", "score"]
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 Place: TypeAlias = Literal["at", "before", "after", "unknown"]
-"""The place of the first violation: it overlaps the labelled mistake, or is before or after it."""
+"""The position of the first violation: it overlaps the labelled mistake (``at``), or is before or after the mistake;
+``unknown`` if no mistake is labelled."""
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """*hits* of *of*, with the 95 % score interval of Wilson (1927)."""
+    """The share *hits* / *of*, with the 95 % score interval of Wilson (1927) from *low* to *high*."""
 
     hits: int
     of: int
@@ -77,24 +78,24 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
     traces: int
     precision: Rate
-    """Wrong ones among the flagged ones. ``unclear`` ones count in ``unclear`` only."""
+    """The share of wrong traces among the flagged right and wrong traces."""
     recall: Rate
-    """Flagged ones among the wrong ones."""
+    """The share of flagged traces among the wrong traces."""
     false_interrupts: Rate
-    """Flagged ones among the right ones."""
+    """The share of flagged traces among the right traces."""
     verified: Rate
-    """Right ones whose run would end verified: everything was read, and nothing is unknown."""
+    """The share of right traces whose run would end verified: see :attr:`TrialResult.is_verified`."""
     unclear: Rate
-    """Flagged ones among the unclear ones."""
+    """The share of flagged traces among the unclear traces."""
     located: Rate
-    """Flagged wrong ones whose first violation overlaps the mistake, among those with a labelled place."""
+    """Among flagged wrong traces with a labelled mistake: the share whose first violation overlaps the mistake."""
     before: int
-    """Flagged wrong ones whose first violation is before the labelled mistake: look at them."""
+    """The number of flagged wrong traces whose first violation is before the labelled mistake. Inspect these traces."""
     delay: Spread
-    """Characters from the start of the labelled mistake to the end of the segment of the first violation: how much the
-    model had written since when the check could begin."""
+    """Characters from the start of the labelled mistake to the end of the segment of the first violation: the text that
+    the model wrote between the mistake and the start of the check."""
     remaining: Spread
-    """Share of the flagged wrong trace that was not written yet at that time."""
+    """The share of a flagged wrong trace that was not written yet when the check of the first violation could start."""
     claims: int
     passed: int
     violated: int
@@ -110,18 +111,18 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     extract_ms: Spread
     """Milliseconds of extraction on the event loop per 1,000 characters of a trace."""
     prepare_ms: Spread
-    """Milliseconds per preparation, once a turn."""
+    """Milliseconds per call of ``prepare``, which runs once per turn."""
     reasons: tuple[tuple[str, int], ...] = ()
-    """The most frequent reasons for *unknown*."""
+    """The most frequent reasons of ``Unknown`` verdicts, each with its count."""
 
 
 class Cases(msgspec.Struct, frozen=True, kw_only=True):
-    """Traces to look at, in their order."""
+    """The traces that deserve a look, by kind of problem, in the order of the trial."""
 
     false_alarms: tuple[TrialResult, ...]
     misses: tuple[TrialResult, ...]
     early: tuple[TrialResult, ...]
-    """Flagged before the labelled mistake."""
+    """Wrong traces that were flagged before the labelled mistake."""
     troubled: tuple[TrialResult, ...]
 
 
@@ -158,7 +159,7 @@ def score(tried: Iterable[TrialResult]) -> Score:
 
 
 def cases(tried: Iterable[TrialResult]) -> Cases:
-    """Return the cases in *tried* to look at."""
+    """Return the results in *tried* that deserve a look, by kind of problem."""
     everything = tuple(tried)
     return Cases(
         false_alarms=tuple(one for one in _labelled(everything, "right") if one.is_flagged),
@@ -169,7 +170,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Return the place of the first violation of a flagged trace."""
+    """Return the position of the first violation in a flagged trace, relative to the labelled mistake."""
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
         return "unknown"
@@ -196,12 +197,12 @@ def _flagged(tried: Sequence[TrialResult]) -> int:
 
 
 def _offset(trace: LabelledTrace, turn: int, at: int) -> int:
-    """Return the offset of *at* in *turn* within the text of all turns."""
+    """Convert *at*, an offset in the turn with index *turn*, into an offset in the text of all turns."""
     return sum(len(each.trace) for each in trace.turns[:turn]) + at
 
 
 def _decided(tried: TrialResult) -> int:
-    """Return how much was written when the check of the first violation could begin."""
+    """Return the number of characters that were written when the check of the first violation could start."""
     first: TrialViolation = tried.found[0]
     return _offset(tried.trace, first.turn, first.segment.end)
 
@@ -223,7 +224,7 @@ def _extraction(tried: TrialResult) -> float:
     return 1e6 * tried.extract_seconds / length if length else 0.0
 
 
-# An assertion about a verifier on labelled traces, with the cases to look at in its message.
+# An assertion about a verifier on labelled traces; its message shows the problem cases.
 
 __all__ = ["TrialAssertion", "assert_trial"]
 
@@ -261,10 +262,10 @@ def assert_trial(
     model: Model | None = None,
     show: int = 5,
 ) -> Score:
-    """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a bar is missed.
+    """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a limit is not met.
 
-    *recall*, *precision* and *located* are minima, *false_interrupts* is a maximum, all between 0 and 1. A bar is
-    missed if there is no trace to count for it, or if any check failed. The message shows *show* cases of each kind.
+    *recall*, *precision* and *located* are minima, *false_interrupts* is a maximum, all between 0 and 1. A limit is not
+    met if no trace counts for its rate. A failed check also raises. The message shows up to *show* cases of each kind.
     *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`.
     """
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)

@@ -42,15 +42,15 @@ _HTML = b"<!doctype html><title>Bad gateway</title>"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The script of a fault, and the requests that have it."""
+    """The script of a fault, and which requests have this fault."""
 
     says: str
-    """A description."""
+    """A description of the fault."""
     script: Callable[[EventWriter], tuple[Step, ...]]
     times: int = 1
-    """The number of requests that have it in :func:`faulty`."""
+    """How many requests have this fault in :func:`faulty` by default."""
     then: str = ""
-    """The fault of all later requests; empty: they get the rest of the story."""
+    """The name of the fault of all later requests; if empty, they get the rest of the story."""
 
 
 def fault(
@@ -71,8 +71,8 @@ def faulty(
 ) -> Script:
     """Return the script of a server with the fault *name*, for either API.
 
-    The first *times* requests have the fault (the default depends on the fault). Every later one gets the rest of
-    *story*, from the end of the text that it brings.
+    The first *times* requests have the fault (the default depends on the fault). Later requests get the rest of *story*
+    after the text that they already contain, or have the fault :attr:`Fault.then`.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times

@@ -13,7 +13,7 @@ import anyio
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Send a response head. Without a length or ``chunked``, the end of the connection ends the body.
+    """Send a response head. Without ``content-length`` and without *chunked*, the end of the connection ends the body.
 
     A script without this step sends the head of a chunked event stream before the first bytes.
     """
@@ -68,15 +68,15 @@ class Forever:
 
 @dataclass(frozen=True, slots=True)
 class Deaf:
-    """From here on, ignore that the client closes the connection, until an abort call or the end."""
+    """Continue the answer even if the client closes the connection; only an abort call ends it early."""
 
 
 Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
-"""A script is a sequence of steps. After the last one, the body is ended correctly."""
+"""A script is a sequence of steps. After the last step, the server ends the body correctly."""
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
-    """Script a whole response with a length; JSON unless *headers* have another content type."""
+    """Return the steps of a complete response with a ``content-length``. It is JSON unless *headers* say otherwise."""
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
 
@@ -101,7 +101,7 @@ class ReceivedRequest:
     """A request that the server received, and the state of its connection."""
 
     number: int
-    """The number of POST requests before it."""
+    """The number of POST requests before this one."""
     method: str
     path: str
     headers: dict[str, str]
@@ -109,15 +109,15 @@ class ReceivedRequest:
     json: Any
     """The decoded body; ``None`` without a body."""
     connection: int
-    """The number of its connection; requests on a kept connection have equal numbers."""
+    """The number of the connection. Requests that reuse a connection have the same number."""
     gone: anyio.Event = field(default_factory=anyio.Event)
     """Set when the client closes the connection before the end of the answer."""
     gone_at: float | None = None
-    """When that was, on the clock of the event loop."""
+    """When :attr:`gone` was set, on the clock of the event loop."""
     generated: int = 0
-    """Events of the answer that were generated, also after the client has gone."""
+    """The number of events generated for the answer, including those after the client closed the connection."""
     received_at: float = field(default_factory=anyio.current_time)
-    """When it arrived, on the clock of the event loop."""
+    """When the request arrived, on the clock of the event loop."""
     aborted: anyio.Event = field(default_factory=anyio.Event)
     """Set when the client aborts the request by its ``rid``."""
 
@@ -128,7 +128,7 @@ class ReceivedRequest:
 
     @property
     def kept(self) -> str:
-        """The text that the answer continues: the prompt, or all assistant turns."""
+        """The text that the answer continues: the prompt, or the text of all assistant turns."""
         body = self.json or {}
         if self.api == "completions":
             return str(body.get("prompt", ""))
@@ -136,7 +136,7 @@ class ReceivedRequest:
         return "".join((turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in turns)
 
     def leave(self) -> None:
-        """Record that the client has gone."""
+        """Record that the client closed the connection."""
         if self.gone_at is None:
             self.gone_at = anyio.current_time()
             self.gone.set()
@@ -146,7 +146,7 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return the tokens of *story* after the part of it that ends *kept*."""
+    """Return the tokens of *story* that are not sent yet: *kept* may end with the beginning of *story*."""
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
     rest = []
@@ -160,7 +160,7 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 
 
 class ScriptedEndpoint:
-    """Answers requests by a script; the base of the scripted server and the scripted transport."""
+    """Answers requests by *script*; the base class of the scripted server and the scripted transport."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class ScriptedEndpoint:
         self.requests: list[ReceivedRequest] = []
         """Every request, in order of arrival."""
         self.running = 0
-        """Answers that are being generated now, also after their client has gone."""
+        """The number of answers in progress, including those whose client closed the connection."""
         self._script = script
         self._pages = pages or self._list_models
         self._card = {"id": "scripted", "object": "model", "owned_by": owned_by, "max_model_len": context_tokens}
@@ -213,7 +213,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Build the object of one chunk."""
+    """Build the JSON object of one chunk. *choice* adds fields to its only choice."""
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -230,7 +230,7 @@ def data(value: object) -> bytes:
 
 
 def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str | None = "stop") -> tuple[Step, ...]:
-    """Script a valid stream with one event per text."""
+    """Return the steps of a valid stream with one event per text."""
     sends = [Send(data(chunk(api, text))) for text in texts]
     last = [Send(data(chunk(api, "", finish_reason=finish_reason)))] if finish_reason else []
     return (*sends, *last, Send(DONE))
@@ -238,7 +238,7 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 @dataclass(frozen=True, slots=True)
 class EventWriter:
-    """Writes the events of one API. Most faults come after the first token of *story*."""
+    """Builds the events of one API for the scripts of faults. Most faults come after the first token of *story*."""
 
     api: Api
     story: Sequence[str]
@@ -255,7 +255,7 @@ class EventWriter:
 
     @property
     def first(self) -> Send:
-        """The first token."""
+        """The step that sends the first token."""
         return self.say(self.story[0])
 
     def told(self, *middle: Step) -> tuple[Step, ...]:
@@ -280,7 +280,7 @@ class EventWriter:
 
 
 def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
-    """Script a chat chunk with these *fields* in its delta, and *top* beside its choices."""
+    """Return the step that sends a chat chunk with *fields* in its delta. *top* adds fields beside ``choices``."""
     body: dict[str, Any] = {
         "id": "scripted",
         "object": "chat.completion.chunk",
@@ -292,7 +292,7 @@ def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top:
 
 
 def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int = 0, size: int = 7) -> tuple[Send, ...]:
-    """Script a streamed tool call: first its name, then its arguments in pieces of *size* characters."""
+    """Return the steps of a streamed tool call: first its name, then its arguments in pieces of *size* characters."""
     head = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
     pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
     return (
@@ -302,7 +302,7 @@ def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int 
 
 
 def counts(prompt: int, completion: int) -> Send:
-    """Script the chunk with the token counts."""
+    """Return the step that sends the chunk with the token counts."""
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": "scripted", "choices": []}
     return Send(data({**body, "usage": usage}))

@@ -1,4 +1,4 @@
-"""Labelled traces: texts of models, and whether a verifier should find a mistake in them.
+"""Labelled traces: texts of models, each with a label that says whether a verifier should find a mistake in it.
 
 ::
 
@@ -29,10 +29,10 @@ from interwhen.registry import load_trace_format
 __all__ = ["Label", "LabelledTrace", "Mistake", "Turn", "read_traces", "write_traces"]
 
 Label: TypeAlias = Literal["right", "wrong", "unclear"]
-"""``right``: a violation is a false alarm; ``wrong``: there is a mistake that the verifier must find; ``unclear``: not
-counted."""
+"""The correct judgement of a trace. ``right``: a violation is a false alarm. ``wrong``: the trace has a mistake that a
+verifier must find. ``unclear``: precision and recall ignore the trace."""
 _SHOWN = 200
-"""The most characters of an error about an invalid line."""
+"""The maximum length of the reason in an error about an invalid line, in characters."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,27 +41,28 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     prompt: Prompt
     """The prompt: a text, or the messages of a chat, with earlier turns."""
     text: str = ""
-    """The text of the model, with ``<think>…</think>``. With a closing tag alone, the text begins with reasoning."""
+    """The text of the model, with ``<think>…</think>``. A text with only the closing tag begins
+    with reasoning."""
     calls: tuple[ToolCall, ...] = ()
     """The structured tool calls that followed the text."""
 
     @property
     def trace(self) -> str:
-        """The text and then the text of each call, as in the trace of a run. Spans are offsets in it."""
+        """The text followed by the text of each call, as in the trace of a run. Spans are offsets in this string."""
         return self.text + "".join(call.text for call in self.calls)
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The place of the first mistake in a wrong trace."""
+    """The position of the first mistake in a wrong trace."""
 
     turn: int
-    """The turn, counted from 0."""
+    """The index of the turn with the mistake, from 0."""
     span: Span | None = None
-    """The place in :attr:`Turn.trace` of that turn; ``None`` if it is not known."""
+    """The span of the mistake in :attr:`Turn.trace` of that turn; ``None`` if the span is not known."""
 
 
 class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The text of a model, and the right verdict about it. Raises :class:`ValueError` for contradictory fields.
+    """The text of a model, with a label. Raises :class:`ValueError` for contradictory fields.
 
     >>> LabelledTrace(name="sum", turns=(Turn(prompt="2 + 2 =", text=" 5"),), label="wrong").label
     'wrong'
@@ -97,7 +98,7 @@ _DECODER = msgspec.json.Decoder(LabelledTrace)
 
 
 def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iterator[LabelledTrace]:  # noqa: A002
-    """Yield the traces in the file at *path*, or those that the reader *format* finds there.
+    """Yield the traces in the file at *path*. *format* names an installed reader for other formats and folders.
 
     Raises :class:`~interwhen.UsageError` if the file does not exist or has an invalid line (the error names line and
     field), and :class:`~interwhen.PluginError` if the reader is not installed or fails.
@@ -113,7 +114,7 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
 
 
 def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) -> int:
-    """Write *traces* to a new file at *path*, one per line, compressed if it ends in ``.gz``. Return their number.
+    """Write *traces* to a new file at *path*, one per line, compressed if *path* ends in ``.gz``. Return their count.
 
     Raises :class:`~interwhen.UsageError` if the file exists or cannot be written.
     """

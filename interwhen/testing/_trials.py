@@ -1,12 +1,12 @@
-"""Trials: run a monitor over labelled traces, in the real engine, without acting on them.
+"""Trials: run a monitor over labelled traces in the real engine, without carrying out its remedies.
 
 ::
 
     tried = try_monitor_sync("arithmetic", read_traces("my_traces.jsonl"))
     print(score(tried).recall)
 
-Each turn of a trace is one run. Its model replays the turn in chunks of random sizes. The monitor only observes, with
-any delivery and remedy, so that all its violations in a trace are found and not only the first.
+Each turn of a trace is one run. Its model replays the turn in chunks of random sizes. The monitor only observes,
+whatever its delivery and remedy are, so that the trial finds all violations in a trace and not only the first.
 
 Why: docs/decisions/0019-trying-verifiers.md.
 """
@@ -45,11 +45,11 @@ from interwhen.testing._traces import LabelledTrace, Turn
 # Measures the time that a monitor spends on preparing and extracting.
 
 _MOST_CLAIMS = 10_001
-"""One more than a run takes from one segment."""
+"""One more than a run accepts from one segment, so that the run still reports too many claims as an error."""
 
 
 class Stopwatch:
-    """The times of one monitor over the turns of one trace."""
+    """Measures how long one monitor takes for the turns of one trace."""
 
     def __init__(self) -> None:
         self.extracting = 0.0
@@ -57,10 +57,10 @@ class Stopwatch:
         self.aside = 0
         """How often ``prepare`` returned ``None``: the monitor does not apply."""
         self.failed: list[tuple[int, str]] = []
-        """Preparations that raised: the turn and the error."""
+        """The preparations that raised an exception: index of the turn, and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
-        """Return *monitor* with its times measured by this stopwatch."""
+        """Return a copy of *monitor* whose extractor and ``prepare`` this stopwatch measures."""
         return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
 
     def _extractor(self, extractor: Extractor) -> Extractor:
@@ -140,11 +140,11 @@ class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
 
     turn: int
     span: Span
-    """The wrong part, in :attr:`~interwhen.testing.Turn.trace` of that turn."""
+    """The span of the wrong part in :attr:`~interwhen.testing.Turn.trace` of that turn."""
     segment: Span
     """The segment that was checked."""
     quote: str
-    """The wrong part, up to 400 characters of it."""
+    """The text of the wrong part, at most its first 400 characters."""
     why: str
     witness: str = ""
     repair: str | None = None
@@ -163,22 +163,22 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     trace: LabelledTrace
     found: tuple[TrialViolation, ...] = ()
-    """Its violations of grounded claims, in the order of the text."""
+    """The violations of claims that have a span, in the order of the text."""
     troubles: tuple[TrialProblem, ...] = ()
     passed: int = 0
     violated: int = 0
-    """Refuted claims, including those without a span, which never interrupt."""
+    """The number of refuted claims. It includes claims without a span, which never interrupt."""
     unknown: int = 0
     reasons: tuple[str, ...] = ()
-    """The reason of each unknown claim."""
+    """The reason of each verdict ``Unknown``."""
     aside: int = 0
-    """Turns to which the monitor does not apply, by its ``prepare``."""
+    """The number of turns to which the monitor does not apply: its ``prepare`` returned ``None``."""
     check_seconds: tuple[float, ...] = ()
-    """Seconds of each check; equal claims of one turn are checked once."""
+    """The duration of each check. Equal claims of one turn are checked only once."""
     extract_seconds: float = 0.0
-    """Seconds of all extractions, on the event loop."""
+    """The total duration of the extractions, which run on the event loop."""
     prepare_seconds: tuple[float, ...] = ()
-    """Seconds of the preparation for each turn."""
+    """The duration of ``prepare`` for each turn."""
 
     @property
     def is_flagged(self) -> bool:
@@ -197,7 +197,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recut(text: str, seed: object = 0) -> list[str]:
-    """Return *text* in chunks of random lengths, most of them short. Equal *seed*, equal chunks."""
+    """Return *text* in chunks of random lengths, most of them short. The same *seed* gives the same chunks."""
     rng = random.Random(str(seed))  # noqa: S311  not for security
     chunks, at = [], 0
     while at < len(text):
@@ -208,7 +208,7 @@ def recut(text: str, seed: object = 0) -> list[str]:
 
 
 def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
-    """Return the segments of *text* that *trigger* gives to a monitor, once the stream has ended."""
+    """Return the segments of *text* that *trigger* gives to a monitor. All of *text* belongs to *phase*."""
     transcript = Transcript(phase)
     transcript.append(text, 0)
     spans = scanner_for(trigger).flush(transcript)
@@ -220,8 +220,9 @@ async def try_monitor(
 ) -> AsyncIterator[TrialResult]:
     """Run *monitor* over *traces*, and yield the result of each, in order.
 
-    *seed* chooses the chunks. *model* answers the forks of the monitor; without it, they fail. Raises the errors of
-    loading the monitor and reading the traces. Errors in the code of the monitor are part of the results.
+    *seed* selects the sizes of the chunks. *model* answers the forks of the monitor; without *model*, forks fail.
+    Raises the errors of loading the monitor and reading the traces. Errors in the code of the monitor are part of the
+    results.
     """
     watching = load_monitor(monitor)
     async with Workers(blocked_loop_after=None) as workers:
@@ -237,7 +238,7 @@ def try_monitor_sync(
     model: Model | None = None,
     told: Callable[[TrialResult], object] | None = None,
 ) -> list[TrialResult]:
-    """Like :func:`try_monitor`, for synchronous code; *told* is called with each result as soon as it is there."""
+    """Like :func:`try_monitor`, for synchronous code; *told* is called with each result as soon as it is available."""
     done: list[TrialResult] = []
 
     async def main() -> None:

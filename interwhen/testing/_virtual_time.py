@@ -22,7 +22,7 @@ class VirtualTimeError(InterwhenError):
 
 
 class DeadlockError(VirtualTimeError):
-    """All tasks wait and no timer is set: on a real loop this would hang forever. ``waiting`` has the tasks."""
+    """All tasks wait and no timer is set: on a real loop this would hang forever. ``waiting`` names the tasks."""
 
     def __init__(self, waiting: tuple[str, ...]) -> None:
         self.waiting = waiting
@@ -38,7 +38,7 @@ class RealIOError(VirtualTimeError):
 
 
 class _Turn:
-    """In place of the selector: no file can be ready, so it advances the clock."""
+    """Replaces the selector of the event loop. It advances the virtual clock instead of waiting for files."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -49,7 +49,7 @@ class _Turn:
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop whose clock does not move while anything can run, and then jumps to the next timer.
+    """An event loop with a virtual clock, which jumps to the next timer when no callback is ready.
 
     Callbacks run in the order in which they became ready, so the same program makes the same steps each time.
     ``turns`` counts loop iterations. ``on_turn`` is called before each one, so that a test can cancel at any step. It
@@ -60,7 +60,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """
 
     is_virtual = True
-    """The watchdog for blocked loops ignores this loop."""
+    """Tells the watchdog for blocked loops to ignore this loop."""
     _scheduled: list[asyncio.TimerHandle]  # of BaseEventLoop; in an iteration the first one is next and not cancelled
 
     def __init__(self, *, seconds: float = 1e6, turns: int = 10_000_000) -> None:
@@ -77,7 +77,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def turn(self, timeout: float | None) -> None:
-        """Begin an iteration; the loop has nothing to do for *timeout* seconds, or forever if it is ``None``."""
+        """Begin an iteration. No callback is due for *timeout* seconds; ``None``: no callback is scheduled at all."""
         self.turns += 1
         if self.on_turn is not None and self.on_turn(self.turns):
             return
@@ -158,7 +158,7 @@ def _where(task: asyncio.Task[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How long a worker takes for one check, in seconds on the clock of the loop (infinity: it hangs)."""
+    """The simulated work on one check. It takes *seconds* on the clock of the loop (infinity: it hangs)."""
 
     seconds: float = 0.0
     dies: bool = False
@@ -168,9 +168,9 @@ class Shift:
 class VirtualWorkers:
     """Replaces the threads and processes of a run: ``interwhen.run(..., workers=VirtualWorkers(...))``.
 
-    *shift* returns the time and the end of each check; the check itself runs on the event loop, in no virtual time. As
-    with real workers, at most *threads* and *processes* checks run at once, others wait, and the deadline of a check in
-    a process begins when a process is free.
+    *shift* returns how long each check takes and whether its worker dies. The check itself runs on the event loop and
+    takes no virtual time. As with real workers, at most *threads* and *processes* checks run at once, others wait, and
+    the deadline of a check in a process begins when a process is free.
     """
 
     def __init__(

@@ -58,10 +58,10 @@ def count_steps(function: Callable[..., object], *arguments: Any) -> int:
 
 
 def cpu_seconds(function: Callable[..., object], *arguments: Any, tries: int = 3) -> float:
-    """Return the least CPU time of *tries* calls of *function* in this thread, in seconds.
+    """Return the shortest CPU time of *tries* calls of *function* in this thread, in seconds.
 
-    Time of other processes does not count, but machines differ: compare it with a limit that only work of a higher
-    order can reach.
+    Time of other processes does not count, but machines differ: compare the result with a limit that is far above
+    linear work.
     """
     return min(_timed(function, arguments) for _ in range(tries))
 
@@ -171,7 +171,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bait:
-    """A text of any length that may take careless code more than linear time."""
+    """A text of any length, for which careless code may take more than linear time."""
 
     unit: str
     """The repeated part."""
@@ -212,21 +212,21 @@ BAITS: tuple[Bait, ...] = (
 """Repeated white space, brackets, digits, quotes, tags and equations, some with an end that makes a match fail."""
 
 Reader: TypeAlias = Callable[[str], object]
-"""A function of a text."""
+"""A function that reads a text, and whose cost is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The work for texts of doubling sizes."""
+    """The steps of a function for *bait*, at sizes that double."""
 
     bait: Bait
     sizes: tuple[int, ...]
     steps: tuple[int, ...]
 
     def ratio(self, slack: int = 0) -> float:
-        """Return the growth per doubling: 2 is linear, 4 is quadratic. *slack* more steps do not count.
+        """Return the growth per doubling: 2 is linear, 4 is quadratic. *slack* steps of the largest size do not count.
 
-        It is the mean of all doublings, so that a limit that is reached once does not look like growth.
+        The result is the geometric mean over all doublings, so that a single jump does not look like growth.
         """
         grown = max(self.steps[-1] - slack, 0) / max(self.steps[0], 1)
         return float(grown ** (1 / (len(self.steps) - 1)))
@@ -235,8 +235,8 @@ class Growth:
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
 
-    A monitor with ``prepare`` is prepared for *prompt* first; one that does not apply does nothing. The text is also
-    the reply of a fork. Asynchronous verifiers are not run.
+    A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply, the function does nothing. If the
+    extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers are not run.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -272,7 +272,7 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 
 
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
-    """Count the steps of *target* for *bait* with *size* characters and after each of the *doublings*."""
+    """Count the steps of *target* for *bait* with *size* characters, and again after each of *doublings* doublings."""
     read = read_and_check(target) if isinstance(target, Monitor) else target
     read(bait.of(8))  # fills caches, which do not count
     sizes = tuple(size << doubling for doubling in range(doublings + 1))
@@ -289,7 +289,8 @@ def assert_linear(
 ) -> None:
     """Raise :class:`AssertionError` if the steps of *target* grow by *limit* or more when a bait doubles.
 
-    *slack* more steps are allowed, for a limit that is reached or a table that is filled.
+    *slack* more steps are allowed, for work that happens once, such as filling a table. *size* is the smallest size in
+    characters. See :meth:`Growth.ratio`.
     """
     grown = [measure(target, bait, size=size) for bait in baits]
     bad = [f"{each.bait}: {each.sizes} characters: {each.steps} steps" for each in grown if each.ratio(slack) >= limit]
@@ -299,10 +300,10 @@ def assert_linear(
 def assert_quick(
     target: Monitor | Reader, *, baits: Iterable[Bait] = BAITS, size: int = 20_000, seconds: float = 2.0
 ) -> None:
-    """Raise :class:`AssertionError` if *target* takes more than *seconds* of CPU time for a bait of *size*.
+    """Raise :class:`AssertionError` if *target* takes more than *seconds* of CPU time for a bait of *size* characters.
 
     This includes work that :func:`assert_linear` does not count: regexes, slices and arithmetic. Choose a size for
-    which linear work takes at most a tenth of the limit.
+    which linear work takes at most a tenth of *seconds*.
     """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     bad = []
@@ -314,7 +315,7 @@ def assert_quick(
 
 
 def _least(read: Reader, text: str, seconds: float) -> float:
-    """Return the least time of up to three calls; one call is enough if it is below *seconds*."""
+    """Return the shortest CPU time of up to three calls; one call is enough if it takes at most *seconds*."""
     took = cpu_seconds(read, text, tries=1)
     return took if took <= seconds else min(took, cpu_seconds(read, text, tries=2))
 
@@ -327,7 +328,7 @@ def _least(read: Reader, text: str, seconds: float) -> float:
 
 _Items: TypeAlias = Sequence[tuple[Any, Any]]
 _SAMPLE = frozenset(map(chr, range(128))) | set("éß²½\u0663\u200b\u3000\uff11\u2019漢")
-"""A sample of all characters: two character classes overlap if one of these is in both."""
+"""A sample of all characters: two character classes count as overlapping if they share one of these."""
 _GREEDY = (code.MAX_REPEAT, code.MIN_REPEAT)
 _REPEATS = (*_GREEDY, code.POSSESSIVE_REPEAT)
 _CATEGORIES: dict[Any, Callable[[str], bool]] = {
@@ -354,7 +355,7 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 
 
 def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
-    """Yield the reasons for *items*, which a character of *following* may follow."""
+    """Yield the reasons for *items*. *following*: characters that may come next; *looped*: inside a repetition."""
     for at, (kind, value) in enumerate(items):
         first, empty = _first(items[at + 1 :])
         after = first | following if empty else first
@@ -386,7 +387,10 @@ def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) 
 
 
 def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
-    """Return whether a later unbounded repetition can match text of the one at *at*, which begins with *start*."""
+    """Return whether a later unbounded repetition can match the same text as the one at index *at*.
+
+    *start* has the characters with which the repetition at *at* can begin.
+    """
     for kind, value in items[at + 1 :]:
         first, empty = _first([(kind, value)])
         if kind in _GREEDY and value[1] == code.MAXREPEAT and first & start:
@@ -397,7 +401,7 @@ def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
 
 
 def _first(items: _Items) -> tuple[frozenset[str], bool]:
-    """Return what a match of *items* can begin with, and whether it can be empty."""
+    """Return the characters with which a match of *items* can begin, and whether a match can be empty."""
     found: frozenset[str] = frozenset()
     for kind, value in items:
         chars, empty = _head(kind, value)

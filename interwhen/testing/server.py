@@ -60,7 +60,7 @@ from interwhen.testing._server_script import (
 class ScriptedTransport(ScriptedEndpoint):
     """A :class:`~interwhen.models.Transport` that plays a script in this process.
 
-    It waits only where the script does, so that an hour of stalls takes a moment on a virtual clock::
+    It waits only for steps of the script, so that an hour of stalls takes milliseconds on a virtual clock::
 
         transport = ScriptedTransport(faulty("stall"))
         model = CompletionsModel("http://scripted/v1", "scripted", transport=transport)
@@ -70,10 +70,10 @@ class ScriptedTransport(ScriptedEndpoint):
     """
 
     open_responses = 0
-    """Responses that are neither closed nor complete."""
+    """The number of responses that are neither closed nor complete."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> ScriptedResponse:  # noqa: ARG002
-        """Play the script for *request* up to the head of the response, and return that."""
+        """Play the script for *request* up to the head of the response, and return the response."""
         parts = urlsplit(request.url)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         body = json.loads(request.body) if request.body else None
@@ -88,7 +88,7 @@ class ScriptedTransport(ScriptedEndpoint):
 
 
 class ScriptedResponse:
-    """A response of a script; see :class:`~interwhen.models.HttpResponse`."""
+    """A response that plays a script; see :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, transport: ScriptedTransport, request: ReceivedRequest, steps: Iterator[Step]) -> None:
         self._transport = transport
@@ -112,7 +112,7 @@ class ScriptedResponse:
         return self._head.headers
 
     async def begin(self) -> None:
-        """Play up to the head. A script without one has the default head before the first bytes."""
+        """Play the script up to its head. If bytes come first, the response has the default head."""
         await anyio.lowlevel.checkpoint()
         step = await self._next()
         if isinstance(step, Head):
@@ -124,7 +124,7 @@ class ScriptedResponse:
         self._transport.running += 1
 
     async def receive(self) -> bytes:
-        """Wait for the bytes of the next send; empty at the end."""
+        """Return the bytes of the next ``Send`` step; empty bytes at the end of the body."""
         if self._is_closed:
             raise StreamClosed("the stream is closed")
         with anyio.CancelScope() as self._scope:
@@ -138,7 +138,7 @@ class ScriptedResponse:
         raise StreamClosed("the stream was closed while it was read")
 
     async def aclose(self) -> None:
-        """Close now; a waiting read raises."""
+        """Close the response. A :meth:`receive` that is waiting raises ``StreamClosed``."""
         self._is_closed = True
         if self._is_open:
             self._request.leave()
@@ -228,9 +228,9 @@ class ScriptedServer(ScriptedEndpoint):
     """Answers each POST with the steps that *script* returns, on ``127.0.0.1`` and a free port.
 
     ``GET .../models`` lists one model with *owned_by* (from which clients infer what the server can do) and a context
-    of *context_tokens*; *pages* is a script for GET requests instead. ``POST /abort_request`` ends the answer to the
-    request with the same ``rid``. With *ssl_context*, connections use TLS. Leaving the ``async with`` closes every
-    connection.
+    of *context_tokens*. With *pages*, this script answers all GET requests instead. ``POST /abort_request`` ends the
+    answer to the request with the same ``rid``. With *ssl_context*, connections use TLS. Leaving the ``async with``
+    closes every connection.
     """
 
     def __init__(
@@ -245,9 +245,9 @@ class ScriptedServer(ScriptedEndpoint):
         super().__init__(script, owned_by=owned_by, context_tokens=context_tokens, pages=pages)
         self._ssl_context = ssl_context
         self.connections = 0
-        """Connections that were opened."""
+        """The number of connections that were opened."""
         self.open_connections = 0
-        """Connections that are open now."""
+        """The number of connections that are open now."""
         self.port = 0
         self._stack = AsyncExitStack()
         self._group: anyio.abc.TaskGroup | None = None

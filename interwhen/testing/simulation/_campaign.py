@@ -1,4 +1,4 @@
-"""Plays many worlds on several cores, counts what they reach, and makes the first failures small."""
+"""Plays many worlds on several cores, counts the coverage labels that they reach, and shrinks the first failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from interwhen.testing.simulation._worlds import World
 _BATCH = 200
 """Worlds per task of a worker."""
 _MOST = 20
-"""Failures that are kept: one defect breaks many worlds."""
+"""The maximum number of failures that are kept, because one defect breaks many worlds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 
 
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
-    """Return the smallest world that breaks the first invariant of *broken*."""
+    """Shrink *world* while it breaks the first invariant of *broken*; play at most *plays* worlds."""
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 
 

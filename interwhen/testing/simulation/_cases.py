@@ -1,4 +1,4 @@
-"""The input of the invariants: a play, and the history of the trace from its log."""
+"""The input of the invariants: a play, and the history of its trace, rebuilt from the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AppliedRemedy(NamedTuple):
     before: SimulatedTrace
     record: ViolationRecord
     at: int
-    """The number of its event in the log of the reader."""
+    """The index of the ``Remedied`` event in the log of the reader."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class History:
 
 
 def history_of(played: PlayedWorld) -> History:
-    """Return the history of a play whose reader saw every event."""
+    """Rebuild the history of *played*, whose reader must have seen every event."""
     world = played.world
     trace = trace_of(world)
     history = History([], trace)
@@ -68,9 +68,10 @@ def _has_ended(played: PlayedWorld, act: int) -> bool:
 
 
 def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
-    """Remove text of the stream *before* that arrived after it was closed, for a remedy without budget.
+    """Remove late text: text of the stream *before* that arrived after the run closed this stream.
 
-    There was no cut then: the model writes this text again. *late* is the number of such tokens in the ledger.
+    The run closed the stream for a remedy whose budget was used up, so it did not cut the trace. In *sent*, the model
+    writes the late text again. *late* is the number of late tokens in the ledger.
     """
     lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
     if before is None or not lost or not trace.text.startswith(prefix):
@@ -87,7 +88,7 @@ def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, 
 def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
     trace, prefix = history.trace, sent.request.prefix
     if prefix != trace.text:
-        # The core held a part of a tag back: the model that continues writes it again.
+        # The core held back a part of a tag. The model writes this part again when it continues.
         held = trace.text[len(prefix) :]
         if not (with_tags and trace.text.startswith(prefix) and is_half_a_tag(held)):
             history.misfit = history.misfit or f"the trace is {trace.text!r}, but the model continues {prefix!r}"
@@ -171,7 +172,7 @@ INVARIANTS: list[tuple[str, Invariant]] = []
 
 
 def invariant(name: str) -> Callable[[Invariant], Invariant]:
-    """Register a function under the name of its invariant. It yields a description of each violation."""
+    """Register a function as the invariant *name*. The function yields a description of each violation."""
 
     def enlist(function: Invariant) -> Invariant:
         INVARIANTS.append((name, function))
@@ -181,7 +182,7 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 
 
 def case_of(played: PlayedWorld) -> PlayedCase:
-    """Return *played* with its history, if the reader saw all events and the run did not get stuck."""
+    """Return *played* together with its history, if its reader saw all events."""
     return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 

@@ -170,10 +170,10 @@ def _is_followed(world: World, watch: MonitorSetup) -> bool:
 
 
 def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord) -> int:
-    """Return how many claims the tracker of *watch* must have counted before the one of *check*."""
+    """Return how many claims the tracker of *watch* must have counted before the claim of *check*."""
     assert check.span is not None
     at = check.span.start
-    # Refuted text that stays, with feedback after it, leaves no state; nor do segments that overlap it.
+    # The tracker keeps no state of refuted text that stays in the trace, nor of segments that overlap it.
     gone = [
         (start, end)
         for start, end, _ in segments_of(trace, watch)

@@ -1,4 +1,4 @@
-"""Coverage of the simulator: counts of everything that a world can have and that can happen in it."""
+"""Coverage of the simulator: labels for the features of worlds and for events in plays, and which plays reach them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
 
 
 def reached(played: PlayedWorld) -> set[tuple[str, str]]:
-    """Return the labels of one play."""
+    """Return the labels that *played* reaches."""
     return set(_labels(played))
 
 

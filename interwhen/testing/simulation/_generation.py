@@ -1,7 +1,7 @@
-"""Generates a world from a seed (the same one on every machine), and makes a failing world smaller.
+"""Generates a world from a seed (the same world on every machine), and shrinks a failing world.
 
-Swarm testing (Groce et al., 2012): each world first draws which kinds of faults it has. With all kinds in every world,
-faults would hide one another.
+Swarm testing (Groce et al., 2012): the generator first draws which kinds of faults a world has. With all kinds in every
+world, one fault would hide another.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _DELIVERIES: tuple[Delivery, ...] = ("interrupt", "interrupt", "interrupt", "gat
 
 
 _DEADLY = 0.15
-"""The share of worlds with deaths."""
+"""The share of worlds in which processes die."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Swarm:
-    """The kinds of faults and variations of a world."""
+    """Which kinds of faults and variations a world has."""
 
     wrong: bool
     mishaps: bool
@@ -74,7 +74,7 @@ class _Swarm:
 
 
 def generate(seed: int) -> World:
-    """Return the world of *seed*."""
+    """Generate the world of *seed*."""
     dice = Random(seed)  # noqa: S311  not for security
     swarm = _Swarm(
         wrong=dice.random() < 0.8,
@@ -106,7 +106,7 @@ def generate(seed: int) -> World:
         fork_fault_about=_about(dice, items) if fault != "none" else "",
         seed=seed,
     )
-    # Drawn last, so that older seeds keep their world.
+    # Draw later features of the generator last, so that the worlds of older seeds stay the same.
     world = _deadly(dice, world) if dice.random() < _DEADLY else world
     return _enriched(dice, world)
 
@@ -316,16 +316,16 @@ def _death(dice: Random, number: int) -> ProcessDeath:
     return ProcessDeath(turn, torn, _reader(dice) if dice.random() < 0.25 else SimulatedReader())
 
 
-# Makes a world smaller that breaks an invariant, while it still breaks the same one.
+# Shrinks a world that breaks an invariant. Each smaller world still breaks the same invariant.
 
 T = TypeVar("T")
 
 
 def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1500) -> World:
-    """Return the smallest failing world that is found with at most *plays* calls of *still_fails*.
+    """Return a smaller world for which *still_fails* is true, found with at most *plays* calls of *still_fails*.
 
-    Greedy: take the first simpler world that still fails, until there is none. Each remaining part of the world is
-    necessary for the failure.
+    Greedy: take the first simpler world that still fails, until there is none. If *plays* suffices,
+    each remaining part of the world is necessary for the failure.
     """
     improved = True
     while improved:
@@ -378,7 +378,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
 
 
 def _without(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """Yield the halves of *values*, then *values* without each one."""
+    """Yield both halves of *values*, then *values* with one element left out, for each element."""
     half = len(values) // 2
     if half > 1:
         yield values[half:]
@@ -400,7 +400,7 @@ def _fewer_judges(world: World) -> Iterator[tuple[VerifierSetup, ...]]:
 
 
 def _toward(value: T, plain: T, *, skip: tuple[str, ...] = ()) -> Iterator[T]:
-    """Yield *value* with one field of *plain*."""
+    """Yield copies of *value*, each with one field set as in *plain*, except the fields in *skip*."""
     for name in value.__struct_fields__:  # type: ignore[attr-defined]
         if name not in skip and getattr(value, name) != getattr(plain, name):
             yield msgspec.structs.replace(value, **{name: getattr(plain, name)})  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""The invariants of every world, checked on the log of a play with the truth about its claims."""
+"""The invariants of every world, checked on the log of a play. The correct verdict of each claim is known."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def _shown(case: PlayedCase) -> Iterator[str]:
 
 
 def _may_hide(case: PlayedCase) -> bool:
-    """Return whether a run that gives up may hide text from the reader: at a gate, or a part of a tag."""
+    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag."""
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
@@ -389,7 +389,8 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
 def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, int, str]]:
     """Yield for each remedy: the monitor, the length of the model's own text before the segment, and the claim.
 
-    Per monitor: feedback of one monitor opens no gate of another one, which then has a remedy for the same claim.
+    Equal tuples are repeats of one remedy. The monitor is part of the tuple, because feedback of one monitor does not
+    open the gate of another monitor, which then has its own remedy for the same claim.
     """
     watches = {watch.name: watch for watch in case.world.watches}
     asked = {sent.generation for sent in case.played.model.sent}
@@ -398,7 +399,7 @@ def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, in
         if record.remedy in ("stop", "abstain", "conclude") or watches[record.monitor].trigger == "chars":
             continue
         if generation not in asked:
-            continue  # remedies of two monitors for one text of the model
+            continue  # two monitors had a remedy for the same text of the model
         for start, end, _ in segments_of(trace, watches[record.monitor]):
             if start <= record.span.start and record.span.end <= end:
                 ours = [*trace.feedback, *trace.answered]
@@ -428,7 +429,7 @@ def _counted(case: PlayedCase) -> Iterator[str]:
 
 
 def _all_forks_end(case: PlayedCase) -> bool:
-    """Return whether no fork can be cancelled, by a death or because its text is cut."""
+    """Return whether every fork ends: no death of a process and no cut of its text can cancel a fork."""
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
@@ -466,11 +467,11 @@ UNBROKEN = "P4: a run that is killed and resumed has the result of an unbroken r
 
 
 def is_timeless(world: World) -> bool:
-    """Return whether the result must not depend on time.
+    """Return whether the result of *world* must be independent of timing.
 
-    It may depend on time with a fault or a budget at a moment, and with acting monitors of different triggers, because
-    there is no promise how much the model has written when it is stopped. The same holds if the model is silent until
-    monitors look at unfinished text, and if a monitor may end the reasoning, which the model may have ended before.
+    Timing may change the result in these cases: a fault or a budget takes effect at a point in time; monitors with
+    different triggers act, since it is undefined how much the model has written when they stop it; the model is silent
+    so long that monitors look at unfinished text; a monitor ends the reasoning, which the model may end first.
     """
     limits, usual = world.limits, RunLimits()
     moments = {(watch.trigger, watch.phase) for watch in world.watches}
@@ -492,7 +493,7 @@ def is_timeless(world: World) -> bool:
 
 
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
-    """Play a variation of the world of *played*, if it has one, and yield a difference of the results."""
+    """Play a variation of the world of *played* that must have the same result, and yield the first difference."""
     world = played.world
     if not is_timeless(world) or played.result is None:
         return
@@ -512,12 +513,12 @@ def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
 
 
 def unbroken(world: World) -> World:
-    """Return *world* without its deaths."""
+    """Return *world* without deaths of processes."""
     return msgspec.structs.replace(world, deaths=(), disk_seconds=0.0)
 
 
 def varied(world: World) -> World:
-    """Return *world* with all changes that must not matter."""
+    """Return *world* with other chunks, durations and order of monitors, which must not change the result."""
     fine = Chunking(sizes=(1,), gaps=(0.0, 0.2))
     coarse = Chunking()
     return msgspec.structs.replace(
@@ -578,7 +579,7 @@ class ExaminedWorld:
 
 
 def examine(world: World) -> ExaminedWorld:
-    """Play *world*, and its variation if it has one."""
+    """Play *world* and check all invariants. If all hold, compare the result with that of a variation."""
     played = play(world)
     broken = judge(played)
     if not broken:

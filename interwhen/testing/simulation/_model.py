@@ -31,7 +31,7 @@ _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filte
 
 @dataclass(slots=True)
 class SentRequest:
-    """A request and the chunks of its stream: the simulator's own record, independent of the engine."""
+    """A request and the chunks of its stream, as the simulator records them, independent of the engine."""
 
     request: Request
     generation: int
@@ -44,18 +44,18 @@ class SentRequest:
     ended: FinishReason | None = None
     """The finish reason of the model."""
     whole: bool = False
-    """The stream was read to its end."""
+    """Whether the stream was read to its end."""
     fault: str = ""
-    """The fault that happened."""
+    """The fault that happened; empty if there was none."""
     deaf: bool = False
-    """The server did not notice that the stream was closed."""
+    """Whether the server did not notice that the stream was closed."""
     turn: int = 0
-    """The iteration of the loop in which it was sent."""
+    """The iteration of the event loop in which the request was sent."""
     chunks_before: int = 0
-    """Chunks that its process had received before."""
+    """The number of chunks that the process had received before this request."""
 
     def keep(self, count: int) -> None:
-        """Drop all chunks after the first *count*: their process died before they were on file."""
+        """Keep only the first *count* chunks: the process died before the other chunks were on file."""
         if count >= len(self.chunks):
             return
         self.chunks = self.chunks[:count]
@@ -68,7 +68,7 @@ class SentRequest:
 class SimulatedModel:
     """The model of one world. ``sent`` records all its streams.
 
-    It outlives the processes that use it. When one is killed, ``sent`` keeps what is in its journal.
+    It outlives the processes that use it. When a process is killed, ``sent`` keeps only what the journal has.
     """
 
     name = "simulated"
@@ -90,7 +90,7 @@ class SimulatedModel:
         self.taken = 0
         """The number of chunks that this process has certainly received."""
         self.is_cut_off = False
-        """The process is dead: actions of its remaining tasks have no effect."""
+        """Whether the process is dead: actions of its remaining tasks then have no effect."""
         self._first = 0
         self._delivered = 0
 
@@ -147,12 +147,12 @@ class SimulatedModel:
         return Completion("; ".join(claim.text for claim in found), "stop", usage)
 
     def counted(self, request: Request) -> Usage | None:
-        """Return the token counts of the prompt of *request*: one per character, half of them cached."""
+        """Return the token counts of the prompt of *request*: one token per character, half of them cached."""
         size = 1 + len(request.prefix)
         return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
 
     async def aclose(self) -> None:
-        """Record the call."""
+        """Record that the model was closed."""
         self.closed = True
 
     # ------------------------------------------------------------------ processes
@@ -163,7 +163,7 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin with another process."""
+        """Begin the next process, which has received no chunks yet."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
@@ -175,9 +175,9 @@ class SimulatedModel:
             sent.closed = sent.closed or sent.opened
 
     def remember(self, opened: int, chunks: int, unread: int) -> int:
-        """Keep the streams and chunks in the journal of the last process: the first *opened* and *chunks* of them.
+        """Keep only what the journal has of the last process: its first *opened* streams and first *chunks* chunks.
 
-        *unread* tokens were counted after the end. Return the number of lost chunks.
+        *unread* is the number of tokens that were counted after the end. Return the number of lost chunks.
         """
         mine, kept = self.sent_now, []
         for sent in mine:
@@ -259,7 +259,7 @@ class SimulatedStream(GuardedStream):
         return chunks
 
     async def release(self) -> None:
-        """Record the closing; a deaf server blocks it."""
+        """Record that the stream was closed; with the fault ``deaf``, closing never returns."""
         if self._model.is_cut_off:
             return
         if self._deaf:
@@ -307,7 +307,7 @@ class SimulatedStream(GuardedStream):
 
 
 def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
-    """Join parts of one phase, except calls: chunks do not end at lines."""
+    """Join neighbouring parts of one phase, except calls, so that a chunk may span several parts."""
     joined: list[TextPart] = []
     for part in parts:
         if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:

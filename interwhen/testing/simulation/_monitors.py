@@ -1,4 +1,4 @@
-"""The monitors of a world: real ones, with verifiers that know the truth and have the faults of the world."""
+"""The monitors of a world: real monitors, whose verifiers know the right verdicts and have the faults of the world."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class NamedClaim(Claim):
 
 @dataclass(frozen=True, slots=True)
 class PreparedMonitor:
-    """The value of a monitor's ``prepare``."""
+    """The value that ``prepare`` of a simulated monitor returns."""
 
     question: str
 
@@ -99,7 +99,10 @@ class PreparationError(Exception):
 
 
 class SimulatedVerifier:
-    """A verifier of the world. It appends each finished check to *book*: its number and the claim."""
+    """A verifier of the world, as *judge* describes it.
+
+    It appends each finished check to *book*: the *number* of the verifier and the text of the claim.
+    """
 
     def __init__(self, number: int, judge: VerifierSetup, book: list[tuple[int, str]]) -> None:
         self.name = f"judge{number}"
@@ -111,7 +114,7 @@ class SimulatedVerifier:
         self._book = book
 
     def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
-        """Check *claim*, or return a coroutine that does."""
+        """Check *claim*; an asynchronous verifier returns a coroutine."""
         stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
@@ -173,7 +176,7 @@ def _stated(claim: Claim, prepared: PreparedMonitor | None = None) -> StatedClai
 
 
 def shift(working: Any, claim: Claim) -> Shift:
-    """Return how long a worker takes for *claim*, and whether it dies. *working* is a verifier, perhaps prepared."""
+    """Return how long a worker takes for *claim*, and whether it dies. *working* is a verifier or its wrapper."""
     verifier: SimulatedVerifier = getattr(working, "inner", working)
     stated = _stated(claim)
     kind = mishap_of(verifier.judge, stated)
@@ -182,7 +185,10 @@ def shift(working: Any, claim: Claim) -> Shift:
 
 
 class _WorldReader:
-    """The extractor of one monitor: a parser or a tracker, of segments or of replies of a fork."""
+    """The extractor and recognizer of one monitor.
+
+    The extractor is a parser or a tracker, and reads segments or replies of a fork.
+    """
 
     def __init__(self, watch: MonitorSetup) -> None:
         self._watch = watch
@@ -199,7 +205,7 @@ class _WorldReader:
         return self._found(segment, None, 0)
 
     def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
-        """Yield what looks like a claim of the monitor, including text that the extractor cannot read."""
+        """Yield the span of each text that looks like a claim, including text that the extractor cannot read."""
         self._look(prepared)
         watch = self._watch
         for start, end, op in in_words(segment.text):

@@ -36,7 +36,7 @@ class Disk:
     def __init__(self) -> None:
         self.data = b""
         self.has_header = False
-        """The first record was written completely."""
+        """Whether the first record was written completely."""
         self._room: int | None = None
         """Bytes that are still accepted from a dying process."""
 
@@ -45,7 +45,7 @@ class Disk:
         return self.data
 
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
-        """Begin or continue the journal after *keep* bytes."""
+        """Continue the journal after its first *keep* bytes. *found* is the size in bytes that the caller has read."""
         if found != len(self.data):
             raise JournalError(NAME, f"{found} bytes were read, but it has {len(self.data)}")
         self.data = self.data[:keep]
@@ -61,7 +61,7 @@ class Disk:
         return len(data)
 
     def tear(self, room: int) -> None:
-        """Accept only *room* more bytes."""
+        """Accept only *room* more bytes, because the process dies."""
         self._room = room
 
     def clear(self) -> None:
@@ -90,7 +90,7 @@ class LoopClerk:
         self._seconds = 0.0
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Write the header after the urgent delay."""
+        """Write the header after the urgent delay. *seconds* is the normal delay of later writes."""
         self._writing, self._seconds = writing, seconds
         self.hurry()
 
@@ -151,9 +151,9 @@ class FileState(msgspec.Struct, frozen=True):
     fork_tokens: int = 0
     unread: int = 0
     slow_seconds: float = 0.0
-    """Seconds in which the model was slower than its minimal rate."""
+    """Seconds during which the model was slower than its minimum rate."""
     at: float = 0.0
-    """Time of the last record, in seconds of the run."""
+    """Time of the last record, in seconds since the run began."""
     is_over: bool = False
 
 
@@ -202,7 +202,7 @@ class SeenEvent(NamedTuple):
 
 
 class ReaderError(Exception):
-    """An exception of the reader."""
+    """The exception of a reader of kind ``raises``."""
 
 
 @dataclass(slots=True)
@@ -214,20 +214,20 @@ class ProcessLog:
     book: list[tuple[int, str]] = field(default_factory=list)
     """Finished checks in order, as number of the judge and text of the claim, including earlier processes."""
     is_resumed: bool = False
-    """It resumed from a journal."""
+    """Whether the process resumed the run from a journal."""
     result: Result | None = None
     raised: BaseException | None = None
     stuck: VirtualTimeError | None = None
     entered: bool = False
     was_cancelled: bool = False
     cancel_swallowed: bool = False
-    """Whether the reader was cancelled while it read, and nothing came of it."""
+    """Whether the reader was cancelled while it read, but the cancellation had no effect."""
     left_tasks: tuple[str, ...] = ()
     seconds: float = 0.0
     turns: int = 0
     asked_forks: int = 0
     open_forks: int = 0
-    """Forks that were open when it was killed."""
+    """Forks that were open when the process was killed."""
     was_killed: bool = False
     seen_on_file: int = 0
     """Events that the reader had when everything was last on file."""
@@ -236,13 +236,13 @@ class ProcessLog:
     taken_on_file: int = 0
     """Chunks that were received at that time."""
     taken_before_request: int = 0
-    """Chunks that were received before a request, which was sent some iterations before the end."""
+    """Chunks that were received before the last request that is old enough to be on file."""
     before: FileState = field(default_factory=FileState)
-    """The file at its beginning."""
+    """The file when the process began."""
     filed: FileState | None = None
-    """The file at its end; ``None`` without a journal or without a complete first record."""
+    """The file when the process ended; ``None`` without a journal or without a complete first record."""
     lost_chunks: int = 0
-    """Chunks that it received and that are not on file."""
+    """Chunks that the process received and that are not on file."""
 
     @property
     def saw_all(self) -> bool:
@@ -282,7 +282,7 @@ class PlayedWorld:
 
     @property
     def stuck(self) -> VirtualTimeError | None:
-        """Why the run did not end."""
+        """The error that stopped a run which did not end; ``None`` if the run ended."""
         return self.last.stuck
 
     @property
@@ -342,7 +342,7 @@ class Process:
         return False
 
     def freeze(self) -> ProcessLog:
-        """Freeze the log: cleanup from now on has no effect on the world. Return the frozen log."""
+        """Freeze and return the log of the killed process, so that cleaning up its tasks does not change the world."""
         log, death, model = self._log, self._death, self._played.model
         assert death is not None
         self.loop.on_turn = None
@@ -531,7 +531,7 @@ def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
 
 
 def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
-    """Record the file at the end of a process, and drop what is not on file from the log of the model."""
+    """Record the state of the file at the end of a process. Drop from the log of the model all that is not on file."""
     assert played.disk is not None
     try:
         log.filed = read_file_state(journal)

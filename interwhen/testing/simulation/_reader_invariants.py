@@ -1,4 +1,4 @@
-"""Invariants of the events of the reader: gates, the frontier, their order, and what is on file after a death."""
+"""Invariants of the events that the reader gets: gates, frontier, order, and the journal after a death."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def _let_through(
 
 
 class _Answered(NamedTuple):
-    """Refuted text that stays, with feedback of the monitor after it."""
+    """Refuted text that stays in the trace, with feedback of *monitor* after it."""
 
     monitor: str
     start: int
     end: int
     at: int
-    """The number of its event."""
+    """The index of the event of the remedy."""
 
 
 @invariant("a gate shows and keeps nothing that the release rule does not release")
@@ -134,7 +134,7 @@ def _unreleased(
         if low < held_from or (high == len(trace.text) and not trace.ended):
             continue  # the end of the text may continue: it is checked with the next release, or at the end
         if any(stretch.start <= low and high <= stretch.end for stretch in mine):
-            continue  # it stays by the remedy, with feedback after it
+            continue  # the remedy keeps this text and adds feedback after it
         if not released(world, watch, claim, trace.text[start:end]):
             yield f"{what} {trace.text[low:high]!r} at {low}, which {watch.name} ({watch.delivery}) must hold"
 
@@ -240,7 +240,7 @@ def _told_again(case: PlayedCase) -> Iterator[str]:
 
 
 def _is_void(event: Event) -> bool:
-    """Return whether *event* is about the end of a process, which a resume revokes."""
+    """Return whether *event* reports the end of a process: a resume revokes such events."""
     if isinstance(event, CheckSettled):
         return isinstance(event.check.outcome, Cancelled) and event.check.outcome.why == "the run ended first"
     return isinstance(event, Finished) or (isinstance(event, StreamBroken) and event.action == "fail")

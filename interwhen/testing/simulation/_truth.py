@@ -1,6 +1,6 @@
-"""The truth about a trace from its text alone: slow, simple, and independent of the code under test.
+"""Computes the correct claims and segments of a trace from its text alone, independent of the code under test.
 
-Nothing here uses the segmenter of the core. Each function reads the whole text.
+The code is slow and simple. It does not use the segmenter of the core. Each function reads the whole text.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _MARKER = re.compile(r"(?<![^\W_])(?:Wait|Hmm)(?![^\W_])")
 _CALL = re.compile(r"<tool_call>.*?</tool_call>", re.DOTALL)
 _REACH = 4
 UNREAD = "could not be read"
-"""The reason for text that a recognizer found and no claim covers."""
+"""A part of the reason that a run gives for text that a recognizer found and no claim covers."""
 CHARS = 24
 """The length of a segment of the trigger ``chars``."""
 MARKERS = ("Wait", "Hmm")
 """The reflection markers of simulated monitors."""
 
 REFUTES: frozenset[str] = frozenset(("", "long_repair", "control_repair", "wrong_repair"))
-"""Faults (``""``: none) with which the verdict of a verifier is still right."""
+"""The faults that do not make the verdict of a verifier wrong. ``""`` means no fault."""
 
 
 class StatedClaim(NamedTuple):
-    """A claim in a text."""
+    """A claim in a text: a sum such as ``3+4=7``, whether its value is right, and the right value."""
 
     start: int
     end: int
@@ -43,7 +43,7 @@ class StatedClaim(NamedTuple):
 
 
 def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
-    """Return every claim in *text*, and whether it is right."""
+    """Return every claim in *text*. *base* is added to the offsets."""
     found = []
     for match in _CLAIM.finditer(text):
         left, right, value = int(match[1]), int(match[3]), int(match[4])
@@ -55,12 +55,12 @@ def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
 
 
 def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
-    """Return the sums in words in *text*, which no extractor reads: start, end, operator."""
+    """Return start, end and operator of each sum in words in *text*, which no extractor reads. *base* is added."""
     return [(base + found.start(), base + found.end(), _SIGNS[found[1]]) for found in _IN_WORDS.finditer(text)]
 
 
 class TraceStretch(NamedTuple):
-    """A part of the trace with one phase and one author. ``closed``: it cannot grow."""
+    """A part of the trace within one phase. ``closed``: no more text can be added to the part."""
 
     start: int
     end: int
@@ -70,7 +70,7 @@ class TraceStretch(NamedTuple):
 
 @dataclass(slots=True)
 class SimulatedTrace:
-    """A trace: its text, the authors of its parts, and the places of phases and calls."""
+    """A trace: its text, the authors of its parts, and the spans of phases and calls."""
 
     thinking: str
     text: str = ""
@@ -82,9 +82,9 @@ class SimulatedTrace:
     answered: list[tuple[int, int]] = field(default_factory=list)
     """Refuted segments that stay in the text, with feedback after them."""
     ended: bool = False
-    """The model has ended its text."""
+    """Whether the model has ended its text."""
     tears: bool = False
-    """A monitor may write feedback after any character, so that a line can end in the middle of a number."""
+    """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
         """Append text of the model."""
@@ -105,7 +105,7 @@ class SimulatedTrace:
             self.answer_at = None
 
     def insert(self, text: str, origin: str) -> None:
-        """Append inserted text."""
+        """Append text that a remedy inserts; *origin* is ``repair`` or ``feedback``."""
         if text:
             self.ours.append((len(self.text), len(self.text) + len(text), origin))
             self.text += text
@@ -134,7 +134,7 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield the parts between tags, calls and, unless *through_feedback*, feedback."""
+        """Yield the parts between tags, calls and feedback. With *through_feedback*, parts may contain feedback."""
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()
         for number, (low, high, phase) in enumerate(spans):
@@ -193,7 +193,7 @@ def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int,
 
 
 def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
-    """Yield the ends of segments that are complete by the text itself."""
+    """Yield the offsets in *text* at which segments end. *closed*: no more text can follow *text*."""
     match trigger:
         case "sentences":
             at = 0
@@ -267,12 +267,12 @@ def wait_of(judge: VerifierSetup, left_side: str) -> float:
 
 
 def refutes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *judge* rightly refutes *claim*."""
+    """Return whether *claim* is wrong and *judge* refutes it."""
     return not claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def passes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *judge* rightly passes *claim*."""
+    """Return whether *claim* is right and *judge* passes it."""
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
@@ -315,5 +315,5 @@ def may_be_suspended(world: World, judge: VerifierSetup) -> bool:
 
 
 def is_crowded(world: World) -> bool:
-    """Return whether checks may have to wait for a free thread, which takes time of their deadline."""
+    """Return whether checks may have to wait for a free thread. This wait counts toward their deadline."""
     return world.limits.threads < 64

@@ -29,8 +29,8 @@ class TextItem(msgspec.Struct, frozen=True, tag="Said"):
 class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
     """A claim, between ``before`` and ``after``.
 
-    ``off`` is the error of its value for each generation of the trace (0: it is right); the last one is for all later
-    generations.
+    ``off`` has the error of the value for each generation of the trace; 0 means that the value is right. The last entry
+    also applies to all later generations.
     """
 
     left: int
@@ -40,7 +40,7 @@ class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
     before: str = ""
     after: str = "\n"
     call: bool = False
-    """The claim is the argument of a structured tool call."""
+    """Whether the claim is the argument of a structured tool call."""
 
 
 class ThinkEndItem(msgspec.Struct, frozen=True, tag="ThinkEnd"):
@@ -70,7 +70,7 @@ three are right verdicts on a wrong claim, with a repair that is too long, conta
 
 
 class VerifierFault(msgspec.Struct, frozen=True):
-    """The verifier fails on every claim with this left side, such as ``3+4``."""
+    """A fault of a verifier on every claim with the left side *about*, such as ``3+4``."""
 
     about: str
     kind: VerifierFaultKind
@@ -85,7 +85,7 @@ class VerifierSetup(msgspec.Struct, frozen=True):
     """Durations of its checks; the claim selects one."""
     repairs: bool = True
     answers: bool = False
-    """Each of its passes covers the answer (``Pass(scope="answer")``)."""
+    """Whether each of its passes covers the answer (``Pass(scope="answer")``)."""
     mishaps: tuple[VerifierFault, ...] = ()
 
 
@@ -99,7 +99,7 @@ Preparing = Literal["no", "value", "aside", "raises", "hangs"]
 
 
 class MonitorSetup(msgspec.Struct, frozen=True):
-    """A monitor."""
+    """A simulated monitor with the verifier of index *judge*. It reads claims with the operators *reads*."""
 
     name: str
     judge: int = 0
@@ -111,19 +111,19 @@ class MonitorSetup(msgspec.Struct, frozen=True):
     phase: PhaseFilter = "both"
     unproven: Literal["open", "closed"] = "open"
     on_error: Literal["", "open", "closed", "retry", "retry_open"] = ""
-    """The treatment of a failure; ``""``: by the delivery. The last two retry once before."""
+    """How a failed check is treated; ``""``: the default of the delivery. The last two first retry once."""
     required: bool = True
     grounded: bool = True
     fork: bool = False
     extractor_fails_on: str = ""
-    """The extractor raises on each segment with this left side."""
+    """The extractor raises on each segment that has a claim with this left side."""
     key: Keys = "text"
     prepares: Preparing = "no"
     prepare_seconds: float = 0.0
     tracks: bool = False
-    """Its extractor is a tracker, which counts the claims before each claim."""
+    """Whether its extractor is a tracker, which counts the claims before each claim."""
     recognizes: bool = False
-    """It has a recognizer for sums in signs and in words. Its extractor reads only those in signs."""
+    """Whether it has a recognizer for sums in signs and in words. Its extractor reads only sums in signs."""
     scope: Scope = "steps"
     """The highest scope of a pass."""
 
@@ -153,7 +153,7 @@ AT_OPENING: tuple[WireFaultKind, ...] = ("refused", "busy", "rejected", "overflo
 
 
 class WireFault(msgspec.Struct, frozen=True):
-    """A fault of request number ``request`` (from 0, with reconnects)."""
+    """A fault of the request with number ``request``, counted from 0 and including reconnects."""
 
     request: int
     kind: WireFaultKind
@@ -173,7 +173,7 @@ ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "ca
 
 
 class SimulatedReader(msgspec.Struct, frozen=True):
-    """A reader: at once, slowly, or in batches; or it leaves, raises or is cancelled at ``at``.
+    """A reader, which reads at once, slowly, or in batches, or leaves, raises or is cancelled at ``at``.
 
     ``at`` counts events for ``leaves`` and ``raises``, iterations of the event loop for ``cancelled``, and tenths of a
     second for ``late_cancelled``.
@@ -209,7 +209,7 @@ class ProcessDeath(msgspec.Struct, frozen=True):
 
     turn: int
     torn: int = 0
-    """Bytes of the unwritten data that reach the file."""
+    """How many bytes of the unwritten data still reach the file."""
     reader: SimulatedReader = SimulatedReader()
     """The reader of this process. The reader of the world is that of its last process."""
 
@@ -230,11 +230,11 @@ class World(msgspec.Struct, frozen=True):
     fork_fault_about: str = ""
     seed: int = 0
     deaths: tuple[ProcessDeath, ...] = ()
-    """One for each process except the last one. A world without deaths has no journal."""
+    """One death for each process except the last one. A world without deaths has no journal."""
     disk_seconds: float = 0.0
     """How long the disk takes for urgent writes."""
     counts: bool = False
-    """The server counts the tokens of each prompt, at the end of its stream."""
+    """Whether the server reports the token count of each prompt at the end of its stream."""
 
 
 def to_json(world: World) -> str:
@@ -267,7 +267,7 @@ class TextPart(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """How much of an item is already in the text, in characters, and the rest of the item."""
+    """*stands*: how many characters of an item are already in the text. *rest*: the rest of the item."""
 
     stands: int
     rest: str
@@ -292,12 +292,15 @@ def left_side(item: SumItem) -> str:
 
 
 def whole_text(world: World, generation: int) -> str:
-    """Return the text of the model without interrupts."""
+    """Return the text that the model writes in *generation* if no remedy interrupts it."""
     return "".join(part.text for part in go_on(world, (), generation))
 
 
 def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[TextPart]:
-    """Yield what follows *pieces* in *generation*. Raises :class:`LostTextError` where the model never wrote them."""
+    """Yield the text of the model after *pieces* in *generation*.
+
+    Raises :class:`LostTextError` if the model cannot have written *pieces*.
+    """
     stands = "".join(piece.text for piece in pieces if piece.origin != "feedback")
     concluded = world.thinking == "field" and any(piece.phase == "answer" for piece in pieces)
     phase: Phase = "answer" if world.thinking == "no" or concluded else "reasoning"
@@ -332,7 +335,7 @@ def _items(world: World) -> Iterator[Item]:
 
 
 def _match(item: Item, stands: str, generation: int) -> _Match:
-    """Return how much of *item* is at the start of *stands*."""
+    """Return how much of *item* is at the start of *stands*, the text after the earlier items."""
     match item:
         case TextItem(text=text):
             return _common(text, stands)
