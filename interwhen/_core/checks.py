@@ -1,6 +1,6 @@
-"""The checks of a run: from a complete segment to the verdicts on its claims.
+"""The checks of a run, from a complete segment to the verdicts on its claims.
 
-:class:`CheckTable` owns everything about them: open segments, jobs, verdicts, records. Start there.
+:class:`CheckTable` owns the open segments, jobs, verdicts and records. Start reading there.
 Why a failing verifier is suspended: docs/decisions/0014-when-a-verifier-fails.md.
 """
 
@@ -43,11 +43,11 @@ from interwhen._types.verdicts import (
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
 """The outcome for text that a recognizer found and no claim covers."""
 TORN = Judged(Unknown("the text was cut here in the middle of a line"))
-"""The outcome for claims in a line that a cut ended: the number may have had more digits."""
+"""The outcome for claims in a line that a cut ended early: a number at its end may have had more digits."""
 
 Question: TypeAlias = tuple[int, str, str]
-"""A question to a verifier: its number, the claim's key, and the claim's text. Positions in a verdict are relative to
-that text, so a verdict on one spelling does not say where another spelling is wrong."""
+"""Identifies a check, so that equal claims share a verdict: the verifier's number, the claim's key, the claim's text.
+The text is included because positions in a verdict are relative to it."""
 
 
 class OpenSegment(msgspec.Struct, eq=False):
@@ -56,11 +56,12 @@ class OpenSegment(msgspec.Struct, eq=False):
     span: Span
     pending: int = 1
     clear: bool = True
-    """Whether every check that has ended passed."""
+    """Whether all checks that have ended so far passed."""
     certain: int | None = None
-    """Up to where its words are certain, for a segment that the model has not finished; ``None``: it has."""
+    """For a segment that the model has not finished: the offset up to which its words are certain. ``None``: the
+    segment is complete."""
     torn: int | None = None
-    """Where its last line begins, if a cut ended that line in the middle: no claim is read in it."""
+    """The start of the last line, if a cut ended that line in the middle. Claims in that line are not checked."""
 
     def await_more(self, checks: int) -> None:
         """Wait for *checks* more checks."""
@@ -73,43 +74,46 @@ class OpenSegment(msgspec.Struct, eq=False):
         return self.pending <= 0
 
     def forgive(self) -> None:
-        """Count every check so far as passed: feedback answers the segment."""
+        """Count all checks so far as passed, because feedback answers the segment."""
         self.clear = True
 
 
 class PendingRef(Ref, eq=False):
-    """A claim that waits for its verdict."""
+    """A claim that waits for its verdict. ``home`` is the open segment in which it was found."""
 
     home: OpenSegment
 
     def restore_claim(self, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claim, known by key and place only, by what *read* finds for the monitor; ``None``: keep it."""
+        """Replace the claim, of which a journal has only key and span, by the full claim.
+
+        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep this one.
+        """
         self.claim = read(self.monitor, self.claim) or self.claim
 
 
 class Job(msgspec.Struct, eq=False):
-    """Work that the engine does for the core: one extraction, or one check for all claims that are equal."""
+    """Work that the engine does for the core: one extraction, or one check that all equal claims share."""
 
     number: int
     monitor: int
     segment: Segment
     home: OpenSegment
     refs: list[PendingRef] | None = None
-    """The claims that wait for the verdict; ``None`` for an extraction. Empty: the segment of the claim is not complete
-    any more. Once it is complete again, the verdict is there or on its way."""
+    """The claims that wait for the verdict; ``None`` for an extraction. The list can become empty if a cut makes the
+    segment incomplete. The check still runs then, because the segment will be read again and need the verdict."""
     question: Question | None = None
     tries: int = 1
-    """How often it has been ordered."""
+    """How often the job has been ordered."""
     seconds: float = 0.0
-    """How long the tries took that have ended."""
+    """The total time of the tries that have ended."""
 
     def retry(self, seconds: float) -> None:
-        """Count one more try, after tries that took *seconds* together."""
+        """Count one more try. *seconds* is the total time of all tries so far."""
         self.tries += 1
         self.seconds = seconds
 
     def keep(self, refs: list[PendingRef]) -> None:
-        """Let only *refs* wait for the verdict."""
+        """Keep only *refs* as the claims that wait for the verdict."""
         self.refs = refs
 
 
@@ -119,13 +123,13 @@ class _Loss(NamedTuple):
     job: int
     refs: tuple[PendingRef, ...]
     dropped: bool
-    """Whether the job was closed, since no claim waits for it any more."""
+    """Whether the job was closed, because no claim needs its verdict any more."""
 
 
 class _MonitorSegments:
-    """The standing segments of one monitor. They never overlap, so that they have the same order by start and end.
+    """The segments of one monitor in the current trace. They never overlap, so sorting by start or by end is the same.
 
-    A cut touches only the segments that it removes, however many stand before it.
+    The cost of a cut depends only on the number of segments that it removes.
     """
 
     __slots__ = ("_opened", "_records", "_unclear", "open")
@@ -133,10 +137,10 @@ class _MonitorSegments:
     def __init__(self) -> None:
         self._opened: list[Span] = []
         self._unclear: list[Span] = []
-        """Segments without a pass, in order."""
+        """The segments with an ended check that did not pass, sorted."""
         self._records: dict[Span, dict[tuple[str, Span, bool], CheckRecord]] = {}
-        """By segment; then by claim, place, and whether the claim is tied to the place: a claim that is not may have
-        another verdict."""
+        """The records of each segment, by claim key, span, and whether the span is the claim's own. A claim without a
+        span is stored under the segment's span, and it may have another verdict than a claim with that span."""
         self.open: dict[Span, OpenSegment] = {}
         """Segments with checks that have not ended, in the order in which they were opened."""
 
@@ -171,14 +175,14 @@ class _MonitorSegments:
                 home.forgive()
 
     def first_open(self) -> int | None:
-        # Segments are opened in the order of the text, and again only after they were removed.
+        # The dict is sorted by start: segments are opened in the order of the text.
         return next((span.start for span in self.open), None)
 
     def first_unclear(self) -> int | None:
         return self._unclear[0].start if self._unclear else None
 
     def cut(self, to: int) -> list[Span]:
-        """Remove the segments that reach beyond *to*; return them."""
+        """Remove the segments that end after offset *to*, and return them."""
         gone = []
         while self._opened and self._opened[-1].end > to:
             gone.append(self._opened[-1])
@@ -197,9 +201,9 @@ class _MonitorSegments:
 
 
 class CheckTable:
-    """Follows each segment from its extraction to its verdicts.
+    """Tracks each segment from the extraction of its claims to their verdicts.
 
-    A verdict that may change the course of the run becomes a candidate of the :class:`Violations`.
+    A verdict that may interrupt or end the run becomes a candidate of :class:`Violations`.
     """
 
     def __init__(
@@ -211,21 +215,21 @@ class CheckTable:
         events: deque[Event],
         codes: Sequence[str] = (),
     ) -> None:
-        """*codes*: the hash of each monitor's verifier, as far as it is known."""
+        """*codes*: for each monitor, the hash of its verifier's source file, or an empty string."""
         self.jobs: dict[int, Job] = {}
         self.forks = 0
-        """How many forks were ordered."""
+        """The number of forks ordered so far."""
         self.changed = True
-        """Whether a check of the watched monitor has ended, or text was cut, since :meth:`watch`."""
+        """Whether a check of the watched monitor has ended, or text was cut, since the last call of :meth:`watch`."""
         self._monitors = monitors
         self._transcript = transcript
         self._violations = violations
         self._budgets = budgets
         self._events = events
         self._breakers = [Breaker(budgets.failures) for _ in monitors]
-        """By the number of the verifier: monitors that share a verifier share its breaker."""
+        """The breakers, by the number of the verifier. Monitors with the same verifier share its breaker."""
         self._looks: list[tuple[int, Span]] = []
-        """Segments that were read before the model finished them, with the monitor that read them."""
+        """The unfinished segments that were read while the model was silent, each with its monitor's number."""
         self._segments = [_MonitorSegments() for _ in monitors]
         self._watched = -1
         self._verdicts: dict[Question, Verdict] = {}
@@ -241,28 +245,28 @@ class CheckTable:
 
     @property
     def awaited(self) -> bool:
-        """Whether a job is open that a segment waits for."""
+        """Whether any segment waits for an open job."""
         return any(job.refs is None or job.refs for job in self.jobs.values())
 
     def may_precede(self, start: int) -> bool:
-        """Tell whether an open job may still bring a candidate that starts at or before *start*."""
+        """Tell whether an open job may still produce a candidate that starts at or before offset *start*."""
         return any(self._may_precede(start, job) for job in self.jobs.values())
 
     def watch(self, monitor: int) -> None:
-        """Set :attr:`changed` only when something of *monitor* changes: the others cannot move the frontier."""
+        """Reset :attr:`changed`, and from now on set it only for *monitor*, which holds the frontier back."""
         self._watched = monitor
         self.changed = False
 
     def first_open(self, monitor: int) -> int | None:
-        """Return where the first segment of *monitor* with open checks starts."""
+        """Return the start of the first segment of *monitor* with open checks; ``None``: there is none."""
         return self._segments[monitor].first_open()
 
     def first_unclear(self, monitor: int) -> int | None:
-        """Return where the first standing segment of *monitor* without a pass starts."""
+        """Return the start of the first segment of *monitor* with a check that did not pass; ``None``: none."""
         return self._segments[monitor].first_unclear()
 
     def records(self) -> tuple[CheckRecord, ...]:
-        """Return the records of the standing text, in an order that does not depend on time."""
+        """Return the records of all checks on the current trace, in an order that does not depend on time."""
         return tuple(
             sorted(
                 (record for segments in self._segments for record in segments.records()),
@@ -278,9 +282,10 @@ class CheckTable:
     # ------------------------------------------------------------------ from segments to orders
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
-        """Return the orders for the extractions, and the jobs to :meth:`skip`.
+        """Start the extraction for the complete segments *dues*. Returns the orders, and the jobs to :meth:`skip`.
 
-        Skip these only after all segments of the same text are open: a run ends when its last open job is settled.
+        Skip these jobs only after all segments of the same text are open, because the run ends when its last open job
+        is settled.
         """
         orders: list[Order] = []
         skipped = []
@@ -292,7 +297,7 @@ class CheckTable:
                 job = self._extraction(number, segment, torn=due.torn)
                 extractor = self._monitors[number].extractor
                 if due.torn is not None and (isinstance(extractor, Fork) or tracks(extractor)):
-                    skipped.append(job)  # a tracker would go on from half a step, and a fork would cost tokens
+                    skipped.append(job)  # a tracker would continue from half a segment, and a fork would cost tokens
                 elif not isinstance(extractor, Fork):
                     orders.append(Extract(job.number, number, segment))
                 elif self.forks >= self._budgets.forks:
@@ -304,7 +309,10 @@ class CheckTable:
         return orders, skipped
 
     def look(self, dues: Iterable[tuple[Due, int]]) -> list[Order]:
-        """Return the orders to read segments that the model has not finished, each certain up to its offset."""
+        """Return the orders to extract claims from unfinished segments, which the model may still continue.
+
+        *dues* holds each segment with the offset up to which its words are certain.
+        """
         orders: list[Order] = []
         for due, certain in dues:
             span = due.segment.span
@@ -318,12 +326,15 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, known by key and place only, by what *read* finds for each of them."""
+        """Replace the claims of job *number*, of which a journal has only key and span, by the full claims.
+
+        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
+        """
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Forget the looks at segments that were not finished: the model goes on, or has ended."""
+        """Cancel and forget the checks of unfinished segments (see :meth:`look`): the model continued or has ended."""
         if not self._looks:
             return []
         looks, self._looks = self._looks, []
@@ -333,13 +344,13 @@ class CheckTable:
         return self._lose(set(looks), None)
 
     def cut(self, to: int) -> list[Order]:
-        """Forget the text from *to* on; return the orders for jobs that are not needed any more."""
+        """Forget the text from offset *to* on; return the orders to drop the jobs that are not needed any more."""
         return self._lose(
             {(number, span) for number, segments in enumerate(self._segments) for span in segments.cut(to)}, to
         )
 
     def forgive(self, span: Span) -> None:
-        """Let the frontier pass over *span*, which feedback answers."""
+        """Let the frontier pass over the refuted segments in *span*, which feedback answers."""
         self.changed = True
         for segments in self._segments:
             segments.forgive(span)
@@ -347,14 +358,14 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Settle a segment that is not read: its last line is torn, or the budget forbids the fork."""
+        """Settle an extraction that is not run, because the last line is torn or the budget of forks is spent."""
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
             return
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
-        """Take the claims of a segment; return the orders for those without a known verdict."""
+        """Process the claims of a segment; return the orders to check those that have no cached verdict."""
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
         if job.refs is not None:
@@ -373,14 +384,14 @@ class CheckTable:
             self._claim(PendingRef(job.monitor, claim, job.segment, job.home), orders)
         torn = job.home.torn
         for span in unread:
-            # The verifier is not asked: there is no claim. Its monitor decides what follows, as for any Unknown.
+            # There is no claim to ask the verifier about. The monitor's `unproven` decides, as for any Unknown.
             ref = PendingRef(job.monitor, Claim(key="", span=span), job.segment, job.home)
             self._judge(ref, UNREAD if torn is None or span.end <= torn else TORN, 0.0)
         self._settle(job.monitor, job.home, passed=True)
         return orders
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
-        """Take the end of a check, or of an extraction without claims; return the orders that follow."""
+        """Process the end of a check, or of an extraction that failed; return the orders that follow."""
         job = self.jobs.get(number)
         if job is None:
             return []
@@ -400,7 +411,7 @@ class CheckTable:
                 job.retry(seconds)
                 return [*orders, Check(number, job.monitor, job.refs[0].claim, pause, job.segment)]
         self._close(job)
-        if isinstance(outcome, Judged):  # errors and timeouts are no knowledge
+        if isinstance(outcome, Judged):  # errors and timeouts are not cached
             self._verdicts[job.question] = outcome.verdict
         for ref in job.refs:
             self._judge(ref, outcome, seconds, job.tries)
@@ -408,7 +419,7 @@ class CheckTable:
         return orders
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
-        """Cancel every open job; *why* goes into its record."""
+        """Cancel all open jobs. *why* is the reason in their records."""
         orders: list[Order] = []
         outcome = Cancelled(why)
         for job in list(self.jobs.values()):
@@ -421,7 +432,7 @@ class CheckTable:
         return orders
 
     def cancel_concluding(self) -> list[Order]:
-        """Cancel the extractions that could only end the reasoning: the model has ended."""
+        """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended."""
         orders: list[Order] = []
         for job in list(self.jobs.values()):
             if job.refs is None and isinstance(self._monitors[job.monitor].remedy, Conclude):
@@ -439,7 +450,7 @@ class CheckTable:
         return any(_may_act(ref, self._monitors[ref.monitor]) and ref.span.start <= start for ref in job.refs)
 
     def _is_moot(self, monitor: int) -> bool:
-        """Tell whether *monitor* could only end the reasoning, which is over, or for which no remedy is left."""
+        """Tell whether *monitor* need not run: its remedy is ``Conclude``, and the reasoning or the budget is over."""
         if not isinstance(self._monitors[monitor].remedy, Conclude):
             return False
         transcript = self._transcript
@@ -447,10 +458,10 @@ class CheckTable:
         return is_over or self._violations.remedies >= self._budgets.remedies
 
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
-        """Make room for the segment of monitor *number* at *span*; return false if it is open or checked already.
+        """Tell whether the segment of monitor *number* at *span* is new; false if it is already open or checked.
 
-        A segment that was complete only because of text that is cut now may have grown into a longer one. It counts
-        no more, and *orders* get the jobs that this drops.
+        The new segment may contain older ones, which were complete only because of text that is cut now. These are
+        removed, and the orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
         if segments.has(span):
@@ -483,7 +494,7 @@ class CheckTable:
             del self._in_flight[job.question]
 
     def _claim(self, ref: PendingRef, orders: list[Order]) -> None:
-        """Judge the claim of *ref* by a known verdict, or wait for one."""
+        """Judge the claim of *ref* by a cached verdict, or start (or join) a check, or skip it."""
         monitor = self._monitors[ref.monitor]
         question = self._question(ref)
         verdict = self._verdicts.get(question)
@@ -519,13 +530,13 @@ class CheckTable:
         self._settle(job.monitor, job.home, passed=self._violations.is_refuted(ref))
 
     def _judge(self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1) -> None:
-        """Record how the check of one claim ended, and add the candidate that follows from it."""
+        """Record the outcome of the check of one claim, and add a candidate if the outcome leads to one."""
         self._record(ref, outcome, seconds, tries)
         is_pass = passed(outcome)
         if not is_pass:
             if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
                 self._refuted(ref, outcome.verdict)
-            elif ref.home.certain is None:  # what a segment comes to is known once it is finished
+            elif ref.home.certain is None:  # in an unfinished segment, only violations count
                 self._unproven(ref, outcome, tries)
         self._settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 
@@ -547,12 +558,15 @@ class CheckTable:
             return
         violations.note(record)
         if ref.claim.span is None and gates(monitor.delivery) and not violations.is_answered(ref):
-            # It is not known what is wrong in the segment, so nothing can be cut or mended, and nothing released.
+            # The position of the error is not known, so the text can be neither repaired nor released.
             why = f"a claim that has no place was refuted: {violation.why}"
             violations.add(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:
-        """Tell whether the model may be in the midst of writing the right value: it ends the text, and begins so."""
+        """Tell whether the wrong part may become right when the model continues.
+
+        That is so if it is the end of the text and the beginning of the right value.
+        """
         violation = candidate.violation
         if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
             return False
@@ -569,7 +583,7 @@ class CheckTable:
         self._events.append(CheckSettled(record))
 
     def _describe(self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1) -> CheckRecord:
-        """Return the record of the end of one claim's check."""
+        """Return the record of one claim's check that ended with *outcome*."""
         name, verifier, version, code = self._names[ref.monitor]
         span = ref.claim.span
         words = "" if span is None else sha256(ref.text)
@@ -586,10 +600,9 @@ class CheckTable:
         self._events.append(CheckSettled(record))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
-        """Remove the claims of the segments *gone* from their jobs; return the orders to drop jobs not needed any more.
+        """Remove the claims of the segments *gone* from their jobs; return the orders to drop the unneeded jobs.
 
-        *to* is where the text is cut; ``None``: it is not cut. A job that loses all its claims goes on if one of them
-        stands before the cut: that claim will be read again, and its verdict is still wanted.
+        *to* is the offset of the cut; ``None``: the segments were removed without a cut.
         """
         self.changed = True
         orders: list[Order] = []
@@ -616,7 +629,7 @@ class CheckTable:
             return None
         kept = [ref for ref in job.refs if (ref.monitor, ref.segment.span) not in gone]
         job.keep(kept)
-        # A claim that stands before the cut will be read again: its verdict is still wanted.
+        # A claim before the cut will be extracted again, so its verdict is still needed.
         wanted = kept or any(ref.claim.span is not None and (to is None or ref.span.end <= to) for ref in lost)
         if not wanted:
             self._close(job)
@@ -632,11 +645,14 @@ def _end(span: Span) -> int:
 
 
 def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
-    """Return a number for each monitor: monitors with the same verifier and preparation share their verdicts."""
+    """Return the number of each monitor's verifier.
+
+    Monitors with the same verifier and the same ``prepare`` get the same number, and so they share verdicts.
+    """
     seen: list[tuple[object, object]] = []
     numbers = []
     for monitor in monitors:
-        # By identity. What was prepared belongs to the question: with another preparation, it is another verifier.
+        # Compare by identity. The prepared value may change the verdict, so `prepare` must be the same too.
         verifier, prepare = monitor.verifier, monitor.prepare
         known = (number for number, other in enumerate(seen) if other[0] is verifier and other[1] is prepare)
         number = next(known, len(seen))
@@ -647,7 +663,10 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 
 
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
-    """Return the claims of *fact* that are read in *home*, and the places where a claim could not be read."""
+    """Return the claims of *fact* that count in *home*, and the spans that count as unread claims.
+
+    In an unfinished segment, claims after the certain words are left out. In a torn line, claims count as unread.
+    """
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
         certain = home.certain
@@ -661,60 +680,63 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
 
 
 def _stops(monitor: Monitor, kind: Kind) -> bool:
-    """Tell whether a check of *monitor* that ended as *kind*, and proved nothing, ends the run."""
+    """Tell whether a check of *monitor* that ended as *kind* (unknown or failure) ends the run."""
     fate = fate_of(kind, way_of(monitor.delivery), unproven=monitor.unproven, on_error=monitor.on_error)
     return fate in ("held", "retracted")
 
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
-    """Tell whether some outcome could change the course. A claim without a span can only keep a gate shut."""
+    """Tell whether some outcome of the check of *ref* can interrupt or end the run.
+
+    A refuted claim without a span can do that only in a gating monitor.
+    """
     acts = monitor.delivery != "observe" and ref.claim.span is not None
     return acts or gates(monitor.delivery) or _stops(monitor, "unknown") or _stops(monitor, "failure")
 
 
 def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: int) -> float | None:
-    """Return the pause before the next try of a check that failed *tries* times; ``None``: it is not tried again.
+    """Return the pause, in seconds, before a check that failed *tries* times is tried again; ``None``: no more tries.
 
-    Of the monitors that wait for the check, the one that allows the most tries decides; of equal ones, the one with the
-    longest pause.
+    The check may serve several *refs*. Among their monitors, the :class:`Retry` with the most tries decides.
     """
     policies = [policy for ref in refs if isinstance(policy := monitors[ref.monitor].on_error, Retry)]
     patient = max(policies, key=lambda policy: (policy.times, policy.pause), default=None)
     return patient.before(tries) if patient is not None and tries <= patient.times else None
 
 
-# A verifier that keeps failing is suspended, but for a trial now and then.
+# A verifier that keeps failing is suspended. From time to time, one check runs as a trial.
 
 FIRST_TRIAL = 8
-"""How many checks are skipped before one is tried; after each trial that fails, twice as many."""
+"""How many checks are skipped before the first trial. The number doubles after each failed trial."""
 LAST_TRIAL = 128
+"""The largest number of checks that are skipped between two trials."""
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Counts the failures in a row of one verifier in one run, for all monitors together. Time plays no part."""
+    """A circuit breaker for one verifier in one run, shared by its monitors. It counts failures in a row, not time."""
 
     limit: int | None
-    """How many failures open it; ``None``: it never opens."""
+    """The number of failures in a row that opens the breaker; ``None``: it never opens."""
     failures: int = 0
     is_open: bool = False
     _skipped: int = 0
     _wait: int = FIRST_TRIAL
 
     def admits(self) -> bool:
-        """Tell whether a check that is due may run, and count it if not."""
+        """Tell whether the next check may run. If not, count it as skipped."""
         if not self.is_open:
             return True
         if self._skipped < self._wait:
             self._skipped += 1
             return False
-        # If the trial is cancelled, the next one comes after the same number of checks: nothing waits for its end.
+        # The counters are set now, not at the end of the trial, because the trial may be cancelled.
         self._skipped = 0
         self._wait = min(self._wait * 2, LAST_TRIAL)
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Take the end of a check; tell whether that opened or closed the breaker."""
+        """Count the *outcome* of a check; tell whether it opened or closed the breaker."""
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

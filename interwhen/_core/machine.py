@@ -1,7 +1,7 @@
-"""The pure core of a run: facts go in, orders and events come out.
+"""The pure core of a run: it takes facts, and returns orders and events.
 
-Sans-I/O as in h11: no await, clock, randomness, log or network. The same facts in the same order always give the same
-orders and events. The object is mutable, because copying a trace for each token would make every run quadratic.
+It does no I/O, as in h11: no await, clock, randomness, log or network. The same facts in the same order always give the
+same orders and events. The core is mutable, because copying the trace for each token would take quadratic time.
 """
 
 from __future__ import annotations
@@ -45,17 +45,20 @@ from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
 
-# The pause before the model is asked again: a storm of remedies must not become a storm of requests.
+# The pause before the next request to the model, so that many remedies in a row do not cause many requests at once.
 
 FREE = 1
-"""How many remedies without progress have no pause."""
+"""The number of remedies without progress before the pauses begin."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
 
 @dataclass(slots=True)
 class RemedyPace:
-    """Counts the remedies in a row without progress: none of them cut further on than an earlier one."""
+    """Counts the remedies in a row without progress, and computes the pauses after them.
+
+    A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
+    """
 
     _farthest: int = -1
     _in_vain: int = 0
@@ -71,14 +74,14 @@ class RemedyPace:
         return min(FIRST_PAUSE * 2.0 ** (self._in_vain - FREE - 1), LONGEST_PAUSE)
 
 
-# How many tokens a run may have: the caller's limit, and the context window of the model.
+# The limits of tokens: `max_tokens` of the caller, and the context window of the model.
 
 OVERRUN = 64
-"""How many tokens more than ``max_tokens`` a server may send before we end the stream."""
+"""The number of tokens beyond ``max_tokens`` that a server may send before we close the stream."""
 
 
 class Window:
-    """The limits of tokens: the caller's ``max_tokens`` and the context window, as far as it is known."""
+    """Knows how many tokens fit: the caller's ``max_tokens``, and the model's context window if it is known."""
 
     __slots__ = ("_most", "_prompt", "ceiling", "context")
 
@@ -88,36 +91,39 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """The stream is ended when the trace has more tokens than this: the server does not stop."""
+        """If the trace has more tokens than this, the server does not stop by itself, and we close the stream."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
-        """Take the length of the prompt from the server's count for the first request."""
+        """Store the length of the prompt from *usage*, if this is the first of the *requests*."""
         if requests == 1 and usage is not None and usage.prompt_tokens is not None:
             self._prompt = usage.prompt_tokens
 
     def is_full(self, kept: int) -> bool:
-        """Tell whether *kept* tokens of the model are all that it may write."""
+        """Tell whether the model has used up ``max_tokens`` with its *kept* tokens."""
         return self._most is not None and kept >= self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
-        """Return how many tokens fit after the prompt, *kept* tokens of the model and *inserted_bytes* of ours.
+        """Return how many tokens are left in the context window; ``None``: its size is not known.
 
-        If the server has not counted the prompt, there may be less room.
+        The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text use up the window. If the server
+        has not counted the prompt, the real number is smaller.
         """
         if self.context is None:
             return None
-        # A byte of ours counts as a token: no tokenizer makes more of it, and a server refuses a request for too much.
+        # Each inserted byte counts as one token, which is the most that any tokenizer makes of it. A smaller estimate
+        # could ask for too many tokens, and the server would refuse the request.
         return max(self.context - (self._prompt or 0) - kept - inserted_bytes, 0)
 
 
 _MOST_TOKENS = 1 << 40
-"""The most that a server is believed of one request: the trace keeps 64 bits for each text."""
+"""The largest token count of one request that is accepted from a server. The trace stores counts in 64 bits."""
 
 
 class Counts:
     """Counts requests and tokens: an estimate per chunk, reconciled with the server's ``usage``.
 
-    The owners of text, checks and violations count what is theirs: discarded tokens, forks, remedies.
+    Discarded tokens, forks and remedies are counted elsewhere, by :class:`Intake`, :class:`CheckTable` and
+    :class:`Violations`.
     """
 
     __slots__ = ("_before", "_intake", "_window", "late", "reconnects", "requests")
@@ -126,28 +132,28 @@ class Counts:
         self.requests = 0
         self.reconnects = 0
         self.late = 0
-        """Tokens that came after a stream was closed."""
+        """Tokens that arrived after we had closed their stream."""
         self._intake = intake
         self._window = window
         self._before = 0
-        """Tokens of the requests before this one."""
+        """Tokens of all requests before the current one."""
 
     def tokens(self) -> int:
-        """Return how many tokens of the main stream have come."""
+        """Return how many tokens of the main stream have arrived."""
         intake = self._intake
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
     def told(self, usage: Usage) -> int:
-        """Return how many tokens of the main stream there are if *usage*, of this request, is right."""
+        """Return the number of tokens of the main stream according to *usage* of the current request."""
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
-        """Begin with another request."""
+        """Start counting for a new request."""
         self.requests += 1
         self._before = self.tokens()
 
     def reconnected(self) -> None:
-        """Count a stream that broke and is taken up again."""
+        """Count a reconnect after a stream broke."""
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
@@ -156,28 +162,29 @@ class Counts:
         self.late += max(self._missing(chunk.usage), 0)
 
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
-        """Take the server's own count for this request if it differs from the chunks.
+        """Correct the count of the current request by *usage*, the server's count, if the two differ.
 
-        A chunk may stand for several tokens, and a token may have no text: half a character, or the end of a turn.
-        *ended*: the model has given its finish reason.
+        They can differ because a chunk may hold several tokens, and a token may have no text (half a character, or the
+        end of a turn). *ended*: the model has sent its finish reason.
         """
         missing = self._missing(usage)
-        if missing > 0 or ended:  # before the end, the server's count may be late
+        if missing > 0 or ended:  # before the end, the server's count may be lower because it is not up to date
             self._intake.credit(missing)
 
     def _missing(self, usage: Usage | None) -> int:
-        """Return how many tokens the server has counted and we have not."""
+        """Return the server's count minus our count; 0 if the server sent no count."""
         self._window.learn(usage, self.requests)
         return 0 if usage is None or usage.completion_tokens is None else self.told(usage) - self.tokens()
 
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
-"""``deciding``: there is a violation, the stream is closed, and checks of earlier text are still open. ``draining``:
-the model has ended, and checks are still open."""
+"""``opening``: a request was ordered. ``streaming``: the model writes. ``deciding``: a violation was found and the
+stream is closed, but checks of earlier text are still open. ``draining``: the model has ended, and checks are still
+open. ``done``: the run has ended."""
 
 
 class Core:
-    """One run, from its first fact to its end."""
+    """The state machine of one run. :meth:`step` takes a fact, changes the state and returns orders."""
 
     __slots__ = (
         "__weakref__",
@@ -233,9 +240,9 @@ class Core:
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
-        """Events for the reader, oldest first; the owner takes them out."""
+        """Events for the reader, oldest first. The engine removes them when the reader takes them."""
         self.state: State = "opening"
-        # Each owns its part of the state. The core asks them and changes nothing inside them.
+        # Each of these objects owns its part of the state. The core calls their methods, and never sets their fields.
         eager = any(monitor.delivery in GATING for monitor in monitors)
         self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager)
         self.transcript = self.intake.transcript
@@ -246,17 +253,17 @@ class Core:
         self.counts = Counts(self.intake, self.window)
         self._pace = RemedyPace()
         self._finish_reason: FinishReason | None = None
-        """Why the model stopped; ``None``: it has not said that it did."""
+        """Why the model stopped; ``None``: it has sent no finish reason."""
         self._unchecked_from: int | None = None
-        """Up to where all was checked when supervision was switched off; ``None``: it was not."""
+        """The frontier when supervision was switched off; ``None``: it was not switched off."""
         self._resume: ResumeMode | None = None
-        """How the text so far was given to the model last; ``None``: it never was."""
+        """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
         self._orders: list[Order] = []
         self._live = not self.gates.holding
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
         self._frontier_is_due = False
         self.released = 0
-        """Up to where the reader has been shown the trace."""
+        """The offset up to which the reader has seen the trace."""
         self._most_characters = self.budgets.characters
         self._most_tokens = self.window.ceiling
 
@@ -267,7 +274,10 @@ class Core:
         return [Open((), 0, 0)]
 
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
-        """Advance by one fact; return what is to be done now, in order. Facts after the end are ignored."""
+        """Process *fact*, and return the orders that the engine must perform now, in this order.
+
+        Facts after the end of the run are ignored.
+        """
         self._orders = orders = []
         if not isinstance(fact, Chunk):
             if self.state != "done":
@@ -330,7 +340,7 @@ class Core:
                 assert_never(fact)
 
     def _textless(self, chunk: Chunk) -> None:
-        """Take a chunk without text, or from a stream that is closed."""
+        """Process a chunk that has no text, or that comes from a closed stream."""
         if self.state != "streaming":
             # We closed this stream, so its finish reason does not count.
             self.counts.came_late(chunk)
@@ -341,12 +351,12 @@ class Core:
         self.counts.audit(chunk.usage, ended=self._finish_reason is not None)
 
     def _hear(self, reason: FinishReason) -> None:
-        """Take why the model stopped. A bad reason stays: a text that was cut short is not whole if more is said."""
+        """Store the finish reason. A bad one, such as ``length``, is kept even if a good one follows it."""
         if self._finish_reason is None or self._finish_reason in ENDED_WELL:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """End a stream that its server does not end."""
+        """Close a stream that is too long, because its server does not end it."""
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -361,9 +371,9 @@ class Core:
         self.events.append(StreamStarted(self.violations.remedies, resume))
 
     def _idle(self, *, dead: bool) -> None:
-        """Check the incomplete segments: the model is silent. Only violations in them count.
+        """Check the incomplete segments while the model is silent. Only violations in them count.
 
-        When the model continues, these checks are withdrawn: a complete segment is judged as a whole.
+        When the model continues, these checks are withdrawn, because the complete segment will be checked.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -387,7 +397,7 @@ class Core:
             return
         is_full = self.window.is_full(self.transcript.kept_tokens)
         if self.state == "streaming" and (self._finish_reason is not None or is_full):
-            # The model had ended, or may write nothing more: another request would only add to its answer.
+            # The model had finished, or has no tokens left: another request would only make its answer longer.
             self._orders.append(Close())
             self._finish_reason = self._finish_reason or "length"
             self._ended()
@@ -403,7 +413,7 @@ class Core:
         if self.state != "streaming":
             return
         if lost and self._finish_reason is None:
-            # As after a break, but it does not count as a reconnect: the process ended, not the stream.
+            # Continue as after a break, but do not count a reconnect: the process ended, the stream did not break.
             self._go_on()
         else:
             self._ended()
@@ -419,7 +429,7 @@ class Core:
     # ------------------------------------------------------------------ segments, claims, checks
 
     def _due(self, dues: Iterable[Due]) -> None:
-        """Open the complete segments; then show the text that may be shown."""
+        """Start the checks of the complete segments *dues*, and then show the text that may be shown."""
         skipped = self._open_segments(dues)
         self._release()
         self._skip(skipped)
@@ -430,14 +440,14 @@ class Core:
         return skipped
 
     def _skip(self, jobs: Sequence[Job]) -> None:
-        # All of them before one may end the run: they were not ordered, so they must not be dropped.
+        # Skip all jobs before the run may end: the engine has no order for them, so they must not get a Drop order.
         for job in jobs:
             self.checks.skip(job)
         if jobs:
             self._after_settling()
 
     def _extracted(self, fact: Extracted) -> None:
-        if fact.job in self.checks.jobs:  # its text still stands
+        if fact.job in self.checks.jobs:  # if not, the text was cut
             orders = self.checks.extracted(fact)
             self._stop_if_violated()
             self._orders.extend(orders)
@@ -451,7 +461,10 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """Close the stream at once. The place of the cut is decided when the checks of earlier text have ended."""
+        """Close the stream at once if there is a violation.
+
+        Where to cut is decided when the checks of earlier text have ended, because they may find an earlier violation.
+        """
         if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":
                 self._orders.append(Close())
@@ -459,7 +472,7 @@ class Core:
 
     def _after_settling(self) -> None:
         if self._live and self.state == "streaming" and not self.violations:
-            self._frontier_is_due = True  # done with the next text, since several segments often end together
+            self._frontier_is_due = True  # computed when the next text arrives, since several checks often end together
             return
         self._stop_if_violated()
         if self.state == "done":
@@ -514,7 +527,10 @@ class Core:
         self._skip(skipped)
 
     def _write(self, todo: RemedyPlan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
-        """Write the text of *todo* at the end of the trace; return the segments that this completes."""
+        """Write the text of the remedy *todo* at the end of the trace, and return the segments that this completes.
+
+        *refused* are the tool calls that the remedy has cut.
+        """
         if todo.ask:
             return self.intake.conclude(todo.insert, todo.ask, torn=todo.torn)
         if refused and todo.insert:
@@ -523,7 +539,10 @@ class Core:
         return self.intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()
 
     def _go_on_thinking(self) -> None:
-        """Let the reasoning continue: a conclusion only saves tokens, so a spent budget for it must not end the run."""
+        """Let the reasoning continue, because the budget for the remedy ``Conclude`` is spent.
+
+        ``Conclude`` only saves tokens, so the spent budget must not end the run.
+        """
         self.violations.pass_over_conclusions()
         if self.violations:
             self._after_settling()
@@ -534,27 +553,27 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Cut the text that gates still hold: its checks will not end any more."""
+        """Cut the text that gates still hold back, because its checks will not end any more."""
         if not self.gates.holding:
             return
         length, reason = self.transcript.length, self._finish_reason
         self.violations.note_all()
         refuted = self.violations.first_refuted()
-        self._cut(length)  # drops half a tag, which no monitor has read
+        self._cut(length)  # removes a half think tag, which no monitor has read
         while (to := max(self.gates.settled(refuted), self.released)) < self.transcript.length:
             self._cut(to)
         if self.transcript.length == length:
             self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        """End without an answer. Only the text before the wrong segment stays and is shown."""
+        """End the run as ``abstained`` for *reason*. Only the text before the segment of *best* is kept."""
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)
         self._cut(todo.cut)
         self._end("abstained", reason)
 
     def _switch_off(self) -> None:
-        """Let the rest of the run pass unchecked, and release what gates hold."""
+        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked."""
         if self._unchecked_from is not None or not self.monitors:
             return
         self.gates.advance()
@@ -574,7 +593,7 @@ class Core:
         self._finish_if_settled()
 
     def _cut(self, to: int) -> None:
-        self._finish_reason = None  # the text that the model ended stands no more
+        self._finish_reason = None  # it belonged to the text that is cut now
         self.intake.cut(to)
         self.violations.cut(to)
         self._orders.extend(self.checks.cut(to))
@@ -584,13 +603,13 @@ class Core:
             self.events.append(Retracted(to))
 
     def _go_on(self) -> None:
-        # The model that continues does not know of half a tag and writes it again, unless it may write nothing more.
+        # Remove a half think tag, which the model will write again when it continues. Keep it if no tokens are left.
         if not self._is_full():
             self._cut(self.transcript.length)
         self._reopen()
 
     def _is_full(self) -> bool:
-        """Tell whether the model may write nothing more."""
+        """Tell whether the model may write no more tokens."""
         kept = self.transcript.kept_tokens
         return self.window.is_full(kept) or self.window.room(self.transcript.inserted_bytes, kept) == 0
 
@@ -628,7 +647,7 @@ class Core:
         self._end("unverified" if self._unverified_reasons() else "verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Cut the segment that the model did not finish, if a gate holds it unchecked."""
+        """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
         reason = self._finish_reason
         while (to := max(self.gates.settled(), self.released)) < self.transcript.length:
             self._cut(to)
@@ -647,7 +666,7 @@ class Core:
         self._orders.append(Finish(self._summary(status, reason)))
 
     def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
-        """Return everything that keeps the standing text from being verified."""
+        """Return all reasons why the text is not verified."""
         records, refuted = self.checks.records(), self.violations.refuted()
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:

@@ -1,7 +1,7 @@
-"""Facts, which go into the core, and orders, which come out of it. Both are closed unions.
+"""Facts, which are the input of the core, and orders, which are its output.
 
-They are msgspec structs: making one costs a tenth of a frozen dataclass, and some are made for each line. Facts have
-tags, because a journal keeps them: renaming a fact changes the schema of the journal.
+They are msgspec structs, because some are created for each line, and a frozen dataclass takes ten times as long to
+create. Facts have tags, because a journal stores them: renaming a fact changes the schema of the journal.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ class Opened(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The stream has ended. Its reason came with the last chunk, if at all."""
+    """The stream has ended. The finish reason, if there was one, came with the last chunk."""
 
 
 class Broken(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The stream, or the request for it, failed."""
+    """The stream broke, or its request failed. ``retryable``: whether a new request may help."""
 
     error: str
     retryable: bool
 
 
 class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """An extraction ended with these claims."""
+    """The extraction of job number ``job`` ended with ``claims``."""
 
     job: int
     claims: tuple[Claim, ...]
     seconds: float = 0.0
     reply: str | Reply | None = None
-    """The reply of the fork from which the claims were read; needed to read them again."""
+    """The reply of the fork that the claims were read from. A resumed run reads the claims from it again."""
     unread: tuple[Span, ...] = ()
-    """Places that the recognizer of the monitor found and no claim covers."""
+    """Spans that the monitor's recognizer found and that no claim covers."""
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """A check ended, or an extraction ended without claims (error, timeout, skipped)."""
+    """Job number ``job`` ended: a check with any outcome, or an extraction that failed, timed out or was skipped."""
 
     job: int
     outcome: Outcome
@@ -56,17 +56,17 @@ class Settled(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The budget of wall time is spent."""
+    """The budget of *seconds* of wall time is spent."""
 
     seconds: float
 
 
 class Idle(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The model has been silent for a while inside its stream."""
+    """The stream is open, but the model has sent nothing for *seconds*."""
 
     seconds: float
     dead: bool = False
-    """Whether the silence is so long that the stream may be dead: then its last word counts as complete."""
+    """Whether the silence is so long that the stream is probably dead. Then the last word counts as complete."""
 
 
 class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -74,10 +74,10 @@ class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The process of the run ended with its stream; another process continues."""
+    """A new process continues the run from its journal. The stream of the old process is lost."""
 
     void: bool = False
-    """Whether the fact before this one is void. It ended the run: the reader left, or the model failed."""
+    """Whether the previous fact is ignored. It had ended the run, because the reader left or the model failed."""
 
 
 class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -85,23 +85,24 @@ class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
-"""Facts that do not come with every token."""
+"""All facts except chunks, which come with every token."""
 Fact: TypeAlias = Chunk | Rare
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
-    """Ask the model to continue *pieces*, which hold *spent* tokens of the main stream."""
+    """Ask the model to continue *pieces*, the trace so far, of which the model wrote *spent* tokens."""
 
     pieces: tuple[Piece, ...]
     spent: int
     attempt: int
-    """The number of rewinds so far: a resampled stream needs another seed."""
+    """The number of rewinds so far. It is added to the seed, so that a resampled stream differs."""
     after: float = 0.0
-    """Seconds to wait before the request: a storm of remedies must not become a storm of requests."""
+    """Seconds to wait before the request, so that many remedies in a row do not cause many requests at once."""
     room: int | None = None
-    """How many tokens fit into the context window, at least one; ``None``: not known."""
+    """The number of tokens that still fit into the context window, at least 1; ``None``: not known."""
     resamples: int = 0
-    """How many of the last remedies in a row resampled: a greedy model would write the same text each time."""
+    """How many of the last remedies, without a break, were resamples. Then the temperature of a greedy model is raised,
+    because it would write the same text again."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +110,7 @@ class Close(msgspec.Struct, frozen=True, gc=False):
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
-    """Extract the claims of *segment* for monitor number *monitor*; *pieces*: the prefix of a fork."""
+    """Extract the claims of *segment* for monitor number *monitor*. For a fork, *pieces* is the prefix to ask after."""
 
     job: int
     monitor: int
@@ -124,34 +125,34 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     monitor: int
     claim: Claim
     after: float = 0.0
-    """Seconds to wait first: an earlier try failed."""
+    """Seconds to wait before the check, if an earlier try failed."""
     segment: Segment | None = None
-    """The segment of the claim: a repair is read again there."""
+    """The segment of the claim. The engine needs it to read a repaired text again."""
 
 
 class Suspend(msgspec.Struct, frozen=True, gc=False):
-    """Report that *verifier* failed *failures* times in a row and is suspended; 0: the suspension ended."""
+    """Report that *verifier* is suspended after *failures* failures in a row. 0: the suspension ended."""
 
     verifier: str
     failures: int
 
 
 class Drop(msgspec.Struct, frozen=True, gc=False):
-    """Cancel this job: its result is not needed any more."""
+    """Cancel job number *job*: its result is not needed any more."""
 
     job: int
 
 
 class Invalidate(msgspec.Struct, frozen=True, gc=False):
-    """The text from *start* on is invalid: trackers must not build on it."""
+    """Remove the tracker states of the text from *start* on, because that text was cut or refuted."""
 
     start: int
     end: int = 0
-    """The end of the refuted text, which stays and is answered by feedback; 0: the text is cut."""
+    """The end of the refuted text, if it stays in the trace and feedback answers it. 0: the text was cut."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, gc=False):
-    """The result of the run without what the core does not know: tokens of forks, times, the model's name."""
+    """The part of the result that the core knows. The engine adds the tokens of forks, the times and the model name."""
 
     status: Status
     text: str

@@ -1,7 +1,7 @@
-"""The release rule: what the end of a due check means for the text or the call that was checked.
+"""The release rule: it says, from the outcome of a check, whether the checked text or tool call is shown.
 
-One table and one pure function; a test compares the table with docs/release.md. After them: :class:`Gates`, which
-applies the rule to the reader's text, and the certificate.
+The rule is one table and one pure function; a test compares the table with docs/release.md. This module also contains
+:class:`Gates`, which decides how much text the reader may see, and the making of the certificate.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ Kind = Literal["pass", "unknown", "failure", "violation"]
 """How a check ended. ``failure``: there is no verdict, because the check raised, timed out, lost its worker, was
 cancelled or skipped, or its extractor or ``prepare`` failed."""
 Way = Literal["gating", "live", "observe"]
-"""How a monitor delivers: it holds text back until its checks ended, it shows text at once, or it changes nothing."""
+"""How a monitor delivers text. ``gating``: it holds the text back until its checks have ended. ``live``: it shows the
+text at once, and a violation cuts it. ``observe``: it shows the text at once, and a violation changes nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
-"""``released``: a gate lets the text through. ``shown``: it was shown already, and stays. ``held``: it is never shown.
-``retracted``: it was shown, and is taken back."""
+"""What happens to checked text. ``released``: a gate shows it now. ``shown``: it was shown before, and stays.
+``held``: it is never shown. ``retracted``: it was shown before, and the reader learns that it is void."""
 
 
 class ReleaseRule(NamedTuple):
-    """The fate of the text: ``fate``; if the monitor's *option* has *value*, ``otherwise``."""
+    """The fate of a text: ``otherwise`` if the monitor's ``option`` has the given ``value``, ``fate`` if not."""
 
     fate: Fate
     option: Literal["unproven", "on_error"] | None = None
@@ -60,7 +61,7 @@ TABLE: Table = {
     ("unknown", "gating"): ReleaseRule("released", "unproven", "closed", "held"),
     ("unknown", "live"): ReleaseRule("shown", "unproven", "closed", "retracted"),
     ("unknown", "observe"): ReleaseRule("shown"),
-    # If a gate opened when its verifier fails, text that makes the verifier fail would pass it.
+    # A gate must not open when its verifier fails: text that makes the verifier fail would be shown unchecked.
     ("failure", "gating"): ReleaseRule("held", "on_error", "open", "released"),
     ("failure", "live"): ReleaseRule("shown", "on_error", "closed", "retracted"),
     ("failure", "observe"): ReleaseRule("shown"),
@@ -68,8 +69,8 @@ TABLE: Table = {
     ("violation", "live"): ReleaseRule("retracted"),
     ("violation", "observe"): ReleaseRule("shown"),
 }
-"""The release rule. If text is ``held`` or ``retracted`` for a violation, the remedy follows. For another kind, the
-run ends as ``abstained``."""
+"""The release rule. If text is ``held`` or ``retracted``, the remedy follows a violation. After any other kind of
+outcome, the run ends as ``abstained``."""
 
 _WAYS: Mapping[Delivery, Way] = {
     "observe": "observe",
@@ -83,22 +84,22 @@ _KINDS: Mapping[type, Kind] = {Pass: "pass", Unknown: "unknown", Violation: "vio
 
 
 def kind_of(outcome: Outcome) -> Kind:
-    """Return how a check with *outcome* ended."""
+    """Return the kind of *outcome*: ``pass``, ``unknown``, ``failure`` or ``violation``."""
     return _KINDS.get(type(outcome.verdict), "failure") if isinstance(outcome, Judged) else "failure"
 
 
 def way_of(delivery: Delivery) -> Way:
-    """Return how a monitor with *delivery* treats its text."""
+    """Return the group of *delivery* in the release rule: ``gating``, ``live`` or ``observe``."""
     return _WAYS[delivery]
 
 
 def gates(delivery: Delivery) -> bool:
-    """Tell whether *delivery* holds text, calls or the answer back."""
+    """Tell whether *delivery* holds text, tool calls or the answer back until they are checked."""
     return _WAYS[delivery] == "gating"
 
 
 def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnError = None) -> Fate:
-    """Return the fate of text after a check that ended as *kind*, with these options of its monitor."""
+    """Return the fate of text whose check ended as *kind*, for a monitor with these options."""
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
         return rule.fate
@@ -107,21 +108,21 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
 
 
 def _at_last(unproven: Ending, on_error: OnError) -> Ending | None:
-    """Return what a failure means after the last try; ``None``: the delivery decides.
+    """Return the policy for a failure after the last try, ``open`` or ``closed``; ``None``: the delivery decides.
 
-    A monitor that is closed to ``Unknown`` is closed to failures too.
+    A monitor with ``unproven="closed"`` is closed for failures too, unless ``on_error`` says something else.
     """
     policy = on_error.then if isinstance(on_error, Retry) else on_error
     return policy or ("closed" if unproven == "closed" else None)
 
 
 def passed(outcome: Outcome) -> bool:
-    """Tell whether a check ended in a pass."""
+    """Tell whether *outcome* is a pass."""
     return isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass)
 
 
 def describe(outcome: Outcome, tries: int = 1) -> str:
-    """Say in words how a check ended that did not pass."""
+    """Return a text for people about an *outcome* that is not a pass, reached after *tries* tries."""
     return _describe(outcome) + (f" (tried {tries} times)" if tries > 1 else "")
 
 
@@ -152,24 +153,24 @@ class OpenChecks(Protocol):
 
     @property
     def changed(self) -> bool:
-        """Whether anything that can move the frontier has changed since :meth:`watch`."""
+        """Whether anything has changed, since the last call of :meth:`watch`, that can move the frontier."""
         ...
 
     def watch(self, monitor: int, /) -> None:
-        """Note only changes of *monitor* from now on."""
+        """Reset :attr:`changed`, and from now on set it only for changes of *monitor*."""
         ...
 
     def first_open(self, monitor: int, /) -> int | None:
-        """Return where the first segment of *monitor* with open checks starts."""
+        """Return the start of the first segment of *monitor* with open checks; ``None``: there is none."""
         ...
 
     def first_unclear(self, monitor: int, /) -> int | None:
-        """Return where the first segment of *monitor* without a pass starts."""
+        """Return the start of the first segment of *monitor* with a check that did not pass; ``None``: none."""
         ...
 
 
 class Gates:
-    """Computes how far the text may be shown, and the verified frontier. Without gates, all text may be shown."""
+    """Computes the offset up to which text may be shown, and the frontier. Without gating monitors all may be shown."""
 
     __slots__ = (
         "_checks",
@@ -184,7 +185,7 @@ class Gates:
 
     def __init__(self, monitors: Sequence[Monitor], intake: Intake, checks: OpenChecks, events: deque[Event]) -> None:
         self.frontier = 0
-        """Up to here, every due check of a required monitor has passed."""
+        """The offset up to which every due check of a required monitor has passed."""
         self._intake = intake
         self._transcript = intake.transcript
         self._checks = checks
@@ -194,7 +195,7 @@ class Gates:
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
     def open(self) -> None:
-        """Hold nothing back from now on, and stop moving the frontier: no more checks come."""
+        """Hold no text back from now on, and stop moving the frontier, because there will be no more checks."""
         self._gating, self._final, self._required = [], [], []
 
     @property
@@ -203,13 +204,13 @@ class Gates:
         return bool(self._gating or self._final)
 
     def limit(self) -> int:
-        """Return up to where the text may be shown."""
+        """Return the offset up to which the text may be shown."""
         limit = min(self._settled(), self._transcript.length)
         return min(limit, self._answer_start()) if self._final else limit
 
     def advance(self) -> None:
-        """Tell the reader if the verified frontier has moved."""
-        # While nothing changes for the monitor that holds the frontier back, the others need not be asked.
+        """Move the frontier if more checks have passed, and report this to the reader as an event."""
+        # The slowest monitor holds the frontier back. While nothing changes for it, the frontier cannot move.
         if not self._required or not self._checks.changed:
             return
         frontier, slowest = min((self._verified(number), number) for number in self._required)
@@ -219,10 +220,10 @@ class Gates:
             self._events.append(FrontierMoved(frontier))
 
     def settled(self, refuted: Mapping[int, int] = _NOTHING) -> int:
-        """Return up to where no monitor that holds text back has anything unread, open or refuted.
+        """Return the offset up to which no gating monitor has an incomplete, open or refuted segment.
 
-        A run that ends early may keep this much. *refuted*: by monitor, where its first refuted segment starts. A
-        ``final`` monitor holds the answer only.
+        A run that ends early may keep the text up to this offset. *refuted* maps a monitor to the start of its first
+        refuted segment. A ``final`` monitor limits only the answer.
         """
         settled = self._settled()
         for number in self._gating:
@@ -246,7 +247,7 @@ class Gates:
         return self._cleared(monitor, self._checks.first_unclear(monitor))
 
     def _cleared(self, monitor: int, unclear: int | None) -> int:
-        """Return up to where *monitor* has no open and no incomplete segment."""
+        """Return the offset up to which *monitor* has no open and no incomplete segment, at most *unclear*."""
         cleared = self._intake.hold(monitor)
         opened = self._checks.first_open(monitor)
         if opened is not None and opened < cleared:
@@ -257,7 +258,7 @@ class Gates:
         return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)
 
 
-# From the records of the checks to the certificate, or to the reasons against one.
+# Make the certificate from the records of the checks, or the reasons why there is none.
 
 ENDED_WELL: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
 
@@ -268,7 +269,10 @@ def unverified_reasons(
     refuted: Sequence[Span],
     finish_reason: FinishReason | None,
 ) -> tuple[UnverifiedReason, ...]:
-    """Return everything that keeps the text from being verified."""
+    """Return all reasons why the text is not verified; empty if it is.
+
+    *records* are the checks on the returned text, and *refuted* are the spans of reasoning that feedback answers.
+    """
     found = []
     if finish_reason not in ENDED_WELL:
         why = "the run was ended before the model was" if finish_reason is None else f"finish reason {finish_reason!r}"
@@ -296,7 +300,7 @@ def certificate(
     refuted: Sequence[Span],
     prompt_sha256: str,
 ) -> Certificate:
-    """Return the certificate of a text without open reasons."""
+    """Return the certificate of a text that :func:`unverified_reasons` has no reason against."""
     good = _good(records, refuted)
     covered = _covered(good)
     total = transcript.length
@@ -335,7 +339,7 @@ def _share(covered: Sequence[Span], total: int) -> float:
 
 
 def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the union of *spans* as disjoint spans in order."""
+    """Return the union of *spans*, as sorted spans that do not overlap."""
     merged: list[Span] = []
     for span in sorted(spans):
         if merged and span.start <= merged[-1].end:
@@ -346,10 +350,10 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
-    """Tell whether *record*, a pass, shows that the answer itself is right.
+    """Tell whether *record* is a pass that shows that the answer itself is right.
 
-    The claim must stand in the answer: a right value in the reasoning does not show that the answer is right. The
-    monitor must be a required one: if an optional monitor refutes another answer, the result gets no reason from it.
+    The claim must be in the answer phase, because a right value in the reasoning does not prove the answer. The monitor
+    must be required, because a refutation by an optional monitor does not make the result unverified.
     """
     verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
     if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:
@@ -364,7 +368,7 @@ def _ground(record: CheckRecord) -> Span:
 
 
 def _shows(record: CheckRecord, refuted: Sequence[Span]) -> bool:
-    """Tell whether *record* shows that a part of the text is right: a claim without a place does not."""
+    """Tell whether *record* is a pass on a part of the text. A claim without a span proves no part of the text."""
     span = record.span
     return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, refuted)
 

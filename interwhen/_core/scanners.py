@@ -1,9 +1,9 @@
-"""Incremental scanners: each finds the segments of one trigger. The segments do not depend on the chunks.
+"""Incremental scanners. Each scanner finds the segments of one trigger, however the text is split into chunks.
 
 A scanner continues to read the transcript where it stopped. It may be called after every chunk, or only after chunks
-that hold one of its characters ``wakes``: the segments are the same. It keeps a stack of *borders*. A border is the
-start of a segment, and the length that the trace must have for this start to be known. A rewind drops the borders that
-need more text than is left, and reads the rest of the last segment again.
+with one of its ``wakes`` characters; the segments are the same. To be able to go back, it keeps a stack of *borders*. A
+border is a pair: the start of a segment, and the trace length at which the scanner knew this start. A rewind removes
+the borders that were known only at a greater length than the trace has now. Then it reads the last segment again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from interwhen._types.spans import Span
 
 
 class Scanner:
-    """The base of all scanners: borders, rewinding, skipping. Subclasses find where segments end."""
+    """The base class of all scanners, with borders, rewinding and skipping. Subclasses find where segments end."""
 
     __slots__ = (
         "_borders",
@@ -27,32 +27,32 @@ class Scanner:
     )
 
     wakes: str = ""
-    """Characters that can end a segment: text without them need not be scanned yet."""
+    """The characters that can end a segment. Text without any of them need not be scanned yet."""
 
     def __init__(self) -> None:
         self.start = 0
         """The start of the current segment, which is incomplete."""
         self.pos = 0
-        """Up to where the transcript has been read."""
+        """The offset up to which the transcript has been read."""
         self.hot = False
-        """Whether the scanner must see the next character, whatever it is."""
+        """Whether the scanner must see the next character, even if it is not in ``wakes``."""
         self.due: int | None = None
-        """The trace length at which the scanner must be called, for scanners that count."""
+        """The trace length at which the scanner must be called; ``None`` for scanners that do not count characters."""
         self._borders: list[tuple[int, int]] = []
 
     @property
     def hold(self) -> int:
-        """The start of the text that may become part of an incomplete segment."""
+        """The offset from which on the text may become part of an incomplete segment. A gate holds this text back."""
         return self.start
 
     reads_on: bool = True
-    """Whether text directly after a segment would be part of it if nothing else ended the segment."""
+    """Whether a segment that is ended early would include the text directly after it. If so, a cut there tears it."""
 
     looks_early: bool = False
-    """Whether an incomplete segment can be read when the stream stalls in it."""
+    """Whether an incomplete segment can be checked while the stream is silent."""
 
     def begun(self, transcript: Transcript) -> Span | None:
-        """Return the incomplete segment as far as it has come; ``None``: nothing to read."""
+        """Return the span of the incomplete segment so far; ``None``: there is no text to check early."""
         return self._trimmed(transcript, self.start, transcript.length) if self.looks_early else None
 
     @property
@@ -61,34 +61,34 @@ class Scanner:
         return False
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Read the new text; yield the segments that are complete now."""
+        """Read the new text, and yield the segments that are complete now."""
         raise NotImplementedError
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Complete the current segment: the phase or the stream has ended. Yield what is complete."""
+        """Yield the remaining segments, including the current one, because the phase or the stream has ended."""
         yield from self.feed(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
-        # The text after it made it complete: after a cut right here, more text of the same segment may follow.
+        # The border needs one more character than there is: after a cut right here, the same segment may continue.
         self._begin(transcript.length, transcript.length + 1)
         self._reset()
         if rest is not None:
             yield rest
 
     def skip(self, to: int) -> None:
-        """Start at *to*: the text before belongs to no segment of this scanner."""
+        """Continue at offset *to*: the text before it belongs to no segment of this scanner."""
         self._begin(to, to)
         self.pos = to
         self._reset()
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back to the state of a scanner that has read only the shortened *transcript*."""
+        """Go back after a cut: the state is then that of a scanner that has read only the shortened *transcript*."""
         to = transcript.length
         while self._borders and self._borders[-1][1] > to:
             self._borders.pop()
         self.start = self.pos = self._borders[-1][0] if self._borders else 0
         self._reset()
         for _ in self.feed(transcript):
-            pass  # it was yielded before; its border was dropped because the text that completed it was cut
+            pass  # these segments were yielded before the cut
 
     def _begin(self, start: int, known_at: int) -> None:
         self.start = start
@@ -97,7 +97,7 @@ class Scanner:
         self._borders.append((start, known_at))
 
     def _reset(self) -> None:
-        """Forget what was partly read."""
+        """Reset the state of the partly read segment."""
         self.hot = False
 
     def _trimmed(self, transcript: Transcript, start: int, end: int) -> Span | None:
@@ -154,7 +154,10 @@ class LineScanner(Scanner):
 
 
 class JoinedLineScanner(Scanner):
-    """Lines that are not blank, each with the next line if that begins with one of some words or signs."""
+    """Lines that are not blank. A line and the next one are one segment if the next one begins with a word of *joins*.
+
+    A single sign counts as a word too.
+    """
 
     __slots__ = (
         "_beginnings",
@@ -174,14 +177,14 @@ class JoinedLineScanner(Scanner):
         self._signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
         self._beginnings = frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
         self._line = 0
-        """The start of the line that is being read."""
+        """The start of the current line."""
         self._held: Span | None = None
-        """A line that has ended and was not yielded yet."""
+        """A line that has ended and is not yielded yet, because the next line may belong to it."""
         self._is_joined = False
-        """Whether the next line belongs to the held one."""
+        """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line when it is known how the next one begins."""
+        """Yield each line as soon as the beginning of the next line shows whether it joins."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         at = 0
@@ -216,7 +219,7 @@ class JoinedLineScanner(Scanner):
                 yield self._release(base + known)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Treat the end of the text as the end of a word."""
+        """Yield the remaining lines. The end of the text counts as the end of a word."""
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             text = transcript.slice(self.pos, transcript.length)
@@ -228,7 +231,7 @@ class JoinedLineScanner(Scanner):
         yield from super().flush(transcript)
 
     def _release(self, known_at: int) -> Span:
-        """Return the held line, which is known to be complete once the trace has *known_at* characters."""
+        """Return the held line and clear it. *known_at*: the trace length at which the line is known to be complete."""
         held = self._held
         assert held is not None
         self._held = None
@@ -236,9 +239,10 @@ class JoinedLineScanner(Scanner):
         return held
 
     def _begins(self, found: re.Match[str], end: int) -> tuple[bool | None, int]:
-        """Tell whether the line that begins with *found* joins the one before, and up to where the text tells it.
+        """Tell whether the line that begins with the match *found* joins the line before it.
 
-        ``None``: more characters are needed than those before *end*.
+        Returns also the offset in the text up to which the decision needed to read. ``(None, 0)``: the text, which ends
+        at *end*, is too short to decide.
         """
         signs, word = found.groups()
         if signs:
@@ -262,11 +266,11 @@ class JoinedLineScanner(Scanner):
 
 
 _LEAD = re.compile(r"\s*+(?P<signs>[^\w\n]{0,8}+)(?P<word>(?:[^\W_]|['\u2019])*+)")
-"""The beginning of a line: signs of a list, arrows and quotes, then a word."""
+"""Matches the beginning of a line: list signs, arrows or quotes, and then a word."""
 
 
 class ParagraphScanner(Scanner):
-    """Runs of lines between blank lines."""
+    """Paragraphs: the lines between two blank lines."""
 
     wakes = "\n"
     looks_early = True
@@ -276,7 +280,7 @@ class ParagraphScanner(Scanner):
         self._line = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each paragraph whose blank line has come."""
+        """Yield each paragraph that a blank line has ended."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -297,21 +301,21 @@ class ParagraphScanner(Scanner):
 
 
 class WholeScanner(Scanner):
-    """All text of a phase: the whole reasoning, or the whole answer, including feedback in it."""
+    """All text of a phase as one segment: the whole reasoning, or the whole answer, including feedback in it."""
 
     @property
     def bridges(self) -> bool:
-        """True: only the border of the phase ends it."""
+        """True, because only the end of the phase ends the segment."""
         return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield nothing: only the border completes it."""
+        """Yield nothing, because only the end of the phase completes the segment."""
         self.pos = transcript.length
         return iter(())
 
 
 class CountScanner(Scanner):
-    """Stretches of a fixed number of characters."""
+    """Parts of a fixed number of characters, without gaps."""
 
     reads_on = False
 
@@ -321,7 +325,7 @@ class CountScanner(Scanner):
         self.due = self.count
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each full stretch."""
+        """Yield each part that has its full length."""
         self.pos = transcript.length
         while transcript.length - self.start >= self.count:
             start, end = self.start, self.start + self.count
@@ -330,7 +334,7 @@ class CountScanner(Scanner):
         self._reset()
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the rest. It is not trimmed, so that stretches have no gaps."""
+        """Yield the remaining text, unless it is blank. It is not trimmed, so that there are no gaps between parts."""
         yield from self.feed(transcript)
         start, end = self.start, transcript.length
         blank = self._trimmed(transcript, start, end) is None
@@ -345,17 +349,17 @@ class CountScanner(Scanner):
 
 
 class PollScanner(CountScanner):
-    """Stretches with a length chosen at their start: *length* gets the start and the number of remedies so far."""
+    """Parts whose length is chosen at their start, by ``length(start, number of remedies so far)``."""
 
     def __init__(self, length: Callable[[int, int], int]) -> None:
         self._remedies = 0
-        """How many remedies there were; they do not change a stretch that has begun."""
+        """The number of remedies so far. It does not change the length of a part that has begun."""
         self._length = length
         self._lengths: dict[int, int] = {}
         super().__init__(self._choose(0))
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back, and forget the lengths of stretches that were cut."""
+        """Go back after a cut, and forget the lengths of the parts that were cut."""
         lengths = self._lengths  # in the order of their starts
         while lengths and next(reversed(lengths)) > transcript.length:
             lengths.popitem()
@@ -391,13 +395,13 @@ _WORD_LIMIT = 8
 
 
 class SentenceScanner(Scanner):
-    """Sentences: up to ``.``, ``!`` or ``?`` before white space, or to the end of the line."""
+    """Sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
 
     wakes = "\n.!?"
     looks_early = True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each sentence whose following white space has come."""
+        """Yield each sentence after the white space that follows it."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.hot = False
@@ -424,7 +428,7 @@ class SentenceScanner(Scanner):
         self.pos = transcript.length
 
     def _is_abbreviation(self, transcript: Transcript, at: int) -> bool:
-        """Tell whether the full stop at *at* belongs to "e.g.", an initial, or a list number such as "1."."""
+        """Tell whether the full stop at offset *at* belongs to "e.g.", an initial, or a list number such as "1."."""
         window = transcript.slice(max(self.start, at - 2 * _WORD_LIMIT), at)
         before = window[-_WORD_LIMIT:]
         word = before.split()[-1] if before and not before[-1].isspace() else ""
@@ -441,22 +445,25 @@ class MarkerScanner(Scanner):
         ordered = sorted(words, key=len, reverse=True)
         self._pattern = re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, ordered))})(?![^\W_])")
         self._reach = max(map(len, words), default=0)
-        self.hot = True  # a marker may be completed by any character that is no letter
+        self.hot = True  # any character that is not a letter or digit may complete a marker
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the text before each marker, once no longer marker can start there or earlier."""
+        """Yield the text before each marker that is certain: more text cannot turn it into a longer marker."""
         return self._until(transcript, transcript.length - self._reach)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Take the end of the text as the end of a word."""
+        """Yield the remaining text, split at its markers. The end of the text counts as the end of a word."""
         yield from self._until(transcript, transcript.length)
         yield from super().flush(transcript)
 
     def _until(self, transcript: Transcript, decided: int) -> Iterator[Span]:
-        """Find the markers that start before *decided*: all text that they need is in the transcript."""
+        """Yield the text before each marker that starts before offset *decided*.
+
+        The transcript is long enough to be certain about these markers.
+        """
         if decided <= self.pos:
             return
-        base = max(self.pos - 1, 0)  # the character before a marker belongs to the decision
+        base = max(self.pos - 1, 0)  # a marker depends on the character before it
         text = transcript.slice(base, transcript.length)
         at = self._pattern.search(text, self.pos - base)
         while at is not None and base + at.start() < decided:
@@ -474,7 +481,7 @@ class MarkerScanner(Scanner):
 
 
 class TagScanner(Scanner):
-    """Tool calls: from an opening tag to its closing tag, both included."""
+    """Tool calls in the text: from an opening tag to the next closing tag, including both tags."""
 
     reads_on = False
 
@@ -485,10 +492,10 @@ class TagScanner(Scanner):
         self.wakes = opening[-1] + closing[-1]
         self._open_at: int | None = None
         self._half = 0
-        """The place where a part of an opening tag ends the text, if there is one."""
+        """The offset of a possible half opening tag at the end of the text; the end of the text if there is none."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each call whose closing tag has come."""
+        """Yield each call whose closing tag is in the transcript."""
         tag, base = self._sought()
         text, first = transcript.slice(base, transcript.length), base
         while (found := text.find(tag, base - first)) >= 0:
@@ -509,25 +516,25 @@ class TagScanner(Scanner):
         self._half = self.pos - len(tail)
 
     def _sought(self) -> tuple[str, int]:
-        """Return the tag that must come next, and the first place where it may start."""
+        """Return the tag to search for (opening or closing), and the first offset at which it may start."""
         if self._open_at is None:
             return self.opening, max(self.pos - len(self.opening) + 1, self.start)
         return self.closing, max(self.pos - len(self.closing) + 1, self._open_at + len(self.opening))
 
     @property
     def hold(self) -> int:
-        """Text before a call belongs to no segment, so it need not wait for one."""
+        """The start of the open call, or of a half opening tag. Text before it is in no segment and is not held."""
         return self._open_at if self._open_at is not None else max(self.start, self._half)
 
     @property
     def bridges(self) -> bool:
-        """True inside a call: feedback in it does not end it."""
+        """Whether a call is open. Feedback inside a call does not end the call."""
         return self._open_at is not None
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield only whole calls: text without the closing tag is not a call."""
+        """Yield the complete calls. An open call without a closing tag is dropped."""
         yield from self.feed(transcript)
-        # As for other segments: after a cut right here, the call may continue.
+        # The border needs one more character than there is: after a cut right here, the call may continue.
         self._begin(transcript.length, transcript.length + 1)
         self._reset()
 
@@ -541,13 +548,14 @@ class TagScanner(Scanner):
 
 _OPENING = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
 _REACH = 200
-"""How many characters of a line are read: a fence with its language is shorter."""
+"""The longest line, in characters, that can be a fence. A fence with its language name is shorter."""
 
 
 class FenceScanner(Scanner):
-    """Code blocks: from the line of a fence to the next line that is such a fence alone, both included.
+    """Fenced code blocks: from an opening fence to the next line that holds only a closing fence, including both.
 
-    As in CommonMark, but for the indentation, which may be any: models indent blocks in lists as they like.
+    The rules are those of CommonMark, except that any indentation is allowed, because models indent blocks in lists in
+    many ways.
     """
 
     wakes = "\n"
@@ -561,7 +569,7 @@ class FenceScanner(Scanner):
         self._hold = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each block whose closing fence has come, with the end of its line."""
+        """Yield each block whose closing fence is complete, that is, followed by a line end."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -578,10 +586,10 @@ class FenceScanner(Scanner):
         self._hold = self._held(transcript)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield a last block whose closing fence ends the text. Without a closing fence it is not a block."""
+        """Yield the remaining blocks. The last closing fence needs no line end. An open block is dropped."""
         yield from self.feed(transcript)
         span = self._take(transcript, transcript.length)
-        # After a cut right here, more text of the same line may follow.
+        # The border needs one more character than there is: after a cut right here, the same line may continue.
         self._begin(transcript.length, transcript.length + 1)
         self.pos = transcript.length
         self._reset()
@@ -590,11 +598,11 @@ class FenceScanner(Scanner):
 
     @property
     def hold(self) -> int:
-        """Text before a block belongs to no segment, so it need not wait for one."""
+        """The start of the open block, or of a line that may be a fence. Text before it is in no segment."""
         return self._hold
 
     def _take(self, transcript: Transcript, end: int) -> Span | None:
-        """Read the line up to *end*; return the block that it closes."""
+        """Process the current line, which ends at offset *end*; return the span of the block that it closes, if any."""
         if end - self._line > _REACH:
             return None
         line = transcript.slice(self._line, end)

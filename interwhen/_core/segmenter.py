@@ -1,4 +1,4 @@
-"""The intake of a run: it adds text to the transcript, follows the phases, and finds the segments that are due."""
+"""The intake of a run. It adds text to the transcript, tracks the phase, and finds the segments that are complete."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class SharedScanner(NamedTuple):
     phase: PhaseFilter
     monitors: tuple[int, ...]
     wakes: Callable[[str], object]
-    """Searches a text for a character that can end a segment of this scanner."""
+    """Searches a text for a character that can end a segment of this scanner. The result is falsy if there is none."""
 
     def sees_calls(self) -> bool:
-        """Tell whether the monitors read structured tool calls, which are part of the answer."""
+        """Tell whether the monitors read structured tool calls, which belong to the answer phase."""
         return isinstance(self.scanner, TagScanner) and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
@@ -61,16 +61,16 @@ class SharedScanner(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A complete segment, and the monitors that read it."""
+    """A segment that must be checked now, and the numbers of the monitors that read it."""
 
     segment: Segment
     monitors: tuple[int, ...]
     torn: int | None = None
-    """The start of its last line, if a cut ended that line in the middle; ``None``: no line was torn."""
+    """The start of the last line of the segment, if a cut ended that line in the middle; ``None``: it is complete."""
 
 
 def scanner_for(trigger: Trigger) -> Scanner:
-    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger that cannot work."""
+    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger with invalid values."""
     _refuse_useless(trigger)
     match trigger:
         case Lines(every=every, joins=joins):
@@ -122,7 +122,7 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
 
 
 def _share_scanners(monitors: Sequence[Monitor]) -> tuple[SharedScanner, ...]:
-    """Share one scanner among all monitors with the same trigger and phase."""
+    """Create one scanner for all monitors with the same trigger and phase."""
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
@@ -135,12 +135,12 @@ def _shared(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Shared
 
 @functools.lru_cache(maxsize=256)
 def _any_of(characters: str) -> Callable[[str], object]:
-    """Return a function that searches for any of *characters*; without characters, it finds nothing."""
+    """Return a function that searches a text for any of *characters*. With empty *characters* it finds nothing."""
     return re.compile(f"[{re.escape(characters)}]").search if characters else frozenset[str]().__contains__
 
 
 def _tear(due: Due) -> Due:
-    """Mark the last line of *due* as torn: it may end in half a number."""
+    """Mark the last line of *due* as torn, because it may end inside a number."""
     return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
@@ -151,7 +151,7 @@ def _in_order(dues: list[Due]) -> list[Due]:
 
 
 class Intake:
-    """Adds text to the transcript, and finds the segments that are due. Owns the transcript and the scanners."""
+    """Adds text to the transcript, and finds the segments that are complete. Owns the transcript and the scanners."""
 
     __slots__ = (
         "_active",
@@ -179,19 +179,19 @@ class Intake:
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors)
         self.plain = True
-        """Whether the last text was added as one piece of one phase."""
+        """Whether the last text was added unchanged: one phase, and no tags or calls in it."""
         self._scanner_of = {number: shared for shared in self.scanners for number in shared.monitors}
         self._tags = ThinkTags(tags, phase) if tags is not None else None
         self._tags_done = False
-        """Whether no tag can follow any more, as in an answer."""
+        """Whether no think tag can follow any more, for example in the answer."""
         self._mark = tags[1][0] if tags is not None else ""
         self._first_phase: Phase = phase
         self._finished = False
-        """Whether the model has ended its text here."""
+        """Whether the model finished its text at the end of the trace."""
         self.owed = 0
-        """Tokens that have come without text in the trace so far."""
+        """Tokens that arrived and are not yet counted for any text of the trace."""
         self.discarded = 0
-        """Tokens that cuts have dropped."""
+        """Tokens that cuts have removed."""
         self._wake = _any_of("".join(sorted({c for shared in self.scanners for c in shared.scanner.wakes})))
         self._eager = eager
         self._must = eager
@@ -202,7 +202,10 @@ class Intake:
         self._plan()
 
     def feed(self, text: str, tokens: int, phase: Phase) -> Iterable[Due]:
-        """Add *text* of the model; return the segments that are complete now."""
+        """Add *text* of the model, and return the segments that are complete now.
+
+        *tokens* is the number of tokens in it, and *phase* is the phase that the server reported.
+        """
         tags = self._tags
         if tags is not None and not self._tags_done and (tags.must_see or self._mark in text):
             return self._feed_tagged(tags, text, tokens, phase)
@@ -216,7 +219,10 @@ class Intake:
         return ()
 
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
-        """Add a structured tool call of the model. It completes the segment before it."""
+        """Add a structured tool call of the model, and return the complete segments.
+
+        They are the segment before the call, which ends here, and the call itself.
+        """
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:
@@ -233,14 +239,14 @@ class Intake:
         return dues
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
-        """Write feedback in place of *calls*. It belongs to no segment."""
+        """Write the feedback *text* in place of the refused *calls*. It belongs to no segment."""
         self.transcript.refuse(text, calls)
         self._skip(self.scanners)
 
     def end(self, *, finished: bool = True) -> Iterable[Due]:
-        """Take the end of the stream. The last segment is complete only if the model *finished*.
+        """Process the end of the stream, and return the segments that are complete now.
 
-        A stream that was cut may have ended inside a number or a word.
+        The last segment is complete only if the model *finished*. Otherwise it may end inside a number or a word.
         """
         dues: list[Due] = []
         if self._tags is not None:
@@ -252,10 +258,10 @@ class Intake:
         return dues
 
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
-        """Return the incomplete segments, each with the offset up to which its words are certain.
+        """Yield the incomplete segments, each with the offset up to which its words are certain.
 
-        The last two words are not: a number may get more digits, and an equation another operator. If the stream seems
-        *dead*, all words are certain.
+        The last two words are uncertain: the model may still add a digit to a number, or an operator to an equation.
+        If the stream is probably *dead*, all words are certain.
         """
         for shared in self._active:
             span = shared.scanner.begun(self.transcript)
@@ -268,12 +274,12 @@ class Intake:
                 yield due, span.start + len(words[0])
 
     def stop_scanning(self) -> None:
-        """Find no more segments: no monitor reads the text that follows."""
+        """Stop looking for segments, because no monitor reads the text that follows."""
         self.scanners, self._active, self._eager, self._wake = (), [], False, _any_of("")
         self._plan()
 
     def keep_held(self) -> None:
-        """Add text that may be half a tag to the transcript, without scanning it: the run is over."""
+        """At the end of the run, add the text that was held back as a possible half tag. It is not scanned."""
         if self._tags is not None:
             for part in self._tags.drain():
                 self.transcript.append(part.text, self.owed)
@@ -281,26 +287,26 @@ class Intake:
         self._owe()
 
     def credit(self, tokens: int) -> None:
-        """Count *tokens* more (or fewer) for the text that came last."""
+        """Add *tokens* (which may be negative) to the count of the last text."""
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at *to* drops, including those without text so far."""
+        """Return how many tokens a cut at offset *to* would remove, including :attr:`owed` ones."""
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
-        """Count a remedy: stretches of :class:`Polls` that start later may be shorter."""
+        """Count a remedy for the trigger :class:`Polls`, whose next segments may be shorter."""
         for shared in self.scanners:
             if isinstance(shared.scanner, PollScanner):
                 shared.scanner.remedied()
 
     def owe(self, tokens: int) -> None:
-        """Count *tokens* that came without text."""
+        """Count *tokens* that arrived without text."""
         self.owed += tokens
 
     def cut(self, to: int) -> None:
-        """Cut the trace at *to*."""
+        """Remove the text from offset *to* on, and rewind the scanners."""
         transcript = self.transcript
         self._finished = False
         self.discarded += transcript.cut(to) + self.owed
@@ -316,7 +322,7 @@ class Intake:
         self._plan()
 
     def tears(self, at: int) -> bool:
-        """Tell whether a cut at *at* falls in the middle of a line."""
+        """Tell whether a cut at offset *at* would be in the middle of a line."""
         transcript = self.transcript
         around = transcript.slice(max(at - 1, 0), at + 1)
         if at == 0 or "\n" in around:
@@ -326,9 +332,9 @@ class Intake:
         return not self._finished
 
     def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
-        """Add *text* of ours at the end. Feedback belongs to no segment; a repair is part of one.
+        """Add *text* that interwhen wrote, at the end of the trace, and return the segments that are complete now.
 
-        *torn*: the text before was cut in the middle of a line.
+        Feedback belongs to no segment; a repair is part of one. *torn*: a cut in the middle of a line was made here.
         """
         if origin != "feedback":
             self.transcript.insert(text, origin)
@@ -340,13 +346,17 @@ class Intake:
         return dues
 
     def closing(self, at: int) -> str:
-        """Return the text that ends the reasoning at *at*: the closing tag on a line of its own, if there are tags."""
+        """Return the text that ends the reasoning at offset *at*: the closing tag on a new line; empty without tags."""
         if self._tags is None:
             return ""
         return ("" if self.transcript.slice(max(at - 1, 0), at) == "\n" else "\n") + self._tags.closing
 
     def conclude(self, text: str, ask: str, *, torn: bool = False) -> Iterable[Due]:
-        """End the reasoning by *text*, which begins with what :meth:`closing` said; *ask* is for models of turns."""
+        """End the reasoning by writing *text*, and return the segments that are complete now.
+
+        *text* begins with the return value of :meth:`closing`. *ask* replaces it for a model that continues by an extra
+        turn. *torn*: a cut in the middle of a line was made here.
+        """
         dues = list(self._flush(self.scanners, torn=torn))
         tag = "" if self._tags is None else self._tags.closing
         self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
@@ -356,7 +366,7 @@ class Intake:
         return dues
 
     def hold(self, monitor: int) -> int:
-        """Return the start of the text that may become part of an incomplete segment of *monitor*."""
+        """Return the offset from which on the text may become part of an incomplete segment of *monitor*."""
         shared = self._scanner_of[monitor]
         return shared.scanner.hold if shared.sees(self.phase) else self.transcript.length
 
@@ -370,7 +380,7 @@ class Intake:
         return dues
 
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
-        """Add text of a server that has a field of its own for the reasoning."""
+        """Add *text* from a server that sends the reasoning in a separate field, not between tags."""
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:
@@ -407,13 +417,13 @@ class Intake:
         self._skip(self.scanners)
 
     def _owe(self) -> None:
-        """Count tokens that came without text."""
+        """Move the count of :attr:`owed` tokens to the transcript."""
         self.transcript.count(self.owed)
         self.owed = 0
 
     def _enter(self, phase: Phase) -> Iterator[Due]:
-        # Nothing but the phase parts the two texts. Those who have read the first one have a border now which
-        # falls if the phase is cut away; the others begin here.
+        # Scanners that read the old phase are flushed. This gives them a border, which a cut of the new phase removes.
+        # The other scanners start here.
         unseeing = [shared for shared in self.scanners if not shared.sees(self.phase)]
         yield from self._flush(self.scanners)
         self.transcript.enter(phase)
@@ -435,7 +445,10 @@ class Intake:
         self._plan()
 
     def _scan(self, new: str | None = None) -> list[Due]:
-        """Let the scanners read on; with *new* text, only the scanners whose segments it can end."""
+        """Let the active scanners read the new text, and return the complete segments.
+
+        If the text *new* is given, only the scanners are called whose segments it can end.
+        """
         transcript = self.transcript
         dues = []
         for shared in self._active:
@@ -452,7 +465,7 @@ class Intake:
         )
 
     def _plan(self) -> None:
-        """Compute when the scanners must be called again, so that most text costs one search."""
+        """Compute when the scanners must be called again, so that most chunks need only one search for `wakes`."""
         phase = self.transcript.phase
         if phase != self.phase:
             self.phase = phase

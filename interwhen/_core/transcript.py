@@ -1,4 +1,4 @@
-"""The standing trace: text by offset, with its origin and phase. After it: the finder of think tags."""
+"""The trace: text by offset, with its origin and phase. This module also contains the parser of think tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 
 _RECENT = 4096
-"""The most characters that are kept of the span read last."""
+"""The longest text, in characters, that the cache of the last read keeps."""
 
 
 T = TypeVar("T")
@@ -32,10 +32,10 @@ class TextRun(NamedTuple):
 
 
 class Transcript:
-    """All standing text of one trajectory.
+    """The trace of one run: all text that has not been cut.
 
-    Appending is O(1), reading a span is O(log pieces + its length), and a cut is O(what is cut): no operation reads old
-    text again.
+    Appending is O(1), reading a span is O(log pieces + length of the span), and a cut is O(length of the removed text).
+    No operation reads older text again.
     """
 
     __slots__ = (
@@ -59,31 +59,33 @@ class Transcript:
     )
 
     def __init__(self, phase: Phase) -> None:
-        # Arrays, not lists: the garbage collector does not scan them, however long the text is.
+        # Arrays instead of lists, because the garbage collector does not scan arrays.
         self._starts = array("q")
         self._texts: list[str] = []
         self._tokens = array("q")
         self._recent = (0, "")
         self._given: list[Piece] = []
-        """The pieces of the last request but its last one."""
+        """The pieces of the last request except its last piece, which may still grow."""
         self._given_ends: list[int] = []
+        """The end offset of each piece in ``_given``."""
         self.length = 0
         self.kept_tokens = 0
         self._first: Phase = phase
         self.phases: list[tuple[int, Phase]] = [(0, phase)]
         self.insertions: list[Insertion] = []
         self.inserted_bytes = 0
-        """The length of the insertions in UTF-8."""
+        """The total length of the insertions, in bytes of UTF-8."""
         self._inserted: list[int] = []
-        """For each insertion, the length of those before it."""
+        """For each insertion, the total length of the insertions before it, in bytes of UTF-8."""
         self.tags: list[Span] = []
         self.calls: list[tuple[Span, ToolCall]] = []
         """The structured tool calls, in order."""
         self.refusals: list[tuple[Span, tuple[ToolCall, ...]]] = []
-        """Feedback that answers calls that were cut, with these calls."""
+        """The spans of feedback on refused tool calls, with these calls. The calls were cut."""
 
         self.conclusions: list[tuple[Span, str]] = []
-        """Where we ended the reasoning, and the text for a model that continues by turns only."""
+        """The spans of text with which we ended the reasoning, each with the text to send to a model that continues by
+        an extra turn."""
 
     @property
     def phase(self) -> Phase:
@@ -92,11 +94,11 @@ class Transcript:
 
     @property
     def first_call(self) -> int:
-        """The start of the first call; the end of the trace if there is none."""
+        """The start of the first tool call; the end of the trace if there is no call."""
         return self.calls[0][0].start if self.calls else self.length
 
     def append(self, text: str, tokens: int) -> None:
-        """Add *text* of the model, which stands for *tokens* tokens."""
+        """Add *text* of the model, which has *tokens* tokens."""
         self._starts.append(self.length)
         self._texts.append(text)
         self._tokens.append(tokens)
@@ -104,14 +106,14 @@ class Transcript:
         self.kept_tokens += tokens
 
     def insert(self, text: str, origin: Origin) -> None:
-        """Add *text* that we wrote. Its place is kept by offset."""
+        """Add *text* that interwhen wrote, and record its span."""
         self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
         self._inserted.append(self.inserted_bytes)
         self.inserted_bytes += _size(text)
         self.append(text, 0)
 
     def credit(self, tokens: int) -> bool:
-        """Count *tokens* more (or fewer) for the last text; return whether there is any text."""
+        """Add *tokens* (which may be negative) to the count of the last text. Returns whether there is any text."""
         at = len(self._tokens) - 1
         while at >= 0:
             changed = max(self._tokens[at] + tokens, 0)
@@ -124,16 +126,16 @@ class Transcript:
         return bool(self._tokens)
 
     def count(self, tokens: int) -> None:
-        """Count *tokens* that stand for no text."""
+        """Count *tokens* that have no text."""
         self.kept_tokens += tokens
 
     def append_tag(self, text: str, tokens: int) -> None:
-        """Add a tag that marks where the reasoning begins or ends."""
+        """Add a think tag, which marks the start or the end of the reasoning."""
         self.tags.append(Span(self.length, self.length + len(text)))
         self.append(text, tokens)
 
     def append_call(self, call: ToolCall, tokens: int) -> Span:
-        """Add a whole tool call; return its span."""
+        """Add a complete tool call, and return its span."""
         text = call.text
         span = Span(self.length, self.length + len(text))
         self.calls.append((span, call))
@@ -141,12 +143,16 @@ class Transcript:
         return span
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
-        """Add feedback in place of *calls*, which were cut."""
+        """Add the feedback *text* in place of *calls*, which were refused and cut."""
         self.refusals.append((Span(self.length, self.length + len(text)), calls))
         self.insert(text, "feedback")
 
     def conclude(self, text: str, answer_at: int, tag: int, ask: str) -> None:
-        """End the reasoning by *text*: a tag of *tag* characters ends at *answer_at*, where the answer begins."""
+        """End the reasoning by writing *text*. The answer begins at offset *answer_at* of *text*.
+
+        The closing tag is the *tag* characters before that offset (0: there is no tag). *ask* is the text to send
+        instead to a model that continues by an extra turn.
+        """
         start = self.length
         self.conclusions.append((Span(start, start + len(text)), ask))
         if tag:
@@ -155,7 +161,7 @@ class Transcript:
         self.phases.append((start + answer_at, "answer"))
 
     def calls_from(self, to: int) -> tuple[ToolCall, ...]:
-        """Return the calls that a cut at *to* drops."""
+        """Return the tool calls that a cut at offset *to* would remove."""
         return tuple(call for span, call in self.calls if span.end > to)
 
     def enter(self, phase: Phase) -> None:
@@ -187,9 +193,12 @@ class Transcript:
         return text
 
     def cut(self, to: int) -> int:
-        """Drop the text from *to* on; return how many tokens were dropped. A token cut in half is kept."""
+        """Remove the text from offset *to* on; return how many tokens were removed.
+
+        The tokens of a chunk that is cut in the middle still count as kept.
+        """
         self._recent = (0, "")
-        while self._given and self._given_ends[-1] >= to:  # a piece that ends right here may grow
+        while self._given and self._given_ends[-1] >= to:  # a piece that ends exactly at the cut may grow
             self._given.pop()
             self._given_ends.pop()
         dropped = 0
@@ -218,7 +227,7 @@ class Transcript:
         return dropped
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at *to* would drop."""
+        """Return how many tokens a cut at offset *to* would remove."""
         return sum(self._tokens[bisect_left(self._starts, to) :])
 
     def phase_at(self, offset: int) -> Phase:
@@ -235,7 +244,7 @@ class Transcript:
             if start < end:
                 yield TextRun(start, self.slice(start, end), "model", self.phases[0][1])
             return
-        # All of these lists are in the order of the text, so only the parts in the range are read.
+        # All of these lists are sorted by offset, so only the entries in the range are read.
         calls = {span.start: (span, call) for span, call in _overlapping(self.calls, start, end)}
         refusals = {span.start: refused for span, refused in _overlapping(self.refusals, start, end)}
         insertions = self.insertions[bisect_right(self.insertions, start, key=lambda entry: entry.span.end) :]
@@ -254,10 +263,10 @@ class Transcript:
             )
 
     def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
-        """Return the trace (up to *end*) as the pieces of a request."""
+        """Return the trace, up to offset *end* if given, as the pieces of a request."""
         if end is not None and end < self.length:
             return tuple(map(self._piece, self.runs(0, end)))
-        # Each request needs the whole trace. The pieces of the request before are reused.
+        # Each request needs the whole trace, so the pieces of the previous request are reused.
         begun = self._given_ends[-1] if self._given else 0
         runs = list(self.runs(begun, self.length))
         for run in runs[:-1]:  # the last one may still grow
@@ -269,14 +278,18 @@ class Transcript:
         return Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
 
     def _ask(self, start: int) -> str | None:
-        """Return the text for models of turns in place of that at *start*: once for a whole conclusion."""
+        """Return the replacement, for a model that continues by an extra turn, of the text run at offset *start*.
+
+        ``None``: there is no replacement. A conclusion may have several text runs. Only the first one gets its text,
+        and the others get an empty string.
+        """
         at = bisect_right(self.conclusions, start, key=lambda entry: entry[0].start) - 1
         if at < 0 or start >= self.conclusions[at][0].end:
             return None
         return self.conclusions[at][1] if start == self.conclusions[at][0].start else ""
 
     def text_of(self, phase: Phase) -> str:
-        """Return the text of one phase, without tags, tool calls and the feedback about calls."""
+        """Return the text of *phase*, without think tags, tool calls and feedback on tool calls."""
         tags = {tag.start for tag in self.tags}
         return "".join(
             run.text
@@ -288,7 +301,7 @@ class Transcript:
         first_goes = False
         while self.tags and self.tags[-1].end > to:
             first_goes = self.tags.pop().start == 0
-        # The phase after a closing tag has begun, even if it has no text yet.
+        # If a tag ends exactly at the cut, the phase after it has begun, even if it has no text yet.
         begun = bool(self.tags) and self.tags[-1].end == to
         while len(self.phases) > 1 and self.phases[-1][0] >= to and not (begun and self.phases[-1][0] == to):
             self.phases.pop()
@@ -307,7 +320,7 @@ def _size(text: str) -> int:
 
 
 def _overlapping(entries: Sequence[tuple[Span, T]], start: int, end: int) -> Iterator[tuple[Span, T]]:
-    """Yield the *entries* that overlap ``[start, end)``. They are in order and do not overlap each other."""
+    """Yield the *entries* that overlap ``[start, end)``. The entries must be sorted and must not overlap each other."""
     for at in range(bisect_right(entries, start, key=lambda entry: entry[0].end), len(entries)):
         if entries[at][0].start >= end:
             return
@@ -319,11 +332,11 @@ def _overlapping(entries: Sequence[tuple[Span, T]], start: int, end: int) -> Ite
 Kind = Literal["text", "open", "close"]
 
 _MAX_LEAD = 64
-"""How much white space may come before the tag that opens the reasoning."""
+"""The most white space, in characters, that may come before the opening think tag."""
 
 
 class TagPart(NamedTuple):
-    """Plain text, or a tag."""
+    """A part of the text: plain text, or a think tag."""
 
     text: str
     kind: Kind
@@ -332,8 +345,8 @@ class TagPart(NamedTuple):
 class ThinkTags:
     """Finds ``<think>`` at the start of the text, and the ``</think>`` that ends it.
 
-    Chunks may split a tag anywhere. At most one tag's length of text (and the white space before the first tag) is held
-    back until it is known whether it is a tag.
+    A tag may be split across chunks. Text that may be the start of a tag is held back until more text decides: at most
+    the length of one tag, and the white space before the opening tag.
     """
 
     __slots__ = ("_at_start", "_held", "_opening", "_unread", "closing", "phase")
@@ -347,7 +360,7 @@ class ThinkTags:
 
     @property
     def must_see(self) -> bool:
-        """Whether every text must be read now, not only text with the first character of the closing tag."""
+        """Whether :meth:`feed` needs the next text in any case, even without the first character of the closing tag."""
         return self._at_start or self._unread or bool(self._held)
 
     @property
@@ -356,7 +369,7 @@ class ThinkTags:
         return self.phase == "answer" and not self.must_see
 
     def feed(self, text: str) -> list[TagPart]:
-        """Return the parts that are known now."""
+        """Add *text*, and return the parts that are certain now."""
         text, self._held = self._held + text, ""
         self._unread = False
         if self._at_start:
@@ -366,12 +379,12 @@ class ThinkTags:
         return [TagPart(text, "text")] if text else []
 
     def drain(self) -> list[TagPart]:
-        """Return the text that is held back: no more text comes."""
+        """Return the text that is held back, because no more text will come."""
         held, self._held = self._held, ""
         return [TagPart(held, "text")] if held else []
 
     def restart(self, phase: Phase, *, at_start: bool) -> None:
-        """Continue after a cut in *phase*."""
+        """Continue after a cut. *phase* is the phase there; *at_start*: an opening tag may follow."""
         self.phase = phase
         self._held = ""
         self._at_start = at_start and phase == "answer"

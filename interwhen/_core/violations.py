@@ -1,4 +1,4 @@
-"""The violations of a run: which one counts, what is done about it, and what is recorded.
+"""The violations of a run: which one gets the remedy, what the remedy is, and what is recorded.
 
 Why: docs/decisions/0005-earliest-violation.md.
 """
@@ -38,11 +38,11 @@ from interwhen._types.spans import Span
 from interwhen._types.triggers import EveryChars, Polls
 from interwhen._types.verdicts import Violation
 
-# A claim at its place.
+# A claim in its segment.
 
 
 class Ref(msgspec.Struct, eq=False):
-    """One claim of one monitor, where it stands."""
+    """A reference to one claim of one monitor, with the segment in which it was found."""
 
     monitor: int
     claim: Claim
@@ -50,12 +50,12 @@ class Ref(msgspec.Struct, eq=False):
 
     @property
     def span(self) -> Span:
-        """Where the claim stands; for one that is not grounded, its whole segment."""
+        """The span of the claim; the span of its segment if the claim has none."""
         return self.segment.span if self.claim.span is None else self.claim.span
 
     @property
     def text(self) -> str:
-        """The text of the claim; for one that is not grounded, nothing."""
+        """The text of the claim; empty if the claim has no span."""
         span = self.claim.span
         if span is None:
             return ""
@@ -63,15 +63,15 @@ class Ref(msgspec.Struct, eq=False):
         return self.segment.text[span.start - base : span.end - base]
 
 
-# Which violation counts: the earliest in the trace, not the one that was found first.
+# The violation that gets the remedy is the earliest one in the trace, not the one that was found first.
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A reason to change the course of the run, with its place in the trace.
+    """A violation, or an unproven claim, that may interrupt or end the run. ``span`` is its position in the trace.
 
-    ``violation`` is ``None`` if there is nothing to repair: a check ended without a verdict and the release rule holds
-    its text back, or a gate refuted a claim that has no place. ``why`` says which.
+    ``violation`` is ``None`` if no remedy is possible: the release rule holds the text back because its check proved
+    nothing, or a gating monitor refuted a claim without a span. ``why`` gives the reason.
     """
 
     span: Span
@@ -80,7 +80,10 @@ class Candidate:
     why: str
 
     def order(self, monitors: Sequence[Monitor]) -> tuple[int, int, bool, str, str, str]:
-        """Return the key that ranks candidates: by place, then by names, never by time or list order."""
+        """Return the sort key of this candidate: by position, then by names.
+
+        The order never depends on the time at which candidates were found, so that runs are reproducible.
+        """
         monitor = monitors[self.ref.monitor]
         return (
             self.span.start,
@@ -93,9 +96,10 @@ class Candidate:
 
 
 def refutation(ref: Ref, violation: Violation) -> Candidate:
-    """Return the candidate for the claim of *ref*, refuted by *violation*.
+    """Return the candidate for the claim of *ref*, which *violation* refuted.
 
-    A wrong part outside of the claim is an error of the verifier: the whole claim is refuted then, without a repair.
+    If ``violation.where`` is not inside the claim, the verifier made an error. Then the whole claim counts as wrong,
+    and the repair is dropped.
     """
     span = ref.span
     where = violation.where
@@ -108,39 +112,40 @@ def refutation(ref: Ref, violation: Violation) -> Candidate:
 
 
 def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Candidate:
-    """Return the candidate that counts."""
+    """Return the candidate that gets the remedy: the earliest one in the trace."""
     return min(candidates, key=lambda candidate: candidate.order(monitors))
 
 
-# From a violation to a remedy: where to cut, what to write.
+# Plan a remedy for a violation: where to cut, and what to write.
 
 RULES = 2
-"""The number of the rules by which a core plans remedies; a journal records the number of its run."""
+"""The version of the rules for planning remedies. A journal records the version that its run used."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
 )
-"""The continuation of a number: a point or a separator of thousands, as text, as LaTeX, or as a thin space."""
+"""Matches the continuation of a number: a decimal point or thousands separator (plain, LaTeX or thin space), digits."""
 _REACH = 24
 
 
 class RemedyPlan(NamedTuple):
-    """Cut the trace at ``cut``, then write ``insert``."""
+    """A planned remedy: cut the trace at offset ``cut``, and then write ``insert``."""
 
     remedy: RemedyName
     cut: int
     insert: str = ""
     origin: Origin = "feedback"
     answers_segment: bool = False
-    """Whether the refuted segment stays in the trace, and the feedback after it answers it."""
+    """Whether the refuted segment stays in the trace, with the feedback after it."""
     ask: str = ""
-    """Where the reasoning is ended: the text for a model that continues by turns, in place of ``insert``."""
+    """For the remedy ``conclude``: the text to send, in place of ``insert``, to a model that continues by an extra
+    turn. Empty for all other remedies."""
     torn: bool = False
-    """Whether ``cut`` falls in the middle of a line."""
+    """Whether ``cut`` is in the middle of a line."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether the model continues."""
+        """Whether the model continues after the remedy."""
         return self.remedy not in ("stop", "abstain")
 
 
@@ -154,12 +159,14 @@ def plan(
     again: bool = False,
     cuts: bool = False,
 ) -> RemedyPlan:
-    """Return the plan of the monitor's remedy for *candidate*; *again*: the same words were refuted here before.
+    """Return the plan of the monitor's remedy for *candidate*.
 
-    With *cuts*, a repair may cut a number or a name short, as in runs of earlier versions.
+    *wrong_text* is the refuted text, which feedback may quote. *again*: the same words were refuted at this position
+    before, so a repair does not help. *cuts*: a repair may cut a number or a name short, as in runs of version 0 of the
+    rules.
 
-    A refuted tool call is cut together with all calls of its turn, from *first_call* on. The model writes the whole
-    turn again, so that no call is made twice.
+    A refuted tool call is cut together with all other calls of its turn, from offset *first_call* on. The model writes
+    the whole turn again, so that no call is made twice.
     """
     if candidate.ref.segment.call is not None:
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
@@ -168,14 +175,17 @@ def plan(
         return RemedyPlan("abstain", segment.start)
     remedy = monitor.remedy
     if again and isinstance(remedy, Repair):
-        remedy = remedy.otherwise  # the model repeated these words, or our repair was refuted
+        remedy = remedy.otherwise  # the model wrote these words again, or a repair was refuted
     if isinstance(remedy, Repair) and not cuts and _is_cut_short(candidate):
         remedy = remedy.otherwise
     return _plan(candidate, candidate.violation, monitor, remedy, template, wrong_text)
 
 
 def plan_surrender(candidate: Candidate, first_call: int) -> RemedyPlan:
-    """Return the plan that ends the run before the segment of *candidate*, or before its turn of tool calls."""
+    """Return the plan that ends the run as abstained, with a cut before the segment of *candidate*.
+
+    If the segment is a tool call, the cut is before *first_call*, the first call of the turn.
+    """
     segment = candidate.ref.segment
     start = segment.span.start
     return RemedyPlan("abstain", start if segment.call is None else min(start, first_call))
@@ -187,14 +197,14 @@ def _plan_call(
     violation = candidate.violation
     if violation is None:
         return RemedyPlan("abstain", cut)
-    # The model cannot continue inside a call, so a call is not repaired in place, and it does not stay in the trace.
+    # The model cannot continue inside a call. So a call is never repaired, and it does not stay in the trace.
     remedy = monitor.remedy.otherwise if isinstance(monitor.remedy, Repair) else monitor.remedy
     match remedy:
         case Feedback():
             return RemedyPlan("feedback", cut, template.render(monitor.level, violation, wrong_text))
         case Resample():
             return RemedyPlan("resample", cut)
-        case Stop() | Conclude():  # there is no reasoning to end in a call
+        case Stop() | Conclude():  # a call is not part of the reasoning, so Conclude does not apply
             return RemedyPlan("stop", cut)
         case Abstain():
             return RemedyPlan("abstain", cut)
@@ -241,7 +251,7 @@ def _is_cut_short(candidate: Candidate) -> bool:
 
 
 def cuts_short(text: str, where: Span) -> bool:
-    """Tell whether the word or number at *where* continues after it: a repair would leave its rest in the text."""
+    """Tell whether *where* ends inside a word or number of *text*, whose rest a repair would leave in the text."""
     if where.start == where.end:
         return False
     last, rest = text[where.end - 1], text[where.end : where.end + _REACH]
@@ -255,7 +265,7 @@ def cuts_short(text: str, where: Span) -> bool:
 
 
 class Violations:
-    """Keeps the candidates that may change the course, decides what is done about them, and remembers what was done."""
+    """Collects candidates, plans the remedy for the earliest one, and records all violations and remedies."""
 
     def __init__(
         self,
@@ -266,13 +276,13 @@ class Violations:
         rules: int = RULES,
     ) -> None:
         self.unproven: list[UnverifiedReason] = []
-        """Ends of checks that ended the run and are no violation; their spans are of the trace as it stood then."""
+        """Unproven claims that ended the run. Their spans are offsets of the trace before the cut that followed."""
         self.concluded: list[UnverifiedReason] = []
-        """Where we ended the reasoning that stands."""
+        """One reason for each position in the trace at which we ended the reasoning (remedy ``conclude``)."""
         self.remedies = 0
-        """Remedies after which the run went on."""
+        """The number of remedies after which the run continued."""
         self.resamples = 0
-        """How many of the last remedies in a row sampled the text again."""
+        """How many of the last remedies, without a break, were resamples."""
         self._monitors = monitors
         self._intake = intake
         self._transcript = intake.transcript
@@ -281,28 +291,30 @@ class Violations:
         self._rules = rules
         self._trouble = RefutationCounts(intake.transcript)
         self._written: dict[tuple[int, str], int] = {}
-        """How often the same text was written at one cut: by the rules 0, this counted as repetition."""
+        """How often the same text was written at the same cut. Only version 0 of the rules uses this, to detect
+        repetition."""
         self._candidates: list[Candidate] = []
         self._answered: list[tuple[Span, int]] = []
-        """Segments that were refuted and stay in the trace, answered by feedback, and the monitor that refuted each; in
-        the order of their ends."""
+        """The refuted segments that stay in the trace because feedback answers them, each with the number of the
+        monitor that refuted it. Sorted by their ends."""
         self._acted: list[ViolationRecord] = []
+        """The violations that got a remedy, in the order of the remedies."""
         self._noted: dict[tuple[str, str, Span], ViolationRecord] = {}
-        """Violations that changed nothing."""
+        """The violations that got no remedy, by monitor, key and span."""
         self._ranked: tuple[list[Candidate], int, Candidate | None] = (self._candidates, 0, None)
-        """The list that was ranked last, how much of it, and the candidate that counts."""
+        """The cache of :meth:`first`: the list it searched, how many entries of it, and the result."""
 
     def __bool__(self) -> bool:
         """Whether there is a candidate."""
         return bool(self._candidates)
 
     def add(self, candidate: Candidate) -> None:
-        """Add a candidate that may change the course."""
+        """Add a candidate."""
         self._candidates.append(candidate)
 
     def first(self) -> Candidate | None:
-        """Return the candidate that counts as far as is known now."""
-        # Only what came since the last call is compared: thousands may come while an earlier check is awaited.
+        """Return the earliest candidate known so far; ``None``: there is no candidate."""
+        # Compare only the candidates added since the last call. There may be thousands during one slow check.
         known, count, best = self._ranked
         if known is not self._candidates:
             count, best = 0, None
@@ -313,7 +325,7 @@ class Violations:
         return best
 
     def first_refuted(self) -> dict[int, int]:
-        """Return where the first segment with a candidate starts, by monitor."""
+        """Return, for each monitor with a candidate, the start of its first segment with one."""
         first: dict[int, int] = {}
         for candidate in self._candidates:
             number, start = candidate.ref.monitor, candidate.ref.segment.span.start
@@ -323,28 +335,31 @@ class Violations:
     # ------------------------------------------------------------------ what feedback in the trace answers
 
     def is_answered(self, ref: Ref) -> bool:
-        """Tell whether feedback in the trace already answers the text of this claim.
+        """Tell whether feedback in the trace already answers the text of the claim *ref*.
 
-        Only the feedback of its own monitor opens a gate: feedback of another one is about something else.
+        For a gating monitor only its own feedback counts, because feedback of another monitor is about another error.
         """
         gated = gates(self._monitors[ref.monitor].delivery)
         return any(who == ref.monitor or not gated for _, who in self._answers(ref.span))
 
     def is_excused(self, ref: Ref) -> bool:
-        """Tell whether it does not matter that the check of this claim proved nothing."""
+        """Tell whether the run may ignore that the check of *ref* proved nothing, since feedback answers its text."""
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
     def is_refuted(self, ref: Ref) -> bool:
-        """Tell whether the text of this claim is no part of what may be certified."""
+        """Tell whether the claim *ref* is in refuted reasoning that feedback answers. Such text is not certified."""
         return any(self._is_reasoning(span) for span, _ in self._answers(ref.span))
 
     def refuted(self) -> list[Span]:
-        """Return the answered segments that are reasoning: an answer with a refuted claim is never verified."""
+        """Return the spans of refuted reasoning that feedback answers.
+
+        Refuted segments of the answer are not in the list, so an answer with a refuted claim is never verified.
+        """
         return [span for span, _ in self._answered if self._is_reasoning(span)]
 
     def _answers(self, place: Span) -> Iterator[tuple[Span, int]]:
-        """Yield the answered segments that cover *place*."""
-        for span, who in reversed(self._answered):  # from the end, where claims are checked
+        """Yield the segments, answered by feedback, that cover the span *place*, each with its refuting monitor."""
+        for span, who in reversed(self._answered):  # from the end, because most checked claims are there
             if span.end < place.end:
                 return
             if span.covers(place):
@@ -356,7 +371,7 @@ class Violations:
     # ------------------------------------------------------------------ what is done
 
     def plan(self, best: Candidate) -> tuple[RemedyPlan, str | None]:
-        """Return what is to be done about *best*, and which budget forbids it, if any."""
+        """Return the plan of the remedy for *best*, and a text about the budget that forbids it (or ``None``)."""
         intake = self._intake
         monitor = self._monitors[best.ref.monitor]
         times = 1
@@ -371,14 +386,17 @@ class Violations:
             todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
         segment = best.ref.segment.span
         if todo.answers_segment and any(who != best.ref.monitor for _, who in self._answers(segment)):
-            # Two pieces of feedback cannot both follow the segment, and each gate opens for its own only.
+            # The segment already has the feedback of another monitor. Two cannot follow it, so rewind instead.
             todo = todo._replace(cut=segment.start, insert=todo.insert.lstrip("\n"), answers_segment=False)
         if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
-            todo = todo._replace(torn=intake.tears(todo.cut))  # only these have segments that end anywhere
+            todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
         return todo, self._overspent(todo, times)
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:
-        """Return which budget forbids *todo*, if any; *times*: how often the same words were refuted at this place."""
+        """Return a text about the budget that forbids *todo*; ``None``: no budget forbids it.
+
+        *times*: how often the same words were refuted at this position.
+        """
         if not todo.goes_on:
             return None
         budgets = self._budgets
@@ -391,9 +409,9 @@ class Violations:
         return None
 
     def acted(self, candidate: Candidate, todo: RemedyPlan) -> ViolationRecord:
-        """Record that *todo* is done about *candidate*.
+        """Record that the remedy *todo* is carried out for *candidate*, and return the record.
 
-        An unproven claim is not a violation: it ends the run, and becomes a reason of the result.
+        An unproven claim is not a violation. It ends the run, and becomes one of the unverified reasons of the result.
         """
         record = self.record(candidate, interrupted=True, todo=todo)
         if candidate.violation is not None:
@@ -403,9 +421,9 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        """Count a remedy after which the run goes on. Returns whether the frontier may pass the segment of *best*.
+        """Count a remedy after which the run continues. Returns whether the frontier may pass the segment of *best*.
 
-        It may if feedback answers the segment, which is reasoning and stays.
+        It may pass if the segment is reasoning that stays in the trace because feedback answers it.
         """
         self.resamples = self.resamples + 1 if todo.remedy == "resample" else 0
         self.remedies += 1
@@ -424,7 +442,7 @@ class Violations:
         return self._is_reasoning(segment)
 
     def conclude(self, candidate: Candidate) -> None:
-        """Record that the reasoning was ended after the segment of *candidate*, which may be right."""
+        """Record that the reasoning was ended after the segment of *candidate*. The segment itself may be right."""
         monitor = self._monitors[candidate.ref.monitor]
         end = candidate.ref.segment.span.end
         why = f"the reasoning was stopped early: {candidate.why}"
@@ -432,7 +450,7 @@ class Violations:
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates that could only end the reasoning."""
+        """Drop the candidates with the remedy ``Conclude``, and record them as violations, except *but*."""
         standing, self._candidates = self._candidates, []
         for other in standing:
             if not isinstance(self._monitors[other.ref.monitor].remedy, Conclude):
@@ -441,7 +459,10 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def cut(self, to: int) -> None:
-        """Forget the text from *to* on. Feedback begins where the segment that it answers ends."""
+        """Forget everything about the text from offset *to* on.
+
+        Feedback begins where its segment ends, so a segment that ends at *to* loses its feedback.
+        """
         while self.concluded and (span := self.concluded[-1].span) is not None and span.end >= to:
             self.concluded.pop()
         while self._answered and self._answered[-1][0].end >= to:
@@ -452,26 +473,26 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        """Keep a violation that changes nothing."""
+        """Record a violation that gets no remedy."""
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:
-        """Drop every candidate: supervision was switched off."""
+        """Drop all candidates, because supervision was switched off."""
         self._candidates = []
 
     def note_all(self) -> None:
-        """Keep the violations that were not acted upon: the run ends, and their text may be cut."""
+        """Record the violations of all candidates, because the run ends and their text may be cut."""
         for candidate in self._candidates:
             if candidate.violation is not None:
                 self.note(self.record(candidate, interrupted=True))
 
     def forget(self, monitor: str, segment: Span) -> None:
-        """Forget what *monitor* found in *segment*, which was not finished."""
+        """Forget the violations that *monitor* found in *segment*, which the model had not finished."""
         for key in [key for key in self._noted if key[0] == monitor and segment.covers(key[2])]:
             del self._noted[key]
 
     def records(self) -> tuple[ViolationRecord, ...]:
-        """Return those acted upon in the order of the acts, then all others in the order of the text."""
+        """Return all violations: first those with a remedy, in the order of the remedies, then the others by span."""
         done = {(record.monitor, record.key, record.span) for record in self._acted}
         others = {key: record for key, record in self._noted.items() if key not in done}
         for candidate in self._candidates:
@@ -482,7 +503,10 @@ class Violations:
         return (*self._acted, *ordered)
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: RemedyPlan | None = None) -> ViolationRecord:
-        """Return the record of what is wrong, and of what is done about it."""
+        """Return the record of *candidate* and of its remedy *todo*.
+
+        *interrupted*: the candidate could interrupt the run.
+        """
         monitor = self._monitors[candidate.ref.monitor]
         violation = candidate.violation
         return ViolationRecord(
@@ -500,16 +524,16 @@ class Violations:
         )
 
     def text(self, candidate: Candidate) -> str:
-        """Return the wrong text."""
+        """Return the text at the span of *candidate*."""
         return self._transcript.slice(candidate.span.start, candidate.span.end)
 
 
 class RefutationCounts:
-    """Counts how often the same words are refuted at one place of the model's own text, whatever was done about them.
+    """Counts how often the same words are refuted at the same position, to detect a model that repeats itself.
 
-    A place is how many characters of the model's own text, without white space, stand before the segment. Text of ours
-    does not count, nor does a refuted segment that feedback answers: both would move the place of a model that only
-    repeats itself. Samples that differ are refuted for other words, and are no repetition.
+    The position is the number of characters of the trace before the segment, without white space, feedback, and refuted
+    segments that feedback answers. Feedback and answered segments are left out, because each repetition adds more of
+    them. A new sample with other words is not a repetition.
     """
 
     __slots__ = ("_answered", "_marks", "_times", "_transcript")
@@ -518,14 +542,14 @@ class RefutationCounts:
         self._transcript = transcript
         self._times: dict[tuple[int, int, str], int] = {}
         self._answered: list[Span] = []
-        """By end."""
+        """The refuted segments that feedback answers, sorted by their ends."""
         self._marks: list[tuple[int, int]] = [(0, 0)]
-        """Offsets of the trace, and the characters that count before each, so that no text is counted twice."""
+        """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
     def met(self, candidate: Candidate) -> int:
-        """Count *candidate*; return how often its monitor refuted its words at its place, this time included.
+        """Count *candidate*; return how often its monitor has refuted the same words at the same position so far.
 
-        Another monitor may refute the same words of the model: that is no repetition.
+        The counts are per monitor: another monitor that refutes the same words is not a repetition.
         """
         ref = candidate.ref
         key = (ref.monitor, self._place(ref.segment.span.start), " ".join(ref.text.split()))
@@ -533,11 +557,11 @@ class RefutationCounts:
         return times
 
     def answered(self, segment: Span) -> None:
-        """Leave *segment*, which feedback answers, out of every place after it."""
+        """Leave *segment*, which feedback answers, out of all positions after it."""
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        """Forget the text from *to* on."""
+        """Forget everything about the text from offset *to* on."""
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

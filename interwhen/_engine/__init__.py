@@ -1,7 +1,7 @@
-"""The shell around the core: it performs orders and feeds back facts, in one task group a run.
+"""The shell around the core: it performs the core's orders and passes facts back, in one task group per run.
 
-`run.py` is the run that a caller reads; `stream.py` reads the model, `jobs.py` performs checks and forks, `monitors.py`
-prepares monitors, `workers.py` and `worker_child.py` are threads and processes for checks, `timers.py` the clocks,
-`journaling.py` the record, `loop_blocking.py` finds out who blocks the event loop.
-Start with `Run.__anext__` in `run.py`.
+`run.py` is the run that a caller iterates over. `stream.py` reads the model, `jobs.py` performs checks and forks,
+`monitors.py` prepares monitors, `workers.py` and `worker_child.py` run checks in threads and processes, `timers.py`
+measures times, `journaling.py` writes the journal, and `loop_blocking.py` finds the code that blocks the event loop.
+Start reading at `Run.__anext__` in `run.py`.
 """

@@ -1,4 +1,4 @@
-"""Performs the extractions, checks and forks that the core orders, and returns the facts."""
+"""Performs the extractions, checks and forks that the core orders, and passes the facts about them to the core."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from interwhen._types.verifiers import Verifier
 
 @dataclass(slots=True)
 class ForkMeter:
-    """The tokens of all forks, as the server counts them."""
+    """The tokens of all forks of a run, as counted by the server."""
 
     tokens: int = 0
     prompt_tokens: int = 0
@@ -61,7 +61,10 @@ class ForkMeter:
 async def infer(
     model: Model, prompt: Prompt, order: Extract, fork: Fork, sampling: Sampling, meter: ForkMeter
 ) -> str | Reply | Errored:
-    """Ask *model* the question of *fork* after the prefix of *order*; return the reply."""
+    """Ask *model* the question of *fork* after the pieces of *order*, and return the reply.
+
+    The tokens are added to *meter*. An error of the model does not raise; it is returned as :class:`Errored`.
+    """
     asked = replace(sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
         asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
@@ -82,11 +85,11 @@ async def infer(
 
 
 LEAST_VETTING = 0.25
-"""The least seconds that the check of a repair may take, even after a check that was faster."""
+"""The shortest time limit, in seconds, for the check of a repair. It applies if the refuting check was very fast."""
 
 
 class Jobs:
-    """Runs extractions, checks and forks beside the stream, and passes their facts to *tell*."""
+    """Runs extractions, checks and forks in parallel with the stream, and passes their facts to *tell*."""
 
     def __init__(
         self,
@@ -110,13 +113,13 @@ class Jobs:
         self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
-        """Start the preparation of each monitor that has one, beside the stream."""
+        """Start ``prepare`` of each monitor that has it, in parallel with the stream."""
         for watcher in self.watchers:
             if not watcher.is_ready:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run an extractor and return its fact; ``None``: its monitor is not prepared yet."""
+        """Run an extractor and return its fact; ``None``: the segment waits until its monitor is prepared."""
         watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
             watcher.hold(order)
@@ -133,14 +136,14 @@ class Jobs:
         verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)
-        # Made before the task: the job may be dropped before its task runs.
+        # Create the scope before the task, because the job may be dropped before its task runs.
         begun = self._clock() + order.after
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + verifier.deadline)
         self._group.start_soon(self._check, order, scope, begun, name=f"check {order.job}")
         return None
 
     def fork(self, order: Extract, model: Model, prompt: Prompt, sampling: Sampling) -> None:
-        """Start a side inference."""
+        """Start the fork of *order*: a side inference in a task of its own."""
         watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
         assert isinstance(fork, Fork)
@@ -179,7 +182,10 @@ class Jobs:
         prompt: Prompt,
         sampling: Sampling,
     ) -> Fact:
-        """Return the fact of a fork: from its own parser if that can decide, otherwise from the model."""
+        """Return the fact of a fork: from its local parser if this finds an answer, otherwise from the model's reply.
+
+        *turn* is the event to wait for before a tracker may read the reply.
+        """
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
@@ -199,7 +205,7 @@ class Jobs:
         return watcher.extract(order, reply, self._clock() - begun)
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Cancel a dropped job, or remove refuted text from the states of trackers."""
+        """Cancel a dropped job, or remove the tracker states of invalid text."""
         for watcher in self.watchers:
             watcher.forget(order)
         scope = self._scopes.pop(order.job, None) if isinstance(order, Drop) else None
@@ -207,7 +213,7 @@ class Jobs:
             scope.cancel()
 
     async def close(self) -> None:
-        """Close the workers if this run owns them. The tasks end with their group."""
+        """Close the workers if this run owns them. The tasks of the jobs end with their task group."""
         self.loop_blocking.stop()
         if self._owns_workers:
             await self._workers.aclose()
@@ -229,16 +235,16 @@ class Jobs:
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
         """Tell whether *outcome* has a repair that a monitor of this verifier may write."""
         verifier = self.watchers[order.monitor].monitor.verifier
-        # Monitors that share a verifier share its verdicts, and the check belongs to the first one that asked.
+        # Monitors with the same verifier share its verdicts, but the order names only the first monitor that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
         return repairs(outcome) is not None and any(
             isinstance(each.remedy, Repair) and each.delivery != "observe" for each in sharing
         )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
-        """Return the claims at the place of a repair, read in one way and then in another.
+        """Return the possible readings of the repaired text: for each one, the claims at the position of the repair.
 
-        There are none where only the model could read them: a fork without a parser of its own does not repair.
+        There is no reading if only the model could read the text (a fork without ``local``).
         """
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
         if order.segment is None or violation is None:
@@ -250,12 +256,12 @@ class Jobs:
         return without_repair(outcome)
 
     async def _vet(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
-        """Return *outcome*, without its repair unless the repaired text is right.
+        """Check the repair of *outcome*; return *outcome*, without the repair if the repaired text is not right.
 
-        The stream stays open meanwhile, and its text will be cut. So the check of the repair may take at most twice as
-        long as the check *took* (at least a quarter of a second): a busy worker must not delay the interrupt. An async
-        verifier is not asked a second time: its repair must be read as exactly the claim that it means, which is the
-        refuted one with the repair in place of the wrong part.
+        *took* is the time of the check that refuted the claim. The check of the repair may take at most twice as long
+        (but at least ``LEAST_VETTING``), because the stream is still open and its text will be cut: a busy worker must
+        not delay the interrupt. An async verifier is not asked again. Instead, the extractor must find exactly the
+        refuted claim with the wrong part replaced by the repair.
         """
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
@@ -284,7 +290,7 @@ class Jobs:
                 await anyio.sleep(order.after)
             if verifier.worker == "inline":
                 if self._scopes.pop(order.job, None) is None:
-                    return  # dropped when the pause ended
+                    return  # dropped during the pause
                 self._tell(self._check_inline(verifier, order))
                 return
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
@@ -303,7 +309,10 @@ class Jobs:
 
 
 class Performer:
-    """Passes facts to the core by *step* and performs its orders. *on_told* is called after each fact but text."""
+    """Passes facts to the core with *step*, and performs the core's orders.
+
+    *on_told* is called after each fact that is not a chunk, and *on_finish* when the run has ended.
+    """
 
     __slots__ = (
         "_model",
@@ -341,17 +350,17 @@ class Performer:
         self._on_told = on_told
         self._on_finish = on_finish
         self.jobs = Jobs(group, watchers, self.tell, clock, workers, owns_workers=owns_workers)
-        """The jobs beside the stream."""
+        """The extractions, checks and forks."""
         self.upstream = ModelReader(
             model, prompt, sampling, mode, core, group, meter, step=step, do=self.do, tell=self.tell, clock=clock
         )
-        """Reads the model."""
+        """The reader of the model's stream."""
 
     def release(self) -> None:
         """Break the reference cycle between run, performer and stream reader, so that a finished run is freed at once.
 
-        Otherwise it would be freed by a pass of the garbage collector, which stops all other runs. The core gives no
-        orders after the end.
+        Otherwise the garbage collector would free it, in a pass that pauses all other runs. After the end the core
+        gives no orders, so the performer is not needed any more.
         """
         self._on_told, self._on_finish = _nothing, _nothing
         del self.jobs, self.upstream
@@ -362,7 +371,7 @@ class Performer:
         self._on_told()
 
     def do(self, orders: list[Order]) -> None:
-        """Perform *orders*. Those that return a fact at once are answered in their order."""
+        """Perform *orders* in sequence. Facts that are known at once go to the core, and its new orders are added."""
         pending = deque(orders)
         step = self._step
         while pending:
@@ -400,11 +409,11 @@ class Performer:
 
 
 def _nothing(*_: object) -> None:
-    """Do nothing: a callback of a run that is over."""
+    """Do nothing. This replaces the callbacks of a run that is over."""
 
 
 def log_suspended(verifier: str, failures: int) -> None:
-    """Log that a verifier is suspended, because it failed *failures* times in a row, or (0) that it is restored."""
+    """Log that *verifier* is suspended after *failures* failures in a row or, if 0, that the suspension ended."""
     if failures:
         log_warning("verifier.suspended", verifier=verifier, failures=failures)
     else:

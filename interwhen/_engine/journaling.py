@@ -1,4 +1,4 @@
-"""Records the facts of a run in its journal, builds its result, and continues a run from its journal."""
+"""Writes the facts of a run to its journal, builds the result of a run, and resumes a run from its journal."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from interwhen.journal._writer import JournalWriter, ThreadClerk
 from interwhen.models._transport import Timeouts
 
 _TURNS = (Open, Close, Finish)
-"""Orders after which the journal is written at once: a crash is most likely near a request or the end."""
+"""Orders after which the journal is written at once, because a crash is most likely near a request or the end."""
 _PLAIN = WireReport()
 
 
 class Recorder:
-    """Passes each fact to the core after it was given to the writer of the journal."""
+    """Passes each fact to the writer of the journal, and then to the core."""
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core) -> None:
         self._settings = settings
@@ -53,15 +53,18 @@ class Recorder:
         self._over = False
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-        """Use *clock* for the times, from the start of *meter* on, and record the counts of the engine too."""
+        """Start recording. Times are measured with *clock* from ``meter.started`` on.
+
+        The counts of *meter*, *forks* and *upstream* are recorded too.
+        """
         self._clock = clock
         self._began = meter.started
         self._meter, self._forks, self._upstream = meter, forks, upstream
         self._spent = self._count()
 
     def step(self, fact: Fact) -> list[Order]:
-        """Record *fact* and pass it to the core; return its orders."""
-        if self._over:  # later facts change nothing
+        """Record *fact* and pass it to the core; return the orders of the core."""
+        if self._over:  # the core ignores facts after the end, so they are not recorded
             return self._core.step(fact)
         at = self._clock() - self._began
         if type(fact) is Chunk:
@@ -80,7 +83,7 @@ class Recorder:
         return orders
 
     def end(self, result: Result) -> None:
-        """Record the *result*, and close the writer."""
+        """Record the final counts and the *result*, and close the writer."""
         self._over = True
         wire = result.wire if result.wire != _PLAIN else None
         upstream = self._upstream
@@ -90,13 +93,13 @@ class Recorder:
         del self._upstream  # breaks a reference cycle
 
     async def seal(self, result: Result) -> Result:
-        """Wait, for a limited time, until all is written; return *result* with the state of the journal."""
+        """Wait, for a limited time, until the journal is written; return *result* with the state of the journal."""
         await self._writer.finish()
         state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
         return msgspec.structs.replace(result, journal=state)
 
     def leave(self) -> None:
-        """Close the writer without a result: the run did not start."""
+        """Close the writer without a result, because the run could not start."""
         self._over = True
         self._writer.close()
 
@@ -116,7 +119,7 @@ class Recorder:
         )
 
     def _note_spent(self, **ending: Any) -> None:
-        """Record the counts of the engine if they have changed; *ending* has the values of the end of the run."""
+        """Record the counts of the engine if they have changed. *ending*: the counts that are known only at the end."""
         spent = self._count()
         if ending:
             spent = msgspec.structs.replace(spent, **ending)
@@ -134,10 +137,10 @@ def open_recorder(
     sampling: Sampling,
     offline: Offline,
 ) -> Recorder | None:
-    """Return the recorder of a run, if it has a journal that is not finished.
+    """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
 
-    Raises :class:`~interwhen.JournalError` if the file cannot be opened, and :class:`~interwhen.UsageError` on a value
-    that cannot be written.
+    *past* is the run to resume, if any; its journal is continued. Raises :class:`~interwhen.JournalError` if the file
+    cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
     if settings is None:
         return None
@@ -189,7 +192,7 @@ def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes
     return JournalWriter(settings, file, clerk, size=keep, chain=chain, head=head)
 
 
-# The public result, from the summary of the core.
+# Build the public result from the summary of the core.
 
 
 def build_result(
@@ -206,10 +209,10 @@ def build_result(
     wasted: int,
     offline: Offline,
 ) -> Result:
-    """Return the result of *summary*, with ledger, timing and the report of the wire.
+    """Return the public result for *summary*, with the ledger, the timing and the report about the connection.
 
-    *unread* tokens came after the end, *wasted* ones may have been generated after a stream was closed, and *offline*
-    ones before the run.
+    *unread* is the number of tokens received after the end of the run. *wasted* is an estimate of the tokens that
+    servers generated after their stream was closed. *offline* describes the work done before the run.
     """
     common: dict[str, Any] = {
         name: getattr(summary, name)
@@ -254,7 +257,7 @@ def build_result(
 
 
 def log_result(result: Result) -> None:
-    """Log how a run ended, in numbers: the content of a trace is never logged."""
+    """Log how a run ended, in numbers only. The content of a trace is never logged."""
     log_info(
         "run.finished",
         status=result.label,
@@ -268,15 +271,16 @@ def log_result(result: Result) -> None:
     )
 
 
-# Continuing a run from its journal.
+# Resume a run from its journal.
 
 
 async def capabilities_for(
     model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun | None
 ) -> Capabilities | ModelError | float:
-    """Return what :func:`ask_capabilities` does, but do not ask the model if the run of *past* is over.
+    """Call :func:`ask_capabilities`, unless *past* is a finished run, which does not need the model.
 
-    Raises :class:`ModelError` if that run is not over: it can be continued later, so the error must not end it.
+    If an unfinished run is resumed and the model fails, this raises :class:`ModelError` instead of returning it,
+    because the error must not end a run that can be resumed later.
     """
     if past is not None and past.summary is not None:
         return Capabilities(resume="prefix")
@@ -287,9 +291,9 @@ async def capabilities_for(
 
 
 async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers*, and let trackers read again what they had read in the earlier process.
+    """Prepare all *watchers* of a resumed run, and restore the states of trackers by reading their segments again.
 
-    The preparation ends with the time budget of the run, which is then over.
+    The preparation stops when the time budget of the run is spent, because the run then ends.
     """
     if past is None or past.summary is not None:
         return
@@ -308,7 +312,7 @@ async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequen
 
 
 def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-    """Start all meters from the values of *past*; the time between the two processes does not count."""
+    """Restore all meters from the values of *past*. The time between the two processes does not count."""
     spent = past.spent
     meter.started = meter.since - past.at
     meter.first = past.first_text if spent.first_token is None else spent.first_token
@@ -317,21 +321,24 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
     meter.stopped_at = None if past.stopped_at is None else meter.started + past.stopped_at
     _count_forks(past, forks)
     ended_at = None if past.ended_at is None else meter.started + past.ended_at
-    # In a run that is not over, each chunk of the last read is in the journal, or will be read again.
+    # In an unfinished run, each chunk of the last read is in the journal, or the model will send its text again.
     unread = spent.unread if past.summary is not None else 0
     upstream.recall(past.usages, spent.close_latency, ended_at, unread)
     upstream.wire.recall(spent.wire, spent.wasted)
 
 
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
-    """Return the orders that are still to be performed, and the facts of those that cannot be."""
+    """Return the orders of a resumed run that must still be performed, and the facts for checks that cannot be.
+
+    A check cannot be performed if the extractor does not find its claim again.
+    """
     orders: list[Order] = []
     facts = []
     for order in list(past.pending.values()):
         if isinstance(order, Extract):
             orders.append(order)
             continue
-        # The journal has only key and place of a claim, and a retry may check any of the job's.
+        # The journal has only the key and span of a claim. Restore all claims of the job, because a retry may use any.
         past.core.checks.restore_claims(order.job, partial(_read_again, past, jobs=jobs))
         claim = _read_again(past, order.monitor, order.claim, jobs)
         if claim is None:
@@ -349,7 +356,10 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
 
 
 def known_result(past: RebuiltRun) -> Result | None:
-    """Return the recorded result of a run; ``None``: it is not over, or its last record is missing."""
+    """Return the result that the journal of *past* contains; ``None``: the run is not over, or the record is missing.
+
+    Raises :class:`JournalError` if the recorded result differs from the one that the recorded facts give.
+    """
     result = past.journaled.result
     if past.summary is None or result is None:
         return None
@@ -362,13 +372,13 @@ def known_result(past: RebuiltRun) -> Result | None:
 
 
 def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
-    """Return the checks of the certificate without their times, which differ when they are computed again."""
+    """Return the checks of the certificate without their times, for comparing two results."""
     checks = result.certificate.checks if isinstance(result, Verified) else ()
     return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
 
 def result_of(past: RebuiltRun) -> Result | None:
-    """Return the result of the run of *past*, computed from its facts; ``None``: it is not over."""
+    """Return the result of *past*, computed from its recorded facts; ``None``: the run is not over."""
     if past.summary is None:
         return None
     spent = past.spent
@@ -398,7 +408,10 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
-    """Return the claim *known* as its extractor makes it: the journal has only its key and place."""
+    """Return the full claim for *known*, of which the journal has only key and span, by running the extractor again.
+
+    ``None``: the extractor does not find this claim.
+    """
     source = past.sources.get(id(known))
     if source is None:
         return None

@@ -1,7 +1,7 @@
 """Finds the code that blocks the event loop, and records it for each run.
 
-A call that the engine makes itself (an inline check, an extractor) is timed by its caller. Any other code is found by a
-thread that watches the loops of the process.
+The engine measures the time of the calls that it makes itself (inline checks and extractors). A thread, which watches
+the event loops of the process, finds all other code.
 """
 
 from __future__ import annotations
@@ -21,34 +21,39 @@ from typing import Any, Protocol
 from interwhen._log import log_warning
 from interwhen._types.ledger import BlockedLoop
 
-# What a loop does in one turn, read from frames: no clock and no thread here, so that it is tested without them.
+# Find out, from its stack frames, what a loop is running. This part uses no clock and no thread, so it is easy to test.
 
 _FRAMES = 3
-"""How many of the innermost frames a report shows."""
+"""The number of innermost frames that a report shows."""
 _WAITS_IN = frozenset(
     [
         *("selectors.py", "windows_events.py", "base_events.py", "runners.py"),
         *("_io_epoll.py", "_io_kqueue.py", "_io_windows.py", "_run.py"),
     ]
 )
-"""Files in which a loop waits for work or starts it: a loop that is found there is not blocked."""
+"""The files in which an event loop waits for work or starts it. If its innermost frame is there, it is not blocked."""
 _OURS: Mapping[str, str] = {
     "check_inline": "verifier",
     "check_aside": "verifier",
     "_check": "verifier",  # the task of a check: before Python 3.12 only its coroutine is visible
     "parse": "name",
 }
-"""Functions of the engine that call foreign code, by the variable that names the verifier or the monitor."""
+"""The engine's functions that call user code, each with its local variable that holds the verifier or the name of the
+monitor."""
 _TIMED = frozenset(("check_inline", "parse"))
-"""Functions whose caller measures and reports the time."""
+"""The functions in ``_OURS`` whose time is measured and reported by their callers."""
 
 
 _CALLERS = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("monitors.py", "jobs.py"))
-"""The files of those functions."""
+"""The files of the functions in ``_OURS``."""
 
 
 class LoopSample:
-    """The code that a loop was running at one moment."""
+    """The code that a loop was running at one moment, computed from its *frames*, innermost first.
+
+    ``what`` names the verifier or extractor, and ``where`` shows the innermost functions. ``is_timed``: the engine
+    measures and reports this call itself.
+    """
 
     __slots__ = ("is_timed", "what", "where")
 
@@ -68,7 +73,7 @@ class LoopSample:
 
 
 def _call(frames: Sequence[FrameType]) -> FrameType:
-    """Return the outermost of *frames* (innermost first) that is not the loop's own."""
+    """Return the frame of the call that the loop made: the outermost of *frames* that is not the loop's own code."""
     return deque(takewhile(lambda frame: not _is_of_loop(frame), frames), maxlen=1).pop()
 
 
@@ -78,13 +83,16 @@ def _is_of_loop(frame: FrameType) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_loop_function(file: str, function: str) -> bool:
-    """Tell whether *function* in *file* belongs to a loop, which waits or starts work in it."""
+    """Tell whether *function* in *file* is code of the event loop itself."""
     name = PurePath(file).name
     return name in _WAITS_IN or (name == "events.py" and function == "_run")  # asyncio's Handle
 
 
 def _owner(frame: FrameType) -> str | None:
-    """Return the verifier or extractor that *frame* of the engine calls; ``None``: a worker runs it elsewhere."""
+    """Return a text that names the verifier or extractor that *frame*, a function of the engine, calls.
+
+    ``None``: the verifier runs in a thread or process, so it does not block the loop.
+    """
     local = _OURS[frame.f_code.co_name]
     role = "verifier" if local == "verifier" else "extractor of"
     owner: Any = frame.f_locals.get(local)
@@ -99,10 +107,9 @@ def _owner(frame: FrameType) -> str | None:
 
 
 class LoopTurn:
-    """What a loop ran between a request to call back and its answer.
+    """Records what a loop runs between the watching thread's request to call back and the loop's answer.
 
-    Only the watching thread writes to it. The loop reports a turn once, when it answers; what the thread writes to it
-    after that is lost.
+    Only the watching thread writes to it. The loop reports the turn when it answers. Later writes are lost.
     """
 
     __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
@@ -110,14 +117,17 @@ class LoopTurn:
     def __init__(self, asked: float) -> None:
         self.asked = asked
         self.blocking: list[tuple[LoopSample, float]] = []
-        """The calls that blocked the loop, with their seconds at most."""
+        """The calls that blocked the loop, each with the longest time in this turn that it can have taken (seconds)."""
         self.sample: LoopSample | None = None
-        """The call that was seen last."""
+        """The call that the watching thread saw last."""
         self._call: FrameType | None = None
         self._looked = self._since = self._first = self._last = asked
 
     def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
-        """Record the *frames* of the loop at *now*; none: it waits for work, or its frames are not visible."""
+        """Record the *frames* of the loop at the time *now*. They are empty if the frames are not visible.
+
+        *limit* is the time, in seconds, for which a call may block the loop without a report.
+        """
         call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
         if call is None or call is not self._call:
             self.end_call(now, limit)
@@ -126,25 +136,25 @@ class LoopTurn:
         self._looked = self._last = now
 
     def end_call(self, now: float, limit: float) -> None:
-        """End the call that was seen last, at *now* or earlier; record it if it blocked the loop."""
+        """Record that the call seen last has ended by *now*, and that it blocked the loop if it took long enough."""
         sample, self.sample, self._call = self.sample, None, None
-        # One look proves little: the call must have been seen for a quarter of the limit, or have held the GIL, so that
-        # the watching thread could not look.
+        # Seeing a call once is not enough. The thread must have seen it for a quarter of the limit, or the call must
+        # have held the GIL for so long that the thread could not look.
         is_found = self._last - self._first >= limit / 4 or self._first - self._since > 2 * limit
         if sample is not None and is_found and not sample.is_timed:
             self.blocking.append((sample, now - self._since))
 
 
-# The frames of a running loop, read from another thread.
+# Read the frames of a running loop from another thread.
 
-# Before 3.12, CPython clears a frame while it is still the current one. Another thread that asks for it at that moment
-# gets a frame object without contents: reading it returns garbage or crashes the process.
+# Before 3.12, CPython clears a frame while it is still the current frame. If another thread reads the current frame at
+# that moment, it gets an invalid frame object: reading it returns garbage or crashes the process.
 SEES_FUNCTIONS = sys.version_info >= (3, 12)
-"""Whether all functions are visible. If not, only the coroutine of the current task is: it keeps its frame."""
+"""Whether the frames of all functions can be read. If not, only the coroutine of the current task can be read."""
 
 
 def frames_of(loop: object, thread: int) -> list[FrameType]:
-    """Return the frames of *loop*, which runs in *thread*, innermost first; none where they are not visible."""
+    """Return the frames of *loop*, which runs in *thread*, innermost first; empty if they cannot be read."""
     if SEES_FUNCTIONS:
         return _functions(sys._current_frames().get(thread))  # noqa: SLF001
     return _coroutine(loop)
@@ -164,7 +174,7 @@ def _coroutine(loop: object) -> list[FrameType]:
     if not isinstance(loop, asyncio.AbstractEventLoop):
         return []  # trio does not say which of its tasks is running
     task = asyncio.current_task(loop)
-    # `cr_await` is empty while a coroutine runs. anyio's wrapper of a task keeps the coroutine that it wraps.
+    # `cr_await` is None while a coroutine runs, so look into anyio's wrapper of a task for the coroutine that it wraps.
     coroutine: Any = task.get_coro() if task is not None else None
     frame = getattr(coroutine, "cr_frame", None)
     if isinstance(frame, FrameType) and frame.f_code.co_name in ("_run_coro", "_run_wrapped_task"):
@@ -173,31 +183,34 @@ def _coroutine(loop: object) -> list[FrameType]:
     return [frame] if isinstance(frame, FrameType) else []
 
 
-# A thread watches the loops, and reads the frames of one that does not answer in time.
+# A thread watches the loops. If a loop does not answer in time, the thread reads its frames.
 #
-# A hundred times a second the thread asks each loop that has a run to call back. That costs the loop about ten
-# microseconds, and a token nothing. A loop without a run, or in virtual time, is not asked. After the last run the
-# thread waits a few seconds for the next one before it sleeps: waking a thread takes longer than starting a run, and
-# would delay the first token.
+# A hundred times a second, the thread asks each loop that has a run to call back. That costs the loop about ten
+# microseconds, and adds no cost per token. A loop without a run, or in virtual time, is not asked. After the last run,
+# the thread keeps running for a few seconds before it sleeps, because waking a thread takes longer than starting a run,
+# and would delay the first token.
 #
-# Many short calls in one turn make a loop late as well, and none of them is to blame. So a loop that is late is looked
-# at more often, and a call must be seen several times to count.
+# Many short calls in one turn can delay a loop too, although none of them blocks it. So the thread reads the frames of
+# a late loop more often, and a call must be seen several times to count.
 
 _LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
-"""How long the thread waits for the next run, and how often it looks."""
+"""How long the thread keeps running without a run, and the pause between two looks for a new one, in seconds."""
 
 
 class BlockListener(Protocol):
-    """Receives what blocked a loop for longer than its limit."""
+    """Receives the records of code that blocked a loop for longer than ``limit`` seconds."""
 
     limit: float
 
     def record(self, blocked: BlockedLoop) -> None:
-        """Record what blocked the loop."""
+        """Receive one record."""
 
 
 class WatchedLoop:
-    """One event loop, those who listen, and the turn that it has not answered yet."""
+    """One watched event loop, with its listeners and its current turn.
+
+    *post* schedules a callback on the loop from another thread. *thread* is the id of the thread that runs the loop.
+    """
 
     def __init__(self, post: Callable[[Callable[[], object]], object], loop: object, thread: int) -> None:
         self.loop = loop
@@ -208,10 +221,10 @@ class WatchedLoop:
         self._limits: Counter[float] = Counter()
         self._post = post
         self.turn: LoopTurn | None = None
-        """``None``: the loop has answered."""
+        """The turn that the loop has not answered yet; ``None``: the loop has answered."""
 
     def add(self, listener: BlockListener) -> None:
-        """Report to *listener* from now on. Called on the loop, like everything that reads the listeners."""
+        """Report to *listener* from now on. Must be called on the loop, like all methods that use the listeners."""
         self._listeners[listener] = None
         self._limits[listener.limit] += 1
         self.limit = min(self._limits)
@@ -227,9 +240,9 @@ class WatchedLoop:
         return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to call back. If it is late with the answer to an earlier request, record its *frames* instead.
+        """Ask the loop to call back. If it is late with its last answer, record its *frames* instead.
 
-        Called from the watching thread. An answer is late after half of :attr:`limit`.
+        Called by the watching thread.
         """
         turn = self.turn
         if turn is None:
@@ -239,7 +252,7 @@ class WatchedLoop:
             turn.see(now, frames(), self.limit)
 
     def answered(self, now: float) -> None:
-        """End the turn, and report what blocked the loop. Called on the loop, when it answers."""
+        """End the turn, and report the code that blocked the loop. This is the callback that runs on the loop."""
         turn, self.turn = self.turn, None
         if turn is None:
             return
@@ -250,9 +263,9 @@ class WatchedLoop:
                     listener.record(BlockedLoop(sample.what, seconds, sample.where))
 
     def place(self, what: str) -> str:
-        """Return where in the code *what* blocked the loop, if it was seen; empty if not.
+        """Return the position in the code at which the thread last saw *what*; empty if the thread did not see it.
 
-        Called while *what* still blocks the loop, by the caller that measured it.
+        The engine calls this in the same turn, after it measured that *what* (a verifier or extractor) was too slow.
         """
         sample = self.turn.sample if self.turn is not None else None
         if sample is None:
@@ -262,12 +275,12 @@ class WatchedLoop:
 
     @property
     def pause(self) -> float:
-        """How long to wait before the next look, in seconds."""
+        """The time until the thread looks at this loop again, in seconds."""
         return self.limit / (2 if self.turn is None else 8)
 
 
 class _LoopWatcher:
-    """The thread that watches, for all loops of the process."""
+    """The thread that watches all event loops of the process."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -285,7 +298,7 @@ class _LoopWatcher:
             if watched is None:
                 watched = self._loops[loop] = WatchedLoop(post, loop, threading.get_ident())
             watched.add(listener)
-            if self._thread is None or not self._thread.is_alive():  # a fork has no threads of its parent
+            if self._thread is None or not self._thread.is_alive():  # after os.fork(), the child has no such thread
                 self._sleeps = False
                 self._thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
                 self._thread.start()
@@ -321,14 +334,17 @@ class _LoopWatcher:
         try:
             watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
         except Exception as error:  # noqa: BLE001  (the other loops are still watched)
-            if not isinstance(error, RuntimeError):  # raised by a loop that is closed
+            if not isinstance(error, RuntimeError):  # a closed loop raises RuntimeError
                 log_warning("loop.unwatched", error=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._forget(watched)
 
 
 def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
-    """Return the running loop and how another thread calls into it; ``None`` where time is not real."""
+    """Return the running loop, and the function with which another thread schedules a callback on it.
+
+    ``None``: the loop runs in virtual time.
+    """
     import asyncio
 
     try:
@@ -349,21 +365,24 @@ _WATCHER = _LoopWatcher()
 
 
 def enter(listener: BlockListener) -> WatchedLoop | None:
-    """Watch the running loop for *listener*; ``None`` in virtual time."""
+    """Start watching the running loop for *listener*; return the watched loop, or ``None`` in virtual time."""
     return _WATCHER.enter(listener)
 
 
 def leave(watched: WatchedLoop, listener: BlockListener) -> None:
-    """Stop watching for *listener*."""
+    """Stop watching the loop *watched* for *listener*."""
     _WATCHER.leave(watched, listener)
 
 
 MOST = 16
-"""How many records a run keeps: the longest ones."""
+"""The largest number of records that a run keeps: those with the longest times."""
 
 
 class LoopBlocking:
-    """Collects for one run what blocked the event loop for longer than *limit* seconds; ``None``: it is not watched."""
+    """Collects, for one run, the code that blocked the event loop for longer than *limit* seconds.
+
+    With ``None`` the loop is not watched.
+    """
 
     __slots__ = ("_found", "_least", "_logged", "_watch", "limit")
 
@@ -371,7 +390,7 @@ class LoopBlocking:
         self.limit = limit if limit is not None else float("inf")
         self._found: list[BlockedLoop] = []
         self._least = 0.0
-        """The shortest record that is kept, once there are as many as a run may keep."""
+        """The shortest time, in seconds, among the kept records when there are ``MOST`` of them; 0 before that."""
         self._logged: set[str] = set()
         self._watch: WatchedLoop | None = None
 
@@ -381,18 +400,22 @@ class LoopBlocking:
             self._watch = enter(self)
 
     def stop(self) -> None:
-        """Stop watching it for this run."""
+        """Stop watching the event loop for this run."""
         if self._watch is not None:
             leave(self._watch, self)
             self._watch = None
 
     def record_call(self, what: str, seconds: float, function: Callable[..., object]) -> None:
-        """Record a call of ours that took longer than the limit; a sample says where in the code."""
+        """Record a call of user code that the engine measured and that took longer than the limit.
+
+        *what* names the verifier or extractor, and *function* is its code. The position comes from the watching thread
+        if it saw the call.
+        """
         where = self._watch.place(what) if self._watch is not None else ""
         self.record(BlockedLoop(what, seconds, where or _place(function)))
 
     def record(self, blocked: BlockedLoop) -> None:
-        """Record what blocked the loop."""
+        """Log the first record of each ``what``, and keep *blocked* if it is among the longest."""
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
@@ -406,7 +429,7 @@ class LoopBlocking:
 
     @property
     def found(self) -> tuple[BlockedLoop, ...]:
-        """The longest ones, in order of time."""
+        """The kept records, in the order in which they happened."""
         return tuple(self._found)
 
 

@@ -1,4 +1,4 @@
-"""The monitors of one run: prepared for its task, with the states of their trackers."""
+"""The monitors of one run: their preparation, their extractions and checks, and the states of their trackers."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from interwhen._types.spans import Span
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker
 
-# Run one check or one extraction, and turn each possible end of it into an outcome.
+# Run one check or one extraction, and turn every possible end of it, including exceptions, into an outcome.
 
 LONGEST = 65_536
-"""The most characters of a text in a verdict."""
+"""The longest text in a verdict, in characters."""
 MOST_CLAIMS = 10_000
-"""The most claims of one segment, and the most spans of a recognizer in one segment."""
+"""The largest number of claims, and of a recognizer's spans, in one segment."""
 _MISSING = object()
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
-    """Return the outcome for the *value* that a verifier returned: anything but a valid verdict is an error.
+    """Return the outcome for *value*, which *verifier* returned for *claim*. An invalid verdict becomes ``Errored``.
 
     Types are compared exactly. ``isinstance`` would accept a mock whose ``__class__`` is ``Pass``.
     """
@@ -62,7 +62,7 @@ def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
 
 
 def _text_flaw(label: str, value: object) -> str | None:
-    # A subclass of str may run any code when it is sliced, compared or written.
+    # A subclass of str is refused, because it can run any code when it is sliced, compared or written.
     if type(value) is not str:
         return f"whose {label} is not a str"
     if len(value) > LONGEST:
@@ -92,7 +92,7 @@ def _is_span(value: object) -> bool:
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
-    """Run a check on the event loop: for pure checks that take microseconds."""
+    """Run a check on the event loop. Only for pure checks that take microseconds."""
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
     except KeyboardInterrupt:
@@ -102,7 +102,10 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    """Run a check in the worker that the verifier names. *scope* has its deadline and cancels it."""
+    """Run a check in a thread, a process or this task, as ``verifier.worker`` says. Errors become the outcome.
+
+    *scope* is the cancel scope around this call. It has the deadline of the check.
+    """
     try:
         match verifier.worker:
             case "process" | "thread":
@@ -125,7 +128,10 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
 
 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
-    """Run the extractor of monitor *name* on a segment (and on a fork's reply)."""
+    """Run *extract*, the extractor of monitor *name*, on *given*: a segment, or a fork's reply and a segment.
+
+    Returns its claims, or ``Errored`` if it raises or returns something invalid.
+    """
     try:
         found: Any = extract(*given)
         if type(found) is CoroutineType:
@@ -148,9 +154,9 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
 
 
 def _clash(claims: tuple[Claim, ...]) -> str | None:
-    """Return what is wrong if two claims have the same key and span, but other fields that differ.
+    """Return an error text if two claims have the same key and span, but differ in another field.
 
-    Claims with the same key and text share one verdict, so one of the two would pass unchecked.
+    Claims with the same key and text share one verdict, so one of the two would never be checked.
     """
     if len(claims) < 2:
         return None
@@ -184,7 +190,10 @@ def _equal(label: str, *claims: Claim) -> bool:
 def recognize(
     name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
 ) -> tuple[Span, ...] | Errored:
-    """Run the recognizer of monitor *name* on *segment*; return the spans that *claims* do not cover, in order."""
+    """Run *find*, the recognizer of monitor *name*; return its spans that *claims* do not cover, sorted.
+
+    Returns ``Errored`` if it raises or returns something invalid.
+    """
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
         if len(found) > MOST_CLAIMS:
@@ -200,7 +209,7 @@ def recognize(
 
 
 def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
-    """Return those of *found* that lie, even in part, outside the spans of *claims*."""
+    """Return the spans in *found* that the spans of *claims* do not cover completely, sorted."""
     covered = merge(claim.span for claim in claims if claim.span is not None)
     starts = [span.start for span in covered]
     left = []
@@ -220,29 +229,29 @@ def _is_claim(claim: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BoundVerifier:
-    """A verifier with its prepared value. For a worker process, both are pickled together."""
+    """A verifier together with the return value of ``prepare``. For a worker process, both are pickled together."""
 
     inner: Verifier
     prepared: Any
 
     @property
     def name(self) -> str:
-        """As of the verifier."""
+        """The name of the inner verifier."""
         return self.inner.name
 
     @property
     def version(self) -> str:
-        """As of the verifier."""
+        """The version of the inner verifier."""
         return self.inner.version
 
     @property
     def deadline(self) -> float:
-        """As of the verifier."""
+        """The deadline of the inner verifier."""
         return self.inner.deadline
 
     @property
     def worker(self) -> Worker:
-        """As of the verifier."""
+        """The worker of the inner verifier."""
         return self.inner.worker
 
     def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
@@ -252,7 +261,10 @@ class BoundVerifier:
 
 
 class Watcher:
-    """One monitor in one run. Its segments wait here until it is prepared."""
+    """Runs the extractor of one monitor in one run. Segments wait here until ``prepare`` of the monitor has returned.
+
+    ``verifier`` is the monitor's verifier, bound to the value of ``prepare`` if the monitor has it.
+    """
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
@@ -261,7 +273,7 @@ class Watcher:
         self._ready: anyio.Event | None = None if self.is_ready else anyio.Event()
         self._waiting: dict[int, Extract] = {}
         self._invalidated: list[Invalidate] = []
-        """Text that was refuted before the preparation ended, and stays in the trace."""
+        """The invalidations that came before the preparation ended. The tracker gets them afterwards."""
         self._failure: Outcome | None = None
         self._stands_aside = False
         self._fold: _TrackerStates | None = None
@@ -275,7 +287,7 @@ class Watcher:
 
     @property
     def reader(self) -> Callable[..., object]:
-        """The function that reads segments: it is named in the report if it blocks the loop."""
+        """The user's function that reads segments. A report about a blocked event loop names it."""
         match self.monitor.extractor:
             case Tracker(step=step) | Fork(parse=Tracker(step=step)):
                 return step
@@ -288,7 +300,10 @@ class Watcher:
     # ------------------------------------------------------------------ preparing
 
     async def prepare(self, task: Task) -> list[Fact]:
-        """Prepare for *task*; return the facts of the segments that waited. Raises nothing."""
+        """Run ``prepare`` of the monitor on *task*; return the facts of the segments that waited for it.
+
+        Does not raise: if ``prepare`` fails, all extractions of this monitor end with its error.
+        """
         monitor, outcome = self.monitor, None
         assert monitor.prepare is not None
         with anyio.move_on_after(monitor.prepare_deadline) as scope:
@@ -315,7 +330,7 @@ class Watcher:
         return [self.extract(order) for order in waiting]
 
     async def until_ready(self) -> None:
-        """Wait until it is prepared."""
+        """Wait until the monitor is prepared."""
         if self._ready is not None:
             await self._ready.wait()
 
@@ -347,11 +362,11 @@ class Watcher:
     # ------------------------------------------------------------------ extracting
 
     def hold(self, order: Extract) -> None:
-        """Keep a segment until the monitor is prepared."""
+        """Store an extraction until the monitor is prepared."""
         self._waiting[order.job] = order
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Remove a dropped segment, or remove refuted text from the states of the tracker."""
+        """Remove the waiting segment of a dropped job, or the tracker states of invalid text."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
@@ -360,9 +375,10 @@ class Watcher:
             self._invalidated.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
-        """Return the event that a new fork waits for before its reply is read, and the event that it sets at its end.
+        """Put a new fork into the queue of this monitor, and return two events.
 
-        A tracker reads replies in the order of the text. Other extractors read them as they come.
+        The fork waits for the first event (``None``: no wait) before its reply is read, and sets the second event when
+        it has ended. So a tracker reads the replies in the order of the text. Other extractors need no order.
         """
         mine = anyio.Event()
         if not tracks(self.monitor.extractor):
@@ -371,25 +387,25 @@ class Watcher:
         return before, mine
 
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
-        """Let a tracker read a segment again that it had read in another process."""
+        """After a resume, let a tracker read a segment again, to restore its state. *reply* is the fork's reply."""
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
-        """Return the fact of a segment that an earlier process had read, in a run that is resumed.
-
-        For a tracker this is the fact that :meth:`revive` has kept. Other extractors read the segment again now.
-        """
+        """After a resume, return the fact of a segment that the earlier process had read."""
         return self._revived.get(order.job) or self.extract(order, reply)
 
     def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Fact:
-        """Return the fact with the claims of a segment (and of the reply of a fork), or why it has none."""
+        """Read the claims of a segment, or of a fork's *reply*; return them as a fact, or the outcome of a failure.
+
+        *seconds* is the time that the job has taken so far.
+        """
         if self._failure is not None:
             return Settled(order.job, self._failure, seconds)
         if self._stands_aside:
             return Extracted(order.job, (), seconds)
         if reply is None and isinstance(self.monitor.extractor, Fork):
-            # The fork's own parser had answered, so the journal has no reply.
+            # The fork's local parser had answered, so the journal has no reply.
             return self.locally(order, seconds) or Settled(order.job, Errored("fork: it was not answered"), seconds)
         given = (order.segment,) if reply is None else (reply, order.segment)
         claims = parse(self.monitor.name, self._extract, *given)
@@ -399,7 +415,7 @@ class Watcher:
         return self._found(order, claims, seconds, reply)
 
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
-        """Return the claims of *segment* and keep no state of it; ``None``: only the model could read it."""
+        """Return the claims of *segment* without storing a tracker state; ``None``: only a fork could read it."""
         extractor = self.monitor.extractor
         if self._failure is not None or self._stands_aside:
             return ()
@@ -411,7 +427,7 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
-        """Return the fact of a segment from the fork's own parser; ``None``: the model must be asked."""
+        """Return the fact of a segment from the fork's local parser; ``None``: the model must be asked."""
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
             return None
@@ -429,7 +445,7 @@ class Watcher:
         return None if answers == [None] else self._found(order, claims, seconds, None)
 
     def _found(self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None) -> Fact:
-        """Return the fact of a segment with *claims*, and with the spans that look like a claim and are not covered."""
+        """Return the fact with *claims*, and with the spans that look like a claim but that no claim covers."""
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
         unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
@@ -440,14 +456,14 @@ class Watcher:
 
 
 class _TrackerStates:
-    """The states of a tracker after each segment of the trace, in their order."""
+    """Stores the state of a tracker after each segment of the trace, so that it can go back after a cut."""
 
     def __init__(self, tracker: Tracker[Any], prepared: Any) -> None:
         self._tracker = tracker
         self._prepared = prepared
         self._states: list[tuple[int, Any]] = []
         self._refuted: list[tuple[int, int, list[tuple[int, Any]]]] = []
-        """Refuted stretches that stay, with feedback after them, and the states that were removed with them."""
+        """The refuted ranges that stay in the trace with feedback after them: start, end, and their removed states."""
 
     def extract(self, *given: Any) -> Iterable[Claim]:
         segment: Segment = given[-1]
@@ -460,27 +476,30 @@ class _TrackerStates:
         return claims
 
     def invalidate(self, start: int, end: int) -> None:
-        """Remove the states of the text from *start* on: it is cut, or it is refuted and stays up to *end*."""
+        """Remove the states of the text from *start* on.
+
+        *end* is 0 if the text was cut. Otherwise the text from *start* to *end* is refuted and stays in the trace.
+        """
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
         standing = [stretch for stretch in self._refuted if stretch[1] < max(start, end)]
         if end:
             standing.append((start, end, gone))
         else:
-            # The feedback was cut, so the rest of the stretch is no longer refuted: its states count again.
+            # The feedback was cut, so the rest of its range is not refuted any more: restore its states.
             for _, high, states in self._refuted:
                 self._states += [state for state in states if high >= start >= state[0]]
         self._refuted = standing
 
     def read(self, segment: Segment) -> Iterable[Claim]:
-        """Return the claims of *segment* and keep no state of it."""
+        """Return the claims of *segment* without storing a state."""
         states = (state for end, state in reversed(self._states) if end <= segment.span.start)
         begun = next(states, None)
         state = self._tracker.start(self._prepared) if begun is None else begun
         return self._tracker.step(state, segment)[1]
 
     def rewind(self, start: int) -> None:
-        """Go back to the state before the text at *start*."""
+        """Remove the states after offset *start*."""
         while self._states and self._states[-1][0] > start:
             self._states.pop()
 
@@ -489,21 +508,22 @@ def _nothing(*_given: object) -> Iterable[Claim]:
     return ()
 
 
-# A repair is read again before it is written: the text that we write must claim exactly what the verifier meant.
+# Before a repair is written, the extractor reads the repaired text, to make sure that it says what the verifier meant.
 
 Read = Callable[[Segment], tuple[Claim, ...] | Errored | None]
-"""The extractor of a monitor, in the state that it had before the segment; ``None``: only the model could read it."""
+"""Runs the extractor of a monitor on a segment, from the state before that segment. ``None``: only a fork could read
+it."""
 
 
 def repairs(outcome: Outcome) -> Violation | None:
-    """Return the violation with a repair that *outcome* is, if it is one."""
+    """Return the violation in *outcome* if it has a repair; ``None`` otherwise."""
     if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation) and outcome.verdict.repair is not None:
         return outcome.verdict
     return None
 
 
 def without_repair(outcome: Outcome) -> Outcome:
-    """Return *outcome* without its repair."""
+    """Return *outcome* with the repair of its violation removed."""
     violation = repairs(outcome)
     if violation is None or not isinstance(outcome, Judged):
         return outcome
@@ -511,10 +531,11 @@ def without_repair(outcome: Outcome) -> Outcome:
 
 
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
-    """Yield the claims at the place of the repair: first in the text that ends with it, then in the whole segment.
+    """Yield the claims that cover the repair, in two readings: the text up to the repair, and the whole segment.
 
-    All claims of one of the two must pass for the repair to be written. Nothing is yielded for a repair that changes
-    nothing, that changes the claims before it, or that removes the claim.
+    The repair may be written if all claims of one reading pass. A reading is left out if it has other claims before
+    the repair than the original text, or no claim that covers the repair. There are no readings if the repair does not
+    change the text.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
@@ -538,9 +559,10 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
 
 
 def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> bool:
-    """Tell whether *claims*, read from a repaired segment, hold the *refuted* one with its wrong part replaced.
+    """Tell whether *claims*, read from a repaired segment, contain the *refuted* claim with its wrong part replaced.
 
-    The place decides, not the key: all claims of an extractor may share one key, or none may be equal to another.
+    Claims are compared by span and not by key, because an extractor may use one key for all claims or a new one each
+    time.
     """
     if refuted.span is None or violation.repair is None:
         return False
@@ -556,7 +578,7 @@ def are_right(outcomes: Iterable[Outcome]) -> bool:
 
 
 def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:
-    """Return the span of the wrong part, relative to the start of the segment."""
+    """Return the span of the wrong part, relative to the start of *segment*; ``None``: the claim has no span."""
     if claim.span is None:
         return None
     where = claim.span if violation.where is None else violation.where.shifted(claim.span.start)

@@ -1,8 +1,8 @@
-"""One supervised generation: the thin shell around the pure core.
+"""The run: one supervised generation, as a thin shell around the pure core.
 
-The task of the reader reads the model's stream itself, so that no other task, timer or queue delays a token. Checks run
-beside it in one task group. Each task passes its facts to the core and performs the core's orders at once. A violation
-ends the current read by closing the stream.
+The task that iterates over the run also reads the model's stream, so that no other task, timer or queue delays a token.
+Checks run in parallel, in one task group. Each task passes its facts to the core and performs the core's orders at
+once. A violation closes the stream, which ends the current read.
 
 Why: docs/decisions/0002-the-reader-reads.md.
 """
@@ -54,7 +54,7 @@ from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
 from interwhen.models._transport import Timeouts
 
-# What a run needs before its first request.
+# Helpers for the start of a run.
 
 
 def core_for(
@@ -69,7 +69,10 @@ def core_for(
     *,
     min_coverage: float = 0.0,
 ) -> Core:
-    """Return the core of *past*, or a new one for a model with the capabilities *able*, if they are known."""
+    """Return the core of the resumed run *past*, or a new core.
+
+    *able* are the capabilities of the model; for an error or a spent time budget, the core gets no capabilities.
+    """
     if past is not None:
         return past.core
     known = able if isinstance(able, Capabilities) else None
@@ -88,19 +91,19 @@ def core_for(
 
 
 def own_template(model: Model) -> FeedbackTemplate | None:
-    """Return the feedback template of *model*, if it has one."""
+    """Return the attribute ``feedback`` of *model* if it is a feedback template; ``None`` otherwise."""
     template = getattr(model, "feedback", None)
     return template if isinstance(template, FeedbackTemplate) else None
 
 
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
-    """Return the model and the prompt to use with *context*, and what was precomputed for them."""
+    """Return the model and the prompt that *context* serves for the run, and the prepared items that it used."""
     served = context.serve(model, prompt)
     return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)
 
 
 def refuse_import() -> None:
-    """Raise :class:`UsageError` in a worker process that imports the user's script, and so starts its run again."""
+    """Raise :class:`UsageError` if a worker process, which imports the user's script, would start the run again."""
     module = sys.modules.get("multiprocessing.process")
     if module is not None and getattr(module.current_process(), "_inheriting", False):
         raise UsageError(
@@ -109,22 +112,22 @@ def refuse_import() -> None:
         )
 
 
-# The allocator of a run: it limits the budgets, and learns from the result.
+# The allocator of a run limits its budgets and learns from its result.
 
 
 class RunAllocation:
-    """The allocator of one run, if there is one."""
+    """Calls the allocator for one run. Without an allocator it does nothing."""
 
     def __init__(self, allocator: Allocator | None, prompt: Prompt) -> None:
         self._allocator = allocator
         self._task = Task(prompt)
 
     def within(self, budgets: Budgets) -> Budgets:
-        """Return the part of *budgets* that the run may spend."""
+        """Return *budgets*, lowered to the limits that the allocator sets for this run."""
         return budgets if self._allocator is None else self._allocator.allow(self._task).within(budgets)
 
     def learn(self, result: Result) -> None:
-        """Let the allocator learn from *result*. An exception of it is logged, and changes nothing."""
+        """Let the allocator learn from *result*. If the allocator raises, this is only logged."""
         if self._allocator is None:
             return
         try:
@@ -133,35 +136,39 @@ class RunAllocation:
             log_warning("allocator.failed", error=type(error).__name__)
 
 
-# The kill switch: with supervision off, model text passes through unchecked.
+# The kill switch turns supervision off: then the text of the model passes through unchecked.
 #
-# ``INTERWHEN_OFF=1`` in the environment switches it off from the start; a program, or a gateway on a signal, changes it
-# later. Runs that begin while it is off have no monitors. Runs that have begun stop checking at once, release what
-# their gates hold, and stay unchecked to their end, also when supervision is switched on again.
+# ``INTERWHEN_OFF=1`` in the environment turns supervision off from the start. A program, or a gateway on a signal, can
+# change the switch later. Runs that are active when it is turned off stop checking at once and release the text that
+# their gates hold back. They stay unchecked to their end, even if supervision is turned on again. Runs that begin while
+# it is off are not checked at all.
 #
 # Why: docs/decisions/0039-the-kill-switch.md.
 
 VARIABLE = "INTERWHEN_OFF"
 _ON = ("", "0", "false", "no", "off")
-"""Values of the variable that leave supervision on. Any other word switches it off: it is for emergencies."""
+"""Values of the variable that leave supervision on. Every other value turns it off, since the switch is for
+emergencies."""
 
 
 class _Switch:
-    """The state that the program has set; ``None``: not set, so the environment decides."""
+    """The state of the kill switch in this process."""
 
     said: bool | None = None
+    """Whether the program turned supervision off; ``None``: the program did not set it, so the environment decides."""
     logged: bool | None = None
+    """The state that was logged last; ``None``: nothing was logged."""
     running: ClassVar[weakref.WeakValueDictionary[int, Run]] = weakref.WeakValueDictionary()
-    """The runs that have been entered, by id. Weak references: this must not keep a run alive."""
+    """The active runs, by id. The references are weak, so that they do not keep a run alive."""
 
 
 def means_off(text: str) -> bool:
-    """Tell whether *text*, the value of the variable, switches supervision off."""
+    """Tell whether *text*, a value of ``INTERWHEN_OFF``, turns supervision off."""
     return text.strip().lower() not in _ON
 
 
 def is_off() -> bool:
-    """Tell whether supervision is off. Logs the first call after a change."""
+    """Tell whether supervision is off. The first call after a change logs the change."""
     said = _Switch.said
     off = means_off(os.environ.get(VARIABLE, "")) if said is None else said
     if off is not bool(_Switch.logged):
@@ -171,14 +178,14 @@ def is_off() -> bool:
 
 
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
-    """Set the switch for this process; ``None``: the environment decides again.
+    """Turn supervision off (true) or on (false) for this process; ``None``: the environment decides again.
 
-    Returns the number of runs that stop checking.
+    Returns the number of active runs that stop checking.
     """
     _Switch.said = off
     if not is_off():
         return 0
-    # valuerefs() makes a copy: other threads may begin and end runs meanwhile.
+    # valuerefs() makes a copy, because other threads may begin and end runs during the loop.
     runs = [run for ref in _Switch.running.valuerefs() if (run := ref()) is not None]
     for run in runs:
         run.switch_off()
@@ -186,15 +193,15 @@ def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
 
 
 _AHEAD = 512
-"""The most events that are read ahead of the reader."""
+"""The largest number of events that wait for the reader before a gated run stops reading the model."""
 
 
 class Run:
-    """One run: ``async with`` it, iterate over its events, then read ``result``.
+    """One run. Enter it with ``async with``, iterate over its events, and then read ``result``.
 
-    Leaving the ``async with`` block closes the stream, cancels every check and ends every task.
-    Another task than the one that entered may iterate, but not two at once. A model without
-    ``timeouts`` gets the defaults of :class:`~interwhen.models.Timeouts`.
+    Leaving the ``async with`` block closes the stream, cancels all checks and ends all tasks. The task that iterates
+    need not be the task that entered the run, but only one task may iterate at a time. A model without ``timeouts``
+    gets the defaults of :class:`~interwhen.models.Timeouts`.
     """
 
     __slots__ = (
@@ -298,11 +305,11 @@ class Run:
         self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
-        """The exception behind a result that is ``failed``."""
+        """The exception that caused the result, if the result is ``failed``."""
         self.is_switched_off = False
-        """Whether supervision was switched off while it ran: the rest was not checked."""
+        """Whether supervision was turned off during this run, so that the rest of the text is unchecked."""
         self.when_switched_off: Callable[[], object] | None = None
-        """Called on its event loop when that happens."""
+        """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
 
     # ------------------------------------------------------------------ the reader's side
 
@@ -394,7 +401,7 @@ class Run:
         try:
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 return await self._group.__aexit__(kind, error, traceback)
-            # Not passed to the group, which would wrap the exception of the reader in an exception group.
+            # The exception is not passed to the group, which would wrap it in an exception group.
             await self._group.__aexit__(None, None, None)
             return None
         finally:
@@ -414,7 +421,7 @@ class Run:
         events = self._events
         while not events:
             if self._reads_directly and (stream := self._upstream.stream) is not None:
-                # ModelReader.receive, inlined: this is the path of a token.
+                # ModelReader.receive, inlined, because this code runs for every token.
                 meter = self._meter
                 if meter.waiting:
                     raise UsageError(TWO_READERS)
@@ -437,7 +444,7 @@ class Run:
         return events.popleft()
 
     async def batch(self) -> list[Event]:
-        """Wait for an event, and return it with all others that are ready; empty at the end of the run."""
+        """Wait for an event, and return it with all other events that are ready; empty at the end of the run."""
         try:
             first = await self.__anext__()
         except StopAsyncIteration:
@@ -471,19 +478,19 @@ class Run:
 
     @property
     def result(self) -> Result:
-        """How the run ended. Raises :class:`UsageError` before its end."""
+        """The result of the run. Raises :class:`UsageError` before the end of the run."""
         if self._result is None:
             raise UsageError("the run has no result yet: read its events to the end, or leave its `async with` block")
         return self._result
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended; its result may still wait until the journal is written."""
+        """Whether the run has ended. Its result may not be available until the journal is written."""
         return self._result is not None or self._unsealed is not None
 
     @property
     def text(self) -> str:
-        """The trace up to now. Raises :class:`UsageError` before the run is entered."""
+        """The trace so far. Raises :class:`UsageError` before the run is entered."""
         if not self._open_for_readers:
             raise UsageError("the run has no text yet: enter it first")
         return self._core.transcript.slice(0, self._core.transcript.length)
@@ -495,7 +502,7 @@ class Run:
         return self.result
 
     def switch_off(self) -> None:
-        """Stop checking, and release what gates hold; may be called from any thread."""
+        """Stop checking this run, and release the text that gates hold back. May be called from any thread."""
         with suppress(RuntimeError):  # the event loop is closed, so the run is over
             self._soon(self._stop_checking)
 
@@ -546,11 +553,11 @@ class Run:
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
-        # The traceback of an error refers to the run, and would keep it alive.
+        # The traceback of an error refers to the run. Drop the error if it is not needed, so that the run can be freed.
         self.error, upstream.error = upstream.error if result.status == "failed" else None, None
         if self._recorder is None:
             self._conclude(result)
-        else:  # the result says how much of the journal was written, so it waits for that
+        else:  # the result contains the size of the journal, so it must wait until the journal is written
             self._recorder.end(result)
             self._unsealed = result
 
@@ -566,7 +573,7 @@ class Run:
             await close_model(self._owned)
 
     def _go_on(self, past: RebuiltRun) -> None:
-        """Continue the run of *past*. Its reader gets all events from the first one on."""
+        """Resume the run *past*. The reader gets all events again, from the first one on."""
         known = known_result(past)
         if known is not None:
             self._conclude(known)
@@ -581,18 +588,18 @@ class Run:
             self._start_tasks()
 
     async def _seal(self) -> None:
-        """Finish the journal, within its time limit, and then publish the result."""
+        """Wait, for a limited time, until the journal is written, and then publish the result."""
         if self._recorder is None or self._unsealed is None:
             return
         result = await self._recorder.seal(self._unsealed)
-        if self._unsealed is not None:  # not sealed by another task meanwhile
+        if self._unsealed is not None:  # another task may have published it during the wait
             self._unsealed = None
             self._conclude(result)
 
     # ------------------------------------------------------------------ waiting
 
     async def _advance(self) -> None:
-        """Wait for what can bring the next event: a read, a request, or a fact of another task."""
+        """Do the next step that can produce an event: read the stream, send a request, or wait for another task."""
         upstream = self._upstream
         if upstream.stream is not None:
             await upstream.receive(upstream.stream)
@@ -602,7 +609,10 @@ class Run:
             await self._wake.wait()
 
     async def _read_ahead(self) -> None:
-        """Read without waiting for the reader, so that a gate opens even while the model is silent."""
+        """In a run with gates, read the model in a task of its own, ahead of the reader.
+
+        Then a gate can open and show its text even while the model is silent.
+        """
         try:
             while self._result is None:
                 await self._advance()
@@ -618,6 +628,6 @@ class Run:
             self._news.notify()
 
     def _awaken(self) -> None:
-        """Wake the reader, and the task that reads ahead."""
+        """Wake the reader and the task that reads ahead, because a fact may have produced events."""
         self._wake.notify()
         self._news.notify()

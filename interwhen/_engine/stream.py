@@ -21,33 +21,36 @@ from interwhen.models._exchange import Retries
 from interwhen.models._token_stream import KEPT_SAMPLES, StreamNotes
 from interwhen.models._transport import Timeouts
 
-# Closing streams and models: shielded, with a time limit, and never an error of the run.
+# Closing streams and models is shielded from cancellation and has a time limit. Its errors are logged, never raised.
 
 STREAM_SECONDS = 0.5
-"""Seconds that closing a stream may take; after that the run goes on without it."""
+"""The longest time, in seconds, to wait until a stream is closed. After that the run continues without waiting."""
 ABORT_SECONDS = 1.0
 MODEL_SECONDS = 5.0
 
 
 async def close_stream(stream: Stream) -> None:
-    """Close *stream*, or give up on it."""
+    """Close *stream*. An error or a timeout is only logged."""
     await _end(stream.aclose, "stream.close", STREAM_SECONDS)
 
 
 async def abort_stream(stream: Stream) -> None:
-    """Ask the server of *stream*, which is closed, to stop generating, if the stream can do that; or give up on it."""
+    """Call ``abort()`` of the closed *stream*, if it has this method, so that the server stops generating.
+
+    An error or a timeout is only logged.
+    """
     abort = getattr(stream, "abort", None)
     if abort is not None:
         await _end(abort, "stream.abort", ABORT_SECONDS)
 
 
 async def close_model(model: Model) -> None:
-    """Close *model*, or give up on it."""
+    """Close *model*. An error or a timeout is only logged."""
     await _end(model.aclose, "model.close", MODEL_SECONDS)
 
 
 async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float) -> None:
-    """Await *call* for at most *seconds*, whatever is cancelled meanwhile, and log it if it fails."""
+    """Await *call* for at most *seconds*, shielded from cancellation. If it fails, log this under the name *what*."""
     with anyio.move_on_after(seconds, shield=True) as scope:
         try:
             await call()
@@ -65,10 +68,10 @@ async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float)
 
 
 class Backoff:
-    """Computes the pauses between reconnects from the ``retries`` of the model (full jitter, doubling, capped).
+    """Computes the pauses between reconnects, by the model's ``retries``: exponential backoff, full jitter, a maximum.
 
-    A stream that had brought text is reconnected at once; each further failure without text waits longer. After a
-    timeout there is no pause. A time that the server names is used, within the budget of the retries.
+    After a timeout, or if the broken stream had sent text, there is no pause. Each further failure without text doubles
+    the pause. If the server sends ``Retry-After``, that time is used, within the budget of ``retries``.
     """
 
     def __init__(self, model: Model, clock: Callable[[], float]) -> None:
@@ -80,7 +83,10 @@ class Backoff:
         self._until = 0.0
 
     def failed(self, error: ModelError, *, had_text: bool) -> bool:
-        """Record a failure; return false if the server asks for a longer pause than the budget allows."""
+        """Record a failure, and compute the pause. Returns false if the server asks for more time than the budget has.
+
+        *had_text*: the stream had sent text before it failed.
+        """
         if had_text:
             self._failures = 0
         asked = error.retry_after if isinstance(error, UpstreamError) else None
@@ -97,45 +103,49 @@ class Backoff:
         return True
 
     async def wait(self) -> None:
-        """Wait until the next try may begin."""
+        """Wait until the next request may be sent."""
         seconds = self._until - self._clock()
         if seconds > 0:
             log_info("stream.reconnect_delayed", wait=round(seconds, 3))
             await anyio.sleep(seconds)
 
 
-# Irregularities of the wire, over all streams of a run.
+# Irregularities of the connection, summed over all streams of a run.
 
 
 class WireMeter:
-    """Adds up the notes of all streams, including those that an earlier process had read."""
+    """Sums up the notes of all streams of a run, including the streams that an earlier process had read."""
 
     def __init__(self) -> None:
         self.notes: list[StreamNotes] = []
-        """One for each stream of this process, if its adapter writes notes."""
+        """The notes of each stream of this process whose adapter writes notes."""
         self._pace: Pace | None = None
         self._before = WireReport()
         self._wasted = 0
 
     def recall(self, report: WireReport | None, wasted: int) -> None:
-        """Start from the counts of an earlier process."""
+        """Restore the counts of an earlier process: its *report*, and its number of *wasted* tokens."""
         self._before = report or WireReport()
         self._wasted = wasted
 
     def keep_pace(
         self, meter: Meter, min_rate: float | None, tokens: Callable[[], int]
     ) -> Callable[[float], float] | None:
-        """Measure the rate from now on, if there is a *min_rate*; return the function to call with the time."""
+        """Start to measure the token rate, if there is a *min_rate*.
+
+        *tokens* returns the current count of tokens. Returns the function that takes the time and measures the rate
+        (:meth:`Pace.look`), or ``None``.
+        """
         self._pace = None if min_rate is None else Pace(meter, min_rate, tokens)
         return None if self._pace is None else self._pace.look
 
     def finish(self, now: float) -> None:
-        """Measure the rate up to *now*, for the last time."""
+        """Measure the token rate for the last time, up to *now*."""
         if self._pace is not None:
             self._pace.finish(now)
 
     def report(self) -> WireReport:
-        """Return the sum up to now."""
+        """Return the sum of all irregularities so far."""
         whole = self._before
         for note in self.notes:
             if note.is_odd:
@@ -154,18 +164,21 @@ class WireMeter:
         return replace(whole, slow_seconds=whole.slow_seconds + self._pace.slow_seconds, slowest_rate=slowest)
 
     def wasted(self, now: float) -> int:
-        """Return how many tokens servers may have generated by *now* for streams that were closed."""
+        """Return an estimate of the tokens that servers generated, up to *now*, for streams that were closed."""
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
 RAISED, STEP, HOTTEST = 0.7, 0.1, 1.0
-"""The temperature of a greedy stream that is sampled again: at first, its step with each further resample in a row, and
-its maximum. With temperature 0 the model would write the refuted text again."""
+"""The temperature of a resample if the run samples with temperature 0: its first value, the step for each further
+resample in a row, and the maximum. With temperature 0 the model would write the refuted text again."""
 TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Return the capabilities of *model*, its error, or the *budget* of seconds if that ran out."""
+    """Ask *model* for its capabilities. If it fails or a timeout runs out, return the error.
+
+    If the *budget* of the run, in seconds, runs out, return that budget.
+    """
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
         ((name, limit) for name, limit in timers if limit is not None),
@@ -181,7 +194,11 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
 
 
 class ModelReader:
-    """Keeps at most one stream open. Text goes to the core by *step*, its orders to *do*; other facts go by *tell*."""
+    """Opens, reads and closes the stream of the model; at most one is open at a time.
+
+    Chunks go to the core with *step*, and the core's orders go to *do*. All other facts go to the core with *tell*,
+    which performs the orders itself.
+    """
 
     __slots__ = (
         "_backoff",
@@ -240,39 +257,39 @@ class ModelReader:
         self._usages: dict[int, Usage] = {}
         self._backoff = Backoff(model, clock)
         self.wire = WireMeter()
-        """The notes of the streams of this run."""
+        """The irregularities of the streams of this run."""
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
         self._closed: anyio.Event | None = None
-        """Set once the previous stream is closed; ``None``: there was none."""
+        """This event is set when the previous stream is closed; ``None``: there is nothing to wait for."""
         self.stream: Stream | None = None
         self.trail: object | None = None
-        """What the last stream knows about its tokens."""
+        """The ``trail`` of the last stream: token ids, which only the model adapter reads."""
         self.wanted: Open | None = None
-        """The request that the core has ordered and that is not open yet."""
+        """The request that the core has ordered and that the server has not accepted yet."""
         self.error: ModelError | None = None
-        """The last error there was."""
+        """The last error of the model."""
         self.close_latency: list[float] = []
         self.ended_at: float | None = None
         self._foreseen = 0
-        """The count of tokens after the current read of several chunks; 0: there is none."""
+        """The token count after all chunks of the current read; 0: the current read has only one chunk."""
         self.behind: Usage | None = None
-        """The usage in that read that comes after the current chunk, at which the run may end."""
+        """The ``usage`` of a later chunk of the current read. The run may end before that chunk is processed."""
 
     @property
     def usages(self) -> tuple[Usage, ...]:
-        """The counts of the server, one record for each request."""
+        """The last token counts that the server sent for each request."""
         return tuple(self._usages.values())
 
     @property
     def unread(self) -> int:
-        """The tokens of the current read after the current chunk."""
+        """The number of tokens in the current read that come after the current chunk."""
         return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
         self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None, unread: int
     ) -> None:
-        """Start from the counts of an earlier process; *unread* is of a run that is over."""
+        """Restore the counts of an earlier process. *unread* is 0 unless the run is over."""
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
         self.close_latency.extend(close_latency)
@@ -281,7 +298,7 @@ class ModelReader:
     # ------------------------------------------------------------------ waiting for the model
 
     async def receive(self, stream: Stream) -> None:
-        """Read once from the model and process the chunks."""
+        """Read once from *stream*, and process the chunks or the error."""
         meter = self._meter
         if meter.waiting:
             raise UsageError(TWO_READERS)
@@ -296,7 +313,7 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Process the *chunks* of *stream*: the hot path, a few microseconds for a token."""
+        """Process the *chunks* of *stream*; none means its end. This is the hot path: a few microseconds per token."""
         if stream is not self.stream:
             self._take_late(chunks)
             return
@@ -329,7 +346,7 @@ class ModelReader:
         self._foreseen = 0
 
     async def open(self, order: Open) -> None:
-        """Send the request of *order*, once the previous stream is closed."""
+        """Wait until the previous stream is closed, and then send the request of *order*."""
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -374,7 +391,7 @@ class ModelReader:
     # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        """Close the stream now, even while it is read; cancel a request."""
+        """Close the stream now, even while another task reads it, or cancel a request that is not accepted yet."""
         found = self._meter.stopped()
         self.wanted = None
         if self._opening is not None:
@@ -385,7 +402,7 @@ class ModelReader:
                 self.ended_at = found
 
     def stalled(self, timer: str, seconds: float) -> None:
-        """Stop waiting for the model: a timer ran out."""
+        """Stop waiting for the model, because the timeout *timer* of *seconds* ran out."""
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
         if final:
@@ -400,7 +417,7 @@ class ModelReader:
         self.lost(error, final=final)
 
     def lost(self, error: ModelError, *, final: bool = False) -> None:
-        """Report to the core that the stream broke, or did not open; *final*: a reconnect cannot help."""
+        """Report to the core that the stream broke, or that its request failed. *final*: do not reconnect."""
         self.error = error
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
         log_warning("stream.broken", error=type(error).__name__, retryable=retryable)
@@ -409,7 +426,7 @@ class ModelReader:
     # ------------------------------------------------------------------ counting, closing, sampling
 
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
-        """Count all of *chunks* before the first one is processed, since the run may end at any of them."""
+        """Count the tokens of all *chunks* before processing the first one, because the run may end at any of them."""
         core = self._core
         self._foreseen = core.counts.tokens()
         for chunk in chunks:
@@ -420,28 +437,31 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def _count(self, usage: Usage) -> None:
-        """Keep the last count of each request: servers that count continuously repeat the earlier tokens."""
+        """Store *usage* as the count of the current request. It replaces an earlier count, which it includes."""
         self._usages[self._core.counts.requests] = usage
 
     def _take_late(self, chunks: Sequence[Chunk]) -> None:
-        """Count the *chunks* of a stream that was closed meanwhile; their text is ignored."""
+        """Count the tokens of *chunks* from a stream that we have closed. Their text is ignored."""
         for chunk in chunks:
             self._step(msgspec.structs.replace(chunk, finish_reason=None))
             if chunk.usage is not None:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Handle the *error* of a read of *stream*."""
+        """Handle an *error* that reading *stream* raised."""
         if stream is not self.stream:
-            return  # closed by us, and the core knows why
+            return  # we closed it, on an order of the core
         self._release(stream)
         if isinstance(error, StreamClosed):
-            # Not closed by us: a read that the reader cancelled closes the connection, for example.
+            # The adapter closed it: for example, it closes the connection if the reader cancels a read.
             error = ConnectError(str(error))
         self.lost(error)
 
     def _release(self, stream: Stream, found: float | None = None) -> None:
-        """Close *stream*: at once if it can, else in a task that a cancellation of the reader does not reach."""
+        """Close *stream*: at once if this needs no waiting, otherwise in a task.
+
+        The task is not cancelled if the reader is cancelled. *found* is the time of the verdict that caused the close.
+        """
         self.stream = None
         settle = getattr(stream, "settle", None)
         if settle is not None and settle():

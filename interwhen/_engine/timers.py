@@ -1,4 +1,4 @@
-"""Meters and timers of the main stream: one reading of the clock for each read, one timer for each run."""
+"""Meters and timers of the main stream. A read of the stream reads the clock once; a run has one timer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from interwhen._types.ledger import Timing
 from interwhen.models._transport import Timeouts
 
 if TYPE_CHECKING:
-    # Imported where it is used: a program that runs on asyncio has imported it, and no other should wait for it.
+    # Imported where it is used, so that a program on trio does not wait for the import of asyncio.
     import asyncio
 
 
 class Meter:
-    """Measures when text arrives. All times are in seconds on the clock it is given."""
+    """Measures when text arrives. All times are in seconds on *clock*."""
 
     __slots__ = (
         "_clock",
@@ -42,26 +42,27 @@ class Meter:
         self.largest_gap = 0.0
         self.paused = 0.0
         self.waited = 0.0
-        """Seconds that the reader waited for the model between tokens, in all."""
+        """The total time, in seconds, that the reader waited for the model between tokens."""
         self.since = self.started
-        """When the current wait for the model began."""
+        """The time at which the current wait for the model began."""
         self.waiting = False
-        """Whether the reader waits for the model now. Only then can the model be late."""
+        """Whether the reader is waiting for the model. Only then can the model be late."""
         self.stopped_at: float | None = None
+        """The time at which a violation stopped the stream; ``None`` when text has arrived again."""
         self.last: float | None = None
-        """When the current stream last brought text; ``None``: not yet."""
+        """The time at which the current stream last sent text; ``None``: it has not sent any."""
 
     def wait(self) -> None:
-        """Start to wait for text."""
+        """Record that the reader starts to wait for text."""
         self.since = self._clock()
         self.waiting = True
 
     def opened(self) -> None:
-        """Start a new stream. The gap across a request is not a gap between tokens."""
+        """Record that a new request starts. The time since the last text then does not count as a gap."""
         self.last = None
 
     def stopped(self) -> float:
-        """Record that a violation stopped the stream: the reader waits from now on. Return the time."""
+        """Record that a violation stopped the stream, so that the reader waits from now on. Return the current time."""
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
@@ -69,11 +70,11 @@ class Meter:
 
     @property
     def has_text(self) -> bool:
-        """Whether the current stream has brought text."""
+        """Whether the current stream has sent text."""
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
-        """Return ``waited`` with the current wait up to *now*."""
+        """Return ``waited`` plus the time of the current wait up to *now*."""
         if not self.waiting or self.last is None:
             return self.waited
         return self.waited + now - max(self.last, self.since)
@@ -90,7 +91,7 @@ class Meter:
         )
 
     def begun(self, now: float) -> None:
-        """Record the first text of a stream."""
+        """Record that the first text of a stream arrived."""
         if self.first is None:
             self.first = now - self.started
         if self.stopped_at is not None:
@@ -101,15 +102,17 @@ class Meter:
 _DEAD = 5
 """A stream that is silent for this many times ``Timeouts.idle`` is probably dead."""
 _SOON = 0.9
-"""The part of ``Timeouts.inter_token`` after which it counts as dead at the latest: the run reconnects after that."""
+"""A stream counts as probably dead at the latest after this part of ``Timeouts.inter_token``, so that this is reported
+before the run reconnects."""
 
 
 class Timers:
-    """The timers of a run: calls the function of each timer that is due, and computes when the next one is due.
+    """All timers of a run. Calls the callback of each timer that is due, and computes when the next one is due.
 
-    *on_stall* gets the name and the seconds of a timer that ran out, once for each wait. *on_spent* gets the budget of
-    *seconds* when it is spent. *look* gets the time and returns when to call it again. *on_idle* is called twice in a
-    silence: when it begins to count as one, and when the stream is probably dead.
+    *on_stall* is called with the name and the seconds of a timeout that ran out, at most once per wait for the model.
+    *on_spent* is called with *seconds*, the time budget, when it is spent. *look* is called with the time, and returns
+    the time of its next call. *on_idle* is called with the length of a silence, and whether the stream is probably
+    dead: once after a short silence, and once after a long one.
     """
 
     __slots__ = (
@@ -143,13 +146,13 @@ class Timers:
         self._total = timeouts.total
         self._limits = [limit for limit in (timeouts.first_token, timeouts.inter_token) if limit is not None]
         self._idle: tuple[float, ...] = ()
-        """The lengths of the two silences; empty without *on_idle*."""
+        """The short and the long silence, in seconds; empty without *on_idle*."""
         if on_idle is not None and timeouts.idle is not None:
             most = float("inf") if timeouts.inter_token is None else timeouts.inter_token
             self._idle = min(timeouts.idle, most / 2), min(timeouts.idle * _DEAD, most * _SOON)
             self._limits.append(self._idle[0])
         self._silence = (-1.0, 0)
-        """The start of the wait that was reported last, and how often it was reported."""
+        """The start of the last wait that was reported as a silence, and the number of its reports."""
         self._on_idle = on_idle
         self._on_stall = on_stall
         self._on_spent = on_spent
@@ -157,7 +160,7 @@ class Timers:
         self._reported = -1.0
 
     def check(self, now: float) -> float:
-        """Call what is due *now*; return when to check again (``inf``: never)."""
+        """Call the callbacks that are due *now*; return the time of the next check (``inf``: never)."""
         wake = float("inf") if self._look is None else self._look(now)
         meter = self._meter
         if self._seconds is not None:
@@ -180,7 +183,7 @@ class Timers:
         return wake
 
     def _check_idle(self, now: float) -> float:
-        """Report a silence that is long enough by *now*; return when to report again."""
+        """Call *on_idle* if the silence is long enough *now*; return the time of the next report (``inf``: never)."""
         since = self._meter.since
         told = self._silence[1] if self._silence[0] == since else 0
         if told < len(self._idle) and now >= since + self._idle[told]:
@@ -191,7 +194,7 @@ class Timers:
         return since + self._idle[told] if told < len(self._idle) else float("inf")
 
     def _check_wait(self, now: float) -> float:
-        """Report the wait for the model if it is too long by *now*; return when it will be."""
+        """Call *on_stall* if the wait for the model is too long *now*; return when it would be too long."""
         meter, timeouts = self._meter, self._timeouts
         timer = "inter_token" if meter.has_text else "first_token"
         limit = timeouts.inter_token if meter.has_text else timeouts.first_token
@@ -204,19 +207,19 @@ class Timers:
         return float("inf")
 
 
-# A timer whose function returns when to call it again. Until then it costs nothing.
+# A timer whose callback returns the time of its next call. Between two calls it costs nothing.
 
 _NEVER = float("inf")
 _LEAST = 0.001
-"""The least seconds between two calls."""
+"""The shortest time between two calls, in seconds."""
 
 
 class Alarm:
-    """Calls *check* with the time on *clock* until stopped. *check* returns when to call it again (``inf``: never).
+    """Calls *check* again and again with the time on *clock*, until :meth:`stop` is called.
 
-    The first call is made in :meth:`start`, the others in tasks of *group*, so that an exception ends the group. On
-    asyncio, a timer of the loop waits between two calls: a sleeping task costs as much as the rest of a short run. On
-    trio a task sleeps.
+    *check* returns the time of its next call (``inf``: never). The first call is made in :meth:`start`, and the others
+    in tasks of *group*, so that an exception ends the group. Between two calls, asyncio uses a timer of the loop,
+    because a sleeping task would cost as much as the rest of a short run. On trio, a task sleeps.
     """
 
     __slots__ = ("_check", "_clock", "_group", "_handle", "_task")
@@ -244,14 +247,14 @@ class Alarm:
             self._handle = loop.call_at(max(wake, now + _LEAST), self._ring, loop)
 
     def stop(self) -> None:
-        """Stop the calls, and drop the reference to *check*."""
+        """Stop the calls, and release the reference to *check*."""
         self._check = _nothing
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        # The loop calls this outside any task, where anyio does not work, so it needs a task to use the group.
+        # The loop calls this method outside of any task, where anyio does not work. So create a task to use the group.
         self._task = loop.create_task(self._enter())
 
     async def _enter(self) -> None:
@@ -274,29 +277,29 @@ def _nothing(_now: float) -> float:
     return _NEVER
 
 
-# The clock of the running event loop: real, of uvloop, or virtual.
+# The clock of the running event loop, which may be asyncio, uvloop, trio or a loop with virtual time.
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the clock of the running loop, in seconds. On asyncio it costs a sixth of ``anyio.current_time``."""
+    """Return the clock of the running loop, in seconds. On asyncio it is 6 times as fast as ``anyio.current_time``."""
     import asyncio
 
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return anyio.current_time
-    # The method of asyncio's loop only calls time.monotonic. It is called twice a token, so the call is saved.
+    # The time() of asyncio's loop only calls time.monotonic. Return that directly, since it is called twice per token.
     return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
 
 
 def loop_caller() -> Callable[[Callable[[], object]], object]:
-    """Return what calls a function on the running loop soon, from any thread."""
+    """Return a function that schedules a callback on the running loop, and that any thread may call."""
     loop: Any = current_loop()
     return getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[no-any-return]
 
 
 def current_loop() -> object:
-    """Return what identifies the running event loop."""
+    """Return an object that identifies the running event loop: the asyncio loop or the trio token."""
     import asyncio
 
     try:
@@ -307,7 +310,7 @@ def current_loop() -> object:
         return trio.lowlevel.current_trio_token()
 
 
-# A signal for one waiting task, which costs nothing while no task waits.
+# A signal for one waiting task. A signal without a waiting task costs nothing.
 
 
 class Wakeup:
@@ -329,16 +332,17 @@ class Wakeup:
         await self._event.wait()
 
 
-# How fast the model writes while the reader waits for it. Too slow is logged and reported; it is not an error.
+# Measure how fast the model writes while the reader waits for it. A slow model is logged and reported; it is no error.
 
 WINDOW = 10.0
 """Seconds between two measurements. The rate counts only the time in which the reader waited for the model."""
 
 
 class Pace:
-    """Compares the model's rate with *min_rate* tokens a second, once a window; costs nothing for a token.
+    """Compares the model's token rate with *min_rate* (tokens per second), once per window of ``WINDOW`` seconds.
 
-    Time before the first token of a request, and time in which the reader is busy, do not count.
+    The time before the first token of a request, and the time in which the reader is busy, do not count. *tokens*
+    returns the current count of tokens.
     """
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
@@ -352,7 +356,7 @@ class Pace:
         self.slowest: float | None = None
 
     def look(self, now: float) -> float:
-        """Measure the window that ended by *now*, if one did; return when to call this again."""
+        """Measure the current window if it has ended by *now*; return the time of the next call."""
         if now >= self._due:
             self._due = now + WINDOW
             self._judge(self._meter.waited_until(now))
@@ -366,7 +370,7 @@ class Pace:
         seconds, self._waited = waited - self._waited, waited
         seen = self._tokens()
         tokens, self._seen = seen - self._seen, seen
-        # In less than half a window, one late token would already look slow.
+        # If the reader waited for less than half a window, a single late token would look like a slow model.
         if seconds < WINDOW / 2 or tokens >= self._min_rate * seconds:
             return
         rate = tokens / seconds
@@ -375,14 +379,14 @@ class Pace:
         log_warning("stream.slow", rate=round(rate, 3), min_rate=self._min_rate, seconds=round(seconds, 3))
 
 
-# A cancellation of our task, or the same exception from something that it awaits.
+# Distinguish a cancellation of the current task from the same exception raised by an awaited future.
 
 
 def is_own_cancellation() -> bool:
-    """Tell whether the current task was cancelled, and not only something that it awaits.
+    """Tell whether a cancellation exception means that the current task itself was cancelled.
 
-    On asyncio, awaiting a cancelled future raises the same exception. If it escaped from a task of ours, it would end
-    the whole task group silently.
+    On asyncio, awaiting a cancelled future raises the same exception. If such an exception left one of our tasks, it
+    would end the whole task group without an error.
     """
     import asyncio
 

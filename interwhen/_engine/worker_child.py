@@ -1,4 +1,4 @@
-"""The worker process itself: it answers calls within limits, and ends when its parent ends."""
+"""The code of a worker process: it runs checks within resource limits, and ends when its parent process ends."""
 
 from __future__ import annotations
 
@@ -18,31 +18,28 @@ import anyio
 from interwhen._types.errors import name_error
 from interwhen._types.verifiers import Ticket, hold
 
-# Messages on a socket. A read takes only what has arrived, so half a message does not block the event loop.
+# Messages on a socket. The parent reads without blocking, so an incomplete message does not block the event loop.
 
 MOST = 64 * 1024 * 1024
-"""The most bytes of one message."""
+"""The largest message, in bytes."""
 _HEAD = struct.Struct("!4sI")
 _MAGIC = b"iw1\n"
 _BLOCK = 1 << 16
 
 
 class GarbledMessage(Exception):
-    """The bytes that came are not a message of ours."""
+    """The received bytes are not a valid message of this protocol, or a message is too large."""
 
 
 def framed(payload: bytes) -> bytes:
-    """Return *payload* with the message header before it: magic bytes and the length.
-
-    Raises :class:`GarbledMessage` if *payload* is too large.
-    """
+    """Return *payload* with its header. Raises :class:`GarbledMessage` if it is too large."""
     if len(payload) > MOST:
         raise GarbledMessage(f"a message may have at most {MOST} bytes, and this one has {len(payload)}")
     return _HEAD.pack(_MAGIC, len(payload)) + payload
 
 
 def length_of(head: bytes) -> int:
-    """Return the length of the message that *head* announces. Raises :class:`GarbledMessage`."""
+    """Return the message length in the header *head*. Raises :class:`GarbledMessage` if the header is invalid."""
     magic, length = _HEAD.unpack(head)
     if magic != _MAGIC or length > MOST:
         raise GarbledMessage(f"its answer begins with {head!r}, which is not the head of a message")
@@ -50,7 +47,7 @@ def length_of(head: bytes) -> int:
 
 
 async def send(sock: socket.socket, payload: bytes) -> None:
-    """Send one message on a socket that does not block."""
+    """Send one message on a non-blocking socket."""
     rest = memoryview(framed(payload))
     while rest:
         try:
@@ -60,7 +57,10 @@ async def send(sock: socket.socket, payload: bytes) -> None:
 
 
 async def receive(sock: socket.socket) -> bytes:
-    """Wait for one message. Raises :class:`EOFError` when the other side has closed, and :class:`GarbledMessage`."""
+    """Wait for one message on a non-blocking socket.
+
+    Raises :class:`EOFError` if the other side closed the socket, and :class:`GarbledMessage` on an invalid message.
+    """
     length = length_of(bytes(await _exactly(sock, _HEAD.size)))
     return bytes(await _exactly(sock, length))
 
@@ -85,7 +85,7 @@ def send_blocking(sock: socket.socket, payload: bytes) -> None:
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
-    """Wait for one message, in the child. Raises :class:`EOFError` when the other side has closed."""
+    """Wait for one message, in the child. Raises :class:`EOFError` if the other side closed the socket."""
     return _exactly_blocking(sock, length_of(_exactly_blocking(sock, _HEAD.size)))
 
 
@@ -100,14 +100,14 @@ def _exactly_blocking(sock: socket.socket, count: int) -> bytes:
 
 
 EXTRA_SECONDS = 1.0
-"""Processor seconds that a check may use beyond its deadline, per processor. The parent kills it before that."""
+"""CPU seconds, per CPU, that a check may use beyond its deadline. Usually the parent kills the process before that."""
 
 KEPT = 128
-"""How many verifiers a worker keeps loaded."""
+"""The largest number of verifiers that a worker keeps loaded."""
 
 
 def serve(sock: socket.socket, memory: int | None) -> None:
-    """Answer calls until the socket closes."""
+    """Run the checks that arrive on *sock* until it closes. *memory*: the limit of the address space, in bytes."""
     _isolate()
     _limit_resources(memory)
     sock.setblocking(True)
@@ -127,9 +127,10 @@ def serve(sock: socket.socket, memory: int | None) -> None:
 
 
 def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
-    """Return the reply to *message*, and whether this process can run another check.
+    """Run the check in *message*; return the reply, and whether this process can run another check.
 
-    The reply holds what the check returned, or why it failed, and the same flag.
+    The reply is a pickle of the return value of the check, its error text (or ``None``), and the same flag. *checks* is
+    the cache of loaded verifiers.
     """
     value: Any = None
     failure: str | None = None
@@ -160,7 +161,10 @@ def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tupl
 
 
 def _isolate() -> None:
-    """Make a process group, which can be killed as one; end with the parent; close standard input and output."""
+    """Separate this process: create a process group, end with the parent, and redirect stdin and stdout to null.
+
+    The parent can then kill the process with all its children.
+    """
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_parent, name="interwhen-lifeline", daemon=True).start()
@@ -192,7 +196,7 @@ def _limit_resources(memory: int | None) -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Let the system end this process if a check uses more processor time than its deadline allows."""
+    """Set a CPU time limit, so that the system ends this process if a check runs too long after its deadline."""
     if sys.platform == "win32" or seconds == float("inf"):
         return
     import resource
@@ -209,5 +213,5 @@ if sys.platform != "win32":
 
         hard = resource.getrlimit(kind)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with suppress(OSError, ValueError):  # where the system has no such limit, the deadline still holds
+        with suppress(OSError, ValueError):  # if the system has no such limit, the deadline still applies
             resource.setrlimit(kind, (limit, hard))

@@ -22,22 +22,25 @@ from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Ticket, Verifier, hold
 
-# Worker processes for checks. Each has one socket, and if it dies, one check fails.
+# Worker processes for checks. Each process has its own socket, so if it dies, only one check fails.
 #
-# ``multiprocessing`` starts them, because it knows how to import the user's main module. The event loop waits for their
-# answers: the extra thread of an executor costs several times the round trip.
+# ``multiprocessing`` starts the processes, because it knows how to import the user's main module. The event loop reads
+# the answers itself, because the extra thread of an executor would take several times as long as the round trip.
 
 _STOP_SECONDS = 0.5
 _BOOT_SECONDS = 60.0
-"""Seconds that a check may wait until a worker is free, has started and has imported the verifier's module."""
+"""The longest time, in seconds, that a check may wait until a worker is free and has loaded the verifier."""
 
 
 class WorkerDied(Exception):
-    """The worker process ended during a check, or had to be ended."""
+    """The worker process ended during a check, or was killed because its answer was invalid."""
 
 
 class WorkerAnswer(NamedTuple):
-    """What a check returned, or why it failed, and whether its worker can run another one."""
+    """The answer of a worker: ``value`` is the return value of the check, ``failure`` its error text if it failed.
+
+    ``fit``: the worker can run another check.
+    """
 
     value: Any
     failure: str | None
@@ -58,13 +61,13 @@ class WorkerProcess:
         """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
-        """Start the child, in a thread: it takes some tens of milliseconds."""
+        """Start the child. This happens in a thread, because it takes some tens of milliseconds."""
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
 
     @property
     def is_well(self) -> bool:
-        """Whether an idle worker lives and has sent nothing."""
+        """Whether the worker, which must be idle, is alive and has sent no unexpected data."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -74,9 +77,10 @@ class WorkerProcess:
         return False
 
     async def call(self, target: bytes, argument: bytes | None, seconds: float) -> WorkerAnswer:
-        """Run one check, which may take *seconds*; without *argument*, only load the verifier.
+        """Run one check in the worker, and return its answer. Raises :class:`WorkerDied`.
 
-        Raises :class:`WorkerDied`.
+        *target* is the pickled verifier and *argument* the pickled claim; if it is ``None``, the worker only loads the
+        verifier. The check may take *seconds*.
         """
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
@@ -90,22 +94,22 @@ class WorkerProcess:
         try:
             answer = WorkerAnswer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
         except Exception as error:
-            # The code of the verifier can write to the socket, and unpickling runs code of its classes.
+            # The verifier's code could write garbage to the socket, and unpickling runs code of the user's classes.
             await self.stop()
             raise WorkerDied(f"the worker process was ended: its answer does not load: {name_error(error)}") from error
         self.loaded.add(target)
         return answer
 
     def _hint(self) -> str:
-        """Explain the most frequent failure at the start: the worker imports the main script, and so runs it."""
+        """Return a hint for the most frequent failure at the start: the worker could not import the main script."""
         if self.loaded or self._process.exitcode != 1:
             return ""
         return ": it could not import the main script; put what the script does under  if __name__ == '__main__':"
 
     async def stop(self, *, grace: float = 0.0) -> None:
-        """End the child and all processes that it started. A child that is ending by itself gets *grace* seconds.
+        """Kill the child and all processes that it started. A child that is already ending gets *grace* seconds first.
 
-        The waiting is done in a thread.
+        A thread waits for the child, so the event loop is not blocked.
         """
         with anyio.CancelScope(shield=True):
             if self._process.pid is not None:
@@ -116,32 +120,33 @@ class WorkerProcess:
     def _end(self, grace: float) -> None:
         from multiprocessing.connection import wait
 
-        # The system may give its process id to another process once it is joined, so the group is killed before that.
-        # Waiting for the sentinel does not join it.
+        # After join() the system may reuse the process id for another process, so the group must be killed before it.
+        # Waiting for the sentinel does not join the process.
         wait([self._process.sentinel], grace)
         if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError, PermissionError):  # it has ended, or has not made its group yet
+            with suppress(ProcessLookupError, PermissionError):  # it has ended, or has not created its group yet
                 os.killpg(self._process.pid or 0, signal.SIGKILL)
         self._process.kill()
         self._process.join(_STOP_SECONDS)
 
 
 class ProcessPool:
-    """A few worker processes, each started when it is first needed and replaced when it dies."""
+    """A pool of at most *size* worker processes. Each is started when it is first needed, and replaced if it dies."""
 
     def __init__(self, size: int = 2, memory: int | None = None) -> None:
         self._limiter = anyio.CapacityLimiter(size)
         self._memory = memory
         self._idle: list[WorkerProcess] = []
         self._targets: dict[int, tuple[object, bytes]] = {}
-        """Each verifier and its pickle, by id. The verifier is kept, so that no other object can get its id."""
+        """The verifiers and their pickles, by the verifier's id. The verifier is stored too, so that its id is not
+        reused for another object."""
         self._closed = False
 
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
         """Run ``verifier.check(claim)`` in a worker; return ``(value, None)`` or ``(None, error)``.
 
-        Cancelling kills that worker. The deadline of *scope* counts from when a worker is ready: a short one would
-        otherwise kill a worker that is still starting, and the next check would have to start another.
+        A cancellation kills the worker. The deadline of *scope* is moved, so that it counts from the moment at which a
+        worker is ready. Otherwise a short deadline would kill a worker that is still starting, again and again.
         """
         try:
             target = self._target(verifier)
@@ -161,7 +166,7 @@ class ProcessPool:
             except WorkerDied as error:
                 return None, str(error)
             except BaseException:
-                # The check was cancelled while it ran, and only the end of the process ends it.
+                # The check was cancelled while it ran. A running check ends only if its process is killed.
                 await worker.stop()
                 raise
             if answer.fit and not self._closed:
@@ -171,13 +176,13 @@ class ProcessPool:
             return answer.value, answer.failure
 
     async def close(self) -> None:
-        """End all idle workers; busy ones end with their checks."""
+        """Stop all idle workers. Busy workers stop at the end of their checks."""
         self._closed = True
         while self._idle:
             await self._idle.pop().stop()
 
     async def _take(self) -> WorkerProcess:
-        """Return an idle worker that is well, or a new one."""
+        """Return an idle worker that is alive, or a new one."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_well:
@@ -186,7 +191,7 @@ class ProcessPool:
         return WorkerProcess(self._memory)
 
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        """Start *worker* and load the verifier in it, unless that was done; return its answer."""
+        """Start *worker* and load the verifier *target* in it, if this was not done before; return its answer."""
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
@@ -206,14 +211,15 @@ _LEAST_MEMORY = 64 << 20
 
 
 class Workers:
-    """Threads and worker processes for checks, bounded in number and shared by all runs that are given them.
+    """Threads and worker processes for checks. Several runs on one event loop can share one object.
 
-    A run without ``workers=`` makes its own, and closes them at its end. Threads and processes start when a check needs
-    them. Leaving the ``async with`` block (or :meth:`aclose`) ends the processes. One object serves one event loop.
+    A run without ``workers=`` creates its own object, and closes it at its end. Threads and processes start when a
+    check needs them. Leaving the ``async with`` block, or :meth:`aclose`, ends the processes.
 
-    *memory* limits the address space of each process, in bytes (``None``: no limit). Code that blocks the event
-    loop for longer than *blocked_loop_after* seconds is named in the log and in ``result.timing.blocked_loop``
-    (``None``: the loop is not watched). Raises :class:`~interwhen.UsageError` on wrong values.
+    *threads* and *processes* are the largest numbers of each. *memory* limits the address space of each process, in
+    bytes (``None``: no limit). Code that blocks the event loop for longer than *blocked_loop_after* seconds is reported
+    in the log and in ``result.timing.blocked_loop`` (``None``: no reports). Raises :class:`~interwhen.UsageError` on
+    wrong values.
     """
 
     def __init__(
@@ -244,7 +250,10 @@ class Workers:
         self._closed = False
 
     def bind(self) -> None:
-        """Bind these workers to the running event loop; raise :class:`UsageError` if they belong to another one."""
+        """Bind these workers to the running event loop.
+
+        Raises :class:`UsageError` if they are closed or belong to another event loop.
+        """
         loop = current_loop()
         if self._closed:
             raise UsageError("these workers are closed: use them inside the block  async with Workers(...) as workers:")
@@ -254,7 +263,10 @@ class Workers:
             raise UsageError("these workers belong to another event loop; make Workers(...) for each loop")
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run a check in the place that *verifier* asks for; see :class:`~interwhen._types.extensions.WorkerPool`."""
+        """Run a check in a thread or a process, as ``verifier.worker`` says.
+
+        See :meth:`WorkerPool.check <interwhen._types.extensions.WorkerPool.check>` for the parameters.
+        """
         if verifier.worker == "process":
             if self._processes is None:
                 self._processes = ProcessPool(self._sizes[1], self._memory)
@@ -263,7 +275,7 @@ class Workers:
             return await self._processes.check(verifier, claim, scope)
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(self._sizes[0])
-        # A thread cannot be cancelled: the ticket tells the check how long it has, and when it may stop.
+        # A thread cannot be cancelled. The check can ask the ticket how much time is left and whether it was cancelled.
         ticket = Ticket(scope.deadline - anyio.current_time())
         try:
             with hold(ticket):
@@ -276,7 +288,7 @@ class Workers:
         return value, None
 
     async def aclose(self) -> None:
-        """End the worker processes. A check that is running in one ends with its run."""
+        """Stop the idle worker processes. A busy process stops at the end of its check."""
         self._closed = True
         if self._processes is not None:
             await self._processes.close()

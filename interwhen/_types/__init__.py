@@ -1,7 +1,7 @@
-"""The vocabulary of interwhen: values that every other part speaks of.
+"""The shared data types of interwhen, which every other package imports.
 
-Spans, segments, claims, verdicts, monitors, triggers, remedies, events, results, the ledger and the errors. All are
-frozen records without behaviour beyond their own consistency, and nothing here imports another package of interwhen.
-`extensions.py` holds the Protocols through which annexes (precompute, allocation, worker pools) join a run.
+They are spans, segments, claims, verdicts, monitors, triggers, remedies, events, results, the ledger and the errors.
+Most are frozen records that only validate their fields. No module here imports another package of interwhen.
+`extensions.py` defines the Protocols for optional parts of a run: precompute, allocation, worker pools.
 Start with `monitors.py` to write a verifier, with `results.py` to read a result.
 """

@@ -19,26 +19,27 @@ class Budgets(msgspec.Struct, frozen=True):
     """
 
     remedies: Count = 16
-    """How many violations get a remedy."""
+    """The largest number of remedies."""
     repeats: Count = 2
-    """How often the same words may be refuted at one place of the model's own text, whatever the remedy was, before the
-    run counts as not converging. A sample with other words does not count."""
+    """How often a monitor may refute the same words at the same position in the model's text. After one more refutation
+    the run ends: it does not converge. The kind of remedy does not matter. A new sample with other words does not
+    count."""
     discarded_tokens: Count = 8192
     """How many tokens may be cut in total."""
     forks: Count = 256
-    """How many side inferences may run. Further ones are skipped, and their text stays unverified."""
+    """The largest number of forks. Further forks are skipped, and their segments stay unverified."""
     reconnects: Count = 3
-    """How many broken streams are continued; the next one ends the run as ``failed``. After a stream that broke without
-    text, the engine waits as the model's ``retries`` says."""
+    """How often the run reconnects after its stream broke. The next break ends the run as ``failed``. If the broken
+    stream had sent no text, the engine first waits; the model's ``retries`` sets the pause."""
     characters: Count = 4_000_000
-    """The longest trace, in characters. A stream that brings more ends with ``finish_reason="length"``: some servers
-    never stop."""
+    """The longest trace, in characters. The engine closes a stream that sends more, with ``finish_reason="length"``,
+    because some servers never stop."""
     seconds: Annotated[float, Meta(ge=0)] | None = None
     """Wall time of the whole run, in seconds."""
     failures: Count | None = 5
-    """How many checks of one verifier may fail in a row, by an error or a timeout. After that, its checks are skipped
-    and their text stays unverified. Now and then one check runs as a trial; a verdict ends the suspension. ``None``: no
-    limit."""
+    """After this many failures in a row (errors or timeouts), a verifier is suspended: its checks are skipped, and
+    their text stays unverified. From time to time one check runs as a trial; if it returns a verdict, the suspension
+    ends. ``None``: no limit."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

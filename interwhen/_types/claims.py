@@ -1,4 +1,4 @@
-"""Claims: pieces of checkable state, tied to the trace."""
+"""Claims: statements in the trace that can be checked."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from interwhen._types.spans import Span
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A piece of checkable state that an extractor read from the trace.
+    """A statement that an extractor found in the trace and that a verifier can check.
 
-    Subclass it with the fields that your verifier needs. Two claims with the same ``key`` and the same text must get
-    the same verdict, wherever they stand: the verdict is computed once and reused.
+    Subclass it, and add the fields that your verifier needs. Two claims with the same ``key`` and the same text must
+    get the same verdict at every position in the trace, because interwhen computes the verdict once and reuses it.
     """
 
     key: str
-    """Identifies the claim: everything that the verdict depends on, in a normal form."""
+    """Identifies the claim. It must contain, in a normal form, everything that the verdict depends on."""
     span: Span | None
-    """Where the claim stands in the trace. ``None``: the place is not known, and the claim never interrupts."""
+    """The position of the claim in the trace. ``None``: the position is not known, and the claim never interrupts."""

@@ -1,4 +1,4 @@
-"""Every exception that interwhen raises, sorted by who has to act.
+"""All exceptions that interwhen raises, grouped by who must act: the caller, the machine, the store or the model.
 
 ::
 
@@ -33,7 +33,7 @@ class InterwhenError(Exception):
 
 
 class UsageError(InterwhenError, ValueError):
-    """The caller passed something that cannot work. The message says what it was and what to do."""
+    """The caller passed an invalid value or used an object wrongly. The message names the error and the fix."""
 
 
 class PluginError(UsageError):
@@ -56,7 +56,10 @@ class JournalError(UsageError):
 
 
 class MissingExtraError(InterwhenError, ImportError):
-    """A feature needs a package that is not installed: *extra* of this one, or see *install*."""
+    """A *feature* needs a package that is not installed.
+
+    *extra* is the extra of interwhen that brings the package; *install* is another command to install it.
+    """
 
     def __init__(self, feature: str, extra: str, install: str = "") -> None:
         self.feature = feature
@@ -66,7 +69,10 @@ class MissingExtraError(InterwhenError, ImportError):
 
 
 class SandboxUnavailable(InterwhenError):
-    """This machine cannot enforce a guarantee that was asked of a sandbox. ``missing`` names the guarantees."""
+    """This machine cannot enforce every guarantee that the *sandbox* must give.
+
+    ``missing`` names the guarantees that it cannot enforce, and ``why`` gives the reason.
+    """
 
     def __init__(self, sandbox: str, missing: frozenset[str], why: str) -> None:
         self.sandbox = sandbox
@@ -89,7 +95,7 @@ class StoreError(InterwhenError):
 
 
 class StoreConflict(StoreError):
-    """Another process changed ``name`` meanwhile: read it again, then decide again."""
+    """Another process changed the entry ``name``, which is no longer at generation ``expected``. Read it again."""
 
     def __init__(self, place: str, name: str, expected: int) -> None:
         self.name = name
@@ -106,8 +112,8 @@ class ModelError(InterwhenError):
 class ConnectError(ModelError):
     """The server could not be reached, or the connection broke.
 
-    ``stale``: it was a pooled connection that broke before any part of an answer came. Most likely the server closed it
-    while the request was on its way.
+    ``stale``: a pooled connection broke before any part of the response arrived. Most likely the server closed the idle
+    connection while the request was on its way.
     """
 
     retryable = True
@@ -115,7 +121,7 @@ class ConnectError(ModelError):
 
 
 class UpstreamError(ModelError):
-    """The server answered with an error, before the stream or inside it."""
+    """The server sent an error, as its response or inside the stream."""
 
     def __init__(
         self,
@@ -143,7 +149,7 @@ class RateLimited(UpstreamError):
 
 
 class ContextOverflow(UpstreamError):
-    """The prompt with the kept text is longer than the model's context window."""
+    """The prompt plus the text to continue is longer than the model's context window."""
 
 
 class StreamProtocolError(ModelError):
@@ -158,17 +164,20 @@ class StreamProtocolError(ModelError):
 
 
 class MalformedEvent(StreamProtocolError):
-    """One event is not a chunk of the API, in a stream that is otherwise valid. ``sample``: its first 200 bytes."""
+    """One event of the stream is not a valid chunk of the API; the other events are valid.
+
+    ``sample`` holds the first 200 bytes of the event.
+    """
 
 
 class UnexpectedForm(StreamProtocolError):
-    """The answer does not have the form that was asked for. The same request would bring it again: no retry."""
+    """The response has another format than the request asked for. A retry would get the same response."""
 
     retryable = False
 
 
 class OutOfTokens(ModelError):
-    """The model was not asked: the budget of *budget* tokens is spent."""
+    """No request was sent, because the budget of *budget* tokens is spent."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -176,7 +185,7 @@ class OutOfTokens(ModelError):
 
 
 class StreamTimeout(ModelError):
-    """No data came in time. ``timer`` is ``connect``, ``first_token``, ``inter_token`` or ``total``."""
+    """A timeout of ``seconds`` ran out. ``timer``: ``connect``, ``first_token``, ``inter_token`` or ``total``."""
 
     retryable = True
 
@@ -192,7 +201,7 @@ class StreamClosed(ModelError):
     """We closed the stream while it was being read."""
 
 
-# Exceptions and values of user code in one bounded line: their own text may be endless, or raise.
+# Format exceptions and values of user code in one line of limited length: their `str` or `repr` may be huge, or raise.
 
 _WORDS = reprlib.Repr()
 _WORDS.maxstring = _WORDS.maxother = 160
@@ -200,7 +209,7 @@ _WORDS.maxlevel = 3
 
 
 def name_error(error: BaseException) -> str:
-    """Return *error* in one bounded line."""
+    """Format *error* as one line of at most 500 characters: its type, then its message."""
     try:
         text = str(error)
     except Exception as second:  # noqa: BLE001  (the text of an exception of user code may raise)
@@ -209,7 +218,7 @@ def name_error(error: BaseException) -> str:
 
 
 def name_value(value: object) -> str:
-    """Return *value* in one bounded line."""
+    """Format *value* as one line of at most 200 characters."""
     try:
         return _WORDS.repr(value)[:200]
     except BaseException as error:  # noqa: BLE001  (user code must not end a run)

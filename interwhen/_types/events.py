@@ -1,4 +1,4 @@
-"""The events of a run, as its reader gets them: a closed union."""
+"""The events that a run yields to its reader. :data:`Event` is the union of all of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):
     phase: Phase = "answer"
     origin: Origin = "model"
     call: ToolCall | None = None
-    """The tool call that this text is."""
+    """The tool call, if this text is one."""
     refused: tuple[ToolCall, ...] = ()
-    """The tool calls that this feedback answers: the model gets it in place of their results."""
+    """The refused tool calls, if this text is feedback on them: the model gets it instead of their results."""
 
 
 class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
@@ -32,7 +32,7 @@ class Retracted(msgspec.Struct, frozen=True, tag="retracted", gc=False):
 
 
 class CheckStarted(msgspec.Struct, frozen=True, tag="check_started", gc=False):
-    """A claim is being checked."""
+    """A check of a claim began."""
 
     monitor: str
     key: str
@@ -46,7 +46,7 @@ class CheckSettled(msgspec.Struct, frozen=True, tag="check_settled", gc=False):
 
 
 class ViolationFound(msgspec.Struct, frozen=True, tag="violation_found", gc=False):
-    """A verifier refuted a claim. An earlier violation may still be the one that gets the remedy."""
+    """A verifier refuted a claim. If a claim before it in the trace is refuted too, that one gets the remedy."""
 
     violation: ViolationRecord
 
@@ -56,37 +56,40 @@ class Remedied(msgspec.Struct, frozen=True, tag="remedied", gc=False):
 
     violation: ViolationRecord
     generation: int
-    """How many rewinds the trace has had, including this one."""
+    """The number of rewinds of the trace so far, including this one."""
 
 
 class FrontierMoved(msgspec.Struct, frozen=True, tag="frontier_moved", gc=False):
-    """Up to offset ``to``, every due check of a required monitor has passed, or feedback answers its text."""
+    """The frontier moved to offset ``to``.
+
+    In the text before it, every due check of a required monitor has passed, or feedback answers the refuted text.
+    """
 
     to: int
 
 
 class StreamStarted(msgspec.Struct, frozen=True, tag="stream_started", gc=False):
-    """The model accepted a request. ``resume`` is ``None`` for the first one."""
+    """The model accepted a request. ``resume`` says how it continues the text; ``None`` for the first request."""
 
     generation: int
     resume: ResumeMode | None
 
 
 class StreamBroken(msgspec.Struct, frozen=True, tag="stream_broken", gc=False):
-    """The stream broke; ``action`` says whether the run continues from the text so far."""
+    """The stream broke. ``reconnect``: the run continues from the text so far. ``fail``: the run ends."""
 
     error: str
     action: Literal["reconnect", "fail"]
 
 
 class StreamEnded(msgspec.Struct, frozen=True, tag="stream_ended", gc=False):
-    """The model has ended. Checks may still be running."""
+    """The model has finished its text. Checks may still be running."""
 
     finish_reason: FinishReason
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
-    """The run is over. Always the last event."""
+    """The run is over. This is always the last event."""
 
     result: Result
 

@@ -14,59 +14,62 @@ Origin = Literal["model", "repair", "feedback"]
 """Who wrote a piece of the trace: the model, or interwhen (a repaired value, or feedback)."""
 
 ResumeMode = Literal["tokens", "prefix", "prefill", "turn"]
-"""How a model continues kept text: by token ids, raw prefix, assistant prefill, or an extra user turn."""
+"""How a model continues existing text: from token ids, a raw prefix, an assistant prefill, or an extra user turn."""
 
 Route = Literal["parser", "live", "restored", "prefill", "summary"]
-"""How a fork gets its prefix. ``parser``: it needs none, a parser reads the segment. ``live``: the server still has it
-in its cache. ``restored``: a saved state of the server is restored. ``prefill``: the server reads it again.
-``summary``: a shorter text replaces it."""
+"""How a fork gets its prefix. ``parser``: no prefix is needed, because a parser reads the segment. ``live``: the server
+still has the prefix in its cache. ``restored``: the server loads a saved state. ``prefill``: the server computes the
+prefix again. ``summary``: a shorter text replaces the prefix."""
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "truncated", "other"]
-"""Why a stream ended. ``truncated``: it ended without a finish reason or ``[DONE]``."""
+"""Why a stream ended. ``truncated``: the stream ended without a finish reason and without ``[DONE]``."""
 
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-"""Who speaks in a turn of a chat; ``tool``: the result of a call."""
+"""The author of a chat message. ``tool``: the message is the result of a tool call."""
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn of a chat prompt."""
+    """One message of a chat prompt."""
 
     role: Role
     content: str
     calls: tuple[ToolCall, ...] = ()
-    """The tool calls that the assistant made in this turn."""
+    """The tool calls that the assistant made in this message."""
     call_id: str = ""
-    """Of a ``tool`` turn: the ``id`` of the call whose result it is."""
+    """For the role ``tool``: the ``id`` of the call that produced this result."""
     name: str = ""
-    """Of a ``tool`` turn: the tool that was called, if it is known."""
+    """For the role ``tool``: the name of the called tool, if it is known."""
 
 
 Prompt: TypeAlias = str | tuple[Message, ...]
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
-    """A stretch of the standing trace with one origin and one phase."""
+    """A part of the trace with one origin and one phase."""
 
     text: str
     origin: Origin = "model"
     phase: Phase = "answer"
     call: ToolCall | None = None
-    """The tool call that this stretch is."""
+    """The tool call, if this piece is one."""
     refused: tuple[ToolCall, ...] = ()
-    """The tool calls that this feedback answers. They were cut from the trace."""
+    """The refused tool calls, if this piece is feedback on them. The calls were cut from the trace."""
     ask: str | None = None
-    """The text for a model that continues by turns; ``None``: ``text`` itself."""
+    """The text to send in place of ``text`` to a model that continues by an extra turn; ``None``: send ``text``."""
 
     @property
     def said(self) -> str:
-        """The text for a model that continues by turns."""
+        """The text to send to a model that continues by an extra turn."""
         return self.text if self.ask is None else self.ask
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample. ``None`` leaves the choice to the server; ``extra`` goes into the request body as it is."""
+    """The sampling options of a request. With ``None`` the server decides.
+
+    ``extra`` is merged into the request body unchanged.
+    """
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -75,15 +78,16 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     top_logprobs: int | None = None
-    """With ``logprobs``: how many of the likeliest tokens at each place to return, with their probabilities."""
+    """With ``logprobs``: the number of most likely tokens to return at each position, with their log-probabilities."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Ask for a continuation of *prompt* followed by the standing trace *pieces*.
+    """A request to a model: continue ``prompt`` followed by ``pieces``, the trace so far.
 
-    ``side`` is the text of a fork: it follows the trace, is not part of it, and is never shown to the reader.
+    ``side`` is the question of a fork. It is sent after the trace, but it is not part of the trace, and the reader
+    never sees it.
     """
 
     prompt: Prompt
@@ -91,35 +95,35 @@ class Request:
     sampling: Sampling = Sampling()
     side: str | None = None
     route: Route | None = None
-    """How a fork should get its prefix, for models that can choose; ``None``: the server decides."""
+    """How a fork gets its prefix, for models that support several routes; ``None``: the server decides."""
     summary: str | None = None
-    """A text that may replace all *pieces* in a fork. interwhen does not check that it is right."""
+    """A shorter text that may replace all ``pieces`` in a fork. interwhen does not check that it is right."""
     trail: object | None = None
-    """The attribute ``trail`` of the stream before this request: tokens, for the model's own use."""
+    """The ``trail`` of the previous stream of this run: token ids, which only the model adapter reads."""
 
     @property
     def prefix(self) -> str:
-        """The standing trace as one string."""
+        """The trace so far as one string."""
         return "".join(piece.text for piece in self.pieces)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The server's own token counts for one request. ``None``: the server gave none."""
+    """The token counts that the server sent for one request. ``None``: the server did not send this count."""
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_seconds: float | None = None
-    """The time for reading the prompt."""
+    """The time that the server needed to process the prompt."""
     completion_seconds: float | None = None
-    """The time for writing."""
+    """The time that the server needed to generate the completion."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
     """The content of one event of the stream.
 
-    ``tokens`` is how many tokens the text stands for (1 unless the server says otherwise; 0 for a chunk
-    without text). ``logprob`` is the sum over them, in nats.
+    ``tokens`` is the number of tokens in the text: 1, unless the server sends a count; 0 for a chunk without text.
+    ``logprob`` is the sum of the log-probabilities of these tokens, in nats.
     """
 
     text: str
@@ -129,7 +133,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     call: ToolCall | None = None
-    """A whole tool call; ``text`` is its ``text`` then."""
+    """A complete tool call. The chunk's ``text`` is then the ``text`` of the call."""
 
 
 class ScoredToken(msgspec.Struct, frozen=True, gc=False):
@@ -138,40 +142,40 @@ class ScoredToken(msgspec.Struct, frozen=True, gc=False):
     text: str
     logprob: float
     top: tuple[tuple[str, float], ...] = ()
-    """The likeliest tokens at its place with theirs, where they were asked for and given."""
+    """The most likely tokens at this position with their log-probabilities, if requested and sent."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a fork, with the probabilities that it asked for."""
+    """The model's reply to a fork that asked for log-probabilities, or whose parser is a tracker."""
 
     text: str
     tokens: tuple[ScoredToken, ...] = ()
-    """Empty where the endpoint gives none."""
+    """The tokens with their log-probabilities; empty if the endpoint sends none."""
     finish_reason: FinishReason = "stop"
-    """``length``: it was cut short."""
+    """``length``: the reply was cut short."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The whole answer to a fork."""
+    """The complete answer to a request that was not streamed, such as a fork."""
 
     text: str
     finish_reason: FinishReason
     usage: Usage
     logprob: float | None = None
     tokens: tuple[ScoredToken, ...] = ()
-    """Its tokens one by one, where their probabilities were asked for and given."""
+    """The tokens with their log-probabilities, if requested and sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The known abilities of an endpoint."""
+    """The known features of an endpoint."""
 
     resume: ResumeMode
     logprobs: bool = False
     forks: bool = True
     think_tags: tuple[str, str] | None = ("<think>", "</think>")
-    """The tags that mark reasoning inside the text stream; ``None`` where reasoning has a field of its own."""
+    """The tags around the reasoning in the text; ``None`` if the API sends the reasoning in a separate field."""
     context_tokens: int | None = None
 
 
@@ -179,23 +183,25 @@ class Capabilities:
 class Stream(Protocol):
     """An open stream of one continuation.
 
-    A model that finds out only now how it goes on may say so: ``resumed``, a :data:`ResumeMode`, on the stream. One
-    that continues by token ids keeps them as ``trail``, which the next request of the run brings back. So may one that
-    noticed oddities (``notes``, a :class:`~interwhen.models.StreamNotes`), and one that can tell its
-    server to stop: a method ``abort()``, called after :meth:`aclose` of a stream that was not at its end. A plain
-    method ``settle()`` spares a task: it closes the stream if nothing has to be waited for, and tells whether it did.
+    A stream may have these optional members:
+
+    * ``resumed``: the :data:`ResumeMode` of this request, for a model that decides it for each request.
+    * ``trail``: the token ids of a model that continues from them. The next request of the run carries them.
+    * ``notes``: a :class:`~interwhen.models.StreamNotes` with the irregularities of the stream.
+    * ``abort()``: an async method that tells the server to stop. It is called after :meth:`aclose`.
+    * ``settle()``: a plain method that closes the stream if this needs no waiting, and returns whether it did.
     """
 
     async def receive(self) -> Sequence[Chunk]:
-        """Wait for text and return what has come, at least one chunk; empty at the end of the stream.
+        """Wait for text, and return the chunks that have arrived: at least one, or none at the end of the stream.
 
-        Raises :class:`~interwhen.ModelError`. When another task calls :meth:`aclose` meanwhile, it
-        raises :class:`~interwhen.models.StreamClosed` at once.
+        Raises :class:`~interwhen.ModelError`. If another task calls :meth:`aclose` during the wait, it raises
+        :class:`~interwhen.models.StreamClosed` at once.
         """
         ...
 
     async def aclose(self) -> None:
-        """Stop the generation: close the connection now. May be called at any time, by any task, twice."""
+        """Close the connection now, which stops the generation. Any task may call this at any time, also twice."""
         ...
 
 
@@ -205,21 +211,21 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """A name for people and for certificates."""
+        """The name of the model, for displays and certificates."""
         ...
 
     async def capabilities(self) -> Capabilities:
-        """Say what the endpoint can do; may ask it once, then remembers."""
+        """Return the features of the endpoint. The first call may probe the endpoint; later calls reuse the result."""
         ...
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* and return the open stream, once the server has accepted it."""
+        """Send *request*, and return the open stream when the server has accepted the request."""
         ...
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork (or any short request) whole."""
+        """Send *request*, a fork or another short request, and return the complete answer."""
         ...
 
     async def aclose(self) -> None:
-        """Give back every connection and process the model holds."""
+        """Close all connections and processes of the model."""
         ...

@@ -1,4 +1,4 @@
-"""A monitor binds a trigger, an extractor, a verifier, a delivery and a remedy."""
+"""Monitors and extractors. A monitor binds a trigger, an extractor, a verifier, a delivery and a remedy."""
 
 from __future__ import annotations
 
@@ -15,62 +15,65 @@ from interwhen._types.triggers import Answer, Lines, PhaseFilter, ThinkEnd, Tool
 from interwhen._types.verdicts import Ending, Level, OnError, Retry, Scope
 from interwhen._types.verifiers import Verifier
 
-# A tracker: an extractor with a state that follows the standing text, segment after segment.
+# A tracker: an extractor that carries a state from segment to segment.
 
 StateT = TypeVar("StateT")
 
 
 @dataclass(frozen=True, slots=True)
 class Tracker(Generic[StateT]):
-    """Turns segments into claims by a fold: each *step* gets the state after the segment before, and returns the next.
+    """Turns segments into claims by a fold: each ``step`` gets the previous state and returns the next state.
 
-    States are values: *step* must not change one, because a rewind goes back to an earlier state. A segment that was
-    cut leaves no state, and neither does a refuted segment that feedback answers: the next step starts from the state
-    before it. *start* gets the return value of the monitor's ``prepare`` (``None`` without one). Like a parser, *step*
-    runs on the event loop: it must be quick, and linear in the segment.
+    ``step`` must not modify a state, because a rewind goes back to an earlier one. If a segment is cut, or is refuted
+    and answered by feedback, its state is removed, and the next step starts from the state before it. Like a parser,
+    ``step`` runs on the event loop: it must be quick, and linear in the length of the segment.
     """
 
     start: Callable[[Any], StateT]
-    """Takes what was prepared; returns the state before the first segment."""
+    """Returns the state before the first segment. Its argument is the return value of the monitor's ``prepare``
+    (``None`` without ``prepare``)."""
     step: Callable[..., tuple[StateT, Iterable[Claim]]]
-    """Takes the state and the segment; returns the next state and the claims. (In a :class:`~interwhen.Fork` it takes
-    state, reply and segment.)"""
+    """Takes the state and the segment; returns the next state and the claims. In a :class:`~interwhen.Fork` it takes
+    the state, the reply and the segment."""
 
 
 Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
-"""How a monitor affects the reader. ``observe``: not at all. ``interrupt``: it cancels the stream and cuts the trace.
-``gate``: it holds text back until its checks have passed. ``gate_tools``: the same for tool calls only (trigger
-``ToolCalls``). ``final``: the same for the answer only."""
+"""When a monitor lets the reader see text. ``observe``: at once, and a violation changes nothing. ``interrupt``: at
+once, and a violation closes the stream and cuts the trace. ``gate``: after the checks of the text have passed.
+``gate_tools``: like ``gate``, but only for tool calls (trigger ``ToolCalls``). ``final``: like ``gate``, but only for
+the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 """The deliveries that hold text back until the checks of the monitor have ended."""
 
 MOST_SCORES = 20
-"""The largest number of likeliest tokens per place that any of the APIs returns."""
+"""The largest number of most likely tokens per position that any of the APIs returns."""
 
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
-"""Turns a segment into claims by code, without tokens. It runs on the event loop, so it must be linear and quick. In a
-monitor with ``prepare`` it is called with the segment and what was prepared."""
+"""Turns a segment into claims by code, without spending tokens. It runs on the event loop, so it must be quick, and
+linear in the length of the segment. In a monitor with ``prepare`` its second argument is the return value of
+``prepare``."""
 
 Recognizer: TypeAlias = Callable[..., Iterable[Span]]
-"""Turns a segment into the spans of the trace that look like this monitor's kind of claim, whether the extractor reads
-them or not. It must be cheap, and should return one span too many rather than one too few. Like a parser, it runs on
-the event loop and, in a monitor with ``prepare``, also gets what was prepared."""
+"""Returns the spans of a segment that look like a claim of this monitor, whether the extractor can read them or not. It
+must be cheap, and it should rather return too many spans than too few. Like a parser, it runs on the event loop and, in
+a monitor with ``prepare``, also gets the return value of ``prepare``."""
 
 Prepare: TypeAlias = Callable[[Task], Any]
-"""Turns the task of a run into what the extractor and the verifier need; ``None``: not their kind of problem."""
+"""Computes, from the task of a run, a value for the extractor and the verifier. ``None``: the monitor does not apply to
+this task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Turns a segment into claims by a short side inference on the same prefix.
+    """Turns a segment into claims by asking the model in a short side inference.
 
-    ``prompt`` follows the trace up to the end of the segment. ``parse`` gets the model's reply and the segment
-    (and, in a monitor with ``prepare``, what was prepared).
-    Ground the claims with :meth:`Segment.ground`: a claim without a span never interrupts.
+    The request holds the trace up to the end of the segment, and then ``prompt``. ``parse`` gets the model's reply and
+    the segment (and, in a monitor with ``prepare``, its return value), and returns the claims. Use
+    :meth:`Segment.ground` to give each claim its span: a claim without a span never interrupts.
 
     ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a
-    :class:`~interwhen.models.Reply`) and the segment. Replies are then read in the order of their segments, in
-    whatever order they come.
+    :class:`~interwhen.models.Reply`) and the segment. A tracker reads the replies in the order of their segments, even
+    if they arrive in another order.
     """
 
     prompt: str
@@ -78,19 +81,20 @@ class Fork:
     max_tokens: int = 64
     """The largest number of tokens of the reply."""
     stop: tuple[str, ...] = ()
-    """Texts that end the reply. (It is sampled with temperature 0.)"""
+    """Stop sequences of the reply. The reply is always sampled with temperature 0."""
     deadline: float = 30.0
     """How long the inference may take, in seconds. After that, the segment stays unproven."""
     scores: int | None = None
-    """Ask for the probabilities of the reply's tokens, and of so many likeliest tokens at each place. The reply is
-    then a :class:`~interwhen.models.Reply` instead of a text. (Many endpoints return at most 5, some 20.)"""
+    """Requests the log-probability of each token of the reply, and of this many most likely tokens at each position.
+    ``parse`` then gets a :class:`~interwhen.models.Reply` instead of a string. Many endpoints return at most 5, some
+    20."""
 
     local: Parser | None = None
-    """A parser that runs first and spends no token. If it returns ``None`` or raises, the model is asked. If it returns
-    claims (or an empty list), these are all claims of the segment. It cannot go with a tracker."""
+    """A parser that runs first and spends no tokens. If it returns claims or an empty list, the model is not asked. If
+    it returns ``None`` or raises, the model is asked. It cannot be combined with a tracker."""
     summary: Callable[[str], str | None] | None = None
-    """Returns a shorter text that may replace the trace up to the end of the segment, or ``None``. Make sure that it is
-    right: claims are read from the model's reply to it. It is used only if a planner finds it cheaper
+    """Takes the trace up to the end of the segment, and returns a shorter text that may replace it, or ``None``. The
+    shorter text must be right, because the model answers from it. It is used only with a planner that finds it cheaper
     (:class:`~interwhen.strategies.PlannedModel`)."""
 
     def __post_init__(self) -> None:
@@ -101,7 +105,7 @@ class Fork:
 
     @property
     def wants_reply(self) -> bool:
-        """Whether ``parse`` gets a :class:`~interwhen.models.Reply` instead of a text."""
+        """Whether ``parse`` gets a :class:`~interwhen.models.Reply` instead of a string."""
         return self.scores is not None or isinstance(self.parse, Tracker)
 
 
@@ -109,48 +113,48 @@ Extractor: TypeAlias = Parser | Tracker[Any] | Fork
 
 
 def tracks(extractor: Extractor) -> bool:
-    """Tell whether *extractor* is a tracker, or a fork with one."""
+    """Tell whether *extractor* is a tracker, or a fork whose ``parse`` is a tracker."""
     return isinstance(extractor.parse if isinstance(extractor, Fork) else extractor, Tracker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monitor:
-    """A trigger, an extractor, a verifier, a delivery and a remedy. Raises :class:`UsageError` on wrong values."""
+    """Binds a trigger, extractor, verifier, delivery and remedy. Raises :class:`UsageError` on wrong values."""
 
     name: str
     verifier: Verifier
     extractor: Extractor
     trigger: Trigger = field(default_factory=Lines)
-    """Which segments it reads."""
+    """Which segments the monitor reads."""
     delivery: Delivery = "interrupt"
     remedy: Remedy = field(default_factory=Repair)
-    """The remedy for a violation, unless the monitor only observes."""
+    """What follows a violation. A monitor with ``observe`` has no remedy."""
     level: Level = "witness"
     """How much the feedback of this monitor may say."""
     phase: PhaseFilter = "both"
-    """Which text it reads. ``ThinkEnd`` and ``Answer`` imply it."""
+    """Which phase of the trace the monitor reads. The triggers ``ThinkEnd`` and ``Answer`` set it themselves."""
     unproven: Ending = "open"
-    """The end of a check that returned ``Unknown``. ``open``: the text is shown, and the result is unverified.
-    ``closed``: the text is held back or taken back, and the run ends as abstained."""
+    """What happens if a check returns ``Unknown``. ``open``: the text is shown, and the result is unverified.
+    ``closed``: the text is held back or retracted, and the run ends as ``abstained``."""
     on_error: OnError = None
-    """The same for a check without a verdict (it raised, timed out, lost its worker or was skipped, or the extractor or
-    ``prepare`` failed), or :class:`Retry`. ``None``: ``closed`` if the delivery gates or ``unproven`` is ``closed``,
-    otherwise ``open``."""
+    """What happens if a check has no verdict, because it raised, timed out, lost its worker or was skipped, or because
+    the extractor or ``prepare`` failed: ``open``, ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means
+    ``closed`` if the delivery is a gate or ``unproven`` is ``closed``, and ``open`` otherwise."""
     required: bool = True
-    """Whether the result is ``verified`` only if the checks of this monitor passed."""
+    """Whether the result can be ``verified`` only if the checks of this monitor passed."""
     prepare: Prepare | None = None
-    """Reads the problem once per run, in a worker thread while the model begins (or as a task, if it is async). The
-    extractor and the verifier then get its return value as one more argument: ``check(claim, prepared)``. Segments that
-    end before it has returned wait for it; the reader does not. If it returns ``None``, this is not its kind of
-    problem, and the monitor does nothing. If it raises or is late, no segment of this monitor is proven."""
+    """Computes a value from the task, once per run, in a worker thread (or as a task, if it is async) while the model
+    starts. The extractor and the verifier get the value as an extra argument: ``check(claim, prepared)``. Segments that
+    are complete before it returns wait for it; the reader does not wait. If it returns ``None``, the monitor does not
+    apply to this task and checks nothing. If it raises or times out, all segments of this monitor stay unproven."""
     prepare_deadline: float = 30.0
     """How long ``prepare`` may take, in seconds."""
     recognizer: Recognizer | None = None
-    """Finds text that looks like a claim of this monitor. If no claim of the extractor covers such text, it is
-    ``Unknown`` at its place: unreadable text does not count as text without claims. ``None``: where the extractor finds
-    no claim, there is nothing to check."""
+    """Finds text that looks like a claim of this monitor. If no claim of the extractor covers such text, the text gets
+    the verdict ``Unknown``, so that an unreadable claim is not ignored. ``None``: text in which the extractor finds no
+    claim is not checked."""
     scope: Scope = "steps"
-    """The largest scope of a pass. ``answer``: the verifier may return ``Pass(scope="answer")``."""
+    """The largest scope that a pass of this monitor may have. With ``answer``, ``Pass(scope="answer")`` counts."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.verifier, Verifier):

@@ -1,4 +1,4 @@
-"""Remedies: what follows a violation. Also the templates of feedback, and the cleaning of quoted text."""
+"""Remedies for violations, the templates of feedback, and the cleaning of text that feedback quotes."""
 
 from __future__ import annotations
 
@@ -16,52 +16,56 @@ if TYPE_CHECKING:
 
 
 class Repair(msgspec.Struct, frozen=True, tag=True):
-    """Cut at the wrong part and write the sound text in its place; the model goes on from there.
+    """Cut the trace at the wrong part, write the right text in its place, and let the model continue from there.
 
-    Needs the level ``witness`` and a violation with a ``repair`` of at most 200 characters, without control
-    characters and chat-template tokens. The repaired text is read again by the extractor, in its place, and must be
-    judged right (with ``worker="async"`` it is not judged again: it must be read as the refuted claim with the repair
-    in place of the wrong part). A number or a name that goes on after the wrong part is never cut short. Claims that
-    only the model can read (a ``Fork`` without ``local``) are not repaired. In all other cases ``otherwise`` is done.
+    The repair is written only if all of these hold; if not, the remedy ``otherwise`` is used:
+
+    * The monitor has the level ``witness``, and the violation has a ``repair``.
+    * The repair has at most 200 characters, and no control characters or chat-template tokens.
+    * The extractor finds claims in the repaired text, and the verifier passes them. (An async verifier is not asked
+      again: its extractor must find the refuted claim with the wrong part replaced by the repair.)
+    * The wrong part does not end inside a number or a name.
+    * The claim can be read without the model. A ``Fork`` without ``local`` is never repaired.
     """
 
     otherwise: Feedback | Resample = msgspec.field(default_factory=lambda: Feedback())  # noqa: PLW0108 (defined below)
 
 
 class Feedback(msgspec.Struct, frozen=True, tag=True):
-    """Say what is wrong, as far as the monitor's level allows.
+    """Write a sentence into the trace that tells the model what is wrong, as far as the monitor's level allows.
 
-    ``rewind``: cut before the segment with the wrong claim and say it there. ``append``: keep that segment,
-    cut what was built on it, and say it after.
+    ``rewind``: cut the trace before the segment with the wrong claim, and write the sentence there. ``append``: keep
+    that segment, cut the text after it, and write the sentence after the segment.
     """
 
     place: Literal["rewind", "append"] = "append"
 
 
 class Resample(msgspec.Struct, frozen=True, tag=True):
-    """Cut before the segment with the wrong claim, say nothing, and sample again."""
+    """Cut the trace before the segment with the wrong claim, and sample it again without any feedback."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """End the run there with the text before the violation, unverified."""
+    """End the run as ``unverified``, with the text before the segment of the violation."""
 
 
 class Abstain(msgspec.Struct, frozen=True, tag=True):
-    """End the run there and give no answer."""
+    """End the run as ``abstained``, without an answer."""
 
 
 class Conclude(msgspec.Struct, frozen=True, tag=True):
-    """End the reasoning after the segment with the claim, and let the model answer. The text after it is cut.
+    """End the reasoning after the segment with the claim, cut the text after it, and let the model answer.
 
-    For a verifier that finds that more thinking does not help. Its monitor reads the reasoning only, and proves nothing
-    (``required=False``). If the model has ended its reasoning meanwhile, nothing is done, and the open extractions of
-    the monitor are cancelled. A result whose reasoning was ended is never ``verified``.
+    Use it with a verifier that finds out that more reasoning does not help. The monitor must have the phase
+    ``reasoning`` and ``required=False``, because it proves nothing. If the model has already ended its reasoning, this
+    remedy does nothing, and the open extractions of the monitor are cancelled. A result whose reasoning was ended by
+    this remedy is never ``verified``.
     """
 
     lead: str = "\n\n"
-    """The beginning of the answer, which is written after the tag that closes the reasoning. Not empty."""
+    """The beginning of the answer. It is written after the tag that closes the reasoning. Must not be empty."""
     ask: str = "That is enough thinking. Give the final answer now."
-    """The user turn for a model that continues by turns only. Not empty."""
+    """The user turn for a model that can continue only by an extra turn. Must not be empty."""
 
     def __post_init__(self) -> None:
         if not self.lead or not self.ask:
@@ -76,7 +80,7 @@ Remedy: TypeAlias = Repair | Feedback | Resample | Conclude | Stop | Abstain
 QUOTE_LIMIT = 200
 """The largest number of characters of model text that are copied into feedback."""
 
-# Full-width signs count too: a tokenizer that normalises its input reads them as the plain ones.
+# Full-width signs match too: a tokenizer that normalises its input reads them like the plain ASCII signs.
 _OPEN, _CLOSE, _BAR = r"[<\uff1c\ufe64]", r"[>\uff1e\ufe65]", r"[|\uff5c]"
 _CONTROL = re.compile(
     rf"{_OPEN}{_BAR}[^|\uff5c<>\uff1c\uff1e]{{0,60}}(?:{_BAR}{_CLOSE}?|{_CLOSE})"  # <|im_end|>, <|turn>
@@ -89,17 +93,18 @@ _CONTROL = re.compile(
     r"|\]~!?b[\[\]]|\[e~\[",  # MiniMax
     re.IGNORECASE,
 )
-"""Tokens of the chat templates of Llama 2 to 4, Qwen and all of ChatML, Mistral, Gemma, Phi, DeepSeek, Command, gpt-oss
-(harmony), GLM, Granite, Kimi, MiniMax, Seed and SmolLM, and tags that look like them."""
+"""Matches the chat-template tokens of Llama 2 to 4, Qwen and other models with ChatML, Mistral, Gemma, Phi, DeepSeek,
+Command, gpt-oss (harmony), GLM, Granite, Kimi, MiniMax, Seed and SmolLM, and tags that look like these tokens."""
 
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Invisible characters that are not control characters: fillers, selectors (which can carry text), separators."""
+"""Matches invisible characters that are not control characters: fillers, variation selectors (which can hide text) and
+separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
-    """Return *text* fit to be copied into feedback: one line, bounded, no control or template tokens."""
+    """Clean *text* for feedback: return one line of at most *limit* characters, without control or template tokens."""
     clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.
     while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
@@ -109,7 +114,7 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
 
 
 def is_writable(repair: str) -> bool:
-    """Tell whether a verifier's *repair* may be written into the trace: bounded, no control or template tokens."""
+    """Tell whether *repair* may be written into the trace: it is short, without control or template tokens."""
     return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
 
 
@@ -131,11 +136,11 @@ _ALLOWED: dict[Level, tuple[str, ...]] = {
 
 
 class FeedbackTemplate(msgspec.Struct, frozen=True):
-    """The words of feedback; ``{quote}``, ``{why}`` and ``{witness}`` are filled in.
+    """The sentences of feedback, one template per level, with the fields ``{quote}``, ``{why}`` and ``{witness}``.
 
-    If a model reacts better to other words, make your own and pass it to a run, or set it as the model's attribute
-    ``feedback``. Each template is one line and uses only the fields of its level; otherwise
-    :class:`~interwhen.UsageError` is raised.
+    If a model reacts better to other words, create your own object. Pass it to a run, or set it as the attribute
+    ``feedback`` of the model. Raises :class:`~interwhen.UsageError` if a template has more than one line or a field
+    that its level does not allow.
     """
 
     flag: str = "Wait, something above is not right. Let me check it again."
@@ -158,7 +163,10 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
                     raise UsageError(f"the template for level {level!r} must not use {{{name}}}, got {template!r}")
 
     def render(self, level: Level, violation: Violation, wrong_text: str) -> str:
-        """Return the sentence for *violation*, which says no more than *level* allows."""
+        """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.
+
+        A violation without a witness is rendered at the level ``explain`` instead of ``witness``.
+        """
         if level == "witness" and not violation.witness:
             level = "explain"
         template: str = getattr(self, level)
@@ -168,19 +176,19 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
 
 
 DEFAULT_TEMPLATE = FeedbackTemplate()
-"""The default words of feedback. Made once: each instance is checked."""
+"""The default sentences of feedback. One shared instance, because each new instance is validated."""
 
 
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:
-    """Return the violations whose inserted text holds *answer* as a whole word or number.
+    """Return the violations whose inserted text contains *answer* as a whole word or number.
 
-    An audit for measurements with known answers: feedback that gives the answer makes the model look better than it
-    is. A repair writes the right value by design, so a repair of the last step is listed.
+    Use it to audit a benchmark with known answers: feedback that contains the answer makes the model look better than
+    it is. A repair writes the right value by design, so a repair of the last step is in the list too.
     """
     return tuple(violation for violation in violations if holds(violation.inserted, answer))
 
 
 def holds(text: str, answer: str) -> bool:
-    """Tell whether *text* holds *answer* as a whole word or number; false for an empty *answer*."""
+    """Tell whether *text* contains *answer* as a whole word or number; false for an empty *answer*."""
     answer = answer.strip()
     return bool(answer) and re.search(rf"(?<![\w.]){re.escape(answer)}(?![\w]|\.\d)", text) is not None

@@ -1,4 +1,4 @@
-"""The result of a run: a closed union, whose type says what was shown about the text."""
+"""The result of a run. Its type says whether the text is verified, unverified, abstained or failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interwhen._types.verdicts import Outcome, Scope
 RemedyName = Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"]
 Status = Literal["verified", "unverified", "abstained", "failed"]
 Label = Literal["answer verified", "steps verified", "unverified", "abstained", "failed"]
-"""The name of a result in every display. ``verified`` alone would not say whether the answer was checked."""
+"""The name of a result in all displays. ``verified`` alone would not say whether the answer itself was checked."""
 _LABELS: dict[Status, Label] = {
     "verified": "steps verified",
     "unverified": "unverified",
@@ -24,7 +24,7 @@ _LABELS: dict[Status, Label] = {
 
 
 class CheckRecord(msgspec.Struct, frozen=True, gc=False):
-    """One check: which verifier judged which claim, and how it ended."""
+    """The record of one check: which verifier judged which claim, and the outcome."""
 
     monitor: str
     verifier: str
@@ -32,18 +32,18 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     key: str
     """The claim's key; empty if no claim could be extracted from the segment."""
     span: Span | None
-    """The claim's span; ``None``: its place is not known."""
+    """The claim's span; ``None``: its position is not known."""
     segment: Span
-    """The segment the claim came from."""
+    """The span of the segment in which the claim was found."""
     outcome: Outcome
     seconds: float = 0.0
-    """How long all tries of the check took together; 0 if the verdict was known already."""
+    """The total time of all tries of the check; 0 if a cached verdict was used."""
     tries: int = 1
-    """How often the check was tried; ``outcome`` is that of the last try."""
+    """The number of tries; ``outcome`` is the outcome of the last one."""
     claim_sha256: str = ""
-    """The hash of the claim's text in the trace; empty if the claim has no span, and in older records."""
+    """The hash of the claim's text in the trace; empty if the claim has no span, and in records of older versions."""
     code_sha256: str = ""
-    """The hash of the module file with the verifier's check; empty if there is none."""
+    """The hash of the source file that defines the verifier's check; empty if there is no such file."""
 
 
 class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
@@ -53,13 +53,14 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     verifier: str
     key: str
     span: Span
-    """The wrong part, as offsets into the trace at that time."""
+    """The wrong part, in offsets of the trace at the time of the violation."""
     quote: str
-    """The text of the wrong part, bounded and without control characters."""
+    """The text of the wrong part, shortened and without control characters."""
     why: str
     witness: str
     interrupted: bool
-    """False if the monitor only observes, the claim has no span, or feedback answers its segment already."""
+    """Whether the violation could interrupt the run. False if the monitor only observes, if the claim has no span, or
+    if feedback already answers its segment."""
     remedy: RemedyName | None = None
     cut: int | None = None
     inserted: str = ""
@@ -73,7 +74,10 @@ class Insertion(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnverifiedReason(msgspec.Struct, frozen=True, gc=False):
-    """Why a result is not verified: which monitor did not show what, and where (``None``: everywhere)."""
+    """One reason why a result is not verified.
+
+    ``monitor`` is empty if the reason does not concern one monitor. ``span`` is ``None`` if it concerns the whole text.
+    """
 
     monitor: str
     span: Span | None
@@ -83,23 +87,24 @@ class UnverifiedReason(msgspec.Struct, frozen=True, gc=False):
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
-    """Lists the checks that passed on exactly the returned text."""
+    """Lists the checks that passed on exactly this text, which its hash identifies."""
 
     text_sha256: str
     prompt_sha256: str
     model: str
     checks: tuple[CheckRecord, ...]
     covered: tuple[Span, ...]
-    """The merged spans of the claims. Extractors read the other text too, and found no claim in it."""
+    """The spans of the claims, merged. The extractors read the other text too, and found no claims in it."""
     coverage: float
-    """Covered characters divided by all characters of the trace."""
+    """The number of covered characters divided by the number of all characters of the trace."""
     refuted: tuple[Span, ...] = ()
-    """Reasoning that was refuted, and that feedback in the trace answers. It is not certified."""
+    """The spans of reasoning that was refuted and is answered by feedback in the trace. They are not certified."""
     interwhen: str = ""
     """The version of this package."""
     scope: Scope = "steps"
     """``answer``: a check that knows the task judged the answer itself. ``steps``: all checks passed, but none of them
-    judged the answer, so it may be wrong. (Certificates of older versions have no scope, and count as ``steps``.)"""
+    judged the answer, so the answer may be wrong. (A certificate of an older version has no scope and counts as
+    ``steps``.)"""
 
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*."""
@@ -119,13 +124,14 @@ def prompt_sha256(prompt: Prompt) -> str:
 
 
 class JournalState(msgspec.Struct, frozen=True, gc=False):
-    """The state of a run's journal at the end."""
+    """The state of a run's journal at the end of the run."""
 
     path: str
     size: int
-    """Its length in bytes."""
+    """The size of the journal in bytes."""
     incomplete: str = ""
-    """Why the record ends before the run did; empty: it is complete. The run itself is not affected."""
+    """Why the journal does not hold the whole run; empty if it is complete. An incomplete journal does not affect the
+    run itself."""
 
 
 class _Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,14 +142,14 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: str
     answer: str
     finish_reason: FinishReason | None
-    """Why the last stream ended; ``None``: the run ended before it."""
+    """Why the last stream ended; ``None``: the run ended before the stream did."""
     checks: tuple[CheckRecord, ...] = ()
     """The checks on the returned trace."""
     violations: tuple[ViolationRecord, ...] = ()
     """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeMode | None = None
-    """How the model continued after a cut or a reconnect; ``None``: there was neither."""
+    """How the model continued after a cut or a reconnect; ``None``: there was no cut and no reconnect."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
     journal: JournalState | None = None
@@ -155,7 +161,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> Label:
-        """The name of this result for displays: its status, and for a verified one its scope."""
+        """The name of this result for displays: the status and, if verified, the scope of the certificate."""
         return _LABELS[self.status]
 
     @property
@@ -165,7 +171,7 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(_Result, frozen=True, tag="verified"):
-    """Every required check passed on exactly this text. ``certificate.scope`` says whether the answer was checked."""
+    """Every required check passed on this text. ``certificate.scope`` says whether the answer itself was checked."""
 
     status: ClassVar[Status] = "verified"
     certificate: Certificate
@@ -177,14 +183,14 @@ class Verified(_Result, frozen=True, tag="verified"):
 
 
 class Unverified(_Result, frozen=True, tag="unverified"):
-    """The run ended, and something in its text was not shown to be right."""
+    """The run ended, and some of its text is not verified. ``unverified_reasons`` says which text, and why."""
 
     status: ClassVar[Status] = "unverified"
     unverified_reasons: tuple[UnverifiedReason, ...]
 
 
 class Abstained(_Result, frozen=True, tag="abstained"):
-    """interwhen gives no answer; ``text`` is the trace when the run ended."""
+    """interwhen gives no answer, for the given ``reason``. ``text`` is the trace at the end of the run."""
 
     status: ClassVar[Status] = "abstained"
     reason: str
@@ -192,7 +198,7 @@ class Abstained(_Result, frozen=True, tag="abstained"):
 
 
 class Failed(_Result, frozen=True, tag="failed"):
-    """The model or its server failed; ``text`` is the trace until then."""
+    """The model or its server failed with ``error``. ``text`` is the trace up to the failure."""
 
     status: ClassVar[Status] = "failed"
     error: str

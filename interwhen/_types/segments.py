@@ -1,4 +1,4 @@
-"""A segment: a complete unit of the trace, as an extractor sees it."""
+"""Segments, the complete units of the trace that extractors read, and structured tool calls."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from interwhen._types.spans import Span
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """One whole call. Its place in the trace is known by offset, never found by a pattern."""
+    """One complete tool call that the API sent as structured data.
+
+    Its position in the trace is stored as an offset. It is never searched for in the text.
+    """
 
     id: str
-    """The model's identifier of this call, with which its result is sent back."""
+    """The identifier of this call from the model. The result is sent back with the same identifier."""
     name: str
     """The name of the tool."""
     arguments: str
@@ -25,12 +28,12 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The call as text of the trace; its arguments begin at ``arguments_at``."""
+        """The text that represents the call in the trace: ``name(arguments)``."""
         return f"{self.name}({self.arguments})"
 
     @property
     def arguments_at(self) -> int:
-        """Where the arguments begin in ``text``."""
+        """The offset of the arguments in ``text``."""
         return len(self.name) + 1
 
     def values(self) -> dict[str, Any]:
@@ -58,12 +61,12 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     span: Span
     phase: Phase
     call: ToolCall | None = None
-    """The structured tool call that this segment is; ``None`` for text, also for a call between tags."""
+    """The tool call, if this segment is a structured one; ``None`` for text, also for a call between tags."""
 
     def at(self, start: int, end: int) -> Span:
         """Return the trace span of ``text[start:end]`` (for example of a regex match).
 
-        Raises :class:`ValueError` if the range does not lie in the segment.
+        Raises :class:`ValueError` if the range is not inside the segment.
         """
         if not 0 <= start <= end <= len(self.text):
             msg = f"[{start!r}, {end!r}) is not inside a segment of {len(self.text)} characters"
@@ -71,9 +74,9 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
         return Span(self.span.start + start, self.span.start + end)
 
     def ground(self, quote: str) -> Span | None:
-        """Return the trace span of *quote* if it occurs exactly once in this segment, else ``None``.
+        """Return the trace span of *quote* if it occurs exactly once in this segment, otherwise ``None``.
 
-        The rule for the replies of forks: a claim without one certain place in the trace has no span, and never
+        Use it for the replies of forks: a claim whose position in the trace is ambiguous gets no span, and so it never
         interrupts.
         """
         if not quote:

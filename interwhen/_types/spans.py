@@ -1,4 +1,4 @@
-"""Places in a trace: character offsets and half-open spans."""
+"""Positions in a trace: character offsets and half-open spans."""
 
 from __future__ import annotations
 

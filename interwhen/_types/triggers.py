@@ -1,4 +1,4 @@
-"""Triggers: which segments of the trace a monitor reads. Each is a small frozen record."""
+"""Triggers. A trigger says which segments of the trace a monitor reads."""
 
 from __future__ import annotations
 
@@ -13,82 +13,85 @@ DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let 
 
 
 class Lines(msgspec.Struct, frozen=True, tag=True):
-    """Each line that is not blank, without its line end; with ``every`` > 1, every n-th of them."""
+    """Each line that is not blank, without its line end. With ``every`` > 1, groups of that many lines."""
 
     every: int = 1
     joins: tuple[str, ...] = ()
-    """Words in lower case, and single signs. A line that begins with one of them is one segment with the line before.
-    A line is then complete when the first word of the next line is known, or the text ends."""
+    """Words in lower case, and single signs. A line that begins with one of them forms one segment with the line
+    before it. So a line is complete only when the first word of the next line is known, or when the text ends."""
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):
-    """Each run of lines between blank lines."""
+    """Each paragraph: the lines between two blank lines."""
 
 
 class Sentences(msgspec.Struct, frozen=True, tag=True):
-    """Each sentence: up to ``.``, ``!`` or ``?`` before white space, or to the end of its line."""
+    """Each sentence. It ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
 
 
 class Markers(msgspec.Struct, frozen=True, tag=True):
-    """The text between two reflection markers such as "Wait"; a marker counts at the start of a word."""
+    """The text between two reflection markers such as "Wait". A marker counts only as a separate word (or words)."""
 
     words: tuple[str, ...] = DEFAULT_MARKERS
 
 
 class ThinkEnd(msgspec.Struct, frozen=True, tag=True):
-    """The whole reasoning, once it has ended."""
+    """The whole reasoning, as one segment, when it has ended."""
 
 
 class ToolCalls(msgspec.Struct, frozen=True, tag=True):
-    """Each tool call: structured ones, and those written in the text between two tags (tags included)."""
+    """Each tool call: structured calls, and calls in the text between the tags ``opening`` and ``closing``.
+
+    The segment of a call in the text includes both tags.
+    """
 
     opening: str = "<tool_call>"
     closing: str = "</tool_call>"
 
 
 class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
-    """Each fenced code block of Markdown, once its closing fence has come; both fences included."""
+    """Each fenced code block of Markdown that is complete, including both fences."""
 
 
 class EveryChars(msgspec.Struct, frozen=True, tag=True):
-    """Each stretch of ``count`` characters, white space included, and the shorter rest at the end of its phase."""
+    """Parts of ``count`` characters, including white space, without gaps. The last part of a phase may be shorter."""
 
     count: int = 400
 
 
 class Polls(msgspec.Struct, frozen=True, tag=True):
-    """Stretches of text without gaps, of the cheapest length: for monitors with expensive checks, such as forks.
+    """Parts of the text without gaps, whose length minimizes the expected cost. For expensive checks, such as forks.
 
-    Frequent checks cost tokens; rare ones cost the text that is written after a mistake. With mistakes at a constant
-    rate, the cheapest interval is ``sqrt(2 * cost / rate)`` (checkpoints: Young 1974, Daly 2006). The rate is learnt:
-    ``found`` mistakes were seen in ``seen`` characters before the run, and each remedy in the run adds one. A stretch
-    keeps the length that it had at its start. Raises :class:`~interwhen.UsageError` on wrong values.
+    Frequent checks cost tokens. Rare checks waste the text that the model writes after a mistake. If mistakes come at a
+    constant rate, the cheapest length is ``sqrt(2 * cost / rate)`` (checkpoint intervals: Young 1974, Daly 2006). The
+    rate is estimated: it starts at ``found / seen``, and each remedy in the run counts as one more mistake. The length
+    of a part is fixed at its start. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     cost: float = 240.0
-    """The cost of one check, in characters of text that could be written for the same cost."""
+    """The cost of one check, as the number of characters that the model could write for the same cost."""
     found: float = 1.0
-    """Mistakes seen before the run; may be a guess."""
+    """The number of mistakes seen before the run; may be a guess."""
     seen: float = 8000.0
-    """The number of characters in which they were seen."""
+    """The number of characters in which the ``found`` mistakes were seen."""
     least: int = 120
-    """The shortest stretch, in characters."""
+    """The shortest length of a part, in characters."""
     most: int = 4000
-    """The longest stretch, in characters."""
+    """The longest length of a part, in characters."""
 
     def __post_init__(self) -> None:
         if not (self.cost > 0 and self.found > 0 and self.seen > 0 and 1 <= self.least <= self.most):
             raise UsageError(f"Polls: cost, found and seen must be above 0, and 1 <= least <= most, got {self!r}")
 
     def length(self, start: int, remedies: int) -> int:
-        """Return the length of the stretch from *start* on, after so many *remedies* in the run."""
+        """Return the length of the part that begins at offset *start*; *remedies* is their number in the run so far."""
         rate = (self.found + remedies) / (self.seen + start)
         return min(max(round(math.sqrt(2.0 * self.cost / rate)), self.least), self.most)
 
     def learned(self, remedies: int, characters: int, *, memory: float = 100_000.0) -> Polls:
-        """Return the trigger for the next run, after one with so many *remedies* in so many *characters*.
+        """Return the trigger for the next run, updated with a run that had *remedies* in a trace of *characters*.
 
-        Older text than *memory* characters counts less and less.
+        The estimate is limited to the last *memory* characters, so the weight of older runs decreases.
         """
         fade = min(memory / (self.seen + characters), 1.0)
         found = max(fade * (self.found + remedies), 1e-3)
@@ -96,7 +99,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """The whole answer, once the stream has ended."""
+    """The whole answer, as one segment, when the stream has ended."""
 
 
 Trigger: TypeAlias = (
@@ -104,4 +107,4 @@ Trigger: TypeAlias = (
 )
 
 PhaseFilter = Literal["reasoning", "answer", "both"]
-"""Which phase of the trace a monitor looks at."""
+"""Which phase of the trace a monitor reads."""

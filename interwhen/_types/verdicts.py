@@ -1,4 +1,4 @@
-"""Verdicts, which a verifier returns, and outcomes: how a check can end.
+"""Verdicts, which a verifier returns, and outcomes, which say how a check ended.
 
 Why: docs/decisions/0004-verdicts-are-relative.md.
 """
@@ -13,26 +13,27 @@ from interwhen._types.errors import UsageError
 from interwhen._types.spans import Span
 
 Level = Literal["flag", "locate", "explain", "witness"]
-"""How much feedback may say: that something is wrong, where, why, or a counterexample."""
+"""How much feedback may say. ``flag``: that something is wrong. ``locate``: also where. ``explain``: also why.
+``witness``: also the counterexample or the right value."""
 
 
 Scope = Literal["answer", "steps"]
-"""The part of a solution that a pass covers: the answer to the task, or steps towards it."""
+"""What a pass covers: the answer to the task, or only steps on the way to it."""
 
 
 class Pass(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The claim is right. ``evidence`` tells a person how that was established."""
+    """The claim is right. ``evidence`` explains to a person how the verifier established this."""
 
     evidence: str = ""
     scope: Scope = "steps"
-    """``answer``: the verifier knows the task, and this claim is its answer. Counts only for a claim in the answer
-    phase, in a monitor with the scope ``answer``."""
+    """``answer``: the verifier knows the task, and this claim is the answer to the task. It counts only for a claim in
+    the answer phase, in a monitor with the scope ``answer``."""
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The claim is wrong.
 
-    Positions are relative to the start of the claim's span, so that one verdict holds for equal claims at any place.
+    Positions are relative to the start of the claim's span, so that equal claims at other positions share the verdict.
     """
 
     why: str
@@ -42,11 +43,11 @@ class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     where: Span | None = None
     """The wrong part, relative to the start of the claim's span. ``None``: the whole claim."""
     repair: str | None = None
-    """The right text in place of ``where``. ``None``: this violation cannot be repaired in place."""
+    """The right text to write in place of ``where``. ``None``: this violation cannot be repaired."""
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The verifier cannot decide. ``why``: what it did not understand, or what is open."""
+    """The verifier cannot decide; ``why`` gives the reason."""
 
     why: str
 
@@ -55,20 +56,20 @@ Verdict: TypeAlias = Pass | Violation | Unknown
 
 
 class Judged(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check returned a verdict. ``cached``: an equal claim was judged before."""
+    """The check returned a verdict. ``cached``: the verdict was reused from an earlier check of an equal claim."""
 
     verdict: Verdict
     cached: bool = False
 
 
 class Errored(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check raised, returned something other than a verdict, or lost its worker."""
+    """The check raised, returned something that is not a verdict, or lost its worker."""
 
     error: str
 
 
 class TimedOut(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check did not end within its deadline, in seconds."""
+    """The check did not end within ``deadline`` seconds."""
 
     deadline: float
 
@@ -80,7 +81,7 @@ class Cancelled(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Skipped(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """The check was due but did not run, for example because the budget of forks was spent."""
+    """The check was due but was not run, for example because the budget of forks was spent."""
 
     why: str
 
@@ -88,26 +89,26 @@ class Skipped(msgspec.Struct, frozen=True, tag=True, gc=False):
 Outcome: TypeAlias = Judged | Errored | TimedOut | Cancelled | Skipped
 
 
-# Checks without a verdict.
+# The policy for checks that end without a verdict.
 
 Ending = Literal["open", "closed"]
-"""``open``: the text is shown, and the result is unverified. ``closed``: the text is held back, and the run ends as
-abstained."""
+"""What follows a check that proved nothing. ``open``: the text is shown, and the result is unverified. ``closed``: the
+text is held back or retracted, and the run ends as ``abstained``."""
 
 LONGEST_PAUSE = 2.0
-"""The longest time between two tries, in seconds."""
+"""The longest pause between two tries, in seconds."""
 
 
 class Retry(msgspec.Struct, frozen=True, tag=True):
-    """Try a check again that raised, timed out or lost its worker; ``then`` says what follows if all tries fail.
+    """Run a check again after it raised, timed out or lost its worker.
 
-    Each try has the verifier's whole deadline. Raises :class:`UsageError` on wrong values.
+    Each try has the full deadline of the verifier. Raises :class:`UsageError` on wrong values.
     """
 
     times: int = 2
-    """How often it is tried again: ``times=2`` allows three tries."""
+    """The number of further tries: ``times=2`` allows three tries in all."""
     then: Ending | None = None
-    """``None``: the delivery decides, as in a monitor without ``on_error``."""
+    """What follows if all tries fail. ``None``: the delivery decides, as in a monitor without ``on_error``."""
     pause: float = 0.1
     """Seconds before the second try; each further pause is twice as long, up to 2 s."""
 
@@ -120,16 +121,16 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
             raise UsageError(f"Retry: pause must be from 0 to {LONGEST_PAUSE:g} seconds, got {self.pause!r}")
 
     def before(self, tries: int) -> float:
-        """Return how many seconds to wait once the check has failed *tries* times."""
+        """Return the pause before the next try, in seconds, after the check has failed *tries* times."""
         return min(self.pause * 2.0 ** (tries - 1), LONGEST_PAUSE)
 
 
 OnError: TypeAlias = Ending | Retry | None
-"""The policy of a monitor for checks without a verdict. ``None``: its delivery decides; a gate is closed."""
+"""The policy of a monitor for checks without a verdict. ``None``: the delivery decides; for a gate it is ``closed``."""
 
 
 def read_on_error(text: str) -> OnError:
-    """Parse *text*: ``open``, ``closed``, ``retry``, ``retry:2`` or ``retry:2:closed``.
+    """Parse *text* into a policy: ``open``, ``closed``, ``retry``, ``retry:2`` or ``retry:2:closed``.
 
     Raises :class:`UsageError` on anything else.
     """

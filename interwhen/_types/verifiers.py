@@ -1,4 +1,4 @@
-"""A verifier judges one claim. The decorator makes one from a function."""
+"""Verifiers judge claims. The decorator :func:`verifier` makes one from a function."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from interwhen._types.errors import UsageError
 from interwhen._types.verdicts import Verdict
 
 Worker = Literal["inline", "thread", "process", "async"]
-"""Where a check runs. ``inline`` blocks the event loop, so it is for pure checks of microseconds only."""
+"""Where a check runs. ``inline`` blocks the event loop: use it only for pure checks that take microseconds."""
 
 ClaimT = TypeVar("ClaimT", bound=Claim)
 
 
 @runtime_checkable
 class Verifier(Protocol):
-    """Judges claims."""
+    """Judges claims: takes one claim and returns a verdict."""
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class Verifier(Protocol):
 
     @property
     def version(self) -> str:
-        """Change it whenever a verdict may change: certificates record it."""
+        """The verifier's version, which certificates record. Change it whenever a verdict may change."""
         ...
 
     @property
@@ -47,13 +47,13 @@ class Verifier(Protocol):
         ...
 
     def check(self, claim: Any, /) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim*. An exception is the outcome ``Errored``, never a pass."""
+        """Judge *claim*. If it raises, the outcome of the check is ``Errored``, never a pass."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionVerifier:
-    """A verifier made from a function by :func:`verifier`. Calling it calls the function."""
+    """A verifier that :func:`verifier` made from a function. Calling the verifier calls the function."""
 
     name: str
     version: str
@@ -62,11 +62,11 @@ class FunctionVerifier:
     check: Callable[..., Verdict | Awaitable[Verdict]]
 
     def __call__(self, claim: Any, *prepared: Any) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim* by a plain call of the function."""
+        """Call the function directly, without a worker or a deadline. *prepared*: the value of ``prepare``, if any."""
         return self.check(claim, *prepared)
 
     def __reduce__(self) -> tuple[Callable[[str, str], FunctionVerifier], tuple[str, str]]:
-        """Pickle by name, as functions do: a worker process imports the module and finds it there."""
+        """Pickle the verifier by name, like a function. A worker process imports the module and looks up the name."""
         return _find, (self.check.__module__, self.check.__qualname__)
 
 
@@ -85,11 +85,12 @@ def _find(module: str, qualname: str) -> FunctionVerifier:
 def verifier(
     *, name: str, version: str = "1", deadline: float = 5.0, worker: Worker | None = None
 ) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
-    """Make a :class:`Verifier` from a function of one claim (and of the return value of its monitor's ``prepare``).
+    """Make a :class:`Verifier` from a function that takes a claim and returns a verdict.
 
-    Without *worker*, an ``async def`` runs as a task, and any other function in a thread, where it may block without
-    stopping the stream. Raises :class:`UsageError` on a deadline that is not positive, or a worker that does not fit
-    the function.
+    In a monitor with ``prepare``, the function also gets the return value of ``prepare``. *deadline* is in seconds.
+    Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread, where it may
+    block without stopping the stream. Raises :class:`UsageError` if the deadline is not positive, or if *worker* does
+    not fit the function.
     """
 
     def decorate(function: Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]) -> FunctionVerifier:
@@ -105,11 +106,11 @@ def verifier(
     return decorate
 
 
-# The deadline and the cancellation of a check in a worker, for the check itself.
+# Deadline and cancellation of a check in a worker, which the check itself can ask for.
 
 
 class Ticket:
-    """The deadline of one check in a worker, and whether it was cancelled. Another thread cancels it."""
+    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread."""
 
     __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 
@@ -120,7 +121,7 @@ class Ticket:
         self._lock = Lock()
 
     def add(self, callback: Callable[[], object]) -> None:
-        """Call *callback* when the check is cancelled; at once if it is cancelled already."""
+        """Call *callback* when the check is cancelled, or now if it is already cancelled."""
         with self._lock:
             if not self.cancelled:
                 self._callbacks.append(callback)
@@ -128,7 +129,7 @@ class Ticket:
         callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        """Remove *callback*. After this returns, it is not called any more."""
+        """Remove *callback*. It is never called after this method has returned."""
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
@@ -148,7 +149,7 @@ CURRENT: ContextVar[Ticket | None] = ContextVar("interwhen_ticket", default=None
 
 @contextmanager
 def hold(ticket: Ticket) -> Iterator[None]:
-    """Make *ticket* that of the code in the block."""
+    """Set *ticket* as the ticket of the running check, for the code in the ``with`` block."""
     token = CURRENT.set(ticket)
     try:
         yield
@@ -164,8 +165,8 @@ __all__ = ["on_cancel", "time_left"]
 def time_left() -> float:
     """Return how many seconds the running check has left; ``inf`` outside of a thread or process worker.
 
-    Never negative, and 0 for a check that was cancelled. A check that asks can stop in time and return ``Unknown`` with
-    a reason, which is more useful than a timeout.
+    The value is never negative, and it is 0 if the check was cancelled. A check can use it to stop in time and return
+    ``Unknown`` with a reason, which is more useful than a timeout.
     """
     ticket = CURRENT.get()
     if ticket is None:
@@ -177,8 +178,9 @@ def time_left() -> float:
 def on_cancel(callback: Callable[[], object]) -> Iterator[None]:
     """Call *callback* from another thread if the running check times out or is not needed any more.
 
-    A thread cannot be killed; with this, a long computation in a thread can be interrupted. *callback* must be quick
-    and must not raise. It is not called after the block. (A worker process is killed instead.)
+    Use it in a ``with`` block to interrupt a long computation in a thread, because a thread cannot be killed.
+    *callback* must be quick and must not raise. It is not called after the block. In a worker process it is never
+    called, because the process is killed instead.
     """
     ticket = CURRENT.get()
     if ticket is None:
