@@ -1,9 +1,9 @@
-"""Written policies as rules in files: read, checked, judged by, and synthesised from the policy's text.
+"""Written policies: rules for tool calls in files, which are checked, used to judge calls, and written by a model.
 
 `read_policy(folder)` reads a policy (`_files.py`), `policy.judge(situation)` judges a call by it (`_rules.py`),
-`policy.learn(state, call)` keeps the state (`_state.py`); `admit(policy)` says which of its rules may be trusted
-(`_admission.py`). The language of the rules is in `_syntax.py`, `_kinds.py` and `_evaluation.py`.
-Start with docs/policy.md. Why: docs/decisions/0022-written-policies.md.
+`policy.learn(state, call)` updates the state (`_state.py`), and `admit(policy)` runs the admission checks, which
+decide which rules can be trusted (`_admission.py`). The language of the rules is in `_syntax.py`, `_kinds.py` and
+`_evaluation.py`. Start with docs/policy.md. Why: docs/decisions/0022-written-policies.md.
 """
 
 from interwhen.policy._admission import Admission, AdmissionProblem, Coverage, Covered, MutantTally, admit

@@ -50,7 +50,7 @@ from interwhen.policy._syntax import (
     walk,
 )
 
-# Mutants of a rule: small mistakes that its examples must notice.
+# Mutants of a rule: copies with one small mistake, which the examples of the rule must detect.
 
 _COMPARISONS: Mapping[Comparison, tuple[Comparison, ...]] = {
     "=": ("!=",),
@@ -61,9 +61,9 @@ _COMPARISONS: Mapping[Comparison, tuple[Comparison, ...]] = {
     ">=": (">", "<="),
 }
 _OPAQUE = frozenset(("mentions", "unjudged", "calls", "given"))
-"""Functions whose written words are not numbers or conditions, so that no small mistake is made in them."""
+"""Functions whose arguments are not mutated: their literals are words or names, not numbers or conditions."""
 _TWINS = {"max": "min", "min": "max", "first": "last", "last": "first"}
-_TRUE = Constant(True, Bool())  # the value of a constant
+_TRUE = Constant(True, Bool())  # a positional Boolean, since it is the value
 
 
 class Mutant(NamedTuple):
@@ -71,11 +71,11 @@ class Mutant(NamedTuple):
 
     rule: Rule
     says: str
-    """The difference."""
+    """The changed condition, as text."""
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
-    """Return the mutants of *rule* that fit its schema, each once; *most* of them, chosen by *seed*."""
+    """Return at most *most* different mutants of *rule* that pass the type check. *seed* determines the selection."""
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
     changed = [(f"when: {show(one)}", one, rule.when, replace(rule, when=one)) for one in _mistakes(rule.when, words)]
@@ -98,7 +98,10 @@ def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
 
 
 def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
-    """Yield *node* with one small mistake in it."""
+    """Yield copies of *node*, each with one small mistake in it or in a descendant.
+
+    *words* are the sets of allowed words in the schema: a word is replaced by another one of its set.
+    """
     yield from _changes(node, words)
     if isinstance(node, Apply) and node.function in _OPAQUE:
         return
@@ -161,7 +164,7 @@ def _other_constants(node: Constant, words: tuple[frozenset[str], ...]) -> Itera
 
 
 def _words_of(schema: Schema) -> Iterator[frozenset[str]]:
-    """Yield the lists of words that a schema has."""
+    """Yield the sets of allowed words that texts in *schema* have."""
     tools = (kind for tool in schema.tools.values() for kind in (tool.arguments, tool.returns))
     for kind in (schema.state, *tools):
         for part in parts_of(kind):
@@ -173,7 +176,7 @@ def _words_of(schema: Schema) -> Iterator[frozenset[str]]:
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 _WORDS = 4
-"""A shorter piece, such as a heading, is not a clause."""
+"""The fewest words of a clause. A shorter sentence, such as a heading, is not a clause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +188,12 @@ class Covered:
     examples: int
     """How many examples these rules have."""
     fired: int
-    """How often these rules have refuted a call."""
+    """How many violations these rules have found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Each clause of a policy, in the order of its text."""
+    """The clauses of a policy with the rules that quote them, in the order of the text."""
 
     clauses: tuple[Covered, ...]
 
@@ -201,17 +204,17 @@ class Coverage:
 
 
 def squeezed(text: str) -> str:
-    """Return *text* with every run of white space as one space, in which form quotations are compared."""
+    """Return *text* with each run of white space replaced by one space. Quotations are compared in this form."""
     return " ".join(text.split())
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of *text*, its white space squeezed."""
+    """Split *text* into sentences, in the form that :func:`squeezed` returns."""
     return _SENTENCE_END.split(squeezed(text))
 
 
 def clauses(text: str) -> Iterator[str]:
-    """Yield the sentences of a policy, of each list item and paragraph by itself. Linear."""
+    """Yield the clauses of a policy in linear time: the sentences of each paragraph and each list item."""
     for block in _blocks(text):
         yield from (sentence for sentence in sentences(block) if len(sentence.split()) >= _WORDS)
 
@@ -231,7 +234,10 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Coverage:
-    """Return which of *rules* quote which clause of *text*: a part of it, or it among others."""
+    """Return each clause of *text* with the *rules* that quote it, in part or within a longer quotation.
+
+    *fired* has the number of violations that each rule has found, by rule id.
+    """
     quotes = [
         (rule, [part for clause in rule.clauses for part in _SENTENCE_END.split(squeezed(clause))]) for rule in rules
     ]
@@ -247,14 +253,14 @@ def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Cove
 Reason: TypeAlias = Literal["quote", "kinds", "examples", "vacuous", "contradiction", "deadlock", "mutants", "open"]
 """Why a rule is not admitted."""
 KILLED = 0.95
-"""The share of its mutants that the examples of a rule must notice."""
+"""The share of the mutants of a rule that its examples must detect."""
 _MOST_OPEN = 3
-"""After so many questions without an answer Z3 is asked no more about a rule: hard ones may be an attack."""
+"""After this many unanswered questions about a rule, Z3 is not asked again: a hard rule may be an attack."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionProblem:
-    """Why rules are not admitted."""
+    """A reason why some rules are not admitted."""
 
     reason: Reason
     rules: tuple[str, ...]
@@ -263,16 +269,16 @@ class AdmissionProblem:
 
 @dataclass(frozen=True, slots=True)
 class MutantTally:
-    """The results of the mutants of a rule."""
+    """How many mutants of a rule its examples detected (*killed*), and which ones they missed (*survivors*)."""
 
     killed: int
     equal: int
-    """Z3 proved that they are the same rule (for lists within the bound)."""
+    """How many mutants are equivalent to the rule, as Z3 proved (for lists within the bound)."""
     survivors: tuple[str, ...]
 
     @property
     def score(self) -> float:
-        """The share that was noticed, of those that are another rule."""
+        """The share of the mutants that the examples detected. Equivalent mutants are not counted."""
         return _share((self,))
 
 
@@ -294,17 +300,17 @@ class Admission:
     coverage: Coverage
 
     def problems_of(self, rule: str) -> tuple[AdmissionProblem, ...]:
-        """Return why *rule* is not admitted; empty where it is."""
+        """Return the problems of the rule with the id *rule*; empty if it is admitted."""
         return tuple(problem for problem in self.problems if rule in problem.rules)
 
     @property
     def killed(self) -> float:
-        """The share of all mutants that was noticed, of those that are another rule."""
+        """The share of the mutants of all rules that the examples detected. Equivalent mutants are not counted."""
         return _share(self.mutants.values())
 
 
 def outcome(verdict: Verdict | None) -> str:
-    """Return a verdict in the words of an example."""
+    """Return the word that examples use for *verdict*; ``None`` means that the rule does not apply."""
     match verdict:
         case None:
             return "not applicable"
@@ -319,10 +325,16 @@ def outcome(verdict: Verdict | None) -> str:
 def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | None = None) -> Admission:
     """Run the admission checks on the rules of *policy*. Needs the extra ``z3``.
 
-    A rule is admitted where it quotes the policy word for word; its kinds of values fit; its examples, one that keeps
-    it and one that breaks it among them, are judged as they say; it can apply, be kept and be broken; no other rule
-    contradicts it; no tool is out of reach because of it; and its examples notice nearly all small mistakes in it.
-    *fired* counts how often rules have refuted a call, for the map of coverage; the examples are counted without it.
+    A rule is admitted if all of these hold:
+
+    - it quotes the policy word for word, and passes the type check;
+    - at least one example keeps it and one breaks it, and each example has the outcome that it expects;
+    - it can apply, be kept (unless it is a prohibition) and be broken;
+    - it does not contradict another rule, and makes no tool unreachable;
+    - its examples detect nearly all of its mutants, which *seed* selects.
+
+    *fired* has the number of violations that each rule found in recorded calls, to be shown in the coverage. Without
+    it, the coverage shows the number of examples that break the rule.
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
 
@@ -345,7 +357,7 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
             tallies[rule.id] = tally(rule, policy.schema, seed=seed)
             problems += _survivors(rule, tallies[rule.id])
     for found in (*contradictions(fitting, policy.schema), *deadlocks(fitting, policy.schema)):
-        # Where one of them has a problem of its own, that one causes the conflict.
+        # A rule that has another problem already is taken as the cause of the conflict.
         troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
         problems.append(AdmissionProblem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
     refused = {name for problem in problems for name in problem.rules}
@@ -392,7 +404,11 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 
 
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
-    """Count which mutants of *rule* its examples notice, and which are the same rule. Needs the extra ``z3``."""
+    """Judge the examples of *rule* by each of its mutants, and count the results. Needs the extra ``z3``.
+
+    A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a survivor. *seed* selects
+    the mutants.
+    """
     from interwhen.policy._smt import same_rule
 
     killed, equal, opened, survivors = 0, 0, 0, []
@@ -409,14 +425,14 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
     return MutantTally(killed, equal, tuple(survivors))
 
 
-# Recorded situations, and how often the rules of a policy refuted one.
+# Recorded situations, in which the violations of each rule are counted.
 
 
 def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
-    """Count the calls that each rule of *policy* refutes, among the situations in the file at *path*.
+    """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
 
-    A line of JSON each, with what examples have: ``tool``, ``args``, ``state``, ``calls``, ``talk``, ``beside``,
-    ``now``. Raises :class:`UsageError`, which names the line.
+    Each line is a JSON object with the keys of an example: ``tool``, ``args``, ``state``, ``calls``, ``talk``,
+    ``beside``, ``now``. Raises :class:`UsageError`, which names the line.
     """
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None
@@ -438,65 +454,66 @@ def _fired_in_recording(policy: WrittenPolicy, line: str, now: Any, where: str) 
     return [judged.rule.id for judged in policy.judge(situation) if isinstance(judged.verdict, Violation)]
 
 
-# A policy on recorded runs: fields that it reads and no result had, and rules that never decided.
+# Replay of a policy on recorded runs: finds fields that rules read but no result has, and rules that never decide.
 #
-# The author of a rule that reads a field by a wrong name uses that name in its examples, so admission does not see the
-# mistake. Results of real calls do not have the field.
+# If a rule reads a field by a wrong name, its examples usually have the same wrong name, so the admission checks do not
+# find the mistake. The results of real calls do not have the field.
 
 _MOMENTS: tuple[WhenJudged, ...] = ("before", "after")
 Entry: TypeAlias = tuple[str, str]
-"""A field of a record, by the names of both."""
+"""The name of a record, and the name of one of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayTally:
-    """How often a rule passed a recorded call, broke it, could not decide, or did not apply."""
+    """How many recorded calls kept a rule, broke it, were undecided, or were calls to which it does not apply."""
 
     keeps: int = 0
     breaks: int = 0
     unknown: int = 0
     not_applicable: int = 0
     why_unknown: str = ""
-    """The reason that was given most often."""
+    """The most frequent reason for an unknown outcome."""
 
     @property
     def decided(self) -> bool:
-        """Whether it has ever decided anything."""
+        """Whether at least one call kept or broke the rule."""
         return bool(self.keeps or self.breaks)
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The result of a policy on recorded runs."""
+    """The result of :func:`replay`."""
 
     calls: int
     results: int
-    """How many of the calls have a result that is data."""
+    """How many of the calls have a JSON object or a JSON array as their result."""
     tallies: Mapping[str, ReplayTally]
-    """For each rule, by its id."""
+    """The tally of each rule, by rule id."""
     unseen: Mapping[Entry, tuple[str, ...]]
-    """Fields that no result had, although results had records of that name; each with the rules that read it."""
+    """Fields that no result had, although results had their record. Each has the ids of the rules that read it."""
     never_returned: Mapping[str, tuple[str, ...]]
-    """Records that no result had; each with the rules that read it."""
+    """Records that no result had. Each has the ids of the rules that read it."""
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """Return the rules that applied, or may have, and never decided."""
+        """Return the ids of the rules that were undecided for some calls, and that no call kept or broke."""
         return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
 
 
 @dataclass
 class _Seen:
-    """The records and fields of the results."""
+    """Counts how often each record and each field occurs in results."""
 
     records: Counter[str] = field(default_factory=Counter)
     fields: Counter[Entry] = field(default_factory=Counter)
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
-    """Judge each recorded call by *policy*, and collect the fields of its results.
+    """Judge each recorded call by *policy*, and collect the fields that occur in results.
 
-    Each of *runs* has calls and, before each of them, the conversation until then. *state* is the state before a run.
+    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the
+    state at the start of each run.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
@@ -532,7 +549,10 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
 
 
 def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
-    """Return the calls of a conversation in order, each with its result, and the talk before each turn."""
+    """Yield the calls in *messages* in order, each with its result.
+
+    Before the calls of an assistant turn, yield the conversation so far, if the assistant has sent text before.
+    """
     listed = list(messages)
     users: list[str] = []
     spoken = told = False
@@ -551,7 +571,11 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
 
 
 def _results(later: list[Message], turn: Message) -> list[Any]:
-    """Return the result of each call of *turn*: by id, else in order; ``None``: there is none."""
+    """Return the result of each call of *turn*, from the tool messages at the start of *later*.
+
+    A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
+    ``None``: the call has no result.
+    """
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
     found = []
@@ -600,7 +624,7 @@ def _most(reasons: Counter[str]) -> str:
 
 
 def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
-    """Note which records and fields *raw* holds, as its *kind* names them."""
+    """Count in *seen* the records and fields of the result *raw*, whose kind is *kind*."""
     match kind:
         case RecordOf(name=name, fields=fields) if isinstance(raw, Mapping):
             seen.records[name] += 1
@@ -619,7 +643,7 @@ def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
 
 
 def _fields_read(rule: Rule, policy: WrittenPolicy) -> Iterator[Entry]:
-    """Yield the fields of returned records that *rule* reads, directly or through tables of the state."""
+    """Yield the fields of tool results that *rule* reads, directly or through tables of the state."""
     known = set(_records_of(policy))
     for tool in rule.over():
         scope = policy.schema.scope(tool, rule.moment)

@@ -1,6 +1,7 @@
-"""Expressions in a situation: a value, or the reason why it is not known. No Python is evaluated.
+"""Evaluates expressions in a situation: to a value, or to the reason why the value is unknown. No Python code is run.
 
-Three-valued (Kleene): ``false and ?`` is false, ``true or ?`` is true, everything else with a ``?`` in it is not known.
+The logic is three-valued (Kleene): ``false and ?`` is false, ``true or ?`` is true, and any other operation on an
+unknown value (``?``) is unknown.
 """
 
 from __future__ import annotations
@@ -61,19 +62,19 @@ _MOST_BITS = 4 * _limits.DIGITS
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A value that is not known, and why."""
+    """An unknown value, with the reason why it is unknown."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Data of which parts are read when they are asked for."""
+    """A list, map or record of raw data. Its parts are read on access."""
 
     raw: Any
     kind: Kind
     where: str
-    """Its place, in the words of an expression."""
+    """The expression that leads to this data, for messages."""
     open: bool = False
     """Whether a list may have more items than are known."""
 
@@ -82,13 +83,16 @@ Value: TypeAlias = Scalar | Held | Missing
 
 
 class HeldItems(tuple[Value, ...]):
-    """Items of a list that are values already, and no data."""
+    """Items of a list that are values already, not raw data."""
 
     __slots__ = ()
 
 
 def hold(raw: Any, kind: Kind, where: str) -> Value:
-    """Return the data *raw* as a value of *kind*, exactly; anything else is missing, and is never converted."""
+    """Return the raw data *raw* as an exact value of *kind*. Data of another kind is missing: it is never converted.
+
+    *where* is the expression that leads to the data, for the reason of a missing value.
+    """
     if raw is None:
         return Missing(f"{where} is not known")
     found = _hold(raw, kind, where)
@@ -120,7 +124,7 @@ def _amount(raw: Any, kind: Number | Quantity) -> Fraction | None:
         return read_amount(raw, kind.dimension)
     if isinstance(raw, bool) or not isinstance(raw, int | float) or (isinstance(raw, float) and not math.isfinite(raw)):
         return None
-    # The shortest text that means this float is what was written: 2.4 is 12/5, and not the nearest power of two.
+    # ``repr`` gives the shortest text of this float, which is the number as written: 2.4 becomes exactly 12/5.
     value = Fraction(raw) if isinstance(raw, int) else Fraction(repr(raw))
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > _MOST_BITS:
         return None
@@ -142,7 +146,7 @@ def _time(raw: Any, kind: Date | Moment) -> dt.date | dt.datetime | None:
 
 
 def raw_of(value: Value, kind: Kind) -> Any:
-    """Return the data from which :func:`hold` makes *value* of *kind*; ``None`` for a missing value."""
+    """Inverse of :func:`hold`: return the raw data of *value*, which has *kind*; ``None`` if it is missing."""
     match value:
         case Missing():
             return None
@@ -160,7 +164,7 @@ def raw_of(value: Value, kind: Kind) -> Any:
 
 
 def tell(value: Value, kind: Kind) -> str:
-    """Return *value* for a message: on one line, and short, whatever it holds."""
+    """Return *value*, which has *kind*, as text for a message: one line, cut to a limit."""
     match value:
         case Missing():
             return "?"
@@ -185,16 +189,16 @@ def _told_amount(value: Fraction, kind: Quantity) -> str:
 def _shown(raw: Any, *, quote: bool = True) -> str:
     try:
         text = (repr(raw) if quote else str(raw))[: 4 * _limits.SHOWN]
-    except (ValueError, RecursionError):  # a number of thousands of digits, or something very deep
+    except (ValueError, RecursionError):  # a number with thousands of digits, or very deep nesting
         text = f"something very large ({type(raw).__name__})"
     flat = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return flat if len(flat) <= _limits.SHOWN else f"{flat[: _limits.SHOWN - 1]}…"
 
 
-# The functions of the language, on values that are known.
+# The built-in functions, for arguments that are known.
 
 _LONGEST = 200_000
-"""A longer text is not searched: the value is missing."""
+"""The longest text that is searched, in characters. For a longer text the result is missing."""
 _LATIN = re.compile(r"[A-Za-z]")
 
 
@@ -215,7 +219,7 @@ def _end(of: Held, at: int) -> Value:
 
 @functools.lru_cache(maxsize=256)
 def _listed(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """Return *words* in lower case, each with whether it may go on (``*`` at its end). Empty ones are left out."""
+    """Return *words* in lower case, without empty ones. The flag is true for a prefix: a word that ends with ``*``."""
     stems = ((" ".join(word.lower().rstrip("*").split()), word.endswith("*")) for word in words)
     return tuple((stem, open_) for stem, open_ in stems if stem)
 
@@ -225,7 +229,7 @@ def _is_word(char: str) -> bool:
 
 
 def _holds(text: str, stem: str, *, may_go_on: bool) -> bool:
-    """Tell whether *stem* stands in *text* as a whole word, or, if it *may_go_on*, as the beginning of one."""
+    """Tell whether *text* contains *stem* as a whole word or, if *may_go_on*, as the beginning of a word."""
     at = text.find(stem)
     while at >= 0:
         end = at + len(stem)
@@ -261,15 +265,18 @@ PURE: Mapping[str, Callable[..., Any]] = {
     "mentions": _mentions,
     "unjudged": lambda what: Missing(f"{what} is not judged here"),
 }
-"""Functions of values alone, by name."""
+"""The built-in functions that need only the values of their arguments, by name."""
 
 
 class _TooLongError(Exception):
-    """The evaluation has taken all of its steps."""
+    """The evaluation exceeds the limit of steps."""
 
 
 def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[str, Value] | None = None) -> Value:
-    """Return the value of *node*, of which the kinds were checked before. It ends within a number of steps."""
+    """Return the value of *node* in *situation*. After a limited number of steps, the value is missing.
+
+    *node* must have passed the type check. *names* has the values of additional names, such as ``item``.
+    """
     try:
         return _Evaluator(situation, schema).value(node, names or {})
     except _TooLongError:
@@ -277,7 +284,7 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    """Return how many steps the evaluation of *node* takes, or that it takes all that it may."""
+    """Return how many steps the evaluation of *node* takes. It stops as soon as the limit is exceeded."""
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})
@@ -353,7 +360,10 @@ class _Evaluator:
         return _joined((_compared("=", item, other) for other in self._items(found)), decides=True)
 
     def _items(self, source: Value) -> Iterator[Value]:
-        """Yield the items of a list; a missing one at the end of a list that may have more."""
+        """Yield the items of the list *source*.
+
+        If the list may have more items than are known, the last item is a missing value.
+        """
         if not isinstance(source, Held) or not isinstance(source.kind, ListOf):
             yield source if isinstance(source, Missing) else Missing("no list")
             return
@@ -459,7 +469,10 @@ def _scalar(value: Value) -> Scalar:
 
 
 def _joined(values: Iterator[Value], *, decides: bool) -> Value:
-    """Return *decides* if one value is it, else the first that is missing, else the contrary."""
+    """Combine conditions: by ``or`` if *decides* is true, by ``and`` if it is false.
+
+    Returns *decides* if one value is equal to it, else the first missing value, else the negation of *decides*.
+    """
     missing: Missing | None = None
     for value in values:
         if value is decides:

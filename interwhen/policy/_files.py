@@ -1,6 +1,6 @@
-"""A policy folder: ``policy.toml``, ``schema.toml``, the text of the policy, ``situations.toml`` and a file a rule.
+"""Reads a policy folder: ``policy.toml``, ``schema.toml``, the policy's text, ``situations.toml`` and the rule files.
 
-Its content is not trusted: files are plain, of a limited size, and none is outside the folder.
+The content is not trusted: only regular files of a limited size are read, and none outside the folder.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJud
 from interwhen.policy._state import State, load, read_learnings
 from interwhen.policy._syntax import Node, parse
 
-# The examples of a rule: situations in full, or changes of a named one.
+# The examples of a rule: each one gives a complete situation, or changes to a named situation.
 
 EXPECTED = ("keeps", "breaks", "unknown", "not applicable")
-"""What an example may expect."""
+"""The outcomes that an example may expect."""
 _PARTS = ("tool", "args", "state", "calls", "talk", "beside", "now", "result")
 _EXAMPLE_KEYS = frozenset((*_PARTS, "name", "expect", "base", "set", "unset"))
 _DEEPEST = 12
@@ -42,7 +42,11 @@ def read_examples(
     now: dt.datetime | None,
     tools: tuple[str, ...],
 ) -> tuple[Example, ...]:
-    """Read the examples of a rule. Raises :class:`UsageError`."""
+    """Read the examples of a rule from its file content *written*. Raises :class:`UsageError`.
+
+    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the
+    defaults for the time and the tool.
+    """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
         raise UsageError("examples are written as [[example]]")
@@ -56,7 +60,7 @@ def read_examples(
 
 
 def check_keys(written: Mapping[str, Any], known: Iterable[str], what: str = "") -> None:
-    """Raise :class:`UsageError` where *written* has an entry that is not *known*."""
+    """Raise :class:`UsageError` if *written* has a key that is not in *known*. The message starts with *what*."""
     listed = sorted(known)
     if strange := sorted(set(written) - set(listed)):
         names = ", ".join(map(repr, strange))[:200]
@@ -92,7 +96,10 @@ def _example(
 
 
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the situation *base*: a table, or the name of one, which may have a base itself."""
+    """Return the parts of the situation *base*: a table, or the name of one of *situations*.
+
+    The situation may have a base itself, whose parts it then changes.
+    """
     if base is None:
         return {}
     if isinstance(base, str):
@@ -116,7 +123,7 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
-    """Put *value* at a path such as ``args.flights.0.date``; ``None`` takes away what is there."""
+    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry."""
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"the path {path!r:.80} is too long")
@@ -138,7 +145,10 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
 
 
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
-    """Return the situation of *parts*, as examples and recorded situations write it. Raises :class:`UsageError`."""
+    """Build a situation from *parts*, in the format of examples and recorded situations. Raises :class:`UsageError`.
+
+    *now* and *tool* are the defaults for parts that are not given.
+    """
     talk, time, plain = parts.get("talk"), parts.get("now"), _plain(parts, 0)
     return Situation(
         tool=str(parts.get("tool", tool)),
@@ -163,7 +173,7 @@ def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
-    """Return tables of which the entries stand under all their keys at once."""
+    """Flatten the tables of the state: nested tables become one table, whose keys are tuples of the nested keys."""
     found: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
         kind = schema.state.field(name)
@@ -178,7 +188,7 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return *value* with dates as texts, as JSON has them."""
+    """Return *value* with dates converted to ISO texts, as in JSON."""
     if depth > 2 * _DEEPEST:
         raise UsageError("a situation is nested too deeply")
     if isinstance(value, Mapping):
@@ -188,7 +198,7 @@ def _plain(value: Any, depth: int) -> Any:
     return value.isoformat() if isinstance(value, dt.date | dt.datetime) else value
 
 
-# A rule from the text of its file. The text may come from a model: it is read within limits, and nothing is run.
+# Reading a rule from its file. A model may have written the text: it is parsed within limits, and never run.
 
 _RULE_KEYS = frozenset(
     [
@@ -220,7 +230,7 @@ class Surroundings:
 
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
-    """Read TOML within the limits. Raises :class:`UsageError`, which names *what*."""
+    """Parse TOML within the size limit. Raises :class:`UsageError`; *what* names the file in its message."""
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
         raise UsageError(f"{what}: larger than {_limits.FILE_BYTES:,} bytes")
     try:
@@ -230,11 +240,11 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Read a rule from the text of its file. Raises :class:`UsageError`, which names *what*.
+    """Parse a rule from the *text* of its file. Raises :class:`UsageError`; *what* names the rule in its message.
 
-    It is read, but not checked: see :func:`interwhen.policy._rules.problems_of` and the admission.
+    The rule is not checked yet: see :func:`interwhen.policy._rules.problems_of` and the admission checks.
     """
-    # A character that is not shown, such as one that turns the direction of writing, would mislead a reviewer.
+    # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
     if hidden is not None:
         raise UsageError(f"{what}: it has the invisible character {hidden!r}; remove it")
@@ -279,7 +289,7 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    """Return *text* if it may be the id of a rule, and so the name of a file. Raises :class:`UsageError`."""
+    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             f"{text!r:.80} is not an id: use lower-case letters and digits, with - between words, at most "
@@ -320,7 +330,10 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of a plain file directly in *folder*. Raises :class:`UsageError`."""
+    """Return the text of the regular file *name* directly in *folder*. Raises :class:`UsageError`.
+
+    If the file is missing and not *needed*, return an empty text.
+    """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
         raise UsageError(f"{name!r:.80} is not the name of a file in the policy's folder")
@@ -337,7 +350,7 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 
 
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
-    """Return the head of the policy in *folder*, and the context of its rules. Raises :class:`UsageError`."""
+    """Return the content of ``policy.toml`` in *folder*, and the context of the rules. Raises :class:`UsageError`."""
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
     check_keys(head, _KEYS, "policy.toml: ")
     listed = head.get("tools")
@@ -375,7 +388,10 @@ def _shelves(written: Any) -> Mapping[str, DatabaseTable]:
 
 
 def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
-    """Return the folder *name* of a policy. Raises :class:`UsageError` where it is a link that leads elsewhere."""
+    """Return the subfolder *name* of a policy folder; with *make*, create it.
+
+    Raises :class:`UsageError` if the subfolder is a link that leads out of the policy folder.
+    """
     inner = folder / name
     if inner.resolve().parent != folder.resolve():
         raise UsageError(
@@ -387,7 +403,7 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
 
 
 def rule_files(folder: Path) -> list[str]:
-    """Return the names of the files of rules in *folder*, in order. Raises :class:`UsageError` beyond the limit."""
+    """Return the sorted names of the rule files in *folder*. Raises :class:`UsageError` if there are too many."""
     inner = inner_folder(folder, "rules")
     found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
     if len(found) > _limits.RULES:
@@ -415,9 +431,9 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
 
 
 def read_database(policy: WrittenPolicy, folder: Path) -> State:
-    """Return the state of the database in *folder*: tables ``NAME.json`` or ``NAME.json.gz``.
+    """Read the state of *policy* from a database in *folder*.
 
-    Raises :class:`UsageError`.
+    Each table is a file ``NAME.json`` or ``NAME.json.gz``. Raises :class:`UsageError`.
     """
 
     def calls() -> Iterator[MadeCall]:
@@ -444,9 +460,9 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 
 
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
-    """Make *folder* a policy folder with copies of the given files; no file in it is overwritten.
+    """Make *folder* a policy folder, with copies of the files *text*, *tools* and *schema*.
 
-    Raises :class:`UsageError`, also where the folder has another text.
+    No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError("give --tools or --schema: rules are checked against what the tools take")

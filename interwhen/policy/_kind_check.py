@@ -1,4 +1,4 @@
-"""The kind of the value of an expression, and whether its parts fit together."""
+"""The type check of expressions: finds the kind of an expression, and rejects parts whose kinds do not match."""
 
 from __future__ import annotations
 
@@ -49,18 +49,21 @@ from interwhen.policy._syntax import (
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The names of an expression with their kinds, and the kind of an item of ``calls("tool")`` for each tool."""
+    """The names that an expression may use, with their kinds.
+
+    *calls* has, for each tool, the kind of an item of ``calls("tool")``, the list of its earlier calls.
+    """
 
     names: Mapping[str, Kind]
     calls: Mapping[str, RecordOf]
 
     def adding(self, names: Mapping[str, Kind]) -> Scope:
-        """Return the scope with more names."""
+        """Return a copy of the scope with *names* added."""
         return Scope({**self.names, **names}, self.calls)
 
 
 def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one line for each kind of node
-    """Return the kind of *node*. Raises :class:`ExpressionError` where something does not fit, or is not there."""
+    """Return the kind of *node*. Raises :class:`ExpressionError` if kinds do not match, or a name is not defined."""
     match node:
         case Constant(kind=kind):
             return kind
@@ -132,7 +135,7 @@ def _index(node: Index, scope: Scope) -> Kind:
 
 
 def joined(left: Kind, right: Kind) -> Kind | None:
-    """Return the common kind of both; ``None`` where they are different things."""
+    """Return the kind that includes both *left* and *right*; ``None`` if their values cannot be compared."""
     match left, right:
         case Number(whole=one), Number(whole=other):
             return Number(one and other)
@@ -187,7 +190,7 @@ def _in(node: In, scope: Scope) -> Kind:
             if isinstance(wanted, ListOf | MapOf | RecordOf | PairsOf | Anything):
                 raise ExpressionError(f"{describe(wanted)} cannot be compared: {_short(node)}")
             if isinstance(node.among, Listed):
-                for one in node.among.items:  # a word of the list that can never be meant is an error of its own
+                for one in node.among.items:  # a word that the item can never be equal to is an error
                     _same(item, kind_of(one, scope), node)
             _same(item, wanted, node)
         case MapOf(keys=(wanted,), open=False):
@@ -281,14 +284,14 @@ def _calls(node: Apply, scope: Scope) -> Kind:
             raise ExpressionError('calls("tool") takes the name of a tool')
 
 
-# Definitions: expressions with a name, perhaps with parameters, written out before the check of kinds.
+# Definitions: named expressions, some with parameters. They are expanded before the type check.
 
 _DEEPEST = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The meaning of a name."""
+    """A named expression: *body*, in which *parameters* stand for the arguments."""
 
     name: str
     parameters: tuple[str, ...]
@@ -314,7 +317,7 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
 
 
 def write_out(node: Node, definitions: Definitions) -> Node:
-    """Return *node* with all definitions written out. Raises :class:`ExpressionError` beyond the limits."""
+    """Return *node* with all definitions expanded. Raises :class:`ExpressionError` if the result exceeds the limits."""
     return _Writer(definitions).expand(node, {}, 0)
 
 
@@ -326,7 +329,10 @@ class _Writer:
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def expand(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
-        """Return *node* with the names in *bound* replaced and definitions written out."""
+        """Return *node* with each name in *bound* replaced by its node, and all definitions expanded.
+
+        *depth* is the number of definitions that are being expanded around *node*.
+        """
         self._count(1)
         match node:
             case Name(name=name) if name in bound:
@@ -337,7 +343,7 @@ class _Writer:
             case Apply(function=name, arguments=arguments) if name in self.definitions:
                 return self._body(name, tuple(self.expand(part, bound, depth) for part in arguments), depth)
             case Quantified(op=op, names=names, source=source, body=body):
-                # A variable of a definition must not catch one of the expression that it is written into.
+                # Rename the variables of a definition, so that they do not capture names of the expression around it.
                 fresh = {name: Name(f"{name}_{next(self.numbers)}" if depth else name) for name in names}
                 return Quantified(
                     op,
@@ -349,9 +355,9 @@ class _Writer:
                 return rebuild(node, tuple(self.expand(child, bound, depth) for child in children(node)))
 
     def _size(self, node: Node) -> int:
-        """Return how many nodes *node* has; one that stands in it several times is looked at once."""
+        """Return the number of nodes in *node*. Sizes are cached, because one node may occur many times."""
         if id(node) not in self.sizes:
-            self.sizes[id(node)] = (node, 1 + sum(map(self._size, children(node))))  # kept: its id stays its own
+            self.sizes[id(node)] = (node, 1 + sum(map(self._size, children(node))))  # kept: its id is not reused
         return self.sizes[id(node)][1]
 
     def _count(self, nodes: int) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of values in a policy: only values of one kind are compared."""
+"""The types of the values in a policy, here called kinds. Only values of the same kind can be compared."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeAlias, assert_never
 from interwhen._types.errors import UsageError
 from interwhen.toolkit.quantities import read_number, read_unit
 
-# Units with one meaning, money among them.
+# Units that have only one meaning, including currencies.
 
 CURRENCIES = ("USD", "EUR", "GBP", "CHF", "JPY")
-"""Each currency is a dimension of its own: nothing converts one to another."""
+"""Each currency is a separate dimension, so no amount is converted from one to another."""
 _DATA = {
     **{f"{letter}B": Fraction(1000) ** power for power, letter in enumerate("kMGTP", 1)},
     **{f"{letter}iB": Fraction(1024) ** power for power, letter in enumerate("KMGTP", 1)},
@@ -21,14 +21,14 @@ _DATA = {
 
 
 class Measure(NamedTuple):
-    """A unit: its dimension, and how much of the first unit of that dimension it is."""
+    """A unit: its dimension, and the factor that converts an amount to the base unit of the dimension."""
 
     dimension: str
     factor: Fraction
 
 
 def unit_named(word: str) -> Measure | None:
-    """Return the unit *word*; ``None`` where it is not a unit, or may be several."""
+    """Return the unit that *word* names; ``None`` if it names no unit, or could name several."""
     word = word.strip()
     if word in CURRENCIES:
         return Measure(word, Fraction(1))
@@ -39,9 +39,9 @@ def unit_named(word: str) -> Measure | None:
 
 
 def read_amount(text: str, dimension: str) -> Fraction | None:
-    """Return a written amount such as ``2.4 GB`` or ``$50`` in the first unit of *dimension*, exactly.
+    """Parse an amount such as ``2.4 GB`` or ``$50``, and return it exactly in the base unit of *dimension*.
 
-    ``None`` where that is not certain: no unit is guessed, and no number is rounded.
+    ``None`` if *text* is not an amount of this dimension. The function never guesses a unit or rounds a number.
     """
     text = text.strip()
     if text.startswith("$"):
@@ -66,33 +66,33 @@ class Number:
     """An exact number without a unit."""
 
     whole: bool = False
-    """Whether it has no fraction: 2.4 is then not of this kind, and is never read as 2."""
+    """Whether only integers are of this kind. 2.4 is then rejected, and never rounded to 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An exact amount of something: money, time, data."""
+    """An exact amount with a dimension, such as money, time or data."""
 
     dimension: str
     factor: Fraction = Fraction(1)
-    """The meaning of a bare number of the data, in the first unit of the dimension."""
+    """The unit of a number that the data gives without a unit, in base units of the dimension."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text; one of *words*, where it is one of a few."""
+    """A text. If *words* is given, the text must be one of them."""
 
     words: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """A day."""
+    """A calendar date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A day and a time of it, in the time zone of the data."""
+    """A date with a time of day, in the time zone of the data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +104,30 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """Values by one key, or by several."""
+    """A map from a key, or from a combination of several keys, to values."""
 
     keys: tuple[Kind, ...]
     value: Kind
     open: bool = False
-    """Whether it may have more entries than are known, as a table of the state: then none is known to be missing."""
+    """Whether the map may have entries that we do not know, such as a table of the state. A key without an entry is
+    then unknown, not absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOf:
-    """Named fields."""
+    """A record with named fields."""
 
     name: str
     fields: tuple[tuple[str, Kind], ...]
 
     def field(self, name: str) -> Kind | None:
-        """Return the kind of a field; ``None`` where there is no such field."""
+        """Return the kind of the field *name*; ``None`` if the record has no such field."""
         return next((kind for known, kind in self.fields if known == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class PairsOf:
-    """Pairs of values: neighbours in one list, or those at the same place of two."""
+    """Pairs of values: neighbours in one list, or the values at the same index of two lists."""
 
     left: Kind
     right: Kind
@@ -134,7 +135,7 @@ class PairsOf:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """A value that no schema describes: no rule can use it."""
+    """A value that the schema does not describe. No rule can use it."""
 
 
 Kind: TypeAlias = Bool | Number | Quantity | Text | Date | Moment | ListOf | MapOf | RecordOf | PairsOf | Anything
@@ -168,7 +169,7 @@ def parts_of(kind: Kind) -> Iterator[Kind]:
 
 
 def describe(kind: Kind) -> str:
-    """Return *kind* in the words of a schema."""
+    """Return *kind* in the notation of a schema."""
     match kind:
         case Bool() | Date() | Moment() | Anything():
             return {"Anything": "any"}.get(type(kind).__name__, type(kind).__name__.lower())
@@ -191,9 +192,9 @@ def describe(kind: Kind) -> str:
 
 
 def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
-    """Read a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
+    """Parse a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
 
-    Raises :class:`UsageError`.
+    *records* has the records that *text* may name. *depth* is the nesting depth so far. Raises :class:`UsageError`.
     """
     text = text.strip()
     if depth > _DEEPEST:
@@ -228,7 +229,7 @@ def _compound(head: str, inside: str, records: Mapping[str, Kind], depth: int) -
 
 
 def _split(text: str) -> list[str]:
-    """Return the parts of *text* between commas outside of brackets."""
+    """Split *text* at the commas that are outside of brackets."""
     parts, level = [""], 0
     for char in text:
         level += (char == "[") - (char == "]")

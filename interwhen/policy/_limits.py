@@ -1,4 +1,4 @@
-"""Limits on a policy, because its text, and rules that a model makes of it, may be an attack."""
+"""Limits on the size of policies and rules: a policy, or a rule that a model wrote, may be an attack."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ EXPRESSION_CHARACTERS = 6_000
 DEPTH = 60
 """The deepest nesting of an expression."""
 NODES = 1_500
-"""The most nodes of an expression, its definitions written out."""
+"""The most nodes of an expression after its definitions are expanded."""
 DIGITS = 30
 """The most digits of a number."""
 STEPS = 100_000
-"""The most steps of one evaluation. After more, the outcome is not known."""
+"""The most steps of one evaluation. An evaluation that needs more ends as unknown."""
 EXAMPLE_STEPS = 200_000
-"""The most steps of a rule over all its examples; its mutants take as many each."""
+"""The most steps of a rule for all its examples together. Each mutant of the rule needs about as many."""
 FILE_BYTES = 200_000
-"""The largest file of a policy folder, in bytes; the text of the policy included."""
+"""The largest size of a file in a policy folder, in bytes. It also applies to the text of the policy."""
 RULES = 500
 """The most rules of a policy."""
 EXAMPLES = 200
@@ -34,13 +34,13 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """The form of a name of a tool, a field or a table."""
 
 
-# Names by a pattern in which ``*`` stands for any text.
+# Matching of names with patterns in which ``*`` stands for any text.
 
 
 def name_fits(name: str, pattern: str) -> bool:
-    """Tell whether *name* matches *pattern*, in time in proportion to both.
+    """Tell whether *name* matches *pattern*, in which ``*`` stands for any text, in linear time.
 
-    A pattern may come from an untrusted policy, so no regular expression is made of it.
+    A pattern may come from an untrusted policy. So it is not compiled to a regular expression, which could backtrack.
     """
     first, *rest = pattern.split("*")
     if not rest:
@@ -50,7 +50,7 @@ def name_fits(name: str, pattern: str) -> bool:
         return False
     at, end = len(first), len(name) - len(last)
     for part in middle:
-        # The first place is the best one: what follows has the most room then.
+        # The first match is the best one: it leaves the most text for the parts that follow.
         found = name.find(part, at, end)
         if found < 0:
             return False

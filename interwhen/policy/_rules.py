@@ -1,4 +1,4 @@
-"""Rules: a clause of a policy, the calls that it applies to, and the condition on them."""
+"""Rules of a policy: each one enforces a clause by a condition on the tool calls to which it applies."""
 
 from __future__ import annotations
 
@@ -29,23 +29,26 @@ from interwhen.policy._syntax import (
     walk,
 )
 
-# Messages about a broken rule: texts with values in braces, each of them an expression.
+# Messages about a broken rule: texts with expressions in braces.
 
 Part: TypeAlias = str | Node
 
 
 @dataclass(frozen=True, slots=True)
 class MessageTemplate:
-    """A text with expressions in it."""
+    """A message with expressions, whose values are inserted when the message is used."""
 
     parts: tuple[Part, ...]
 
     def nodes(self) -> Iterator[Node]:
-        """Yield its expressions."""
+        """Yield the expressions of the message."""
         return (part for part in self.parts if not isinstance(part, str))
 
     def say(self, situation: Situation, schema: Schema, kinds: Mapping[Node, Kind]) -> str:
-        """Return the text in *situation*, within the limit; a value that is not known is a question mark."""
+        """Return the message with the values that its expressions have in *situation*, cut to the limit.
+
+        *kinds* has the kinds of the expressions. An unknown value is shown as a question mark.
+        """
         said = [
             part if isinstance(part, str) else tell(evaluate(part, situation, schema), kinds.get(part, Text()))
             for part in self.parts
@@ -54,7 +57,7 @@ class MessageTemplate:
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    """Read ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
+    """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(f"a message of {len(text):,} characters: {_limits.MESSAGE} at most")
     parts: list[Part] = []
@@ -77,10 +80,10 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 
 
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
-    """Return the problem with *message*, if any: it must not say more than its level may.
+    """Return the problem with *message*, or an empty text: a message must not reveal more than its *level* allows.
 
-    ``why`` gives the rule, and only values that the model wrote itself: the arguments. ``witness`` may show facts, but
-    never the value that an argument must have.
+    ``why`` explains the rule, and may only show values that the model wrote itself: the arguments. ``witness`` may
+    also show facts, but never the value that the condition *require* demands for an argument.
     """
     answers = set(_answers(require))
     for node in message.nodes():
@@ -100,11 +103,11 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
 
 
 def _answers(require: Node) -> Iterator[str]:
-    """Yield the expressions that an argument must equal."""
+    """Yield, as text, the expressions that an argument must equal to satisfy *require*."""
     own = {"args"}
     for node in walk(require):
         if isinstance(node, Quantified) and _of_arguments(node.source, own):
-            own.update(node.names)  # walked from above: each is known before it is used
+            own.update(node.names)  # walk() yields an outer quantifier before the inner ones
     for node in walk(require):
         for mine, other in _equated(node):
             if _of_arguments(mine, own) and not _of_arguments(other, own) and not isinstance(other, Constant):
@@ -126,7 +129,7 @@ def _of_arguments(node: Node, own: set[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A situation, and the outcome that the rule must have there."""
+    """A situation, and the outcome that the rule must have in it."""
 
     name: str
     expect: str
@@ -136,38 +139,41 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One clause of a policy, as a rule over calls."""
+    """A rule that enforces one or several clauses of a policy on tool calls."""
 
     id: str
     clauses: tuple[str, ...]
-    """Words of the policy, one quotation or several."""
+    """The quotations from the policy that the rule enforces, at least one."""
     tools: tuple[str, ...]
-    """The tools it looks at; none: all of them."""
+    """The tools whose calls the rule judges; empty: all tools."""
     when: Node
-    """Whether it applies, definitions written out."""
+    """The condition under which the rule applies, with definitions expanded."""
     require: Node
-    """The condition on calls to which it applies."""
+    """The condition that a call must satisfy if the rule applies to it."""
     why: MessageTemplate
-    """The fault, for the level ``explain``."""
+    """The message that says what is wrong, for feedback at the level ``explain``."""
     witness: MessageTemplate
-    """The facts of the case, for the level ``witness``."""
+    """The message with the facts, for feedback at the level ``witness``."""
     moment: WhenJudged = "before"
     examples: tuple[Example, ...] = ()
     origin: str = ""
-    """The model that wrote it, until a person has reviewed it."""
+    """The model that wrote the rule; empty if a person wrote or reviewed it."""
     kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
-    """The kinds of the values in its messages."""
+    """The kinds of the expressions in the messages of the rule."""
 
     def looks_at(self, tool: str) -> bool:
-        """Tell whether it judges calls of *tool*."""
+        """Tell whether the rule judges calls of *tool*."""
         return not self.tools or tool in self.tools
 
     def over(self) -> tuple[str | None, ...]:
-        """Return the tools to check it against; ``None`` stands for any tool."""
+        """Return the tools for which the rule must be checked; ``None`` stands for any tool."""
         return self.tools or (None,)
 
     def judge(self, situation: Situation, schema: Schema) -> Verdict | None:
-        """Judge the call of *situation*; ``None``: the rule does not apply. A value that is not known never passes."""
+        """Judge the call of *situation*. ``None``: the rule does not apply.
+
+        The verdict is ``Unknown`` if the outcome depends on a value that is not known.
+        """
         applies = evaluate(self.when, situation, schema)
         if isinstance(applies, Missing):
             return Unknown(applies.why)
@@ -183,7 +189,7 @@ class Rule:
 
 
 def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
-    """Yield the problems of *rule*: unknown names, kinds of values, messages that say too much."""
+    """Yield the problems of *rule*: unknown names, kinds that do not match, messages that reveal too much."""
     for tool in rule.over():
         if tool is not None and tool not in schema.tools:
             yield f"there is no tool {tool!r:.80}; tools: {', '.join(schema.tools)}"[:300]
@@ -197,7 +203,7 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def fits(rule: Rule, schema: Schema) -> bool:
-    """Tell whether the kinds of values in the conditions of *rule* fit; its messages are not checked."""
+    """Tell whether the conditions of *rule* pass the type check. Its messages are not checked."""
     return not any(any(_misfits(rule, schema.scope(tool, rule.moment))) for tool in rule.over())
 
 
@@ -214,7 +220,7 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
 def kinds_in(
     rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
 ) -> dict[Any, Kind]:
-    """Return the kinds of the values in messages, of those that have one."""
+    """Return the kinds of the expressions in messages. Expressions that fail the type check are left out."""
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:
         for node in message.nodes():
@@ -236,7 +242,10 @@ class RuleVerdict(NamedTuple):
 
 
 class DatabaseTable(NamedTuple):
-    """How records of a database's table are read: as results of *tool*, their key as its argument *key*."""
+    """How the records of a database table are read.
+
+    Each record counts as the result of a call of *tool*, whose argument *key* is the key of the record.
+    """
 
     tool: str
     key: str
@@ -244,23 +253,23 @@ class DatabaseTable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WrittenPolicy:
-    """A policy as rules in files."""
+    """A written policy, with the rules that enforce it."""
 
     name: str
     text: str
-    """The policy's own words; each rule quotes some of them."""
+    """The text of the policy, which the rules quote."""
     schema: Schema
     rules: tuple[Rule, ...] = ()
     version: str = "1"
     now: dt.datetime | Literal["clock"] | None = None
-    """The time of the policy; ``clock``: that of the caller."""
+    """The current time for the rules: a fixed time, or ``clock`` for the caller's time. ``None``: it is not known."""
     definitions: Definitions = field(default_factory=dict)
     learnings: tuple[Learning, ...] = ()
     database: Mapping[str, DatabaseTable] = field(default_factory=dict)
-    """How the tables of a database are read, by their names."""
+    """How each table of the database is read, by the name of the table."""
 
     def judge(self, situation: Situation, moment: WhenJudged = "before") -> tuple[RuleVerdict, ...]:
-        """Return the verdict of each rule that applies to the call of *situation*."""
+        """Return the verdict of each rule that judges at *moment* and applies to the call of *situation*."""
         rules = (rule for rule in self.rules if rule.moment == moment and rule.looks_at(situation.tool))
         verdicts = ((rule, rule.judge(situation, self.schema)) for rule in rules)
         return tuple(RuleVerdict(rule, verdict) for rule, verdict in verdicts if verdict is not None)

@@ -16,7 +16,7 @@ from interwhen.policy import _limits
 from interwhen.policy._kind_check import Scope
 from interwhen.policy._kinds import Anything, Bool, Date, Kind, ListOf, MapOf, Moment, Number, RecordOf, Text, read_kind
 
-# The input of a rule: a call, and all that is known when it is made.
+# The input of a rule: a call, and everything that is known when it is made.
 
 TALK: Final = RecordOf(
     "the conversation",
@@ -32,7 +32,7 @@ class MadeCall:
     tool: str
     arguments: Mapping[str, Any]
     result: Any = None
-    """The result, decoded from JSON; a text where it is none; ``None``: it is not known."""
+    """The result, decoded from JSON, or as text if it is not JSON. ``None``: the result is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Talk:
     user: tuple[str, ...] = ()
     """The messages of the user, in order."""
     told: bool = False
-    """Whether the assistant has said anything to the user before the user's last words."""
+    """Whether the assistant has sent any text to the user before the user's last message."""
 
     def fields(self) -> Mapping[str, Any]:
-        """Return the fields of ``talk``."""
+        """Return the values of the fields in :data:`TALK`."""
         return {
             "told": self.told,
             "last": self.user[-1] if self.user else "",
@@ -57,30 +57,30 @@ class Talk:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A call with all that is known when it is made."""
+    """A call, with everything that is known when it is made."""
 
     tool: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
-    """Tables by name; of several keys, the entries stand under tuples of them."""
+    """The tables by name. If a table has several keys, its entries are stored under tuples of keys."""
     calls: tuple[MadeCall, ...] = ()
     """The calls before this one."""
     talk: Talk | None = None
     """The conversation; ``None``: it is not known, and *calls* may not be complete."""
     beside: int = 0
-    """How many calls the same turn has made before."""
+    """How many calls the same assistant turn has made before this one."""
     now: dt.datetime | None = None
     """The time, in the time zone of the data."""
     result: Any = None
-    """For rules over results: the result of the call."""
+    """The result of the call, for rules that judge results."""
 
 
 ROOTS: Mapping[str, Kind] = {"talk": TALK, "beside": Number(whole=True), "now": Moment()}
-"""The names that every expression has, beside ``args``, ``state`` and ``result``."""
+"""The names that every expression may use, in addition to ``args``, ``state`` and ``result``."""
 
 
 WhenJudged = Literal["before", "after"]
-"""When a rule judges a call: before it is made, or at its result."""
+"""When a rule judges a call: before it is made, or after it has returned a result."""
 _NOTHING = RecordOf("the arguments", ())
 _NO_STATE = RecordOf("the state", ())
 
@@ -93,7 +93,7 @@ class Tool:
     arguments: RecordOf
     returns: Kind = field(default_factory=Anything)
     says: str = ""
-    """Its documentation, for a model that writes rules."""
+    """The documentation of the tool, for a model that writes rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,12 @@ class Schema:
     state: RecordOf = field(default=_NO_STATE)
 
     def arguments_of(self, tool: str) -> RecordOf:
-        """Return the arguments of a tool; none of a tool that is not known."""
+        """Return the arguments of *tool*; a record without fields if the tool is unknown."""
         found = self.tools.get(tool)
         return _NOTHING if found is None else found.arguments
 
     def result_of(self, tool: str) -> Kind:
-        """Return the kind of a tool's result."""
+        """Return the kind of the result of *tool*; :class:`Anything` if the tool is unknown."""
         found = self.tools.get(tool)
         return Anything() if found is None else found.returns
 
@@ -119,7 +119,10 @@ class Schema:
         return RecordOf(f"a call of {tool}", fields)
 
     def scope(self, tool: str | None, moment: WhenJudged = "before") -> Scope:
-        """Return the names of a rule over *tool*; ``None``: over any tool, so that its arguments are not known."""
+        """Return the scope of a rule that judges calls of *tool* at *moment*.
+
+        ``None``: the rule judges calls of any tool, so it cannot use arguments.
+        """
         names: dict[str, Kind] = {"args": self.arguments_of(tool or ""), "state": self.state, **ROOTS}
         if moment == "after":
             names["result"] = self.result_of(tool or "")
@@ -127,12 +130,13 @@ class Schema:
 
 
 def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schema:
-    """Read a schema from its tables ``records``, ``tools``, ``returns`` and ``state``.
+    """Read a schema from the tables ``records``, ``tools``, ``returns`` and ``state`` in *written*.
 
-    *tools* are known from elsewhere; what is written of one of them is taken in its place. Raises :class:`UsageError`.
+    *tools* are the tools of another file. A kind in *written* replaces the kind that such a tool has. Raises
+    :class:`UsageError`.
     """
     records: dict[str, Kind] = {}
-    for name, fields in _table(written, "records").items():  # in order: a record may use those before it
+    for name, fields in _table(written, "records").items():  # in order: a record may use earlier records
         records[_named(name)] = RecordOf(name, _fields(fields, records, f"record {name!r}"))
     found = {tool.name: tool for tool in tools}
     for name, fields in _table(written, "tools").items():
@@ -180,7 +184,7 @@ def _text(kind: Any) -> str:
     return kind
 
 
-# Tools from a file: JSON as the OpenAI API takes it, or Python functions, which are read and never imported.
+# Reading tools from a file: JSON in the format of the OpenAI API, or Python source, which is never imported.
 
 _DEEPEST = 12
 _SAYS = 600
@@ -204,14 +208,14 @@ _SIMPLE: Mapping[str, Kind] = {
 
 
 def read_tools(text: str, name: str) -> tuple[Tool, ...]:
-    """Read the tools of a file from its *text*; its *name* ends in ``.json`` or ``.py``. Raises :class:`UsageError`."""
+    """Read tools from the *text* of a file, whose *name* ends in ``.json`` or ``.py``. Raises :class:`UsageError`."""
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
         raise UsageError(f"{name!r:.80}: larger than {_limits.FILE_BYTES:,} bytes")
     try:
         if name.endswith(".json"):
             return tuple(_from_json(msgspec.json.decode(text)))
         if name.endswith(".py"):
-            with warnings.catch_warnings():  # about odd escapes in it, which are nothing to us
+            with warnings.catch_warnings():  # ignore warnings about invalid escapes in the source
                 warnings.simplefilter("ignore")
                 return tuple(_from_python(ast.parse(text)))
     except (msgspec.DecodeError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -233,7 +237,10 @@ def _from_json(listed: Any) -> Iterator[Tool]:
 
 
 def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
-    """Return the kind of a JSON schema; what it leaves open is anything, so that no rule can rest on it."""
+    """Convert a JSON schema to a kind. Parts that it does not describe become :class:`Anything`, which no rule can use.
+
+    *where* names the records of the schema in messages.
+    """
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return Anything()
     words = schema.get("enum")
@@ -267,7 +274,10 @@ def _object(schema: Mapping[str, Any], where: str, depth: int) -> Kind:
 
 
 def _from_python(module: ast.Module) -> Iterator[Tool]:
-    """Yield the public functions of a module, and the public methods of its classes without fields."""
+    """Yield a tool for each public function in *module*, and for each public method of a class without fields.
+
+    A class with annotated fields becomes a record, which annotations can name.
+    """
     records: dict[str, Kind] = {}
     for node in module.body:
         if isinstance(node, ast.ClassDef):
@@ -296,7 +306,7 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
 
 
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
-    """Return the kind of an annotation; what it does not say is anything."""
+    """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood."""
     match node:
         case _ if depth > _DEEPEST:
             return Anything()

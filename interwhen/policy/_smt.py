@@ -1,8 +1,9 @@
-"""Expressions as formulas of Z3 (extra ``z3``), for questions about all situations at once.
+"""Translates expressions into formulas of Z3 (extra ``z3``), to ask questions about all situations at once.
 
-The data becomes functions of keys and positions, so that equal keys mean equal entries. Numbers, amounts and
-times are exact reals, texts a sort of their own with the written ones distinct. Everything is taken as known. Lists are
-unfolded up to a bound, so "there is none" means: none with lists that short; "there is one" always holds.
+Each field of the data becomes a function of its keys and list positions, so that equal keys mean the same entry.
+Numbers, amounts and times are exact reals. Texts are a separate sort, in which different literals are different
+values. All values count as known. Lists are unrolled up to a bound: the answer "no such situation" holds only for
+lists of at most this length, the answer "there is one" always holds.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ Term: TypeAlias = Any
 
 
 class TooLargeError(UsageError):
-    """The formula would be too large."""
+    """The formula of a rule would have too many terms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Data that has parts: a path, and the keys and positions on it."""
+    """A list, map, record or pair in the data: its path, and the keys and list positions along this path."""
 
     path: str
     keys: tuple[Term, ...]
@@ -69,18 +70,21 @@ class Place:
 
 
 class ListItem(NamedTuple):
-    """An item of a list, and the condition on which there is one."""
+    """An item of an unrolled list. *there* is the condition that the list is long enough to have it."""
 
     there: Term
     value: Encoded
 
 
 Encoded: TypeAlias = Any
-"""A term; a :class:`Place`; a tuple of :class:`Item`; or a pair of values."""
+"""The encoding of an expression: a term, a :class:`Place`, a tuple of :class:`ListItem`, or a pair of encodings."""
 
 
 class Encoder:
-    """Formulas over one context of Z3: the same part of the data is the same term in all of them."""
+    """Encodes expressions in one context of Z3. The same part of the data becomes the same term in all formulas.
+
+    *scope* has the kinds of the names. *bound* is the most items of a list.
+    """
 
     def __init__(self, scope: Scope, bound: int = 3) -> None:
         self.context: Any = z3.Context()
@@ -96,7 +100,7 @@ class Encoder:
     # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return the conditions of every situation: kinds of values, lengths of lists, distinct texts."""
+        """Return the conditions that hold in every situation: allowed words, lengths of lists, distinct texts."""
         found = list(self._domains.values())
         if len(self._texts) > 1:
             found.append(z3.Distinct(*self._texts.values()))
@@ -107,13 +111,13 @@ class Encoder:
         return found
 
     def length(self, place: Place) -> Term:
-        """Return the length of a list or map, which is within the bound."""
+        """Return the length of the list or map *place*, and record the condition that it is within the bound."""
         term = self._function(f"length({place.path})", place.keys, z3.IntSort(self.context))
         self._domains["length", term.get_id()] = z3.And(term >= 0, term <= self.bound)
         return term
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of a condition. Raises :class:`TooLargeError`."""
+        """Encode the condition *node* as a formula. Raises :class:`TooLargeError`."""
         self._terms = 0
         return self.encode(node, {})
 
@@ -121,10 +125,10 @@ class Encoder:
         """Return the earlier calls of a tool, as a list."""
         return Place(f'calls("{tool}")', (), ListOf(self._scope.calls[tool]))
 
-    # One node after the other.
+    # The encoding of each type of node.
 
     def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:  # noqa: C901, PLR0912  # a line for each kind
-        """Return *node* as a term or a place."""
+        """Encode *node*. *names* has the encodings of the quantifier variables in scope."""
         self._terms += 1
         if self._terms > _LARGEST:
             raise TooLargeError(f"the formula of this rule has more than {_LARGEST:,} terms")
@@ -154,7 +158,7 @@ class Encoder:
             case Quantified():
                 return self._quantified(node, names)
             case Listed(items=items):
-                true = z3.BoolVal(True, self.context)  # the name of Z3's function says what it is
+                true = z3.BoolVal(True, self.context)  # a positional Boolean, since it is the value
                 return tuple(ListItem(true, self.encode(item, names)) for item in items)
             case Apply():
                 return self._applied(node, names)
@@ -185,7 +189,10 @@ class Encoder:
         return z3.Function(name, *(key.sort() for key in keys), sort)(*keys)
 
     def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
-        """Return a part of the data: a place where it has parts itself, else a term with what holds of its kind."""
+        """Return the part of the data at *path*: a :class:`Place` if it has parts itself, else a term.
+
+        If the part must be one of a few words, this is recorded as a condition of the domain.
+        """
         if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf):
             return Place(path, keys, kind)
         if isinstance(kind, Bool):
@@ -226,7 +233,7 @@ class Encoder:
         return (one - other) * _DAY if days else one - other
 
     def _kind(self, node: Node, names: Mapping[str, Encoded]) -> Kind | None:
-        """Return whether *node* is a date, of which differences are counted in days here."""
+        """Return the kind of *node* as far as needed to recognise dates: a difference of dates is encoded in days."""
         match node:
             case Constant(kind=kind):
                 return kind
@@ -262,7 +269,7 @@ class Encoder:
             return self._test(node.function, node.arguments[1], self.encode(node.arguments[0], names))
         values = [self.encode(argument, names) for argument in node.arguments]
         if node.function == "assume":
-            # Equal formulas are one term in Z3, with one id as long as it is kept.
+            # Z3 gives equal formulas the same id while one of them is alive; the dictionary keeps it alive.
             fresh = z3.Bool(f"known {len(self._known)}", self.context)
             _, known = self._known.setdefault(values[0].get_id(), (values[0], fresh))
             return z3.If(known, values[0], values[1])
@@ -292,7 +299,7 @@ class Encoder:
                 return z3.ToReal(z3.ToInt(first / _DAY)) + 1
             case "zip" | "consecutive":
                 return tuple(self._pairs(values))
-            case _:  # values, keys, flat: a list of which nothing else is said
+            case _:  # values, keys, flat: a list without further conditions
                 return Place(f"{function}({first.path})", first.keys, _listed(function, first.kind))
 
     def _pairs(self, values: list[Any]) -> Iterator[ListItem]:
@@ -313,20 +320,23 @@ def _listed(function: str, kind: Kind) -> Kind:
 
 
 def _false(context: Any) -> Term:
-    return z3.BoolVal(False, context)  # the name of Z3's function says what it is
+    return z3.BoolVal(False, context)  # a positional Boolean, since it is the value
 
 
 # Questions to Z3 about rules: is there a situation in which these conditions hold? (extra ``z3``).
 
 Answer = Literal["yes", "no", "open"]
-"""Whether there is such a situation; ``open``: Z3 came to no answer within its limits."""
+"""Whether a situation exists in which the conditions hold. ``open``: Z3 found no answer within its limits."""
 _SECONDS = 5.0
 _MEGABYTES = 1024
 _LONGEST_LIST = 8
 
 
 def bound_for(nodes: Iterable[Node]) -> int:
-    """Return how long lists must be for the numbers in *nodes* to matter: one more than the largest small one."""
+    """Return the bound on the length of lists: one more than the largest small integer in *nodes*, at least 3.
+
+    With shorter lists, comparing a count with this integer would always have the same outcome.
+    """
     numbers = [
         int(part.value)  # type: ignore[arg-type]
         for node in nodes
@@ -337,14 +347,17 @@ def bound_for(nodes: Iterable[Node]) -> int:
 
 
 class Questions:
-    """Questions about the rules over one tool. The formulas of a rule are made once."""
+    """Asks Z3 questions about the rules over one *tool* (``None``: any tool). Each condition is encoded once.
+
+    *moment* is when the rules judge a call. *nodes* are their conditions, which determine the bound on list lengths.
+    """
 
     def __init__(self, schema: Schema, tool: str | None, moment: Any, nodes: Iterable[Node]) -> None:
         self.encoder = Encoder(schema.scope(tool, moment), bound_for(nodes))
         self._made: dict[Node, Term] = {}
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of *node*. Raises :class:`TooLargeError`."""
+        """Return the formula of the condition *node*. Raises :class:`TooLargeError`."""
         if node not in self._made:
             try:
                 self._made[node] = self.encoder.truth(node)
@@ -356,15 +369,15 @@ class Questions:
         return found
 
     def kept(self, rule: Rule) -> Term:
-        """Return the formula of a situation in which *rule* is kept, or does not apply."""
+        """Return the formula that holds in the situations in which *rule* is kept or does not apply."""
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
     def broken(self, rule: Rule) -> Term:
-        """Return the formula of a situation in which *rule* is broken."""
+        """Return the formula that holds in the situations in which *rule* is broken."""
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
-        """Return the conditions that tools were called before, or were not."""
+        """Return the conditions on earlier calls: for each tool, *called* says whether it was called before."""
         found = []
         for tool, was in called.items():
             length = self.encoder.length(self.encoder.calls_of(tool))
@@ -372,12 +385,15 @@ class Questions:
         return found
 
     def ask(self, conditions: Sequence[Term]) -> Answer:
-        """Ask for a situation in which all *conditions* hold."""
+        """Ask Z3 whether all *conditions* can hold in one situation."""
         answer, _ = self.ask_why({str(number): condition for number, condition in enumerate(conditions)})
         return answer
 
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
-        """Ask for a situation in which all named *conditions* hold; if there is none, name those that exclude it."""
+        """Ask Z3 whether all *conditions*, given by name, can hold in one situation.
+
+        If they cannot, also return the names of conditions that exclude each other.
+        """
         solver = self._solver()
         for name, condition in conditions.items():
             solver.assert_and_track(condition, z3.Bool(f"!{name}", self.encoder.context))
@@ -387,7 +403,7 @@ class Questions:
         return ("yes" if found == z3.sat else "open"), ()
 
     def script(self, conditions: Sequence[Term]) -> str:
-        """Return the question as SMT-LIB."""
+        """Return the question whether all *conditions* can hold as an SMT-LIB script."""
         solver = self._solver()
         solver.add(*conditions)
         return str(solver.to_smt2())
@@ -401,7 +417,7 @@ class Questions:
 
 
 def smtlib(rule: Rule, schema: Schema) -> str:
-    """Return *rule* as SMT-LIB, for each of its tools: satisfiable where a call can break it."""
+    """Return an SMT-LIB script for each tool of *rule*. It is satisfiable if a call of the tool can break the rule."""
     scripts = []
     for tool in rule.over():
         questions = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -415,12 +431,12 @@ def smtlib(rule: Rule, schema: Schema) -> str:
     return "\n".join(scripts)
 
 
-# Defects that Z3 finds in rules: rules that never decide, rules that exclude each other, tools out of reach.
+# Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
 Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
 _MOST_STATES = 64
 _MOST_OPEN = 3
-"""After so many questions without an answer Z3 is asked no more about pairs with a rule."""
+"""After this many unanswered questions about a rule, its remaining pairs are skipped."""
 
 
 class Defect(NamedTuple):
@@ -432,11 +448,7 @@ class Defect(NamedTuple):
 
 
 def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
-    """Yield a defect for each tool over which *rule* can never apply, never be broken, or never be kept (satisfied).
-
-    A prohibition (``require`` is ``false``) can never be kept; that is no defect. The defect is ``open`` if Z3 gives no
-    answer, or if the question is too large for it.
-    """
+    """Yield a defect for each tool for which *rule* can never apply, can never be broken, or can never be kept."""
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
         asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -472,7 +484,7 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 
 
 def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
-    """Find pairs of rules that can apply together, each be kept then, and never both."""
+    """Yield pairs of rules that contradict each other: a call to which both apply can keep either, but not both."""
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
     for tool in schema.tools:
@@ -492,7 +504,7 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask whether two rules exclude each other, though each of them can be kept where both apply."""
+    """Ask whether two rules contradict each other: a call to which both apply can keep either, but not both."""
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)
@@ -507,7 +519,11 @@ def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
 
 @dataclass(slots=True)
 class _Way:
-    """The result for one tool while sequences of calls are tried."""
+    """What the search in :func:`deadlocks` has found about one tool.
+
+    *enabled*: a call can keep all its rules. *core*: rules that together forbid the call. *unanswered*: Z3 gave no
+    answer.
+    """
 
     enabled: bool = False
     core: tuple[str, ...] = ()
@@ -515,11 +531,11 @@ class _Way:
 
 
 def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Defect]:
-    """Find tools that no sequence of at most *depth* calls leads to, though nothing in the world forbids them.
+    """Yield a defect for each tool that no sequence of at most *depth* calls can reach without breaking a rule.
 
-    A sequence is followed as the set of the tools that were called in it (of those that rules ask for by ``calls``);
-    everything else is free. So a tool that is found is stuck for certain (with lists within the bound), and one that is
-    not found may still be stuck by the results of calls.
+    The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
+    ``calls``). All other data is unconstrained. So a reported tool is certainly unreachable (with lists within the
+    bound). A tool that is not reported may still be unreachable because of the results of calls.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
@@ -571,13 +587,13 @@ def _enabled(
     return True
 
 
-# Whether two rules are the same in all situations (extra ``z3``).
+# Equivalence of two rules in all situations (extra ``z3``).
 
 
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
-    """Tell whether both rules apply in the same situations, and are broken in the same ones.
+    """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
-    ``yes``: Z3 has proved it, for lists up to a bound and with everything known; ``open``: it is not known.
+    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``open``: Z3 found no answer.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

@@ -1,4 +1,4 @@
-"""The state: tables that are filled from results of tools, by declarations of the policy."""
+"""The state of a policy: tables that are filled from the results of tools, as the policy declares."""
 
 from __future__ import annotations
 
@@ -17,36 +17,43 @@ from interwhen.policy._syntax import ExpressionError, Node, parse, plain_text
 Key = str | tuple[str, ...]
 State = Mapping[str, Mapping[Key, Any]]
 _MOST = 100_000
-"""The most entries of a list that is learned from."""
+"""The most items of one list that are added to the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """How the result of a call updates the state: an entry of a table, or that one may have changed."""
+    """A declaration of how a call updates one table of the state.
+
+    The call either sets an entry to a value from its result, or makes us forget an entry that it may have changed.
+    """
 
     tools: tuple[str, ...]
-    """The tools whose calls it is about; ``*`` stands for any text."""
+    """The names of the tools whose calls update the table; ``*`` stands for any text."""
     table: str
     keys: tuple[Node, ...]
     value: Node | None
-    """``None``: forget the entry."""
+    """The new entry; ``None``: the entry is forgotten."""
     each: Node | None = None
-    """A list; *keys* and *value* are then evaluated for each ``item`` of it."""
+    """A list expression. If given, *keys* and *value* are evaluated for each item of the list, as ``item``."""
     when: Node | None = None
+    """The condition under which the call updates the table; ``None``: always."""
     unanswered: bool = False
-    """Only for calls whose result is not known."""
+    """Whether only calls whose result is not known update the table."""
     keep: bool = False
-    """An entry that is known already stays as it is."""
+    """Whether an existing entry is kept instead of overwritten."""
     changes: tuple[tuple[str, Node], ...] = ()
-    """Fields of the entry that differ from the value."""
+    """Fields of the new entry that are replaced, with the expressions of their values."""
 
     def is_about(self, call: MadeCall) -> bool:
-        """Tell whether *call* is one of its tools."""
+        """Tell whether *call* is a call of one of the tools."""
         return any(name_fits(call.tool, pattern) for pattern in self.tools)
 
 
 class Overlay(Mapping[Key, Any]):
-    """A large table that is not changed, and the entries learned since; ``None``: a forgotten entry."""
+    """A table that shares a large unchanged *base*, with the entries that were learned *since*.
+
+    The value ``None`` marks a forgotten entry.
+    """
 
     __slots__ = ("base", "since")
 
@@ -66,7 +73,7 @@ class Overlay(Mapping[Key, Any]):
 
 
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return *state* updated by *call*. The given state is not changed."""
+    """Return a new state: *state* updated by *call* as *learnings* declare."""
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
         if learning.is_about(call):
@@ -77,7 +84,7 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
 
 
 def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return the state of a whole database, each record of it read like the result of a call."""
+    """Return the state of a database. *records* has each record of the database as the result of a call."""
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)
     for call in records:
@@ -146,7 +153,7 @@ def _changed(
     return {**raw, **{name: raw_of(value, kinds.get(name, Anything())) for name, value in known.items()}}
 
 
-# The declarations of a policy on how results update the state, read and checked.
+# Reading and checking the entries ``[[learn]]`` of a policy.
 
 _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "unanswered", "keep", "with"))
 
@@ -227,7 +234,7 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
 def _fits(found: Kind, wanted: Kind, what: str) -> None:
     match found, wanted:
         case RecordOf(fields=fields), RecordOf():
-            # Read by the fields that the table has: it must find some of them, and of the same kinds.
+            # A table reads only its own fields: the records must share some fields, and these must have the same kinds.
             shared = [(kind, wanted.field(name)) for name, kind in fields if wanted.field(name) is not None]
             if shared and all(other is not None and _alike(kind, other) for kind, other in shared):
                 return

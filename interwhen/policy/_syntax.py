@@ -1,4 +1,4 @@
-"""The expressions of rules, as trees."""
+"""The expression language of rules: syntax tree, tokens, parser and the list of built-in functions."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-"""Each comparison by its sign."""
+"""The Python function for each comparison operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A value that is written out."""
+    """A literal, such as ``5`` or ``"open"``, with its kind."""
 
     value: Scalar
     kind: Kind
@@ -41,14 +41,14 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A root (``args``, ``state``, ...), or the variable of a quantifier."""
+    """A reference to a root name (``args``, ``state``, ...), or to the variable of a quantifier."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a record."""
+    """Access to the field *name* of the record *of*."""
 
     of: Node
     name: str
@@ -56,7 +56,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The entry of a map under its keys."""
+    """A look-up in the map *of*, under *keys*."""
 
     of: Node
     keys: tuple[Node, ...]
@@ -64,14 +64,14 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The contrary."""
+    """The negation of a condition."""
 
     of: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Junction:
-    """All of the parts, or one of them at least."""
+    """A conjunction (``and``) or a disjunction (``or``) of conditions."""
 
     op: Literal["and", "or"]
     parts: tuple[Node, ...]
@@ -79,7 +79,7 @@ class Junction:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Two values of one kind, compared."""
+    """A comparison of two values of the same kind."""
 
     op: Comparison
     left: Node
@@ -88,7 +88,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """Whether a value is in a list, or is a key of a map."""
+    """A membership test: *item* is in the list *among*, or is a key of the map *among*."""
 
     item: Node
     among: Node
@@ -105,7 +105,10 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Quantified:
-    """A statement on each item of a list; two variables where the items are pairs."""
+    """A quantifier or an aggregate over a list: it evaluates *body* for each item of *source*.
+
+    *names* are the variables for the item: one name, or two if the items are pairs.
+    """
 
     op: Counting
     names: tuple[str, ...]
@@ -115,14 +118,14 @@ class Quantified:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A list that is written out."""
+    """A list literal."""
 
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """A built-in function, or a definition that is not yet written out."""
+    """A call of a built-in function, or of a definition that is not expanded yet."""
 
     function: str
     arguments: tuple[Node, ...]
@@ -130,7 +133,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class If:
-    """A conditional value: ``then`` if ``condition`` holds, and ``otherwise`` if not."""
+    """A conditional expression."""
 
     condition: Node
     then: Node
@@ -146,14 +149,14 @@ _NODES = get_args(Node)
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Return the nodes right below *node*, in the order of its fields, as :func:`rebuild` takes them."""
+    """Return the direct children of *node*, in the order in which :func:`rebuild` takes them."""
     values = [getattr(node, field.name) for field in fields(node)]
     listed = (value if isinstance(value, tuple) else (value,) for value in values)
     return tuple(part for parts in listed for part in parts if isinstance(part, _NODES))
 
 
 def rebuild(node: Node, new: tuple[Node, ...]) -> Node:
-    """Return *node* with the nodes *new* below it."""
+    """Return a copy of *node* with *new* as its direct children."""
     below = iter(new)
     changes: dict[str, Any] = {}
     for field in fields(node):
@@ -166,14 +169,14 @@ def rebuild(node: Node, new: tuple[Node, ...]) -> Node:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Yield *node* and all that is below it."""
+    """Yield *node* and all its descendants, parents first."""
     yield node
     for child in children(node):
         yield from walk(child)
 
 
 def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of node
-    """Return *node* as it may be written, with a bracket around all that could be misread."""
+    """Return the source text of *node*, with brackets around each operation so that it cannot be misread."""
     match node:
         case Constant(value=value, kind=kind):
             return _constant(value, kind)
@@ -221,7 +224,7 @@ def _constant(value: Scalar, kind: Kind) -> str:
 
 
 def plain_text(value: Scalar) -> str:
-    """Return *value* without quotes and units, as data writes the key of a map."""
+    """Return *value* as text without quotes and units. Data uses this form for the keys of a map."""
     match value:
         case bool():
             return str(value).lower()
@@ -235,7 +238,7 @@ def plain_text(value: Scalar) -> str:
             assert_never(value)
 
 
-# The words of an expression.
+# The tokens of an expression.
 
 WORDS = frozenset(("and", "or", "not", "in", "if", "then", "else", "any", "all", "count", "sum", "true", "false"))
 _TOKEN = re.compile(
@@ -251,7 +254,7 @@ _UNIT = re.compile(r"[ \t]*+([A-Za-z]++)")
 
 
 class ExpressionError(UsageError):
-    """An expression that cannot be read, or whose kinds of values do not fit; ``at`` is a character of it."""
+    """An expression cannot be parsed, or its kinds do not match. ``at`` is the offset of the error, 0 if not known."""
 
     def __init__(self, message: str, at: int = 0) -> None:
         self.at = at
@@ -259,7 +262,7 @@ class ExpressionError(UsageError):
 
 
 class Token(NamedTuple):
-    """A word, a sign or a constant, and its place."""
+    """A word, an operator or a literal, with its offset *at* in the expression."""
 
     form: Literal["word", "name", "sign", "constant", "end"]
     text: str
@@ -268,7 +271,7 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """Return the tokens of *text*, with an end token. Linear. Raises :class:`ExpressionError`."""
+    """Split *text* into tokens, with an end token last, in linear time. Raises :class:`ExpressionError`."""
     if len(text) > _limits.EXPRESSION_CHARACTERS:
         raise ExpressionError(f"an expression of {len(text):,} characters: {_limits.EXPRESSION_CHARACTERS:,} at most")
     found, at = [], 0
@@ -318,7 +321,7 @@ def _constant_token(written: str, form: str | None, start: int) -> Constant:
         raise ExpressionError(f"{written!r} at character {start} is no date ({error})", start) from error
 
 
-# From the text of an expression to its tree. Nothing is evaluated, and nothing but this grammar is understood.
+# The parser: it builds the tree of an expression by this grammar, and evaluates nothing.
 #
 # ::
 #
@@ -340,7 +343,7 @@ _COUNTING = get_args(Counting)
 
 
 def parse(text: str) -> Node:
-    """Return the tree of *text*. Raises :class:`ExpressionError`, with the place."""
+    """Parse *text* into a tree. Raises :class:`ExpressionError`, with the offset of the error."""
     reader = _Reader(tokens(text))
     found = reader.expression()
     reader.expect("the end")
@@ -348,7 +351,7 @@ def parse(text: str) -> Node:
 
 
 class _Reader:
-    """Reads one expression from left to right."""
+    """A recursive-descent parser for one expression."""
 
     def __init__(self, listed: list[Token]) -> None:
         self._tokens = listed
@@ -509,23 +512,26 @@ class _Reader:
         return Apply(name, self._list(")")) if self._take("(") else Name(name)
 
 
-# The functions that an expression may use: a closed list, each one linear in what it reads.
+# The built-in functions of expressions: a closed list. Each takes time linear in the size of its arguments.
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """The arguments and the value of a function."""
+    """The signature of a built-in function.
+
+    *says* describes the function in messages; *arguments* is the number of its arguments.
+    """
 
     says: str
     arguments: int
     kind: Callable[..., Kind | None]
-    """The kinds of the arguments to that of the value; ``None`` where they do not fit."""
+    """Maps the kinds of the arguments to the kind of the result; ``None`` if the arguments have wrong kinds."""
     problem: Callable[[tuple[Node, ...]], str] = lambda _arguments: ""
-    """An error in the arguments as they are written; empty: none."""
+    """Checks the nodes of the arguments. Returns an error message, or an empty text."""
 
 
 def _is_closed(of: Kind) -> TypeGuard[MapOf]:
-    """Tell whether *of* is a map of which all entries are known."""
+    """Tell whether *of* is a map whose entries are all known."""
     return isinstance(of, MapOf) and not of.open
 
 
@@ -548,7 +554,7 @@ def _larger(one: Kind, other: Kind) -> Kind | None:
 
 
 def _all_of(wanted: type[Kind]) -> Callable[..., Kind | None]:
-    """Return the kind of a condition whose arguments must all be *wanted*."""
+    """Return the ``kind`` of a Boolean function whose arguments must all be of the kind *wanted*."""
     return lambda *kinds: Bool() if all(isinstance(kind, wanted) for kind in kinds) else None
 
 
@@ -602,4 +608,5 @@ FUNCTIONS: Mapping[str, Function] = {
     "unjudged": Function('unjudged("what"): it cannot be decided here, so it is not known', 1, _all_of(Text), _written),
     "assume": Function("assume(A, B): A; where A is not known, B", 2, _all_of(Bool)),
 }
-"""Each function by its name. ``calls("tool")`` is beside them: the earlier calls of a tool."""
+"""The built-in functions by name. ``calls("tool")``, the earlier calls of a tool, is handled separately, because its
+kind depends on the schema."""

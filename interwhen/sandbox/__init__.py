@@ -1,8 +1,9 @@
-"""Sandboxes for untrusted code: an interpreter without a machine under it, and an isolated process.
+"""Sandboxes for untrusted code: an isolated process, and an interpreter without files, network and processes.
 
-`ProcessSandbox` (`_process.py`) runs real Python or any command. `_inside/` runs between our process and the program,
-with the standard library alone. `MontySandbox` (`_monty.py`) runs small pure functions. `_sandbox.py` defines the
-guarantees of both, each with the mechanism that enforces it on this machine. Why: docs/decisions/0015-sandboxes.md.
+`ProcessSandbox` (`_process.py`) runs CPython code or any command. The code in `_inside/` runs between our process
+and the program, and needs only the standard library. `MontySandbox` (`_monty.py`) runs small pure functions.
+`_sandbox.py` defines the guarantees of both; on each machine, a sandbox reports which mechanism enforces each
+guarantee. Why: docs/decisions/0015-sandboxes.md.
 """
 
 from interwhen._types.errors import SandboxUnavailable

@@ -1,4 +1,4 @@
-"""Bubblewrap in place of our own calls of the kernel: it makes the namespaces and the file system."""
+"""Uses bubblewrap (``bwrap``), instead of our own system calls, to make the namespaces and the file system."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interwhen.sandbox._process import boot
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """How ``bwrap`` is asked to make the namespaces and the file system, in which our keeper then runs."""
+    """The options for ``bwrap``, which makes the namespaces and the file system. Our keeper then runs in them."""
 
     python: str
     readable: tuple[tuple[str, str], ...]
@@ -25,13 +25,13 @@ class Bubblewrap:
     in_user_namespace: bool
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
-        """Return the command with that of the launcher; *descriptors* hold :attr:`files`."""
+        """Return the command that starts ``bwrap`` and the launcher in it; *descriptors* hold :attr:`files`."""
         # The keeper mounts what bubblewrap cannot, and gives up all rights before it becomes the program.
         options = ["--cap-add", "ALL", "--die-with-parent", "--as-pid-1", "--unshare-cgroup-try"]
         options += [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts")]
         if self.in_user_namespace:
             options += ["--unshare-user", "--uid", str(namespaces.NOBODY), "--gid", str(namespaces.NOBODY)]
-        # Parents that bubblewrap makes by itself may be closed to the program's user.
+        # Bubblewrap may make parent directories that the program's user cannot enter, so name each of them.
         parents = {str(parent) for shown, _ in self.readable for parent in Path(shown).parents}
         for parent in sorted({*parents, "/dev", "/etc", mounts.HOME} - {"/"}):
             options += ["--dir", parent]
@@ -44,7 +44,7 @@ class Bubblewrap:
         options += ["--proc", "/proc", "--symlink", "/proc/self/fd", "/dev/fd"]
         for link in ("/dev/shm", "/tmp"):  # noqa: S108  (links to the program's own directory)
             options += ["--symlink", mounts.HOME, link]
-        # The launcher's modules lie where the keeper mounts the program's directory over them.
+        # The keeper later mounts the program's directory here, which hides the launcher's modules.
         options += ["--ro-bind", str(Path(mounts.__file__).parent), f"{mounts.HOME}/_inside"]
         options += ["--remount-ro", "/", "--chdir", "/"]
         launcher = [self.python, "-I", "-S", "-c", boot(mounts.HOME)]
@@ -52,10 +52,10 @@ class Bubblewrap:
 
 
 def wrap(plan: RunPlan, python: str, *, as_root: bool) -> Bubblewrap:
-    """Return how to start bubblewrap for *plan*, and note there what is to be checked inside.
+    """Return the options of bubblewrap for *plan*, and set in *plan* the values that the launcher checks inside.
 
-    Where we are root, *as_root* says whether bubblewrap is; if not, it needs user namespaces, and *python* must be
-    readable by others.
+    If this process is root, *as_root* tells whether bubblewrap runs as root too. Otherwise it needs user namespaces,
+    and other users must be able to read the interpreter *python*.
     """
     uid = namespaces.unused_uid(secrets.randbits(22)) if os.geteuid() == 0 else None
     kinds = {*namespaces.KINDS, "user"}

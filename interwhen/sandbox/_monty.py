@@ -1,4 +1,4 @@
-"""Small pure functions, in an interpreter without files, network and processes."""
+"""Runs small pure functions in Monty, an interpreter without files, network and processes."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from pydantic_monty import Monty, MontySession, ResourceLimits
 
 _GRACE = 0.25
-"""Seconds after its time until a worker that does not stop by itself is killed."""
+"""The seconds after the time limit at which a worker that has not stopped is killed."""
 _CHECKOUT_SECONDS = 60.0
 _WORKER_BYTES = 1 << 30
-"""Address space of a worker in addition to the program's memory: a second limit, most of which is never used."""
+"""The address space of a worker in addition to the program's memory. This second limit is far above normal use."""
 
 _ABSENT = "an interpreter without it"
 _GUARANTEES = Guarantees(
@@ -63,15 +63,15 @@ _FORBIDDEN = ("PermissionError", "ModuleNotFoundError", "ImportError")
 class MontySandbox(BlockingSandbox):
     """Runs functions and scripts in Monty, an interpreter of much of Python that has no files, network or processes.
 
-    A call takes well under a millisecond, because it starts no process: workers are kept. It needs the extra
-    ``sandbox``. Only text comes out of the interpreter, and no values: their conversion would use our time and memory,
-    and a program can make a value whose conversion never ends.
+    A call takes well under a millisecond, because worker processes are kept for later calls. It needs the extra
+    ``sandbox``. Results leave the interpreter as text, not as Python objects: converting objects would use time and
+    memory of our process, and a program can make an object whose conversion never ends.
     """
 
     name = "monty"
 
     def __init__(self, *, parallel: int | None = None) -> None:
-        """Configure a sandbox of at most *parallel* workers (as many as there are processors)."""
+        """Configure a sandbox of at most *parallel* workers (default: the number of processors)."""
         super().__init__(parallel)
         self._pool: Monty | None = None
 
@@ -113,7 +113,7 @@ class MontySandbox(BlockingSandbox):
 
 
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
-    """Return what to feed, the inputs, and the mark before a value that is printed."""
+    """Return the code for the interpreter, its input variables, and the mark that it prints before a value."""
     if program.files or program.stdin:
         raise UsageError("Monty has no files and no stdin: use ProcessSandbox, or give the content as an argument")
     match program:
@@ -133,7 +133,7 @@ def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
 
 
 class _Run:
-    """One run in one session: collects what is printed, and says how it ended."""
+    """One run in one session: collects the printed output, and determines the outcome."""
 
     def __init__(self, session: MontySession, program: Program, limits: Limits, mark: str) -> None:
         self._session = session
@@ -157,7 +157,7 @@ class _Run:
         except MontyError as error:
             return self._of_error(error)
         finally:
-            # The worker goes back to others, and is no longer ours to kill.
+            # The worker returns to the pool, so this run must not kill it any more.
             abort.kill_with(None)
         return self._of_end()
 
@@ -171,7 +171,7 @@ class _Run:
             self._kill()
 
     def _room(self, stream: str) -> int:
-        # A returned value comes by way of stdout, and may be as long as that.
+        # A returned value is printed to stdout too, and has the same limit.
         most = self._limits.output_bytes * (2 if self._mark and stream == "stdout" else 1) + len(self._mark)
         return most - len(self._streams[stream])
 
@@ -181,7 +181,7 @@ class _Run:
                 os.kill(self._worker, signal.SIGKILL)
 
     def _bound_worker(self) -> None:
-        """Limit the memory of the worker process, too, in case the interpreter inside it miscounts its own."""
+        """Limit the memory of the worker process, in case the interpreter's count of the memory is wrong."""
         if self._worker is None or not sys.platform.startswith("linux"):
             return
         import resource
@@ -234,7 +234,7 @@ class _Run:
 
 
 def _limit_of(kind: str, message: str) -> LimitName | None:
-    """Return the limit that an exception tells of; a program can raise the same, and gains nothing by it."""
+    """Return the limit that an exception indicates. A program can raise the same exception, but gains nothing by it."""
     if kind == "MemoryError":
         return "memory"
     if kind == "RecursionError":

@@ -1,4 +1,4 @@
-"""Real Python, and any command, in an isolated process."""
+"""Runs CPython code, or any command, in an isolated process."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ from interwhen.sandbox._sandbox import (
     encoded,
 )
 
-# Start the launcher, read the output of the program within its limits, and end everything.
+# Start the launcher, read the output of the program within its limits, and end all processes.
 
 _SET_UP_SECONDS = 20.0
 """The most time for setting up the sandbox, on a busy machine."""
 _END_SECONDS = 2.0
 _CHUNK = 65536
 
-# The launcher's modules have the names that they have here, but nothing else of the package is imported there.
+# The launcher's modules keep their names, but no other module of the package is imported in its process.
 _HERE = Path(__file__).parent
 
 
 def boot(folder: str) -> str:
-    """Return the program that starts the launcher, of the modules in *folder*."""
+    """Return the Python code that starts the launcher, whose modules are in *folder*."""
     return (
         "import sys\n"
         f"for name, path in (('interwhen', ''), ('interwhen.sandbox', {folder!r})):\n"
@@ -78,14 +78,14 @@ def interpreter() -> str:
 
 @dataclass(slots=True)
 class Heard:
-    """The output of a run."""
+    """What our process received from a run: the keeper's answer, and the output of the program."""
 
     answer: KeeperAnswer | str
     """The keeper's answer, or why there is none."""
     stdout: bytes
     stderr: bytes
     ended_for: Literal["", "output", "seconds", "aborted"] = ""
-    """Why our process ended it."""
+    """Why our process ended the run; empty if it did not."""
 
 
 @dataclass(slots=True)
@@ -112,21 +112,24 @@ class Wrapper(Protocol):
 
     @property
     def files(self) -> Mapping[str, bytes]:
-        """Files that it makes, by their paths."""
+        """The content of the files that the wrapper makes, by path."""
         ...
 
     @property
     def user(self) -> int | None:
-        """The user id to start it as; None: ours."""
+        """The user id under which the wrapper is started; None: our own user id."""
         ...
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
-        """Return its command with that of the launcher; *descriptors* hold :attr:`files`."""
+        """Return the command that starts it with the launcher in it; *descriptors* have the data of :attr:`files`."""
         ...
 
 
 def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
-    """Carry out *plan*, inside of *wrapper* if given, and block until all its processes have ended."""
+    """Run *plan*, inside *wrapper* if given, and block until all processes of the run have ended.
+
+    Another thread can end the run by *abort*.
+    """
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
         status, status_theirs = os.pipe()
@@ -168,7 +171,7 @@ def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard
 
 
 def _file_of(content: bytes, stack: contextlib.ExitStack) -> int:
-    """Return a descriptor to read *content* from, which *stack* closes."""
+    """Return a descriptor from which *content* can be read. *stack* closes it."""
     descriptor = os.memfd_create("given")
     stack.callback(os.close, descriptor)
     while content:
@@ -205,7 +208,10 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
-    """Read until all pipes have ended. At too much time or data, end the sandbox and return why."""
+    """Read *streams* until all of them have ended.
+
+    After *seconds*, or if a stream has too much data, end the sandbox and return the reason.
+    """
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
@@ -218,7 +224,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
                 if not key.data.open:
                     selector.unregister(key.fd)
             if ended_for and left <= 0:
-                break  # the keeper does not end either: it will be killed
+                break  # the keeper has not ended in time: `_end` will kill it
             if not ended_for and (left <= 0 or any(stream.overfull for stream in streams)):
                 ended_for = "seconds" if left <= 0 else "output"
                 closing()
@@ -227,7 +233,10 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    """Wait for the launcher, which waits for the keeper, with which all others end; kill it where that fails."""
+    """End the sandbox and wait for the launcher; kill it if it does not end in time.
+
+    The launcher waits for the keeper, and all other processes of the sandbox end with the keeper.
+    """
     closing()
     try:
         process.wait(_END_SECONDS)
@@ -243,19 +252,19 @@ _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 1
 
 
 def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
-    """Return the guarantees that the sandbox reported."""
+    """Return a finding for each guarantee, as the sandbox reported them."""
     known: tuple[Guarantee, ...] = get_args(Guarantee)
     rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
     return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in known)
 
 
 def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
-    """Return the outcome of *program*."""
+    """Return the outcome of *program* from the data that was *heard*."""
     return judge_each(heard, (program,), limits)[0]
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
-    """Return the outcomes of *programs*, one after another; they share their output."""
+    """Return the outcomes of *programs*, which ran one after another and share one stdout and one stderr."""
     answer = heard.answer
     if isinstance(answer, str):
         record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
@@ -264,7 +273,7 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
         return (Crashed(f"the sandbox could not run it: {answer}", record),) * len(programs)
     answers = [answer, *answer["more"]]
     found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
-    # The output or the time of all was used up before the others began.
+    # The shared output or time was used up before the remaining programs began.
     which: LimitName = "output" if heard.ended_for == "output" else "seconds"
     return (*found, *(Limited(which, Record()) for _ in range(len(programs) - len(found))))
 
@@ -344,7 +353,7 @@ def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, re
 
 
 def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
-    """Return the limit that an exception names. The text is the program's own, so it is not trusted."""
+    """Return the limit that an exception indicates. The program wrote the text, so it is not trusted."""
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"
     if raised == "RecursionError":
@@ -359,7 +368,7 @@ def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | Non
 
 
 def _unless_refused(crashed: Crashed) -> Outcome:
-    """Return ``Denied`` for a program that failed after a refusal."""
+    """Return ``Denied`` if the sandbox refused an action before the program failed, else *crashed*."""
     refused = crashed.record.refused
     return Denied(refused[0], crashed.record) if refused else crashed
 
@@ -372,7 +381,7 @@ Mechanism: TypeAlias = Literal["root", "user", "mount", "pid", "net", "ipc", "ut
 """A mechanism that enforces guarantees: rights of root, kinds of namespaces, and filters."""
 
 Isolation: TypeAlias = Literal["kernel", "bubblewrap"]
-"""What makes the namespaces and the file system: our own calls of the kernel, or the program ``bwrap``."""
+"""What makes the namespaces and the file system: our own system calls, or the program ``bwrap``."""
 
 _SYSTEM = (
     "/usr",
@@ -406,10 +415,11 @@ class _Setting:
 
 
 class ProcessSandbox(BlockingSandbox):
-    """Runs programs in namespaces of their own, under a filter of system calls, without rights, and within limits.
+    """Runs programs in separate namespaces, under a filter of system calls, without privileges, and within limits.
 
-    It needs Linux, and no package: the kernel is called directly, or on request bubblewrap. What it cannot enforce it
-    refuses to run without, unless *allow_missing* names it; what was missing is in the record of each run.
+    It needs Linux, but no package: it calls the kernel directly or, on request, uses bubblewrap. If it cannot
+    enforce a guarantee, it refuses to run, unless *allow_missing* names the guarantee. The record of each run has
+    the guarantees that were missing.
     """
 
     def __init__(
@@ -429,7 +439,7 @@ class ProcessSandbox(BlockingSandbox):
         :param readable: files and directories that programs may read, in addition to the system's and Python's.
         :param site: whether Python code may import the packages that are installed here.
         :param python: another interpreter for Python code.
-        :param parallel: how many programs run at a time under :meth:`run` (as many as there are processors).
+        :param parallel: how many programs run at a time under :meth:`run` (default: the number of processors).
         :param without: mechanisms not to use, to test a machine that lacks them.
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
             which has to be installed. Limits, the filter of system calls and the report are the same with both.
@@ -507,7 +517,7 @@ _PROBED: dict[_Setting, Guarantees] = {}
 
 
 def _probe(setting: _Setting) -> Guarantees:
-    """Make the sandbox once without requirements, and return what it enforces."""
+    """Make the sandbox once without requirements, and return the guarantees that it enforces. The result is cached."""
     if setting not in _PROBED:
         found, lasting = _try(setting)
         if not lasting:
@@ -535,7 +545,7 @@ def _nothing(setting: _Setting, missing: str) -> Guarantees:
 
 
 def _carry_out(setting: _Setting, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
-    # Used only where there is no mount namespace, which is known only inside.
+    # Used only if there is no mount namespace, which is known only inside the sandbox.
     folder = tempfile.mkdtemp(prefix="interwhen-")
     try:
         plan = _plan(setting, programs, limits, folder)

@@ -43,7 +43,7 @@ class Finding:
 
     @property
     def enforced(self) -> bool:
-        """Whether it can be relied on."""
+        """Whether a mechanism enforces the guarantee."""
         return bool(self.by)
 
 
@@ -71,25 +71,25 @@ class Guarantees:
 LimitName: TypeAlias = Literal[
     "seconds", "cpu_seconds", "memory", "output", "disk", "files", "open_files", "processes", "recursion"
 ]
-"""The limit that a program reached."""
+"""The name of a limit that a program can reach."""
 
 MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The resources of one run; reaching any limit ends it."""
+    """The resource limits of one run. A program that fails because of a limit ends as :class:`Limited`."""
 
     seconds: float = 5.0
     """Wall-clock time from the start of the program itself."""
     cpu_seconds: float = 5.0
     """Processor time of each process, rounded up to whole seconds."""
     memory_bytes: int = 256 * MIB
-    """Address space of each process, and the memory of all of them together."""
+    """The most address space of each process, and the most memory of all processes together."""
     output_bytes: int = 64 * 1024
     """The most bytes of stdout, of stderr and of a returned value; more ends the program."""
     disk_bytes: int = 16 * MIB
-    """The private temporary directory, and any single file."""
+    """The most bytes in the private temporary directory, and in any single file."""
     files: int = 512
     """The most files and directories in the private temporary directory."""
     open_files: int = 64
@@ -189,22 +189,22 @@ class Record:
     """The facts of a run, for every outcome."""
 
     stdout: str = ""
-    """Its output, up to the limit; bytes that are not UTF-8 are replaced."""
+    """The output of the program, up to the limit; bytes that are not UTF-8 are replaced."""
     stderr: str = ""
     seconds: float = 0.0
-    """From the start of the program itself."""
+    """Wall-clock time from the start of the program itself."""
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
-    """Of its largest process, where the system reports it."""
+    """The peak memory of the largest process, if the system reports it."""
     refused: tuple[str, ...] = ()
-    """Actions that were refused, after which it went on."""
+    """Actions that the sandbox refused without ending the program."""
     missing: frozenset[Guarantee] = frozenset()
     """The guarantees that were not enforced in this run, because the caller allowed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The program ended by itself. An ``exit_code`` of 0 means no more than that."""
+    """The program ended by itself. An ``exit_code`` of 0 does not mean that its result is right."""
 
     value: Json
     """The value of the function of a :class:`Call`; None for other programs."""
@@ -214,7 +214,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The program tried a forbidden action, and was ended or gave up."""
+    """The program tried a forbidden action, and was ended or failed."""
 
     what: str
     record: Record
@@ -240,10 +240,11 @@ Outcome: TypeAlias = Returned | Denied | Limited | Crashed
 
 
 class Sandbox(Protocol):
-    """Runs untrusted programs; entered with ``async with`` or, in threads and worker processes, with ``with``.
+    """Runs untrusted programs. Enter it with ``async with`` or, in threads and worker processes, with ``with``.
 
-    Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` where a guarantee cannot be enforced on this machine.
-    A run never raises for an action of the program. When it returns or is cancelled, no process of the program is left.
+    Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` if a guarantee cannot be enforced on this machine.
+    A run never raises because of an action of the program. After it has returned or was cancelled, no process of the
+    program is left.
     """
 
     @property
@@ -282,7 +283,10 @@ T = TypeVar("T")
 
 
 class Abort:
-    """Lets another thread end a run, by a function that the run registers; a late registration is called at once."""
+    """Lets another thread end a run, by calling a function that the run has registered.
+
+    A function that is registered after the abort is called immediately.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -295,7 +299,7 @@ class Abort:
         return self._aborted
 
     def kill_with(self, kill: Callable[[], None] | None) -> None:
-        """Register *kill* as the way to end the run; None: there is nothing to end."""
+        """Register *kill*, a function that ends the run. None: there is nothing to end at the moment."""
         with self._lock:
             self._kill = kill
             if self._aborted and kill is not None:
@@ -310,7 +314,10 @@ class Abort:
 
 
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
-    """Run *work* in a thread and return its result; a cancellation aborts it and waits for its end."""
+    """Run *work* in a thread and return its result. A cancellation aborts the work and waits for its end.
+
+    *limiter* bounds how many threads run at a time.
+    """
     abort = Abort()
     ended = anyio.Event()
     results: list[T] = []
@@ -337,7 +344,7 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
 
 
 class BlockingSandbox(abc.ABC):
-    """The common part of sandboxes whose runs block a thread: :meth:`run`, and the entering with ``async with``."""
+    """Base class of sandboxes whose runs block a thread. It implements :meth:`run` and ``async with``."""
 
     def __init__(self, parallel: int | None) -> None:
         self._parallel = parallel or os.cpu_count() or 1
@@ -360,7 +367,7 @@ class BlockingSandbox(abc.ABC):
         return self._run(program, limits, Abort())
 
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:
-        """Run *program*; cancelling kills it. Waits while as many programs as allowed run in parallel."""
+        """Run *program*; cancelling kills it. Waits first while the maximum number of programs is running."""
         return await self._in_thread(lambda abort: self._run(program, limits, abort), "run() needs")
 
     async def _in_thread(self, work: Callable[[Abort], T], needs: str) -> T:

@@ -1,8 +1,8 @@
-"""For authors of verifiers: text in one normal form, exact quantities, quotations, solving, and rarer types.
+"""Helpers for authors of verifiers: text normalization, exact quantities, matches as claims, solving with Z3.
 
-Each module stands alone and has an `__all__`: `normalization` (with offsets kept to the original text), `quantities`,
-`quotes`, and `solving` (Z3 with limits, extra `z3`). The names below are for type annotations; most verifiers need only
-what `interwhen` itself offers. Nothing here knows of runs or models.
+The modules are independent of each other, and each has an `__all__`: `normalization` (maps offsets to the original
+text), `quantities`, `quotes`, and `solving` (Z3 with limits, extra `z3`). The names below are for type annotations;
+most verifiers need only the names in `interwhen` itself. The package does not depend on runs or models.
 """
 
 from interwhen._types.errors import MissingExtraError

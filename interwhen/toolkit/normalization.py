@@ -1,4 +1,4 @@
-"""Text in a normal form for reading, with the way back to the offsets of the original."""
+"""Normalizes text for parsers, and maps offsets in the normal form back to the original text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from interwhen._types.spans import Span
 __all__ = ["Normalized", "normalize"]
 
 _PLAIN = re.compile(r"[\t\n\r -~]*\Z").match
-"""Text that is its own normal form."""
+"""Matches text that is already in normal form."""
 _RUN = re.compile(r"[\t\n\r -~]+")
 _LONGEST = 32
-"""The most characters that are composed into one: the Stream-Safe Text Format of UAX 15 allows 30 marks. What is longer
-is cut here, so that a text of marks alone takes linear time."""
+"""The most characters that are composed into one: the Stream-Safe Text Format of UAX 15 allows 30 marks. A longer
+sequence is split, so that a text that consists of marks takes linear time."""
 _SPACES = "\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"
-"""Separators that NFKC keeps. They part words, and no reader takes them for the end of a line."""
+"""Separators that NFKC keeps. They become spaces: they separate words, but parsers do not treat them as line ends."""
 _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
@@ -27,17 +27,17 @@ _IGNORABLE = (
 """``Default_Ignorable_Code_Point`` of the Unicode Character Database (DerivedCoreProperties.txt, Unicode 15)."""
 _DROPPED = re.compile(f"[{_IGNORABLE}]|(?![{_SPACES}\t\n\r])[\x00-\x1f\x7f-\x9f]")
 _KEPT_TAGS = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>")
-"""Compatibility characters that NFKC would give another meaning: 2⁵ is not 25, and 1½ is not 11/2."""
+"""Tags of characters that keep their form, because NFKC would change their meaning: 2⁵ is not 25, 1½ is not 11/2."""
 
 
 class Normalized:
-    """A text in normal form. ``text`` is for reading; :meth:`original` leads back to where its characters stand."""
+    """A text in normal form. Parsers read ``text``; :meth:`original` maps a range of it to the original text."""
 
     __slots__ = ("_ends", "_starts", "source", "text")
 
     def __init__(self, source: str, text: str, starts: array[int] | None, ends: array[int] | None) -> None:
         self.source = source
-        """The original."""
+        """The original text."""
         self.text = text
         """The normal form."""
         self._starts = starts
@@ -45,14 +45,14 @@ class Normalized:
 
     @property
     def changed(self) -> bool:
-        """Whether the normal form is another text than the original."""
+        """Whether the normal form differs from the original text."""
         return self._starts is not None
 
     def original(self, start: int, end: int) -> Span:
         """Return the span of the original that ``text[start:end]`` was made from.
 
-        Characters that were dropped inside it belong to it, and those at its two sides do not. Raises
-        :class:`ValueError` where the range does not lie in ``text``.
+        The span includes characters that were dropped inside it, but not characters that were dropped at its two
+        ends. Raises :class:`ValueError` if the range is not inside ``text``.
         """
         if not 0 <= start <= end <= len(self.text):
             msg = f"[{start!r}, {end!r}) is not inside a text of {len(self.text)} characters"
@@ -65,9 +65,9 @@ class Normalized:
         return Span(self._starts[start], self._ends[end - 1])
 
     def normal(self, start: int, end: int) -> Span:
-        """Return the span of ``text`` that holds whatever was made from ``source[start:end]``.
+        """Return the span of ``text`` that contains everything that was made from ``source[start:end]``.
 
-        Raises :class:`ValueError` where the range does not lie in ``source``.
+        Raises :class:`ValueError` if the range is not inside ``source``.
         """
         if not 0 <= start <= end <= len(self.source):
             msg = f"[{start!r}, {end!r}) is not inside a text of {len(self.source)} characters"
@@ -79,12 +79,12 @@ class Normalized:
 
 
 def normalize(text: str) -> Normalized:
-    """Return *text* as a verifier should read it. Linear in its length.
+    """Return the normal form of *text*, which verifiers should parse. Takes linear time.
 
-    Compatibility forms become ordinary characters (NFKC): full-width digits and signs, ligatures, mathematical letters.
-    Invisible characters are dropped: the default-ignorable ones of Unicode (zero-width spaces and joiners, soft
-    hyphens, directional marks) and control characters, except tabs and line ends. Superscripts, subscripts, fractions,
-    circled and squared signs stay as they are, since without their form they say something else.
+    Compatibility forms become ordinary characters (NFKC): full-width digits and signs, ligatures, mathematical
+    letters. Invisible characters are dropped: the default-ignorable ones of Unicode (zero-width spaces and joiners,
+    soft hyphens, directional marks) and control characters, except tabs and line ends. Superscripts, subscripts,
+    fractions, circled and squared signs are not changed, because they mean something else without their form.
     """
     if _PLAIN(text):
         return Normalized(text, text, None, None)
@@ -113,7 +113,10 @@ def normalize(text: str) -> Normalized:
 
 
 def _group(text: str, start: int) -> tuple[int, str]:
-    """Return the end of the characters from *start* on that are normalized together, and what they become."""
+    """Return the end and the normal form of the group of characters at *start*.
+
+    A group is a sequence of characters that must be normalized together, such as a letter with its marks.
+    """
     made = _alone(text[start])
     raw = "" if not made else text[start]
     end = start + 1
@@ -129,7 +132,7 @@ def _group(text: str, start: int) -> tuple[int, str]:
         if _stands_alone(after):
             break
         together = unicodedata.normalize("NFKC", raw + after)
-        # A mark that joins nothing by itself may let a later one join: cedilla and acute on one letter.
+        # A mark that does not compose may be followed by one that does: cedilla and acute on one letter.
         if together == made + single and not unicodedata.combining(after):
             break
         raw, made, end = raw + after, together, end + 1
@@ -141,7 +144,7 @@ def _group(text: str, start: int) -> tuple[int, str]:
 
 @lru_cache(maxsize=4096)
 def _alone(character: str) -> str:
-    """Return what one character becomes; nothing for one that is dropped."""
+    """Return the normal form of a single *character*; an empty text if it is dropped."""
     if _DROPPED.match(character):
         return ""
     if character in _SPACES:
@@ -151,5 +154,5 @@ def _alone(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _stands_alone(character: str) -> bool:
-    """Tell whether *character* is not composed with others, nor turned into what NFKC makes of it."""
+    """Tell whether *character* is excluded from NFKC and from composition with its neighbours."""
     return character in _SPACES or unicodedata.decomposition(character).startswith(_KEPT_TAGS)

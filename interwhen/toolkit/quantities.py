@@ -1,7 +1,7 @@
-"""Exact numbers from text, and units that mean one thing only.
+"""Parses exact numbers, and units that have only one meaning.
 
-Everything is a :class:`~fractions.Fraction`: 0.1 + 0.2 is 0.3. What is not surely a number, or not surely a unit, is
-``None``, so that a verifier says nothing about it.
+All values are a :class:`~fractions.Fraction`, so 0.1 + 0.2 is 0.3. If a text may not be a number or a unit, the
+result is ``None``, so that the verifier can answer ``Unknown``.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ Dimension: TypeAlias = Literal["length", "mass", "time", "volume", "angle", "dat
 
 
 class Unit(NamedTuple):
-    """A unit: what it measures, and how much of the first unit of its dimension it is."""
+    """A unit: its dimension, and the factor that converts a value to the base unit of the dimension (m, g, s, ...)."""
 
     dimension: Dimension
     factor: Fraction
 
 
 def read_number(text: str, *, digits: int = _MOST_DIGITS) -> Fraction | None:
-    """Return the exact value of ``17``, ``-1,234.5``, ``3/4`` or ``12.5%``; ``None`` for anything else.
+    """Return the exact value of a number such as ``17``, ``-1,234.5``, ``3/4`` or ``12.5%``; ``None`` for other texts.
 
-    Spaces around it do not matter. More than *digits* digits in a row, a leading zero (``007`` is a label), a decimal
-    comma and a division by zero are ``None``, too.
+    Spaces around the number are ignored. The result is also ``None`` for more than *digits* digits in a row, a
+    leading zero (``007`` is a label), a decimal comma, and a division by zero.
     """
     text = text.strip()
     if len(text) > 4 * digits + 8:
@@ -52,9 +52,9 @@ def read_number(text: str, *, digits: int = _MOST_DIGITS) -> Fraction | None:
 
 
 def write_number(value: Fraction | int, *, digits: int = _MOST_DIGITS) -> str | None:
-    """Return *value* as people write it: whole, as a decimal where that ends, or as a fraction.
+    """Return *value* as text: as an integer, as a decimal if the decimal is finite, or else as a fraction.
 
-    ``None`` where it would have more than *digits* digits in a row: no repair then.
+    ``None`` if the text would have more than *digits* digits in a row. A verifier then offers no repair.
     """
     value = Fraction(value)
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > 4 * digits:
@@ -119,16 +119,16 @@ _UNITS = _table()
 
 
 def read_unit(text: str) -> Unit | None:
-    """Return the unit that *text* means; ``None`` for what is none, or may be several.
+    """Return the unit that *text* names; ``None`` if it names no unit, or could name several.
 
-    Words may be capitalised; abbreviations must be written as they are (``m`` is no ``M``). Left out on purpose:
-    ounces, pints and gallons (they differ by country, and ounces by what is weighed), pounds (also money), tons,
-    months and years (of no fixed length).
+    Words may be capitalised; abbreviations are case-sensitive (``m`` is not ``M``). Some units are left out on
+    purpose: ounces, pints and gallons (they differ by country, and ounces also by the material), pounds (also
+    money), tons (several units), months and years (their length varies).
     """
     word = text.strip()
     return _UNITS.get(word) or (_UNITS.get(word.lower()) if len(word) > 3 else None)
 
 
 def convert(value: Fraction, source: Unit, target: Unit) -> Fraction | None:
-    """Return *value* of *source* in *target*, exactly; ``None`` where they measure different things."""
+    """Convert *value* from the unit *source* to the unit *target*, exactly; ``None`` if their dimensions differ."""
     return value * source.factor / target.factor if source.dimension == target.dimension else None

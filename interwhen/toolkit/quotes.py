@@ -1,4 +1,4 @@
-"""Claims from regular expressions: what was matched, and where it stands."""
+"""Finds the text of claims by regular expressions: each match, with its span in the trace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Quote:
 
     match: re.Match[str]
     span: Span
-    """Where the match stands in the trace: the claim's ``span``."""
+    """The span of the match in the trace, for the ``span`` of the claim."""
 
     @property
     def text(self) -> str:
@@ -26,19 +26,20 @@ class Quote:
         return self.match[0]
 
     def __getitem__(self, group: str | int) -> str:
-        """Return the text of a group; empty where the group took no part."""
+        """Return the text that *group* matched; empty if the group did not match."""
         return self.match[group] or ""
 
     def where(self, group: str | int) -> Span | None:
-        """Return where a group stands in the claim: the ``where`` of a violation; ``None`` if it took no part."""
+        """Return the span of *group* in the claim, for the ``where`` of a violation; ``None`` if it did not match."""
         start, end = self.match.span(group)
         return None if start < 0 else Span(start - self.match.start(), end - self.match.start())
 
 
 def quotes(segment: Segment, pattern: re.Pattern[str]) -> Iterator[Quote]:
-    """Yield the matches of *pattern* in *segment*, with their places.
+    """Yield the matches of *pattern* in *segment* that are not empty, with their spans in the trace.
 
-    It runs on the event loop: :func:`interwhen.testing.complexity.suspicious` says whether the pattern may backtrack.
+    The search runs on the event loop, so it must be fast: :func:`interwhen.testing.complexity.suspicious` tells
+    whether *pattern* may backtrack.
     """
     for match in pattern.finditer(segment.text):
         if match.end() > match.start():

@@ -1,4 +1,7 @@
-"""Questions for Z3 from a verifier, within its deadline, each thread with a context of its own (extra ``z3``)."""
+"""Solves problems of verifiers with Z3, within the deadline of the check (extra ``z3``).
+
+Each thread has its own Z3 context.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +26,25 @@ except ImportError as missing:
 __all__ = ["Build", "Problem", "WarmProblem", "WarmProblems", "from_smt2", "problem", "to_smt2"]
 
 _SHARE = 0.9
-"""The part of the time left that Z3 may use: the rest is for reporting the verdict in time."""
+"""The share of the remaining time that Z3 may use. The rest is for reporting the verdict before the deadline."""
 _WORDS = 300
-"""The most characters of a list of names or values."""
+"""The most characters of a list of names or values in a verdict."""
 _FREE = threading.local()
 
 
 class Problem:
-    """Named conditions over one Z3 context, for the thread that made it (see :func:`problem`).
+    """Named conditions in one Z3 context. Only the thread that opened the problem may use it (see :func:`problem`).
 
-    Make variables and values in ``context``: ``z3.Int("x", found.context)``.
+    Create variables and values in ``context``: ``z3.Int("x", found.context)``.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:
         self.context: Any = context
         """The ``z3.Context`` of everything in this problem."""
         self.reasons: tuple[str, ...] = ()
-        """The conditions on which the last verdict rests, by name, none of them in vain: those that contradict each
-        other, or from which the conclusion (or its negation) follows. Empty where it rests on a case."""
+        """The names of the conditions that prove the last verdict, without unnecessary ones: they contradict each
+        other, or the conclusion (or its negation) follows from them. Empty if an example or a counterexample proves
+        the verdict."""
         self._seconds = seconds
         self._solver: Any = z3.Solver(ctx=context)
         self._solver.set("max_memory", memory_mb)
@@ -51,7 +55,7 @@ class Problem:
     def require(self, name: str, condition: Any) -> None:
         """Add *condition*, a Boolean of Z3, under a *name* that verdicts can give as a reason.
 
-        Raises :class:`UsageError` where the name is taken.
+        Raises :class:`UsageError` if the name is in use.
         """
         self._mine()
         if name in self._names.values():
@@ -59,9 +63,9 @@ class Problem:
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
-        """Pass if all conditions can hold at once. A violation names conditions that contradict each other.
+        """Pass if all conditions can hold at once; else a violation.
 
-        Each of the named conditions is needed for the contradiction.
+        The violation names conditions that cannot all hold, without unnecessary ones.
         """
         self._mine()
         found = self._solve()
@@ -72,9 +76,9 @@ class Problem:
         return self._unknown(found)
 
     def follows(self, conclusion: Any) -> Verdict:
-        """Pass if *conclusion* holds whenever all conditions do; a violation has a case against it as its witness.
+        """Pass if *conclusion* follows from the conditions; else a violation with a counterexample as its witness.
 
-        From conditions that contradict each other everything would follow: that is ``Unknown``.
+        If the conditions contradict each other, every conclusion would follow, so the verdict is ``Unknown``.
         """
         self._mine()
         self._solver.push()
@@ -101,9 +105,9 @@ class Problem:
         return Pass(f"it follows from {reasons}" if reasons else "it holds by itself")
 
     def decides(self, conclusion: Any) -> Verdict:
-        """Pass if *conclusion* holds whenever all conditions do; a violation if it never does; else ``Unknown``.
+        """Pass if *conclusion* follows from the conditions; a violation if its negation follows; else ``Unknown``.
 
-        This is what a step deserves that may be left open: :attr:`reasons` has the conditions that decide it.
+        Use this for a step that the conditions may leave undecided. :attr:`reasons` has the conditions that decide it.
         """
         for claimed in (True, False):
             wanted = z3.BoolSort(self.context).cast(conclusion)
@@ -120,8 +124,7 @@ class Problem:
 
     def _mine(self) -> None:
         if threading.get_ident() != self._thread:
-            here = threading.current_thread().name
-            raise UsageError(f"a problem belongs to the thread that made it, not {here!r:.80}; make one in each thread")
+            raise UsageError("a problem belongs to the thread that made it; make one in each thread")
 
     def _track(self, name: str, condition: Any) -> None:
         label = f"interwhen!{len(self._names)}"
@@ -129,7 +132,7 @@ class Problem:
         self._names[label] = name
 
     def _solve(self) -> Any:
-        """Return Z3's answer, or why there is none, as a text."""
+        """Return the answer of Z3 (``sat`` or ``unsat``), or a text with the reason why there is none."""
         self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
         if left != float("inf"):
@@ -157,9 +160,9 @@ class Problem:
 def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[Problem]:
     """Open a :class:`Problem` for the running check.
 
-    Z3 has nine tenths of the time that the check has left, and of *seconds* if that is less; a cancelled check
-    interrupts it. Beyond *memory_mb* (of all that Z3 holds in this process) it gives up. Both are ``Unknown``.
-    A thread keeps its context for the next problem, unless something went wrong in it.
+    Z3 may use nine tenths of the time that the check has left, or of *seconds* if that is less. It also stops if it
+    uses more than *memory_mb* for all its problems in this process. Both end as ``Unknown``. Cancelling the check
+    interrupts Z3. The thread reuses the Z3 context for its next problem, unless the check was cancelled or raised.
     """
     context, _FREE.context = getattr(_FREE, "context", None) or z3.Context(), None
     cancelled = threading.Event()
@@ -174,22 +177,22 @@ def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[
         _FREE.context = context
 
 
-# Z3 problems that stay warm between checks, and lie on disk as SMT-LIB between processes (extra ``z3``).
+# Warm problems: Z3 problems that are kept between checks, and can be stored as SMT-LIB (extra ``z3``).
 #
-# A check that builds its problem from nothing pays for it each time: making the context, asserting the conditions, and
-# finding again what Z3 had found out about them. A warm problem has done this already; a check adds its question on
-# top (``push``), asks, and takes it away again (``pop``).
+# A check that builds a new problem must create the context, add the conditions, and let Z3 repeat its deductions about
+# them. A warm problem has done this already. A check adds its question (``push``), solves, and removes it (``pop``).
 
 Build = Callable[[Problem], None]
-"""Adds its conditions to a new problem, with variables of its ``context``."""
+"""A function that adds conditions to a new problem, with variables in the ``context`` of the problem."""
 
 _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 
 
 class WarmProblem(Problem):
-    """A problem with its conditions asserted and, with *ahead*, solved once before any question.
+    """A problem that is kept for many checks. *build* adds its conditions once.
 
-    One thread at a time may use it. *minimal*: see :class:`WarmProblems`.
+    With *ahead*, Z3 also solves them once at the start. Only one thread at a time may use the problem.
+    *minimal*: see :class:`WarmProblems`.
     """
 
     def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
@@ -205,16 +208,16 @@ class WarmProblem(Problem):
 
     @property
     def spent(self) -> int:
-        """The work of Z3 on it so far, in Z3's own deterministic count (``rlimit count``)."""
+        """The work that Z3 has done on this problem so far, in its deterministic unit (``rlimit count``)."""
         return int(self._solver.statistics().get_key_value("rlimit count"))
 
     @property
     def size(self) -> int:
-        """How many conditions it has."""
+        """The number of conditions."""
         return len(self._names)
 
     def consistent(self) -> Verdict:
-        """Pass if all conditions can hold at once; known from the start, where the check required nothing more."""
+        """Pass if all conditions can hold at once. The verdict is cached for checks that add no conditions."""
         if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
             self.reasons = self._because
             return self._verdict
@@ -222,7 +225,10 @@ class WarmProblem(Problem):
 
     @contextmanager
     def lent(self, seconds: float | None) -> Iterator[None]:
-        """Let the running thread use it for a block; what the block requires is taken away after it."""
+        """Let the current thread use the problem in a ``with`` block. *seconds* limits the time of Z3.
+
+        Conditions that the block adds are removed at its end.
+        """
         self._thread = threading.get_ident()
         self._seconds = seconds
         names = dict(self._names)
@@ -246,13 +252,14 @@ class WarmProblem(Problem):
 
 
 class WarmProblems:
-    """A pool of warm problems by key, for the checks of all threads. Never holds more than *most* that are idle.
+    """A pool of warm problems by key, for the checks of all threads. It keeps at most *most* idle problems.
 
-    Without *minimal*, the reasons of a verdict may hold conditions that are not needed for it: finding the needed ones
-    takes many solutions, and is what remains to be paid for in a warm problem.
+    Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them,
+    Z3 must solve the problem many times, which is the largest remaining cost of a warm problem.
 
-    A key must name everything that a problem's conditions are made from (a digest of the policy and the version of what
-    reads it): under an equal key, equal conditions are expected. This is not checked.
+    Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify
+    everything that the conditions are made from, for example by a digest of the policy and the version of the code
+    that reads it.
     """
 
     def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:
@@ -265,14 +272,14 @@ class WarmProblems:
         self._lock = threading.Lock()
         self._number = 0
         self.built = 0
-        """How many problems were built from nothing."""
+        """How many problems were built, because none with the key was idle."""
 
     @contextmanager
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
-        """Lend the problem *key* to the running check, built by *build* where none is idle.
+        """Lend a problem with this *key* to the running check. If none is idle, *build* makes a new one.
 
-        Deadlines hold as in :func:`interwhen.toolkit.solving.problem`. A problem is not used again after a check in it
-        was cancelled or raised.
+        Deadlines apply as in :func:`interwhen.toolkit.solving.problem`. If the check is cancelled or raises, the
+        problem is not used again.
         """
         found = self._take(key)
         if found is None:
@@ -315,7 +322,10 @@ def to_smt2(conditions: Mapping[str, Any]) -> str:
 
 
 def from_smt2(text: str) -> Build:
-    """Return what asserts the conditions that :func:`to_smt2` wrote. Raises :class:`UsageError` on other texts."""
+    """Return a function that adds the conditions in *text*, which :func:`to_smt2` wrote, to a problem.
+
+    Raises :class:`UsageError` for other texts.
+    """
     names = _names(text)
 
     def build(problem: Problem) -> None:

@@ -1,4 +1,4 @@
-"""Reads a journal as attempts of the model: each up to the violation that ended it, and the final trace."""
+"""Reads the attempts of the model from a journal. A violation ends each attempt; the last one is the final trace."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from interwhen.journal._records import recorded_monitors
 # Spans of text that the model did not write, so that a loss can leave them out.
 
 SpanKind = Literal["repair", "feedback", "refuted"]
-"""``repair``: a value that we wrote in place of a wrong one; ``feedback``: our text to the model; ``refuted``: text of
-the model that was refuted, and is kept because feedback follows it."""
+"""``repair``: a value that interwhen wrote in place of a wrong one; ``feedback``: text of interwhen to the model;
+``refuted``: text of the model that was refuted, and is kept because feedback follows it."""
 
 
 class OursSpan(msgspec.Struct, frozen=True):
@@ -46,28 +46,28 @@ def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> t
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """The trace before it was cut, or at the end."""
+    """One attempt: the trace before a remedy changed it or, for the last attempt, at the end of the run."""
 
     pieces: tuple[Piece, ...]
     start: int
-    """The offset of its new text. The text before it belongs to earlier attempts."""
+    """The offset at which the new text of this attempt starts. The text before it belongs to earlier attempts."""
     checks: tuple[CheckRecord, ...]
-    """The checks of this text that had ended."""
+    """The checks of this trace that had ended."""
     violations: tuple[ViolationRecord, ...]
-    """The violations found in it."""
+    """The violations found in this trace."""
     ended_by: ViolationRecord | None = None
     """The violation that a remedy followed; ``None`` for the last attempt."""
     open: tuple[Span, ...] = ()
-    """The spans of checks that had not ended, because a run does not wait for observers."""
+    """The spans of checks that had not ended. A run does not wait for monitors with the delivery ``observe``."""
 
     @property
     def text(self) -> str:
-        """The whole trace."""
+        """The text of the whole trace."""
         return "".join(piece.text for piece in self.pieces)
 
     @property
     def ours(self) -> tuple[OursSpan, ...]:
-        """The spans that we wrote, in order."""
+        """The spans that interwhen wrote, in order."""
         found, at = [], 0
         for piece in self.pieces:
             if piece.origin != "model" and piece.text:
@@ -78,15 +78,15 @@ class RecordedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptHistory:
-    """The attempts in a journal."""
+    """The attempts in a journal, with the result of the run."""
 
     journaled: Journaled
     attempts: tuple[RecordedAttempt, ...]
-    """In order; the last one has the final trace."""
+    """The attempts in order. The last one has the final trace."""
     tags: tuple[Span, ...]
     """The tags around the reasoning in the final trace."""
     result: Result | None
-    """The result; ``None`` if the run had not ended."""
+    """The result of the run; ``None`` if the run had not ended."""
 
     @property
     def prompt(self) -> Prompt:
@@ -137,7 +137,10 @@ class _AttemptReader:
     violations: list[ViolationRecord] = field(default_factory=list)
 
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
-        """Process the events of the last fact. Before it the trace was *before*, with the checks *unsettled*."""
+        """Process the events of the last fact.
+
+        *before* is the trace before this fact, and *unsettled* has the spans of the checks that were open then.
+        """
         for event in self.past.core.events:
             match event:
                 case CheckSettled(check=check):
@@ -194,7 +197,7 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
-    """Return the spans of the open work of *core*, except the job *settled*."""
+    """Return the spans of the checks and extractions that are open in *core*, except those of the job *settled*."""
     jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))

@@ -48,11 +48,11 @@ def export_journals(
 ) -> Exported:
     """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line.
 
-    The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap* consecutive
-    words with a text of *keep_out*, are left out. The file appears when it is complete.
+    The same journals in the same order give the same bytes. Duplicate rows, and rows that share *overlap*
+    consecutive words with a text of *keep_out*, are left out. The file gets its name only when it is complete.
 
-    Raises :class:`~interwhen.JournalError` on a file that this version cannot read as a journal, and
-    :class:`UsageError` on another format, or if the file cannot be written.
+    Raises :class:`~interwhen.JournalError` for a file that this version cannot read as a journal, and
+    :class:`UsageError` for an unknown format, or if the file cannot be written.
     """
     if format not in FORMATS:
         raise UsageError(f"format={format!r}, choose one of {', '.join(FORMATS)}")

@@ -1,4 +1,4 @@
-"""The rows of each format. Each is written as one JSON object."""
+"""The rows of each export format, made from the history of a run. Each row is written as one JSON object."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
     document: str
     thinking: str
     spans: tuple[OursSpan, ...]
-    """The spans of ``text`` that are not text of the model."""
+    """The spans of ``text`` that a training loss should leave out."""
 
     @property
     def searched(self) -> str:
@@ -38,7 +38,10 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
 
 
 class FieldSpan(msgspec.Struct, frozen=True):
-    """A span of a field of a message that is not text of the model."""
+    """A span in a field of a message that a training loss should leave out.
+
+    *message* is the index of the message; *field* is ``content`` or ``reasoning_content``.
+    """
 
     message: int
     field: str
@@ -61,7 +64,7 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 def _said(message: dict[str, Any]) -> Iterator[str]:
-    """Yield the texts of *message* in order: reasoning, content, calls. Without roles and names."""
+    """Yield the texts of *message* in order: reasoning, content, arguments of calls. Roles and names are left out."""
     yield from strings_in(message.get("reasoning_content"))
     yield from strings_in(message.get("content"))
     for call in (*message.get("tool_calls", ()), message.get("function_call")):
@@ -70,7 +73,7 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield the arguments of a call: the strings in a JSON text, or else the text."""
+    """Yield the arguments of a call: all strings in them if they are JSON, else the whole text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -86,7 +89,7 @@ class Steps(msgspec.Struct, frozen=True):
     completions: tuple[str, ...]
     labels: tuple[bool, ...]
     prompt_spans: tuple[OursSpan, ...]
-    """The spans of ``prompt`` that we wrote. Steps never contain our text."""
+    """The spans of ``prompt`` that interwhen wrote. Steps never contain such text."""
 
     @property
     def searched(self) -> str:
@@ -103,10 +106,10 @@ class Preference(msgspec.Struct, frozen=True):
     chosen: str
     rejected: str
     prefix: str
-    """The part of ``prompt`` that is the start of the answer."""
+    """The part of ``prompt`` after the problem: the text that both continuations follow."""
     prompt_spans: tuple[OursSpan, ...]
     chosen_spans: tuple[OursSpan, ...]
-    """The spans of ``chosen`` that we wrote: repaired values. Feedback is never in it."""
+    """The spans of ``chosen`` that interwhen wrote: repaired values. ``chosen`` never contains feedback."""
     monitor: str
     remedy: str
 
@@ -123,7 +126,10 @@ Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 
 
 def documents(history: AttemptHistory, left_out: Counter[str]) -> Iterator[ThinkingDocument]:
-    """Yield the problem and the trace of *history*, if its answer was verified."""
+    """Yield one row with the problem and the trace of *history*, if its answer was verified.
+
+    Otherwise the run is counted in *left_out*.
+    """
     if not _is_fit(history, left_out):
         return
     document, thinking = history.problem, history.last.text
@@ -134,9 +140,10 @@ def documents(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Think
 
 
 def chats(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
-    """Yield the problem and the trace of *history* as messages, if its answer was verified.
+    """Yield one row with the problem and the trace of *history* as messages, if its answer was verified.
 
-    The reasoning, without its tags, is the ``reasoning_content`` of the last message.
+    Otherwise the run is counted in *left_out*. The reasoning, without its tags, is the ``reasoning_content`` of the
+    last message.
     """
     if not _is_fit(history, left_out):
         return
@@ -193,7 +200,7 @@ class TraceLine(NamedTuple):
     end: int
     judgement: Judgement
     is_ours: bool
-    """Whether we wrote a part of it."""
+    """Whether interwhen wrote a part of the line."""
 
 
 def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
@@ -221,12 +228,12 @@ def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
 
 
 def line_start(text: str, at: int) -> int:
-    """Return the start of the line of offset *at*."""
+    """Return the offset at which the line that contains offset *at* starts."""
     return text.rfind("\n", 0, at) + 1
 
 
 def line_end(text: str, at: int) -> int:
-    """Return the end of the line of the character before offset *at*, including its line end."""
+    """Return the offset after the line (with its line end) that contains the character before offset *at*."""
     return text.find("\n", max(at - 1, 0)) + 1 or len(text)
 
 
@@ -242,10 +249,11 @@ def _passed(check: CheckRecord) -> bool:
 
 
 def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
-    """Yield the judged lines of each attempt of *history*; consecutive lines are one row.
+    """Yield rows of labelled steps from each attempt of *history*. A step is a right or a wrong line.
 
-    A line without a judgement, or with text of ours, is not a step: it ends the row, and is part of the prompt of the
-    next one. An attempt ends with its first wrong line. Empty lines between steps are left out.
+    Consecutive steps form one row. Any other line, and any line with text of interwhen, is counted in *left_out*: it
+    ends the row, and belongs to the prompt of the next row. The first wrong line is the last step of an attempt.
+    Empty lines between steps are left out.
     """
     for number, attempt in enumerate(history.attempts):
         for place, row in enumerate(_Rows(history, attempt, f"{history.name}-{number}", left_out).all()):
@@ -305,10 +313,10 @@ class _Rows:
 
 
 def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
-    """Yield a pair for each interrupt of *history* with a correction that is in the final trace and passed.
+    """Yield a pair for each interrupt of *history* whose correction is in the final trace and passed its checks.
 
-    Both continuations end with the deciding line: the wrong one, and the first one whose claims passed. Feedback
-    between the prefix and the correction is left out.
+    The rejected continuation ends with the wrong line, the chosen one with the first line whose claims passed.
+    Feedback before the correction is left out. Interrupts without a pair are counted in *left_out*.
     """
     for number, attempt in enumerate(history.attempts):
         violation = attempt.ended_by
@@ -322,13 +330,13 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
 
 
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
-    """Return the pair, or the reason why there is none."""
+    """Return the pair for *violation*, which ended *attempt*, or the reason why there is none."""
     before, last = attempt.text, history.last
     after = last.text
     cut = violation.cut
     if cut is None or violation.remedy in ("conclude", "stop", "abstain"):
         return "interrupts that were not corrected"
-    # Appended feedback follows the wrong line, which is kept.
+    # With appended feedback, the wrong line is kept, and ends at or before the cut.
     start = cut if cut <= violation.span.start else line_start(before, violation.span.start)
     if after[:cut] != before[:cut]:
         return "interrupts with a later correction before them"
@@ -354,7 +362,7 @@ def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: Violatio
 
 
 def _after_feedback(last: RecordedAttempt, at: int) -> int:
-    """Return the end of the feedback at *at*; *at* itself if there is none."""
+    """Return the end of the feedback that starts at offset *at*; *at* itself if there is none."""
     for span in last.ours:
         if span.origin == "feedback" and span.start == at:
             at = span.end
@@ -362,7 +370,10 @@ def _after_feedback(last: RecordedAttempt, at: int) -> int:
 
 
 def _right_until(last: RecordedAttempt, begin: int) -> int | None:
-    """Return the end of the first line from *begin* on with a claim, if all claims up to there passed."""
+    """Return the end of the first right line from offset *begin* on.
+
+    ``None`` if a wrong or an open line, or feedback, comes first.
+    """
     text, at = last.text, begin
     while at < len(text):
         end = line_end(text, at + 1)

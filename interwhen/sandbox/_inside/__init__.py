@@ -1,5 +1,6 @@
-"""Code between our process and an untrusted program, in a process of its own, with little of the standard library.
+"""Code that runs in a process between ours and an untrusted program. It imports little of the standard library.
 
-Each import counts in the start of every program: no ``dataclasses``, ``typing``, ``signal`` or ``pathlib`` here, which
-together would double it. A ``TYPE_CHECKING`` that is set by hand is known to type checkers by its name.
+Each import adds to the start time of every program. ``dataclasses``, ``typing``, ``signal`` and ``pathlib`` together
+would double this time, so they are not used here. Modules set ``TYPE_CHECKING`` themselves: type checkers recognise
+the variable by its name.
 """

@@ -1,4 +1,4 @@
-"""The last steps of a process before it executes the untrusted program: each one drops rights."""
+"""The last steps of a process before it executes the untrusted program. Each step drops rights."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _MAKE_DEVICES = 1 << 6 | 1 << 11
 
 
 def version() -> int:
-    """Return the version of the kernel's landlock; raises OSError where there is none."""
+    """Return the version of landlock in the kernel. Raises OSError if the kernel has no landlock."""
     return syscalls.syscall(_CREATE, "landlock", None, 0, 1)
 
 
 def restrict(readable: tuple[str, ...], folder: str) -> None:
-    """Let this process only read below *readable* and write below *folder*, irrevocably.
+    """Restrict this process by landlock: it may read below *readable*, and read and write below *folder*.
 
-    From version 4 on it opens no TCP connection, from version 6 on it reaches no process and no abstract socket
-    outside.
+    The restriction cannot be removed. With landlock version 4 or later, the process also cannot use TCP. With
+    version 6 or later, it cannot send signals to processes outside, or connect to abstract sockets outside.
     """
     abi = version()
     rights = _ALL_OF_FILES.get(abi, 0xFFFF)
@@ -78,7 +78,7 @@ GUARANTEES = ("network", "files", "processes", "memory", "syscalls", "privileges
 
 
 class Enforced:
-    """The mechanisms that enforce each guarantee, or why one is missing."""
+    """Collects the mechanisms that enforce each guarantee, and the reasons why a mechanism does not."""
 
     def __init__(self) -> None:
         self._by: dict[str, list[str]] = {name: [] for name in GUARANTEES}
@@ -104,15 +104,16 @@ class Enforced:
 
 
 READY, FAILED, UNAVAILABLE = b"R", b"F", b"U"
-_SPARE = 10  # descriptors from here on are out of the way of those that the program gets
+_SPARE = 10  # descriptors from here on do not collide with those that the program gets
 
 
 def become(
     plan: RunPlan, entered: Entered, enforced: Enforced, folder: str, channel: _socket.socket, fds: tuple[int, ...]
 ) -> None:
-    """Turn into the program; *fds* are its stdin, and then its task and its place for a value.
+    """Drop rights, and execute the program in this process. Returns only if a required guarantee is missing.
 
-    The result is sent over *channel*, which closes when the program starts.
+    *fds* are the descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the
+    program's directory. The findings are sent over *channel*, which closes when the program starts.
     """
     stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
     os.setsid()

@@ -1,7 +1,7 @@
-"""The keeper: the first process inside. It starts the program, watches it, and ends all other processes with itself.
+"""The keeper: the first process inside the sandbox. It starts and watches the program, and ends all other processes.
 
-It runs several tasks one after another. The file system, the slowest part, is made once; each task has a process of
-its own and an empty directory, and no process of an earlier task is left.
+It can run several tasks one after another. It makes the file system, the slowest part, only once. Each task has a
+process of its own and an empty directory, and no process of an earlier task is left.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ _REPLY = struct.Struct("=QqiI")
 
 
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
-    """Answer one question with EACCES, unless the program must be ended; return the rule of the call.
+    """Answer one question of the kernel about a forbidden system call, and return the rule of the call.
 
-    None: the process that asked has ended.
+    The call fails with EACCES. With the rule ``deny`` there is no answer: the caller must end the program. None: the
+    process that made the call has ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -54,16 +55,17 @@ def answer(descriptor: int) -> seccomp.SyscallRule | None:
     return rule
 
 
-# The end of orphans of a program, where there is no pid namespace that ends them.
+# Ending the orphans of a program on a machine without pid namespaces, which would end them.
 
 _SECONDS = 1.0
 
 
 def end_descendants(proc: int) -> None:
-    """Kill our children until none is left: orphans become our children, because this process is a subreaper.
+    """Kill the children of this process until none is left, for at most one second.
 
-    *proc* is a descriptor of /proc. A program that forks faster than it is killed may survive: its number of processes
-    is limited, but without a pid namespace there is no guarantee.
+    The orphans of a program become its children, because this process is a subreaper. *proc* is a descriptor of
+    /proc. A program that forks faster than it is killed may survive: its number of processes is limited, but without
+    a pid namespace there is no guarantee.
     """
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
@@ -91,7 +93,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_used(proc: int) -> int:
-    """Return the memory of all processes in *proc* (a descriptor of /proc) but the first, in bytes.
+    """Return the memory in bytes of all processes in *proc* (a descriptor of /proc), except the first process.
 
     Shared pages are counted once per process. If the sum is large, the proportional share of each process is read
     instead, which takes longer.
@@ -133,12 +135,15 @@ _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
 """Seconds between two measurements of the memory of all processes: short at the start, when it grows fastest."""
 _MOST_REFUSED = 100
 _FINAL = ("unavailable", "start")
-"""Ends after which a further task would end in the same way."""
+"""The kinds of answers after which every further task would fail in the same way."""
 _ABORTED = ("limit", "aborted")
 
 
 class Keeper:
-    """Keeps one program, from its start to its end."""
+    """Starts the tasks of *plan*, watches each until it ends, and reports how it ended.
+
+    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the task ends.
+    """
 
     def __init__(self, plan: RunPlan, entered: Entered, control: int) -> None:
         self._plan = plan
@@ -157,7 +162,7 @@ class Keeper:
         self._failure = ""
 
     def keep(self) -> KeeperAnswer:
-        """Run the program and return its end."""
+        """Run all tasks of the plan, and return the answer."""
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         syscalls.ignore(syscalls.SIGINT)
@@ -195,7 +200,7 @@ class Keeper:
                 while True:
                     os.wait4(-1, 0)
         if self._notifications >= 0:
-            # Only now: without a listener, a forbidden call fails with ENOSYS, and its program goes on.
+            # Close it only now: without a listener, a forbidden call fails with ENOSYS, and the program continues.
             os.close(self._notifications)
             self._notifications = -1
         _empty(self._folder)
@@ -240,7 +245,7 @@ class Keeper:
             raise RuntimeError(f"the file system could not be made: {error}") from error
         self._folder = mounts.HOME
         if entered.by and no_proc is not None:
-            # Bubblewrap's /proc tells of the kernel, and of its command line.
+            # The /proc of bubblewrap shows data about the kernel, such as its command line.
             self._enforced.fail("files", f"/proc cannot be limited to processes ({no_proc})")
         else:
             self._enforced.keep("files", f"mount namespace{self._made}")
@@ -270,7 +275,10 @@ class Keeper:
             os.chown(path, self._entered.uid, self._entered.gid)
 
     def _start(self, task: bytes | None, *, last: bool) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
-        """Fork the program; return its report, its findings or the failure, and the filter's listener."""
+        """Fork a process that becomes the program. *last*: no task follows, so this process closes its own pipes.
+
+        Returns the word that the process reported, its findings, and the listener of the filter (-1: none).
+        """
         plan = self._plan
         fds = [_file_of(plan["stdin"])]
         if task is not None:
@@ -311,7 +319,7 @@ class Keeper:
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
-        """Wait for the program's end, or end it; return the kind, code and reason."""
+        """Wait until the program ends, or must be ended. Returns the kind, the code and the reason of the end."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         pidfd = os.pidfd_open(self._child)
@@ -343,7 +351,7 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        """Answer about one forbidden system call; return its name if that is the end of the program."""
+        """Answer one question about a forbidden system call. Returns its name if the program must be ended."""
         tried = answer(notifications)
         if tried is None:
             return None  # the process that asked has ended
@@ -416,7 +424,7 @@ class Keeper:
         return "disk" if room.f_bavail == 0 else "files" if room.f_favail == 0 else ""
 
     def _read_value(self) -> bytes:
-        """Read the value of the program; one byte over the limit shows that there is more."""
+        """Read the value that the program returned, up to one byte over the limit, to detect a larger value."""
         return b"" if self._value < 0 else os.pread(self._value, self._plan["output_bytes"] + 1, 0)
 
 
@@ -438,7 +446,7 @@ def _empty(folder: str) -> None:
 
 
 def _file_of(content: bytes) -> int:
-    """Return a descriptor to read *content* from."""
+    """Return a descriptor from which *content* can be read."""
     if not content:
         return os.open("/dev/null", os.O_RDONLY)
     writing = os.memfd_create("input")

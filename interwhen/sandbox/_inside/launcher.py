@@ -1,6 +1,6 @@
-"""The launcher: the process between us and the sandbox. It leaves our namespaces, and waits for the keeper.
+"""The launcher: the process between ours and the sandbox. It enters new namespaces and runs the keeper.
 
-Inside bubblewrap, the namespaces are there already, and the same process is the keeper.
+Inside bubblewrap, the namespaces exist already, and the launcher itself becomes the keeper.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Read a plan from stdin, carry it out, and write the answer to the descriptor ``argv[1]``.
+    """Read a plan from stdin, run it, and write the answer to the descriptor ``argv[1]``.
 
-    When the other end of ``argv[2]`` closes, everything ends.
+    When the other end of the pipe ``argv[2]`` closes, all processes of the sandbox end. ``argv[3]`` is the id of our
+    process, or 0.
     """
     status, control, parent = map(int, sys.argv[1:4])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     if parent and os.getppid() != parent:
-        return  # it ended before this process could be tied to it
+        return  # the parent ended before this process could be tied to it
     for descriptor in (status, control):
         os.set_inheritable(descriptor, False)
     plan: RunPlan = marshal.loads(sys.stdin.buffer.read())  # noqa: S302  (our own parent wrote it)
@@ -48,12 +49,12 @@ def main() -> None:
 
 
 def _keep(plan: RunPlan, entered: Entered, control: int, status: int) -> NoReturn:
-    """Be the keeper, write its answer, and end."""
+    """Run the keeper in this process, write its answer, and exit."""
     try:
         answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
     except BaseException as error:  # noqa: BLE001  (the program does not run, and the answer says why)
         answer = marshal.dumps(f"{type(error).__name__}: {error}")
     with os.fdopen(status, "wb") as file:
         file.write(answer)
-    # The last process of a pid namespace to end is its first: all others are dead by then.
+    # This is the first process of its pid namespace: its exit is complete only when all others are dead.
     os._exit(0)

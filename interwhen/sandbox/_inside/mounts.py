@@ -1,4 +1,4 @@
-"""A file system of our own: what the program needs, read-only, and a small directory in memory to write to."""
+"""Makes the file system of a program: read-only files that it needs, and a small writable directory in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount o
 
 
 class View:
-    """The files of the program: *readable* are pairs of a path and the real path that is mounted there."""
+    """The file system of a program: *readable* has pairs of a path and the real path that is mounted there.
+
+    *disk_bytes* and *files* limit the writable directory, whose owner is *uid* and *gid*.
+    """
 
     __slots__ = ("disk_bytes", "files", "gid", "readable", "uid")
 
@@ -31,16 +34,17 @@ class View:
 
 
 def build(view: View, *, own_processes: bool) -> str | None:
-    """Make *view* the root of this process; return why there is no /proc in it, if there is none.
+    """Make *view* the root of this process. Returns None, or the reason why there is no /proc in it.
 
-    With *own_processes* (this process is the first of a pid namespace) /proc shows processes alone.
+    *own_processes*: this process is the first of a pid namespace. Only then is there a /proc, and it shows processes
+    only.
     """
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = next(path for path in _BASES if os.path.isdir(path))
     syscalls.mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
     os.mkdir(f"{base}/old")
     os.mkdir(f"{base}/new")
-    # First to a bare root, so that files below the base can be mounted too.
+    # Change to an empty root first, so that files below *base* can be mounted too.
     syscalls.pivot_root(base, f"{base}/old")
     os.chdir("/")
     syscalls.mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,nr_inodes=4k,mode=755")
@@ -62,9 +66,9 @@ def build(view: View, *, own_processes: bool) -> str | None:
 
 
 def complete(view: View) -> str | None:
-    """Add to the root from bubblewrap a directory with a limit on files, and a bare /proc.
+    """Add a writable directory with limits, and a /proc that shows only processes, to the root that bubblewrap made.
 
-    Returns why /proc is not bare, if it is not.
+    Returns None, or the reason why /proc shows more than processes.
     """
     _home(view, HOME)
     return _processes("/proc")
@@ -89,7 +93,8 @@ def _show(source: str, target: str) -> None:
     try:
         syscalls.mount_setattr(target, MS_RDONLY | MS_NOSUID | MS_NODEV)
     except OSError:
-        # Before Linux 5.12: only the mount itself. A writable mount below it would be a hole.
+        # Before Linux 5.12, only the mount itself becomes read-only. A writable mount below it would be a security
+        # hole.
         _refuse_submounts(target)
         kept = os.statvfs(target).f_flag & (MS_NOEXEC | 1024 | 2048 | 4096)
         access_times = (kept & 4096) << 9  # ST_RELATIME and MS_RELATIME differ
@@ -134,7 +139,7 @@ def _processes(target: str) -> str | None:
     try:
         syscalls.mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")
     except OSError as error:
-        # An old kernel, or a container that hides parts of its own /proc. Most programs do not need it.
+        # An old kernel, or a container that hides parts of its own /proc. Most programs do not need /proc.
         return str(error.strerror)
     return None
 

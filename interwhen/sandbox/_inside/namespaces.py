@@ -1,4 +1,4 @@
-"""New namespaces: with the rights of root where this process has them, else inside a user namespace."""
+"""Enters new namespaces: with the rights of root if this process has them, else inside a user namespace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = {
 }
 NOBODY = 65534
 _UIDS_OF_OUR_OWN = 0x60000000
-"""No system assigns user ids from here on to accounts."""
+"""The first user id that we use. No system assigns ids from here on to accounts."""
 
 
 class Entered:
@@ -34,17 +34,17 @@ class Entered:
         self.uid = uid
         self.gid = gid
         self.drop = drop
-        """Whether the program must still change to that user id; in a user namespace it has it already."""
+        """Whether the program must still change to the user id ``uid``. In a user namespace, it has this id already."""
         self.failures = failures
-        """Why a kind of namespace is missing."""
+        """The reason why a namespace is missing, by kind."""
         self.by = by
-        """``bubblewrap`` where it made them; empty: this code did."""
+        """``bubblewrap`` if it made the namespaces; empty if this code made them."""
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:
-    """Enter as many namespaces as possible, without those in *without*.
+    """Enter as many new namespaces as possible, except the kinds in *without*.
 
-    As root, *folder* is given to the user of the program.
+    If this process is root, the user of the program becomes the owner of *folder*.
     """
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())
@@ -70,9 +70,9 @@ def enter(without: frozenset[str], folder: str) -> Entered:
 
 
 def made_by_bubblewrap(outer: dict[str, int], uid: int) -> Entered:
-    """Return the namespaces that bubblewrap made: those that differ from the *outer* ones.
+    """Return the namespaces that bubblewrap made: those whose inode differs from the one in *outer*.
 
-    With *uid*, we have the rights of root, and the program still has to be given that user id.
+    If *uid* is not 0, this process has the rights of root, and the program must still change to this user id.
     """
     names = frozenset(kind for kind, inode in outer.items() if namespace_inode(kind) != inode)
     failures = dict.fromkeys(outer.keys() - names, "bubblewrap did not make this namespace")
@@ -80,12 +80,12 @@ def made_by_bubblewrap(outer: dict[str, int], uid: int) -> Entered:
 
 
 def namespace_inode(kind: str) -> int:
-    """Return the number of our namespace of that *kind*."""
+    """Return the inode of this process's namespace of the given *kind*, which identifies the namespace."""
     return os.stat(f"/proc/self/ns/{'mnt' if kind == 'mount' else kind}").st_ino
 
 
 def _enter_user_namespace(uid: int | None) -> None:
-    """Enter a user namespace with the rights of root, as *uid* first if given."""
+    """Enter a user namespace, in which this process gets all capabilities. If *uid* is given, change to it first."""
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -98,7 +98,7 @@ def _enter_user_namespace(uid: int | None) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> bool:
-    """Return whether *work* succeeds, in a process of its own because it cannot be undone."""
+    """Return whether *work* succeeds. It runs in a child process, because its effects cannot be undone."""
     child = os.fork()
     if child == 0:
         try:
@@ -134,7 +134,7 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    """Return a user id that no account has, another for each *number*; None: no id is available."""
+    """Return a user id that no account has, chosen by *number*. None: no id is available."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             rows = [tuple(map(int, line.split())) for line in file]
@@ -143,7 +143,7 @@ def unused_uid(number: int) -> int | None:
     most = max((inside + count for inside, _, count in rows), default=0)
     if most <= NOBODY:
         return None
-    spread = 1 << 22  # the most that process ids go to
+    spread = 1 << 22  # the largest process id
     if most > _UIDS_OF_OUR_OWN + spread:
         return _UIDS_OF_OUR_OWN + number % spread
     return most - 1 - number % 1000

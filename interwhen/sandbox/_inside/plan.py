@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class RunPlan(TypedDict):
-    """One run."""
+    """The request for one run."""
 
     argv: list[str]
     environment: dict[str, str]
@@ -18,10 +18,10 @@ class RunPlan(TypedDict):
     files: list[tuple[str, bytes]]
     readable: list[tuple[str, str]]
     folder: str
-    """A directory of the host, for a machine without mount namespaces."""
+    """The program's directory on the host, used on a machine without mount namespaces."""
     seconds: float
     total_seconds: float
-    """For all tasks together."""
+    """The time limit for all tasks together; ``seconds`` is the limit for each task."""
     cpu_seconds: float
     memory_bytes: int
     output_bytes: int
@@ -32,13 +32,14 @@ class RunPlan(TypedDict):
     required: list[str]
     without: list[str]
     outer: dict[str, int]
-    """With bubblewrap: the namespaces of our side by kind. Those inside must differ. Otherwise empty."""
+    """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Otherwise
+    empty."""
     user: int
-    """With bubblewrap, where we are root: the user id that the program gets. Otherwise 0."""
+    """With bubblewrap, if our process is root: the user id that the program gets. Otherwise 0."""
 
 
 class KeeperAnswer(TypedDict):
-    """The end of a run. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
+    """How a run ended. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
 
     kind: str
     code: int
@@ -49,7 +50,7 @@ class KeeperAnswer(TypedDict):
     cpu_seconds: float
     peak_memory_bytes: int
     full: str
-    """``disk`` or ``files`` where the private directory has no more room."""
+    """``disk`` or ``files`` if the private directory has no more room; else empty."""
     value: bytes
     more: list[KeeperAnswer]
-    """The ends of the further tasks; those for which no time was left are missing."""
+    """The answers for the further tasks. Tasks that did not start are left out."""

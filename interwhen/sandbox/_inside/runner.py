@@ -1,7 +1,7 @@
-"""Runs Python code inside: its text is given to the interpreter there, so it imports no module of this package.
+"""Runs Python code inside the sandbox. The interpreter gets this file as text, so it imports no module of the package.
 
-The task comes from descriptor 3; a returned value or an exception goes to descriptor 4. The untrusted program can use
-both too, so our process trusts them as little as the program itself.
+The task comes from descriptor 3; a returned value or an exception goes to descriptor 4. The untrusted program can
+use both descriptors too, so our process does not trust the data that it reads from them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def _run() -> None:
 
 
 def _written(value: object) -> str:
-    """Return *value* as JSON. A text needs no import; that would take as long as the start of the interpreter."""
+    """Return *value* as JSON.
+
+    A text is encoded without importing ``json``: the import would take as long as the start of the interpreter.
+    """
     if type(value) is str:
         from _json import encode_basestring_ascii
 
@@ -48,7 +51,7 @@ def _written(value: object) -> str:
 
 
 def _description(error: Exception) -> str:
-    """Describe *error* without importing anything: there may be no memory or descriptor left for that."""
+    """Describe *error* without an import: there may be no memory or descriptor left to import a module."""
     number = error.errno if isinstance(error, OSError) else None
     try:
         message = str(error)[:1000]

@@ -1,7 +1,7 @@
 """The filter of system calls: the forbidden calls, and the BPF program for the kernel.
 
 It lists forbidden calls, not allowed ones: compilers, provers and interpreters need most of the kernel, and the
-namespaces bound what a program can reach. Numbers newer than the list are answered with ENOSYS.
+namespaces limit what a program can reach. Calls that are newer than the list fail with ENOSYS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Answer = Literal["deny", "refuse", "absent"]
-    """``deny`` ends the program; ``refuse`` is EACCES, and recorded; ``absent`` is ENOSYS, as in an old kernel."""
+    """``deny`` ends the program; ``refuse``: the call fails with EACCES, and is recorded; ``absent``: it fails with
+    ENOSYS."""
 
 # System call: its number on x86_64, and on aarch64.
 _NUMBERS: dict[str, tuple[int | None, int | None]] = {
@@ -96,7 +97,7 @@ _LAST_KNOWN = 470
 # whose flags it cannot see (clone3; the C library then uses clone).
 _ABSENT = frozenset({"clone3", "io_uring_enter", "io_uring_register", "io_uring_setup"})
 _ABSENT |= {"memfd_create", "memfd_secret", "mq_open", "msgget", "semget", "shmget"}
-# Refused: calls that honest programs try, and do without.
+# Refused: calls that honest programs try, but do not need.
 _REFUSED = ("kcmp", "modify_ldt", "name_to_handle_at", "perf_event_open", "personality", "process_madvise", "syslog")
 _BY_ARGUMENT = ("clone", "ioctl", "mknod", "mknodat", "socket", "socketpair")
 
@@ -133,7 +134,10 @@ class SyscallRule:
 
 
 def rules() -> dict[int, SyscallRule]:
-    """Return the forbidden system calls of this machine by number; those that depend on arguments are deny."""
+    """Return the rules for the forbidden system calls of this machine, by number.
+
+    A call that is forbidden only with some arguments has the answer ``deny``.
+    """
     column, _ = _ARCHITECTURES[syscalls.MACHINE]
     found: dict[int, SyscallRule] = {}
     for name, numbers in _NUMBERS.items():
@@ -145,7 +149,7 @@ def rules() -> dict[int, SyscallRule]:
 
 
 def judge(number: int, first_argument: int) -> SyscallRule:
-    """Return the rule for a call that the kernel asks about."""
+    """Return the rule for the system call *number*, about which the kernel asks the listener."""
     rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
         # Libraries look for local services (accounts, logs, interfaces); any other socket is an attempt to use the
@@ -156,12 +160,16 @@ def judge(number: int, first_argument: int) -> SyscallRule:
 
 
 def supported() -> bool:
-    """Whether the numbers of this machine are known."""
+    """Tell whether the system call numbers of this machine are known."""
     return syscalls.MACHINE in _ARCHITECTURES
 
 
 def program(*, notify: bool) -> list[Instruction]:
-    """Return the filter; with *notify* a listener is asked about each forbidden call, without it they are cut off."""
+    """Return the BPF program of the filter.
+
+    With *notify*, the kernel asks a listener about each denied or refused call. Without it, the kernel kills the
+    process at a denied call, and a refused call fails with EACCES.
+    """
     _, architecture = _ARCHITECTURES[syscalls.MACHINE]
     deny = _NOTIFY if notify else _KILL_PROCESS
     refuse = _NOTIFY if notify else _ERRNO | errno.EACCES
@@ -171,7 +179,7 @@ def program(*, notify: bool) -> list[Instruction]:
         (_JEQ, 1, 0, architecture),
         (_RET, 0, 0, _KILL_PROCESS),
         (_LD, 0, 0, _NR),
-        # Above are the numbers of the x32 calls, which would bypass the rest of the filter.
+        # Larger numbers are x32 calls, which would bypass the rest of the filter.
         (_JGT, 0, 1, 0x3FFFFFFF),
         (_RET, 0, 0, _KILL_PROCESS),
         (_JGT, 0, 1, _LAST_KNOWN),
@@ -203,7 +211,7 @@ def _by_argument(name: str, deny: int, refuse: int) -> list[Instruction]:
 
 
 def _argument(index: int) -> Instruction:
-    """Load the low half of an argument; the kernel itself looks at no more of these."""
+    """Load the low 32 bits of the argument *index*. The kernel ignores the other bits of these arguments."""
     return (_LD, 0, 0, _ARGUMENTS + 8 * index)
 
 
@@ -212,7 +220,7 @@ class _Filter(ctypes.Structure):
 
 
 def install(*, notify: bool) -> int | None:
-    """Install the filter in this process, irrevocably; return the listener's descriptor with *notify*."""
+    """Install the filter in this process. It cannot be removed. With *notify*, return the listener's descriptor."""
     packed = b"".join(
         code.to_bytes(2, "little") + bytes((yes, no)) + value.to_bytes(4, "little")
         for code, yes, no, value in program(notify=notify)

@@ -1,4 +1,4 @@
-"""System calls without a function in Python, through the C library."""
+"""System calls for which Python has no function, made through the C library."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _checked(result: int, what: str) -> int:
 
 
 def syscall(number: int, what: str, *arguments: object) -> int:
-    """Make the system call *number*; raises OSError that names *what*."""
+    """Make the system call *number*. Raises OSError, with *what* in its message."""
     given = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *given), what)
 
@@ -61,41 +61,41 @@ def listen_again(signal: int) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces in *flags* for new ones."""
+    """Move this process to new namespaces, of the types in *flags*."""
     _checked(_libc.unshare(flags), "unshare")
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """Mount *source* on *target*."""
+    """Mount *source* on *target*. *kind* is the type of the file system."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     data = options.encode() or None
     _checked(_libc.mount(*encoded, ctypes.c_ulong(flags), data), f"mount {target}")
 
 
 def unmount(target: str) -> None:
-    """Detach the mount on *target*, with all below it."""
+    """Detach the mount on *target*, with all mounts below it."""
     _checked(_libc.umount2(os.fsencode(target), 2), f"unmount {target}")
 
 
 def mount_setattr(target: str, attributes: int) -> None:
-    """Set *attributes* on the mount on *target* and all below it (Linux 5.12)."""
+    """Set *attributes* on the mount on *target* and on all mounts below it (Linux 5.12)."""
     data = ctypes.create_string_buffer(attributes.to_bytes(8, "little") + bytes(24), 32)
     at_fdcwd, at_recursive = -100, 0x8000
     syscall(_MOUNT_SETATTR, f"mount_setattr {target}", at_fdcwd, os.fsencode(target), at_recursive, data, 32)
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Make *new* the root of this mount namespace, and put the former one on *old*."""
+    """Make *new* the root of this mount namespace, and mount the former root on *old*."""
     syscall(_PIVOT_ROOT[MACHINE], "pivot_root", os.fsencode(new), os.fsencode(old))
 
 
 def seccomp(operation: int, flags: int, argument: ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:
-    """Operate on the filter of system calls."""
+    """Make the system call ``seccomp``, which installs a filter of system calls."""
     return syscall(_SECCOMP[MACHINE], "seccomp", operation, flags, ctypes.byref(argument))
 
 
 def drop_bounding_set() -> None:
-    """Empty the bounding set, so that no program can give capabilities to this process."""
+    """Empty the capability bounding set, so that this process gains no capabilities when it executes a program."""
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
