@@ -1,1 +1,1 @@
-"""The domain verifiers that ship with interwhen, a file a domain."""
+"""The domain verifiers that ship with interwhen, one file for each domain."""

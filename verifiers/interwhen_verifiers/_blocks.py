@@ -1,4 +1,4 @@
-"""A fenced code block, read: its language, its code without the fence's indentation, and where each line of it is."""
+"""Reads a fenced code block: its language, its code without the fence's indentation, and the offset of each line."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Block:
     """The language that the fence declares, in lower case; empty without one."""
     code: str
     starts: tuple[int, ...]
-    """Where each line of the code stands in the segment."""
+    """The offset in the segment at which each line of the code starts."""
     end: int
-    """Where its last line ends there."""
+    """The offset in the segment at which the last line ends."""
 
 
 def read_block(text: str, indent: str = "") -> Block | None:
-    """Return the block that the segment *text* is; ``None`` where it holds no code.
+    """Return the code block in *text*, the text of a segment; ``None`` where it is no block, or holds no code.
 
-    *indent* is the text before its first fence; as much white space is taken from each line. Without it, as much as
-    stands before the closing fence.
+    *indent* is the text before the opening fence: each line loses at most as much white space. Where *indent* is empty,
+    the white space before the closing fence is used instead.
     """
     head, _, rest = text.partition("\n")
     opening = _FENCE.match(head)
@@ -47,7 +47,10 @@ def read_block(text: str, indent: str = "") -> Block | None:
 
 
 def line_span(starts: tuple[int, ...], end: int, line: int) -> Span | None:
-    """Return where line number *line* (from 1) of a claim stands that ends at *end*, without blanks around it."""
+    """Return the span of line number *line* (from 1) of a claim; ``None`` where there is no such line.
+
+    *starts* are the offsets of the lines, and *end* is the offset at which the claim ends.
+    """
     if not 1 <= line <= len(starts):
         return None
     stop = starts[line] - 1 if line < len(starts) else end

@@ -50,7 +50,7 @@ def task_monitor(
     recognizer: Recognizer | None = None,
     remedy: Remedy | None = None,
 ) -> Monitor:
-    """Make a monitor that reads a task line by line and may judge its answer."""
+    """Make a monitor that reads the text line by line, and may judge the answer to the task."""
     return Monitor(
         name=name,
         trigger=trigger,

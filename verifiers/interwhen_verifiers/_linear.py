@@ -1,9 +1,9 @@
-"""Patterns from outside, in linear time: written in Python's syntax, matched by RE2.
+"""Matches patterns from outside in linear time: they are written in Python's syntax, and RE2 matches them.
 
-A schema, a request or an option may hold a pattern on which :mod:`re` takes exponential time, and :mod:`re` holds the
-interpreter's lock meanwhile, in whichever thread it runs. RE2 takes time in proportion to the text and gives the lock
-back while it searches. :func:`linear` returns ``None`` for a pattern that RE2 cannot express, and for any pattern where
-the package ``google-re2`` (extra ``re2``) is not installed. Such a pattern belongs into a process that can be killed.
+A schema, a request or an option may hold a pattern on which :mod:`re` takes exponential time. Meanwhile :mod:`re` holds
+the lock of the interpreter, so that all threads wait. RE2 takes time in proportion to the text, and releases the lock
+while it searches. :func:`linear` returns ``None`` for a pattern that RE2 cannot express, and for every pattern if the
+package ``google-re2`` (extra ``re2``) is not installed. Match such a pattern in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from interwhen import UsageError
 
 try:
     import re2
-except ImportError:  # without it every pattern runs in a process: slower, and never less safe
+except ImportError:  # without it, every pattern is matched in a worker process, which is slower and as safe
     re2 = None
 
 _LONGEST = 2_000
 """A longer pattern is not translated."""
 _MEMORY = 1 << 20
-"""For the program and the states of one pattern. It also bounds the time of its compilation, to about 40 ms."""
+"""The most bytes for the program and the states of one pattern. This also limits its compilation to about 40 ms."""
 _KEPT = 512
 _SPACE = r"\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 _WORD = r"\p{L}\p{N}_"
 _CLASSES = {"d": r"\p{Nd}", "w": _WORD, "s": _SPACE}
 _SAME = frozenset("nrtfva")
-"""Escapes of control characters that mean the same in both."""
+"""Escapes of control characters that mean the same in Python and in RE2."""
 _HEX = {"x": 2, "u": 4, "U": 8}
 
 
 class Place(NamedTuple):
-    """Where a pattern was found first."""
+    """The range of the first match of a pattern."""
 
     start: int
     end: int
 
 
 class Linear:
-    """A pattern that RE2 has compiled. It finds what ``re.search`` would find, whatever the text is."""
+    """A pattern that RE2 has compiled. It finds the same match as ``re.search`` in every text."""
 
     __slots__ = ("_compiled", "_ends")
 
@@ -52,10 +52,10 @@ class Linear:
         self._ends = ends
 
     def search(self, text: str) -> Place | None:
-        """Return the first place in *text* that the pattern fits."""
+        """Return the range of the first match in *text*, or ``None``."""
         found = self._search(text)
         if self._ends and text.endswith("\n"):
-            # In Python "$" also stands before the last line end; in RE2 it stands at the end alone.
+            # In Python, "$" also matches before a line end that ends the text; in RE2, only at the end of the text.
             before = self._search(text[:-1])
             if before is not None and (found is None or before.start <= found.start):
                 return before
@@ -72,7 +72,7 @@ class Linear:
 
 @functools.lru_cache(maxsize=_KEPT)
 def linear(pattern: str) -> Linear | None:
-    """Return *pattern*, in Python's syntax, as one that takes linear time; ``None`` where there is none such."""
+    """Compile *pattern*, in Python's syntax, by RE2. ``None``: RE2 cannot express it, or is not installed."""
     if re2 is None or len(pattern) > _LONGEST:
         return None
     try:
@@ -86,11 +86,11 @@ def linear(pattern: str) -> Linear | None:
 
 
 class _InexpressibleError(Exception):
-    """RE2 has no word for this, or one that means something else."""
+    """RE2 cannot express a part of the pattern, or gives it another meaning."""
 
 
 class _Translation:
-    """From Python's syntax to that of RE2, with Python's meaning for every character of Unicode."""
+    """Translates a pattern from Python's syntax to RE2's, with Python's meaning for every character of Unicode."""
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
@@ -101,7 +101,7 @@ class _Translation:
         self._ends = False
 
     def run(self) -> tuple[str, bool]:
-        """Return the pattern for RE2, and whether it asks for the end of the text."""
+        """Return the pattern for RE2, and whether it has a ``$`` that means the end of the text."""
         pattern = self._pattern
         while self._at < len(pattern):
             char = pattern[self._at]
@@ -138,7 +138,7 @@ class _Translation:
         elif char == "Z" and not inside:
             self._written.append(r"\z")
         else:
-            # Back-references, octal numbers, names of characters, and word boundaries, which RE2 knows of ASCII alone.
+            # Back-references, octal numbers, names of characters, and word boundaries, which RE2 knows only for ASCII.
             raise _InexpressibleError
 
     def _class(self, char: str, kind: str, *, inside: bool) -> None:
@@ -198,7 +198,7 @@ class _Translation:
             raise _InexpressibleError
 
     def _flags(self) -> str:
-        """Return the flags for the whole pattern that are written here, if they mean the same to RE2."""
+        """Return the global flags here, such as ``ms`` in ``(?ms)``; empty: some mean something else in RE2."""
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
         if not flags or not all(flag in "ms" for flag in flags):
@@ -207,7 +207,7 @@ class _Translation:
         return flags
 
     def _braces(self) -> None:
-        """Translate a number of repetitions, or braces that stand for themselves."""
+        """Translate a number of repetitions, or a brace that stands for itself."""
         end = self._pattern.find("}", self._at)
         low, comma, high = self._pattern[self._at : end].partition(",") if end >= 0 else ("", "", "")
         numbers = all(not text or (text.isascii() and text.isdigit()) for text in (low, high))
@@ -252,9 +252,10 @@ _SECONDS = 10.0
 
 
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:
-    """Return the patterns that do not compile, and why. Other processes compile patterns that RE2 cannot express.
+    """Return the patterns that do not compile, each with the reason.
 
-    Raises :class:`UsageError` where that process comes to nothing.
+    Patterns that RE2 cannot express are compiled by :mod:`re` in another process. Raises :class:`UsageError` where that
+    process fails or takes too long.
     """
     other = sorted(pattern for pattern in set(patterns) if linear(pattern) is None)
     if not other:

@@ -1,4 +1,4 @@
-"""Shared parts of ``regex`` and ``terms``: the claim that a text holds none, or one, of some patterns."""
+"""Shared parts of ``regex`` and ``terms``: the claim that a text matches no pattern of a list, or at least one."""
 
 from __future__ import annotations
 
@@ -46,23 +46,26 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternClaim(Claim):
-    """A text, and the patterns of which it may hold none, or of which it must hold one."""
+    """The claim that ``text`` matches none of ``patterns``, or at least one, as ``must`` says."""
 
     text: str
     patterns: tuple[str, ...]
-    """As regexes; each is named by the word or regex of ``names`` at its place."""
+    """Regular expressions. Messages name each of them by the entry of ``names`` with the same index."""
     names: tuple[str, ...]
     must: Must
     before: str = ""
-    """The end of the text before it: a word may stand on both sides of the border. Empty: that is not looked at."""
+    """The end of the text before ``text``, to find a word that spans both. Empty: earlier text is not searched."""
 
 
 Find: TypeAlias = Callable[[str, str], Place | None]
-"""Finds the first place of a pattern in a text."""
+"""A function that returns the first match of a pattern in a text, or ``None``."""
 
 
 def search_by_re(pattern: str, text: str) -> Place | None:
-    """Return the first place of *pattern*, by :mod:`re`: for our own patterns, and in worker processes."""
+    """Return the first match of *pattern* in *text* by :mod:`re`, which may take exponential time.
+
+    So call it only for our own patterns, or in a worker process.
+    """
     found = re.search(pattern, text)
     return None if found is None else Place(*found.span())
 
@@ -85,7 +88,7 @@ def search(claim: PatternClaim, find: Find) -> Verdict:
 
 
 def _hidden(claim: PatternClaim, find: Find) -> str:
-    """Return the name of the pattern that fits the text in normal form only; empty: there is none."""
+    """Return the name of a pattern that matches only the normal form of the text, or an empty string."""
     normal = normalize(claim.text)
     if not normal.changed:
         return ""
@@ -105,7 +108,7 @@ def make(
     delivery: Delivery,
     phase: PhaseFilter,
 ) -> Monitor:
-    """Make the monitor; what must be present is looked for in the whole answer, once it is there."""
+    """Make the monitor of ``regex`` or ``terms``. With ``present``, it searches the complete answer."""
     if not patterns:
         raise UsageError(f"{name}: got no {'patterns' if name == 'regex' else 'terms'}; give at least one")
     require_choice(name, get_args(Must), must=must)
@@ -134,7 +137,7 @@ def _reader(
 
 
 def _place(claim: PatternClaim, found: Place) -> Span | None:
-    # An empty match (of "^", say) stands nowhere in particular.
+    # An empty match (of "^", for example) has no span to show.
     return Span(*found) if found.end > found.start and claim.span is not None else None
 
 

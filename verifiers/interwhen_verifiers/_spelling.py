@@ -1,4 +1,4 @@
-"""Words in disguise: other letters that look alike, digits for letters, signs and spaces between the letters."""
+"""Finds words in disguise: with letters that look alike, digits for letters, or signs and spaces between letters."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 SHORTEST = 4
-"""Shorter words are not looked for in disguise: too much ordinary text is spelled like them."""
+"""Shorter words are not searched for in disguise, since too much ordinary text looks like them."""
 _GAP = 4
-"""How far apart two neighbouring letters of a word in disguise may stand."""
+"""The largest distance, in characters, between two neighbouring letters of a word in disguise."""
 
 _ALIKE = {
     **dict(zip("абвгезікморстухѕјө", "abbreeikmopctyxsjo", strict=True)),
@@ -19,21 +19,24 @@ _ALIKE = {
     **dict(zip("0134578|!@$l", "oieastbiiasi", strict=True)),
     "н": "h",
 }
-"""Letters of Cyrillic and Greek, digits and signs, by the Latin letter that they pass for. ``i``, ``l`` and ``1`` are
-one letter here, since each passes for the others. A selection from the confusables of Unicode (UTS 39)."""
+"""The Latin letter that each letter of Cyrillic or Greek, digit or sign looks like. ``i``, ``l`` and ``1`` count as
+one letter, since they look alike. A selection from the confusables of Unicode (UTS 39)."""
 _SIGNS = frozenset("|!@$")
 """Signs that may stand for a letter, or between two letters."""
 
 
 class Disguise(NamedTuple):
-    """Where a word may stand, in the text that was searched."""
+    """The range of the searched text in which a word in disguise may stand."""
 
     start: int
     end: int
 
 
 class Skeleton:
-    """The letters of a text as they look, without the characters between them, and the place of each."""
+    """The letters of a text, replaced by the Latin letters that they look like, with their offsets in the text.
+
+    Characters that are no letters, and do not look like one, are left out.
+    """
 
     __slots__ = ("_letters", "_places", "_text")
 
@@ -53,7 +56,7 @@ class Skeleton:
             self._places.append(places)
 
     def find(self, word: str) -> Disguise | None:
-        """Return the first place where *word* may stand in disguise, as a word of its own; ``None``: there is none."""
+        """Return the first range in which *word* may stand in disguise, as a separate word; ``None``: there is none."""
         sought = look_of(word)
         if len(sought) < SHORTEST:
             return None
@@ -79,7 +82,7 @@ class Skeleton:
 
 @lru_cache(maxsize=4096)
 def look_of(word: str) -> str:
-    """Return the letters of *word* as they look."""
+    """Return *word* with each letter replaced by the Latin letter that it looks like."""
     return "".join(map(_look, word))
 
 

@@ -1,9 +1,9 @@
 r"""The shipped verifier ``arithmetic``: it checks the equations in the text.
 
 It reads equations such as ``17 * 24 = 408``, ``$5*3=$15`` or ``\frac{1}{2} + \frac{1}{4} = 0.75``, computes both
-sides exactly with its own parser, and refutes one only where the text can mean nothing else. Where the prompt asks for
-the value of an expression and for nothing else, it judges the answer, too. See ``docs/verifiers/arithmetic.md`` for
-the syntax that it reads, the text that it leaves alone, and the measurements.
+sides exactly with its own parser, and refutes an equation only where the text can have no other meaning. Where the
+prompt asks only for the value of an expression, it judges the answer, too. See ``docs/verifiers/arithmetic.md`` for the
+syntax that it reads, the text that it does not judge, and the measurements.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 from interwhen import (
@@ -49,15 +49,13 @@ from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._factories import require_choice, task_monitor
 
 MAX_SEGMENT = 20_000
-"""A longer line is read in windows. A longer sentence is not read and is ``Unknown``."""
-MAX_PARTS = 1_000
-"""So many lines and windows of a segment are read: it is read on the event loop. The rest is ``Unknown``."""
+"""The most characters read at once. A longer line is read in windows; a longer sentence is ``Unknown``."""
 MAX_PROMPT = 8_000
-"""So many characters at the end of a prompt are read."""
+"""The number of characters that are read at the end of a prompt."""
 MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
 MAX_GAP = 60
-"""Lines that are farther apart do not belong to one equation."""
+"""The most characters between two lines of one equation."""
 _RELATION = re.compile(r"[=＝﹦≈≅≃<>≠≤≥≡→⇒⟹]|\\(?:approx|simeq|thickapprox|ne|l[et]|g[et]|equiv)")  # noqa: RUF001
 _CONTINUES = re.compile(r"[\s&$]*+(?:[=≈]|\\approx)")
 """The start of a line that continues the line before."""
@@ -71,7 +69,6 @@ _COLUMNS = re.compile(r"[0-9.,$\s+×÷]+")  # noqa: RUF001
 _RULE = re.compile(r"\s*+[-_─]{2,}+\s*+")
 _LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
-_TOO_MANY = f"only the first {MAX_PARTS:,} lines of a segment are read"
 _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
 _REORDERED = "its characters may be shown in another order"
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -98,21 +95,21 @@ class Equation(Claim):
     setting: Setting = PLAIN
     """The modulus and the base that the text announced before it."""
     answers: bool = False
-    """Its first side is the computation that the prompt asks for."""
+    """Whether its first side is the computation that the prompt asks for."""
     source: _Source | None = None
-    """The map from the sides to the line, where the line is not in normal form or continues another."""
+    """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
-    """Where ``span`` starts in that line."""
+    """The offset in that line at which ``span`` starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given(Claim):
-    """The text gives a value as the answer to the computation that the prompt asks for."""
+    """The claim that a value in the text is the result of the computation that the prompt asks for."""
 
     side: Side
     asked: Node
     said: bool
-    """The text calls it the answer. Otherwise it is only a value alone on a line."""
+    """Whether the text calls it the answer. Otherwise it is only a value alone on a line."""
     answers: bool = True
 
 
@@ -126,7 +123,7 @@ class _Source:
     """How many characters of earlier lines come before it."""
 
     def place(self, start: int, end: int) -> Span:
-        """Return the part of the span from *start* to *end* that lies in the line."""
+        """Return the span in the line, as written, for the range from *start* to *end* without its earlier lines."""
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 
 
@@ -159,26 +156,26 @@ class State(NamedTuple):
     problem: Problem
     setting: Setting
     tail: str = ""
-    """The line before in normal form, with the lines that it continues."""
+    """The previous line, with the lines that it continues."""
     end: int = 0
-    """Where it ends in the trace."""
+    """The offset in the trace at which the previous line ends."""
     phase: str = ""
     tried: bool = False
-    """The lines before may announce a trial or a mistake."""
+    """Whether the lines before may announce a trial or a mistake."""
     answered: bool = False
-    """The answer has been given."""
+    """Whether the text has given the answer."""
 
 
 _NO_PROBLEM = Problem(None, PLAIN)
 
 
 def read_task(task: Task) -> Problem:
-    """Read the computation that *task* asks for, if it asks for nothing else, and the arithmetic that it announces."""
+    """Read the computation that *task* asks for, if that is all it asks for, and the modulus or base it announces."""
     return read_problem(task.question, task.text[-MAX_PROMPT:])
 
 
 async def prepare(task: Task) -> Problem:
-    """Do the same as :func:`read_task`, as a coroutine: that takes less time than starting a thread."""
+    """Call :func:`read_task`. A plain function would run in a thread, and starting that takes longer than the work."""
     return read_task(task)
 
 
@@ -189,28 +186,26 @@ def begin(prepared: Problem | None) -> State:
 
 
 def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
-    """Read one line, or two that belong together: return the state after them, and their claims."""
+    """Read *segment*, which is one line or joined lines; return the next state, and the claims of the lines."""
     if len(segment.text) <= MAX_SEGMENT and "\n" not in segment.text:
         return _step(state, segment)
     if may_set(segment.text):
         state = state._replace(setting=setting_of(segment.text, state.setting))
     claims: list[Claim] = []
-    parts, rest = _first_parts(segment)
+    parts = list(_parts(segment))
     for part, following in zip_longest(parts, parts[1:]):
         ends_line = following is None or following.span.start > part.span.end
         is_rejected = following is not None and ends_line and rejects(following.text, part.text)
-        # An announcement in a window of a long line holds up to the end of the line.
+        # An announcement in a window of a long line applies up to the end of the line.
         tried = not ends_line and (state.tried or announcement(part.text) is not None)
         state, found = _step(state, part, _REJECTED if is_rejected else "")
         claims += found
         state = state._replace(tried=state.tried or tried)
-    if rest is not None:
-        claims.append(rest)
     return state, claims
 
 
 def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[Claim]]:
-    """Read one line, or a window of one; *doubt* says why the text after it may reject it."""
+    """Read one line, or one window of a long line. *doubt*: why the text after it may reject it; empty: it does not."""
     text = segment.text
     if state.tail and _RULE.fullmatch(text):
         return state._replace(end=segment.span.end), []
@@ -253,12 +248,9 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment* alone. Linear in the length of the text."""
-    parts, rest = _first_parts(segment)
-    for part in parts:
+    """Yield the equations of *segment*, without any earlier text. Takes linear time."""
+    for part in _parts(segment):
         yield from _equations(part, None)
-    if rest is not None:
-        yield rest
 
 
 def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterator[Equation]:
@@ -278,14 +270,6 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
     for chain in line.chains:
         follows = announced is not None and chain.sides[0].start >= announced
         yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
-
-
-def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
-    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim that cannot be read for the text after them."""
-    parts = list(islice(_parts(segment), MAX_PARTS + 1))
-    if len(parts) <= MAX_PARTS:
-        return parts, None
-    return parts[:-1], _unread(Span(parts[-1].span.start, segment.span.end), _TOO_MANY)
 
 
 def _parts(segment: Segment) -> Iterator[Segment]:
@@ -360,7 +344,10 @@ def _equation(
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the answer that *segment*, a line of the answer phase, gives."""
+    """Yield the answer that *segment*, a line of the answer phase, gives.
+
+    After the answer, a line with another number is yielded as unread, unless it has equations: they are claims already.
+    """
     node = state.problem.node
     assert node is not None
     if len(segment.text) > MAX_SEGMENT:
@@ -377,7 +364,7 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
 
 
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
-    """Yield where *segment* looks like a statement of arithmetic, in signs or in words."""
+    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words."""
     del prepared
     text = segment.text
     if len(text) > MAX_SEGMENT or "\n" in text:
@@ -441,7 +428,7 @@ def _violation(claim: Equation, index: int, value: Value, rounding: Rounding) ->
     if bare(left.node) and not bare(right.node):
         computed, stated, value = right.node, left.node, exact(right.node)
     elif bare(left.node):
-        # In 3 + 4 = 7 = 8, it is 3 + 4 that is not 8.
+        # In 3 + 4 = 7 = 8, the message is "3 + 4 is not 8", not "7 is not 8".
         computed = next((side.node for side in claim.sides[index::-1] if not bare(side.node)), computed)
     shown = result(computed, value, stated)
     return Violation(
@@ -468,14 +455,14 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 
 @verifier(name="arithmetic", version="2", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*; a value that is correctly rounded to the decimals shown is right."""
+    """Judge *claim*. A value counts as right if it is correctly rounded to the decimals shown."""
     del prepared  # each claim holds the parts of it that it needs
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "shown-digits")
 
 
 @verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*; after ``=``, a rounded value is wrong."""
+    """Judge *claim*. After ``=``, a rounded value counts as wrong."""
     del prepared
     return _judge_answer(claim) if isinstance(claim, Given) else _judge(claim, "exact")
 

@@ -40,7 +40,7 @@ Preset: TypeAlias = Literal["gcc", "gcc-run", "coq", "lean", "mypy", "script"]
 Where: TypeAlias = Literal["process", "none"]
 
 SCOPE: Scope = "answer"
-"""The most that it can cover, with ``scope="answer"``."""
+"""The widest scope that a pass can have; it needs the option ``scope="answer"``."""
 _MOST_EARLIER = 16
 _STARTING = 5.0
 
@@ -51,11 +51,11 @@ class Source(Claim):
 
     text: str
     starts: tuple[int, ...]
-    """Where its lines stand, from the start of the claim."""
+    """The offsets of its lines, from the start of the claim."""
     earlier: tuple[str, ...] = ()
     """The blocks of this language before it, oldest first."""
     doubt: str = ""
-    """Why it is not looked at. Empty: it is."""
+    """Why it is not checked. Empty: it is checked."""
 
 
 def _blocks(checker: Checker) -> Tracker[tuple[str, ...]]:
@@ -113,7 +113,7 @@ def _verifier(
         size = len(claim.text) + (claim.starts[-1] if claim.starts else 0) if claim.span is None else len(claim.span)
         found = judge(checker, await run(claim.text), claim.starts, size, before=0, scope=scope)
         if claim.earlier and not found.passed:
-            # The blocks before it may define what it lacks.
+            # The earlier blocks may define names that this block uses.
             before = "".join(claim.earlier)
             ran = await run(before + claim.text)
             found = judge(checker, ran, claim.starts, size, before=before.count("\n"), scope=scope)
@@ -141,13 +141,13 @@ def command(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on options that cannot work.
 
-    ``preset``: a checker that is known by name; ``argv``: the command of any other, with ``{file}`` for the file.
-    ``languages``: which code blocks it judges (none: each answer as a whole); ``file``: the name of the file;
-    ``pattern``: finds diagnostics in the output, with groups ``line``, ``column`` and ``message``; ``refutes``: the
-    exit codes that say that the file is wrong (0 says that it is right, and any other nothing). ``sandbox``:
-    ``process``, or ``none`` to run with all rights of this process (``lean``: always ``none``), in a scratch
-    directory or in ``directory``. ``readable``: what else the sandbox shows. ``scope``: ``answer`` where the command
-    knows the task, so that what it accepts is right (a test of the task, a proof of its statement).
+    ``preset``: a checker that is known by name; ``argv``: the command of any other checker, with ``{file}`` for the
+    file. ``languages``: the languages of the code blocks that it judges (none: it judges whole answers); ``file``: the
+    name of the file; ``pattern``: finds diagnostics in the output, with groups ``line``, ``column`` and ``message``;
+    ``refutes``: the exit codes which mean that the file is wrong (0 means that it is right; other codes prove nothing).
+    ``sandbox``: ``process``, or ``none`` to run with all rights of this process (``lean``: always ``none``), in a
+    scratch directory or in ``directory``. ``readable``: further paths that the sandbox shows. ``scope``: ``answer`` if
+    the command knows the task, so that a text that it accepts is a right answer (a test or a proof of the task).
     """
     require_positive("command", seconds=seconds)
     checker = _checker(preset, argv, languages, file, pattern, refutes)

@@ -1,7 +1,7 @@
-"""The shipped verifier ``critic``: a language model's opinion of what was written.
+"""The shipped verifier ``critic``: it asks a language model for its opinion of the text.
 
-It is unsound, and says so: what it objects to may be right, and that it sees nothing wrong proves nothing. So it only
-observes unless told otherwise, it is not required, and it never passes a claim: the best it has to say is ``Unknown``.
+It is unsound: text that the model objects to may be right, and text without an objection may be wrong. So by default it
+only observes, it is not required for a verified result, and it never passes a claim: its best verdict is ``Unknown``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _FORM = (
     'or {"verdict": "wrong", "quote": "the wrong words, exactly as they stand there", "why": "one short sentence"}.'
 )
 _BEFORE = 4000
-"""Characters of the text before a piece that a model of its own is shown."""
+"""The number of characters before a piece that a separate model gets."""
 _TASK = 8000
 _WHY = 300
 _TOKENS = 200
@@ -76,7 +76,7 @@ class Opinion(Claim):
     """The opinion of a fork on a piece of text."""
 
     reply: _Reply | None
-    """``None``: nothing that could be understood."""
+    """``None``: the reply could not be understood."""
     where: Span | None = None
 
 
@@ -105,10 +105,10 @@ def critic(
     level: Level = "locate",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Ask a language model what it thinks of each piece of text. Unsound: for looking at, not for believing.
+    """Ask a language model for its opinion of each piece of text. It is unsound: an opinion proves nothing.
 
-    ``criterion``: the question it is asked. ``model``: an installed model (``local``) or the base URL of a server, with
-    the model's name there as ``served``; without it, the model that writes is asked, by a fork on the same prefix.
+    ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
+    with the model's name there as ``served``. Without ``model``, a fork on the same prefix asks the model that writes.
     ``every``: the piece that is judged at a time. ``seconds``: how long one opinion may take.
 
     Raises :class:`UsageError` on an option that it does not know.
@@ -152,7 +152,10 @@ def _side(criterion: str) -> str:
 
 
 def parse(reply: str, segment: Segment) -> Iterator[Opinion]:
-    """Yield what the reply says of *segment*, tied to what it quotes if that stands there exactly once."""
+    """Yield the opinion in *reply* about *segment*.
+
+    An objection must quote words that occur in *segment* exactly once. Otherwise the opinion gets no span.
+    """
     understood = _understood(reply)
     quoted = segment.ground(understood.quote) if understood is not None and understood.verdict == "wrong" else None
     where = quoted.shifted(-segment.span.start) if quoted is not None else None
@@ -214,7 +217,7 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
 
 
 def _messages(criterion: str, task: str, claim: Piece) -> tuple[Message, ...]:
-    """Ask, with the model's text between marks that it cannot know."""
+    """Return the messages that ask for an opinion. Random marks enclose the text, which cannot imitate them."""
     mark = secrets.token_hex(8)
     parts = (("task", task), ("before", claim.before), ("piece", claim.text))
     shown = "\n".join(f"<{name}-{mark}>\n{text}\n</{name}-{mark}>" for name, text in parts)

@@ -1,8 +1,8 @@
-"""The shipped monitor ``early_stopping``: it ends a reasoning that has come to its answer.
+"""The shipped monitor ``early_stopping``: it ends the reasoning when its answer no longer changes.
 
-Now and then it probes: a fork on the same prefix, problem included, is asked for the answer at once. When the answers,
-or their probabilities, say that more thinking changes nothing, the reasoning is closed and the model answers. That
-saves tokens and proves nothing: a result that was stopped early is never ``verified``.
+It probes the reasoning at regular points: a fork on the same prefix, with the problem, asks the model for its answer at
+once. When the answers, or their probabilities, show that more thinking changes nothing, the monitor ends the reasoning,
+and the model answers. That saves tokens and proves nothing: a result that was stopped early is never ``verified``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TRIGGERS: dict[At, Trigger] = {
 ANSWER = "\n</think>\n\n**Final Answer**\n\\boxed{"
 """The text after the reasoning in a probe for the answer."""
 CLOSED = "\n</think>\n\n"
-"""The text after it in a probe for the entropy of the next token."""
+"""The text after the reasoning in a probe for the entropy of the next token."""
 _LONGEST = 400
 _EMA = 0.2
 """The weight of the newest entropy in the running mean and variance (Wang et al., 2025)."""
@@ -61,10 +61,10 @@ class Probes:
     answer: str = ""
     """The last probed answer; empty where there was none."""
     same: int = 0
-    """How many times in a row it came."""
+    """How many times in a row the last answer came."""
     mean: float = 0.0
     variance: float = 0.0
-    """Running moments of the entropies, not corrected for their start at 0."""
+    """The running variance of the entropies. Like ``mean``, it is not corrected for its start at 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +79,9 @@ class Probe(Claim):
 
 
 def answer_in(reply: Reply, *, boxed: bool) -> str | None:
-    """Return the answer that *reply* begins with: to the brace that closes, or to the end of its line.
+    """Return the answer at the beginning of *reply*; ``None`` where the reply was cut off within the answer.
 
-    ``None`` where it was cut short.
+    *boxed*: the answer ends at its closing brace. Otherwise it ends with its line.
     """
     text = reply.text[:_LONGEST]
     depth = 1
@@ -99,7 +99,7 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 
 
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
-    """Return the geometric mean of the probabilities of the tokens of the first *size* characters."""
+    """Return the geometric mean of the probabilities of *tokens*, up to the first *size* characters of their text."""
     scores: list[float] = []
     at = 0
     for token in tokens:
@@ -111,7 +111,10 @@ def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
 
 
 def entropy_of(token: ScoredToken) -> float | None:
-    """Return the entropy at the place of *token*, in nats, all tokens that are not listed taken for one."""
+    """Return the entropy of the model's choice of *token*, in nats; ``None`` where no probabilities are listed.
+
+    All tokens whose probability is not listed count as one token.
+    """
     if not token.top:
         return None
     shares = [math.exp(min(logprob, 0.0)) for _, logprob in token.top]
@@ -194,10 +197,12 @@ def early_stopping(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on options that cannot work.
 
-    ``stable``: stop when the probed answer came ``times`` times in a row. ``confident``: when the geometric mean of
-    the probabilities of its tokens reaches ``threshold`` (0.95). ``entropy``: when the entropy of the first token
-    after the reasoning has settled: its running variance is below ``threshold`` (0.001) after ``times`` probes.
-    ``at``: where to probe; ``probe``: what follows the reasoning there; ``lead``: what the answer begins with.
+    ``rule``: when to stop. ``stable``: the probed answer came ``times`` times in a row. ``confident``: the geometric
+    mean of the probabilities of its tokens reaches ``threshold`` (0.95). ``entropy``: the running variance of the
+    entropy of the first token after the reasoning is below ``threshold`` (0.001) after ``times`` probes. ``at``: the
+    segments after which to probe. ``probe``: the text after the reasoning in a probe. ``tokens``: the most tokens of a
+    probed answer. ``lead``: the text with which the final answer begins. ``scores``: how many likeliest tokens the
+    endpoint lists for ``entropy``. ``seconds``: how long a probe may take.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)

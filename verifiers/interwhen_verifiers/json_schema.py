@@ -1,8 +1,8 @@
 """The shipped verifier ``json_schema``: it judges structured output while it streams.
 
-A prefix that cannot become a valid document any more is a violation now: a wrong type, an unknown key, a value that no
-``enum`` begins with. A whole document is judged by the library ``jsonschema`` (extra ``jsonschema``). See
-``docs/verifiers/json_schema.md``.
+A prefix that can no longer become a valid document is a violation at once: for example a wrong type, an unknown key, or
+the beginning of a string that no ``enum`` allows. The library ``jsonschema`` (extra ``jsonschema``) judges complete
+documents. See ``docs/verifiers/json_schema.md``.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ Schema = Mapping[str, Any] | str | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documented(Claim):
-    """A whole document, or the place from which on no document is valid."""
+    """A complete document, a string in one, or the range at which a document becomes invalid."""
 
     document: str = ""
     wrong: str = ""
-    """Why no document begins like this. Empty: it is whole, and is to be judged."""
+    """Why no valid document begins like this. Empty: the document, or the string, is complete and must be judged."""
     pattern: str = ""
     """The pattern that the string ``value`` in the document must match. Empty: there is no such string."""
     value: str = ""
     tool: str = ""
-    """The tool whose arguments it is, if it is that."""
+    """The name of the tool, if the document is the arguments of a call."""
     doubt: str = ""
     """Why it is not read, though it looks like a document. Empty: it is read."""
 
@@ -60,7 +60,7 @@ class Documented(Claim):
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     finder: Finder | None
-    """``None`` in a worker process, where nothing is looked for."""
+    """``None`` in a worker process, which judges documents and does not search for them."""
     judge: Judge
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -69,7 +69,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The answer so far. ``end`` is where the last piece of it ended."""
+    """The state of the tracker. ``end`` is the offset at which the last segment ended."""
 
     finder: Finder
     search: Search
@@ -89,20 +89,20 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
 
 @verifier(name="json_schema", version="3", deadline=10.0)
 def check(claim: Documented, prepared: Any) -> Verdict:
-    """Say what is wrong with a prefix, or judge a whole document."""
+    """Judge *claim*: report the error of a prefix, or judge a complete document."""
     return _check(claim, prepared)
 
 
 @verifier(name="json_schema", version="3", deadline=10.0, worker="process")
 def check_apart(claim: Documented, prepared: Any) -> Verdict:
-    """Do the same in a process that can be killed: the schema holds a pattern that may take for ever."""
+    """Do the same as :func:`check` in a process that can be killed: matching a pattern may take exponential time."""
     return _check(claim, prepared)
 
 
 def _step(answer: _Answer, segment: Segment) -> tuple[_Answer, Iterable[Documented]]:
     search = answer.search
     if answer.end is not None and segment.span.start != answer.end and search.place == "inside":
-        # Something of ours stands in between: where the document goes on is not known.
+        # A remedy has written text in between, so it is not known where the document goes on.
         search, found = Search("over"), [Found(0, len(segment.text), doubt="the document was broken off here")]
     else:
         search, found = answer.finder.feed(search, segment.text)
@@ -150,13 +150,14 @@ def json_schema(
     level: Level = "witness",
     delivery: Delivery | None = None,
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on an option that it does not know, or a schema that is none.
+    """Make the monitor. Raises :class:`UsageError` on an option that it does not know, or an invalid schema.
 
-    ``schema``: what the answer must fit; a mapping, JSON text, or the path of a file that ends in ``.json``. Or
-    ``tools``: for each tool by its name, what the arguments of a call must fit. ``where``: the whole ``answer`` is one
-    document; or documents are ``fenced`` as json; ``auto`` takes the answer where it begins with a bracket, and fences
-    otherwise. ``every``: how many characters are read at a time. ``remote``: addresses of schemas that a ``$ref`` may
-    name (a folder ends in ``/``); they are fetched once, when the monitor is made. No other is ever fetched.
+    ``schema``: the schema of the answer, as a mapping, JSON text, or the path of a file that ends in ``.json``. Or
+    ``tools``: the schema of the arguments of each tool, by the tool's name. ``where``: ``answer`` reads the whole
+    answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``answer`` if the answer
+    begins with a bracket, and otherwise ``fenced``. ``every``: how many characters are read at a time. ``remote``:
+    addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched once, when the monitor is
+    made. Other addresses are never fetched.
     """
     require_choice("json_schema", get_args(Where), where=where)
     if (schema is None) == (tools is None):

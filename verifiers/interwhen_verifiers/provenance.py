@@ -1,8 +1,8 @@
-"""The shipped verifier ``provenance``: where the destination of a state-changing call comes from.
+"""The shipped verifier ``provenance``: it checks where the destination of a state-changing call comes from.
 
 An agent reads web pages, files and messages that others have written, and these may hold instructions. The verifier
-refutes a call that changes something when its destination (an account, an address, a password ...) was first seen in
-what a tool returned from such a source, and the user never named it. See ``docs/verifiers/provenance.md``.
+refutes a call that changes something if its destination (an account, an address, a password ...) first occurs in text
+that a tool returned from such a source, and the user never named it. See ``docs/verifiers/provenance.md``.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ CHANGING = (
     "email*",
     "message*",
 )
-"""Tools that change something, by name, unless others are given."""
+"""Patterns for the names of tools that change something: the default of ``changing``."""
 DESTINATIONS = (
     "recipient*",
     "*iban*",
@@ -106,7 +106,8 @@ DESTINATIONS = (
     "*_id",
     "*_ids",
 )
-"""Arguments that say where something goes, or what is changed, by name, unless others are given."""
+"""Patterns for the names of arguments that say where something goes, or which thing is changed: the default of
+``destinations``."""
 DOCUMENTS = (
     "read*",
     "open*",
@@ -134,7 +135,8 @@ DOCUMENTS = (
     "download*",
     "*url*",
 )
-"""Tools that return what others have written, by name, unless others are given. All of their output is untrusted."""
+"""Patterns for the names of tools that return text by other people: the default of ``documents``. All of their output
+is untrusted."""
 _FREE = frozenset(
     (
         "content",
@@ -158,20 +160,20 @@ _FREE = frozenset(
         "reason",
     )
 )
-"""Fields that hold what somebody has written, however short: no destination is believed because it stands there."""
+"""Fields of free text, which other people may have written. A destination in such a field is not trusted."""
 _ID = re.compile(r"(?:^|_)ids?_?$")
-"""Names of fields and arguments that hold a number or word which a system gave to something."""
+"""Names of fields and arguments that hold an id, which a system has assigned."""
 _SHOWN_ID = 12
-"""A longer value of such a field may be an account or an address, which others choose."""
+"""The most characters of an id. A longer value may be an account or an address, which other people choose."""
 _LONGEST = 2_000
 """Longer values are not destinations."""
 _QUOTE = 60
-"""So many characters are shown before a value, and half as many after it."""
+"""The number of characters that are shown before a value. Half as many are shown after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A place where a value was seen."""
+    """One occurrence of a value in the conversation."""
 
     message: int
     """The number of the message, from 0."""
@@ -179,7 +181,7 @@ class Source:
     """The author of the message: a role, or the tool that returned it."""
     trusted: bool
     quote: str
-    """The words around it."""
+    """The text around the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,22 +192,25 @@ class _Text:
     who: str
     trusted: bool
     plain: str
-    """On one line."""
+    """The text of the message, on one line."""
     lower: str
     fields: Mapping[str, str]
-    """Of the records of a tool: their values in lower case, and the fields that hold them."""
+    """In the records of a tool: the name of the field of each value. Values are in lower case."""
     ids: frozenset[str] = frozenset()
     """The values of id fields, in records that others may have written."""
     is_prose: bool = False
-    """A tool that returns no documents said it, and not as records: ``Order W7 is open.``"""
+    """Whether it is prose, not records, of a tool that returns no documents: ``Order W7 is open.``"""
 
     def may_be_id(self, value: str) -> bool:
-        """Tell whether *value* may be the id of something here: in a field for ids, or in a sentence of a system."""
+        """Tell whether *value* may be an id in this message: in a field for ids, or in the prose of a tool."""
         said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
         return said or value in self.ids
 
     def find(self, value: str, sent: int) -> Source | None:
-        """Return where *value* occurs here, if it does. *sent* is the message with the first call that used it."""
+        """Return the occurrence of *value* in this message; ``None``: it does not occur.
+
+        *sent* is the number of the message with the first call that used *value*.
+        """
         field = self.fields.get(value)
         if field is not None:
             # A record after a call that used the value may only repeat what the agent said.
@@ -220,21 +225,21 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Conversation:
-    """All that was said, for one run."""
+    """The messages before a run, prepared for searches."""
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]
-    """Values that calls have used, and the message of the first such call: later records may only repeat them."""
+    """For each value that calls used, the number of the first such call's message. Later records may only repeat it."""
 
     def sources(self, value: str) -> Iterator[Source]:
-        """Yield where *value* was seen, in order."""
+        """Yield the occurrences of *value*, in the order of the messages."""
         sent = self.sent.get(value, 1 << 62)
         return (source for text in self.texts if (source := text.find(value, sent)) is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination(Claim):
-    """The claim that an authorized source named a destination of a call."""
+    """The claim that a trusted source has named a destination of a call."""
 
     tool: str
     argument: str
@@ -243,7 +248,7 @@ class Destination(Claim):
 
 
 def _whole(text: str, value: str) -> int | None:
-    """Return where *value* stands in *text* as a whole, not as a part of a longer word or number."""
+    """Return the offset of *value* in *text*, where it is not a part of a longer word or number; or ``None``."""
     at = text.find(value)
     while at >= 0:
         end = at + len(value)
@@ -257,7 +262,7 @@ def _whole(text: str, value: str) -> int | None:
 
 @verifier(name="provenance", version="1", deadline=5.0)
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
-    """Say where the destination of *claim* comes from."""
+    """Judge whether a trusted source has named the destination of *claim*."""
     if claim.problem:
         return Unknown(claim.problem)
     value = _normal(claim.value)
@@ -271,7 +276,7 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
         return Unknown(f"no earlier message named this {claim.argument}")
     first = seen[0]
     if _ID.search(claim.argument.lower()) and any(text.may_be_id(value) for text in prepared.texts):
-        # The author of a mail does not choose its number; whether it is the one that is meant is not known.
+        # The author of a mail does not choose its id. But it is not known whether the user means this mail.
         return Unknown(f"{claim.argument} is the id of something that {first.who} returned")
     return Violation(
         why=f"the {claim.argument} of this {claim.tool} call was not given by the user but comes from untrusted "
@@ -295,7 +300,7 @@ def _read(trusted: Callable[[str], bool], documents: Callable[[str], bool], task
     texts = []
     for at, message in enumerate(history.messages):
         if message.role == "assistant":
-            continue  # what the model says came from one of the others, or from nowhere
+            continue  # the model is no source: it repeats values of other messages, or invents them
         texts.append(_text(at, message, tools.get(at, message.name), trusted, documents))
     sent: dict[str, int] = {}
     for call in history.calls:
@@ -321,7 +326,7 @@ def _text(
         ids = {_normal(value) for name, value in records or () if _ID.search(name.lower())}
         return _Text(at, who, False, plain, lower, {}, frozenset(one for one in ids if len(one) <= _SHOWN_ID))
     if records is None:
-        # One bare value, such as the answer of get_iban, is a record; anything longer may be prose.
+        # A result of one word, such as the answer of get_iban, is a record; a longer result may be prose.
         bare = _normal(message.content)
         known = {bare: "result"} if bare and " " not in bare else {}
     else:
@@ -355,7 +360,7 @@ def _extractor(
 
 
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Yield the destinations among *arguments*: texts, and each text of a list."""
+    """Yield the name and value of each destination in *arguments*: a text, each text of a list, or an id."""
     for name, value in arguments.items():
         if not destination(name):
             continue
@@ -378,9 +383,9 @@ def provenance(
     """Make the monitor. Each option is a list of names, in which ``*`` stands for any text.
 
     ``changing``: the tools whose calls are judged. ``destinations``: the arguments that say where something goes.
-    ``trusted``: tools all of whose output may name a destination. ``documents``: tools that return what others have
-    written; none of their output may. Of any other tool, the fields of its records may, and prose inside of them may
-    not.
+    ``trusted``: tools whose whole output may name a destination. ``documents``: tools that return text by other people;
+    no part of their output may name a destination. For any other tool, a field of a record may name a destination, and
+    prose may not.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

@@ -1,7 +1,7 @@
-"""The shipped verifier ``python``: code blocks that declare Python compile, and pass the tests of the task.
+"""The shipped verifier ``python``: it checks that Python code blocks compile and pass the tests of the task.
 
-Everything that the model wrote is compiled and run in a sandbox. See ``docs/verifiers/python.md`` for which tests are
-found, what a verdict means, and how it was measured.
+The model's code is compiled and run only in a sandbox. See ``docs/verifiers/python.md`` for the tests that are found,
+the meaning of the verdicts, and the measurements.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Late: TypeAlias = Literal["unknown", "violation"]
 _LANGUAGES = frozenset(("python", "py", "python3", "py3"))
 _MOST_EARLIER = 16
 _RUNS = 2
-"""How often one judgement may use up the time for the tests: alone, and after the earlier blocks."""
+"""How many times one judgement may run the tests: on the block alone, and after the earlier blocks."""
 _STARTING = 5.0
 """Seconds to start a sandbox on a busy machine, besides the time for the code itself."""
 
@@ -54,11 +54,11 @@ class Code(Claim):
 
     code: str
     starts: tuple[int, ...]
-    """Where its lines stand, from the start of the claim."""
+    """The offsets of its lines, from the start of the claim."""
     earlier: tuple[str, ...]
     """The code of the blocks before it, oldest first."""
     doubt: str = ""
-    """Why it is not looked at. Empty: it is."""
+    """Why it is not checked. Empty: it is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,12 @@ class Before:
 
 
 def start(given: Given | None) -> Before:
-    """Return the state before the first block; ``None``: of no task."""
+    """Return the state before the first block. *given* are the tests of the task; ``None``: there is no task."""
     return Before(given or Given())
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
-    """Read one block; linear in its length."""
+    """Read one code block; return the next state, and the claim of the block. Takes linear time."""
     if len(segment.text) > LONGEST:
         doubt = f"a block of more than {LONGEST:,} characters is not read"
         return before, (Code(key=doubt, span=segment.span, code="", starts=(), earlier=(), doubt=doubt),)
@@ -85,7 +85,7 @@ def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
     base = block.starts[0]
     code, more = completed(before.given.stub, block.code)
     digest = hashlib.sha256("\x1e".join((code, *before.blocks)).encode("utf-8", "surrogatepass")).hexdigest()
-    # The lines of the task's stub stand before the claim, all in one place.
+    # The lines of the task's stub are not in the trace, so they get the offset 0, the start of the claim.
     claim = Code(
         key=f"{block.language}:{digest}",
         span=segment.at(base, block.end),
@@ -111,7 +111,7 @@ def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) ->
         if claim.doubt:
             return Unknown(claim.doubt)
         found = await run(claim, given)
-        # Another run has another order of sets, and other random numbers: what fails by chance is not refuted.
+        # A second run has another order of sets and other random numbers. A failure by chance is no violation.
         if isinstance(found, Violation) and await run(claim, given) != found:
             return Unknown(f"it fails in one run and not, or otherwise, in another: {found.why}")
         if not typecheck or isinstance(found, Violation):
@@ -138,9 +138,9 @@ def python(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
 
-    ``tests``: a program with asserts, beside the tests that the task itself holds. ``doctests``: also run the examples
-    in the task and in the code. ``typecheck``: also ask mypy, which must be installed. ``seconds``: how long the code
-    may take; ``late`` says what it is when it takes longer.
+    ``tests``: a program with asserts, in addition to the tests in the task. ``doctests``: also run the examples in the
+    task and in the code. ``typecheck``: also run mypy, which must be installed. ``seconds``: how long the code may
+    take. ``late``: the verdict on code that takes longer.
     """
     require_choice("python", get_args(Late), late=late)
     require_positive("python", seconds=seconds)

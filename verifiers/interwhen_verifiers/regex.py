@@ -1,8 +1,8 @@
-"""The shipped verifier ``regex``: patterns that must not occur, or one of which must.
+"""The shipped verifier ``regex``: patterns that must not occur, or of which at least one must occur.
 
-On some patterns and texts :mod:`re` takes exponential time. So patterns that RE2 can express are matched by it, in
-time proportional to the text; with any other, each check runs in a worker process, which is killed at its deadline.
-That check then came to nothing, which is never a pass, and the stream goes on meanwhile.
+On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns if it can express all of them,
+in time proportional to the text. Otherwise each check runs in a worker process, which is killed at the deadline. A
+killed check is never a pass, and the stream does not wait for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check(claim: PatternClaim) -> Verdict:
 
 @verifier(name="regex", version="3", deadline=1.0, worker="process")
 def check_apart(claim: PatternClaim) -> Verdict:
-    """Judge *claim*, in a process that can be killed."""
+    """Judge *claim* by :mod:`re`, in a worker process that can be killed."""
     return search(claim, search_by_re)
 
 
@@ -43,10 +43,10 @@ def regex(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Refuse text that holds one of some patterns, or an answer that holds none of them.
+    """Refuse text that matches any of the given patterns, or an answer that matches none of them.
 
-    ``patterns``: regular expressions of Python. ``must``: ``absent`` (none of them may occur) or ``present`` (one must
-    occur in the answer). ``scope``: the piece of text that is searched as a whole, for ``absent``.
+    ``patterns``: regular expressions of Python. ``must``: ``absent`` (none of them may occur) or ``present`` (at least
+    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once.
 
     Raises :class:`UsageError` on a pattern that does not compile, and on an option that it does not know.
     """

@@ -1,6 +1,6 @@
-"""The shipped verifier ``terms``: words and phrases that must not occur, or one of which must.
+"""The shipped verifier ``terms``: words and phrases that must not occur, or of which at least one must occur.
 
-Terms are literal texts, so that a search takes time in proportion to the text, whatever it is.
+Terms are literal texts, so a search always takes time in proportion to the text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONGEST = 200
 
 @verifier(name="terms", version="2", deadline=5.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
-    """Judge *claim* by its text in normal form; a word in disguise is neither there nor absent."""
+    """Judge *claim* by its text in normal form. It is ``Unknown`` where a word may stand there in disguise."""
     normal = normalize(claim.text)
 
     def find(pattern: str, _text: str) -> Place | None:
@@ -88,7 +88,7 @@ class _Border:
 
 
 def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Border]:
-    """Return the extractor that lets each claim know the text before it."""
+    """Return an extractor that adds to each claim of *read* the text before the claim."""
 
     def step(border: _Border, segment: Segment) -> tuple[_Border, Iterable[PatternClaim]]:
         before = border.tail if border.phase == segment.phase else ""
@@ -108,12 +108,13 @@ def terms(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Refuse text that holds one of some words or phrases, or an answer that holds none of them.
+    """Refuse text that holds any of the given words or phrases, or an answer that holds none of them.
 
-    ``terms``: the words and phrases; a space in one stands for any white space. ``must``: ``absent`` (none of them may
-    occur) or ``present`` (one must occur in the answer). ``scope``: the piece of text that is searched as a whole, for
-    ``absent``. The text is read in normal form (full-width letters, invisible characters); a word of four letters or
-    more in another disguise (other scripts, digits, signs or spaces between the letters) leaves the text unproven.
+    ``terms``: the words and phrases; a space in a phrase stands for any white space. ``must``: ``absent`` (none of them
+    may occur) or ``present`` (at least one must occur in the answer). ``scope``: for ``absent``, the unit of text that
+    is searched at once. The text is read in normal form (full-width letters, invisible characters). Where a word of
+    four letters or more may stand in another disguise (other scripts, digits, signs or spaces between the letters), the
+    verdict is ``Unknown``.
 
     Raises :class:`UsageError` on an empty term, and on an option that it does not know.
     """

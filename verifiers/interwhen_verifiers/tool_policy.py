@@ -1,7 +1,7 @@
 """The shipped verifier ``tool_policy``: it judges tool calls by the rules of a written policy.
 
-A rule is a small function with the sentence that it enforces. It sees the arguments of a call, the messages and calls
-before, and the state that the policy keeps; a rule over results sees the result. See
+A rule is a small function, with the sentence of the policy that it enforces. It gets the arguments of a call, the
+earlier messages and calls, and the state that the policy keeps. A rule over results gets the result, too. See
 ``docs/verifiers/tool_policy.md``.
 """
 
@@ -76,11 +76,11 @@ class Ruled(Claim):
     call: Call[Any]
     moment: Moment
     problem: str = ""
-    """Why the call cannot be read. Empty: it can."""
+    """Why the call cannot be read. Empty: it was read."""
 
 
 def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Verdict:
-    """Judge *call* by all rules of *policy* that look at it: every one that is broken is named."""
+    """Judge *call* by all rules of *policy* that apply to it at *moment*. A violation names every broken rule."""
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
     kept: list[str] = []
@@ -122,7 +122,7 @@ def _step(turn: _Turn, segment: Segment) -> tuple[_Turn, Iterable[Ruled]]:
 
 def _claim(turn: _Turn, segment: Segment, read: ReadCall) -> Ruled:
     call = Call(read.name, read.arguments, turn.state, turn.prepared.history, turn.calls)
-    # Everything else that the verdict depends on is the same for the whole run.
+    # The verdict also depends on the policy and the history, but these do not change during a run.
     return Ruled(key=f"{turn.trail} {read.text}", span=segment.span, call=call, moment="before", problem=read.problem)
 
 
@@ -135,7 +135,7 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Read the text of a run as the result of the last call of its prompt (as ``interwhen.guard`` has it)."""
+    """Read the text of a run as the result of the last call in its prompt: ``interwhen.guard`` passes results so."""
     if prepared.history.calls:
         last = prepared.history.calls[-1]
         past = PastCall(last.name, last.arguments, segment.text, last.at)
@@ -166,12 +166,12 @@ def tool_policy(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
 
-    ``policy``: a :class:`Policy`, or a written one (:class:`interwhen.policy.WrittenPolicy`); or the name of a shipped
-    one (``airline``, ``retail``); or the folder of a written one (see ``docs/policy.md``); or where one is, as
-    ``module:NAME`` or ``file.py:NAME`` (``NAME`` is ``POLICY`` if it is not given). ``state``: what the policy begins
-    with, as a function; or a text that its ``load`` understands, such as the path of a database. ``skip``: names of
-    rules that are left out. ``on="results"`` judges results by the rules made with ``Policy.after``; use it in
-    ``interwhen.guard(results=[...])``.
+    ``policy``: a :class:`Policy` or a :class:`interwhen.policy.WrittenPolicy`; or the name of a shipped policy
+    (``airline``, ``retail``); or the folder of a written policy (see ``docs/policy.md``); or ``module:NAME`` or
+    ``file.py:NAME``, where ``NAME`` is a :class:`Policy` in Python code (``POLICY`` if it is not given). ``state``: a
+    function that returns the first state of the policy; or a text from which the policy's ``load`` makes it, such as
+    the path of a database. ``skip``: names of rules that are left out. ``on="results"`` judges results by the rules
+    made with ``Policy.after``; use it in ``interwhen.guard(results=[...])``.
     """
     require_choice("tool_policy", ("calls", "results"), on=on)
     chosen = _policy(policy).without([skip] if isinstance(skip, str) else skip)

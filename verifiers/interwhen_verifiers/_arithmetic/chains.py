@@ -21,9 +21,9 @@ MAX_SIDES = 64
 
 
 class Chain(NamedTuple):
-    """Neighbouring sides with the relation between each two.
+    """A chain of neighbouring sides; ``links`` are the relations between each two of them.
 
-    That is ``=``, ``~`` (about), ``?`` (equal, or about), a comparison, or one that is not judged (``!``, ``≡``).
+    A relation is ``=``, ``~`` (about), ``?`` (equal, or about), a comparison, or one that is not judged (``!``, ``≡``).
     """
 
     sides: tuple[Side, ...]
@@ -32,7 +32,7 @@ class Chain(NamedTuple):
 
 
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:
-    """Yield the chains of at least two sides that hold an equality and an operation."""
+    """Yield the chains of at least two sides, with an equality, and with an operation or a conversion of units."""
     start = 0
     has_equality = False
     for index, (kind, text, _, _) in enumerate(tokens):
@@ -49,9 +49,9 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 
 
 def _converts(sides: list[Side]) -> bool:
-    """Tell whether each of *sides*, all plain numbers, has no unit or one unit of known size.
+    """Tell whether *sides*, all plain numbers, may be a conversion of units: ``1 hour = 60 minutes``.
 
-    Such a chain can be judged although it has no operation: ``1 hour = 60 minutes``, ``408 = 418``.
+    Numbers without a unit count, too: ``408 = 418``.
     """
     return all(scales(side) is not None for side in sides)
 
@@ -66,7 +66,7 @@ class _Run:
 
     @cached_property
     def opening(self) -> dict[int, int]:
-        """For each closing bracket, the place of the one that opens it."""
+        """The index of the opening bracket, by the index of its closing bracket."""
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
@@ -125,7 +125,7 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain. ``None`` where more belongs to it than can be read."""
+        """Read the first side of a chain, which ends at *stop*. ``None`` where more text before it belongs to it."""
         first = _Backwards(self, start, stop).first()
         if first is None:
             return None
@@ -145,7 +145,7 @@ class _Run:
 
 
 def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
-    """Return for each closing bracket the place of the one that opens it."""
+    """Return the index of the opening bracket, by the index of its closing bracket."""
     opening: dict[int, int] = {}
     stack: list[int] = []
     for at, (kind, _, _, _) in enumerate(tokens[start:stop], start):
@@ -227,7 +227,7 @@ class _Backwards:
         return opened
 
     def _skip_trailers(self, end: int) -> int:
-        """Return the end of the operand proper before *end*: without units, remarks, ``%`` and closing ``$``."""
+        """Return *end* moved back over the units, remarks, ``%`` and closing ``$`` that follow an operand."""
         at = end
         words = 0
         while at > self.start:

@@ -35,11 +35,11 @@ from interwhen_verifiers._arithmetic.vocabulary import (
 )
 
 REACH = 60
-"""So many tokens on each side are searched: words farther away say little, and the work stays linear."""
+"""The number of tokens that are searched on each side. Words farther away say little, and a limit keeps time linear."""
 
 
 class Surroundings(NamedTuple):
-    """The reading of the text around a chain."""
+    """The doubt and the relation that follow from the text around a chain."""
 
     doubt: str
     """Why the text may not assert the chain. Empty: it asserts it."""
@@ -66,7 +66,7 @@ _TELLING = (
 
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
-    """Read the sentence around ``tokens[first:last]`` and the text after it."""
+    """Read the sentence around the chain ``tokens[first:last]``, and the text after the sentence."""
     if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL
     clause_start, sentence_start = _back(tokens, first)
@@ -79,7 +79,7 @@ def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
 
 
 class _Reach(NamedTuple):
-    """The words around a chain, and where they end."""
+    """The words in the clause and the sentence of a chain, and the indices where these start or end."""
 
     clause: set[str]
     sentence: set[str]
@@ -122,7 +122,10 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
 
 
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
-    """Return how far a remark on the sentence before *sentence_end* reaches into the next: ``This is not true``."""
+    """Return the index up to which the next sentence may comment on the one that ends at *sentence_end*.
+
+    An example of such a comment is ``This is not true``.
+    """
     following = tokens[sentence_end + 1 : sentence_end + 2]
     return sentence_end + 8 if following and following[0].text in REFERRING else sentence_end
 
@@ -132,7 +135,7 @@ def _words(tokens: list[Token], start: int, stop: int) -> set[str]:
 
 
 def _back(tokens: list[Token], first: int) -> tuple[int, int]:
-    """Return where the clause and the sentence that hold the token *first* start."""
+    """Return the indices at which the clause and the sentence of the token *first* start."""
     clause = None
     at = first
     while at > 0 and at > first - REACH:
@@ -146,7 +149,7 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
 
 
 def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
-    """Return where the clause and the sentence that hold the token before *last* end."""
+    """Return the indices at which the clause and the sentence of the token before *last* end."""
     clause = None
     at = last
     while at < len(tokens) and at < last + REACH:
@@ -165,7 +168,10 @@ def is_bullet(tokens: list[Token], at: int) -> bool:
 
 
 def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
-    """Judge the text before an expression: a doubt (or none), or ``None`` where more belongs to the expression."""
+    """Return the doubt that the text before the expression at *first* causes, or an empty string.
+
+    ``None``: that text belongs to the expression. *is_bare*: the expression is a plain number.
+    """
     if first == 0 or is_bullet(tokens, first):
         return ""
     before = tokens[first - 1]
@@ -229,7 +235,7 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
 
 
 def _belongs(tokens: list[Token], first: int) -> bool:
-    """Tell whether the expression at *first* is an argument, index, number or rest of the word before it."""
+    """Tell whether the expression at *first* belongs to the word before it, as its argument, index, label or amount."""
     word, here = tokens[first - 1], tokens[first]
     if here.kind == "open" and (word.end == here.start or len(word.text) == 1 or here.text == "["):
         return True
@@ -267,7 +273,7 @@ def _amount_before(tokens: list[Token], at: int) -> bool:
 
 
 def _ends_chain(tokens: list[Token], at: int) -> bool:
-    """Tell whether the number at *at*, if it is one, is the value of an equation before."""
+    """Tell whether the token at *at* ends an earlier equation: it is a punctuation mark, or the equation's value."""
     if tokens[at].kind not in {"num", "close", "pct"}:
         return tokens[at].kind == "break"
     return any(token.kind == "rel" for token in tokens[max(0, at - 3) : at])
@@ -277,7 +283,10 @@ _NOTHING: tuple[tuple[str, ...], str] = ((), "")
 
 
 def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
-    """Judge the text after a value: units and a doubt (or none), or ``None`` where more belongs to the value."""
+    """Return the units after the value that ends before *at*, and the doubt that the text there causes, or no doubt.
+
+    ``None``: that text belongs to the value, so the value is not known.
+    """
     if at >= len(tokens):
         return _NOTHING
     token, before = tokens[at], tokens[at - 1]

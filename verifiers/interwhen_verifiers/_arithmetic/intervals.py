@@ -19,7 +19,7 @@ from interwhen_verifiers._arithmetic.nodes import (
 )
 
 DENOMINATORS = (3, 6, 7, 9, 11, 12)
-"""Fractions with these never end as decimals: a decimal close to one is likely to stand for it."""
+"""Denominators of fractions with endless decimals. A decimal close to such a fraction probably stands for it."""
 
 
 class Interval(NamedTuple):
@@ -30,7 +30,11 @@ class Interval(NamedTuple):
 
 
 def could_be(node: Node, shown: Value, places: int) -> bool:
-    """Tell whether *node* may equal *shown*, rounded or cut to *places*, when its own decimals may be rounded."""
+    """Tell whether *shown* may be the value of *node*, rounded or cut to *places* decimals.
+
+    The decimals in *node* may be rounded, too: each may stand for a repeating fraction or, from three decimals on, for
+    any value within one unit of its last decimal.
+    """
     try:
         low, high = _spread(node, _likely)
     except NoValueError:
@@ -40,7 +44,7 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
 
 def could_be_equal(left: Node, right: Node) -> bool:
-    """Tell whether two expressions may be equal when their decimals are rounded or cut."""
+    """Tell whether two expressions may be equal, if each decimal in them may be rounded or cut."""
     try:
         one, two = _spread(left, _any), _spread(right, _any)
     except NoValueError:
@@ -73,12 +77,15 @@ def _combine(operator: Operator, left: Interval, right: Interval) -> Interval:
 
 
 def _scaled(number: Number) -> tuple[Value, int]:
-    """Return value and decimals, with a percentage taken as a fraction."""
+    """Return the value and the number of decimals of *number*; a percentage counts as a fraction: 25% as 0.25."""
     return (Fraction(number.value, 100), number.places + 2) if number.percent else (number.value, number.places)
 
 
 def _likely(number: Number) -> Interval:
-    """Return an interval with the number and the repeating fractions that it may stand for."""
+    """Return an interval that holds *number* and the repeating fractions that it may stand for.
+
+    From three decimals on, the interval is one unit of the last decimal on each side.
+    """
     value, places = _scaled(number)
     if not places or value == int(value):
         return Interval(value, value)
@@ -90,14 +97,14 @@ def _likely(number: Number) -> Interval:
         for above in (int(value * below), int(value * below) + 1):
             fraction = Fraction(above, below)
             is_endless = fraction.denominator not in {1, 2, 4}
-            # Rounded to the number, or cut to it.
+            # The number may be this fraction, rounded or cut.
             if is_endless and -unit / 2 <= fraction - value < unit:
                 candidates.append(fraction)
     return Interval(min(candidates), max(candidates))
 
 
 def _any(number: Number) -> Interval:
-    """Return the interval of one unit of the last decimal around the number."""
+    """Return the interval from one unit of the last decimal below *number* to one unit above it."""
     value, places = _scaled(number)
     if not places:
         return Interval(value, value)

@@ -31,14 +31,14 @@ from interwhen_verifiers._arithmetic.vocabulary import FAMILY, SCALE_OF
 Rounding: TypeAlias = Literal["shown-digits", "exact"]
 
 CONVERSIONS = frozenset((7, 10, 12, 16, 20, 24, 25, 30, 36, 50, 52, 60, 100, 365, 1000, 3600, 5280, 10**6))
-"""Factors between units. Where units are near, a difference by such a factor does not prove a mistake."""
+"""Factors between units. Beside units, two values that differ by such a factor may be a conversion, not a mistake."""
 FLOATING = 10**9
-"""A relative difference below one in this number comes from binary floating point."""
+"""A relative difference of at most one part in ``FLOATING`` comes from binary floating point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Differs:
-    """The sides have different values: ``value`` is that of the left one."""
+    """The sides have different values; ``value`` is the value of the left side."""
 
     value: Value
 
@@ -52,7 +52,10 @@ class Unclear:
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """One side is the value of the other, rounded. ``places`` is ``None`` where the text says that it is not exact."""
+    """One side is the rounded value of the other.
+
+    ``places`` is the number of decimals shown; ``None`` where the text itself says that the value is approximate.
+    """
 
     places: int | None
 
@@ -75,7 +78,12 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
-    """Compare two neighbouring sides."""
+    """Compare *left* and *right*, two neighbouring sides of a chain.
+
+    *relation* is the sign between them. *doubt*: why the text may not assert the equation; empty: it does. *setting*:
+    the modulus and base that the text announced. *rounding*: with ``shown-digits``, a side may be the other side,
+    rounded to the decimals shown.
+    """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
     if bare(left.node) and bare(right.node) and (left.units or right.units):
@@ -85,7 +93,7 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
     except NoValueError as error:
         return Unclear(str(error))
     if relation in _COMPARISONS:
-        # A comparison may state a condition, so one that fails does not prove a mistake.
+        # A comparison may state a condition, so a comparison that is false does not prove a mistake.
         named = set(left.units) ^ set(right.units)
         holds = not named and _holds(relation, value, other)
         return None if holds else Unclear("a comparison may be a condition")
@@ -102,9 +110,9 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return the size of the unit of the plain number *side* in each table of units that knows it, or ``None``.
+    """Return the sizes of the unit of *side*, by table of units; ``None`` where it has an unknown unit, or several.
 
-    A number without a unit has an empty table.
+    The result is empty for a number without a unit.
     """
     units = {*side.units, "$"} if side.currency else set(side.units)
     if len(units) > 1:
@@ -126,7 +134,7 @@ def _converted(left: Side, right: Side, relation: str) -> Link:
 
 
 def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
-    """Tell whether one side is a percentage and the other the same number of per cent: ``30/40 * 100 = 75%``."""
+    """Tell whether one side is a percentage and the other the same number without the sign: ``30/40 * 100 = 75%``."""
     for shown, counted, read in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
         if number and number.percent and not any(n.percent for n in numbers(counted)) and read == exact(shown) * 100:
@@ -135,9 +143,10 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 
 
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
-    """Return how one side is the other, rounded.
+    """Return how one side is the rounded value of the other; ``None`` where it is not.
 
-    After ``=`` it must show at least one decimal, and fewer than the value has.
+    *value* and *other* are the exact values of *left* and *right*. After ``=``, the rounded side must show at least
+    one decimal, and fewer decimals than the exact value has.
     """
     for shown, counted, full in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
@@ -163,7 +172,7 @@ def _rounds(full: Value, shown: Value, places: int) -> bool:
 
 
 def _is_cut(full: Value, shown: Value, places: int) -> bool:
-    """Tell whether *shown* is *full* rounded, half away from zero, and *full* does not end within *places*."""
+    """Tell whether *shown* is *full*, rounded to *places* decimals (half away from zero), and *full* has more."""
     scaled = magnitude(full) * 10**places
     if scaled == int(scaled) or (shown and (full < 0) != (shown < 0)):
         return False
@@ -197,7 +206,7 @@ def _units(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _adds_plain_numbers(left: Side, named: set[str]) -> bool:
-    """Tell whether *left* adds measures and numbers without one: ``2 hours + 30``."""
+    """Tell whether *left*, with the units *named*, adds measures and numbers without a unit: ``2 hours + 30``."""
     if not any(unit in FAMILY for unit in named) or not any(_is_sum(node) for node in _operations(left.node)):
         return False
     return len(left.units) < sum(1 for _ in numbers(left.node))
@@ -231,7 +240,7 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return another reading in which the sides agree, or an empty string."""
+    """Return why the sides may mean something else that is not wrong, or an empty string."""
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -253,7 +262,7 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
-    """Return a reading of operators or numbers in which the sides agree, or an empty string."""
+    """Return why the sides agree if operators or numbers are read differently; an empty string: they never agree."""
     for reread, why in _REREADINGS:
         if value_of(reread(left)) == other or value_of(reread(right)) == value:
             return why
@@ -292,7 +301,7 @@ def _is_thousandfold(value: Value, other: Value) -> bool:
 
 
 def _may_be_defined(left: Node, right: Node) -> bool:
-    """Tell whether ``a * b`` equals some longer sum: problems define operations that way."""
+    """Tell whether the sides look like the definition of an operation: ``a * b`` on the left, a sum on the right."""
     if not isinstance(left, Binary) or left.operator != "*" or bare(right):
         return False
     return bool(bare(left.left) and bare(left.right)) and any(_is_sum(node) for node in _operations(right))
@@ -321,7 +330,7 @@ def _adds_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* with its start read the other way: ``-`` as a sign, ``1.`` as a list marker."""
+    """Return the value of *side* with the other reading of its start: ``-`` as a sign, ``1.`` as a list marker."""
     return value_of(_reread_first(side.node, side.bullet))
 
 
@@ -336,7 +345,7 @@ def _reread_first(node: Node, bullet: str) -> Node:
 
 
 def _is_run_on(left: Node, right: Node, value: Value) -> bool:
-    """Tell whether *right* goes on from the value of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``."""
+    """Tell whether *right* calculates on with the value of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``."""
     if not isinstance(right, Binary):
         return False
     before = {number.value for number in numbers(left)}
@@ -363,7 +372,7 @@ def _product_first(node: Node) -> Node:
 
 
 def _division_last(node: Node) -> Node:
-    """Read ``a / b / c`` as ``a / (b / c)``: with spaces around the first stroke only, that is meant."""
+    """Read ``a / b / c`` as ``a / (b / c)``: authors who write ``a / b/c`` mean that."""
 
     def change(node: Number | Binary) -> Node:
         match node:
@@ -396,7 +405,7 @@ _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has a value, and all usual readings give the same."""
+    """Tell whether *node* has a value, and all usual readings of it give the same value."""
     value = value_of(node)
     return (
         value is not None
@@ -406,7 +415,10 @@ def unambiguous(node: Node) -> bool:
 
 
 def is_value(side: Side, value: Value) -> bool | None:
-    """Tell whether *side* gives *value*, exactly or correctly rounded; ``None`` where it is close to it, or unclear."""
+    """Tell whether *side* states *value*, exactly or correctly rounded.
+
+    ``None``: *side* is close to *value*, or its meaning is unclear.
+    """
     stated = value_of(side.node)
     if stated is None:
         return None
@@ -426,7 +438,7 @@ _COMMA = re.compile(r"[0-9]{1,3},(?!000)[0-9]{3}")
 
 
 def _rescaled(written: re.Pattern[str], factor: Value) -> Callable[[Node], Node]:
-    """Return a function that multiplies by *factor* the numbers that are *written* so."""
+    """Return a function that multiplies each number of a node by *factor* if its text matches *written*."""
 
     def change(node: Number | Binary) -> Node:
         if isinstance(node, Number) and written.fullmatch(node.text):
@@ -456,7 +468,7 @@ def _approximations(left: Side, right: Side, value: Value, other: Value, relatio
     places = number.places + (2 if number.percent else 0)
     if number.places and difference * 2 > magnitude(shown):
         return ""  # 0.01 is not 0.1, to any number of digits
-    # One unit in the last of two or more decimals: what was added may have been rounded before.
+    # The values differ by one unit in the last of two or more decimals: the addends may have been rounded before.
     is_last_digit = number.places >= 2 and difference <= Fraction(10) ** -places
     if is_last_digit or could_be(full, shown, places) or _keeps_leading(exact(full), shown, number):
         return "a value was rounded on the way"
@@ -464,7 +476,7 @@ def _approximations(left: Side, right: Side, value: Value, other: Value, relatio
 
 
 def _keeps_leading(full: Value, shown: Value, number: Number) -> bool:
-    """Tell whether *shown* is *full* to fewer digits than it seems to show: 333,000 for a third of a million."""
+    """Tell whether *shown* is *full*, rounded to its leading digits: 333,000 for a third of a million."""
     if number.places or number.percent or not isinstance(full, Fraction):
         return False
     zeros = len(number.text) - len(number.text.rstrip("0,"))

@@ -22,13 +22,13 @@ from interwhen_verifiers._arithmetic.parser import Side
 MAX_SHOWN = 100
 """A longer expression is not repeated in a message."""
 MAX_PLACES = 6
-"""A decimal that ends within so many places is written in full."""
+"""A value with at most this many decimals is written exactly."""
 MAX_DIGITS = 30
 _SEPARATORS = ("{,}", ",\\!", "\\!", "\\,", ",", "'", "’")  # noqa: RUF001 (a mark between thousands)
 
 
 class Wrong(NamedTuple):
-    """The wrong part: its place in the parsed text, and the repair (if there is one)."""
+    """The offsets of the wrong part in the parsed text, and the text that corrects it, if one is known."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Wrong(NamedTuple):
 
 
 def statement(node: Node) -> str:
-    """Return *node* for a message, without the brackets around it and bounded in length."""
+    """Return *node* as text for a message, without outer brackets and with a bounded length."""
     while isinstance(node, Group):
         node = node.inner
     text = render(node)
@@ -44,7 +44,11 @@ def statement(node: Node) -> str:
 
 
 def plain(value: Value, places: int = 0) -> str | None:
-    """Write *value* as a decimal, exact where it ends early and otherwise rounded; ``None``: it is too long."""
+    """Return *value* as a decimal; ``None`` where that is too long, or would be rounded to 0.
+
+    The decimal is exact where *value* has at most ``MAX_PLACES`` decimals. Otherwise it is rounded to *places*
+    decimals, but to at least 2 and at most 4.
+    """
     text = _decimal(value, MAX_PLACES)
     if Fraction(text) != value:
         text = _decimal(value, max(2, min(4, places)))
@@ -54,7 +58,10 @@ def plain(value: Value, places: int = 0) -> str | None:
 
 
 def result(left: Node, value: Value, stated: Node) -> str | None:
-    """Return *value*, that of *left*, for a message: counted in per cent where *stated* is."""
+    """Return *value*, the value of *left*, as text for a message; ``None`` where that is too long.
+
+    The text is in per cent where *stated* is a percentage.
+    """
     number = bare(stated)
     if number and number.percent:
         value = _percentage(left, value, number)
@@ -79,9 +86,11 @@ def _decimal(value: Value, places: int) -> str:
 
 
 def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
-    """Find the wrong part of ``left = right`` and its repair, *value* being the value of *left*.
+    """Find the wrong part of ``left = right`` and its repair.
 
-    With *leads*, *left* is the first side of its chain. A plain number there does not prove which side is wrong.
+    *value* is the value of *left*, and *text* is the parsed text. *leads*: *left* is the first side of its chain; a
+    plain number there does not prove which side is wrong, so an expression on the right gets no repair. *exactly*:
+    give no repair that would have to be rounded.
     """
     number = bare(right.node)
     if number is None:
@@ -101,7 +110,7 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
 
 
 def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: bool) -> str | None:
-    """Return the value that may stand for the whole expression *right*, where that is simple and sound."""
+    """Return *value* as a replacement for the whole expression *right*; ``None`` where replacing it is not safe."""
     if (leads and bare(left.node)) or right.units or left.units or right.currency or not is_exact(value):
         return None
     if any(mark in text[right.start : right.end] for mark in "${}\\"):
@@ -110,14 +119,18 @@ def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: boo
 
 
 def _percentage(left: Node, value: Value, number: Number) -> Value:
-    """Return *value* as it is counted before a per cent sign: nearest to what is shown, where both are possible."""
+    """Return the number that means *value* before the per cent sign of *number*: ``value * 100``.
+
+    Where *left* holds no percentage, *left* may count per cent itself. Then the result is ``value * 100`` or *value*,
+    whichever is nearer to *number*.
+    """
     if any(part.percent for part in numbers(left)):
         return value * 100
     return min(value * 100, value, key=lambda reading: magnitude(reading - number.value))
 
 
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
-    """Return where the number starts with its sign, whether it has one, and the text between the two."""
+    """Return the offset of *number* or of its sign, whether it has a sign, and the text between sign and number."""
     while isinstance(node, Group):
         node = node.inner
     if isinstance(node, Negative) and node.inner == number and exact(node) != 0:
@@ -126,7 +139,7 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Write *value* in the style of *number*."""
+    """Return *value* with the decimals and the thousands separator of *number*; ``None`` where that is too long."""
     digits = plain(value, number.places)
     if digits is None:
         return None
@@ -140,7 +153,7 @@ def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | 
 
 
 def _separator(number: Number, left: Side) -> str:
-    """Return the mark between thousands that the author uses, or an empty string."""
+    """Return the thousands separator that *number* or *left* uses, or an empty string."""
     candidates = [number] if magnitude(number.value) >= 1000 else [number, *numbers(left.node)]
     for candidate in candidates:
         for separator in _SEPARATORS:

@@ -11,11 +11,14 @@ Operator: TypeAlias = Literal["+", "-", "*", "/", "^"]
 
 MAX_EXPONENT = 512
 MAX_BITS = 4096
-"""An expression with a value of more bits has no value here."""
+"""The most bits of a value. An expression with a larger value raises :class:`NoValueError`."""
 
 
 class Number(NamedTuple):
-    """A number as written: ``text`` without sign or currency, ``places`` the decimals shown."""
+    """A number as the text writes it.
+
+    ``text`` excludes the sign and the currency; ``places`` is the number of decimals shown.
+    """
 
     value: Value
     text: str
@@ -24,7 +27,7 @@ class Number(NamedTuple):
     start: int
     end: int
     loose: bool = False
-    """It is written as in other languages: with a decimal comma, points between thousands, or in lakhs."""
+    """Whether it uses a notation other than the English one: a decimal comma, points between thousands, or lakhs."""
 
 
 class Group(NamedTuple):
@@ -34,7 +37,7 @@ class Group(NamedTuple):
 
 
 class Negative(NamedTuple):
-    """``-`` and what it negates; ``start`` is the place of the sign."""
+    """``-`` and the expression that it negates; ``start`` is the offset of the sign."""
 
     inner: Node
     start: int
@@ -150,7 +153,7 @@ def mapped(node: Node, change: Callable[[Number | Binary], Node]) -> Node:
 
 
 def bare(node: Node) -> Number | None:
-    """Return the number that *node* is, apart from signs and brackets, or ``None`` for an expression."""
+    """Return the number inside the signs and brackets of *node*; ``None`` where *node* holds an operation."""
     while not isinstance(node, Number):
         if isinstance(node, Binary):
             return None

@@ -16,7 +16,7 @@ MAX_TOKENS = 300
 """A longer side of an equation is not read."""
 MAX_UNIT_WORDS = 4
 MAX_POWER_DIGITS = 8
-"""A longer raised number is not read."""
+"""The most digits of a superscript; a longer one is not read."""
 
 _VULGAR = {
     "½": (1, 2),
@@ -42,24 +42,28 @@ _VARIABLES = frozenset(letter.lower() for letter in UNIT_LETTERS)
 
 
 class Side(NamedTuple):
-    """One side of an equation: its tree, its place, its units, and a doubt about its meaning."""
+    """One side of an equation: its expression tree, its offsets, its units, and the doubt about its meaning."""
 
     node: Node
     start: int
     end: int
     first: int
-    """Its first token; ``last`` is the token after it."""
+    """The index of its first token; ``last`` is the index of the token after it."""
     last: int
     units: tuple[str, ...]
     currency: bool
     remark: bool
-    """It holds words in brackets, or they follow it."""
+    """Whether it holds words in brackets, or words in brackets follow it."""
     doubt: str
+    """Why the text may mean something else than the tree. Empty: no reason is known."""
     bullet: str = ""
-    """The start of the text, which may be a bullet or belong to the side: ``-``, or a number such as ``1.5``."""
+    """The start of the text, if it may be a list marker instead of a part of the side; otherwise empty.
+
+    It is ``-`` or ``*``, or ``.`` for a number such as ``1.5``, which may be item 1.
+    """
 
     def marks(self) -> str:
-        """Return the parts of a key that come from the text around the side."""
+        """Return the part of a claim's key that depends on the text around the side."""
         if not (self.units or self.doubt or self.remark or self.bullet):
             return ""
         return f",{self.units},{self.remark},{self.doubt},{self.bullet}"
@@ -83,7 +87,10 @@ class Parser:
         self.depth = 0
 
     def side(self, *, whole: bool) -> Side | None:
-        """Return the expression that starts here, or ``None``; with *whole*, it must end at ``stop``."""
+        """Return the expression that starts at ``index``; ``None`` where the tokens are not an expression.
+
+        With *whole*, the expression must end at ``stop``.
+        """
         first = self.index
         if self.stop - first > MAX_TOKENS:
             return None
@@ -190,7 +197,7 @@ class Parser:
         return node
 
     def _plain_number(self) -> Node | None:
-        """Read a number before an operation or the end. This is a shortcut for most operands."""
+        """Read an operand that is only a number, or return ``None``. This shortcut is enough for most operands."""
         tokens, index, stop = self.tokens, self.index, self.stop
         if index >= stop or tokens[index].kind != "num":
             return None
@@ -350,7 +357,7 @@ class Parser:
             self.index = at + 1
 
     def _unit(self) -> None:
-        """Skip a unit, where the expression continues or ends after it."""
+        """Skip a unit such as ``cups``, if the expression continues or ends after it."""
         at = end_of_unit(self.tokens, self.index, self.stop)
         if at == self.index or not (self._joins(at) or self._is_remark(at)):
             return
@@ -402,12 +409,12 @@ def read_number(token: Token) -> Number:
 
 
 def _is_rest(whole: Number, token: Token) -> bool:
-    """Tell whether the three digits of *token* may follow *whole* after a space between thousands."""
+    """Tell whether the digits of *token* may continue the number *whole* after a space: ``2 000``."""
     return whole.end + 1 == token.start and len(token.text) == 3 and token.text.isdigit() and not whole.places
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
-    """Return the end of the unit that starts at *at*: ``cups``, ``miles/hour``, ``tires per customer``."""
+    """Return the index after the unit that starts at *at*: ``cups``, ``miles/hour``, ``tires per customer``."""
     words = 0
     while at < stop and words <= MAX_UNIT_WORDS:
         token = tokens[at]
@@ -424,14 +431,15 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
 
 
 def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
-    """Tell whether a unit goes on after ``of``: ``5 pieces of pie``."""
+    """Tell whether the token at *at*, after ``of``, continues a unit: ``5 pieces of pie``."""
     return at < stop and tokens[at].kind == "word" and tokens[at].text not in NOT_UNITS
 
 
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
-    """Return why the word at *at*, after a number, may change the number, or an empty string.
+    """Return why the word at *at*, which follows a number, may change its value; an empty string if it does not.
 
-    With *unread*, the expression continues after the word, so that ``3fawn + 1`` is a variable with its factor.
+    *unread*: the expression continues after the word. Then a word glued to the number may be a variable with its
+    factor, as in ``3fawn + 1``.
     """
     token = tokens[at]
     if token.kind != "word":

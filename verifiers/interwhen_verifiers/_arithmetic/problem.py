@@ -21,7 +21,7 @@ from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.vocabulary import words_of
 
 MAX_QUESTION = 2000
-"""A longer question is not read for its computation."""
+"""The most characters of a question that is searched for a computation."""
 _ASKING = words_of(
     "calculate compute evaluate solve simplify find work out what what's is the value of result answer please give me "
     "state final to following arithmetic problem expression equation sum product quotient difference how much does "
@@ -60,14 +60,17 @@ class Problem(NamedTuple):
     """The arithmetic of a prompt."""
 
     node: Node | None
-    """The computation that the question asks for, and nothing else; ``None`` where it asks for something else."""
+    """The computation that the question asks for; ``None`` where it asks for anything more, or anything else."""
     setting: Setting
     text: str = ""
-    """The prompt. An equation in it may be quoted."""
+    """The prompt. An equation that also occurs in it may be a quotation, and is not judged."""
 
 
 def read_problem(question: str, context: str) -> Problem:
-    """Read the last *question* of the user, and the whole *context* of the task."""
+    """Read the computation that *question* asks for, and the arithmetic (such as a modulus) that *context* announces.
+
+    *question* is the last message of the user, and *context* the text of the whole task.
+    """
     return Problem(_computation(question, context), setting_of(context, PLAIN), context)
 
 
@@ -81,7 +84,10 @@ def _computation(question: str, context: str) -> Node | None:
 
 
 def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
-    """Return the computation that goes from left to right, where *question* is one from its start to its end."""
+    """Return the computation from left to right that *question* consists of; ``None`` where it holds anything else.
+
+    *first* matches the first number, *step* each operation, and *last* the end of the question.
+    """
     found = first.match(question)
     if found is None:
         return None
@@ -101,7 +107,7 @@ def _number(text: str) -> Number:
 
 
 def _asked(tokens: list[Token]) -> Node | None:
-    """Return the only expression of a question that asks for its value."""
+    """Return the expression whose value the question asks for; ``None`` where it asks for anything else."""
     start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
     if start is None:
         return None
@@ -126,11 +132,11 @@ class Answer(NamedTuple):
 
     side: Side
     said: bool
-    """The line calls it the answer. Otherwise it is only a value alone on the line."""
+    """Whether the line calls it the answer. Otherwise the line may give another value."""
 
 
 def answer_in(text: str) -> Answer | None:
-    """Return the value that *text*, a line of the answer, gives as the answer, or ``None``."""
+    """Return the value that the line *text* gives as the answer; ``None`` where it gives none."""
     found = _MARK.match(text)
     if found is None:
         return None

@@ -1,7 +1,8 @@
 """Finds text that looks like a statement of arithmetic, whether the parser can read it or not.
 
-A statement is a relation between two expressions with digits, in signs or in words. The test is too eager on purpose:
-what no claim covers is reported as not read, so that a true equation never vouches for a false statement beside it.
+A statement is a relation between two expressions with digits, in signs or in words. The test accepts too much on
+purpose: a statement that no claim covers is reported as not read. So a text with one true equation and a false
+statement that the parser cannot read is never verified.
 """
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
@@ -18,7 +19,7 @@ from interwhen_verifiers._arithmetic.vocabulary import LABELS, words_of
 NEAR = 3
 """The most tokens between a relation in words and the numbers beside it: ``17 times 24 is a total of 418``."""
 REACH = 40
-"""So many tokens on each side of a relation are searched."""
+"""The number of tokens that are searched on each side of a relation."""
 
 
 BINARY = words_of(
@@ -27,7 +28,7 @@ BINARY = words_of(
 )
 """Words for an operation on two numbers."""
 UNARY = words_of("half twice thrice double triple squared cubed factorial hälfte doppelt mitad doble moitié")
-"""Words for an operation on one."""
+"""Words for an operation on one number."""
 RELATIONS = words_of(
     "is are was were equals equal makes make made gives give yields totals becomes leaves get gets comes results "
     "ist sind ergibt gleich gibt macht es son igual da hacen est font égale donne fait "
@@ -55,7 +56,7 @@ _WRITTEN = re.compile(
 
 
 def may_state(text: str) -> bool:
-    """Tell whether *text*, which has no sign for a relation, may state one in words."""
+    """Tell whether *text*, which has no relation sign, may state a relation in words or in a row of a table."""
     if text.startswith("|"):
         return True
     signs = "+" in text or "*" in text or "/" in text or "×" in text or " - " in text or "÷" in text
@@ -97,9 +98,10 @@ def _may_operate(text: str) -> bool:
 
 
 def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
-    """Yield where *text* relates two expressions: from the last digit before each relation to the first after it.
+    """Yield the start and end of each relation between two expressions in *text*.
 
-    Relations in the spans *read* are left out.
+    They reach from the nearest number before the relation to the nearest number after it. *tokens* are the tokens of
+    *text*. Relations inside the spans *read*, which the parser has read, are left out.
     """
     for at, (kind, word, start, _) in enumerate(tokens):
         if kind == "word":
@@ -135,16 +137,16 @@ class _Part(NamedTuple):
     """How many tokens stand between the relation and the nearest number."""
     words: bool
     operates: bool
-    """It holds an operation, in words or signs, or an unknown token."""
+    """Whether it holds an operation, in words or signs, or a token that is not understood."""
     signs: bool
     begins: bool
-    """It begins with a number."""
+    """Whether it begins with a number."""
     related: bool
-    """Another relation follows."""
+    """Whether another relation follows it."""
 
 
 def _is_named(tokens: list[Token], at: int) -> bool:
-    """Tell whether the relation at *at* says what a letter stands for: ``A = (2 + 3) and B = (4 - 1)``."""
+    """Tell whether the relation at *at* defines a variable: ``A = (2 + 3) and B = (4 - 1)``."""
     while at and tokens[at - 1].kind in {"math", "cur"}:
         at -= 1
     if not at or tokens[at - 1].kind != "opaque" or not tokens[at - 1].text[:1].isalpha():
@@ -192,7 +194,10 @@ def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT) -> _Part:
-    """Read the tokens from the relation at *at* to another relation or the end of the clause."""
+    """Read one side of the relation at *at*, up to another relation or the end of the clause.
+
+    *step* is -1 for the left side and 1 for the right side. The punctuation marks in *soft* do not end the clause.
+    """
     near: Token | None = None
     count = distance = 0
     words = binary = unary = signs = related = False
@@ -251,7 +256,7 @@ def _is_label(tokens: list[Token], at: int) -> bool:
 
 
 def _is_sign(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token at *at* stands for an operation, or for something that is not understood."""
+    """Tell whether the token at *at* is an operation, or is not understood."""
     kind, text = tokens[at].kind, tokens[at].text
     if kind == "op":
         if text == "/" and tokens[at + 1 : at + 2] and tokens[at + 1].kind == "word":

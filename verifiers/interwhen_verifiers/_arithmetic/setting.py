@@ -12,9 +12,9 @@ from typing import NamedTuple
 from interwhen_verifiers._arithmetic.nodes import Binary, Node, NoValueError, Number, exact, mapped, numbers, value_of
 
 MOST = 16
-"""The most moduli and bases that are kept of a text."""
+"""The most moduli, and the most bases, that are kept for a text."""
 ANY = 0
-"""A modulus that the text does not write as a number."""
+"""Stands for a modulus that the text does not write as a number."""
 _MODULUS = re.compile(
     r"(?:\b[Mm]od(?:ulo|ulus)?\b(?: (?:is|of|=))?|mod\b|\bGF|\\mathbb\s?\{?[FZ]\}?_|\b[FZ]_|\bZ/)"
     r"[\s({$\\]{0,6}(?P<number>[0-9]{1,6})?"
@@ -56,10 +56,10 @@ class Setting(NamedTuple):
     moduli: frozenset[int] = frozenset()
     bases: frozenset[int] = frozenset()
     defines: bool = False
-    """It defines an operation by a formula."""
+    """Whether the text defines an operation by a formula."""
 
     def marks(self) -> str:
-        """Return a part of a key."""
+        """Return the part of a claim's key that depends on the setting."""
         return f"{sorted(self.moduli)}{sorted(self.bases)}{self.defines}"
 
 
@@ -67,7 +67,7 @@ PLAIN = Setting()
 
 
 def may_set(text: str) -> bool:
-    """Tell whether *text* may announce any of these."""
+    """Tell whether *text* may announce a modulus, a base or an operation."""
     # This runs for each line, so it only searches for parts of words.
     return (
         ("mod" in text or "Mod" in text or "base" in text or "Base" in text or "efine" in text or "peration" in text)
@@ -78,7 +78,7 @@ def may_set(text: str) -> bool:
 
 
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
-    """Return *before* with the announcements of *text*."""
+    """Return the setting *before*, extended by the announcements of *text*."""
     if not may_set(text):
         return before
     moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}
@@ -103,7 +103,7 @@ def _lets(text: str) -> bool:
 
 
 def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:
-    """Yield the matches of *pattern* in a text with one of its *cues*. Searching for cues first is much quicker."""
+    """Yield the matches of *pattern* in *text*, if *text* holds one of *cues*. Testing for cues first saves time."""
     return pattern.finditer(text) if any(cue in text for cue in cues) else iter(())
 
 
@@ -116,7 +116,7 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 
 
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
-    """Return how the sides agree or may agree in the arithmetic of the text, or an empty string."""
+    """Return why *left* and *right* may agree in the arithmetic that *setting* describes, or an empty string."""
     if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"
     difference = _difference(left, right)

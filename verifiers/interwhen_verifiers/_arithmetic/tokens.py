@@ -1,7 +1,7 @@
 """Splits text into tokens, in one pass.
 
-Every alternative of the pattern consumes what it matches for good (possessive quantifiers) or is of bounded length,
-so the work is linear in the text, whatever it holds.
+Each alternative of the pattern has a bounded length or uses possessive quantifiers, which never backtrack. So the time
+is linear in the length of any text.
 """
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
@@ -17,7 +17,7 @@ from interwhen_verifiers._arithmetic import vocabulary
 Kind: TypeAlias = Literal[
     "num", "op", "open", "close", "rel", "cur", "pct", "word", "frac", "sup", "break", "math", "quote", "opaque"
 ]
-"""The kind of a token. An equation is never read across an ``opaque`` one."""
+"""The kind of a token. An ``opaque`` token is text that the parser does not understand: no equation crosses it."""
 
 
 class Token(NamedTuple):
@@ -30,7 +30,7 @@ class Token(NamedTuple):
 
 
 MAX_DIGITS = 40
-"""A longer run of digits is not read as a number."""
+"""The most characters of a number. A longer number becomes an ``opaque`` token."""
 
 _PATTERN = re.compile(
     r"""
@@ -77,7 +77,7 @@ _LOOSE_NUMBER = re.compile(
     r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
     r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}+|[0-9]{1,2}(?:,[0-9]{2})++,[0-9]{3}(?:\.[0-9]++)?"
 )
-"""A number as other languages write it: a decimal comma, points between thousands, lakhs."""
+"""A number in a notation other than the English one: a decimal comma, points between thousands, Indian lakhs."""
 _PROSE_WORD = re.compile(r"[^\W0-9_](?:[\w'’-])*+|\S")
 
 _BASES = frozenset("xXbBoO")
@@ -100,7 +100,7 @@ _RELATIONS = {
     "≡": "≡",
     **dict.fromkeys((":=", "∝"), "!"),
 }
-"""Relations by their text. ``!`` and ``≡`` are not judged."""
+"""The normal form of each relation sign. The verifier does not judge ``!`` and ``≡``."""
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _INLINE_TAGS = frozenset(("b", "i", "u", "em", "strong", "span", "code", "mark", "small", "big"))
 
@@ -123,16 +123,19 @@ _PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
     "quote": ("quote", _SAME),
     "break": ("break", _SAME),
 }
-"""Groups of the pattern whose token depends on their text alone: its kind, and its text where that is another."""
+"""Groups of the pattern whose token depends only on the matched text.
+
+A group has the kind of its token, and a map from the matched text to the token's text where the two differ.
+"""
 _BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
 _SETTLED = frozenset(("num", "break", "cur", "open", "close", "pct", "math", "quote"))
-"""Groups of the pattern whose tokens change nothing around them."""
+"""Groups of the pattern whose tokens never change a token beside them (see :func:`_settle`)."""
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens of *text*, in order and without overlaps. White space leaves none."""
+    """Return the tokens of *text*, in order and without overlaps. White space produces no token."""
     tokens: list[Token] = []
     functions = vocabulary.FUNCTIONS
     unsettled = -1  # the first token that its neighbours may change
@@ -140,7 +143,7 @@ def tokenize(text: str) -> list[Token]:
         group: Any = match.lastgroup
         start, end = match.span(group)
         found = match[group]
-        if group == "plain":  # words as _word reads them: nearly all of a text is this
+        if group == "plain":  # a faster version of _word for plain words, which are most of a text
             words = found.lower().split(" ")
             if unsettled < 0 and "of" in words:
                 unsettled = len(tokens) + words.index("of")
@@ -171,7 +174,10 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _single(group: str, found: str, start: int, end: int, text: str) -> Token | None:
-    """Return the token for *found*, which *group* of the pattern matched, or ``None`` where it leaves none."""
+    """Return the token for *found*, which *group* of the pattern matched in *text*; ``None``: it produces no token.
+
+    *start* and *end* are the offsets of *found* in *text*.
+    """
     if group in _PLAIN_GROUPS:
         kind, other = _PLAIN_GROUPS[group]
         return _token(Token, (kind, other.get(found, found), start, end))
@@ -187,12 +193,12 @@ def _number(text: str, start: int, end: int, source: str) -> Token:
     if not text[-1].isdigit():
         return _token(Token, ("opaque", text, start, end))  # 0.(3), 0.\overline{3}
     plain = text.isdigit() or _PLAIN_NUMBER.fullmatch(text) or _is_loose(text, start, end, source)
-    # Glued to what precedes (a decimal of "v1.", an exponent), it is part of something else.
+    # A number directly after a letter is part of something else, such as a version ("v1.2") or an exponent.
     before = source[start - 1 : start]
     if before == "." and text[0] != ".":
         before = source[start - 2 : start - 1]
     glued = (before.isalnum() or before == "_") and before not in "xX"
-    # A time, a date or a label (0730), unless it is the rest of 1 000.
+    # A leading zero marks a time, a date or a label (0730), but not the last digits of 1 000.
     is_code = len(text) > 1 and text[0] == "0" and text[1].isdigit() and not _is_rest(text, start, source)
     is_prefix = text == "0" and source[end : end + 1] in _BASES and source[end + 1 : end + 2].isalnum()  # 0x10
     is_number = plain and not (glued or is_code or is_prefix) and end - start <= MAX_DIGITS
@@ -204,9 +210,9 @@ def _is_rest(text: str, start: int, source: str) -> bool:
 
 
 def _is_loose(text: str, start: int, end: int, source: str) -> bool:
-    """Tell whether *text* is a number as other languages write it: ``3,14``, ``1.234.567``, ``1,00,000``.
+    """Tell whether *text* is a number in a notation such as ``3,14`` or ``1.000.000``.
 
-    Next to a bracket, ``3,14`` does not count as one number: in ``(3,14)`` the comma may separate two.
+    Beside a bracket, a comma may separate two numbers instead: ``(3,14)``. *text* is ``source[start:end]``.
     """
     found = _LOOSE_NUMBER.fullmatch(text)
     if found is None:
@@ -293,7 +299,7 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
 def _settle(tokens: list[Token], first: int) -> list[Token]:
     """Resolve tokens that depend on their neighbours: ``of``, powers of units, approximate values, joined relations.
 
-    No token before the *first* one depends on a neighbour.
+    *first* is the index of the first token that may depend on a neighbour.
     """
     settled = tokens[:first]
     skip = 0
@@ -323,7 +329,7 @@ def _settle(tokens: list[Token], first: int) -> list[Token]:
 
 
 def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
-    """Tell whether the ``of`` at *index* multiplies: a percentage or a fraction of a number."""
+    """Tell whether the ``of`` at *index* means multiplication: ``20% of 50``, ``1/2 of 8``."""
     if not settled or index + 1 >= len(tokens) or tokens[index + 1].kind not in {"num", "cur", "open"}:
         return False
     if settled[-1].kind == "pct" or settled[-1].text in _VULGAR:
@@ -335,7 +341,7 @@ def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
 
 
 def _length_of_power(tokens: list[Token], index: int) -> int:
-    """Return how many tokens from *index* on are the exponent of a unit: ``2`` or ``{2}``, else 0."""
+    """Return the number of tokens from *index* on that form the exponent of a unit: ``2``, ``{2}``; or else 0."""
     kinds = [token.kind for token in tokens[index : index + 3]]
     if kinds[:1] == ["num"]:
         return 1

@@ -1,4 +1,4 @@
-"""Trials, quoted work and exercises: the words that mark equations which the text does not assert."""
+"""Finds the words that mark equations which the text does not assert: trials, quoted work and exercises."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -25,7 +25,7 @@ _LABEL = re.compile(
     r"|[a-zA-Z] ?= ?-?[0-9]{1,6} ?(?::|→|->))\s*+(?=[$\\(]{0,3}-?[$0-9(])",
     re.IGNORECASE,
 )
-"""The letter of a choice, or a value that is tried, with nothing but an equation after it."""
+"""The label of a choice (``A)``), or a value that is tried (``x = 3:``), directly before an equation."""
 _EXERCISE = re.compile(
     r"\btrue ?(?:or|/) ?false\b|\bT ?/ ?F\b|\b(?:correct|fix) (?:this|the following)\b|\bfill in\b|\byes or no\b|~~"
     r"|\b(?:spot|find) (?:the|this) (?:error|mistake)|\binsert (?:brackets|parentheses|signs|operators|digits)"
@@ -41,7 +41,7 @@ _OUTRIGHT = words_of(
 )
 """A line that begins with one of these may reject an equation on the line before."""
 _REFERRING = words_of("this that that's it it's which but still these both does is gives but actually equals makes sum")
-"""A line that begins with one of these refers to the line before; its other words decide whether it rejects that."""
+"""A line that begins with one of these refers to the line before. Its other words decide whether it rejects it."""
 JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
 _REJECTING = (
     NEGATING
@@ -58,7 +58,7 @@ _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 
 
 def announces(text: str) -> bool:
-    """Tell whether the lines after *text* may be a trial, or the work of other people."""
+    """Tell whether the lines after *text* may hold a trial, or the work of other people."""
     if ":" in text[-4:]:
         return _is_heading(text)
     if "?" in text[-4:] and _EXERCISE.search(text) is not None:
@@ -73,7 +73,7 @@ def _is_heading(text: str) -> bool:
 
 
 def announcement(text: str) -> int | None:
-    """Return the offset in *text* after which it may hold a trial, an exercise, or the work of other people."""
+    """Return the offset after which *text* may hold a trial, an exercise or other people's work; ``None``: nowhere."""
     found = -1
     label = _LABEL.match(text)
     if label is not None:

@@ -19,7 +19,7 @@ FUNCTIONS: Final = words_of(
     "sin cos tan cot sec csc log ln exp sqrt cbrt gcd lcm max min abs floor ceil mod choose sum product det arg "
     "average mean median factorial perm comb ncr npr lim round"
 )
-"""Functions of numbers: no equation is read across them."""
+"""Names of functions. No equation is read across them."""
 
 _SKIP = ("", "")
 LATEX: Final[dict[str, tuple[str, str]]] = {
@@ -53,22 +53,22 @@ LATEX: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys("()[]", ("math", "")),
     **dict.fromkeys(("degree", "deg"), ("word", "degrees")),
 }
-"""LaTeX commands by name: kind of token and its text. An empty kind leaves no token; any other name is opaque."""
+"""The kind and text of the token for each LaTeX command. An empty kind: no token. Other commands are ``opaque``."""
 
 OPERATING: Final = words_of(
     "of times plus minus over twice thrice half double triple quarter third thirds fifth fifths percent squared cubed "
     "square cube root off between range power product quotient difference ratio average mean median "
     "mod modulo remainder absolute negative opposite reciprocal inverse complement magnitude modulus logarithm"
 )
-"""Before an expression, these make it part of a longer one that is written in words."""
+"""Words before an expression that make it part of a longer one, written in words: ``half of 3 + 4``."""
 
 RELATING: Final = words_of(
     "by than from to divided multiplied subtracted added subtract add multiply divide less decreased increased"
 )
-"""Before an expression, these do so after an amount: ``add 5 to 3 + 2``."""
+"""Words that do the same as :data:`OPERATING` where an amount comes before them: ``add 5 to 3 + 2``."""
 
 COMING: Final = words_of("equal amount amounts amounted come comes came up equates")
-"""Before ``to``, these lead to a result: ``they amount to 3 * 4 = 12``."""
+"""Words that announce a result when ``to`` follows them: ``they amount to 3 * 4 = 12``."""
 
 _MONTHS = (
     "january february march april may june july august september october november december jan feb mar apr jun jul aug "
@@ -80,10 +80,10 @@ LABELS: Final = words_of(
     "number no line equation eq item method page team group person row column level grade stage hour house class "
     "room size store"
 )
-"""Words that a number labels and does not count: ``Step 2``."""
+"""Words after which a number is a label, not an amount: ``Step 2``."""
 
 EACH: Final = words_of("every each per a this that same next last previous first second whole one another any")
-"""Before a word of :data:`LABELS` these show that it is not labelled by the number: ``every day 20 + 8``."""
+"""Words before a word of :data:`LABELS` which show that the number is not a label: ``every day 20 + 8``."""
 
 TOTALS: Final = words_of(
     "total sum cost price profit amount score worth result value salary number distance speed area perimeter volume "
@@ -92,7 +92,7 @@ TOTALS: Final = words_of(
     "charge earnings gain loss debt interest commission wage surplus deficit mileage duration "
     "revenue rate length width height weight income balance profits costs age time"
 )
-"""``a total of 3 + 4``: after these ``of`` does not multiply."""
+"""Words after which ``of`` does not mean multiplication: ``a total of 3 + 4``."""
 
 VERBS: Final = words_of(
     "is are was were be been being equals equal gives give gave get gets got has have had having makes make made so "
@@ -100,16 +100,16 @@ VERBS: Final = words_of(
     "need needed that we he she they it i you can will would calculate compute evaluate now since if when and "
     "find finding obtain determine"
 )
-"""The search for :data:`OPERATING` words ends at these, and they cannot be part of a unit."""
+"""Words at which the search for :data:`OPERATING` words ends. They cannot be part of a unit."""
 
 LEADS: Final = words_of("so thus then hence therefore also now finally indeed thereby")
-"""After these, a plain number may be a side of its own: ``so 408 = 17 * 24``."""
+"""Words after which a plain number may be the first side of an equation: ``so 408 = 17 * 24``."""
 
 BEFORE_SIGN: Final = words_of(
     "is are was were equals equal be gives give get gets have has so then thus therefore that calculate compute "
     "evaluate now becomes"
 )
-"""After these, a dash that touches a number is its sign."""
+"""Words after which a dash that touches a number is a minus sign."""
 
 NOT_UNITS: Final = (
     VERBS
@@ -127,10 +127,10 @@ SCALES: Final = words_of(
     "couple half quarter quarters third thirds fifth fifths eighth eighths tenth tenths percent gross ton tons "
     "mod modulo remainder r am pm o'clock squared cubed factorial"
 )
-"""After a number these may change its value."""
+"""Words that may change the value of the number before them: ``3 dozen``."""
 
 JOINING: Final = words_of("and times plus minus divided multiplied by over of")
-"""After a number these change its value where another amount follows them."""
+"""Words that change the value of the number before them where another amount follows: ``8 and 1/2``."""
 
 _FAMILIES: Final = {
     "time": "second seconds sec secs s minute minutes min mins hour hours hr hrs h day days week weeks month months "
@@ -197,14 +197,17 @@ _FACTORS: Final[tuple[tuple[tuple[str, int], ...], ...]] = (
     ),
 )
 SCALE_OF: Final[dict[str, dict[int, int]]] = {}
-"""For each stem of a unit, its size in each table that has it."""
+"""The sizes of each unit, by the stem of the unit and the index of the table in ``_FACTORS``."""
 for _table, _units in enumerate(_FACTORS):
     for _names, _size in _units:
         for _name in _names.split():
             SCALE_OF.setdefault(stem(_name), {})[_table] = _size
 
 FAMILY: Final = {stem(word): family for family, words in _FAMILIES.items() for word in words.split()}
-"""Stems of units that convert into one another, by family. A unit of two families has the last one: it is doubtful."""
+"""The family of each unit, by its stem. Units of one family convert into one another.
+
+A unit in two families (``ounce``) has the last one.
+"""
 
 UNIT_SUFFIXES: Final = words_of(
     "mm cm km kms ft yd mi mg kg kgs oz lb lbs ml tbsp tbs tsp sec secs min mins hr hrs mph kmh"
@@ -218,25 +221,25 @@ CASTING_DOUBT: Final = words_of(
     "inconsistent absurd contradictory unsolvable carry carrying carries borrow borrowing xor bitwise "
     "hypothetically oops typo error erroneous erroneously clock"
 )
-"""Anywhere in the sentence of an equation, these mean that it may not be asserted."""
+"""Words in the sentence of an equation which mean that the text may not assert the equation."""
 
 NEGATING: Final = words_of("not never cannot can't isn't doesn't don't won't wouldn't aren't neither nor")
-"""In the clause of an equation or after it, these may deny it."""
+"""Words in the clause of an equation, or after it, that may deny the equation."""
 
 REPORTING: Final = words_of(
     "if whether unless instead rather claims claimed says said wrote writes written answered thought think thinks "
     "believes believed states stated argues argued try trying tried attempt guess guessed would could might"
 )
-"""In the clause of an equation, these mean that it may not be asserted."""
+"""Words in the clause of an equation which mean that the text may not assert it: ``he says 2 + 2 = 5``."""
 
 CONDITIONAL: Final = words_of("had were say")
-"""At the start of a sentence these begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""
+"""Words at the start of a sentence that begin a condition that is not met: ``Were 3 + 3 = 7 true, ...``."""
 
 REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail", "failed", "reject", "rejected", "nope"])
-"""After an equation, these reject a trial."""
+"""Words and signs after an equation that reject it as a failed trial."""
 
 OTHER_SCRIPT: Final = "\u0400"
-"""Stands for any word in a script other than Latin and Greek."""
+"""The text of the token for any word in a script other than Latin and Greek."""
 
 FOREIGN: Final = words_of(
     f"{OTHER_SCRIPT} "
@@ -245,7 +248,7 @@ FOREIGN: Final = words_of(
     "donc alors est sont une dans pas faux supposons égal fait les des mais "
     "quindi allora sono non della che falso oppure então não "
 )
-"""Words of other languages: the text about an equation is not understood."""
+"""Words of other languages. The verifier does not understand a sentence that holds one."""
 
 REFERRING: Final = words_of("this that it's but no nope which")
 """A sentence that begins with one of these may be about the equation before it."""
@@ -254,13 +257,13 @@ RETRACTING: Final = words_of(
     "wrong incorrect mistake oops wait correction actually typo miscalculated recheck recalculate hmm sorry "
     "contradiction false untrue"
 )
-"""Later in the text, these may take an equation back."""
+"""Words after an equation that may retract it."""
 
 ROUNDING: Final = words_of("approximately approx roughly rounded rounding estimate estimated estimation")
-"""In the sentence of an equation, these mean that its values are approximate."""
+"""Words in the sentence of an equation which mean that its values are approximate."""
 
 ADVERBS: Final = words_of("about approximately approx roughly around nearly almost")
-"""Beside an equation or after its relation, these mean the same."""
+"""Words with the same meaning, but only directly beside an equation or after its relation sign."""
 
 INEXACT: Final = words_of("about around nearly almost round rounds ceiling floor")
-"""Elsewhere in the sentence these may mean the same or something else: ``a round of golf``."""
+"""Words elsewhere in the sentence that may have this meaning or another one: ``a round of golf``."""

@@ -1,4 +1,4 @@
-"""Windows: a long line, cut between sentences into parts that can be read."""
+"""Splits a long line between sentences into windows, which are short enough to be read at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ENDS = re.compile(r"(?<=[^\W\d][)\]\"'*_])[.!?;] |(?<=[^\W\d]{2})[.!?;] ")
 def windows(text: str, most: int) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each window of *text*, without gaps.
 
-    A window is as long as possible up to *most* characters, and longer only where it is a single sentence.
+    A window holds as many sentences as fit into *most* characters. A single sentence may be longer than that.
     """
     if len(text) <= most:
         yield 0, len(text)

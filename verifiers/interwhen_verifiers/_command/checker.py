@@ -25,16 +25,16 @@ _COQ = re.compile(
     re.MULTILINE,
 )
 MOST = 100
-"""The most diagnostics that are read of one run."""
+"""The most diagnostics that are read from one run."""
 
 
 class Diagnostic(NamedTuple):
-    """One thing that a checker says is wrong."""
+    """One error that a checker reports."""
 
     line: int
-    """From 1; 0: it does not say where."""
+    """The line, from 1; 0: the checker names no line."""
     column: int
-    """From 1; 0: it does not say where."""
+    """The column, from 1; 0: the checker names no column."""
     message: str
 
 
@@ -44,24 +44,24 @@ class Checker:
 
     name: str
     steps: tuple[tuple[str, ...], ...]
-    """The commands, one after another while they succeed. ``{file}`` stands for the file; nothing is a shell's."""
+    """The commands. Each one runs if the one before succeeded, without a shell. ``{file}`` stands for the file."""
     languages: frozenset[str]
-    """Which code blocks it judges, by what their fences declare; empty: each answer as a whole."""
+    """The languages of the code blocks that it judges, as the fences name them. Empty: it judges whole answers."""
     file: str = "main.txt"
     pattern: re.Pattern[str] = LINES
     """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
     own_pattern: str = ""
-    """A pattern that a user gave instead. It is matched in a process of its own, which can be killed."""
+    """A pattern that the user gave, used instead. It is matched in a separate process, which can be killed."""
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))
-    """The exit codes by which it says that the file is wrong. 0 says that it is right; any other says nothing."""
+    """The exit codes which mean that the file is wrong. 0 means that it is right; any other code proves nothing."""
     needs_diagnostic: bool = True
-    """Whether such an exit code counts only with a diagnostic that names a line of the file."""
+    """Whether an exit code in ``refutes`` counts only with a diagnostic that names a line of the file."""
     crash_refutes: bool = False
-    """Whether a program that the last command runs is refuted by ending with a signal such as SIGSEGV or SIGABRT."""
+    """Whether it is a violation if the last command, which runs the program, ends with a signal such as SIGSEGV."""
     unclear: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
-    """Messages that say something of the machine, not of the file."""
+    """Matches messages about the machine, such as a missing library. They prove nothing about the file."""
     hint: str = ""
     """How to install it."""
     environment: tuple[tuple[str, str], ...] = ()
@@ -69,15 +69,18 @@ class Checker:
     readable: tuple[str, ...] = ()
     """The paths that it reads besides the system's programs and libraries."""
     site: bool = False
-    """Whether it is a Python package that is installed here."""
+    """Whether it is a Python package, which the sandbox must be able to import."""
 
     def diagnostics(self, output: str) -> Iterator[Diagnostic]:
-        """Yield what *output* says is wrong with the file, by the pattern that is ours."""
+        """Yield the errors that ``pattern`` finds in *output*."""
         found = itertools.islice(self.pattern.finditer(output), MOST)
         return self.read({**one.groupdict(), "": one[0]} for one in found)
 
     def read(self, found: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
-        """Yield the diagnostics that stand in the groups of matches; ``""`` is the whole match."""
+        """Yield a diagnostic for each match in *found*, a map from the names of groups to their text.
+
+        The name ``""`` stands for the whole match. Matches that name another file are left out.
+        """
         for groups in found:
             named = groups.get("file")
             if named is not None and named.rpartition("/")[2] != self.file:
@@ -131,7 +134,7 @@ PRESETS: dict[str, Checker] = {
         column_from=0,
         unclear=re.compile(r"Cannot find a physical path|Unable to locate library|Can't find file|Compiled library"),
         hint=_INSTALL["coq"],
-        # OCaml sets address space for 128 domains aside, more than a sandbox has; coqc uses one.
+        # OCaml reserves address space for 128 domains, more than a sandbox allows; coqc uses one domain.
         environment=(("OCAMLRUNPARAM", "d=1"),),
         readable=("/etc/ocamlfind.conf", "/etc/ocamlfind.conf.d"),
     ),
@@ -169,7 +172,7 @@ PRESETS: dict[str, Checker] = {
 
 
 def need_pattern(pattern: str) -> None:
-    """Raise :class:`UsageError` where the pattern for diagnostics that a user gave cannot be one."""
+    """Raise :class:`UsageError` unless *pattern*, which a user gave, compiles and has the group ``message``."""
     for problem in problems_of([pattern]).values():
         raise UsageError(f"command: pattern={pattern!r} is not a regular expression: {problem}")
     if "(?P<message>" not in pattern:

@@ -1,4 +1,4 @@
-"""Runs the commands of a checker on a file: in a sandbox, or in a scratch directory here. Never by a shell."""
+"""Runs the commands of a checker on a file: in a sandbox, or unprotected in a scratch directory. It uses no shell."""
 
 from __future__ import annotations
 
@@ -39,30 +39,33 @@ for number, argv in enumerate(steps):
 sys.stdout.flush()
 sys.stderr.write("\\n{_MARK} %d %s\\n" % (number, code))
 """
-"""Runs the steps inside the sandbox. The program's own output comes before its last line."""
+"""The program that runs the steps inside the sandbox.
+
+Its last line names the last step and the exit code of that step. The lines before are the output of the steps.
+"""
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How the commands went."""
+    """The result of the commands of a checker."""
 
     step: int = 0
-    """The last command that ran."""
+    """The index of the last command that ran."""
     code: int | None = None
-    """Its exit code; negative: the signal that ended it; ``None``: it did not come to an end."""
+    """Its exit code; negative: the signal that ended it; ``None``: it did not finish."""
     output: str = ""
     trouble: str = ""
-    """Why it did not come to an end."""
+    """Why it did not finish. Empty: it finished."""
     missing: bool = False
-    """Whether it is not installed."""
+    """Whether the command is not installed."""
     found: tuple[Diagnostic, ...] | None = None
-    """The diagnostics in its output, where they were read in a process of their own."""
+    """The diagnostics in its output, if :func:`read_apart` has searched for them; otherwise ``None``."""
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
-    """Run the commands of *checker* on a file of *text* in the process sandbox.
+    """Run the commands of *checker* on a file of *text* in the process sandbox, which also shows the paths *readable*.
 
     Raises :class:`~interwhen.sandbox.SandboxUnavailable`.
     """
@@ -101,9 +104,9 @@ _FINDING_SECONDS = 3.0
 
 
 async def read_apart(checker: Checker, ran: Ran) -> Ran:
-    """Return *ran* with its diagnostics, found by the user's own pattern in a process that is killed when it is late.
+    """Return *ran* with the diagnostics that the user's pattern finds, in a process that is killed at a deadline.
 
-    The output may hold what the model's code has printed, so the two may take :mod:`re` any time.
+    The model's code may have printed parts of the output, so :mod:`re` may take exponential time on it.
     """
     if not checker.own_pattern or ran.code not in checker.refutes:
         return ran
@@ -126,7 +129,7 @@ def _told(output: str) -> Ran:
 
 
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
-    """Run the commands of *checker* on a file of *text* here, with all the rights of this process.
+    """Run the commands of *checker* on a file of *text* outside of a sandbox, with all the rights of this process.
 
     They run in a scratch directory, or in *directory*. When it returns or is cancelled, the process group of each
     command is gone, and so is the scratch directory.
@@ -182,7 +185,7 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    """Kill the process group of *process*, whatever became of it, and give back its pipes."""
+    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()
@@ -196,7 +199,7 @@ def _text(output: bytearray) -> str:
     return output.decode(errors="replace")
 
 
-# From what a checker said to a verdict on the file.
+# Turns the result of a checker into a verdict on the file.
 
 _SIGNALS = {-4: "SIGILL", -6: "SIGABRT", -7: "SIGBUS", -8: "SIGFPE", -11: "SIGSEGV"}
 
@@ -211,9 +214,10 @@ class Judgement(NamedTuple):
 def judge(
     checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int, scope: Scope = "steps"
 ) -> Judgement:
-    """Return the verdict of *ran* on a text with lines at *starts* that ends at *end*.
+    """Return the verdict on a text that follows from *ran*.
 
-    The file that was judged has *before* other lines in front of the text. *scope* is that of a pass.
+    *starts* are the offsets of the lines of the text, and *end* is its end. *before* is the number of lines that the
+    judged file has in front of the text. *scope* is the scope of a pass.
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:

@@ -19,22 +19,22 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
 }
 ALL_KINDS: frozenset[Kind] = frozenset(("object", "array", "string", "number", "boolean", "null"))
 _OLD = ("draft-03", "draft-04")
-"""Dialects with other meanings of the keywords: they judge whole documents only."""
+"""Drafts in which keywords have other meanings. With them, only complete documents are judged."""
 _REF_ALONE = ("draft-06", "draft-07")
-"""Dialects in which nothing beside a ``$ref`` counts."""
+"""Drafts in which the keywords beside a ``$ref`` have no effect."""
 _DEEPEST = 40
-"""The most references and combinations that are followed at one place."""
+"""The deepest nesting of references and combinations that is followed."""
 _WIDEST = 400
-"""The most schemas for one place; with more, only the whole document is judged."""
+"""The most schemas for one value. With more, only the complete document is judged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The constraints of one schema, without those of schemas that it combines."""
+    """The constraints of one schema, without the schemas that it combines by ``allOf``, ``anyOf`` or ``oneOf``."""
 
     kinds: frozenset[Kind] = ALL_KINDS
     integer: bool = False
-    """Whether a number must be a whole one."""
+    """Whether a number must be an integer."""
     options: tuple[Any, ...] | None = None
     """The values allowed by ``enum`` or ``const``."""
     schema: Mapping[str, Any] = field(default_factory=dict)
@@ -42,12 +42,15 @@ class Leaf:
 
 
 class Node(NamedTuple):
-    """The constraints of one place: each leaf, and one member or more of each group. ``None``: a member that failed."""
+    """The constraints of one value: all leaves must fit, and at least one member of each group.
+
+    A member that has failed is replaced by ``None``.
+    """
 
     leaves: tuple[Leaf, ...]
     groups: tuple[tuple[Node | None, ...], ...] = ()
     mirrored: int = 0
-    """The number of groups, counted from the last, that mirror groups of the surrounding place."""
+    """The number of groups, counted from the last, that correspond to the groups of the surrounding value."""
 
 
 ANYTHING = Node(())
@@ -55,7 +58,7 @@ ANYTHING = Node(())
 
 
 class Compiler:
-    """Turns schemas into nodes. A keyword that it does not know constrains nothing before the end of the document."""
+    """Turns schemas into nodes. A keyword that it does not know has no effect before the document is complete."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -100,7 +103,7 @@ class Compiler:
         leaves.append(_leaf(schema))
         for inner in _listed(schema.get("allOf")):
             self._gather(inner, leaves, groups, depth + 1)
-        for word in ("anyOf", "oneOf"):  # of oneOf, one at least is needed, too
+        for word in ("anyOf", "oneOf"):  # oneOf, too, needs at least one member that fits
             members = tuple(self._member(inner, depth + 1) for inner in _listed(schema.get(word)))
             groups.extend((members,) if members else ())
 
@@ -111,7 +114,7 @@ class Compiler:
         return Node(tuple(leaves), tuple(groups))
 
     def _resolve(self, pointer: str) -> tuple[Any] | None:
-        """Return the schema that a local *pointer* names; ``None`` where it is not understood."""
+        """Return the schema that a local *pointer* names, in a tuple; ``None`` where the pointer is not understood."""
         if not self._refs or not (pointer == "#" or pointer.startswith("#/")):
             return None
         found = self._root
@@ -150,7 +153,7 @@ def _leaf(schema: Mapping[str, Any]) -> Leaf:
 
 
 def kind_of(value: Any) -> Kind:
-    """Return which kind of JSON value *value* is."""
+    """Return the JSON type of *value*."""
     match value:
         case None:
             return "null"
@@ -171,7 +174,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _has_inner_ids(root: Any) -> bool:
-    """Tell whether a part of *root* has a base address of its own, which would change its references."""
+    """Tell whether a part of *root* has an ``$id`` or a ``$dynamicRef``, which change the meaning of references."""
     waiting = list(root.values()) if isinstance(root, Mapping) else []
     while waiting:
         part = waiting.pop()

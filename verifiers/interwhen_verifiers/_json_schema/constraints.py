@@ -1,6 +1,6 @@
 """Applies the constraints of a schema to a value that is still being written.
 
-A test takes members away from a node; ``None`` is left where no document can be valid any more.
+A test removes the members of a node that can no longer be valid. The result is ``None`` where no document can be valid.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, TypeGuard
 from interwhen_verifiers._json_schema.compiler import Compiler, Kind, Leaf, Node, kind_of
 
 Test = Callable[[Leaf], str]
-"""Returns why a leaf has failed; empty: it has not."""
+"""A function that returns why a leaf fails, or an empty string where it does not fail."""
 _SHOWN = 80
 _LARGEST = 2_000
-"""The most schemas that are followed at one place."""
+"""The most schemas that are followed for one value."""
 
 
 class Refutation:
@@ -27,12 +27,15 @@ class Refutation:
 
     @property
     def why(self) -> str:
-        """Return the reasons, without those that are the same."""
+        """Return the reasons as one text, each reason once."""
         return " or ".join(dict.fromkeys(self.reasons))[:300]
 
 
 def apply(node: Node, test: Test, told: Refutation) -> Node | None:
-    """Return *node* without the members that fail *test*; ``None`` where it fails as a whole."""
+    """Return *node* without the members that fail *test*; ``None`` where *node* itself fails.
+
+    *told* collects the reasons.
+    """
     for leaf in node.leaves:
         if why := test(leaf):
             told.reasons.append(why)
@@ -67,9 +70,10 @@ def prune(parent: Node, child: Node) -> Node | None:
 
 
 def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> Node:
-    """Return the constraints of a value inside the value of *node*; *schemas* returns those of each leaf.
+    """Return the constraints of a property or an item of the value that *node* constrains.
 
-    Where there are too many, none is returned: the whole document is judged at its end.
+    *schemas* returns the schemas that a leaf has for this inner value. Where there are too many, the result is a node
+    without constraints, and the document is judged only when it is complete.
     """
     found, size = _inside(node, schemas, compiler)
     return found if size <= _LARGEST else Node(())
@@ -154,7 +158,7 @@ def _out_of_bounds(leaf: Leaf, value: float) -> str:
 
 
 def string_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """*text* is the beginning of a string of *length* characters so far; or, if *complete*, all of it."""
+    """Test a string that has *length* characters so far and begins with *text*. *complete*: the string has ended."""
 
     def test(leaf: Leaf) -> str:
         longest, shortest = leaf.schema.get("maxLength"), leaf.schema.get("minLength")
@@ -174,7 +178,7 @@ def string_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def key_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """*text* is the beginning of a key of *length* characters so far; or, if *complete*, all of it."""
+    """Test a key that has *length* characters so far and begins with *text*. *complete*: the key has ended."""
 
     def test(leaf: Leaf) -> str:
         schema = leaf.schema
@@ -182,7 +186,7 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
             return ""
         names = _names(schema)
         if length > len(text):
-            return ""  # too long to be kept: the whole document is judged at its end
+            return ""  # the reader keeps only the beginning of such a key: it is judged with the whole document
         if any(name == text if complete else name.startswith(text) for name in names):
             return ""
         return f"no property here {'is named' if complete else 'has a name that begins with'} '{shown(text)}'"
@@ -191,7 +195,7 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
-    """Test that there may be *count* entries, the one that begins included."""
+    """Test that *count* entries, with the one that begins now, are no more than the keyword *word* allows."""
 
     def test(leaf: Leaf) -> str:
         most = leaf.schema.get(word)
@@ -201,7 +205,7 @@ def one_more(word: str, count: int) -> Test:
 
 
 def closed_object(has: Callable[[str], bool], count: int) -> Test:
-    """Test that an object may end."""
+    """Test that an object with *count* keys may end. *has* tells whether it has a key of some name."""
 
     def test(leaf: Leaf) -> str:
         required, fewest = leaf.schema.get("required"), leaf.schema.get("minProperties")
@@ -216,7 +220,7 @@ def closed_object(has: Callable[[str], bool], count: int) -> Test:
 
 
 def closed_array(count: int) -> Test:
-    """Test that an array may end."""
+    """Test that an array with *count* items may end."""
 
     def test(leaf: Leaf) -> str:
         fewest = leaf.schema.get("minItems")
@@ -229,7 +233,7 @@ def closed_array(count: int) -> Test:
 
 
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return a function from a leaf to its schemas for the property *name*; ``None``: a name too long to be known."""
+    """Return a function from a leaf to its schemas for the property *name*; ``None``: the name was too long to keep."""
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
@@ -253,7 +257,7 @@ def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
         items, prefix = schema.get("items"), schema.get("prefixItems")
-        if isinstance(items, list):  # how it was written before 2020-12
+        if isinstance(items, list):  # the syntax of drafts before 2020-12
             prefix, items = items, schema.get("additionalItems")
         if isinstance(prefix, list) and index < len(prefix):
             return (prefix[index],)
@@ -263,7 +267,7 @@ def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def names_in(root: Any) -> frozenset[str]:
-    """Return all names that some schema in *root* may ask for."""
+    """Return all names of properties that a schema in *root* describes or requires."""
     found: set[str] = set()
     waiting = [root]
     while waiting:

@@ -12,11 +12,13 @@ from interwhen_verifiers._json_schema.states import State, Text, Wrong
 
 Where = Literal["auto", "answer", "fenced"]
 Place = Literal["start", "prose", "inside", "after", "over"]
-"""Before any text; in prose; inside a document; after it (in its block, or in the answer); nothing more is read."""
+"""Before any text; in prose; inside a document; after a document (in its block or in the answer); or at the end,
+where nothing more is read."""
 
 _FENCE = "```"
 _LIKE = re.compile(r"\{\s{0,8}[\"'}\u201c]|\[\s{0,8}[{\"\[\u201c]")
-"""The beginning of a document where none is read: an object with a key, or a list of objects, texts or lists."""
+"""Text in prose that looks like the beginning of a document: an object with a key, or a list of objects, texts or
+lists."""
 _CARRIED = 10
 """The characters that are kept of a piece, to find a beginning that spans two pieces."""
 _LINE = 40
@@ -24,10 +26,10 @@ _LINE = 40
 
 
 class Found(NamedTuple):
-    """Something to be judged: a document that is wrong from here on, a string in it, or one that is whole."""
+    """A finding to judge: an error in a document, a string with a pattern, a complete document, or a doubt."""
 
     start: int
-    """In the text that was fed, as is ``end``."""
+    """The offset of its start in the text that was fed; ``end`` is the offset of its end."""
     end: int
     wrong: str = ""
     document: str = ""
@@ -43,7 +45,7 @@ _START = State()
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The search between two pieces of text."""
+    """The state of the search between two pieces of text."""
 
     place: Place = "start"
     fenced: bool = False
@@ -58,14 +60,14 @@ class Search:
 
 
 class Finder:
-    """Goes through an answer, piece by piece."""
+    """Searches an answer for JSON documents, piece by piece."""
 
     def __init__(self, reader: Reader, where: Where) -> None:
         self._reader = reader
         self._where = where
 
     def feed(self, search: Search, text: str) -> tuple[Search, list[Found]]:
-        """Return the search after *text*, and what was found in it."""
+        """Search *text*, the next piece of the answer; return the next state and the findings."""
         found: list[Found] = []
         at = 0
         while at < len(text):
@@ -143,7 +145,10 @@ class Finder:
 
 
 def _looked_through(search: Search, text: str, start: int, end: int, found: list[Found]) -> Search:
-    """Look in prose, where no document is read, for text that looks like one; return *search* after it."""
+    """Search ``text[start:end]``, which is prose, for text that looks like a document; return the next state.
+
+    Each match is added to *found* with a doubt, since documents in prose are not read.
+    """
     joined = search.carried + text[start:end]
     base = start - len(search.carried)
     found.extend(

@@ -1,4 +1,4 @@
-"""An incremental JSON reader. Its states are values."""
+"""An incremental JSON reader. Its states are immutable values, so that a rewind can go back to any of them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _KEPT = 300
 _DIGITS = 400
 """A longer number is judged only with the whole document."""
 _DEEPEST = 64
-"""Of deeper values only the syntax is judged before the end of the document."""
+"""For deeper values, only the syntax is judged before the document is complete."""
 
 
 class Reader:
-    """Reads documents by one schema."""
+    """Reads JSON documents, and judges them by one schema while they are incomplete."""
 
     def __init__(self, schema: Any) -> None:
         self._compiler = Compiler(schema)
@@ -41,20 +41,21 @@ class Reader:
         return State(node=self._root)
 
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
-        """Read *text* up to the end of the document; return the state, how much was read, and what is wrong.
+        """Read *text* up to the end of the document.
 
-        Strings that must match a pattern are added to *texts*: patterns may be slow, and other code matches them.
+        Returns the next state, the number of characters that were read, and the error, if there is one. Strings that
+        must match a pattern are added to *texts*. They are not matched here, since matching may be slow.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
         return step.state(), step.at, wrong
 
     def bit(self, name: str) -> int:
-        """Return the bit of a key; 0 for one that no schema names."""
+        """Return the bit that stands for the key *name*; 0 where no schema names this key."""
         return self._bits.get(name, 0)
 
     def inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
-        """Return the constraints of a value inside the value of *node*."""
+        """Return the constraints of a property or an item (see :func:`constraints.inside`)."""
         return constraints.inside(node, schemas, self._compiler)
 
 
@@ -217,7 +218,7 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Take the value that has ended into what is around it."""
+        """Go back to the object or array around the value that has ended, without the alternatives that failed."""
         if self._stack is None:
             self._mode = "done"
             return
@@ -283,7 +284,7 @@ class _Step:
         self.at += 1
 
     def _add_unit(self, char: str) -> None:
-        """Add a code unit; the second one of a pair makes one character with the first."""
+        """Add a code unit of UTF-16. The second one of a surrogate pair makes one character with the first."""
         last = self._read[-1:] if self._length == len(self._read) else ""
         if "\udc00" <= char <= "\udfff" and "\ud800" <= last <= "\udbff":
             whole = 0x10000 + (ord(last) - 0xD800) * 0x400 + ord(char) - 0xDC00
@@ -306,7 +307,7 @@ class _Step:
 
     def _note_patterns(self) -> None:
         if self._mode == "string" and self._length == len(self._read):
-            # Leaves outside of groups hold in any case.
+            # Leaves outside of groups apply to every document.
             patterns = [leaf.schema.get("pattern") for leaf in self._node.leaves]
             start, end = max(self._token, 0), self.at + 1
             self._texts.extend(Text(found, self._read, end, start) for found in patterns if isinstance(found, str))

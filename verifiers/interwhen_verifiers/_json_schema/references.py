@@ -1,4 +1,4 @@
-"""Schemas at other addresses: fetched once, from allowed addresses only, and never while a document is judged."""
+"""Fetches the schemas that a schema refers to: once, from allowed addresses only, never while judging a document."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ except ImportError as missing:
 Schemas: TypeAlias = Iterable[Any]
 _SECONDS = 10.0
 _LARGEST = 1_000_000
-"""A larger schema is not fetched."""
+"""The most bytes of a schema that is fetched."""
 _MOST = 50
-"""More are not fetched for one schema."""
+"""The most schemas that are fetched for one schema."""
 
 
 def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Return the schemas elsewhere that *schema* refers to, directly or not, by their addresses.
+    """Fetch all schemas that *schema* refers to, directly or through others, and return them by address.
 
-    Raises :class:`UsageError` where an address is not allowed, or its schema cannot be fetched.
+    Raises :class:`UsageError` where an address is not in *allowed*, or its schema cannot be fetched.
     """
     found: dict[str, Any] = {}
     waiting = _addresses(schema, "", found)
@@ -50,7 +50,7 @@ def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def registry_of(elsewhere: Mapping[str, Any]) -> Any:
-    """Return the schemas that may be referred to. It fetches nothing: a missing schema is an error of the check."""
+    """Return a registry of the schemas *elsewhere*. It fetches nothing: a missing schema is an error of the check."""
     resources = ((address, _resource(schema)) for address, schema in elsewhere.items())
     return referencing.Registry().with_resources(resources)
 
@@ -60,7 +60,7 @@ def _resource(schema: Any) -> Any:
 
 
 def _addresses(schema: Any, base: str, known: Mapping[str, Any]) -> list[str]:
-    """Return the addresses of missing documents that *schema* at *base* refers to."""
+    """Return the addresses that *schema*, itself at the address *base*, refers to and that are not in *known*."""
     absent: list[str] = []
 
     def retrieve(address: str) -> Any:
@@ -80,7 +80,7 @@ def _addresses(schema: Any, base: str, known: Mapping[str, Any]) -> list[str]:
             for word in ("$ref", "$dynamicRef", "$recursiveRef"):
                 reference = part.contents.get(word)
                 if isinstance(reference, str):
-                    # A missing place in a known schema shows when a document is judged.
+                    # A reference to a missing part of a known schema shows when a document is judged.
                     with contextlib.suppress(Unresolvable):
                         resolver.lookup(reference)
         waiting.extend((inner, resolver.in_subresource(inner)) for inner in part.subresources())
@@ -102,7 +102,7 @@ class _Straight(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: it might lead to an address that is not allowed."""
 
     def redirect_request(self, *_arguments: Any, **_options: Any) -> None:
-        """Refuse it."""
+        """Refuse the redirect."""
 
 
 def _fetched(address: str) -> Any:

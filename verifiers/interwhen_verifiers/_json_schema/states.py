@@ -10,23 +10,26 @@ from interwhen_verifiers._json_schema.compiler import ANYTHING, Node
 Mode = Literal[
     "value", "first", "key_first", "key", "colon", "next", "string", "name", "number", "word", "done", "lost"
 ]
-"""What must come next (a value, a key, a colon, a comma or an end; ``first``: a value or the end of the array), or the
-token that is being read."""
+"""The next token that the reader expects, or the kind of token that it is reading.
+
+``first``: a value or the end of the array. ``key_first``: a key or the end of the object. ``next``: a comma or a
+closing bracket. ``lost``: the rest of the document cannot be followed.
+"""
 
 
 class Frame(NamedTuple):
-    """An object or array that has begun."""
+    """An object or array that has begun and has not ended."""
 
     kind: Literal["object", "array"]
     node: Node
     begun: int = 0
     """How many entries have begun."""
     seen: int = 0
-    """The keys so far of those the schema names, as bits."""
+    """The keys read so far, as bits (see ``Reader.bit``). Only keys that the schema names have a bit."""
 
 
 class Wrong(NamedTuple):
-    """Why no document begins like this."""
+    """An error: why no valid document begins like this, and the range of the wrong part."""
 
     why: str
     start: int
@@ -35,18 +38,18 @@ class Wrong(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A whole string that must match a pattern in any case."""
+    """A complete string that must match a pattern, whichever alternatives of the schema apply."""
 
     pattern: str
     value: str
     end: int
-    """Where it ends in the text that was fed, as for :class:`Wrong`; it begins at ``start``."""
+    """The offset of its end in the text that was fed; ``start`` is the offset of its beginning."""
     start: int
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The reader between two characters."""
+    """The state of the reader between two characters."""
 
     mode: Mode = "value"
     stack: tuple[Any, ...] | None = None
@@ -55,10 +58,10 @@ class State:
     node: Node = ANYTHING
     """The constraints of the value that comes next or is being read."""
     text: str = ""
-    """The part of a string, number or word that was read; of a long string, its beginning."""
+    """The part of the current string, number or word that was read; of a long string, only its beginning."""
     length: int = 0
-    """How long a string is so far."""
+    """The number of characters of the current string so far."""
     escape: str = ""
-    """An escape sequence that has begun."""
+    """The beginning of an escape sequence that is not complete."""
     token: int = 0
     """How many characters ago the token began."""

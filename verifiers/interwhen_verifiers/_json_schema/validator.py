@@ -1,7 +1,8 @@
-"""Judges whole documents by the library ``jsonschema``.
+"""Judges complete documents by the library ``jsonschema``.
 
-Its keywords for patterns call :mod:`re`; here they are replaced. A pattern that takes linear time is matched in this
-process. Documents of a schema with any other pattern are judged in a worker process that is killed at the deadline.
+The library matches patterns by :mod:`re`, which may take exponential time. So this module replaces its keywords for
+patterns. If all patterns of a schema take linear time, documents are judged in this process. Otherwise they are judged
+in a worker process, which is killed at the deadline.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ except ImportError as missing:
     raise MissingExtraError("interwhen_verifiers.json_schema", "jsonschema") from missing
 
 _DEEPEST = 64
-"""So many levels of a document can be judged by any schema that does not refer to itself without end."""
+"""Documents of this depth can be judged by every schema, except one that refers to itself without end."""
 _LARGEST = 1_000_000
 """A longer document is not judged."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -37,7 +38,7 @@ class _DoubleKeyError(ValueError):
 
 
 class Judge:
-    """A schema that documents are judged by, and the schemas elsewhere that it refers to.
+    """Judges documents by *schema* and the schemas that it refers to, which are fetched from the addresses *allowed*.
 
     Raises :class:`UsageError` where the schema is not valid, or refers to an address that is not allowed.
     """
@@ -45,7 +46,7 @@ class Judge:
     def __init__(self, schema: Any, allowed: tuple[str, ...] = ()) -> None:
         kind = validator_for(schema, default=jsonschema.Draft202012Validator)
         try:
-            # Without formats: the one of patterns would compile them by re.
+            # No formats are checked: the format "regex" would compile patterns by re.
             kind.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
         except jsonschema.SchemaError as error:
             raise UsageError(f"json_schema: invalid schema: {error.message:.300}") from error
@@ -54,7 +55,7 @@ class Judge:
         for pattern, problem in problems_of(patterns).items():
             raise UsageError(f"json_schema: the pattern {pattern!r:.200} does not compile: {problem}")
         self.apart = not all(map(linear, patterns)) or _looks_at_evaluated_names([schema, *elsewhere.values()])
-        """Whether documents must be judged in a process of their own."""
+        """Whether documents must be judged in a worker process."""
         self._text = json.dumps([schema, elsewhere])
         self._may_wait = not self.apart
 
@@ -62,16 +63,16 @@ class Judge:
         return self._text, self.apart
 
     def __setstate__(self, state: tuple[str, bool]) -> None:
-        # It is unpickled in a worker process, and nowhere else.
+        # A judge is unpickled only in a worker process.
         self._text, self.apart = state
         self._may_wait = True
 
     def validate(self, document: str) -> Verdict:
-        """Judge a whole *document*."""
+        """Judge a complete *document*."""
         return validate(document, _built(self._text)) if self._may_wait else Unknown(_APART)
 
     def matches(self, pattern: str, value: str) -> Verdict:
-        """Judge a string in a document by the *pattern* of its schema."""
+        """Judge whether *value*, a string in a document, matches the *pattern* of its schema."""
         if not self._may_wait:
             return Unknown(_APART)
         if _found(pattern, value):
@@ -84,7 +85,7 @@ _APART = "the schema holds a pattern that is matched in a worker process only"
 
 @functools.lru_cache(maxsize=64)
 def _built(text: str) -> Any:
-    """Return the library's validator of a schema and those elsewhere, which *text* holds."""
+    """Return the library's validator. *text* is the JSON of a schema and of the schemas that it refers to."""
     schema, elsewhere = json.loads(text)
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     ours = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional}
@@ -137,7 +138,7 @@ def _parts(schemas: Schemas) -> Iterator[Mapping[str, Any]]:
 
 
 def _patterns_in(schemas: Schemas) -> Iterator[str]:
-    """Yield every text in *schemas* that the library may take for a pattern."""
+    """Yield every text in *schemas* that the library may read as a pattern."""
     for part in _parts(schemas):
         if isinstance(part.get("pattern"), str):
             yield part["pattern"]
@@ -146,13 +147,16 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether the library matches names itself: ``unevaluatedProperties`` cannot be replaced as others are."""
+    """Tell whether the library itself matches names by :mod:`re`, for ``unevaluatedProperties``.
+
+    This module cannot replace that keyword.
+    """
     parts = list(_parts(schemas))
     return any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts)
 
 
 def validate(document: str, judge: Any) -> Verdict:
-    """Judge a whole *document*."""
+    """Judge a complete *document*; *judge* is the library's validator."""
     if len(document) > _LARGEST:
         return Unknown(f"a document of more than {_LARGEST:,} characters is not judged")
     try:
@@ -186,9 +190,9 @@ def _first_error(judge: Any, value: Any) -> Any:
 
 
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
-    """Call *judge*, in a new thread where the stack of this one is too full.
+    """Call *judge*, and call it again in a new thread if the stack of this thread is too full.
 
-    The library calls itself about seven times for each level of a document, and Python allows 1,000 calls a thread.
+    The library nests about seven calls for each level of a document, and Python allows 1,000 nested calls in a thread.
     """
     try:
         return judge()

@@ -1,4 +1,4 @@
-"""What looks like a statement of a puzzle's text: for the recognizers of the verifiers that read lines."""
+"""Makes the recognizers of the puzzle verifiers that read lines: they find text that looks like a statement."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ANSWER = re.compile(
     r"|\\boxed\s?\{\s{0,4}(?:\\text\s?\{)?(?P<box>[^\s{}])|<answer>\s{0,4}(?P<tag>[^\s<])",
     re.IGNORECASE,
 )
-"""Where something is given as the answer, by its first character: what reads the answer covers that."""
+"""Text that gives an answer. Its groups match the first character of the answer, which a claim must cover."""
 
 
 def recognizer(*patterns: re.Pattern[str]) -> Callable[..., Iterator[Span]]:
-    """Return a recognizer for whatever gives an answer, and for the groups of *patterns*, in a segment's normal form.
+    """Return a recognizer that searches the normal form of a segment for answers and for *patterns*.
 
-    Of each match, the groups that took part are the essential parts: claims must cover them.
+    It yields the span of each group of a match: claims must cover these essential parts of a statement.
     """
 
     def recognize(segment: Segment, *_prepared: object) -> Iterator[Span]:

@@ -45,7 +45,10 @@ _MODULES = frozenset(
 _WRAPPERS = frozenset(
     ("list", "set", "tuple", "dict", "sorted", "len", "str", "frozenset", "sum", "max", "min", "repr", "type")
 )
-"""Functions that turn the result of a call into a value (a generator into a list). Around a call alone, they go in."""
+"""Functions that turn the result of a call into a value, such as a generator into a list.
+
+Directly around a call of the code, the sandbox evaluates them, too.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Cases:
 
 
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
-    """Take *program* with asserts about *code_names* apart. It is parsed here and never run."""
+    """Take *program*, which asserts something about *code_names*, apart. It is parsed here and never run."""
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -121,7 +124,7 @@ class _TooLongError(Exception):
 
 @dataclass
 class Step:
-    """A statement before a test that it may need: a binding, or the calls of an earlier assert."""
+    """A statement that a later test may need: a binding, or the calls of an earlier assert."""
 
     node: ast.stmt
     binds: frozenset[str]
@@ -140,11 +143,11 @@ class Reader:
     _before: list[Step] = field(default_factory=list)
     _functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
     _asserting: set[str] = field(default_factory=set)
-    """Functions of the tests that assert something, or call one that does."""
+    """The names of functions of the tests that assert something, or that call such a function."""
     _steps: int = 0
 
     def read(self, body: Iterable[ast.stmt], values: dict[str, ast.expr], depth: int) -> None:
-        """Read statements, in which *values* stand for parameters and variables of loops."""
+        """Read the statements of *body*. *values* are the expressions of its parameters and loop variables, by name."""
         for node in body:
             self._steps += 1
             if self._steps > _MOST_STEPS or depth > _DEEPEST:
@@ -172,7 +175,7 @@ class Reader:
                 self.keep(node)
 
     def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
-        """Read the body of a function of the tests, such as ``check(candidate)``, where it is called."""
+        """Read the body of *function*, a function of the tests such as ``check(candidate)``, at a call with *args*."""
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
         if function.name not in self._asserting:
@@ -228,7 +231,7 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        """Return the expression of *name*, where it was assigned once."""
+        """Return the expression that was assigned to the variable *name*; ``None`` where it may have changed since."""
         found: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):
@@ -267,7 +270,7 @@ class Reader:
         folding = _Folding(self._literals())
         residual = inside.visit(folding.visit(copy.deepcopy(test)))
         questions = inside.questions
-        # A comparison by a class of the code would let the code decide its own verdict.
+        # If a class of the code made the comparison, the code would decide its own verdict.
         known = (
             questions
             and not inside.impossible
@@ -340,17 +343,17 @@ class Reader:
 
 
 class _Inside(ast.NodeTransformer):
-    """Takes the largest parts out of a test that must go in, and puts ``_v0``, ``_v1`` ... in their place."""
+    """Replaces the largest parts of a test that the sandbox must evaluate by the names ``_v0``, ``_v1`` ..."""
 
     def __init__(self, names: frozenset[str], made: frozenset[str]) -> None:
         self._names = names
         self._made = made
         self.questions: list[ast.expr] = []
         self.impossible = False
-        """Whether the code is called with what a comprehension goes through, which cannot be taken apart."""
+        """Whether a comprehension or a lambda uses the code. Such a test cannot be taken apart."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Replace *node* if it goes in as a whole, else what is in it."""
+        """Replace *node* if the sandbox must evaluate all of it; otherwise visit its parts."""
         if isinstance(node, ast.expr) and self._goes_in(node):
             self.questions.append(node)
             return ast.Name(f"_v{len(self.questions) - 1}", ast.Load())
@@ -402,14 +405,14 @@ class _Folding(ast.NodeTransformer):
         """The tables that entries were taken from."""
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """Leave what has variables of its own as it is."""
+        """Visit *node*, but leave comprehensions and lambdas unchanged, since they have their own variables."""
         if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             return node
         found: ast.AST = super().visit(node)
         return found
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Replace *node* by its value, if that is written out."""
+        """Replace *node* by its value, if the table and the index have literal values."""
         try:
             found = ast.parse(repr(plain(node, self._names)), mode="eval").body
         except (NotPlainError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -428,7 +431,7 @@ def _whole_arguments(node: ast.expr) -> Iterator[str]:
 
 
 def _is_truth(residual: ast.expr) -> bool:
-    """Tell whether the test is the value of a question, without a comparison."""
+    """Tell whether the test asks only whether the value of a question is true or false."""
     match residual:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return _is_truth(inner)
@@ -439,7 +442,7 @@ def _is_truth(residual: ast.expr) -> bool:
 
 
 def _is_value(step: Step) -> bool:
-    """Tell whether *step* sets a variable, which may hold what is expected."""
+    """Tell whether *step* sets a variable, which may hold an expected value."""
     return not isinstance(step.node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
 
 
@@ -476,7 +479,7 @@ def _is_main(test: ast.expr) -> bool:
 
 
 def _matched(target: ast.expr, item: ast.expr) -> dict[str, ast.expr] | None:
-    """Return the variables of *target*, each with its part of *item*."""
+    """Return the variables of *target*, each with its part of *item*; ``None`` where the two do not fit."""
     match target, item:
         case ast.Name(id=name), _:
             return {name: item}
@@ -504,7 +507,7 @@ class _Putting(ast.NodeTransformer):
 
 
 def _put_in(node: ast.stmt, values: Mapping[str, ast.expr]) -> ast.stmt:
-    """Return *node* with *values* for the names that they stand for."""
+    """Return *node* with each name in *values* replaced by its expression."""
     if not values:
         return node
     changed: ast.stmt = ast.fix_missing_locations(_Putting(values).visit(copy.deepcopy(node)))

@@ -25,7 +25,7 @@ Told: TypeAlias = dict[str, Any]
 _HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
 _MOST_CALLS = 100
 _COUNTS = ("asserts", "examples", "of_task", "unclear", "unreached")
-"""Counts of tests; ``of_task`` are those that held and that the code does not bring itself."""
+"""The names of counts of tests. ``of_task`` counts the tests that hold and come from the task, not from the code."""
 _SHOWN = 160
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+(\w+)|class[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]{1,80})?=(?!=)"
@@ -36,7 +36,7 @@ _WORD = re.compile(r"\w+")
 
 
 def names_in(code: str) -> frozenset[str]:
-    """Return the names that *code* may bind, by a search: code of the model is not parsed in this process."""
+    """Return the names that *code* may bind. It searches the text, since the model's code is not parsed here."""
     found: set[str] = set()
     for one in _BINDS.finditer(code):
         found |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
@@ -48,7 +48,7 @@ class Tests:
     """The tests of one block, each with its questions."""
 
     programs: tuple[tuple[frozenset[str], Cases], ...] = ()
-    """For each program, which names it takes from the code."""
+    """For each program of tests, the names that it takes from elsewhere, and its cases."""
     examples: tuple[Example, ...] = ()
 
     def questions(self) -> list[Question]:
@@ -66,7 +66,11 @@ class _Answers:
 
 
 async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limits, *, doctests: bool) -> Told | Outcome:
-    """Return the report on *code*, or the outcome of the sandbox where there is no report."""
+    """Return the report on *code*, or the outcome of the sandbox where there is no report.
+
+    *earlier* is the code of the blocks before it, and *given* holds the tests of the task. *doctests*: also run the
+    examples in the task and in the code.
+    """
     bound = names_in(code)
     before = frozenset(name for text in earlier for name in names_in(text))
     tests = _tests_of(given, bound, before, doctests=doctests)
@@ -108,7 +112,7 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Leave out tests that use no name that the code binds."""
+    """Return only the tests that use a name that the code binds (*bound*)."""
     programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
     examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
     return Tests(programs, examples)
@@ -130,7 +134,7 @@ class _Asking:
         self._answers: dict[tuple[bool, bool], _Answers] = {}
 
     async def look(self, questions: list[Question]) -> Told | Outcome:
-        """Compile the code, and ask *questions* along with that."""
+        """Compile the code, and ask *questions* in the same call of the sandbox."""
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
         looked, *outcomes = await self._sandbox.run_each(calls, self._limits)
@@ -146,7 +150,10 @@ class _Asking:
         ]
 
     async def ask(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> _Answers:
-        """Return the answers to *questions*; what was asked before is not asked again."""
+        """Return the answers to *questions*. A question that was asked before is not asked again.
+
+        *earlier*: run the earlier blocks before the code. *bare*: run only the definitions of the code.
+        """
         known = self._answers.setdefault((earlier, bare), _Answers())
         new = [one for one in questions if one not in known.told and one not in known.ended]
         if new:
@@ -166,7 +173,7 @@ class _Asking:
                 known.told[question] = told
 
     async def hold(self, calls: list[Call]) -> list[Told | None]:
-        """Run tests that compare by code of their own, each in a process without the model's code."""
+        """Run tests that need their own code to compare values, each in a process without the model's code."""
         return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
 
 
@@ -178,7 +185,10 @@ def _told(outcome: Outcome) -> Told | None:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge by *tests*: the code alone, then after earlier blocks if it lacks a name, then without what it shows."""
+    """Judge by *tests*: the code alone; after the earlier blocks, if it lacks a name; then only its definitions.
+
+    The last step is taken if the code itself raises. *before* are the names that the earlier blocks bind.
+    """
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
     if earlier:
@@ -206,12 +216,12 @@ async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare:
 @dataclass
 class _Found:
     first: Told | Outcome | None = None
-    """The first test that fails, or the reason why one cannot be judged."""
+    """The report on the first test that fails or that cannot be judged."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
-        """Take the result of a test that compares by code of its own."""
+        """Count the result *told* of a test that needed its own code to compare values."""
         case, _, values = waiting
         if told is None or told["kind"] != "held":
             # The test raises on this value, or took too long: a person must look.

@@ -26,7 +26,7 @@ class Given:
     sessions: tuple[str, ...] = ()
     """Texts with examples such as ``>>> f(2)``, each followed by the expected output."""
     code: frozenset[str] = frozenset()
-    """The code in the task. An answer may quote it, and it is not judged."""
+    """The code in the task. An answer may quote it; a quoted block is not judged."""
     python_2: bool = False
     stub: str = ""
     """The beginning of a function that the answer is to complete, up to its docstring."""
@@ -76,9 +76,9 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 
 def completed(stub: str, code: str) -> tuple[str, int]:
-    """Return *code* after the *stub* of the task where it is the body of it, and the number of lines before it.
+    """Return *code*, after *stub* if it is the body of that function, and the number of lines put before it.
 
-    The body is indented by four blanks, as the stub is, whatever the answer has indented it by.
+    *stub* is the beginning of a function in the task, or empty. A body is indented by four blanks, as the stub needs.
     """
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")
@@ -89,7 +89,7 @@ def completed(stub: str, code: str) -> tuple[str, int]:
 
 
 def bare(code: str) -> str:
-    """Return *code* for comparisons with other code: without insignificant blanks."""
+    """Return *code* without empty lines and blanks at line ends, to compare it with other code."""
     return "\n".join(line.rstrip() for line in code.strip().splitlines() if line.strip())
 
 

@@ -1,8 +1,8 @@
 """The program inside the sandbox: it runs the code, evaluates one expression, and returns the value as data.
 
-Its text is given to the interpreter there, which starts for each call, so it imports the standard library only, and
-little of that. The model controls the code and everything that this process reports. No test and no expected value
-is here, so the worst that the code can do to this process is to choose the value of this one call.
+An interpreter in the sandbox runs the text of this file, and starts again for each call. So the file imports only few
+modules, all of the standard library. The model controls the code, and everything that this process reports. The
+process has no test and no expected value, so the worst that the code can do is to choose the value of this one call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILE = "solution"
 
 
 class _Sink:
-    """Keeps the beginning of what is printed."""
+    """Keeps the beginning of the printed text."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -64,7 +64,7 @@ def answer(code: str, earlier: list[str], setup: str, expression: str, bare: boo
     """Return the value of *expression* after *code*, or what was raised.
 
     *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the expression needs.
-    *bare*: leave out what the code itself does at its top level, such as a call that shows an error.
+    *bare*: leave out expressions and asserts at the top level of *code*, such as a call that shows an error.
     """
     sys.setrecursionlimit(_DEPTH)
     sys.stdout = sys.stderr = sink = _Sink()

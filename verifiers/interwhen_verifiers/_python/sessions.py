@@ -1,4 +1,4 @@
-"""Examples of an interpreter: ``>>> f(2)`` and its output. The sandbox evaluates them; they are compared here."""
+"""Reads examples such as ``>>> f(2)`` with their output. The sandbox runs them; this module compares the output."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
-    """Compare the output with *want*; where they differ, return the two as texts."""
+    """Compare the result of an example with *want*, the expected output; where they differ, return both as texts.
+
+    *value* is the result, *shown* is its ``repr``, and *printed* is the text that the example printed.
+    """
     if not want:
         return "unclear"
     if printed.split() == want.split() or (value is not None and shown.split() == want.split()):

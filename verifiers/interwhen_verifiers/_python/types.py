@@ -17,7 +17,7 @@ _MYPY = replace(
     unclear=re.compile(rf"{PRESETS['mypy'].unclear.pattern}|\[(?:name-defined|used-before-def)\]"),
 )
 SECONDS = 20.0
-"""Seconds for mypy, which starts from nothing and without a cache."""
+"""Seconds for mypy, which runs without a cache."""
 
 
 def need_mypy() -> None:
@@ -27,7 +27,7 @@ def need_mypy() -> None:
 
 
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:
-    """Judge *code* alone, and, if it does not pass, *code* after the blocks before it."""
+    """Judge the types of *code* alone, and, if it does not pass, of *code* after the *earlier* blocks."""
     alone = judge(_MYPY, await _run(code), starts, size, before=0)
     if alone.passed or not earlier:
         return alone.verdict

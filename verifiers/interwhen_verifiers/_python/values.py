@@ -1,4 +1,4 @@
-"""Values from a sandbox as data, and tests of them, which are decided without running code."""
+"""Decodes the values that a sandbox returns as data, and decides tests of them without running code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Opaque:
 
 
 def decoded(told: Any, depth: int = 0) -> Any:
-    """Return the value of *told*. Raises :class:`NotPlainError` where the sandbox wrote something else."""
+    """Return the value that *told*, data of the sandbox, stands for. Raises :class:`NotPlainError` on other data."""
     if depth > _NESTED:
         raise NotPlainError
     if told is None or isinstance(told, bool | str):
@@ -140,8 +140,8 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
     """Return whether the test *node* is true, with *names* for the values.
 
-    Raises :class:`NotPlainError` where that takes more than comparing values, and :class:`TypeError` where the test
-    compares what cannot be compared.
+    Raises :class:`NotPlainError` where the test does more than compare values, and :class:`TypeError` where values
+    cannot be compared.
     """
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=inner):

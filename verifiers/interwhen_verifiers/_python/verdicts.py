@@ -18,18 +18,18 @@ _FRAGMENT = re.compile(
     r"outside (?:async )?function|outside loop|not properly in loop|unexpected indent|expected an indented block"
     r"|outside (?:of )?(?:a )?class|nonlocal declaration not allowed|from __future__ imports must"
 )
-"""Messages about code that is a part of something, or left to be filled in."""
+"""Syntax errors of code that may be a fragment, or a template that somebody must fill in."""
 _NEWER = re.compile(
     r"""\b[rRbB]?[fFtT][rRbB]?["']|^\s*(?:type\s+\w|(?:async\s+)?def\s+\w+\[|class\s+\w+\[|except\b.*,)""", re.MULTILINE
 )
 """Syntax that newer versions of Python read, and older ones may not."""
 _NEWEST = (3, 14)
 _SHELL = re.compile(r"^\s*(?:[!%]|>>> |In \[\d+\]|\$ |\?)", re.MULTILINE)
-"""A session or a notebook, which is not a program."""
+"""A session of a shell or a notebook, which is not a program."""
 _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
 """Errors that the sandbox may cause: it has no packages, files or input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
-"""Names that no later block defines: it would import them where they are used."""
+"""Names of the standard library. No later block will define them: the block that uses a name must import it."""
 _WORDS = {
     "Eq": "not what it must be",
     "NotEq": "what it must not be",
@@ -39,7 +39,11 @@ _WORDS = {
 
 
 def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
-    """Return the verdict on *code*. *late*: the verdict on a program that takes too long."""
+    """Return the verdict on *code* that follows from *told*, a report or an outcome of the sandbox.
+
+    *starts* are the offsets of the lines of *code*, and *end* is the end of the claim. *late*: the verdict on a program
+    that takes too long.
+    """
     match told:
         case dict():
             return _verdict(told, code, starts, end)

@@ -1,4 +1,4 @@
-"""The calls in a segment: a structured one, or JSON between the tags that some models write."""
+"""Reads the calls in a segment: a structured call, or JSON between the tags that some models write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ReadCall:
     text: str
     """The call as it was written."""
     problem: str = ""
-    """Why it cannot be read. Empty: it can."""
+    """Why it cannot be read. Empty: it was read."""
 
     @property
     def raw(self) -> str:
@@ -32,7 +32,7 @@ class ReadCall:
 
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
-    """Return the calls of *segment*, which the trigger ``ToolCalls`` gave."""
+    """Return the calls of *segment*, which the trigger ``ToolCalls`` has made."""
     if len(segment.text) > _LARGEST:
         return (ReadCall("", {}, "", f"a call of more than {_LARGEST:,} characters is not read"),)
     call = segment.call

@@ -18,7 +18,7 @@ from interwhen_verifiers._tools.calls import tagged_call
 
 @dataclass(frozen=True)
 class PastCall:
-    """A call that was made before, and what came back."""
+    """An earlier call, with its result."""
 
     name: str
     """The tool."""
@@ -27,13 +27,13 @@ class PastCall:
     result: str | None
     """The result of the tool; ``None``: not known (yet)."""
     at: int
-    """The number of the message that made it; for calls of the running turn, the number after the last message."""
+    """The number of the message that made the call; for calls of the current turn, the number of messages so far."""
     result_at: int | None = None
     """The number of the message with the result."""
 
     @cached_property
     def value(self) -> Any:
-        """The result decoded from JSON; ``None`` where it is none."""
+        """The result decoded from JSON; ``None`` where it is not JSON."""
         try:
             return msgspec.json.decode(self.result or "")
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -58,7 +58,7 @@ class History:
 
     @cached_property
     def is_conversation(self) -> bool:
-        """Whether the assistant has said anything to the user. Otherwise words may be missing from the record."""
+        """Whether the assistant has written any text to the user. If not, the history may lack messages."""
         return any(message.role == "assistant" and message.content.strip() for message in self.messages)
 
     @cached_property
@@ -71,7 +71,7 @@ def read_history(task: Task) -> History:
     """Read the conversation of *task*. Linear in its length."""
     messages = tuple(part for message in task.messages for part in _structured(message))
     found: list[PastCall] = []
-    waiting: list[tuple[ToolCall, int]] = []  # calls without a result, by their place in *found*
+    waiting: list[tuple[ToolCall, int]] = []  # calls without a result, each with its index in *found*
     for at, message in enumerate(messages):
         if message.role == "assistant" and message.calls:
             waiting = []
@@ -90,7 +90,7 @@ _RESULT, _RESULT_END = "<tool_response>", "</tool_response>"
 
 
 def _structured(message: Message) -> Iterator[Message]:
-    """Yield *message*; calls and results that a template wrote into its text become messages of their own."""
+    """Yield *message*, with the calls or results in its text, which a chat template wrote there, as structured data."""
     if message.role == "assistant" and not message.calls and _CALL in message.content:
         read = [tagged_call(text) for text in _between(message.content, _CALL, _CALL_END)]
         calls = tuple(ToolCall("", call.name, call.raw) for call in read if not call.problem)
@@ -112,9 +112,12 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
 
 
 def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | None:
-    """Return which call *result* belongs to: by id, else by name, else the first one; ``None``: to none of them."""
+    """Return the index in *waiting* of the call that *result* belongs to: by id, else by name, else the first call.
+
+    ``None``: it belongs to none of them.
+    """
     if not waiting or (result.call_id and all(call.id and call.id != result.call_id for call, _ in waiting)):
-        return None  # it answers another call, such as one of an earlier turn: nothing is known of these
+        return None  # it answers another call, such as a call of an earlier turn
     for number, (call, _) in enumerate(waiting):
         if call.id and call.id == result.call_id:
             return number
@@ -125,19 +128,19 @@ def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | No
 
 
 def values_of(call: ToolCall) -> Mapping[str, Any]:
-    """Return the arguments of *call*; none where they are not a JSON object."""
+    """Return the arguments of *call*; an empty mapping where they are not a JSON object."""
     try:
         return call.values()
     except (ValueError, RecursionError):
         return {}
 
 
-# Where a value stands in what a tool said: as the whole value of a field, or somewhere in prose.
+# Finds the fields of a tool's result, to tell the value of a field from words in prose.
 #
-# Results are read as JSON, JSON lines, YAML, CSV and tables or lists of Markdown, as long as all of a result is that.
+# A result is read as JSON, JSON lines, YAML, CSV, or a table or list of Markdown, if the whole result has that form.
 
 Entries: TypeAlias = list[tuple[str, str]]
-"""The fields of a result, each with a value."""
+"""Pairs of the name and the value of a field."""
 
 _KEY = re.compile(
     r"(?P<indent> *)(?P<dash>(?:- )*)(?P<key>[\w.-]{1,60}|[A-Z][\w.-]{0,30}(?: [A-Z0-9][\w.-]{0,30}){1,5})"
@@ -161,9 +164,9 @@ _LONGEST_LITERAL = 50_000
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
-    """Return the fields of *text* with their values, where all of it consists of records; otherwise ``None``.
+    """Return the names and values of the fields of *text*, if all of it consists of records; otherwise ``None``.
 
-    An author who controls a value controls no field: text inside quotes is never read as a field.
+    An author who controls a value must not be able to add a field. So text inside quotes is never read as a field.
     """
     text = text.strip()
     block = _FENCED.fullmatch(text)
@@ -242,7 +245,7 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        """Read a line, and those that go on with its value; tell whether it is one of a record."""
+        """Read a line, and the lines that continue its value; return whether the line is a part of a record."""
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
             match = _ADDRESS_KEY.fullmatch(line)
@@ -301,7 +304,7 @@ def _table(text: str) -> Entries | None:
 
 
 def _csv(text: str) -> Entries | None:
-    """Read lines of values between commas, semicolons or tabs, the first of which names them."""
+    """Read lines of values, separated by commas, semicolons or tabs. The first line names the columns."""
     first = text.partition("\n")[0]
     mark = next((mark for mark in ("\t", ";", ",") if mark in first), "")
     if not mark or "\n" not in text:
@@ -337,7 +340,10 @@ def _points(text: str) -> Entries | None:
 
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
-    """Return the text that begins with the quote of *value*, and the line after it; ``None`` without an end."""
+    """Return the quoted text that begins with *value*, and the index of the line after it.
+
+    *at* is the index of the next line. The text is ``None`` where the quotation does not end properly.
+    """
     parts: list[str] = []
     mark, rest = value[0], value[1:]
     while True:
@@ -369,7 +375,7 @@ def _end_of(text: str, mark: str) -> int | None:
 
 
 def _folded(lines: list[str], at: int, indent: int, value: str) -> tuple[int, str]:
-    """Return a plain value with the lines that it was folded into."""
+    """Return the index after the lines that continue the unquoted *value*, and the value with these lines."""
     parts = [value]
     while value and at < len(lines) and _indent(lines[at]) > indent and _KEY.fullmatch(lines[at]) is None:
         parts.append(lines[at].strip())

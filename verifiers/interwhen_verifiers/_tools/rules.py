@@ -1,4 +1,4 @@
-"""Rules over tool calls, and the policy that holds them."""
+"""Defines a rule over tool calls, and the policy, which is a list of rules and a state."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from interwhen_verifiers._tools.history import History, PastCall
 
 StateT = TypeVar("StateT")
 Moment = Literal["before", "after"]
-"""When a rule looks: before a call is made, or after it, at its result."""
+"""When a rule judges a call: before the call is made, or after it, by its result."""
 
 
 class MissingArgumentError(LookupError):
-    """A rule asked for an argument that the call does not have: the rule is undecided."""
+    """A rule asked for an argument that the call does not have. The verdict of the rule is then ``Unknown``."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Call(Generic[StateT]):
     arguments: Mapping[str, Any]
     """Its arguments, decoded."""
     state: StateT
-    """The world before the call, as the policy keeps it; ``None`` where it keeps nothing."""
+    """The state of the policy before the call; ``None`` where the policy keeps no state."""
     history: History
     """The messages and calls of earlier turns."""
     beside: tuple[PastCall, ...] = ()
-    """The calls that this very turn has made before this one."""
+    """The calls of the same turn before this one."""
     result: PastCall | None = None
     """For a rule over results: the call as it was made, with its result."""
 
     def __getitem__(self, name: str) -> Any:
-        """Return the argument *name*; without it, the rule that asks is undecided."""
+        """Return the argument *name*. If it is missing, the verdict of the rule is ``Unknown``."""
         try:
             return self.arguments[name]
         except KeyError as error:
@@ -60,16 +60,16 @@ class Rule:
     says: str
     """The sentence of the policy that it enforces."""
     tools: frozenset[str]
-    """The tools it looks at; empty: all of them."""
+    """The tools that it applies to. Empty: all tools."""
     function: RuleFunction
     moment: Moment = "before"
 
     def looks_at(self, tool: str) -> bool:
-        """Tell whether a call of *tool* is this rule's business."""
+        """Tell whether the rule applies to calls of *tool*."""
         return not self.tools or tool in self.tools
 
     def judge(self, call: Call[Any]) -> Verdict | None:
-        """Return what the rule says on *call*; ``None``: it does not apply.
+        """Return the verdict of the rule on *call*; ``None``: it does not apply.
 
         Raises :class:`RuntimeError`, with the rule's name, where the rule raises or returns anything else.
         """
@@ -88,9 +88,9 @@ class Rule:
 class Policy(Generic[StateT]):
     """A written policy: rules for tool calls, and the state that they need.
 
-    *begin* returns the state before the first call; *advance* takes a state and a call that was made (with its result,
-    if that is known) to the next one, and never changes the one it is given. *load* makes a first state from a text,
-    such as the path of a database, for the command line.
+    *begin* returns the state before the first call. *advance* returns the state after a call, from the state before it
+    and the call (with its result, if that is known); it must not change the state before. *load* makes a first state
+    from a text, such as the path of a database, for the command line.
     """
 
     name: str
@@ -112,11 +112,11 @@ class Policy(Generic[StateT]):
         return self._adding(tools, says, "after")
 
     def for_call(self, tool: str, moment: Moment) -> tuple[Rule, ...]:
-        """Return the rules that look at *tool*."""
+        """Return the rules that apply to calls of *tool* at *moment*."""
         return tuple(rule for rule in self.rules if rule.moment == moment and rule.looks_at(tool))
 
     def without(self, names: Iterable[str]) -> Policy[StateT]:
-        """Return this policy without the rules of these *names*. Raises :class:`UsageError` where there is none."""
+        """Return this policy without the rules *names*. Raises :class:`UsageError` where no rule has such a name."""
         left = list(self.rules)
         for name in names:
             if all(rule.name != name for rule in self.rules):
@@ -141,7 +141,7 @@ class Policy(Generic[StateT]):
         return add
 
 
-# Policies that are written as files of rules, as policies of the verifier ``tool_policy``.
+# Converts policies that are written as files of rules into policies of the verifier ``tool_policy``.
 
 
 def open_policy(folder: Path) -> Policy[State]:
@@ -173,7 +173,7 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 
 
 class _Situations:
-    """The situations of calls. All rules look at one call after the other, so the last one is kept."""
+    """Makes the situation of a call for written rules. All rules judge the same call in turn, so it keeps the last."""
 
     def __init__(self, written: WrittenPolicy) -> None:
         self._now = written.now
@@ -205,7 +205,7 @@ def _made(past: PastCall) -> MadeCall:
 
 
 def _talk(history: History) -> Talk | None:
-    """Return what was said; ``None`` where the assistant has said nothing, and so the words are not all there."""
+    """Return the messages of the user; ``None`` where the assistant has written nothing, so messages may be missing."""
     if not history.is_conversation:
         return None
     last = max((at for at, message in enumerate(history.messages) if message.role == "user"), default=-1)

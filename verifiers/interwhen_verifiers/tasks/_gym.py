@@ -21,8 +21,9 @@ def exercises(
     monitor: str,
     **config: object,
 ) -> Iterator[Exercise]:
-    """Yield *count* exercises of *dataset* with *config*, watched by *monitor*.
+    """Yield *count* exercises of *dataset* with *config*, for runs with *monitor*.
 
+    *prompt* makes the prompt of an entry of the dataset, and *read* reads the answer in the text of the model.
     Raises :class:`~interwhen.toolkit.MissingExtraError` where ``reasoning-gym`` is not installed.
     """
     try:
@@ -37,7 +38,7 @@ def exercises(
 
 
 class _Grader:
-    """Return whether the dataset itself gives an answer full marks."""
+    """Grades an answer: it is right if the dataset itself gives it full marks."""
 
     def __init__(self, data: Any, entry: Mapping[str, Any]) -> None:
         self._data = data

@@ -32,7 +32,7 @@ Move right to (2,2)
 Move up to (1,2)
 Answer: up right up"""
 _EXAMPLE = re.compile(r"Your output should be a sequence[^\n]*\n+")
-"""The dataset's own example, which small models repeat as their answer."""
+"""The example in the questions of the dataset. It is removed, since small models repeat it as their answer."""
 _EXPRESSION = re.compile(r"[\d+\-*/() ]{1,200}")
 _ANSWER = re.compile(r"^\W{0,4}(?:final )?answer\W{0,3}:\W{0,3}?(?P<said>[^\n]{1,400})", re.IGNORECASE | re.MULTILINE)
 _MOVES = re.compile(r"\b(up|down|left|right)\b", re.IGNORECASE)
@@ -46,7 +46,7 @@ def _said(text: str) -> str | None:
 def read_expression(text: str) -> str | None:
     """Return the expression after the last "Answer:", without an equality sign and the value after it.
 
-    Nothing but numbers, signs and brackets is let through, and no powers: the grader evaluates what it is given.
+    Only numbers, operators and brackets are allowed, and no powers, since the grader evaluates the expression.
     """
     said = (_said(text) or "").partition("=")[0].replace("\u00d7", "*").replace("\u2212", "-").replace("\u00f7", "/")
     said = " ".join(said.strip("` $.").split())
@@ -70,7 +70,7 @@ def countdown(
 ) -> Iterator[Exercise]:
     """Make a target of at most *target* from *numbers* numbers up to *largest*.
 
-    With ``dead_ends=False`` a step that is right and leads nowhere is let pass.
+    With ``dead_ends=False``, a correct step after which the target cannot be reached is no violation.
     """
 
     def prompt(entry: Mapping[str, Any]) -> Prompt:

@@ -14,7 +14,8 @@ from interwhen.toolkit.quantities import read_number, write_number
 from interwhen_verifiers.tasks._gym import chat, exercises
 
 Wording = Literal["worked", "orders"]
-"""``worked``: an instruction with an example, for models that follow one; ``orders``: in words of the tiny model."""
+"""``worked``: an instruction with an example, for models that follow instructions; ``orders``: in the words that the
+tiny model knows."""
 
 _CHAIN = """\
 Work it out step by step, from left to right, one equation a line, and end with a line "Answer: N". Write nothing else.
@@ -75,7 +76,7 @@ def chained_arithmetic(
 ) -> Iterator[Exercise]:
     """Generate chains of sums, differences and products, worked out from left to right.
 
-    They are the linear expressions of ``basic_arithmetic``; the dataset works out their values in that order.
+    They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order.
     """
     _vet("chained_arithmetic", terms, digits)
 
@@ -116,7 +117,7 @@ def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
 
 
 def _ordered(expression: str) -> str:
-    """Return a chain of sums as a list of orders."""
+    """Return *expression* in words: ``Start with 12. Add 30. What is the result?``."""
     first, _, rest = expression.partition(" ")
     orders = " ".join(f"{_ORDERS[sign]} {number}." for sign, number in _TERM.findall(rest))
     return f"Start with {first}. {orders} What is the result?"

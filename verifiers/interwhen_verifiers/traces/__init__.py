@@ -1,1 +1,1 @@
-"""Readers of public data sets, as labelled traces: one function a set."""
+"""Readers of public data sets. Each set has one function, which yields labelled traces."""

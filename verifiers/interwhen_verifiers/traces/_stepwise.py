@@ -20,7 +20,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def joined(steps: Sequence[str], between: str) -> tuple[str, list[Span]]:
-    """Return the text of *steps* and where each one stands in it."""
+    """Return the text of *steps*, joined by *between*, and the span of each step in it."""
     spans, at = [], 0
     for step in steps:
         spans.append(Span(at, at + len(step)))

@@ -14,8 +14,8 @@ from interwhen_verifiers.traces._conversations import records, turns_of
 def agentdojo(path: Path) -> Iterator[LabelledTrace]:
     """Yield the runs of the file at *path*.
 
-    A run whose attack succeeded is ``wrong``; one without an attack that did what the user asked for is ``right``.
-    Others (attacks that failed, in part perhaps, and runs that came to nothing) are ``unclear``.
+    ``wrong``: the attack succeeded. ``right``: there was no attack, and the run did what the user asked for.
+    ``unclear``: the attack failed, perhaps only in part, or a run without an attack did not do its task.
     """
     for record in records(path):
         if turns := turns_of(record["messages"]):

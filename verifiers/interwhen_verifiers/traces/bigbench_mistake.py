@@ -1,4 +1,4 @@
-"""BIG-Bench Mistake: chains of thought of PaLM 2, with the first wrong step as people found it."""
+"""BIG-Bench Mistake: chains of thought of PaLM 2, in which people labelled the first wrong step."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NONE = -1
 
 
 def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the chains in the file or folder at *path*, a step a line.
+    """Yield the chains in the file or folder at *path*, one step on each line.
 
-    The labels are noisy: a chain without a labelled mistake counts as right only if its answer is right, too, and
-    as unclear otherwise.
+    The labels are noisy. So a chain without a labelled mistake is ``right`` only if its answer is right, too;
+    otherwise it is ``unclear``.
     """
     for record in records(path):
         text, spans = joined(record["steps"], "\n")

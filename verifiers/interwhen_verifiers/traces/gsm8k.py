@@ -17,8 +17,8 @@ _NOTE = re.compile(r"<<[^<>]*+>>")
 def gsm8k(path: Path) -> Iterator[LabelledTrace]:
     """Yield the solutions in the file or folder at *path*, without the calculator's notes, which no model writes.
 
-    Solutions of people, and those of models with the right answer, are ``right``. A wrong answer does not say which
-    step is wrong: ``unclear``.
+    Solutions of people, and solutions of models with the right answer, are ``right``. Other solutions are ``unclear``,
+    since a wrong answer does not show which step is wrong.
     """
     for record in records(path):
         human = "answer" in record

@@ -1,7 +1,7 @@
-"""Mazes with a marked path (as in the MazeNav part of SpatialEval), told as models tell such a path.
+"""Traces about mazes with a marked path (as in the MazeNav part of SpatialEval), in the forms that models write.
 
-The set holds grids, paths and counts, and no text. A right trace tells the path, or answers a question; in a wrong one,
-one move goes in another direction, or the answer is another one.
+The data set holds grids, paths and counts, but no text, so this module writes the traces. A right trace describes the
+path, or answers a question. In a wrong trace, one move goes in another direction, or the answer is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from interwhen.testing import LabelledTrace, Mistake, Turn
 
 Cells: TypeAlias = list[tuple[int, int]]
 Told: TypeAlias = tuple[str, list[tuple[int, int]]]
-"""A text, and where each move stands in it."""
+"""A text, and the start and end of each move in it."""
 
 _STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 _PROMPT = (

@@ -1,8 +1,8 @@
-"""MBPP (Austin et al., 2021) with recorded completions: a task and its tests, and what a model answered.
+"""MBPP (Austin et al., 2021) with recorded completions: each record holds a task, its tests and a model's answer.
 
-The recorded runs evaluated one completion after another in one namespace: after one that defines a function named like
-a builtin (``sum``), later ones that call this builtin failed, and are recorded as not solved. Such a record says
-nothing, and its trace is ``unclear``.
+The recorded runs evaluated all completions in one namespace. After a completion that defines a function with the name
+of a builtin (``sum``), later completions that call this builtin failed, and are recorded as not solved. Such a record
+proves nothing, so its trace is ``unclear``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _label(record: dict[str, Any], hidden: set[str]) -> Label:
 
 
 def _defined(code: str) -> set[str]:
-    """Return the builtins that *code* hides."""
+    """Return the names of the builtins that *code* redefines."""
     names = {node.name for node in _nodes(code) if isinstance(node, ast.FunctionDef)}
     return {name for name in names if hasattr(builtins, name)}
 

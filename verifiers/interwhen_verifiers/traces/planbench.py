@@ -11,14 +11,14 @@ from interwhen.testing import Label, LabelledTrace, Turn
 from interwhen_verifiers.traces._stepwise import records
 
 _NONE = "[PLAN]\n[PLAN END]\n"
-"""A plan without actions, as the prompts of PlanBench would write it: an empty text is nothing to judge."""
+"""A plan without actions, in the format of PlanBench's prompts. An empty text could not be judged."""
 _LABELS: dict[Any, Label] = {True: "right", False: "wrong"}
 
 
 def planbench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the plans in the file or folder at *path*, an action a line; those not valid are ``wrong``.
+    """Yield the plans in the file or folder at *path*, one action on each line; invalid plans are ``wrong``.
 
-    Where a plan fails is not said. A plan without a verdict is ``unclear``.
+    The data set does not say which action fails. A plan without a verdict is ``unclear``.
     """
     for record in records(path):
         plan = record["plan"]

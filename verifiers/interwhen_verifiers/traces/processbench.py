@@ -1,4 +1,4 @@
-"""ProcessBench: solutions of models to problems of mathematics, with the first wrong step as people found it."""
+"""ProcessBench: solutions of models to problems of mathematics, in which people labelled the first wrong step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NONE = -1
 
 
 def processbench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the solutions in the file or folder at *path*; the first wrong step is the mistake, of any kind."""
+    """Yield the solutions in the file or folder at *path*. The mistake is the first wrong step, for whatever reason."""
     for record in records(path):
         text, spans = joined(record["steps"], "\n\n")
         first = record["first_error"]

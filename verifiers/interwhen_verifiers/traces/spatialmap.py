@@ -1,7 +1,7 @@
-"""The questions on maps of SpatialEval, with an answer and with a step.
+"""Questions about maps from SpatialEval. Each trace gives an answer, or states one step of reasoning.
 
-Every gold answer is right: the map that it was read from agrees with the text. A direction that is not the gold one is
-wrong where the set says that only one option is possible. Other answers may be possible, too: ``unclear``.
+Every gold answer is right: the map that it was read from agrees with the text. Another direction than the gold one is
+``wrong`` where the set says that only one option is possible. Any other answer is ``unclear``: it may be possible, too.
 """
 
 from __future__ import annotations

@@ -13,14 +13,14 @@ from interwhen.testing import LabelledTrace, Turn
 from interwhen_verifiers.traces._conversations import records, turns_of
 
 _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
-"""Reservations for which the benchmark's own gold calls break its policy."""
+"""Reservations for which the gold calls of the benchmark break its policy."""
 
 
 def tau_bench(path: Path) -> Iterator[LabelledTrace]:
     """Yield the runs of the file at *path*, and the gold calls of each of their tasks.
 
-    A run that failed is ``wrong`` (whether by a broken rule or by anything else), one that did what its task wants is
-    ``right``; so are gold calls. The tasks whose gold breaks the policy are ``unclear``.
+    A run that failed is ``wrong``, for whatever reason. A run that did its task is ``right``, and so are gold calls.
+    Where the gold calls of a task break the policy, all its traces are ``unclear``.
     """
     told = set()
     for record in records(path):
@@ -38,7 +38,7 @@ def tau_bench(path: Path) -> Iterator[LabelledTrace]:
 
 
 def _gold(record: dict[str, Any]) -> tuple[Turn, ...]:
-    """Return the gold calls as turns. Nothing was said, and no results are recorded."""
+    """Return the gold calls as turns. The turns have no text, and the results of the calls are not recorded."""
     system = (entry for entry in record["messages"] if entry["role"] == "system")
     said = [Message("system", str(entry.get("content") or "")) for entry in system]
     said.append(Message("user", record["instruction"]))

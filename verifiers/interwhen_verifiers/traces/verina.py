@@ -1,7 +1,8 @@
-"""Verina (Ye et al., 2025): tasks with expected and unexpected values, put as functions in Python that return them.
+"""Verina (Ye et al., 2025): tasks with expected and unexpected values, written as Python functions that return them.
 
-The tasks are about Lean. Their values are here translated where they have a counterpart in Python; for each task there
-is a function that returns what is expected, and for each test one that returns something unexpected instead.
+The tasks are written for Lean. This module translates the values that have a counterpart in Python. For each task, one
+trace is a function that returns all expected values. For each test, one more trace is a function that returns an
+unexpected value for this test.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from interwhen.testing import Label, LabelledTrace, Turn
 
 _ABSENT = object()
 _Row = tuple[tuple[Any, ...], Any, list[Any]]
-"""The arguments of a call, what it must return, and what it must not."""
+"""The arguments of a call, the value that it must return, and values that it must not return."""
 
 
 def verina(path: Path) -> Iterator[LabelledTrace]:
@@ -68,7 +69,7 @@ def _rows(record: dict[str, Any]) -> list[_Row]:
 
 
 def _value(value: Any, kind: str) -> Any:
-    """Return *value* of the Lean type *kind* as a value of Python, or that there is none."""
+    """Return *value*, of the Lean type *kind*, as a Python value; ``_ABSENT`` where Python has no counterpart."""
     if not isinstance(value, str) or kind.strip() in ("String", "Char"):
         return value
     if value in ("none", "true", "false"):
