@@ -16,8 +16,6 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any, Literal, NamedTuple, TypeAlias, assert_never
 
-import z3
-
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.policy._kind_check import Scope
 from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Number, PairsOf, RecordOf, Text

@@ -63,9 +63,9 @@ class Problem:
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
-        """Pass if all conditions can hold at once; else a violation.
+        """Pass if all conditions can hold at once. A violation names conditions that contradict each other.
 
-        The violation names conditions that cannot all hold, without unnecessary ones.
+        Each of the named conditions is needed for the contradiction.
         """
         self._mine()
         found = self._solve()
@@ -124,7 +124,8 @@ class Problem:
 
     def _mine(self) -> None:
         if threading.get_ident() != self._thread:
-            raise UsageError("a problem belongs to the thread that made it; make one in each thread")
+            here = threading.current_thread().name
+            raise UsageError(f"a problem belongs to the thread that made it, not {here!r:.80}; make one in each thread")
 
     def _track(self, name: str, condition: Any) -> None:
         label = f"interwhen!{len(self._names)}"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Literal, NamedTuple
 
 from interwhen import (
@@ -49,7 +49,9 @@ from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._factories import require_choice, task_monitor
 
 MAX_SEGMENT = 20_000
-"""The most characters read at once. A longer line is read in windows; a longer sentence is ``Unknown``."""
+"""A longer line is read in windows. A longer sentence is not read and is ``Unknown``."""
+MAX_PARTS = 1_000
+"""So many lines and windows of a segment are read: it is read on the event loop. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The number of characters that are read at the end of a prompt."""
 MAX_WINDOW = 2_000
@@ -69,6 +71,7 @@ _COLUMNS = re.compile(r"[0-9.,$\s+×÷]+")  # noqa: RUF001
 _RULE = re.compile(r"\s*+[-_─]{2,}+\s*+")
 _LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
+_TOO_MANY = f"only the first {MAX_PARTS:,} lines of a segment are read"
 _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
 _REORDERED = "its characters may be shown in another order"
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -192,7 +195,7 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
     if may_set(segment.text):
         state = state._replace(setting=setting_of(segment.text, state.setting))
     claims: list[Claim] = []
-    parts = list(_parts(segment))
+    parts, rest = _first_parts(segment)
     for part, following in zip_longest(parts, parts[1:]):
         ends_line = following is None or following.span.start > part.span.end
         is_rejected = following is not None and ends_line and rejects(following.text, part.text)
@@ -201,6 +204,8 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
         state, found = _step(state, part, _REJECTED if is_rejected else "")
         claims += found
         state = state._replace(tried=state.tried or tried)
+    if rest is not None:
+        claims.append(rest)
     return state, claims
 
 
@@ -248,9 +253,12 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment*, without any earlier text. Takes linear time."""
-    for part in _parts(segment):
+    """Yield the equations of *segment* alone. Linear in the length of the text."""
+    parts, rest = _first_parts(segment)
+    for part in parts:
         yield from _equations(part, None)
+    if rest is not None:
+        yield rest
 
 
 def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterator[Equation]:
@@ -270,6 +278,14 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
     for chain in line.chains:
         follows = announced is not None and chain.sides[0].start >= announced
         yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
+
+
+def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
+    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim that cannot be read for the text after them."""
+    parts = list(islice(_parts(segment), MAX_PARTS + 1))
+    if len(parts) <= MAX_PARTS:
+        return parts, None
+    return parts[:-1], _unread(Span(parts[-1].span.start, segment.span.end), _TOO_MANY)
 
 
 def _parts(segment: Segment) -> Iterator[Segment]:
