@@ -118,6 +118,7 @@ def enter(line):
     run.__exit__(None, None, None)
     return False
 
+enter(10**9)  # the first start imports asyncio and more: lines of other libraries, thousands of them
 line = 1
 while enter(line):
     line += 3

@@ -64,9 +64,13 @@ class Scanner:
         """Read the new text, and yield the segments that are complete now."""
         raise NotImplementedError
 
+    def finish(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield the segments that are complete now that no more text comes, without the current, unfinished one."""
+        yield from self.feed(transcript)
+
     def flush(self, transcript: Transcript) -> Iterator[Span]:
         """Yield the remaining segments, including the current one, because the phase or the stream has ended."""
-        yield from self.feed(transcript)
+        yield from self.finish(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
         # The border needs one more character than there is: after a cut right here, the same segment may continue.
         self._begin(transcript.length, transcript.length + 1)
@@ -218,8 +222,8 @@ class JoinedLineScanner(Scanner):
             if not begins:
                 yield self._release(base + known)
 
-    def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining lines. The end of the text counts as the end of a word."""
+    def finish(self, transcript: Transcript) -> Iterator[Span]:
+        """Yield a held line, unless the text after it joins it. The end of the text counts as the end of a word."""
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             text = transcript.slice(self.pos, transcript.length)
@@ -228,7 +232,6 @@ class JoinedLineScanner(Scanner):
             begins, _ = self._begins(found, len(text) + 1)
             if not begins:
                 yield self._release(transcript.length + 1)
-        yield from super().flush(transcript)
 
     def _release(self, known_at: int) -> Span:
         """Return the held line and clear it. *known_at*: the trace length at which the line is known to be complete."""

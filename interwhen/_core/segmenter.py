@@ -255,6 +255,15 @@ class Intake:
         self._finished = finished
         if finished:
             dues.extend(self._flush(self.scanners))
+        else:
+            # A line that waited for the next one is complete, although the model did not finish its text.
+            complete = [
+                self._due(span, shared)
+                for shared in self.scanners
+                if shared.sees(self.phase)
+                for span in shared.scanner.finish(self.transcript)
+            ]
+            dues.extend(_in_order(complete))
         return dues
 
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:

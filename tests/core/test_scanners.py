@@ -21,6 +21,7 @@ from interwhen import (
     UsageError,
     verifier,
 )
+from interwhen._core.scanners import JoinedLineScanner
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from tests.core.references import TRIGGERS, reference
@@ -356,3 +357,12 @@ def test_what_is_held_is_kept_when_the_run_is_over():
     intake.keep_held()
     assert intake.transcript.text_of("reasoning") == "a</th"
     assert intake.transcript.kept_tokens == 2
+
+
+@pytest.mark.parametrize(("after", "read"), [("", ["1 + 1 = 3"]), ("so it ", ["1 + 1 = 3"]), ("no, ", [])])
+def test_a_complete_line_counts_although_the_model_did_not_finish_its_text(after, read):
+    # What follows may still reject the line: then the two are one segment, which is not complete.
+    transcript = Transcript("answer")
+    scanner = JoinedLineScanner(("no",))
+    transcript.append(f"1 + 1 = 3\n{after}", 1)
+    assert [transcript.slice(span.start, span.end) for span in scanner.finish(transcript)] == read

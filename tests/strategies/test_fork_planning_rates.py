@@ -45,9 +45,10 @@ def test_each_route_has_its_work(route, prefilled, moved):
 
 
 @given(RATES, st.floats(0.1, 10.0))
-def test_wrong_rates_are_right_after_a_few_requests(rates, factor):
+def test_wrong_rates_are_right_after_forty_requests(rates, factor):
+    # After 20 requests 19 of 4,000 random rates were still more than 15 % off; after 40 none was more than 6.2 %.
     tracking = Tracking(Rates(*(rate * factor for rate in rates)))
-    for number in range(20):
+    for number in range(40):
         work = Work(1.0, 100.0 * (1 + number % 5), 4.0 + number % 3)
         tracking.learn(work, work.seconds(rates))
     work = Work(1.0, 300.0, 5.0)
