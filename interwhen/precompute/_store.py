@@ -336,7 +336,12 @@ def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None,
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`. Raises
     :class:`~interwhen.precompute.StoreError` if it cannot be opened.
     """
-    return Store(_shelf_at(place, options), key=key)
+    shelf = _shelf_at(place, options)
+    try:
+        return Store(shelf, key=key)
+    except BaseException:
+        shelf.close()  # a key that is refused must not leave the file open
+        raise
 
 
 def _shelf_at(place: str | os.PathLike[str], options: Mapping[str, object]) -> Shelf:
