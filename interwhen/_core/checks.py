@@ -431,11 +431,14 @@ class CheckTable:
                 self._record(ref, outcome, 0.0)
         return orders
 
-    def cancel_concluding(self) -> list[Order]:
-        """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended."""
+    def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
+        """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
+
+        The *skipped* jobs are left out: the engine has no order for them that could be dropped.
+        """
         orders: list[Order] = []
         for job in list(self.jobs.values()):
-            if job.refs is None and isinstance(self._monitors[job.monitor].remedy, Conclude):
+            if job not in skipped and job.refs is None and isinstance(self._monitors[job.monitor].remedy, Conclude):
                 self._close(job)
                 self._settle(job.monitor, job.home, passed=False)
                 orders.append(Drop(job.number))

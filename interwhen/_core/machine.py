@@ -386,7 +386,7 @@ class Core:
         reason = self._finish_reason = self._finish_reason or "truncated"
         self._orders.extend(self.checks.withdraw())
         skipped = self._open_segments(self.intake.end(finished=reason in ENDED_WELL))
-        self._orders.extend(self.checks.cancel_concluding())
+        self._orders.extend(self.checks.cancel_concluding(skipped))
         self._release()
         self.events.append(StreamEnded(reason))
         self._skip(skipped)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from interwhen import (
     Budgets,
     Claim,
+    Conclude,
     Feedback,
+    Fork,
     FrontierMoved,
     Judged,
     Markers,
@@ -21,7 +23,7 @@ from interwhen._core.messages import Broken, Check, Extract, Extracted, Settled
 from interwhen._core.segmenter import Intake
 from interwhen._core.violations import Candidate, Ref, RemedyPlan, Violations
 from interwhen.models import Chunk, Usage
-from tests.core.worlds import STRICT, Driver, drive, make_verifier, monitor
+from tests.core.worlds import STRICT, Driver, drive, make_verifier, monitor, parse
 
 TAGS = ("<think>", "</think>")
 
@@ -114,3 +116,14 @@ def test_claims_of_one_key_and_other_words_are_asked_about_one_by_one():
     driver.tell(Settled(second, Judged(Violation("no"))))
     assert driver.state == "opening"
     assert driver.core.transcript.slice(0, 99) == "1+1=2\n"
+
+
+def test_a_fork_that_was_never_ordered_is_not_dropped_at_the_end():
+    """`CheckTable.cancel_concluding`: a fork beyond the budget has no order, so the engine must not be told to drop it."""
+    fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
+    watching = monitor(extractor=fork, remedy=Conclude(), phase="reasoning", required=False)
+    driver = drive(watching, starts_in="reasoning", budgets=Budgets(forks=0))
+    driver.feed("1+1=2", phase="reasoning")
+    driver.end()  # the driver refuses to drop a job that is not open
+    driver.settle()
+    assert driver.summary is not None
