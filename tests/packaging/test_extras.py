@@ -35,7 +35,7 @@ COMMANDS = {
     "plan explain": "local",
     "bench local --pairs 1 --starts 1": "local",
     "bench compare --task chain_sum --problems 1 --max-tokens 8": "tasks",
-    "bench overhead --chunks 50 --rounds 2 --closes 2 --uvloop": "fast",
+    "bench overhead --chunks 50 --pairs 2 --closes 2 --uvloop": "fast",
     "bench soak --minutes 0.02 --streams 2": "fast",
     "bench gateway --pairs 1 --streams 2 --seconds 1 --run-pairs 1 --sdk-pairs 1": "fast,gateway,openai",
     f"serve --upstream {NOWHERE} --port 0": "gateway",
