@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
@@ -30,7 +30,7 @@ from interwhen.models._chunks import (
     usage_of,
 )
 from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models._openai_api import CONTINUE, read_json
+from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts, completion_body, shows_tags
 from interwhen.models._token_stream import TokenStream
@@ -143,14 +143,14 @@ def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer
         turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
         turns.append({"role": "function", "name": calls[0].name, "content": answer})
         return
-    turns.append({**said, "tool_calls": [_transport(call, number) for number, call in enumerate(calls)]})
+    turns.append({**said, "tool_calls": [_tool_call(call, number) for number, call in enumerate(calls)]})
     turns += [
         {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
         for number, call in enumerate(calls)
     ]
 
 
-def _transport(call: ToolCall, number: int) -> Turn:
+def _tool_call(call: ToolCall, number: int) -> Turn:
     made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
     if call.kind == "custom":
         return {**made, "custom": {"name": call.name, "input": call.arguments}}
@@ -259,12 +259,6 @@ def _responses(body: Body) -> list[Body]:
     return [*events, {"type": f"response.{status}", "response": body}]
 
 
-ChatMode = Literal["tokens", "prefill", "turn"]
-"""How a request continues a chat from kept text; see :data:`~interwhen.clients._calls.Resuming`."""
-
-_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", "llamacpp": "prefill", "sglang": "prefill"}
-"""How each server software continues kept text, by ``owned_by`` of its model list. All others use ``turn``."""
-
 Place = Literal["call", "completions", "tokenize"]
 """The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server."""
 
@@ -353,6 +347,7 @@ class CallModel:
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
+        self._prompts = TokenPrompts(str(call.body.get("model", "")), lambda body: transport.ask(body, "tokenize"))
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
 
@@ -434,10 +429,9 @@ class CallModel:
         # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
         if call.body.get("tools") or call.body.get("functions"):
             return None
-        prompts = TokenPrompts(str(call.body.get("model", "")), lambda body: self._transport.ask(body, "tokenize"))
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         try:
-            return await prompts.prompt(call.body, pieces, side=request.side or "", tags_in_text=tags_in_text)
+            return await self._prompts.prompt(call.body, pieces, side=request.side or "", tags_in_text=tags_in_text)
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
@@ -505,7 +499,7 @@ class CallModel:
             return "turn"
         first = cards[0] if cards else None
         card = next((card for card in cards if card.id == self._call.body.get("model")), first)
-        return self._endpoint.resume.learn((_MODES.get(card.owned_by) if card else None) or "turn")
+        return self._endpoint.resume.learn(mode_of(card))
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* and ask for a stream. Ask for none if the server refuses it and the caller did not want one."""

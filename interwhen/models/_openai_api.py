@@ -30,6 +30,7 @@ from interwhen.models._chunks import (
     CompletionBody,
     Decode,
     Decoded,
+    ModelCard,
     card_of,
     chat_decoder,
     completion_decoder,
@@ -439,12 +440,15 @@ def _append(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
 ChatResume = Literal["auto", "tokens", "prefill", "turn"]
 """How to continue kept text; see :class:`ChatModel`."""
 
-_RESUMES: Mapping[str | None, Literal["tokens", "prefill"]] = {
-    "vllm": "tokens",
-    "llamacpp": "prefill",
-    "sglang": "prefill",
-}
-"""How a server continues kept text. The key is the name of the server, ``owned_by`` in its model list."""
+ChatMode = Literal["tokens", "prefill", "turn"]
+"""How a chat continues kept text."""
+
+_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", "llamacpp": "prefill", "sglang": "prefill"}
+
+
+def mode_of(card: ModelCard | None) -> ChatMode:
+    """Return how a server continues kept text, by its name: ``owned_by`` of *card* in its model list."""
+    return _MODES.get(card.owned_by if card else None, "turn")
 
 
 class ChatModel(OpenAICompatible):
@@ -491,7 +495,7 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
-        self._resume: Literal["tokens", "prefill", "turn"] | None = None if resume == "auto" else resume
+        self._resume: ChatMode | None = None if resume == "auto" else resume
         self._prompts = TokenPrompts(model, self._tokenize)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
@@ -619,7 +623,7 @@ class ChatModel(OpenAICompatible):
             body["add_generation_prompt"] = False
         return body
 
-    async def _resume_mode(self) -> Literal["tokens", "prefill", "turn"]:
+    async def _resume_mode(self) -> ChatMode:
         if self._resume is None:
             try:
                 card = card_of(self.model, (await self._get("models", models_decoder)).data)
@@ -627,7 +631,7 @@ class ChatModel(OpenAICompatible):
                 log_warning("model.resume_unknown", model=self.name, error=str(exc), taken="turn")
                 card = None
             self._context_tokens = card.max_model_len if card else None
-            self._resume = (_RESUMES.get(card.owned_by) if card else None) or "turn"
+            self._resume = mode_of(card)
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

@@ -249,6 +249,7 @@ class TokenPrompts:
         self._model = model
         self._tokenize = tokenize
         self._markup: Markup | None = None
+        self._tags: dict[str, Ids] = {}
 
     async def prompt(
         self,
@@ -274,7 +275,7 @@ class TokenPrompts:
         after = TokenTrail(known.prompt, kept.units)
         ids = list(kept.ids)
         for run in kept.rest:
-            found = await self._ids(_tag(markup, phase, run.phase), trusted=True)
+            found = await self._tag_ids(_tag(markup, phase, run.phase))
             found += await self._ids(run.text, trusted=tags_in_text and not run.ours)
             ids += found
             after.add(found, [(run.phase, run.text)])
@@ -298,12 +299,18 @@ class TokenPrompts:
                 ids += await self._ask({"prompt": part, "add_special_tokens": False})
         return ids
 
+    async def _tag_ids(self, tag: str) -> Ids:
+        """Return the token ids of *tag*, which the server is asked for once."""
+        if tag not in self._tags:
+            self._tags[tag] = await self._ids(tag, trusted=True)
+        return self._tags[tag]
+
     async def _family(self) -> Markup:
         """Return the tags of the model: the first family whose opening tag the server tokenizes as one token."""
         if self._markup is None:
             for family in FAMILIES:
                 tag = family.opening[: family.opening.index(">") + 1] if ">" in family.opening else family.opening
-                if len(await self._ids(tag, trusted=True)) == 1:
+                if len(await self._tag_ids(tag)) == 1:
                     self._markup = family
                     break
             else:
@@ -312,8 +319,8 @@ class TokenPrompts:
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
         """Return whether *prompt* ends with an opening tag of reasoning: some chat templates add it (DeepSeek-R1)."""
-        tag = await self._ids(markup.opening, trusted=True)
-        closing = await self._ids(markup.closing, trusted=True)
+        tag = await self._tag_ids(markup.opening)
+        closing = await self._tag_ids(markup.closing)
         tail = prompt[-_SHOWN_END:]
         return _rfind(tail, tag) > _rfind(tail, closing) and _rfind(tail, tag) >= len(tail) - len(tag) - 2
 
