@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import interwhen
 import pytest
 from interwhen import Pass, Segment, Span, Unknown, Verdict, Violation
+from interwhen.testing import ScriptedModel
 
 from interwhen_verifiers.arithmetic import check, extract
 
@@ -157,3 +159,12 @@ NOTHING = [
 @pytest.mark.parametrize("line", NOTHING)
 def test_what_is_not_understood_makes_no_claim(line: str) -> None:
     assert verdicts(line) == []
+
+
+@pytest.mark.parametrize("before", ["… +", "... + ", r"\dots -", "x +", "f(x) *"])
+def test_an_equation_that_continues_an_open_line_is_not_refuted(before):
+    model = ScriptedModel([f"{before}\n1 + 2 = 6\n"])
+    with interwhen.run_sync(model, "Q", monitors=["arithmetic"]) as run:
+        result = run.drain()
+    assert result.violations == ()
+    assert result.status == "unverified"

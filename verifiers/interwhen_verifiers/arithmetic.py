@@ -63,7 +63,10 @@ _CONTINUES = re.compile(r"[\s&$]*+(?:[=≈]|\\approx)")
 """The start of a line that continues the line before."""
 _ADDING = frozenset("+×÷")  # noqa: RUF001
 _OPEN_ENDS = frozenset("+-*/×÷·=≈(stvx")  # noqa: RUF001
-_BREAKS_OFF = re.compile(r"(?:[\w)\]}%]\s*+(?:[-+*/×÷·=≈(]|\\times|\\cdot|\\div|\\approx)|\\left\()[\s&]*+\Z")  # noqa: RUF001
+_BREAKS_OFF = re.compile(
+    r"(?:(?:[\w)\]}%…]|\.{3}|\\[lc]?dots)\s*+"
+    r"(?:[-+*/×÷·=≈(]|\\times|\\cdot|\\div|\\approx)|\\left\()[\s&]*+\Z"  # noqa: RUF001
+)
 """The end of a line that the next one continues."""
 _COLUMN = re.compile(r"\s*+(?:[+×÷]\s*+)?\$?[0-9][0-9.,]*+\s*+")  # noqa: RUF001
 """A line of a sum in columns."""
