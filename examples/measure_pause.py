@@ -36,7 +36,7 @@ class Pause(NamedTuple):
 def monitor_of(schema: object) -> interwhen.Monitor:
     """Load a monitor for *schema*.
 
-    Loading a pattern that RE2 cannot express starts a process that compiles it, which takes some 30 ms; so a server loads
+    Loading a pattern that RE2 cannot express starts a process that compiles it, which takes some 30 ms. A server loads
     its monitors before it serves, and so does this program.
     """
     return interwhen.load_monitor(
