@@ -34,13 +34,13 @@ from interwhen._core.messages import (
 )
 from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
 from interwhen._core.segmenter import Due, Intake
-from interwhen._core.violations import RULES, Candidate, RemedyPlan, Violations, plan_surrender
+from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import Status, UnverifiedReason
+from interwhen._types.results import BYTES_A_TOKEN, Status, UnverifiedReason
 from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
@@ -115,6 +115,69 @@ class Window:
         return max(self.context - (self._prompt or 0) - kept - inserted_bytes, 0)
 
 
+@dataclass(slots=True)
+class _RequestPrompt:
+    """The prompt of one request: its size when the request was sent, and the count of its tokens if it is known."""
+
+    kept: int
+    inserted_bytes: int
+    counted: int | None = None
+
+    def estimate(self, prompt_bytes: int) -> int:
+        """Estimate the tokens from the sizes alone. *prompt_bytes* is the size of the prompt of the run."""
+        return self.kept + (prompt_bytes + self.inserted_bytes) // BYTES_A_TOKEN
+
+
+class PromptCounts:
+    """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
+
+    A server sends its count at the end of a stream, so it never counts a request that we interrupted. Such a request is
+    estimated from the nearest counted one: the two differ by tokens of the model, which are counted, and by inserted
+    text.
+    """
+
+    __slots__ = ("_prompt_bytes", "_requests")
+
+    def __init__(self, prompt_bytes: int) -> None:
+        self._prompt_bytes = prompt_bytes
+        self._requests: list[_RequestPrompt] = []
+
+    def opened(self, kept: int, inserted_bytes: int) -> None:
+        """Start a new request, whose prompt has *kept* tokens of the model and *inserted_bytes* of inserted text."""
+        self._requests.append(_RequestPrompt(kept, inserted_bytes))
+
+    def counted(self, usage: Usage | None) -> None:
+        """Store the count of the current request, if *usage* has it."""
+        if usage is not None and usage.prompt_tokens is not None and self._requests:
+            self._requests[-1].counted = min(usage.prompt_tokens, _MOST_TOKENS)
+
+    def estimated(self) -> int:
+        """Return the estimated prompt tokens of all requests that were not counted."""
+        return sum(self._estimate(at) for at, one in enumerate(self._requests) if one.counted is None)
+
+    def total(self) -> int:
+        """Return the prompt tokens of all requests so far: counted ones and estimated ones."""
+        return self.estimated() + sum(one.counted or 0 for one in self._requests)
+
+    def next(self, kept: int, inserted_bytes: int) -> int:
+        """Estimate the prompt tokens of a further request; the arguments are those of :meth:`opened`."""
+        self._requests.append(_RequestPrompt(kept, inserted_bytes))
+        estimate = self._estimate(len(self._requests) - 1)
+        self._requests.pop()
+        return estimate
+
+    def _estimate(self, at: int) -> int:
+        one = self._requests[at]
+        known = [other for other, each in enumerate(self._requests) if each.counted is not None]
+        nearest = min(known, key=lambda other: (abs(other - at), other), default=None)
+        estimate = one.estimate(self._prompt_bytes)
+        if nearest is None:
+            return estimate
+        near = self._requests[nearest]
+        assert near.counted is not None
+        return max(near.counted + estimate - near.estimate(self._prompt_bytes), 0)
+
+
 _MOST_TOKENS = 1 << 40
 """The largest token count of one request that is accepted from a server. The trace stores counts in 64 bits."""
 
@@ -126,10 +189,11 @@ class Counts:
     :class:`Violations`.
     """
 
-    __slots__ = ("_before", "_intake", "_window", "late", "reconnects", "requests")
+    __slots__ = ("_before", "_intake", "_window", "late", "prompts", "reconnects", "requests")
 
-    def __init__(self, intake: Intake, window: Window) -> None:
+    def __init__(self, intake: Intake, window: Window, prompt_bytes: int = 0) -> None:
         self.requests = 0
+        self.prompts = PromptCounts(prompt_bytes)
         self.reconnects = 0
         self.late = 0
         """Tokens that arrived after we had closed their stream."""
@@ -151,6 +215,8 @@ class Counts:
         """Start counting for a new request."""
         self.requests += 1
         self._before = self.tokens()
+        transcript = self._intake.transcript
+        self.prompts.opened(transcript.kept_tokens, transcript.inserted_bytes)
 
     def reconnected(self) -> None:
         """Count a reconnect after a stream broke."""
@@ -174,6 +240,7 @@ class Counts:
     def _missing(self, usage: Usage | None) -> int:
         """Return the server's count minus our count; 0 if the server sent no count."""
         self._window.learn(usage, self.requests)
+        self.prompts.counted(usage)
         return 0 if usage is None or usage.completion_tokens is None else self.told(usage) - self.tokens()
 
 
@@ -208,6 +275,7 @@ class Core:
         "monitors",
         "prompt_sha256",
         "released",
+        "rules",
         "starts_in",
         "state",
         "template",
@@ -228,6 +296,7 @@ class Core:
         max_tokens: int | None = None,
         context_tokens: int | None = None,
         prompt_sha256: str = "",
+        prompt_bytes: int = 0,
         min_coverage: float = 0.0,
         rules: int = RULES,
         codes: Sequence[str] = (),
@@ -237,6 +306,7 @@ class Core:
         self.template = template or DEFAULT_TEMPLATE
         self.prompt_sha256 = prompt_sha256
         self.min_coverage = min_coverage
+        self.rules = rules
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
@@ -250,7 +320,7 @@ class Core:
         self.checks = CheckTable(monitors, self.transcript, self.violations, self.budgets, self.events, codes)
         self.gates = Gates(monitors, self.intake, self.checks, self.events)
         self.window = Window(max_tokens, context_tokens)
-        self.counts = Counts(self.intake, self.window)
+        self.counts = Counts(self.intake, self.window, prompt_bytes)
         self._pace = RemedyPace()
         self._finish_reason: FinishReason | None = None
         """Why the model stopped; ``None``: it has sent no finish reason."""
@@ -491,6 +561,7 @@ class Core:
         violations = self.violations
         self._orders.extend(self.checks.withdraw())
         todo, spent = violations.plan(best)
+        spent = spent or self._overspent(todo)
         if spent is not None:
             if todo.ask:
                 self._go_on_thinking()
@@ -525,6 +596,17 @@ class Core:
         self._release()
         self._reopen(pause)
         self._skip(skipped)
+
+    def _overspent(self, todo: RemedyPlan) -> str | None:
+        """Return a text about the budget of prompt tokens if the request after *todo* would exceed it."""
+        most = self.budgets.prompt_tokens
+        if most is None or not todo.goes_on or self.rules < COUNTS_PROMPTS:
+            return None
+        transcript, prompts = self.transcript, self.counts.prompts
+        kept = transcript.kept_tokens - transcript.tokens_from(todo.cut)
+        if prompts.total() + prompts.next(kept, transcript.inserted_bytes + len(todo.insert)) <= most:
+            return None
+        return f"the budget of {most} prompt tokens is spent"
 
     def _write(self, todo: RemedyPlan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
         """Write the text of the remedy *todo* at the end of the trace, and return the segments that this completes.
@@ -702,6 +784,7 @@ class Core:
             kept=transcript.kept_tokens,
             discarded=self.intake.discarded + counts.late,
             late=counts.late,
+            estimated_prompt_tokens=counts.prompts.estimated() if self.rules >= COUNTS_PROMPTS else 0,
             remedies=violations.remedies,
             reconnects=counts.reconnects,
             forks=self.checks.forks,
