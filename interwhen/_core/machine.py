@@ -115,67 +115,73 @@ class Window:
         return max(self.context - (self._prompt or 0) - kept - inserted_bytes, 0)
 
 
-@dataclass(slots=True)
-class _RequestPrompt:
-    """The prompt of one request: its size when the request was sent, and the count of its tokens if it is known."""
-
-    kept: int
-    inserted_bytes: int
-    counted: int | None = None
-
-    def estimate(self, prompt_bytes: int) -> int:
-        """Estimate the tokens from the sizes alone. *prompt_bytes* is the size of the prompt of the run."""
-        return self.kept + (prompt_bytes + self.inserted_bytes) // BYTES_A_TOKEN
-
-
 class PromptCounts:
     """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
 
     A server sends its count at the end of a stream, so it never counts a request that we interrupted. Such a request is
-    estimated from the nearest counted one: the two differ by tokens of the model, which are counted, and by inserted
-    text.
+    estimated from its size, and the estimate is corrected by the error that the same estimate has for the last counted
+    request.
     """
 
-    __slots__ = ("_prompt_bytes", "_requests")
+    __slots__ = (
+        "_counted",
+        "_error",
+        "_last",
+        "_last_size",
+        "_prompt_bytes",
+        "_size",
+        "_uncounted",
+        "_uncounted_size",
+    )
 
     def __init__(self, prompt_bytes: int) -> None:
         self._prompt_bytes = prompt_bytes
-        self._requests: list[_RequestPrompt] = []
+        self._size: int | None = None
+        """The size of the current request, in estimated tokens; ``None`` if there is no request, or it is counted."""
+        self._last = 0
+        """The count of the last counted request."""
+        self._last_size = 0
+        """The size of the last counted request."""
+        self._counted = 0
+        self._uncounted = 0
+        """The number of requests without a count, the current one included."""
+        self._uncounted_size = 0
+        self._error = 0
+        """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
         """Start a new request, whose prompt has *kept* tokens of the model and *inserted_bytes* of inserted text."""
-        self._requests.append(_RequestPrompt(kept, inserted_bytes))
+        self._size = self._size_of(kept, inserted_bytes)
+        self._uncounted += 1
+        self._uncounted_size += self._size
 
     def counted(self, usage: Usage | None) -> None:
-        """Store the count of the current request, if *usage* has it."""
-        if usage is not None and usage.prompt_tokens is not None and self._requests:
-            self._requests[-1].counted = min(usage.prompt_tokens, _MOST_TOKENS)
+        """Store the count of the current request, if *usage* has it. A later count of the same request replaces it."""
+        if usage is None or usage.prompt_tokens is None:
+            return
+        tokens = min(usage.prompt_tokens, _MOST_TOKENS)
+        if self._size is not None:
+            self._uncounted -= 1
+            self._uncounted_size -= self._size
+            self._last, self._last_size, self._size = 0, self._size, None
+        self._counted += tokens - self._last
+        self._last = tokens
+        self._error = tokens - self._last_size
 
     def estimated(self) -> int:
-        """Return the estimated prompt tokens of all requests that were not counted."""
-        return sum(self._estimate(at) for at, one in enumerate(self._requests) if one.counted is None)
+        """Return the estimated prompt tokens of all requests without a count."""
+        return max(self._uncounted_size + self._uncounted * self._error, 0)
 
     def total(self) -> int:
         """Return the prompt tokens of all requests so far: counted ones and estimated ones."""
-        return self.estimated() + sum(one.counted or 0 for one in self._requests)
+        return self._counted + self.estimated()
 
     def next(self, kept: int, inserted_bytes: int) -> int:
         """Estimate the prompt tokens of a further request; the arguments are those of :meth:`opened`."""
-        self._requests.append(_RequestPrompt(kept, inserted_bytes))
-        estimate = self._estimate(len(self._requests) - 1)
-        self._requests.pop()
-        return estimate
+        return max(self._size_of(kept, inserted_bytes) + self._error, 0)
 
-    def _estimate(self, at: int) -> int:
-        one = self._requests[at]
-        known = [other for other, each in enumerate(self._requests) if each.counted is not None]
-        nearest = min(known, key=lambda other: (abs(other - at), other), default=None)
-        estimate = one.estimate(self._prompt_bytes)
-        if nearest is None:
-            return estimate
-        near = self._requests[nearest]
-        assert near.counted is not None
-        return max(near.counted + estimate - near.estimate(self._prompt_bytes), 0)
+    def _size_of(self, kept: int, inserted_bytes: int) -> int:
+        return kept + (self._prompt_bytes + inserted_bytes) // BYTES_A_TOKEN
 
 
 _MOST_TOKENS = 1 << 40

@@ -49,4 +49,4 @@ class Budgets(msgspec.Struct, frozen=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise UsageError(f"budget {name} must not be negative, got {value!r}")
+                raise UsageError(f"Budgets: {name} must not be negative, got {value!r}; give 0 or more")

@@ -77,7 +77,9 @@ class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
     what: str
     """``verifier 'x'``, ``extractor of 'y'`` (a monitor's parser), or ``other code`` on the same loop."""
     seconds: float
-    """The blocked time, in seconds. For verifiers with ``worker="async"`` and for other code it is a lower bound."""
+    """The blocked time, in seconds. It is measured for inline checks and extractors. For verifiers with
+    ``worker="async"`` and for other code it is an estimate: the watching thread looks at the loop from time to time,
+    and counts from its last look before the call to its first look after it."""
     where: str = ""
     """The innermost functions, with file and line (in Python 3.11: the coroutine of the task). Empty if the watching
     thread did not see them."""

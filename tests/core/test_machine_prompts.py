@@ -10,13 +10,14 @@ from interwhen.models import Chunk, Usage
 from tests.core.worlds import drive, monitor
 
 
-def test_a_request_without_a_count_is_estimated_from_the_nearest_counted_one():
+def test_a_request_without_a_count_is_estimated_with_the_error_of_a_counted_one():
     counts = PromptCounts(prompt_bytes=400)
     counts.opened(0, 0)  # interrupted
     counts.opened(30, 8)  # interrupted
     counts.opened(50, 8)
+    counts.counted(Usage(prompt_tokens=200))
     counts.counted(Usage(prompt_tokens=210))
-    # The prompt has 210 - 50 - 2 = 158 tokens. The sizes alone would say 100.
+    # The prompt has 210 - 50 - 2 = 158 tokens. Its size alone would say 100.
     assert counts.estimated() == 158 + (158 + 30 + 2)
     assert counts.total() == counts.estimated() + 210
     assert counts.next(60, 8) == 220
