@@ -95,7 +95,7 @@ def test_token_ids_that_continue_elsewhere_break_the_contract():
     class Forgetful(Vllm):
         def __call__(self, request):
             if request.path.endswith("/v1/completions") and not isinstance(request.json["prompt"], str):
-                return self.stream([({"text": char}, ids_of(char)) for char in "Something else."])
+                return self.stream([({"text": char}, ids_of(char)) for char in "Something else."], asked=True)
             return super().__call__(request)
 
     report = examine(ScriptedTransport(Forgetful(text=f"<think>\n{THOUGHT}</think>\n\n{ANSWER}"), owned_by="vllm"))
