@@ -40,7 +40,7 @@ from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBro
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import BYTES_A_TOKEN, Status, UnverifiedReason
+from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
 from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
@@ -732,7 +732,7 @@ class Core:
         if self._finish_reason not in ENDED_WELL:
             self._withhold_unfinished()
         self.gates.advance()
-        self._end("unverified" if self._unverified_reasons() else "verified", "", cut_short=False)
+        self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
         """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
@@ -753,9 +753,9 @@ class Core:
             self._show(self.transcript.length)
         self._orders.append(Finish(self._summary(status, reason)))
 
-    def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
-        """Return all reasons why the text is not verified."""
-        records, refuted = self.checks.records(), self.violations.refuted()
+    def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
+        """Return all reasons why the text, with these *records* of its checks, is not verified."""
+        refuted = self.violations.refuted()
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
             found = (*found, *coverage_reason(self.transcript, records, refuted, self.min_coverage))
@@ -766,9 +766,13 @@ class Core:
         return (*self.violations.concluded, *found)
 
     def _summary(self, status: Status, why: str) -> RunSummary:
+        """Return what became of the run. *status* ``verified`` becomes ``unverified`` if there is a reason against it."""
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
-        reasons = (*violations.unproven, *self._unverified_reasons())
+        reasons = self._unverified_reasons(records)
+        if reasons and status == "verified":
+            status = "unverified"
+        reasons = (*violations.unproven, *reasons)
         if why and status == "unverified":
             reasons = (UnverifiedReason("", None, why), *reasons)
         certified = None
