@@ -22,7 +22,7 @@ from openai._models import FinalRequestOptions
 
 from interwhen._run import Running
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
-from interwhen.clients._upstream import Facts, Place
+from interwhen.clients._upstream import BESIDE, Facts, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -138,7 +138,16 @@ class SdkBody:
 class SdkTransport:
     """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`."""
 
-    def __init__(self, options: FinalRequestOptions, send: Send, list_models: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self,
+        options: FinalRequestOptions,
+        send: Send,
+        list_models: Callable[[], Awaitable[bytes]],
+        *,
+        is_cancellable: bool = False,
+    ) -> None:
+        self.is_cancellable = is_cancellable
+        """Whether a request ends at once if its task is cancelled; a request in a worker thread does not."""
         self._options = options
         self._send = send
         self._list_models = list_models
@@ -172,8 +181,10 @@ class SdkTransport:
         options = self._options.model_copy()
         if place == "completions":
             options.url = "/completions"
-        elif place == "tokenize" and self.response is not None:
-            options.url = self._beside("tokenize", self.response)
+        elif place in BESIDE and self.response is not None:
+            options.url = self._beside(place, self.response)
+            if place == "apply-template":
+                options.max_retries = 0  # a server without this path is asked in vain
         options.json_data = body
         return await self._sent(options)
 

@@ -294,7 +294,7 @@ async def supervise(call: ApiCall, settings: Settings, transport: CallTransport,
     """
     monitors = settings.deliveries(structured=call.is_structured)
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
-    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume)
+    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     inner = run(

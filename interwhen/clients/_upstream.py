@@ -9,8 +9,18 @@ import anyio
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import ModelError, StreamProtocolError, UpstreamError
-from interwhen._types.models import Capabilities, Completion, Piece, Request, ResumeMode, Sampling, Usage
+from interwhen._types.errors import ModelError, StreamProtocolError, StreamTimeout, UpstreamError
+from interwhen._types.models import (
+    Capabilities,
+    Chunk,
+    Completion,
+    Piece,
+    Request,
+    ResumeMode,
+    ResumeWay,
+    Sampling,
+    Usage,
+)
 from interwhen._types.segments import ToolCall
 from interwhen.clients._calls import Api, ApiCall
 from interwhen.clients._chunk_buffer import ChunkBuffer
@@ -32,7 +42,18 @@ from interwhen.models._chunks import (
     usage_of,
 )
 from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json
+from interwhen.models._openai_api import (
+    BY_IDS,
+    CONTINUE,
+    PROBE_SECONDS,
+    ChatMode,
+    mode_of,
+    read_json,
+    why_turn,
+    why_unproven,
+    with_tags,
+)
+from interwhen.models._resume_proof import LLAMACPP, EndpointProof, ResumeProbe, choose_prefill
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import (
     ChatEvents,
@@ -269,9 +290,11 @@ def _responses(body: Body) -> list[Body]:
     return [*events, {"type": f"response.{status}", "response": body}]
 
 
-Place = Literal["call", "completions", "tokenize"]
-"""The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server."""
-Facts = Literal["models", "slots"]
+Place = Literal["call", "completions", "tokenize", "apply-template"]
+"""The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server.
+``tokenize`` and ``apply-template`` are beside the version (``/v1``)."""
+BESIDE = frozenset({"tokenize", "apply-template"})
+Facts = Literal["models", "slots", "version", "props", "server_info"]
 """The path of a GET request for facts about the server. Only ``models`` is relative to the version (``/v1``)."""
 
 
@@ -284,6 +307,11 @@ class CallTransport(Protocol):
     @property
     def host(self) -> str:
         """Host and port of the server, for messages."""
+        ...
+
+    @property
+    def is_cancellable(self) -> bool:
+        """Whether a request ends at once if its task is cancelled. Only then may a probe run beside a call."""
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
@@ -310,6 +338,10 @@ class ResumeSupport:
         self._card: ModelCard | None = None
         self._mode: ChatMode | None = None
         self._until = self._card_until = 0.0
+        self.lacks_tokenize = False
+        """Whether the server is vLLM, but does not turn text into token ids."""
+        self.proof = EndpointProof(place)
+        """What the model was shown to do with an unfinished assistant message."""
 
     @property
     def has_card(self) -> bool:
@@ -330,8 +362,9 @@ class ResumeSupport:
         """The mode that was learned in the last ``REMEMBERED_SECONDS``, or ``None``."""
         return self._mode if anyio.current_time() < self._until else None
 
-    def learn(self, mode: ChatMode) -> ChatMode:
+    def learn(self, mode: ChatMode, *, lacks_tokenize: bool = False) -> ChatMode:
         """Remember *mode* for ``REMEMBERED_SECONDS``, and return it."""
+        self.lacks_tokenize = lacks_tokenize
         # Not for ever: another server may answer at the same address after an update.
         self.tags = KnownTags()
         self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
@@ -375,7 +408,10 @@ class CallModel:
         buffer: ChunkBuffer,
         *,
         resume: Literal["auto", "tokens", "prefill", "turn"],
+        probe: ResumeProbe = "auto",
     ) -> None:
+        self._probe: ResumeProbe = probe
+        self._option = resume
         self._call = call
         self._transport = transport
         self._endpoint = endpoint
@@ -420,10 +456,10 @@ class CallModel:
         prompt = await self._token_prompt(request)
         if request.pieces and self._call.api != "responses":
             await self._wait_for_slot()
-        mode: ResumeMode | None = "tokens"
+        way: ResumeWay | None = BY_IDS
         trail = None
         if prompt is None:
-            body, mode = await self._body(request)
+            body, way = await self._body(request)
             response = await streamed(self._call.api, await self._answer(body))
             if self._asks_ids and not request.pieces:
                 trail = TokenTrail()
@@ -437,7 +473,7 @@ class CallModel:
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
         decode = self._buffer.decode if trail is None else trail.reading(self._buffer.decode, hides=self._hides_ids)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
-        stream.resumed = mode
+        stream.way = way
         stream.trail = trail
         self._endpoint.slots.add(stream)
         return stream
@@ -506,14 +542,81 @@ class CallModel:
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
-            mode: ChatMode = "turn" if self._buffer.reasoning else "prefill"
+            auto = self._option == "auto"
+            mode: ChatMode = "turn" if self._buffer.reasoning and not auto else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
-            self._endpoint.resume.learn(mode)
+            self._endpoint.resume.learn(mode, lacks_tokenize=True)
             if self._resume == "tokens":
                 self._resume = mode
             return None
 
-    async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
+    @property
+    def needs_proof(self) -> bool:
+        """Whether :meth:`prove` would ask the server.
+
+        With the option ``auto``, it does so only after a correction has made the server known.
+        """
+        known = self._endpoint.resume
+        if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
+            return False
+        return self._transport.is_cancellable and (self._probe == "always" or known.known == "prefill")
+
+    async def prove(self) -> int:
+        """Find out how the server continues kept text; return how many tokens this took, prompts included."""
+        if await self._mode() != "prefill":
+            return 0
+        known = self._endpoint.resume
+        return await known.proof.learn(self, str(self._call.body.get("model", "")), known.card, self._probe)
+
+    async def get(self, path: str) -> bytes:
+        """Return the server's answer about *path*, for a probe."""
+        return await self._transport.get(path)  # type: ignore[arg-type]
+
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        """Return the server's answer to *body*, for a probe."""
+        return await self._transport.ask(body, path)  # type: ignore[arg-type]
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        """Send *body* to the chat API, and return all chunks, for a probe."""
+        found: list[Chunk] = []
+        with anyio.move_on_after(PROBE_SECONDS):
+            response = await self._transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
+            stream = TokenStream(response, decode_chat)
+            self._endpoint.slots.add(stream)
+            try:
+                while chunks := await stream.receive():
+                    found += chunks
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await stream.aclose()
+            return found
+        raise StreamTimeout("total", PROBE_SECONDS)
+
+    async def _way(self, request: Request) -> ResumeWay:
+        """Return how *request* continues its chat, if not by token ids."""
+        if needs_turns(request.pieces):
+            return ResumeWay("turn", "an assistant message with tool calls cannot be left unfinished")
+        mode = await self._mode()
+        known, has_field = self._endpoint.resume, self._buffer.reasoning is not None
+        if self._option != "auto":
+            why = "the server has no /tokenize" if known.lacks_tokenize else f"the option resume={self._option!r}"
+            is_turn = mode == "turn" or (mode == "tokens" and has_field)
+            return ResumeWay("turn" if is_turn else "unproven_prefill", why)
+        if mode == "turn":
+            return ResumeWay("turn", why_turn(known.card))
+        if known.card is not None and known.card.owned_by == LLAMACPP:
+            name = str(self._call.body.get("model", ""))
+            await known.proof.learn(self, name, known.card, self._probe, generates=False)
+        await known.proof.wait()
+        why = why_unproven(known.card, self._probe, lacks_tokenize=known.lacks_tokenize)
+        if mode == "tokens":
+            why = f"the call has tools, whose calls in raw text only the server can read; {why}"
+        documented = mode_of(known.card) != "turn"
+        return choose_prefill(
+            known.proof.known, request.pieces, has_field=has_field, documented=documented, why_unproven=why
+        )
+
+    async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeWay | None]:
         """Return the body of *request*, and how it continues kept text (``None`` if there is none)."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
@@ -522,19 +625,21 @@ class CallModel:
         if call.api == "completions":
             prompt = body["prompt"]
             body["prompt"] = (prompt if isinstance(prompt, str) else prompt[0]) + request.prefix + (request.side or "")
-            return body, "prefix"
+            return body, ResumeWay("prefix", "the completions API continues any text")
         if call.api == "responses":
             body["input"] = in_items(body.get("input"), request.pieces, request.side)
-            return body, "turn"
-        mode = await self._mode()
-        # Servers that resume by token ids have chat templates that drop or close reasoning in a separate field.
-        if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._buffer.reasoning is not None):
+            return body, ResumeWay("turn", "the Responses API has no unfinished messages")
+        way = await self._way(request)
+        if way.mode == "turn":
             body["messages"] = in_turns(body["messages"], request.pieces, request.side)
-            return body, "turn"
-        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._buffer.reasoning)
+            return body, way
+        tags = way.reasoning == "tags"
+        pieces = with_tags(request.pieces) if tags else request.pieces
+        field = None if tags else self._buffer.reasoning
+        body["messages"] = prefilled(body["messages"], pieces, request.side, field)
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
-        return body, "prefill"
+        return body, way
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
         """Return the caller's body with the options of *sampling*. *aside*: for a fork, which always has a limit."""
@@ -568,7 +673,9 @@ class CallModel:
         except ModelError as error:
             log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
             return "turn"
-        return self._endpoint.resume.learn(mode_of(card))
+        mode = mode_of(card)
+        # With the option "always", any server may be shown to continue an assistant message.
+        return self._endpoint.resume.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``. Raises :class:`~interwhen.ModelError`."""

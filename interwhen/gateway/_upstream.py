@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from interwhen.clients._upstream import Facts, ModelEndpoint, Place
+from interwhen.clients._upstream import BESIDE, Facts, ModelEndpoint, Place
 from interwhen.models._exchange import exchange, open_stream, send_again
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -74,6 +74,8 @@ class GatewayTransport:
         """Host and port of the server."""
         return self._upstream.host
 
+    is_cancellable = True
+
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* and return the open response."""
         headers = {**self._headers, "accept": "text/event-stream"}
@@ -95,5 +97,5 @@ class GatewayTransport:
     def _post(self, headers: dict[str, str], body: dict[str, Any], place: Place) -> HttpRequest:
         path = self._path if place == "call" else place
         return self._upstream.request(
-            "POST", path, headers, msgspec.json.encode(body), below_version=place != "tokenize"
+            "POST", path, headers, msgspec.json.encode(body), below_version=place not in BESIDE
         )

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
+import anyio
 import msgspec
 from msgspec import UNSET
 
 from interwhen._log import log_warning
-from interwhen._types.errors import MissingExtraError, ModelError, StreamProtocolError, UpstreamError, UsageError
+from interwhen._types.errors import (
+    MissingExtraError,
+    ModelError,
+    StreamProtocolError,
+    StreamTimeout,
+    UpstreamError,
+    UsageError,
+)
 from interwhen._types.models import (
     Capabilities,
     Chunk,
@@ -20,6 +28,8 @@ from interwhen._types.models import (
     Message,
     Piece,
     Request,
+    ResumeMode,
+    ResumeWay,
     Sampling,
     ScoredToken,
 )
@@ -50,6 +60,15 @@ from interwhen.models._exchange import Retries, exchange, open_stream, retrying
 from interwhen.models._field_support import FieldSupport, mentions, refuses
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
+from interwhen.models._resume_proof import (
+    CLOSING,
+    LLAMACPP,
+    OPENING,
+    EndpointProof,
+    ResumeProbe,
+    choose_prefill,
+    parse_probe,
+)
 from interwhen.models._token_resume import (
     ChatEvents,
     TokenPrompt,
@@ -63,9 +82,6 @@ from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Tra
 
 T = TypeVar("T")
 
-
-LLAMACPP = "llamacpp"
-"""The name of llama.cpp in its model list."""
 
 Malformed = Literal["strict", "skip"]
 """What to do with an event that is not a valid chunk. ``strict``: break the stream. ``skip``: skip and count it."""
@@ -189,10 +205,14 @@ class OpenAICompatible:
         return {"return_progress": True, **body}
 
     async def _get_slots(self) -> bytes:
-        # The path has no version: http://host/slots, not http://host/v1/slots.
-        url = f"{self._base_url.removesuffix('/v1')}/slots"
-        request = HttpRequest("GET", url, {**self._headers, "accept": "application/json"})
-        return await exchange(self._transport, request, self.timeouts)
+        return await self.ask_beside("GET", "slots")
+
+    async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
+        """Return the answer of a request for *path* beside the version: http://host/slots, not http://host/v1/slots."""
+        url = f"{self._base_url.removesuffix('/v1')}/{path}"
+        headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
+        data = b"" if body is None else msgspec.json.encode(body)
+        return await exchange(self._transport, HttpRequest(method, url, headers, data), self.timeouts)
 
     async def _open(
         self,
@@ -359,10 +379,12 @@ class CompletionsModel(OpenAICompatible):
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        body = self._payload(request)
-        if request.prefix:
-            body = await self._prepare_resume(body)
-        return await self._open("completions", body, decode_completion)
+        if not request.prefix:
+            return await self._open("completions", self._payload(request), decode_completion)
+        body = await self._prepare_resume(self._payload(request))
+        stream = await self._open("completions", body, decode_completion)
+        stream.way = ResumeWay("prefix", "the completions API continues any text")
+        return stream
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer, without streaming."""
@@ -486,6 +508,58 @@ def mode_of(card: ModelCard | None) -> ChatMode:
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
+PROBE_SECONDS = 60.0
+"""The longest time of one stream of a probe, in seconds."""
+BY_IDS = ResumeWay("tokens", "the server sends token ids, and a prompt of token ids continues at any token")
+
+
+def why_turn(card: ModelCard | None) -> str:
+    """Return why a chat with the server in *card* continues by an extra turn."""
+    if card is None:
+        return "the model list could not be read, so it is not known whether the server continues an assistant message"
+    return (
+        f"the model list names {card.owned_by!r}, which is not documented to continue an assistant message, and a "
+        "probe costs tokens: allow it with probe='always'"
+    )
+
+
+def why_unproven(card: ModelCard | None, probe: ResumeProbe, *, lacks_tokenize: bool) -> str:
+    """Return why there is no proof how the server in *card* continues an assistant message."""
+    missing = "the server has no /tokenize, and " if lacks_tokenize else ""
+    name = repr(card.owned_by) if card else "the server"
+    if probe == "never":
+        return f"{missing}probe='never' forbids to find out how {name} continues an assistant message"
+    return f"{missing}no probe has shown yet how {name} continues an assistant message"
+
+
+def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """Return *pieces* with tags around the reasoning, as parts of one text. An unfinished reasoning stays open."""
+    found: list[Piece] = []
+    phase = "answer"
+    for piece in pieces:
+        if piece.phase != phase:
+            found.append(Piece(OPENING if piece.phase == "reasoning" else CLOSING))
+            phase = piece.phase
+        found.append(piece)
+    return tuple(found)
+
+
+class _ModelWire:
+    """Sends the requests of a probe with the address, keys and timeouts of *model*."""
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+
+    async def get(self, path: str) -> bytes:
+        return await self._model.ask_beside("GET", path)
+
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        return await self._model.ask_beside("POST", path, body)
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        return await self._model.chat(body)
+
+
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
@@ -499,6 +573,9 @@ class ChatModel(OpenAICompatible):
     a transport object, which :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be
     parsed: ``"strict"`` breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers
     that continue a generation after the connection was closed.
+
+    *probe* says whether the endpoint may be asked how it continues kept text (:data:`ResumeProbe`). With ``auto``, an
+    endpoint that may bill tokens is not asked for any.
     """
 
     def __init__(
@@ -516,6 +593,7 @@ class ChatModel(OpenAICompatible):
         abort: AbortCall | None = None,
         max_orphans: int | None = None,
         resume: ChatResume = "auto",
+        probe: ResumeProbe = "auto",
     ) -> None:
         super().__init__(
             base_url,
@@ -531,13 +609,19 @@ class ChatModel(OpenAICompatible):
             max_orphans=max_orphans,
         )
         self._resume: ChatMode | None = None if resume == "auto" else resume
+        self._option: ChatResume = resume
+        self._probe = parse_probe(probe)
+        self._proof = EndpointProof(f"{model}@{self._base_url}")
+        self._lacks_tokenize = False
         self._prompts = TokenPrompts(model, self._tokenize)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. If *resume* is ``auto``, the first call sends a request."""
-        resume = await self._resume_mode()
+        resume: ResumeMode = await self._resume_mode()
+        if resume == "prefill" and self._proof.known is None:
+            resume = "unproven_prefill"
         tags = ("<think>", "</think>") if self._reasoning_field is None else None
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
 
@@ -552,12 +636,48 @@ class ChatModel(OpenAICompatible):
             return await self._open("chat/completions", await self._payload(request), decode)
         if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
             return continued
-        body = await self._payload(request)
+        way = await self._way(request)
+        body = await self._payload(request, way)
         if self._resume != "turn":
             body = await self._prepare_resume(body)
         stream = await self._open("chat/completions", body, decode)
-        stream.resumed = self._resume  # the mode may have changed since the run began
+        stream.way = way
         return stream
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether :meth:`prove` would ask the endpoint."""
+        return (
+            self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known
+        )
+
+    async def prove(self) -> int:
+        """Find out how the endpoint continues kept text; return how many tokens this took, prompts included.
+
+        A run calls this beside its first stream, if :attr:`needs_proof`.
+        """
+        return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
+
+    async def _way(self, request: Request) -> ResumeWay:
+        """Return how *request* continues its text, if not by token ids."""
+        mode = await self._resume_mode()
+        if self._option != "auto":
+            why = "the server has no /tokenize" if self._lacks_tokenize else f"the option resume={self._option!r}"
+            return ResumeWay("turn" if mode == "turn" else "unproven_prefill", why)
+        card = await self._known_card()
+        if mode == "turn":
+            return ResumeWay("turn", why_turn(card))
+        if card is not None and card.owned_by == LLAMACPP:
+            # Takes no token. After the first stream of a run, it is known.
+            await self._proof.learn(_ModelWire(self), self.model, card, self._probe, generates=False)
+        await self._proof.wait()
+        return choose_prefill(
+            self._proof.known,
+            request.pieces,
+            has_field=self._reasoning_field is not None,
+            documented=mode_of(card) != "turn",
+            why_unproven=why_unproven(card, self._probe, lacks_tokenize=self._lacks_tokenize),
+        )
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Open a stream whose events contain token ids, so that its text can be continued by them."""
@@ -579,7 +699,7 @@ class ChatModel(OpenAICompatible):
             trail=prompt.trail,
             translate=lambda response: ChatEvents(response, prompt, field),
         )
-        stream.resumed = "tokens"
+        stream.way = BY_IDS
         return stream
 
     async def _token_prompt(self, request: Request) -> TokenPrompt | None:
@@ -596,7 +716,8 @@ class ChatModel(OpenAICompatible):
             if error.retryable:
                 raise
             # The server has no /tokenize, and will not have it later. Prefill can continue an answer, not a reasoning.
-            self._resume = "turn" if self._reasoning_field else "prefill"
+            self._lacks_tokenize = True
+            self._resume = "turn" if self._reasoning_field and self._option != "auto" else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=str(error), taken=self._resume)
             return None
 
@@ -608,11 +729,21 @@ class ChatModel(OpenAICompatible):
         return chat
 
     async def _tokenize(self, body: dict[str, Any]) -> bytes:
-        # The path has no version: http://host/tokenize, not http://host/v1/tokenize.
-        url = f"{self._base_url.removesuffix('/v1')}/tokenize"
-        headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
-        request = HttpRequest("POST", url, headers, msgspec.json.encode(body))
-        return await exchange(self._transport, request, self.timeouts)
+        return await self.ask_beside("POST", "tokenize", body)
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        """Send *body*, a request to the chat API, and return all chunks of its stream. For probes."""
+        stream = await self._open("chat/completions", body, decode_chat)
+        found: list[Chunk] = []
+        try:
+            with anyio.fail_after(PROBE_SECONDS):
+                while chunks := await stream.receive():
+                    found += chunks
+        except TimeoutError as error:
+            raise StreamTimeout("total", PROBE_SECONDS) from error
+        finally:
+            await stream.aclose()
+        return found
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer. Reasoning in a separate field is not part of the text."""
@@ -621,7 +752,8 @@ class ChatModel(OpenAICompatible):
             if prompt is not None:
                 body = completion_body(self._chat(request), prompt)
                 return _completion_of(*await self._ask("completions", body, completion_decoder))
-        payload = await self._payload(request)
+        way = await self._way(request) if request.prefix or request.side else None
+        payload = await self._payload(request, way)
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []
@@ -644,18 +776,21 @@ class ChatModel(OpenAICompatible):
         scores = choice.logprobs
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
-    async def _payload(self, request: Request) -> dict[str, Any]:
+    async def _payload(self, request: Request, way: ResumeWay | None = None) -> dict[str, Any]:
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
             if request.sampling.top_logprobs:
                 body.setdefault("top_logprobs", request.sampling.top_logprobs)
-        kept = bool(request.prefix or request.side)
-        if kept and await self._resume_mode() == "turn":
+        if way is not None and way.mode == "turn":
             body["messages"] = extra_turns(request)
             return body
-        body["messages"] = prefill_turns(request, self._reasoning_field)
-        if kept:
+        if way is not None and way.reasoning == "tags":
+            request = replace(request, pieces=with_tags(request.pieces))
+            body["messages"] = prefill_turns(request, None)
+        else:
+            body["messages"] = prefill_turns(request, self._reasoning_field)
+        if way is not None:
             # vLLM and SGLang need these two fields; llama.cpp continues any last assistant turn.
             body["continue_final_message"] = True
             body["add_generation_prompt"] = False
@@ -665,7 +800,8 @@ class ChatModel(OpenAICompatible):
         if self._resume is None:
             card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
-            self._resume = mode_of(card)
+            # With the option "always", any server may be shown to continue an assistant message.
+            self._resume = "prefill" if mode_of(card) == "turn" and self._probe == "always" else mode_of(card)
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

@@ -389,7 +389,7 @@ async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _Rea
             found += chunks
     finally:
         await stream.aclose()
-    return _ReadStream(found, stream.resumed, stream.trail)
+    return _ReadStream(found, stream.way.mode if stream.way else None, stream.trail)
 
 
 async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:

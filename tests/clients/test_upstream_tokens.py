@@ -33,7 +33,7 @@ async def test_a_wrapped_call_continues_inside_the_reasoning():
     ):
         _, content, result = await answer(interwhen.wrap(bare, REPAIR))
     assert script.continued == ["Q<think>59 + 1 = 60"]
-    assert result.resume == "tokens"
+    assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
     assert content == "It is 60"
@@ -48,7 +48,7 @@ async def test_a_server_without_tokenize_is_asked_once_and_gets_a_turn():
         client = interwhen.wrap(bare, REPAIR)
         for _ in range(2):
             _, _, result = await answer(client)
-            assert result.resume == "turn"
+            assert result.resume.mode == "turn"
         assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
 
 
@@ -60,7 +60,7 @@ async def test_a_call_with_tools_continues_by_a_turn():
         openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
     ):
         _, _, result = await answer(interwhen.wrap(bare, REPAIR), tools=tools)
-        assert result.resume == "turn"
+        assert result.resume.mode == "turn"
         assert not any(post.path.endswith("/tokenize") for post in server.posts)
 
 
@@ -83,7 +83,7 @@ async def test_after_the_first_correction_kept_text_is_never_tokenized_again():
         _, content, result = await answer(client, seen)
     assert texts_of(script) == ["0"]
     assert script.tokenized == ["0"], "the tags are known from the call before"
-    assert (content, result.resume) == ("It is 60", "tokens")
+    assert (content, result.resume.mode) == ("It is 60", "tokens")
     assert "token_ids" not in repr(seen), "the caller did not ask for ids"
 
 

@@ -88,7 +88,7 @@ async def test_corrected_reasoning_finishes(url):
             if not result.violations:
                 continue
             corrected += 1
-            assert result.resume == "tokens"
+            assert result.resume.mode == "tokens"
             assert isinstance(result, Verified), result
             assert result.finish_reason == "stop"
             assert f"Answer: {start * factor - less}" in result.answer
