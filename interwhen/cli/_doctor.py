@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from interwhen import UsageError
+from interwhen._types.errors import without_user
 from interwhen.cli import _exits
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
 from interwhen.models import probe
@@ -40,7 +41,10 @@ def doctor(
     """
     if base_url is not None:
         if not model:
-            raise UsageError(f"--model is missing: name one of the models at {base_url!r}")
+            raise UsageError(
+                "--model must be given with --base-url, got none: name one of the models at "
+                f"{without_user(base_url)!r:.200}"
+            )
         diagnosis = anyio.run(_of_server, base_url, model)
     else:
         diagnosis = anyio.run(_of_local, model or "local")
@@ -66,7 +70,7 @@ async def _of_local(model: str) -> Diagnosis:
     kind, _, spec = model.partition(":")
     if kind != "local":
         raise UsageError(
-            f"--model must be 'local' or 'local:PATH.gguf' without --base-url, got {model!r}; "
+            f"--model must be 'local' or 'local:PATH.gguf' without --base-url, got {model!r:.80}: "
             "name a server with --base-url"
         )
     weights = parse_weights(spec)

@@ -329,7 +329,12 @@ class TokenPrompts:
         try:
             found = _tokenized.decode(data)
         except NOT_JSON as error:
-            raise UnexpectedForm(f"/tokenize: expected tokens ({error})", offset=0, sample=data) from error
+            raise UnexpectedForm(
+                f"the answer of /tokenize must be JSON with a list 'tokens', got something else ({error})",
+                offset=0,
+                sample=data,
+                hint="choose another way to resume with resume=",
+            ) from error
         return tuple(found.tokens)
 
 

@@ -123,7 +123,7 @@ class _SharedStream:
 
     async def receive(self) -> Sequence[Chunk]:
         if self._is_closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         if self._is_over:
             return ()
         if self._next < len(self._told.chunks):

@@ -36,7 +36,7 @@ def test_bad_names_are_refused(name, tmp_path):
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"NAME 'arithmetic': interwhen has a verifier of this name"):
+    with pytest.raises(UsageError, match=r"NAME must be new, got 'arithmetic', which is a verifier of interwhen"):
         new("arithmetic", directory=tmp_path / "x")
 
 

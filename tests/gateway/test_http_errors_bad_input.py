@@ -74,7 +74,7 @@ def test_an_unknown_model(upstream, gateway):
 @pytest.mark.fault(
     "S7",
     injected="a monitor that does not exist",
-    happens="400 unknown_monitor with the names there are, nothing sent on",
+    happens="400 unknown_monitor with the known names, nothing sent on",
 )
 def test_an_unknown_monitor(sound):
     for options in (

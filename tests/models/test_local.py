@@ -110,7 +110,7 @@ def child(request, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("child", ["silent"], indirect=True)
 async def test_a_server_that_is_not_up_in_time_is_ended(child, fake_gguf, anyio_backend):
-    with pytest.raises(ConnectError, match=r"did not start within 0\.2 s"):
+    with pytest.raises(ConnectError, match=r"must start within 0\.2 s, and did not"):
         await LocalServer.start(fake_gguf, ServerOptions(start_seconds=0.2))
 
 

@@ -41,7 +41,7 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
     [
         ("greedi", r"'greedi': not installed .*shipped: .*best-of-n"),
         ("dvts:tree=4", r"no option 'tree' \(options: expansions, trees\)"),
-        ("dvts:trees=many", "the option trees='many' does not fit"),
+        ("dvts:trees=many", "its option trees must have a value that fits, got 'many'"),
         ("interrupt:restarts", "has no value"),
         ("no.such:thing", r"no.such does not load"),
     ],
