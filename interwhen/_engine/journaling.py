@@ -175,7 +175,10 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
     try:
         payload = encode(header)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"the run cannot be written to a journal: {error} (see sampling.extra)") from error
+        raise UsageError(
+            "the settings of a run must be JSON values to be written to a journal, got an error: "
+            f"{error}; look at sampling.extra"
+        ) from error
     head, chain = preamble()
     first, chain = frame(payload, chain)
     return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
@@ -225,6 +228,7 @@ def build_result(
         fork_tokens=forks.tokens,
         fork_prompt_tokens=forks.prompt_tokens,
         prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages),
+        estimated_prompt_tokens=summary.estimated_prompt_tokens,
         cached_tokens=sum(usage.cached_tokens or 0 for usage in usages) + forks.cached_tokens,
         requests=requests,
         forks=summary.forks,
@@ -366,7 +370,11 @@ def known_result(past: RebuiltRun) -> Result | None:
     ours = result_of(past)
     if ours is None or type(ours) is not type(result) or (ours.text, _shown(ours)) != (result.text, _shown(result)):
         raise JournalError(
-            past.journaled.path, "the recorded result differs from the one that its facts give: the file was changed"
+            past.journaled.path,
+            (
+                "the recorded result must be the one that its facts give, and it differs: the file was "
+                "changed after it was written; use the original"
+            ),
         )
     return msgspec.structs.replace(result, journal=JournalState(past.journaled.path, past.journaled.size))
 

@@ -23,9 +23,11 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     fork_prompt_tokens: int = 0
     """Prompt tokens of forks, as the server counted them (0 if it gives no count)."""
     prompt_tokens: int = 0
-    """Prompt tokens of all main requests, including resumes, as the server counted them. Servers send this count at the
-    end of a stream, so a request that was cut short usually adds 0. Its generated tokens are in ``discarded`` and
-    ``kept``."""
+    """Prompt tokens of the main requests, including resumes: the server's count, or the number of token ids that were
+    sent. A server sends its count at the end of a stream, so it never counts a request that was interrupted."""
+    estimated_prompt_tokens: int = 0
+    """An estimate of the prompt tokens of the other main requests, those without a count. It is computed from the
+    counted requests and from the length of the text."""
     cached_tokens: int = 0
     """Prompt tokens that the server took from its prefix cache, of main requests and forks."""
     requests: int = 0
@@ -52,6 +54,11 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
         """All tokens that were generated for this run: kept, discarded, forks and offline."""
         return self.kept + self.discarded + self.fork_tokens + self.offline_tokens
 
+    @property
+    def total_prompt_tokens(self) -> int:
+        """All prompt tokens of this run: counted ones, estimated ones, and those of forks."""
+        return self.prompt_tokens + self.estimated_prompt_tokens + self.fork_prompt_tokens
+
 
 class Offline(msgspec.Struct, frozen=True, gc=False):
     """The prepared items that a run used."""
@@ -70,7 +77,9 @@ class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
     what: str
     """``verifier 'x'``, ``extractor of 'y'`` (a monitor's parser), or ``other code`` on the same loop."""
     seconds: float
-    """The blocked time, in seconds. For verifiers with ``worker="async"`` and for other code it is a lower bound."""
+    """The blocked time, in seconds. It is measured for inline checks and extractors. For verifiers with
+    ``worker="async"`` and for other code it is an estimate: the watching thread looks at the loop from time to time,
+    and counts from its last look before the call to its first look after it."""
     where: str = ""
     """The innermost functions, with file and line (in Python 3.11: the coroutine of the task). Empty if the watching
     thread did not see them."""

@@ -33,7 +33,15 @@ from interwhen.models._chunks import (
 from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
 from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
-from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts, completion_body, shows_tags
+from interwhen.models._token_resume import (
+    ChatEvents,
+    KnownTags,
+    TokenPrompt,
+    TokenPrompts,
+    TokenTrail,
+    completion_body,
+    shows_tags,
+)
 from interwhen.models._token_stream import TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
@@ -297,6 +305,8 @@ class ResumeSupport:
     def __init__(self, place: str) -> None:
         self.place = place
         """The model and its server, for the log."""
+        self.tags = KnownTags()
+        """The tags of reasoning, if the model continues from token ids."""
         self._mode: ChatMode | None = None
         self._until = 0.0
 
@@ -308,6 +318,7 @@ class ResumeSupport:
     def learn(self, mode: ChatMode) -> ChatMode:
         """Remember *mode* for ``REMEMBERED_SECONDS``, and return it."""
         # Not for ever: another server may answer at the same address after an update.
+        self.tags = KnownTags()
         self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
         log_info("endpoint.resume_learned", mode=mode, model=self.place, seconds=REMEMBERED_SECONDS)
         return mode
@@ -325,6 +336,8 @@ class ModelEndpoint:
         """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
         """Whether the model accepts the field ``stream_options``, which asks for token counts."""
+        self.token_ids = FieldSupport("return_token_ids", place)
+        """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
 
 
 class _Ahead(NamedTuple):
@@ -351,7 +364,11 @@ class CallModel:
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
-        self._prompts = TokenPrompts(str(call.body.get("model", "")), lambda body: transport.ask(body, "tokenize"))
+        # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
+        # known after the first correction. The reader gets the ids only if the caller asked for them.
+        known = self._resume or endpoint.resume.known
+        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens"
+        self._hides_ids = not call.body.get("return_token_ids")
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
 
@@ -385,22 +402,30 @@ class CallModel:
         """Send *request* and return the open stream, once the server has accepted it."""
         prompt = await self._token_prompt(request)
         mode: ResumeMode | None = "tokens"
+        trail = None
         if prompt is None:
             body, mode = await self._body(request)
             response = await streamed(self._call.api, await self._answer(body))
+            if self._asks_ids and not request.pieces:
+                trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
-            opened = await self._transport.open(completion_body(chat, prompt, with_ids=False), "completions")
+            asks = self._endpoint.token_ids.is_likely
+            opened = await self._transport.open(completion_body(chat, prompt, with_ids=asks), "completions")
             response = ChatEvents(opened, prompt, self._buffer.reasoning or "reasoning")
+            trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
-        stream = TokenStream(response, self._buffer.decode, event_bytes=event_bytes)
+        decode = self._buffer.decode if trail is None else trail.reading(self._buffer.decode, hides=self._hides_ids)
+        stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.resumed = mode
+        stream.trail = trail
         return stream
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
-        body, _ = await self._body(request)
+        prompt = await self._token_prompt(request)
+        body = self._first(request.sampling, aside=True) if prompt is not None else (await self._body(request))[0]
         for name in (
             "stream",
             "stream_options",
@@ -416,6 +441,9 @@ class CallModel:
         body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
         if sampling.logprobs and self._call.api != "responses":
             body |= asked_scores(self._call.api, sampling)
+        if prompt is not None:
+            body = completion_body({**body, "stream": False}, prompt, with_ids=False)
+            return _completion(await self._transport.ask(body, "completions"))
         if self._call.api == "completions":
             return _completion(await self._transport.ask(body))
         if self._call.api == "responses":
@@ -431,11 +459,19 @@ class CallModel:
         if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
             return None
         # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
-        if call.body.get("tools") or call.body.get("functions"):
+        if has_tools(call):
             return None
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
+        trail = request.trail if isinstance(request.trail, TokenTrail) else None
+        prompts = TokenPrompts(
+            str(call.body.get("model", "")),
+            lambda body: self._transport.ask(body, "tokenize"),
+            self._endpoint.resume.tags,
+        )
         try:
-            return await self._prompts.prompt(call.body, pieces, side=request.side or "", tags_in_text=tags_in_text)
+            return await prompts.prompt(
+                call.body, pieces, side=request.side or "", trail=trail, tags_in_text=tags_in_text
+            )
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
@@ -525,19 +561,30 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and ask for token counts, unless the caller set ``stream_options`` or the server refuses it."""
-        options = self._endpoint.stream_options
-        if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
-            return await self._transport.open(body)
+        """Send *body* and ask for token counts and token ids, as far as the server accepts these fields."""
+        wanted: dict[FieldSupport, Any] = {}
+        if self._call.api != "responses" and "stream_options" not in body:
+            wanted[self._endpoint.stream_options] = {"include_usage": True}
+        if self._asks_ids and self._hides_ids:
+            wanted[self._endpoint.token_ids] = True
+        wanted = {support: value for support, value in wanted.items() if support.is_likely}
         try:
-            return await self._transport.open({**body, "stream_options": {"include_usage": True}})
+            return await self._transport.open({**body, **{found.field: value for found, value in wanted.items()}})
         except UpstreamError as error:
-            if not (refuses(error, options.field) or mentions(error, options.field)):
-                raise
             refused = error
-        response = await self._transport.open(body)
-        options.learn(refused, body)
+            unknown = [found for found in wanted if refuses(error, found.field) or mentions(error, found.field)]
+            if not unknown:
+                raise
+        left = {found.field: value for found, value in wanted.items() if found not in unknown}
+        response = await self._transport.open({**body, **left})
+        for support in unknown:
+            support.learn(refused, body)
         return response
+
+
+def has_tools(call: ApiCall) -> bool:
+    """Return whether *call* offers tools to the model."""
+    return bool(call.body.get("tools") or call.body.get("functions"))
 
 
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:

@@ -169,7 +169,7 @@ def load_strategy(spec: str) -> Strategy:
     """
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
-        raise PluginError(spec, f"its factory returned {made!r:.200} instead of a Strategy")
+        raise PluginError(spec, f"its factory must return a Strategy, got {made!r:.200}; correct the factory")
     if ":" in spec and spec.partition(":")[0] in SHIPPED and dataclasses.is_dataclass(made):
         # The name shows the options, so that two variants of one strategy have different names.
         return dataclasses.replace(made, name=spec.strip())
@@ -186,5 +186,5 @@ def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     made = tuple(load_strategy(name) for name in names or SHIPPED)
     known = [one.name for one in made]
     if len(set(known)) < len(known):
-        raise UsageError(f"two strategies have the same name: {', '.join(known)}")
+        raise UsageError(f"each strategy must have its own name, got {', '.join(known)}; leave one of each pair out")
     return made

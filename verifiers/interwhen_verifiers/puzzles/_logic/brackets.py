@@ -118,7 +118,7 @@ class Brackets:
                 return Pass("so the brackets are open") if signs == right else Violation(why=_differ(signs, right))
             case FinalAnswer(text=text):
                 if not _PLAIN.match(text):
-                    return Unknown("the answer is not of brackets alone")
+                    return Unknown("the answer has more than brackets in it")
                 signs, right = _only(text), self.closing
                 if len(signs) >= len(self.given) + len(right):
                     signs = signs.removeprefix(self.given)

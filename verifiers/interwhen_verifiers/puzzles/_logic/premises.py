@@ -538,5 +538,9 @@ def _replied(problem: Premises, word: str, found: set[Status]) -> Verdict:
     if problem.asked == "follows" and said == "unknown" and "open" in found:
         return Unknown("the question asks for yes or no")
     if said in right:
-        return Pass("so the premises say") if len(right) == 1 else Unknown("traditions differ on it")
+        return (
+            Pass("schools of logic differ on whether it follows")
+            if len(right) == 1
+            else Unknown("traditions differ on it")
+        )
     return Violation(why="the premises do not say so")

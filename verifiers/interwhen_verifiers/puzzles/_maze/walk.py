@@ -337,7 +337,7 @@ def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
     if isinstance(verdict, Violation) and said.is_tally and not is_high and last.cell != problem.maze.goal:
-        return Unknown("there may be so many turns so far")
+        return Unknown("the walk is not over, and may have this many turns so far")
     return verdict
 
 

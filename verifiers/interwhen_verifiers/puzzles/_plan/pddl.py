@@ -26,11 +26,12 @@ def read_domain(text: str) -> Domain:
     asked = {str(each) for part in sections.get(":requirements", []) for each in part}
     unknown = (asked - _KNOWN) | (set(sections) - _DOMAIN_PARTS)
     if unknown:
-        raise PddlError(f"PDDL of this kind is not understood: {', '.join(sorted(unknown))}")
+        supported = ", ".join(sorted(_KNOWN | _DOMAIN_PARTS - {"domain"}))
+        raise PddlError(f"a domain may have only {supported}; got {', '.join(sorted(unknown))}; remove these")
     above = _above(_typed(_joined(sections, ":types")))
     operators = {one.name: one for one in map(_operator, sections.get(":action", []))}
     if not operators:
-        raise PddlError("the domain has no actions")
+        raise PddlError("a domain must have at least one :action, got none; add one")
     return Domain(
         name=_word(sections["domain"][0][0]),
         operators=operators,
@@ -45,10 +46,15 @@ def read_problem(text: str, domain: Domain) -> PlanningProblem:
     sections = _sections(text, "problem")
     unknown = set(sections) - _PROBLEM_PARTS
     if unknown or not sections.keys() >= {":init", ":goal"}:
-        raise PddlError(f"a problem needs :init and :goal, and no {', '.join(sorted(unknown)) or 'more'}")
+        raise PddlError(
+            "a problem must have :init and :goal, and may have :domain and :objects; got "
+            f"{', '.join(sorted(set(sections) - {'problem'})) or 'none'}; correct it"
+        )
     named = _joined(sections, ":domain")
     if named and _word(named[0]) != domain.name:
-        raise PddlError(f"the problem is of the domain {_word(named[0])!r}, not {domain.name!r}")
+        raise PddlError(
+            f"the problem must be of the domain {domain.name!r}, got {_word(named[0])!r}; give the domain that it names"
+        )
     return PlanningProblem(
         domain=domain,
         objects={**domain.constants, **dict(_typed(_joined(sections, ":objects")))},
@@ -64,22 +70,24 @@ _PROBLEM_PARTS = {"problem", ":domain", ":requirements", ":objects", ":init", ":
 def parse(text: str) -> list[Node]:
     """Return the nested lists of *text*, in small letters, without comments."""
     if len(text) > LONGEST:
-        raise PddlError(f"a text of more than {LONGEST:,} characters is not read")
+        raise PddlError(f"a text must have at most {LONGEST:,} characters, got {len(text):,}; give a shorter one")
     stack: list[list[Node]] = [[]]
     for word in _TOKEN.findall(text.lower()):
         if word == "(":
             stack.append([])
             if len(stack) > DEEPEST:
-                raise PddlError(f"more than {DEEPEST} levels of brackets")
+                raise PddlError(f"brackets must be at most {DEEPEST} levels deep, got more; nest them less")
         elif word == ")":
             done = stack.pop()
             if not stack:
-                raise PddlError("a bracket is closed that was never opened")
+                raise PddlError(f"each ')' must close a '(', got one that closes none in {text[:60]!r}; remove it")
             stack[-1].append(done)
         elif not word.startswith(";"):
             stack[-1].append(word)
     if len(stack) > 1:
-        raise PddlError(f"brackets that are never closed: {len(stack) - 1}, in {text[:60]!r}; write a ')' for each")
+        raise PddlError(
+            f"each '(' must be closed, got {len(stack) - 1} that are not in {text[:60]!r}; write a ')' for each"
+        )
     return stack[0]
 
 
@@ -87,20 +95,20 @@ def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
     """Return the parts of the definition in *text* by their names, without the names."""
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
-        raise PddlError(f"a {kind} begins with (define ({kind} NAME)")
+        raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
     found: dict[str, list[list[Node]]] = {}
     for each in whole[1:]:
         part = _list(each)
         if part:
             found.setdefault(_word(part[0]), []).append(part[1:])
     if len(found.get(kind, [])) != 1 or len(found[kind][0]) != 1:
-        raise PddlError(f"a {kind} begins with (define ({kind} NAME)")
+        raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
     return found
 
 
 def _operator(part: list[Node]) -> Operator:
     if not part or len(part) % 2 == 0:
-        raise PddlError("an action has a name and parts with a value each")
+        raise PddlError(f"an action must have a name and parts with a value each, got {str(part)[:80]}")
     parts = {_word(key): value for key, value in zip(part[1::2], part[2::2], strict=True)}
     unknown = set(parts) - {":parameters", ":precondition", ":effect"}
     if unknown or ":effect" not in parts:
@@ -125,7 +133,10 @@ def _vet(operator: Operator) -> None:
     for literals in (operator.needs, operator.effect):
         free = {term for atom in (*literals.yes, *literals.no) for term in atom[1:] if term.startswith("?")} - bound
         if free:
-            raise PddlError(f"the action {operator.name} uses {', '.join(sorted(free))}, which is no parameter of it")
+            raise PddlError(
+                f"the action {operator.name} may use only its parameters, got {', '.join(sorted(free))}; "
+                "add these to :parameters"
+            )
 
 
 def _literals(node: Node) -> Literals:
@@ -142,7 +153,10 @@ _LOGIC = {"and", "or", "not", "imply", "forall", "exists", "when", "=", "increas
 def _atom(part: Sequence[Node]) -> Atom:
     words = tuple(_word(each) for each in part)
     if not words or words[0] in _LOGIC:
-        raise PddlError(f"({' '.join(words)[:60]}) is not understood")
+        raise PddlError(
+            "a fact must be (PREDICATE ARGUMENT ...), with 'and' and 'not' around it only; got "
+            f"({' '.join(words)[:60]})"
+        )
     return words
 
 
@@ -169,7 +183,7 @@ def _above(types: Iterator[tuple[str, str]]) -> dict[str, frozenset[str]]:
         while chain[-1] in parents and parents[chain[-1]] not in chain:
             chain.append(parents[chain[-1]])
             if len(chain) > DEEPEST:
-                raise PddlError(f"more than {DEEPEST} levels of types")
+                raise PddlError(f"types must be at most {DEEPEST} levels deep, got more; remove some")
         above[kind] = frozenset(chain)
     return above
 
@@ -192,7 +206,7 @@ def _list(node: Node) -> list[Node]:
 
 def _word(node: Node) -> str:
     if not isinstance(node, str):
-        raise PddlError("expected a name, got a bracket")
+        raise PddlError(f"expected a name, got the bracket {str(node)[:60]}")
     return node
 
 
