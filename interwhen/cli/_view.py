@@ -448,7 +448,7 @@ def _open_reason(outcome: Outcome) -> str:
         case Judged(verdict=Unknown(why=why)) | Skipped(why=why) | Errored(error=why):
             return why
         case TimedOut(deadline=deadline):
-            return f"the verifier gave no verdict within its deadline of {deadline:g} s"
+            return f"no verdict within {deadline:g} s"
         case _:
             return type(outcome).__name__.lower()
 

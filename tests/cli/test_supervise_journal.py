@@ -96,7 +96,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("resume", "/no/such/file"), "cannot be read"),
+            (("resume", "/no/such/file"), "must be a readable file"),
             (("replay", __file__), "it must begin with"),
             (("run", "p", "--journal", __file__), "this file exists: resume it"),
         ],

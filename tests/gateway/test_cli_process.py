@@ -180,5 +180,5 @@ def test_a_port_that_is_taken_is_one_line(upstream, capsys):
         main(["serve", "--upstream", server.base_url, "--port", str(server.port)])
     assert caught.value.code == 2
     error = capsys.readouterr().err
-    assert "cannot listen" in error
+    assert "must be free to listen on" in error
     assert error.count("\n") == 1

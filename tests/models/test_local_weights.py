@@ -64,7 +64,7 @@ def test_a_folder_is_no_weights(tmp_path):
 def test_a_file_without_the_magic_is_no_gguf(tmp_path, data):
     path = tmp_path / "x.gguf"
     path.write_bytes(data)
-    with pytest.raises(UsageError, match="not a GGUF"):
+    with pytest.raises(UsageError, match="must be a GGUF"):
         find_weights(FileWeights(path))
 
 
