@@ -182,7 +182,7 @@ class TestPreparing:
             raise KeyError("grid")
 
         [one] = tried(trace("bad\nbad"), monitor=words(prepare=prepare))
-        assert [trouble.what for trouble in one.troubles][:1] == ["prepare: KeyError: 'grid'"]
+        assert [trouble.what for trouble in one.troubles][:1] == ["preparing the monitor raised KeyError: 'grid'"]
         assert len(one.troubles) == 3
 
 
