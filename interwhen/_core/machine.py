@@ -32,7 +32,14 @@ from interwhen._core.messages import (
     Settled,
     SwitchedOff,
 )
-from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
+from interwhen._core.release import (
+    ENDED_WELL,
+    Gates,
+    certificate,
+    coverage_reason,
+    judges_answer,
+    unverified_reasons,
+)
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.violations import RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
@@ -126,9 +133,11 @@ class Counts:
     :class:`Violations`.
     """
 
-    __slots__ = ("_before", "_intake", "_window", "late", "reconnects", "requests")
+    __slots__ = ("_before", "_begun_at", "_intake", "_window", "hid_reasoning", "late", "reconnects", "requests")
 
     def __init__(self, intake: Intake, window: Window) -> None:
+        self.hid_reasoning = False
+        """Whether a request produced reasoning that the server did not send."""
         self.requests = 0
         self.reconnects = 0
         self.late = 0
@@ -137,6 +146,8 @@ class Counts:
         self._window = window
         self._before = 0
         """Tokens of all requests before the current one."""
+        self._begun_at = 0
+        """The offset in the trace at which the current request began."""
 
     def tokens(self) -> int:
         """Return how many tokens of the main stream have arrived."""
@@ -151,6 +162,7 @@ class Counts:
         """Start counting for a new request."""
         self.requests += 1
         self._before = self.tokens()
+        self._begun_at = self._intake.transcript.length
 
     def reconnected(self) -> None:
         """Count a reconnect after a stream broke."""
@@ -173,8 +185,18 @@ class Counts:
 
     def _missing(self, usage: Usage | None) -> int:
         """Return the server's count minus our count; 0 if the server sent no count."""
+        if usage is None:
+            return 0
         self._window.learn(usage, self.requests)
-        return 0 if usage is None or usage.completion_tokens is None else self.told(usage) - self.tokens()
+        reasoned = usage.reasoning_tokens or (usage.reasoning_tokens is None and usage.asked_to_reason)
+        if usage.hides_reasoning or (reasoned and not self._has_reasoning()):
+            self.hid_reasoning = True
+        return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
+
+    def _has_reasoning(self) -> bool:
+        """Tell whether the trace has reasoning that the current request wrote."""
+        transcript = self._intake.transcript
+        return any(run.phase == "reasoning" for run in transcript.runs(self._begun_at, transcript.length))
 
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
@@ -675,6 +697,8 @@ class Core:
             end = self.transcript.length
             span = Span(min(self._unchecked_from, end), end)
             found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
+        if self.counts.hid_reasoning and not judges_answer(self.transcript, records, refuted, self.monitors):
+            found = (UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"), *found)
         return (*self.violations.concluded, *found)
 
     def _summary(self, status: Status, why: str) -> RunSummary:
@@ -685,7 +709,14 @@ class Core:
             reasons = (UnverifiedReason("", None, why), *reasons)
         certified = None
         if status == "verified":
-            certified = certificate(transcript, records, self.monitors, violations.refuted(), self.prompt_sha256)
+            certified = certificate(
+                transcript,
+                records,
+                self.monitors,
+                violations.refuted(),
+                self.prompt_sha256,
+                hid_reasoning=counts.hid_reasoning,
+            )
         return RunSummary(
             status=status,
             text=transcript.slice(0, transcript.length),
@@ -699,6 +730,7 @@ class Core:
             unverified_reasons=reasons,
             certificate=certified,
             reason=why,
+            hidden_reasoning=counts.hid_reasoning,
             kept=transcript.kept_tokens,
             discarded=self.intake.discarded + counts.late,
             late=counts.late,
