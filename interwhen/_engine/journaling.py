@@ -229,6 +229,7 @@ def build_result(
         fork_tokens=forks.tokens,
         fork_prompt_tokens=forks.prompt_tokens,
         prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages),
+        estimated_prompt_tokens=summary.estimated_prompt_tokens,
         cached_tokens=sum(usage.cached_tokens or 0 for usage in usages) + forks.cached_tokens,
         reasoning_tokens=sum(usage.reasoning_tokens or 0 for usage in usages),
         requests=requests,

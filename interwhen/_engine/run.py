@@ -47,7 +47,7 @@ from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling
 from interwhen._types.monitors import GATING, Monitor
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen._types.results import Result, prompt_sha256
+from interwhen._types.results import Result, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
@@ -85,6 +85,7 @@ def core_for(
         max_tokens=sampling.max_tokens,
         context_tokens=known.context_tokens if known is not None else None,
         prompt_sha256=prompt_sha256(prompt),
+        prompt_bytes=prompt_bytes(prompt),
         codes=[code_digest(monitor.verifier) for monitor in monitors],
         min_coverage=min_coverage,
     )

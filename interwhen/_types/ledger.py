@@ -23,9 +23,11 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     fork_prompt_tokens: int = 0
     """Prompt tokens of forks, as the server counted them (0 if it gives no count)."""
     prompt_tokens: int = 0
-    """Prompt tokens of all main requests, including resumes, as the server counted them. Servers send this count at the
-    end of a stream, so a request that was cut short usually adds 0. Its generated tokens are in ``discarded`` and
-    ``kept``."""
+    """Prompt tokens of the main requests, including resumes: the server's count, or the number of token ids that were
+    sent. A server sends its count at the end of a stream, so it never counts a request that was interrupted."""
+    estimated_prompt_tokens: int = 0
+    """An estimate of the prompt tokens of the other main requests, those without a count. It is computed from the
+    counted requests and from the length of the text."""
     cached_tokens: int = 0
     """Prompt tokens that the server took from its prefix cache, of main requests and forks."""
     reasoning_tokens: int = 0
@@ -54,6 +56,11 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     def total_tokens(self) -> int:
         """All tokens that were generated for this run: kept, discarded, forks and offline."""
         return self.kept + self.discarded + self.fork_tokens + self.offline_tokens
+
+    @property
+    def total_prompt_tokens(self) -> int:
+        """All prompt tokens of this run: counted ones, estimated ones, and those of forks."""
+        return self.prompt_tokens + self.estimated_prompt_tokens + self.fork_prompt_tokens
 
 
 class Offline(msgspec.Struct, frozen=True, gc=False):

@@ -93,6 +93,7 @@ def _numbers(result: Result) -> Table:
         ("tokens ahead of time", ledger.offline_tokens),
         ("prompt tokens", ledger.prompt_tokens + ledger.fork_prompt_tokens),
         ("  of them cached", ledger.cached_tokens),
+        ("prompt tokens without a count, estimated", ledger.estimated_prompt_tokens),
         ("requests", ledger.requests),
         ("remedies", ledger.remedies),
         ("characters inserted", ledger.inserted_chars),

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from interwhen._types.errors import UnexpectedForm
-from interwhen._types.models import Chunk, Piece
+from interwhen._types.models import Chunk, Piece, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded
 from interwhen.models._sse import SseDecoder
@@ -103,13 +103,25 @@ class TokenTrail:
 
         With *hides*, *decode* gets the events without their token ids.
         """
+        is_told = False
 
         def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+            nonlocal is_told
             found = decode(without_ids(data) if hides else data, offset, first)
+            asked = self.size
             self._take(data, found)
-            return found
+            if is_told or not self.prompt:
+                return found
+            # The server sends its count only at the end, and never if we interrupt the stream.
+            is_told = True
+            return _with_prompt_count(found, asked or len(self.prompt))
 
         return decoded
+
+    @property
+    def size(self) -> int:
+        """The number of known ids, of the prompt and of the text."""
+        return len(self.prompt) + sum(len(unit.lead) + len(unit.ids) for unit in self.units)
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
         """Append the token *ids* of the text in *parts*. Ids without text are added to the text that follows."""
@@ -133,6 +145,16 @@ class TokenTrail:
         parts = [(chunk.phase, chunk.text) for chunk in chunks if chunk.text]
         if choice.token_ids or parts:
             self.add(choice.token_ids or (), parts)
+
+
+def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
+    """Return *found* with the prompt's count of *tokens* in its last chunk, unless the server sent its own count."""
+    chunks = found if isinstance(found, tuple) else (found,)
+    last = chunks[-1] if chunks else None
+    if not isinstance(last, Chunk) or last.usage is not None:
+        return found
+    counted = msgspec.structs.replace(last, usage=Usage(prompt_tokens=tokens))
+    return (*chunks[:-1], counted) if isinstance(found, tuple) else counted
 
 
 class _TextRun(NamedTuple):

@@ -44,10 +44,13 @@ async def attempt(
     budget: int,
     seed: int = 0,
     sampling: Sampling | None = None,
+    counts_prompts: bool = False,
     workers: WorkerPool | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome:
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*.
+
+    With *counts_prompts*, the prompt tokens of all requests use up the budget, too.
 
     If the strategy did not have its text judged, the text is judged at the end, unless judging costs tokens. So the
     status means the same for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`). Raises
@@ -55,7 +58,7 @@ async def attempt(
     """
     if budget < 1:
         raise UsageError(f"budget must be at least 1 token, got {budget!r}; give a larger one")
-    meter = MeteredModel(model, budget)
+    meter = MeteredModel(model, budget, counts_prompts=counts_prompts)
     drawn = sampling or Sampling(temperature=0.7)
     context = StrategyContext(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
     begun = clock()

@@ -364,3 +364,32 @@ async def test_tags_that_are_part_of_the_text_are_tokens_again_and_are_shown():
     assert script.continued == ["Q<think>59 + 1 = 60"]
     assert result.resume == "tokens"
     assert result.text == "<think>59 + 1 = 60\n</think>It is 60"
+
+
+# ---------------------------------------------------------------------------------------- the count of the prompt
+
+
+def _read(trail, *events):
+    decode = trail.reading(decode_chat)
+    return [decode(json.dumps(event).encode(), 0, number == 0) for number, event in enumerate(events)]
+
+
+def _event(text, ids, **fields):
+    return {"choices": [{"index": 0, "delta": {"content": text}, "token_ids": list(ids)}], **fields}
+
+
+def test_the_first_chunk_brings_the_count_of_the_prompt_which_its_ids_show():
+    first, second = _read(TokenTrail(), _event("It", [7], prompt_token_ids=[1, 2, 3]), _event(" is", [8]))
+    assert (first.usage.prompt_tokens, first.usage.completion_tokens, second.usage) == (3, None, None)
+
+
+def test_the_prompt_of_a_continuation_is_all_that_was_sent():
+    trail = trail_of(("answer", "It is 3"))
+    size = trail.size
+    first, second = _read(trail, _event("4", [7]), _event("2", [8]))
+    assert (first.usage.prompt_tokens, second.usage) == (size, None)
+
+
+def test_a_count_of_the_server_is_not_replaced():
+    [only] = _read(TokenTrail(), _event("It", [7], prompt_token_ids=[1, 2, 3], usage={"prompt_tokens": 9}))
+    assert only.usage.prompt_tokens == 9
