@@ -262,6 +262,8 @@ class Counts:
         end of a turn). *ended*: the model has sent its finish reason.
         """
         missing = self._missing(usage)
+        if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
+            self.hid_reasoning = True
         if missing > 0 or ended:  # before the end, the server's count may be lower because it is not up to date
             self._intake.credit(missing)
 
@@ -271,15 +273,14 @@ class Counts:
             return 0
         self._window.learn(usage, self.requests)
         self.prompts.counted(usage)
-        reasoned = usage.reasoning_tokens or (usage.reasoning_tokens is None and usage.asked_to_reason)
-        if usage.hides_reasoning or (reasoned and not self._has_reasoning()):
-            self.hid_reasoning = True
         return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
 
-    def _has_reasoning(self) -> bool:
-        """Tell whether the trace has reasoning that the current request wrote."""
+    def _reasoned_unseen(self, usage: Usage) -> bool:
+        """Tell whether the current request reasoned, according to *usage*, and the trace has no reasoning of it."""
+        if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
+            return False
         transcript = self._intake.transcript
-        return any(run.phase == "reasoning" for run in transcript.runs(self._begun_at, transcript.length))
+        return not any(run.phase == "reasoning" for run in transcript.runs(self._begun_at, transcript.length))
 
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
@@ -800,7 +801,7 @@ class Core:
         return (*self.violations.concluded, *found)
 
     def _summary(self, status: Status, why: str) -> RunSummary:
-        """Return what became of the run. *status* ``verified`` becomes ``unverified`` if there is a reason against it."""
+        """Return how the run ended. *status* ``verified`` becomes ``unverified`` if there is a reason against it."""
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
         reasons = self._unverified_reasons(records)

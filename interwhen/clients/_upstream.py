@@ -18,6 +18,8 @@ from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
     ChatText,
+    ModelCard,
+    card_of,
     chat_decoder,
     completion_decoder,
     count_of,
@@ -41,7 +43,7 @@ from interwhen.models._field_support import (
     refuses,
     until_stop,
 )
-from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json, refuses_prefill
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import (
     ChatEvents,
@@ -52,7 +54,7 @@ from interwhen.models._token_resume import (
     completion_body,
     shows_tags,
 )
-from interwhen.models._token_stream import TokenStream
+from interwhen.models._token_stream import SlotRelease, TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
 # Builds requests that continue the trace: the caller's messages, followed by the kept text.
@@ -291,6 +293,8 @@ def _responses(body: Body) -> list[Body]:
 
 Place = Literal["call", "completions", "tokenize"]
 """The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server."""
+Facts = Literal["models", "slots"]
+"""The path of a GET request for facts about the server. Only ``models`` is relative to the version (``/v1``)."""
 
 
 class CallTransport(Protocol):
@@ -312,8 +316,8 @@ class CallTransport(Protocol):
         """Send *body* and return the body of a successful response."""
         ...
 
-    async def models(self) -> bytes:
-        """Return the answer of ``GET /models``."""
+    async def get(self, facts: Facts) -> bytes:
+        """Return the body of a successful GET request for *facts*."""
         ...
 
 
@@ -325,8 +329,23 @@ class ResumeSupport:
         """The model and its server, for the log."""
         self.tags = KnownTags()
         """The tags of reasoning, if the model continues from token ids."""
+        self._card: ModelCard | None = None
         self._mode: ChatMode | None = None
-        self._until = 0.0
+        self._until = self._card_until = 0.0
+
+    @property
+    def has_card(self) -> bool:
+        """Whether :attr:`card` was learned in the last ``REMEMBERED_SECONDS``."""
+        return anyio.current_time() < self._card_until
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The entry of the model in ``GET /models``; ``None`` if there is none."""
+        return self._card
+
+    def learn_card(self, card: ModelCard | None) -> None:
+        """Remember *card* for ``REMEMBERED_SECONDS``."""
+        self._card, self._card_until = card, anyio.current_time() + REMEMBERED_SECONDS
 
     @property
     def known(self) -> ChatMode | None:
@@ -350,6 +369,8 @@ class ModelEndpoint:
         """The timeouts of streams. By default there are none, because the transport has timeouts."""
         place = f"{model:.100}@{host}"
         self.resume = ResumeSupport(place)
+        self.slots = SlotRelease()
+        """Waits for the slots of closed streams, if the server is llama.cpp."""
         self.stream = FieldSupport("stream", place)
         """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
@@ -421,6 +442,8 @@ class CallModel:
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
         prompt = await self._token_prompt(request)
+        if request.pieces and self._call.api != "responses":
+            await self._wait_for_slot()
         mode: ResumeMode | None = "tokens"
         trail = None
         if prompt is None:
@@ -451,7 +474,19 @@ class CallModel:
         stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.resumed = mode
         stream.trail = trail
+        self._endpoint.slots.add(stream)
         return stream
+
+    async def _wait_for_slot(self) -> None:
+        """If the server is llama.cpp, wait until the previous stream has released its slot, which has the prefix."""
+        if self._resume == "turn":
+            return  # the caller's choice, for which no server has to be known
+        try:
+            card = await self._card()
+        except ModelError:
+            return
+        if card is not None and card.owned_by == LLAMACPP:
+            await self._endpoint.slots.wait(lambda: self._transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
@@ -576,13 +611,19 @@ class CallModel:
         if known is not None:
             return known
         try:
-            cards = read_json(await self._transport.models(), models_decoder).data
+            card = await self._card()
         except ModelError as error:
             log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
             return "turn"
-        first = cards[0] if cards else None
-        card = next((card for card in cards if card.id == self._call.body.get("model")), first)
         return self._endpoint.resume.learn(mode_of(card))
+
+    async def _card(self) -> ModelCard | None:
+        """Return the entry of the model in ``GET /models``. Raises :class:`~interwhen.ModelError`."""
+        known = self._endpoint.resume
+        if not known.has_card:
+            cards = read_json(await self._transport.get("models"), models_decoder).data
+            known.learn_card(card_of(str(self._call.body.get("model", "")), cards))
+        return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* and ask for a stream. Ask for none if the server refuses it and the caller did not want one."""

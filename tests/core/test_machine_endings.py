@@ -73,9 +73,9 @@ def test_reasoning_that_was_not_sent_leaves_the_steps_unverified(usage, thought)
 
 def test_reasoning_that_an_earlier_request_hid_still_counts():
     driver = drive(monitor(remedy=Resample()))
-    driver.feed("1+1=2\n")
-    driver.tell(Chunk("", tokens=0, usage=Usage(completion_tokens=12, reasoning_tokens=9)))
     driver.feed("1+1=3\n")
+    driver.tell(Chunk("", tokens=0, finish_reason="stop", usage=Usage(completion_tokens=12, reasoning_tokens=9)))
+    driver.tell(Ended())
     driver.settle()
     driver.open()
     driver.feed("2+2=4\n")
