@@ -197,19 +197,19 @@ def _joined(sections: dict[str, list[list[Node]]], name: str) -> list[Node]:
 
 def _one(nodes: Sequence[Node]) -> Node:
     if len(nodes) != 1:
-        raise PddlError(f"expected one expression, got {len(nodes)}")
+        raise PddlError(f"there must be one expression in brackets, got {len(nodes)}: {str(nodes)[:80]}; write one")
     return nodes[0]
 
 
 def _list(node: Node) -> list[Node]:
     if isinstance(node, str):
-        raise PddlError(f"expected a bracket, got {node[:60]!r}")
+        raise PddlError(f"an expression must be in brackets, got {node[:60]!r}; put it in brackets")
     return node
 
 
 def _word(node: Node) -> str:
     if not isinstance(node, str):
-        raise PddlError(f"expected a name, got the bracket {str(node)[:60]}")
+        raise PddlError(f"a name must stand here, got the expression {str(node)[:60]}; write a name")
     return node
 
 
