@@ -801,7 +801,7 @@ class Core:
         return (*self.violations.concluded, *found)
 
     def _summary(self, status: Status, why: str) -> RunSummary:
-        """Return how the run ended. *status* ``verified`` becomes ``unverified`` if there is a reason against it."""
+        """Return what became of the run. The *status* ``verified`` becomes ``unverified`` where a reason is found."""
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
         reasons = self._unverified_reasons(records)
