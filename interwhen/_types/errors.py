@@ -183,7 +183,7 @@ class OutOfTokens(ModelError):
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        super().__init__(f"no request was sent: the budget of {budget} tokens is spent; give a larger budget")
+        super().__init__(f"the budget of {budget} tokens is spent; give a larger one to continue")
 
 
 class StreamTimeout(ModelError):
