@@ -120,7 +120,7 @@ class CountingEndpoint:
         rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)
         body = request.json
         prompt = body["prompt"]
-        is_fork = not body["stream"]
+        is_fork = not body.get("stream")
         name = rng.choice(FAULTS[1:]) if rng.random() < self.habits.broken else "none"
         served = RequestRecord("fork" if is_fork else "main", name, _tokens(prompt), self._cached(prompt))
         self.books.served.append(served)

@@ -361,6 +361,12 @@ class CallModel:
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
+    async def resume_mode(self) -> ResumeMode:
+        """Return how kept text is continued. This may ask the server."""
+        if self._call.api == "chat":
+            return await self._mode()
+        return "prefix" if self._call.api == "completions" else "turn"
+
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
         body = self._first(self._call.sampling)
