@@ -6,8 +6,8 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -291,7 +291,7 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, str
     missing = [what for what, count in happened.items() if not count]
     return Report(
         benchmark="ledger",
-        subject=f"seeds {seed} to {seed + len(played) - 1}",
+        subject=f"seeds {seed} to {seed + len(played) + refused - 1}",
         tables=(Table("Ledgers and the counts of the endpoint", tuple(rows)),),
         warnings=(
             *map(str, mismatches[:10]),

@@ -135,10 +135,10 @@ class _ReplayTransport:
         return self._response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        raise UsageError(f"a replayed answer takes no request to {place!r} ({len(body)} fields): use the caller's server")
+        raise UsageError(f"a replayed answer takes no request to {place!r} (of {len(body)} fields): ask the server")
 
     async def models(self) -> bytes:
-        raise UsageError("a replayed answer has no list of models: use the caller's server")
+        raise UsageError("a replayed answer has no list of models: ask the server")
 
 
 class _SampleStream:

@@ -148,7 +148,7 @@ class MeteredModel:
         self.generated += tokens
         return True
 
-    def settle(self, usage: Usage | None, *, came: int, finished: bool) -> None:
+    def settle(self, usage: Usage | None, *, came: int = 0, finished: bool = False) -> None:
         """Count the prompt tokens of a stream that has ended, if *usage* has them.
 
         *came* is the number of its tokens by chunks. *finished*: the stream brought a finish reason.

@@ -66,9 +66,7 @@ def test_all_attempts_are_made_in_an_order_of_their_own(monkeypatch):
 def test_steps_that_passed_are_no_claim_on_the_answer():
     """The model computes something else correctly: all sums hold, and the answer is wrong."""
     asked = [Exercise(question(monitors=("arithmetic",), prompt="What is it?"), lambda answer: answer == "7")]
-    done, rows = play(
-        writer(lambda _: RIGHT), comparison("greedy,until-verified:n=3", exercises=asked, budgets=(100,))
-    )
+    done, rows = play(writer(lambda _: RIGHT), comparison("greedy,until-verified:n=3", exercises=asked, budgets=(100,)))
     assert {each.outcome.scope for each in attempts(done)} == {"steps"}
     for row in rows.values():
         assert (row["answer verified"].value, row["steps verified"].value, row["right of those"].value) == (0, 100, 0)

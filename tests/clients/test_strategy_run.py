@@ -362,7 +362,7 @@ async def test_the_tokens_of_all_samples_are_limited(serve, clients):
 
 async def test_the_requests_are_limited_also_if_they_bring_no_token(serve, clients):
     server = serve(told([]))
-    _, result, _ = await answer(clients, server, "best-of-n", strategy_samples=5)
+    await answer(clients, server, "best-of-n", strategy_samples=5)
     assert len(server.requests) == 5
 
 
