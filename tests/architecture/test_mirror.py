@@ -157,6 +157,7 @@ REACHES = {
     "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
     "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
     "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
+    "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
     "strategies/test_docs.py": ("interwhen.bench._task_files", "the page lists the tasks of the benchmark"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "toolkit/test_solving_warm.py": ("interwhen.bench._precompute", "the problems that the benchmark measures"),

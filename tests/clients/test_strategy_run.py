@@ -83,7 +83,7 @@ async def test_a_gate_shows_nothing_of_what_it_refuted(stream, serve, clients):
     text, result, found = await answer(
         clients, server, "best-of-n:n=2", stream=stream, monitors=[word(delivery="gate")]
     )
-    assert text == ("one\n" if stream else "")
+    assert text == "one\n"
     assert result.status == "abstained"
     assert "BAD" not in (json.dumps([chunk.model_dump() for chunk in found]) if stream else found.model_dump_json())
     last = found[-1] if stream else found
@@ -420,3 +420,28 @@ async def test_the_words_of_a_strategy_are_marked_as_inserted(serve, clients):
     (inserted,) = result.insertions
     assert result.text[inserted.span.start : inserted.span.end] == "\nWait,"
     assert result.ledger.inserted_chars == 6
+
+
+async def test_a_strategy_of_the_program_s_own_works_like_a_shipped_one(serve, clients, tmp_path, monkeypatch):
+    (tmp_path / "own_strategies.py").write_text(
+        """
+from interwhen.strategies import Solution
+
+
+class Twice:
+    name = "twice"
+    meets_model = False
+
+    async def solve(self, question, context):
+        for number in range(2):
+            trace = await context.write(question, context.sampled(number))
+            judged = await context.judge(question, trace)
+            if judged.verified:
+                break
+        return Solution(trace=trace, result=judged.result)
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    server = serve(told("BAD\n", "fine\n"))
+    text, result, _ = await answer(clients, server, "own_strategies:Twice", stream=True)
+    assert (text, result.status, result.ledger.requests) == ("fine\n", "verified", 2)

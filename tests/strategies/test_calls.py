@@ -1,8 +1,7 @@
 """Strategies of the catalogue for single calls."""
 
 import pytest
-from interwhen import PluginError, Repair, UsageError
-from interwhen._types.segments import ToolCall
+from interwhen import PluginError, Repair, ToolCall, UsageError
 from interwhen._types.strategies import BudgetedModel, CallStrategy, StrategyCatalog, StrategyTask
 from interwhen.models import Chunk, MeteredModel, Sampling
 from interwhen.registry import STRATEGY_CATALOGS, load, load_monitor
