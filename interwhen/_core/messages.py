@@ -169,6 +169,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     kept: int
     discarded: int
     late: int
+    estimated_prompt_tokens: int
     remedies: int
     reconnects: int
     forks: int

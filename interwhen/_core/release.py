@@ -279,10 +279,13 @@ def unverified_reasons(
         found.append(UnverifiedReason("", None, f"the text did not end by itself: {why}"))
     if not any(monitor.required for monitor in monitors):
         found.append(UnverifiedReason("", None, "no required monitor watched this run"))
+    records_of: dict[str, list[CheckRecord]] = {monitor.name: [] for monitor in monitors}
+    for record in records:
+        records_of[record.monitor].append(record)
     for monitor in monitors:
         if not monitor.required:
             continue
-        mine = [record for record in records if record.monitor == monitor.name]
+        mine = records_of[monitor.name]
         found.extend(
             UnverifiedReason(monitor.name, _ground(record), describe(record.outcome, record.tries), record.verifier)
             for record in mine

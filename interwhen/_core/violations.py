@@ -118,8 +118,10 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 2
+RULES = 3
 """The version of the rules for planning remedies. A journal records the version that its run used."""
+COUNTS_PROMPTS = 3
+"""The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"

@@ -123,6 +123,17 @@ def prompt_sha256(prompt: Prompt) -> str:
     return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
 
 
+BYTES_A_TOKEN = 4
+"""The bytes of text that count as one token in estimates of prompts. English text has about four; other languages and
+code have fewer, so their estimates are too low."""
+
+
+def prompt_bytes(prompt: Prompt) -> int:
+    """Return the size of the text of *prompt* in bytes of UTF-8."""
+    texts = (prompt,) if isinstance(prompt, str) else (message.content for message in prompt)
+    return sum(len(text.encode(errors="replace")) for text in texts)
+
+
 class JournalState(msgspec.Struct, frozen=True, gc=False):
     """The state of a run's journal at the end of the run."""
 

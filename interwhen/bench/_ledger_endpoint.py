@@ -106,6 +106,10 @@ class Books:
             "cached_tokens": sum(each.cached for each in (*(each for each in main if each.told), *forks)),
         }
 
+    def unreported_prompt_tokens(self) -> int:
+        """Return the prompt tokens of the accepted main requests whose count the endpoint never sent."""
+        return sum(each.prompt for each in self.served if each.kind == "main" and each.accepted and not each.told)
+
 
 class CountingEndpoint:
     """A script for a scripted server: it streams stories of sums, answers forks, injects faults, and counts tokens."""
@@ -117,6 +121,8 @@ class CountingEndpoint:
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step] | Iterator[Step]:
         """Return the steps of the answer to *request*."""
+        if request.method != "POST":
+            return reply(404, b'{"error": {"message": "no such page", "code": 404}}')
         rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)
         body = request.json
         prompt = body["prompt"]

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import anyio
 import anyio.lowlevel
@@ -25,7 +25,7 @@ from interwhen._run import Run, run
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Capabilities, Chunk, Completion, Message, Prompt, Request, ResumeMode, Stream
+from interwhen._types.models import Capabilities, Chunk, Completion, Message, Prompt, Request, ResumeMode, Stream, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Abstain
 from interwhen._types.results import Abstained, Failed, Insertion, Result
@@ -35,7 +35,7 @@ from interwhen._types.triggers import ToolCalls
 from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
 from interwhen.clients._chunk_buffer import ChunkBuffer, Field
-from interwhen.clients._upstream import CallModel, CallTransport, ModelEndpoint, Place, make_buffer
+from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, Place, make_buffer
 from interwhen.models._metered import MeteredModel
 from interwhen.models._sse import END_MARK
 from interwhen.models._transport import HttpResponse
@@ -52,13 +52,16 @@ class RecordedAnswer:
 
     headers: Mapping[str, str]
     packed: bytes
+    has_ids: bool
+    """Whether token ids were asked for, which the reader does not get unless the caller asked for them, too."""
 
 
 class _RecordedResponse:
     """An :class:`~interwhen.models.HttpResponse` that passes on *response*, and records its body."""
 
-    def __init__(self, response: HttpResponse) -> None:
+    def __init__(self, response: HttpResponse, *, has_ids: bool) -> None:
         self.status = response.status
+        self._has_ids = has_ids
         self.headers = response.headers
         self._response = response
         self._packer = zlib.compressobj(1)
@@ -79,7 +82,8 @@ class _RecordedResponse:
 
     def recorded(self) -> RecordedAnswer:
         """Return what was received so far. Called once, at the end."""
-        return RecordedAnswer(dict(self.headers), b"".join((*self._packed, self._packer.flush())))
+        packed = b"".join((*self._packed, self._packer.flush()))
+        return RecordedAnswer(dict(self.headers), packed, self._has_ids)
 
 
 class _ReplayedResponse:
@@ -113,14 +117,15 @@ class _RecordingTransport:
         return self._inner.host
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        self.response = response = _RecordedResponse(await self._inner.open(body, place))
-        return response
+        opened = await self._inner.open(body, place)
+        self.response = _RecordedResponse(opened, has_ids=bool(body.get("return_token_ids")))
+        return self.response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         return await self._inner.ask(body, place)
 
-    async def models(self) -> bytes:
-        return await self._inner.models()
+    async def get(self, facts: Facts) -> bytes:
+        return await self._inner.get(facts)
 
 
 class _ReplayTransport:
@@ -137,8 +142,8 @@ class _ReplayTransport:
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         raise UsageError(f"a replayed answer takes no request to {place!r} (of {len(body)} fields): ask the server")
 
-    async def models(self) -> bytes:
-        raise UsageError("a replayed answer has no list of models: ask the server")
+    async def get(self, facts: Facts) -> bytes:
+        raise UsageError(f"a replayed answer has no {facts!r}: ask the server")
 
 
 class _SampleStream:
@@ -345,9 +350,16 @@ class CallMeter(MeteredModel):
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
         if request.side is None:
             return await self._complete(request)
-        if key not in self._answered:
-            self._answered[key] = await self._complete(request)
-        return self._answered[key]
+        known = self._answered.get(key)
+        if known is not None:
+            return replace(known, usage=Usage(0, 0, 0))
+        answer = self._answered[key] = await self._complete(request)
+        return answer
+
+    @property
+    def streamed(self) -> int:
+        """All tokens that servers generated in streams: by chunks, by their own count, and beyond the budget."""
+        return self.generated + self.unseen + self.wasted
 
     async def _complete(self, request: Request) -> Completion:
         reply = await super().complete(request)
@@ -574,12 +586,14 @@ class StrategyRun:
     async def _make_shown(self, choice: StrategyChoice) -> Run:
         """Return the run that shows *choice*."""
         recording = choice.recording
+        resume: Literal["tokens", "turn"] = "turn"
         if isinstance(recording, RecordedAnswer):
+            resume = "tokens" if recording.has_ids else "turn"
             response = _ReplayedResponse(recording.headers, zlib.decompress(recording.packed))
         else:
             response = _ReplayedResponse({"content-type": "text/event-stream"}, self._composed(choice))
         transport = _ReplayTransport(self._transport.host, response)
-        model = CallModel(self._call, transport, ModelEndpoint(), self._buffer, resume="turn")
+        model = CallModel(self._call, transport, ModelEndpoint(), self._buffer, resume=resume)
         able = await self._sampler.capabilities()
         return self._run(_ChosenModel(model, self._meter, replace(able, resume="prefix")), shown_by(self._monitors))
 
@@ -712,7 +726,7 @@ class StrategyRun:
 
     def _of_live(self, result: Result) -> Result:
         """Return *result*, of the last run, with the cost of all runs."""
-        return msgspec.structs.replace(result, ledger=self._ledger(kept=result.ledger.kept, last=result.ledger))
+        return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
         """Return *result*, of the run that showed the chosen answer, with the cost and the time of the strategy."""
@@ -732,27 +746,33 @@ class StrategyRun:
         why = f"{type(error).__name__}: {error}"
         return Failed(text="", reasoning="", answer="", finish_reason=None, ledger=ledger, error=why)
 
-    def _ledger(self, *, kept: int, last: Ledger | None = None) -> Ledger:
-        """Return the ledger of all requests, of which *kept* tokens are shown. *last*: of the last of several runs."""
+    def _summed(self, last: Ledger) -> Ledger:
+        """Return the sum of the ledgers of all runs. Only the text of the *last* one is kept."""
+        every = (*self._spent, last)
+        fields: dict[str, Any] = {
+            name: sum(getattr(each, name) for each in every) for name in Ledger.__struct_fields__ if name != "resumes"
+        }
+        thrown = sum(each.kept for each in self._spent)
+        fields |= {"kept": last.kept, "discarded": fields["discarded"] + thrown, "inserted_chars": last.inserted_chars}
+        if self._meter.wasted:
+            # The meter ended a stream at the budget of the call, and no run has seen the tokens beyond it.
+            fields["wasted_tokens"] += max(self._meter.streamed - fields["kept"] - fields["discarded"], 0)
+        return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
+
+    def _ledger(self, *, kept: int) -> Ledger:
+        """Return the ledger of a strategy that chooses, or of runs without a result. *kept* tokens are shown."""
+        if self._live is not None:
+            return self._summed(Ledger())
         meter, choice = self._meter, self._choice
-        runs = self._spent if last is None else [*self._spent, last]
         total = meter.generated + meter.unseen
         written = () if choice is None else choice.chunks
-        inserted = sum(len(chunk.text) for chunk in written if not chunk.tokens and chunk.call is None)
-        return Ledger(
+        return msgspec.structs.replace(
+            meter.ledger(0, remedies=0 if choice is None else choice.remedies),
             kept=min(kept, total),
             discarded=max(total - kept, 0),
-            late=sum(each.late for each in runs),
             fork_tokens=meter.answered_tokens,
-            fork_prompt_tokens=meter.fork_prompt_tokens,
-            prompt_tokens=meter.prompt_tokens,
-            cached_tokens=meter.cached_tokens,
             requests=self._sampler.accepted,
-            forks=meter.forks,
-            remedies=sum(each.remedies for each in runs) if choice is None else choice.remedies,
-            reconnects=sum(each.reconnects for each in runs),
-            wasted_tokens=meter.wasted + sum(each.wasted_tokens for each in runs),
-            inserted_chars=inserted if last is None else last.inserted_chars,
+            inserted_chars=sum(len(chunk.text) for chunk in written if not chunk.tokens and chunk.call is None),
         )
 
 

@@ -17,6 +17,8 @@ from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
     ChatText,
+    ModelCard,
+    card_of,
     chat_decoder,
     completion_decoder,
     count_of,
@@ -30,10 +32,18 @@ from interwhen.models._chunks import (
     usage_of,
 )
 from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json
+from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
-from interwhen.models._token_resume import ChatEvents, TokenPrompt, TokenPrompts, completion_body, shows_tags
-from interwhen.models._token_stream import TokenStream
+from interwhen.models._token_resume import (
+    ChatEvents,
+    KnownTags,
+    TokenPrompt,
+    TokenPrompts,
+    TokenTrail,
+    completion_body,
+    shows_tags,
+)
+from interwhen.models._token_stream import SlotRelease, TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
 # Builds requests that continue the trace: the caller's messages, followed by the kept text.
@@ -261,6 +271,8 @@ def _responses(body: Body) -> list[Body]:
 
 Place = Literal["call", "completions", "tokenize"]
 """The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server."""
+Facts = Literal["models", "slots"]
+"""The path of a GET request for facts about the server. Only ``models`` is relative to the version (``/v1``)."""
 
 
 class CallTransport(Protocol):
@@ -282,8 +294,8 @@ class CallTransport(Protocol):
         """Send *body* and return the body of a successful response."""
         ...
 
-    async def models(self) -> bytes:
-        """Return the answer of ``GET /models``."""
+    async def get(self, facts: Facts) -> bytes:
+        """Return the body of a successful GET request for *facts*."""
         ...
 
 
@@ -293,8 +305,25 @@ class ResumeSupport:
     def __init__(self, place: str) -> None:
         self.place = place
         """The model and its server, for the log."""
+        self.tags = KnownTags()
+        """The tags of reasoning, if the model continues from token ids."""
+        self._card: ModelCard | None = None
         self._mode: ChatMode | None = None
-        self._until = 0.0
+        self._until = self._card_until = 0.0
+
+    @property
+    def has_card(self) -> bool:
+        """Whether :attr:`card` was learned in the last ``REMEMBERED_SECONDS``."""
+        return anyio.current_time() < self._card_until
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The entry of the model in ``GET /models``; ``None`` if there is none."""
+        return self._card
+
+    def learn_card(self, card: ModelCard | None) -> None:
+        """Remember *card* for ``REMEMBERED_SECONDS``."""
+        self._card, self._card_until = card, anyio.current_time() + REMEMBERED_SECONDS
 
     @property
     def known(self) -> ChatMode | None:
@@ -304,6 +333,7 @@ class ResumeSupport:
     def learn(self, mode: ChatMode) -> ChatMode:
         """Remember *mode* for ``REMEMBERED_SECONDS``, and return it."""
         # Not for ever: another server may answer at the same address after an update.
+        self.tags = KnownTags()
         self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
         log_info("endpoint.resume_learned", mode=mode, model=self.place, seconds=REMEMBERED_SECONDS)
         return mode
@@ -317,10 +347,14 @@ class ModelEndpoint:
         """The timeouts of streams. By default there are none, because the transport has timeouts."""
         place = f"{model:.100}@{host}"
         self.resume = ResumeSupport(place)
+        self.slots = SlotRelease()
+        """Waits for the slots of closed streams, if the server is llama.cpp."""
         self.stream = FieldSupport("stream", place)
         """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
         """Whether the model accepts the field ``stream_options``, which asks for token counts."""
+        self.token_ids = FieldSupport("return_token_ids", place)
+        """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
 
 
 class _Ahead(NamedTuple):
@@ -347,7 +381,11 @@ class CallModel:
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
-        self._prompts = TokenPrompts(str(call.body.get("model", "")), lambda body: transport.ask(body, "tokenize"))
+        # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
+        # known after the first correction. The reader gets the ids only if the caller asked for them.
+        known = self._resume or endpoint.resume.known
+        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens"
+        self._hides_ids = not call.body.get("return_token_ids")
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
 
@@ -386,23 +424,45 @@ class CallModel:
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
         prompt = await self._token_prompt(request)
+        if request.pieces and self._call.api != "responses":
+            await self._wait_for_slot()
         mode: ResumeMode | None = "tokens"
+        trail = None
         if prompt is None:
             body, mode = await self._body(request)
             response = await streamed(self._call.api, await self._answer(body))
+            if self._asks_ids and not request.pieces:
+                trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
-            opened = await self._transport.open(completion_body(chat, prompt, with_ids=False), "completions")
+            asks = self._endpoint.token_ids.is_likely
+            opened = await self._transport.open(completion_body(chat, prompt, with_ids=asks), "completions")
             response = ChatEvents(opened, prompt, self._buffer.reasoning or "reasoning")
+            trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
-        stream = TokenStream(response, self._buffer.decode, event_bytes=event_bytes)
+        decode = self._buffer.decode if trail is None else trail.reading(self._buffer.decode, hides=self._hides_ids)
+        stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.resumed = mode
+        stream.trail = trail
+        self._endpoint.slots.add(stream)
         return stream
+
+    async def _wait_for_slot(self) -> None:
+        """If the server is llama.cpp, wait until the previous stream has released its slot, which has the prefix."""
+        if self._resume == "turn":
+            return  # the caller's choice, for which no server has to be known
+        try:
+            card = await self._card()
+        except ModelError:
+            return
+        if card is not None and card.owned_by == LLAMACPP:
+            await self._endpoint.slots.wait(lambda: self._transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
-        body, _ = await self._body(request)
+        prompt = await self._token_prompt(request)
+        body = self._first(request.sampling, aside=True) if prompt is not None else (await self._body(request))[0]
         for name in (
             "stream",
             "stream_options",
@@ -418,6 +478,9 @@ class CallModel:
         body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
         if sampling.logprobs and self._call.api != "responses":
             body |= asked_scores(self._call.api, sampling)
+        if prompt is not None:
+            body = completion_body({**body, "stream": False}, prompt, with_ids=False)
+            return _completion(await self._transport.ask(body, "completions"))
         if self._call.api == "completions":
             return _completion(await self._transport.ask(body))
         if self._call.api == "responses":
@@ -433,11 +496,19 @@ class CallModel:
         if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
             return None
         # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
-        if call.body.get("tools") or call.body.get("functions"):
+        if has_tools(call):
             return None
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
+        trail = request.trail if isinstance(request.trail, TokenTrail) else None
+        prompts = TokenPrompts(
+            str(call.body.get("model", "")),
+            lambda body: self._transport.ask(body, "tokenize"),
+            self._endpoint.resume.tags,
+        )
         try:
-            return await self._prompts.prompt(call.body, pieces, side=request.side or "", tags_in_text=tags_in_text)
+            return await prompts.prompt(
+                call.body, pieces, side=request.side or "", trail=trail, tags_in_text=tags_in_text
+            )
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
@@ -499,13 +570,19 @@ class CallModel:
         if known is not None:
             return known
         try:
-            cards = read_json(await self._transport.models(), models_decoder).data
+            card = await self._card()
         except ModelError as error:
             log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
             return "turn"
-        first = cards[0] if cards else None
-        card = next((card for card in cards if card.id == self._call.body.get("model")), first)
         return self._endpoint.resume.learn(mode_of(card))
+
+    async def _card(self) -> ModelCard | None:
+        """Return the entry of the model in ``GET /models``. Raises :class:`~interwhen.ModelError`."""
+        known = self._endpoint.resume
+        if not known.has_card:
+            cards = read_json(await self._transport.get("models"), models_decoder).data
+            known.learn_card(card_of(str(self._call.body.get("model", "")), cards))
+        return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* and ask for a stream. Ask for none if the server refuses it and the caller did not want one."""
@@ -527,19 +604,30 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and ask for token counts, unless the caller set ``stream_options`` or the server refuses it."""
-        options = self._endpoint.stream_options
-        if self._call.api == "responses" or "stream_options" in body or not options.is_likely:
-            return await self._transport.open(body)
+        """Send *body* and ask for token counts and token ids, as far as the server accepts these fields."""
+        wanted: dict[FieldSupport, Any] = {}
+        if self._call.api != "responses" and "stream_options" not in body:
+            wanted[self._endpoint.stream_options] = {"include_usage": True}
+        if self._asks_ids and self._hides_ids:
+            wanted[self._endpoint.token_ids] = True
+        wanted = {support: value for support, value in wanted.items() if support.is_likely}
         try:
-            return await self._transport.open({**body, "stream_options": {"include_usage": True}})
+            return await self._transport.open({**body, **{found.field: value for found, value in wanted.items()}})
         except UpstreamError as error:
-            if not (refuses(error, options.field) or mentions(error, options.field)):
-                raise
             refused = error
-        response = await self._transport.open(body)
-        options.learn(refused, body)
+            unknown = [found for found in wanted if refuses(error, found.field) or mentions(error, found.field)]
+            if not unknown:
+                raise
+        left = {found.field: value for found, value in wanted.items() if found not in unknown}
+        response = await self._transport.open({**body, **left})
+        for support in unknown:
+            support.learn(refused, body)
         return response
+
+
+def has_tools(call: ApiCall) -> bool:
+    """Return whether *call* offers tools to the model."""
+    return bool(call.body.get("tools") or call.body.get("functions"))
 
 
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:

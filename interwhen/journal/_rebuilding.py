@@ -34,7 +34,7 @@ from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
-from interwhen._types.results import Result, Verified, prompt_sha256
+from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import START, Files, frames
 from interwhen.journal._records import (
@@ -283,6 +283,7 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         max_tokens=header.sampling.max_tokens,
         context_tokens=header.context_tokens,
         prompt_sha256=header.prompt_sha256,
+        prompt_bytes=prompt_bytes(header.prompt),
         rules=header.rules,
         codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
         min_coverage=header.min_coverage,

@@ -88,11 +88,19 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
     predicted_ms: float | None = None
 
 
+class PromptProgress(msgspec.Struct, frozen=True, gc=False):
+    """How many tokens of a prompt llama.cpp has to read, and how many of them came from its cache."""
+
+    total: int | None = None
+    cache: int | None = None
+
+
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``."""
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
+    prompt_progress: Any = None
     timings: Any = None
     error: Any = None
     object: str | None = None
@@ -105,6 +113,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
+    prompt_progress: Any = None
     timings: Any = None
     error: Any = None
     object: str | None = None
@@ -131,6 +140,7 @@ class SlotState(msgspec.Struct, frozen=True, gc=False):
 
     id: int = 0
     is_processing: bool = False
+    id_task: int | None = None
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
@@ -200,6 +210,17 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details else None
     return Usage(count_of(usage.prompt_tokens), count_of(cached), count_of(usage.completion_tokens))
+
+
+def _counted(body: CompletionBody | ChatBody) -> Usage | None:
+    """Return the token counts in an event: at the end of a stream, or while llama.cpp reads the prompt."""
+    if body.prompt_progress is None or body.usage is not None:
+        return usage_of(body.usage)
+    try:
+        progress = msgspec.convert(body.prompt_progress, PromptProgress)
+    except msgspec.ValidationError:
+        return None  # a field of this name of another server
+    return Usage(count_of(progress.total), count_of(progress.cache))
 
 
 def count_of(value: object) -> int | None:
@@ -309,7 +330,7 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
         text = None
     if text and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
         return Chunk(text)  # nearly every event: no further call
-    return _chunk(text or "", choice.finish_reason, choice.logprobs, body.usage)
+    return _chunk(text or "", choice.finish_reason, choice.logprobs, _counted(body))
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
@@ -328,18 +349,18 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     if not isinstance(delta, ChatText):
         if delta is UNSET and first and choice.finish_reason is None:
             raise unknown_shape(data, offset)
-        return _chunk("", choice.finish_reason, None, body.usage)
+        return _chunk("", choice.finish_reason, None, _counted(body))
     reasoning = delta.reasoning_content or delta.reasoning
     if not reasoning:
         if delta.content and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
             return Chunk(delta.content)  # nearly every event: no further call
-        return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, body.usage)
+        return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, _counted(body))
     thought = Chunk(reasoning, "reasoning")
     if not delta.content:
         tokens, logprob = scored(choice.logprobs)
         reason = None if choice.finish_reason is None else finish_reason(choice.finish_reason)
         return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage))
-    answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, body.usage)
+    answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, usage_of(body.usage))
     return (thought, answer) if answer else thought
 
 
@@ -363,7 +384,7 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
     return None
 
 
-def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: ServerUsage | None) -> Chunk | None:
+def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
     """Return a chunk of the answer, or ``None`` if it would be empty."""
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -371,7 +392,7 @@ def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Serv
     if not tokens and text:
         tokens = 1
     finish = None if reason is None else finish_reason(reason)
-    return Chunk(text, "answer", tokens, logprob, finish, usage_of(usage))
+    return Chunk(text, "answer", tokens, logprob, finish, usage)
 
 
 def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:

@@ -58,11 +58,14 @@ from interwhen.models._token_resume import (
     completion_body,
     shows_tags,
 )
-from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
+from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
 T = TypeVar("T")
 
+
+LLAMACPP = "llamacpp"
+"""The name of llama.cpp in its model list."""
 
 Malformed = Literal["strict", "skip"]
 """What to do with an event that is not a valid chunk. ``strict``: break the stream. ``skip``: skip and count it."""
@@ -121,6 +124,9 @@ class OpenAICompatible:
         """The generations that may continue after their stream was closed; ``None``: the server always stops them."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
+        self._slots = SlotRelease()
+        self._card: ModelCard | None = None
+        self._has_card = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host!r}, {self.model!r})"
@@ -159,6 +165,34 @@ class OpenAICompatible:
 
     def _wants_logprobs(self, request: Request) -> bool:
         return request.sampling.logprobs or self._sampling.logprobs
+
+    async def _known_card(self) -> ModelCard | None:
+        """Return the entry of the model in ``GET /models``, which is asked once; ``None`` if there is none."""
+        if not self._has_card:
+            try:
+                self._card = card_of(self.model, (await self._get("models", models_decoder)).data)
+            except ModelError as exc:
+                log_warning("model.card_unknown", model=self.name, error=type(exc).__name__)
+            self._has_card = True
+        return self._card
+
+    async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return *body*, a request that continues kept text, when the server is ready to take the text from its cache.
+
+        For llama.cpp, this waits until the previous stream has released its slot, and asks for the counts of the prompt
+        at the begin of the stream. (The counts at the end do not arrive if the stream is cut again.)
+        """
+        card = await self._known_card()
+        if card is None or card.owned_by != LLAMACPP:
+            return body
+        await self._slots.wait(self._get_slots)
+        return {"return_progress": True, **body}
+
+    async def _get_slots(self) -> bytes:
+        # The path has no version: http://host/slots, not http://host/v1/slots.
+        url = f"{self._base_url.removesuffix('/v1')}/slots"
+        request = HttpRequest("GET", url, {**self._headers, "accept": "application/json"})
+        return await exchange(self._transport, request, self.timeouts)
 
     async def _open(
         self,
@@ -199,6 +233,7 @@ class OpenAICompatible:
                 response, read, notes=notes, stop=stop, orphans=self.orphans, limit=sent.get("max_tokens")
             )
             stream.trail = trail
+            self._slots.add(stream)
             return stream
 
         return await retrying(attempt, self.retries)
@@ -215,7 +250,8 @@ class OpenAICompatible:
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
-        data = await retrying(attempt, self.retries)
+        with self._slots.asking():
+            data = await retrying(attempt, self.retries)
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
@@ -317,17 +353,16 @@ class CompletionsModel(OpenAICompatible):
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. Only with ``context_tokens="ask"``, the first call sends a request."""
         if self._context_tokens == "ask":
-            try:
-                card = card_of(self.model, (await self._get("models", models_decoder)).data)
-            except ModelError as exc:
-                log_warning("model.context_unknown", model=self.name, error=type(exc).__name__)
-                card = None
+            card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        return await self._open("completions", self._payload(request), decode_completion)
+        body = self._payload(request)
+        if request.prefix:
+            body = await self._prepare_resume(body)
+        return await self._open("completions", body, decode_completion)
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer, without streaming."""
@@ -443,7 +478,7 @@ ChatResume = Literal["auto", "tokens", "prefill", "turn"]
 ChatMode = Literal["tokens", "prefill", "turn"]
 """How a chat continues kept text."""
 
-_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", "llamacpp": "prefill", "sglang": "prefill"}
+_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", LLAMACPP: "prefill", "sglang": "prefill"}
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
@@ -517,7 +552,10 @@ class ChatModel(OpenAICompatible):
             return await self._open("chat/completions", await self._payload(request), decode)
         if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
             return continued
-        stream = await self._open("chat/completions", await self._payload(request), decode)
+        body = await self._payload(request)
+        if self._resume != "turn":
+            body = await self._prepare_resume(body)
+        stream = await self._open("chat/completions", body, decode)
         stream.resumed = self._resume  # the mode may have changed since the run began
         return stream
 
@@ -625,11 +663,7 @@ class ChatModel(OpenAICompatible):
 
     async def _resume_mode(self) -> ChatMode:
         if self._resume is None:
-            try:
-                card = card_of(self.model, (await self._get("models", models_decoder)).data)
-            except ModelError as exc:
-                log_warning("model.resume_unknown", model=self.name, error=str(exc), taken="turn")
-                card = None
+            card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
             self._resume = mode_of(card)
         return self._resume

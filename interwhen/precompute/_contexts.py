@@ -70,7 +70,13 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
         except StoreConflict:
             if expect is not None:
                 raise
-    raise StoreError(store.place, f"context {name!r} changes faster than it can be written: try again")
+    raise StoreError(
+        store.place,
+        (
+            f"context {name!r} could not be written, because other processes changed it {_TRIES} "
+            "times in a row; try again"
+        ),
+    )
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
@@ -98,7 +104,13 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpe
         except StoreConflict:
             continue
         return now
-    raise StoreError(store.place, f"the spending of {name!r} changes faster than it can be written: try again")
+    raise StoreError(
+        store.place,
+        (
+            f"the spending of context {name!r} could not be written, because other processes changed "
+            f"it {_TRIES} times in a row; try again"
+        ),
+    )
 
 
 @dataclass(slots=True)
@@ -228,11 +240,14 @@ def as_pieces(given: object) -> tuple[tuple[str, str], ...]:
         return tuple((piece.name, piece.text) for piece in pieces_of(given))
     pairs = given.items() if hasattr(given, "items") else None
     if pairs is None:
-        raise UsageError(f"context={given!r:.100} is not a text or a mapping of names to texts: give one of them")
+        raise UsageError(f"context must be a text or a mapping of names to texts, got {given!r:.100}; give one of them")
     found = []
     for name, text in pairs:
         if not isinstance(name, str) or not isinstance(text, str) or not name:
-            raise UsageError(f"piece {name!r:.60} with {text!r:.60}: give a name that is not empty, and a text")
+            raise UsageError(
+                "each piece of a context must be a text under a name that is not empty, got "
+                f"{name!r:.60}: {text!r:.60}; correct this piece"
+            )
         found.append((name, text))
     return tuple(found)
 
@@ -346,7 +361,10 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
     found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
     if len(found) != 1:
         some = ", ".join(names[:10]) or "none"
-        raise UsageError(f"{step!r} names {len(found) or 'no'} steps of {prepared.name!r}: choose one of {some}")
+        raise UsageError(
+            f"{step!r} must name one step of context {prepared.name!r}, got {len(found)} steps of "
+            f"that name; choose one of {some}"
+        )
     [state] = [each for each in states(prepared) if each.step == found[0]]
     item = state.item or prepared.newest(found[0])
     if item is None:
@@ -366,7 +384,7 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     while True:
         there = store.document(context_document(name))
         if there.data is None:
-            raise UsageError(f"there is no context {name!r} in {store.place!r}: add it first")
+            raise UsageError(f"context {name!r} must be in the store {store.place!r}, and it is not; add it first")
         try:
             return store.commit(context_document(name), there.data, expect=there.generation)
         except StoreConflict:

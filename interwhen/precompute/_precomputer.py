@@ -164,12 +164,14 @@ class Precomputer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(model, Model):
-            raise UsageError(f"model={model!r:.200} is not a Model: give an adapter, such as CompletionsModel(...)")
+            raise UsageError(
+                f"model must be a Model, got {model!r:.200}; give an adapter, such as CompletionsModel(...)"
+            )
         for label, value in (("passes", passes), ("step_tokens", step_tokens)):
             if type(value) is not int or value < 1:
-                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}")
+                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}; correct it")
         if type(token_budget) is not int or token_budget < 0:
-            raise UsageError(f"token_budget must be a whole number of at least 0, got {token_budget!r}")
+            raise UsageError(f"token_budget must be a whole number of at least 0, got {token_budget!r}; correct it")
         self.store = store if isinstance(store, Store) else open_store(store)
         self.model = model
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
@@ -211,7 +213,9 @@ class Precomputer:
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
-            raise UsageError(f"kinds has {sorted(unknown)}: choose among {', '.join(get_args(Kind))}")
+            raise UsageError(
+                f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
+            )
         record = ContextRecord(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
@@ -223,7 +227,9 @@ class Precomputer:
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
-            raise UsageError(f"there is no context {ref.name!r} in {self.store.place!r}: add it")
+            raise UsageError(
+                f"context {ref.name!r} must be in the store {self.store.place!r}, and it is not; add it first"
+            )
         pieces = dict(record.pieces)
         for name, text in changes.items():
             if text is None:
@@ -241,7 +247,7 @@ class Precomputer:
         """
         ref = await self._entered(name)
         if self._prepared[name].context is None:
-            raise UsageError(f"there is no context {name!r} in {self.store.place!r}: add it")
+            raise UsageError(f"context {name!r} must be in the store {self.store.place!r}, and it is not; add it first")
         return ref
 
     async def refresh(self, name: str) -> PreparedContext:
@@ -464,7 +470,10 @@ class IdleWorker:
     async def slice(self) -> Slice | None:
         """Wait until no run needs the model, then do one slice. Return ``None`` if no work is due."""
         if self._is_working:
-            raise UsageError("this precomputer already works in another task: only one task may work at a time")
+            raise UsageError(
+                "only one task may work with a precomputer at a time, got a second one; wait for the "
+                "first, or make another Precomputer"
+            )
         self._is_working = True
         try:
             await self._host.foreground_gate.quiet()

@@ -101,7 +101,7 @@ class Savings:
     ) -> None:
         if limit < 1:
             raise UsageError(
-                f"limit must be at least 1, got {limit!r}: give the largest number of tokens that a run may generate"
+                f"limit must be at least 1, got {limit!r}; give the largest number of tokens that a run may generate"
             )
         self.rule = rule or GateRule()
         self._store = store
@@ -227,7 +227,10 @@ class Savings:
                 continue
             self._news.clear()
             return
-        raise StoreError(self._store.place, "the records of the gate change faster than they can be written: try again")
+        raise StoreError(
+            self._store.place,
+            ("the records of the gate could not be written, because other processes kept changing them; try again"),
+        )
 
     def _enter(self, query: _Query, entry: Entry) -> None:
         self._news.append((query.subject, query.offline, entry))

@@ -154,7 +154,9 @@ class Store:
         self._clock = clock
         self._key = key.encode() if isinstance(key, str) else key
         if self._key is not None and len(self._key) < LEAST_KEY:
-            raise UsageError(f"the key of a store needs at least {LEAST_KEY} bytes, got {len(self._key)}")
+            raise UsageError(
+                f"the key of a store must have at least {LEAST_KEY} bytes, got {len(self._key)}; give a longer key"
+            )
         self._warned: set[str] = set()
 
     @property
@@ -200,7 +202,13 @@ class Store:
             if (found := self.get(item.id)) is not None:
                 return found
             # The name was taken by a damaged entry, which is in quarantine now.
-        raise StoreError(self.place, f"{name!r} can be neither written nor read")
+        raise StoreError(
+            self.place,
+            (
+                f"{name!r} could be neither written nor read in 3 tries; check the file system of the "
+                "store, and try again"
+            ),
+        )
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
         """Return all items of *slot*, whatever their inputs, oldest first. Items in *known* are not read again."""
@@ -262,7 +270,9 @@ class Store:
             # A damaged entry is not deleted, because its generation number must not be used again.
             payload = self._payload(last, entry, stays=True)
             return Document(number, None if payload is None else self._data(last, name, payload))
-        raise StoreError(self.place, f"document {name!r} changes faster than it can be read")
+        raise StoreError(
+            self.place, f"document {name!r} could not be read, because other processes kept changing it; try again"
+        )
 
     def commit(self, name: str, data: bytes, *, expect: int) -> int:
         """Write the next generation of document *name*; return its number.
@@ -351,7 +361,10 @@ def _shelf_at(place: str | os.PathLike[str], options: Mapping[str, object]) -> S
 
         return FsspecShelf(where, **options)  # type: ignore[arg-type]
     if options:
-        raise UsageError(f"store options {sorted(options)} need a URL, and {where!r} is a path")
+        raise UsageError(
+            f"store options go only with a URL, got {sorted(options)} and the path {where!r}; leave "
+            "them out, or give a URL"
+        )
     if where == ":memory:":
         return MemoryShelf()
     from interwhen.precompute._sqlite_shelf import SqliteShelf

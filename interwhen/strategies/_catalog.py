@@ -88,7 +88,7 @@ Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 
 
 def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N."""
+    """Make best-of-N: it draws at most *n* samples, and answers with the one that the verifiers rate best."""
     return BestOf(samples=n)
 
 
@@ -98,7 +98,7 @@ def until_verified(*, n: Samples = MOST_SAMPLES) -> BestOf:
 
 
 def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make the vote in which all samples have the same weight."""
+    """Make the vote in which at most *n* samples have equal weights."""
     return Vote(samples=n)
 
 
@@ -118,7 +118,7 @@ def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
 
 
 def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing."""
+    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer."""
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
 
@@ -179,7 +179,7 @@ def load_strategy(spec: str) -> Strategy:
     """
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
-        raise PluginError(spec, f"its factory returned {made!r:.200} instead of a Strategy")
+        raise PluginError(spec, f"its factory must return a Strategy, got {made!r:.200}; correct the factory")
     if ":" in spec and spec.partition(":")[0] in SHIPPED and dataclasses.is_dataclass(made):
         # The name shows the options, so that two variants of one strategy have different names.
         return dataclasses.replace(made, name=spec.strip())
@@ -196,5 +196,5 @@ def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     made = tuple(load_strategy(name) for name in names or SHIPPED)
     known = [one.name for one in made]
     if len(set(known)) < len(known):
-        raise UsageError(f"two strategies have the same name: {', '.join(known)}")
+        raise UsageError(f"each strategy must have its own name, got {', '.join(known)}; leave one of each pair out")
     return made

@@ -399,6 +399,8 @@ async def test_an_equal_fork_is_paid_for_once(serve, clients):
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_search_over_steps_continues_partial_texts(stream, serve, clients):
     def script(request):
+        if request.method == "GET":
+            return reply(404, b"{}")
         prompt = request.json["prompt"]
         line = {"q": ("one\n", "BAD\n")[request.number % 2], "qone\n": "two\n"}.get(prompt, "")
         return events([line, "x"] if line else [], api="completions")
@@ -413,6 +415,8 @@ async def test_a_search_over_steps_continues_partial_texts(stream, serve, client
 
 async def test_the_words_of_a_strategy_are_marked_as_inserted(serve, clients):
     def script(request):
+        if request.method == "GET":
+            return reply(404, b"{}")
         return events(["thus 1\n"] if request.number else ["so\n"], api="completions")
 
     text, result, _ = await answer(clients, serve(script), "budget-forcing:waits=1", stream=True, api="completions")

@@ -190,3 +190,21 @@ async def test_tokens_that_only_the_server_saw_are_beside_the_budget(came, finis
     meter = MeteredModel(ScriptedModel([["a"]]), 10)
     meter.settle(Usage(completion_tokens=counted), came=came, finished=finished)
     assert (meter.unseen, meter.left) == (unseen, 10)
+
+
+async def test_prompts_that_the_server_did_not_count_are_estimated_from_those_it_did():
+    meter = MeteredModel(ScriptedModel([["a"]] * 3), 10)
+    await drain(await meter.stream(Request("x" * 40)))
+    assert (meter.estimated_prompt_tokens, meter.uncounted) == (10, 1)
+    meter.prompt_tokens, meter._counted_bytes = 50, 100  # the server has counted others, with two bytes a token
+    assert meter.ledger(1).estimated_prompt_tokens == 20
+    assert meter.ledger(1).total_prompt_tokens == 70
+
+
+async def test_a_budget_may_hold_prompts_too():
+    meter = MeteredModel(ScriptedModel([["a"]] * 3), 25, counts_prompts=True)
+    await drain(await meter.stream(Request("x" * 40)))
+    assert (meter.spent, meter.left) == (11, 14)
+    await drain(await meter.stream(Request("x" * 60)))
+    with pytest.raises(OutOfTokens):
+        await meter.stream(Request(""))

@@ -135,12 +135,12 @@ def test_stores_are_opened_by_their_place(tmp_path, monkeypatch):
     assert not made.blocks
     assert (tmp_path / "a.db").stat().st_mode & 0o077 == 0
     made.close()
-    with pytest.raises(StoreError, match="it is closed"):
+    with pytest.raises(StoreError, match="this one was closed"):
         made.get(item().id)
     assert open_store(f"file://{tmp_path}/b").blocks
-    with pytest.raises(UsageError, match="need a URL"):
+    with pytest.raises(UsageError, match="go only with a URL"):
         open_store(tmp_path / "c.db", one_writer=True)
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="must be a file that can be read and written"):
         open_store(tmp_path / "no folder" / "a.db")
     with pytest.raises(StoreError, match="Protocol not known: nonsense"):
         open_store("nonsense://x")

@@ -414,7 +414,10 @@ def _lower(value: T, name: str) -> Iterator[T]:
 
 
 def _simpler_watches(watch: MonitorSetup) -> Iterator[MonitorSetup]:
-    yield from _toward(watch, MonitorSetup(watch.name), skip=("name",))
+    for simpler in _toward(watch, MonitorSetup(watch.name), skip=("name",)):
+        # A monitor refuses this delivery with any other trigger.
+        if simpler.delivery != "gate_tools" or simpler.trigger == "calls":
+            yield simpler
 
 
 def _simpler_judges(judge: VerifierSetup) -> Iterator[VerifierSetup]:
