@@ -21,6 +21,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from interwhen._engine.run import is_off
 from interwhen._run import Run, run
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
@@ -336,7 +337,8 @@ class CallMeter(MeteredModel):
     @property
     def left(self) -> int:
         """The number of tokens that samples may still generate; 0 if no further sample may be asked for."""
-        return super().left if self.requests < self._samples else 0
+        # After the kill switch nothing rates samples, so the answer is chosen among those that there are.
+        return super().left if self.requests < self._samples and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream. Raises :class:`~interwhen.OutOfTokens` if the tokens or the samples are spent."""
@@ -448,6 +450,8 @@ class StrategyRun:
         self._inner: Run | None = None
         self._left: anyio.Event | None = None
         self._leaving = anyio.Event()
+        self._began_off = False
+        """Whether supervision was off when the shown run began, which then has no monitors."""
         self._has_begun = False
         self._is_over = False
         self._solved = anyio.Event()
@@ -469,7 +473,7 @@ class StrategyRun:
     @property
     def is_switched_off(self) -> bool:
         """Whether supervision was switched off while the answer was shown."""
-        return self._inner is not None and self._inner.is_switched_off
+        return self._began_off or (self._inner is not None and self._inner.is_switched_off)
 
     @property
     def text(self) -> str:
@@ -648,6 +652,9 @@ class StrategyRun:
             threads=settings.threads,
             processes=settings.processes,
         )
+        self._began_off = bool(monitors) and is_off()
+        if self._began_off and self.when_switched_off is not None:
+            self.when_switched_off()
         made.when_switched_off = self.when_switched_off
         return made
 

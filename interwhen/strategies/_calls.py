@@ -9,8 +9,8 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.strategies import LiveRun, StrategyChoice, StrategyTask
 from interwhen.registry import STRATEGIES, names_of
 from interwhen.strategies._answers import read_answer, read_json
-from interwhen.strategies._baselines import BudgetForcing, Greedy, Revision, StepSearch
-from interwhen.strategies._catalog import SHIPPED, load_strategy
+from interwhen.strategies._baselines import BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
+from interwhen.strategies._catalog import SHIPPED, Adaptive, load_strategy
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import Question, Strategy, StrategyContext
 from interwhen.strategies._traces import Trace
@@ -91,6 +91,18 @@ class CatalogStrategy:
     def _vet(self, task: StrategyTask) -> None:
         """Raise :class:`UsageError` if the strategy cannot answer *task* as it was asked."""
         name, strategy = self._strategy.name, self._strategy
+        if not task.monitors and _rates(strategy):
+            raise UsageError(
+                f"strategy {name!r} needs a monitor that rates the samples, and this call has none: add a monitor, or "
+                "choose self-consistency, which needs none"
+            )
+        stops_early = isinstance(strategy, Adaptive) or (isinstance(strategy, BestOf) and strategy.until_verified)
+        if stops_early and all(monitor.scope == "steps" for monitor in task.monitors):
+            raise UsageError(
+                f"strategy {name!r} samples until an answer is verified, and the monitors of this call verify only "
+                f"steps ({', '.join(monitor.name for monitor in task.monitors)}): add one that knows the task, or "
+                "choose best-of-n"
+            )
         is_partial = isinstance(strategy, StepSearch | BudgetForcing)
         asks_again = isinstance(strategy, Revision) and strategy.tell
         if task.has_tools and (is_partial or asks_again):
@@ -104,6 +116,13 @@ class CatalogStrategy:
                 f"strategy {name!r} puts its answer together from several texts, which have no log-probabilities: "
                 "leave out logprobs, or choose a strategy that takes whole answers, such as best-of-n"
             )
+
+
+def _rates(strategy: Strategy) -> bool:
+    """Tell whether *strategy* chooses by what monitors say."""
+    if isinstance(strategy, Vote):
+        return strategy.weighted != "not"
+    return isinstance(strategy, BestOf | Adaptive | Revision | StepSearch)
 
 
 class _CallQuestion(Question):

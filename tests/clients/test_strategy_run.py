@@ -256,6 +256,8 @@ async def test_a_refused_tool_call_is_shown_by_no_strategy(bad, serve, clients):
         ("dvts", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "leave out the tools"),
         ("revision", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "leave out the tools"),
         ("budget-forcing", {"logprobs": 1}, "completions", "leave out logprobs"),
+        ("best-of-n", {"interwhen": {"monitors": []}}, "chat", "choose self-consistency"),
+        ("until-verified", {"interwhen": {"monitors": [word()]}}, "chat", "verify only steps"),
     ],
 )
 async def test_what_a_strategy_cannot_do_is_refused(strategy, call, api, why, serve, clients):
@@ -387,7 +389,7 @@ async def test_an_equal_fork_is_paid_for_once(serve, clients):
         return reply(200, json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode())
 
     server = serve(script)
-    _, result, _ = await answer(clients, server, "until-verified:n=1", stream=True, monitors=[asking])
+    _, result, _ = await answer(clients, server, "best-of-n:n=1", stream=True, monitors=[asking])
     assert result.ledger.forks == 1
     assert (result.ledger.fork_tokens, result.ledger.fork_prompt_tokens) == (2, 5)
     assert result.status == "verified"

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from importlib.util import find_spec
 
 import httpx2
 import openai
@@ -118,7 +119,9 @@ def test_an_unknown_strategy_is_refused_and_imports_nothing(asked, upstream, gat
 @pytest.mark.parametrize("offered", [(), ("best-of-n:n=2", "none")])
 def test_a_locked_gateway_decides_what_clients_may_ask_for(offered, upstream, gateway):
     server = upstream(told("fine\n"))
-    running = gateway(server, watchers=[passing()], locked=True, strategy="until-verified", strategies=offered)
+    running = gateway(
+        server, watchers=[passing(scope="answer")], locked=True, strategy="until-verified", strategies=offered
+    )
     for asked in ("best-of-n:n=3", "best-of-n", "greedy", *(() if offered else ("best-of-n:n=2", "none"))):
         refused(post(running, ASK, headers={"x-interwhen-strategy": asked}), 403, "locked")
         refused(post(running, {**ASK, "model": f"{asked}@m"}), 403, "locked")
@@ -160,7 +163,9 @@ def test_a_refusal_of_the_upstream_is_its_own(streamed, upstream, gateway):
 
 
 def test_an_upstream_that_breaks_off_ends_the_stream_with_an_error(upstream, gateway):
-    running = gateway(upstream((*events(["one\n"], api="chat")[:-2], Sleep(30))), patience={"inter_token": 0.2})
+    running = gateway(
+        upstream((*events(["one\n"], api="chat")[:-2], Sleep(30))), watchers=[passing()], patience={"inter_token": 0.2}
+    )
     chunks = sse(post(running, {**ASK, "model": "best-of-n@m", "stream": True}).text)
     assert chunks[-1]["error"]["code"] == "upstream_timeout"
     assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 1
@@ -250,6 +255,24 @@ def test_the_kill_switch_passes_one_request(upstream, gateway):
     assert len(server.requests) == 1
 
 
+def test_the_kill_switch_ends_the_sampling(portal, upstream, gateway):
+    def script(request):
+        if request.number == 1:
+            running.gateway.switch(off=True)
+        steps = events(["BAD\n"], api="chat")
+        return (*steps[:-1], Sleep(0.2), steps[-1])
+
+    server = upstream(script)
+    running = gateway(server, watchers=[word(scope="answer")])
+    try:
+        answer = post(running, {**ASK, "model": "best-of-n@m"})
+    finally:
+        portal.call(lambda: running.gateway.switch(off=False))
+    assert len(server.requests) == 2
+    assert content(answer) == "BAD\n"
+    assert (answer.headers["x-interwhen-supervision"], answer.headers["x-interwhen-status"]) == ("off", "unverified")
+
+
 def test_an_operator_s_wrong_strategy_stops_the_start(upstream, gateway):
     from interwhen import PluginError
 
@@ -265,3 +288,93 @@ def test_direct_and_by_one_sample_the_same_bytes_come(upstream, gateway):
     body = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
     direct = httpx2.post(f"{server.base_url}/chat/completions", json=body).text
     assert post(running, {**body, "model": "until-verified@m"}).text == direct
+
+
+# A real model: what clients are told it cost is what the server says of its own work.
+
+
+class Wiretap:
+    """Passes requests on to *inner*, and keeps the bytes of each answer."""
+
+    def __init__(self, inner):
+        self._inner = inner
+        self.answers = []
+
+    async def send(self, request, *, connect_timeout):
+        response = await self._inner.send(request, connect_timeout=connect_timeout)
+        self.answers.append(bytearray())
+        return Tapped(response, self.answers[-1])
+
+    async def aclose(self):
+        await self._inner.aclose()
+
+    def usages(self):
+        """Return the counts that the server sent at the end of each stream."""
+        bodies = [
+            json.loads(line.removeprefix(b"data: "))
+            for answer in self.answers
+            for line in bytes(answer).splitlines()
+            if line.startswith(b"data: {")
+        ]
+        return [body["usage"] for body in bodies if body.get("usage")]
+
+
+class Tapped:
+    def __init__(self, inner, answer):
+        self._inner, self._answer = inner, answer
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def receive(self):
+        data = await self._inner.receive()
+        self._answer += data
+        return data
+
+
+@pytest.fixture
+def tiny(portal):
+    """A llama.cpp server with the tiny model."""
+    from interwhen.models._local_server import LocalServer, ServerOptions
+    from interwhen.models._local_weights import find_weights, parse_weights
+
+    server = portal.call(LocalServer.start, find_weights(parse_weights("tiny")), ServerOptions(context=1024))
+    yield server
+    portal.call(server.stop)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("xllamacpp") is None, reason="not installed: xllamacpp (extra 'local')")
+@pytest.mark.parametrize(
+    "strategy", ["greedy", "best-of-n:n=4", "until-verified:n=8", "self-consistency:n=4", "interrupt", "revision"]
+)
+def test_a_real_model_answers_by_a_strategy_through_the_sdk(strategy, tiny, gateway):
+    from examples.tiny_monitors.monitors import monitors_for
+    from examples.tiny_tasks import totals
+
+    (exercise,) = totals(count=1, seed=11)
+    (asked,) = exercise.question.prompt
+    monitors = monitors_for("totals", asked.content, delivery="interrupt")
+    running = gateway(f"{tiny.url}/v1", watchers=monitors)
+    (server,) = running.gateway.upstreams
+    server._transport = tap = Wiretap(server._transport)
+    messages = [{"role": "user", "content": asked.content}]
+    ask = {"model": f"{strategy}@m", "messages": messages, "max_tokens": 200, "seed": 4, "temperature": 0.8}
+    with openai.OpenAI(base_url=running.base_url, api_key=tiny.api_key, max_retries=0, timeout=100) as client:
+        whole = client.chat.completions.create(**ask)
+        counted = tap.usages()
+        result = whole.interwhen["result"]
+        ledger = result["ledger"]
+        assert result["type"] in ("verified", "unverified", "abstained")
+        assert whole.choices[0].message.content or result["type"] == "abstained"
+        if not result["violations"] or strategy != "interrupt":
+            assert ledger["requests"] == len(counted)
+            assert ledger["prompt_tokens"] == sum(usage["prompt_tokens"] for usage in counted)
+            assert ledger["kept"] + ledger["discarded"] == sum(usage["completion_tokens"] for usage in counted)
+            assert whole.usage.completion_tokens == ledger["kept"] + ledger["discarded"]
+            assert whole.usage.prompt_tokens == ledger["prompt_tokens"]
+        if strategy.startswith("best-of-n"):
+            assert ledger["requests"] == 4
+        chunks = list(client.chat.completions.create(**ask, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text or chunks[-1].interwhen["result"]["type"] == "abstained"

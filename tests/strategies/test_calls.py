@@ -1,5 +1,7 @@
 """Strategies of the catalogue for single calls."""
 
+import dataclasses
+
 import pytest
 from interwhen import PluginError, Repair, ToolCall, UsageError
 from interwhen._types.strategies import BudgetedModel, CallStrategy, StrategyCatalog, StrategyTask
@@ -16,7 +18,8 @@ pytestmark = pytest.mark.anyio
 
 def task(model, **options):
     options.setdefault("sampling", Sampling(max_tokens=50))
-    return StrategyTask(model=MeteredModel(model, 500), prompt="q\n", monitors=(), seed=1, **options)
+    options.setdefault("monitors", (load_monitor("arithmetic"),))
+    return StrategyTask(model=MeteredModel(model, 500), prompt="q\n", seed=1, **options)
 
 
 def test_the_catalogue_is_found_by_its_entry_point():
@@ -87,6 +90,17 @@ async def test_what_cannot_be_answered_is_refused():
     for name in ("step-beam", "dvts", "budget-forcing"):
         with pytest.raises(UsageError, match="leave out logprobs"):
             await CallCatalog().load(name).choose(task(ScriptedModel([""]), wants_logprobs=True))
+
+
+async def test_a_strategy_that_rates_needs_a_monitor():
+    for name in sorted(SHIPPED.keys() - {"greedy", "self-consistency", "budget-forcing"}):
+        if not name.startswith("interrupt"):
+            with pytest.raises(UsageError, match="needs a monitor"):
+                await CallCatalog().load(name).choose(task(ScriptedModel([""]), monitors=()))
+    for name in ("until-verified", "adaptive"):
+        steps = dataclasses.replace(load_monitor("arithmetic"), scope="steps")
+        with pytest.raises(UsageError, match="verify only steps"):
+            await CallCatalog().load(name).choose(task(ScriptedModel([""]), monitors=(steps,)))
 
 
 def test_tool_calls_are_an_answer_and_reasoning_is_none():
