@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
@@ -27,12 +28,22 @@ from interwhen.models._chunks import (
     error_of,
     finish_reason,
     models_decoder,
+    noting_question,
     scored,
     scored_tokens,
     usage_of,
 )
-from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json
+from interwhen.models._field_support import (
+    FORK_OPTIONS,
+    REMEMBERED_SECONDS,
+    FieldSupport,
+    SamplingSupport,
+    asks_to_reason,
+    mentions,
+    refuses,
+    until_stop,
+)
+from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json, refuses_prefill
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import (
     ChatEvents,
@@ -73,12 +84,15 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
     return [*messages, turn]
 
 
-def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None) -> list[Turn]:
+def in_turns(
+    messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
+) -> list[Turn]:
     """Return *messages* and the trace *pieces* as finished messages, for a model that then continues.
 
     The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a
-    fork, it has the *side* text.
+    fork, it has the *side* text. *extras* has the ``extra_content`` of calls by their ids, which Gemini needs back.
     """
+    extras = extras or {}
     turns = [*messages]
     own = len(turns)
     last: Piece | None = None
@@ -87,9 +101,9 @@ def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None
             continue
         last = piece
         if piece.refused:
-            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()))
+            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()), extras)
         elif piece.call is not None:
-            _append_calls(turns, own, (piece.call,), _ACCEPTED)
+            _append_calls(turns, own, (piece.call,), _ACCEPTED, extras)
         elif piece.origin == "feedback":
             _append(turns, own, "user", piece.said.strip())
         else:
@@ -144,8 +158,13 @@ def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
         turns.append({"role": role, "content": text})
 
 
-def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str) -> None:
-    """Add *calls* to the assistant's message, and *answer* as the result of each; *own* as in :func:`_append`."""
+def _append_calls(
+    turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
+) -> None:
+    """Add *calls* to the assistant's message, and *answer* as the result of each.
+
+    *own* is as in :func:`_append`, *extras* as in :func:`in_turns`.
+    """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
         said = turns.pop()
@@ -153,15 +172,18 @@ def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer
         turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
         turns.append({"role": "function", "name": calls[0].name, "content": answer})
         return
-    turns.append({**said, "tool_calls": [_tool_call(call, number) for number, call in enumerate(calls)]})
+    made = [_tool_call(call, number, extras.get(call.id)) for number, call in enumerate(calls)]
+    turns.append({**said, "tool_calls": made})
     turns += [
         {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
         for number, call in enumerate(calls)
     ]
 
 
-def _tool_call(call: ToolCall, number: int) -> Turn:
+def _tool_call(call: ToolCall, number: int, extra: Any) -> Turn:
     made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
+    if extra is not None:
+        made["extra_content"] = extra
     if call.kind == "custom":
         return {**made, "custom": {"name": call.name, "input": call.arguments}}
     return {**made, "function": {"name": call.name, "arguments": call.arguments}}
@@ -353,6 +375,8 @@ class ModelEndpoint:
         """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
         """Whether the model accepts the field ``stream_options``, which asks for token counts."""
+        self.options = SamplingSupport(place)
+        """The sampling options that the model refuses."""
         self.token_ids = FieldSupport("return_token_ids", place)
         """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
 
@@ -430,7 +454,16 @@ class CallModel:
         trail = None
         if prompt is None:
             body, mode = await self._body(request)
-            response = await streamed(self._call.api, await self._answer(body))
+            try:
+                answer = await self._answer(body)
+            except UpstreamError as error:
+                if mode != "prefill" or not refuses_prefill(error):
+                    raise
+                log_warning("model.prefill_refused", model=self.name, error=type(error).__name__, taken="turn")
+                body, mode = self._by_turn(request), "turn"
+                answer = await self._answer(body)
+                self._take(mode)
+            response = await streamed(self._call.api, answer)
             if self._asks_ids and not request.pieces:
                 trail = TokenTrail()
         else:
@@ -442,6 +475,8 @@ class CallModel:
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
         decode = self._buffer.decode if trail is None else trail.reading(self._buffer.decode, hides=self._hides_ids)
+        if asks_to_reason(self._call.body):
+            decode = noting_question(decode)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.resumed = mode
         stream.trail = trail
@@ -474,18 +509,21 @@ class CallModel:
             "parallel_tool_calls",
         ):
             body.pop(name, None)
-        sampling = request.sampling
-        body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
-        if sampling.logprobs and self._call.api != "responses":
-            body |= asked_scores(self._call.api, sampling)
+        sampling, api = request.sampling, self._call.api
+        body["temperature"] = 0
+        if api == "responses":  # it has no stop sequences
+            body.pop("text", None)
+            body["stream"] = False
+        elif sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.logprobs and api != "responses":
+            body |= asked_scores(api, sampling)
         if prompt is not None:
             body = completion_body({**body, "stream": False}, prompt, with_ids=False)
             return _completion(await self._transport.ask(body, "completions"))
-        if self._call.api == "completions":
-            return _completion(await self._transport.ask(body))
-        if self._call.api == "responses":
-            return _response(await self._transport.ask({**body, "stream": False}))
-        return _chat_completion(await self._transport.ask(body))
+        answer = await self._endpoint.options.send(body, FORK_OPTIONS, self._transport.ask)
+        found = _WHOLE[api](answer)
+        return replace(found, text=until_stop(found.text, sampling.stop))
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to the caller."""
@@ -514,10 +552,14 @@ class CallModel:
                 raise
             mode: ChatMode = "turn" if self._buffer.reasoning else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
-            self._endpoint.resume.learn(mode)
-            if self._resume == "tokens":
-                self._resume = mode
+            self._take(mode)
             return None
+
+    def _take(self, mode: ChatMode) -> None:
+        """Continue by *mode* from now on, because the server refused another way."""
+        self._endpoint.resume.learn(mode)
+        if self._resume is not None:
+            self._resume = mode
 
     async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
         """Return the body of *request*, and how it continues kept text (``None`` if there is none)."""
@@ -535,18 +577,23 @@ class CallModel:
         mode = await self._mode()
         # Servers that resume by token ids have chat templates that drop or close reasoning in a separate field.
         if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._buffer.reasoning is not None):
-            body["messages"] = in_turns(body["messages"], request.pieces, request.side)
-            return body, "turn"
+            return self._by_turn(request), "turn"
         body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._buffer.reasoning)
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
         return body, "prefill"
 
+    def _by_turn(self, request: Request) -> dict[str, Any]:
+        """Return the body of a chat *request* that continues by a turn."""
+        body = self._first(request.sampling, aside=request.side is not None)
+        body["messages"] = in_turns(body["messages"], request.pieces, request.side, self._buffer.call_extras)
+        return body
+
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
         """Return the caller's body with the options of *sampling*. *aside*: for a fork, which always has a limit."""
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
-            body[call.limit or "max_tokens"] = sampling.max_tokens
+            body[call.limit or _LIMIT[call.api]] = sampling.max_tokens
         if sampling.seed is not None:
             body["seed"] = sampling.seed
         if sampling.temperature:  # raised for a greedy call that is sampled again
@@ -630,6 +677,14 @@ def has_tools(call: ApiCall) -> bool:
     return bool(call.body.get("tools") or call.body.get("functions"))
 
 
+_LIMIT: Mapping[Api, str] = {
+    "chat": "max_tokens",
+    "completions": "max_tokens",
+    "responses": "max_output_tokens",
+}
+"""The field that limits the tokens of an answer, by API."""
+
+
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
     """Return the buffer for the streams of *call*; *holds*: hold back text that no monitor reads."""
     if call.api == "responses":
@@ -682,3 +737,11 @@ def _chat_completion(data: bytes) -> Completion:
         scored(choice.logprobs)[1],
         scored_tokens(choice.logprobs),
     )
+
+
+_WHOLE: Mapping[Api, Callable[[bytes], Completion]] = {
+    "chat": _chat_completion,
+    "completions": _completion,
+    "responses": _response,
+}
+"""The decoders of answers without streaming, by API."""

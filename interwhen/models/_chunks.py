@@ -46,6 +46,7 @@ class ChatText(msgspec.Struct, frozen=True, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +80,8 @@ class ServerUsage(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: PromptDetails | None = None
+    total_tokens: Any = None
+    completion_tokens_details: Any = None
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -209,7 +212,18 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
         return None
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details else None
-    return Usage(count_of(usage.prompt_tokens), count_of(cached), count_of(usage.completion_tokens))
+    prompt, completion = count_of(usage.prompt_tokens), count_of(usage.completion_tokens)
+    return Usage(prompt, count_of(cached), completion, reasoning_tokens=_reasoning_tokens(usage, prompt, completion))
+
+
+def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
+    """Return how many tokens of reasoning *usage* counts; ``None`` if it does not count them."""
+    if isinstance(usage.completion_tokens_details, dict):
+        return count_of(usage.completion_tokens_details.get("reasoning_tokens"))
+    total = count_of(usage.total_tokens)
+    if total is None or prompt is None or completion is None or total <= prompt + completion:
+        return None
+    return total - prompt - completion  # Gemini counts its thoughts only in the total
 
 
 def _counted(body: CompletionBody | ChatBody) -> Usage | None:
@@ -355,13 +369,33 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
         if delta.content and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
             return Chunk(delta.content)  # nearly every event: no further call
         return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, _counted(body))
-    thought = Chunk(reasoning, "reasoning")
+    hidden = Usage(hides_reasoning=True) if delta.reasoning_details and _is_summary(delta.reasoning_details) else None
+    thought = Chunk(reasoning, "reasoning", usage=hidden)
     if not delta.content:
         tokens, logprob = scored(choice.logprobs)
         reason = None if choice.finish_reason is None else finish_reason(choice.finish_reason)
-        return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage))
+        return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage) or hidden)
     answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, usage_of(body.usage))
     return (thought, answer) if answer else thought
+
+
+def _is_summary(details: Any) -> bool:
+    """Return whether *details* (`reasoning_details` of OpenRouter) say that the reasoning text is a summary."""
+    found = details if isinstance(details, list) else []
+    return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in found)
+
+
+def noting_question(decode: Decode) -> Decode:
+    """Return a function that decodes like *decode*, and adds to token counts that the request asked for reasoning."""
+
+    def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+        found = decode(data, offset, first)
+        if isinstance(found, Chunk) and found.usage is not None and found.usage.completion_tokens is not None:
+            usage = msgspec.structs.replace(found.usage, asked_to_reason=True)
+            return msgspec.structs.replace(found, usage=usage)
+        return found
+
+    return decoded
 
 
 def reasoning_field(data: bytes) -> str:

@@ -12,7 +12,14 @@ import msgspec
 from msgspec import UNSET
 
 from interwhen._log import log_warning
-from interwhen._types.errors import MissingExtraError, ModelError, StreamProtocolError, UpstreamError, UsageError
+from interwhen._types.errors import (
+    ContextOverflow,
+    MissingExtraError,
+    ModelError,
+    StreamProtocolError,
+    UpstreamError,
+    UsageError,
+)
 from interwhen._types.models import (
     Capabilities,
     Chunk,
@@ -39,6 +46,7 @@ from interwhen.models._chunks import (
     error_of,
     finish_reason,
     models_decoder,
+    noting_question,
     reasoning_field,
     scored,
     scored_tokens,
@@ -47,7 +55,15 @@ from interwhen.models._chunks import (
     usage_of_answer,
 )
 from interwhen.models._exchange import Retries, exchange, open_stream, retrying
-from interwhen.models._field_support import FieldSupport, mentions, refuses
+from interwhen.models._field_support import (
+    FORK_OPTIONS,
+    FieldSupport,
+    SamplingSupport,
+    asks_to_reason,
+    mentions,
+    refuses,
+    until_stop,
+)
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
 from interwhen.models._token_resume import (
@@ -486,6 +502,11 @@ def mode_of(card: ModelCard | None) -> ChatMode:
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
+def refuses_prefill(error: UpstreamError) -> bool:
+    """Return whether a server may have answered *error* because it does not continue an unfinished assistant turn."""
+    return error.status in (400, 422) and not isinstance(error, ContextOverflow)
+
+
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
@@ -532,6 +553,7 @@ class ChatModel(OpenAICompatible):
         )
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._prompts = TokenPrompts(model, self._tokenize)
+        self._options = SamplingSupport(self.name)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
 
@@ -543,21 +565,43 @@ class ChatModel(OpenAICompatible):
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        decode: Decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        if asks_to_reason({**self._sampling.extra, **request.sampling.extra}):
+            decode = noting_question(decode)
         if not request.prefix and not request.side:
             # A first request does not wait for another one. If the resume mode is not known yet, the server is asked
             # for token ids later.
             if self._resume == "tokens":
                 return await self._open_with_ids(request, decode)
-            return await self._open("chat/completions", await self._payload(request), decode)
+            return await self._open_chat(await self._payload(request), decode)
         if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
             return continued
-        body = await self._payload(request)
-        if self._resume != "turn":
-            body = await self._prepare_resume(body)
-        stream = await self._open("chat/completions", body, decode)
+
+        async def send(payload: dict[str, Any]) -> TokenStream:
+            if "continue_final_message" in payload:
+                payload = await self._prepare_resume(payload)
+            return await self._open_chat(payload, decode)
+
+        stream = await self._continued(request, send)
         stream.resumed = self._resume  # the mode may have changed since the run began
         return stream
+
+    async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
+        return await self._options.send(payload, (), lambda body: self._open("chat/completions", body, decode))
+
+    async def _continued(self, request: Request, send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
+        """Return the result of *send* for the body of *request*. If the server refuses a prefill, use a turn."""
+        payload = await self._payload(request)
+        try:
+            return await send(payload)
+        except UpstreamError as error:
+            if "continue_final_message" not in payload or not refuses_prefill(error):
+                raise
+            refused = error
+        found = await send({**self._sampled(request), "messages": extra_turns(request)})
+        log_warning("model.prefill_refused", model=self.name, error=str(refused), taken="turn")
+        self._resume = "turn"
+        return found
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Open a stream whose events contain token ids, so that its text can be continued by them."""
@@ -621,7 +665,15 @@ class ChatModel(OpenAICompatible):
             if prompt is not None:
                 body = completion_body(self._chat(request), prompt)
                 return _completion_of(*await self._ask("completions", body, completion_decoder))
-        payload = await self._payload(request)
+        optional = FORK_OPTIONS if request.side is not None else ()
+        found = await self._continued(
+            request,
+            lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),
+        )
+        return replace(found, text=until_stop(found.text, request.sampling.stop))
+
+    async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
+        """Return the answer to the chat *payload* of *request*."""
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []
@@ -644,12 +696,17 @@ class ChatModel(OpenAICompatible):
         scores = choice.logprobs
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
-    async def _payload(self, request: Request) -> dict[str, Any]:
+    def _sampled(self, request: Request) -> dict[str, Any]:
+        """Return the body of *request* without its messages."""
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
             if request.sampling.top_logprobs:
                 body.setdefault("top_logprobs", request.sampling.top_logprobs)
+        return body
+
+    async def _payload(self, request: Request) -> dict[str, Any]:
+        body = self._sampled(request)
         kept = bool(request.prefix or request.side)
         if kept and await self._resume_mode() == "turn":
             body["messages"] = extra_turns(request)
