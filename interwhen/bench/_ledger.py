@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -157,7 +157,8 @@ async def _play_call(seed: int, strategy: str) -> Played | None:
     upstream = UpstreamServer("http://scripted/v1", ("*",), "", ScriptedTransport(endpoint), timeouts)
     body = {"model": "scripted", "prompt": prompt_of(seed), "stream": rng.random() < 0.5}
     settings = make_settings(
-        _monitors(rng),
+        # Strategies that stop at a verified answer need monitors that could verify one.
+        [replace(monitor, scope="answer") for monitor in _monitors(rng)],
         {
             "strategy": strategy,
             "strategy_tokens": rng.choice((60, 600, 6000)),

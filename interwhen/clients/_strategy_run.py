@@ -57,7 +57,7 @@ class RecordedAnswer:
     """Whether token ids were asked for, which the reader does not get unless the caller asked for them, too."""
 
 
-class _RecordedResponse:
+class _TappedResponse:
     """An :class:`~interwhen.models.HttpResponse` that passes on *response*, and records its body."""
 
     def __init__(self, response: HttpResponse, *, has_ids: bool) -> None:
@@ -87,7 +87,7 @@ class _RecordedResponse:
         return RecordedAnswer(dict(self.headers), packed, self._has_ids)
 
 
-class _ReplayedResponse:
+class _ChosenResponse:
     """An :class:`~interwhen.models.HttpResponse` with a body that is known already."""
 
     status = 200
@@ -111,7 +111,7 @@ class _RecordingTransport:
 
     def __init__(self, inner: CallTransport) -> None:
         self._inner = inner
-        self.response: _RecordedResponse | None = None
+        self.response: _TappedResponse | None = None
 
     @property
     def host(self) -> str:
@@ -119,7 +119,7 @@ class _RecordingTransport:
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         opened = await self._inner.open(body, place)
-        self.response = _RecordedResponse(opened, has_ids=bool(body.get("return_token_ids")))
+        self.response = _TappedResponse(opened, has_ids=bool(body.get("return_token_ids")))
         return self.response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
@@ -150,7 +150,7 @@ class _ReplayTransport:
 class _SampleStream:
     """The stream of one sample. It enforces the timeouts of the server, which a run would enforce by itself."""
 
-    def __init__(self, stream: Stream, response: _RecordedResponse | None, timeouts: Any) -> None:
+    def __init__(self, stream: Stream, response: _TappedResponse | None, timeouts: Any) -> None:
         self._stream = stream
         self._response = response
         self._timeouts = timeouts
@@ -593,9 +593,9 @@ class StrategyRun:
         resume: Literal["tokens", "turn"] = "turn"
         if isinstance(recording, RecordedAnswer):
             resume = "tokens" if recording.has_ids else "turn"
-            response = _ReplayedResponse(recording.headers, zlib.decompress(recording.packed))
+            response = _ChosenResponse(recording.headers, zlib.decompress(recording.packed))
         else:
-            response = _ReplayedResponse({"content-type": "text/event-stream"}, self._composed(choice))
+            response = _ChosenResponse({"content-type": "text/event-stream"}, self._composed(choice))
         transport = _ReplayTransport(self._transport.host, response)
         model = CallModel(self._call, transport, ModelEndpoint(), self._buffer, resume=resume)
         able = await self._sampler.capabilities()

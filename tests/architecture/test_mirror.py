@@ -147,6 +147,7 @@ REACHES = {
     ),
     "engine/test_stream_reconnecting.py": ("interwhen.models._exchange", "pauses without chance"),
     "fuzz": ("interwhen.models", "fuzzes the readers themselves"),
+    "gateway/test_answers_strategies.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
     "gateway/test_gateway_clients.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
     "gateway/test_gateway_switch.py": ("interwhen._engine", "the switch is the engine's"),
     "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),

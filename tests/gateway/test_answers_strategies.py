@@ -290,7 +290,7 @@ def test_direct_and_by_one_sample_the_same_bytes_come(upstream, gateway):
     assert post(running, {**body, "model": "until-verified@m"}).text == direct
 
 
-# A real model: what clients are told it cost is what the server says of its own work.
+# A real model: the ledger that a client gets is compared with the counts that the server sends.
 
 
 class Wiretap:
