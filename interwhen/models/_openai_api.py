@@ -495,7 +495,7 @@ def refuses_prefill(error: UpstreamError) -> bool:
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
-    *resume* is how it continues kept text. With ``tokens``, the kept text is sent as token ids (vLLM). With
+    *resume* is how it continues kept text. With ``tokens``, it is sent as token ids (vLLM, llama.cpp, SGLang). With
     ``prefill``, it is an unfinished assistant turn that the server continues (vLLM, SGLang, llama.cpp). With ``turn``,
     it is a finished turn, followed by a user turn. ``auto`` asks ``GET /models`` once, before the first resume, and
     uses ``turn`` for an unknown server.

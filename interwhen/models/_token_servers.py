@@ -122,7 +122,7 @@ class LlamaCppTokens:
         """Return the ids of *chat*: its template is rendered first."""
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
-        rendered = _decoded(data, _Rendered, "/apply-template: expected a prompt")
+        rendered = _decoded(data, _TemplatePrompt, "/apply-template: expected a prompt")
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
@@ -300,7 +300,7 @@ def _llamacpp_event(body: Body) -> Body:
     return found
 
 
-class _Rendered(msgspec.Struct, frozen=True):
+class _TemplatePrompt(msgspec.Struct, frozen=True):
     prompt: str
 
 
