@@ -77,11 +77,11 @@ def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     Raises :class:`Damaged` (also if the entry is not sealed with *key*), :class:`Foreign`, or :class:`Locked`.
     """
     if len(entry) < _HEAD.size:
-        raise Damaged(f"{len(entry)} bytes are too short for an entry")
+        raise Damaged(f"an entry must have at least {_HEAD.size} bytes, got {len(entry)}")
     magic, schema, found = _HEAD.unpack_from(entry)
     payload = entry[_HEAD.size :]
     if magic not in (MAGIC, KEYED):
-        raise Damaged("it does not begin with the mark of an entry")
+        raise Damaged(f"an entry must begin with the mark of a store, got {magic!r}")
     if key is None and magic == KEYED:
         raise Locked("it is sealed with a key: open the store with it (key=, --key-file or INTERWHEN_STORE_KEY)")
     if key is not None and magic == MAGIC:
