@@ -275,7 +275,7 @@ def unverified_reasons(
     """
     found = []
     if finish_reason not in ENDED_WELL:
-        why = "the run was ended before the model was" if finish_reason is None else f"finish reason {finish_reason!r}"
+        why = "the run ended before the model did" if finish_reason is None else f"finish reason {finish_reason!r}"
         found.append(UnverifiedReason("", None, f"the text did not end by itself: {why}"))
     if not any(monitor.required for monitor in monitors):
         found.append(UnverifiedReason("", None, "no required monitor watched this run"))
