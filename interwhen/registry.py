@@ -69,6 +69,9 @@ MODELS = "interwhen.models"
 STRATEGIES = "interwhen.strategies"
 """The entry-point group of strategies. A factory takes annotated options and returns an
 ``interwhen.strategies.Strategy``."""
+STRATEGY_CATALOGS = "interwhen.strategy_catalogs"
+"""The entry-point group of catalogues of strategies. A factory returns an
+``interwhen._types.strategies.StrategyCatalog``."""
 TASKS = "interwhen.tasks"
 """The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
 ``interwhen.strategies.Exercise``."""
@@ -196,6 +199,11 @@ def described(entry: metadata.EntryPoint) -> Plugin:
         version="" if dist is None else dist.version,
         target=entry.value,
     )
+
+
+def names_of(group: str) -> tuple[str, ...]:
+    """Return the names of the plug-ins of the entry-point *group*, without importing them."""
+    return tuple(entry.name for entry in _entry_points(group))
 
 
 def _listed(group: str, *, load: bool) -> list[Plugin]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
-from interwhen._run import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator
+from interwhen._types.extensions import Allocator, WorkerPool
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
+from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._demotion import Demotion
 from interwhen.models._messages import read_messages
-from interwhen.registry import MonitorSpec, load_monitors
+from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
 
 Api = Literal["chat", "completions", "responses"]
 """``/chat/completions``, ``/completions`` or ``/responses``."""
@@ -182,12 +182,18 @@ class Settings:
     """The words before a correction, if the reader has already seen the text that it replaces."""
     tools: bool = True
     """Whether to check that each tool call has valid JSON arguments and names a tool of the request."""
-    workers: Workers | None = None
+    workers: WorkerPool | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8
     processes: int = 2
     allocator: Allocator | None = None
     """Limits the budget of each call to its expected benefit, which it learns from the results of earlier calls."""
+    strategy: CallStrategy | None = None
+    """Answers the calls with several requests, or with other remedies; ``None``: one request per call."""
+    strategy_tokens: int = 16_384
+    """How many tokens the strategy may generate for one call, in all of its samples and forks."""
+    strategy_samples: int = 64
+    """How many requests the strategy may make for one call, without forks."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -204,11 +210,14 @@ class Settings:
             ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
             ("correction", isinstance(self.correction, str), "a text"),
             ("tools", isinstance(self.tools, bool), "True or False"),
-            ("workers", isinstance(self.workers, Workers | None), "Workers(...)"),
+            ("workers", isinstance(self.workers, WorkerPool | None), "Workers(...)"),
             ("min_coverage", _is_share(self.min_coverage), "a share from 0 to 1"),
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
             ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
+            ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
+            ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
+            ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not fits:
@@ -219,7 +228,7 @@ class Settings:
         if override is None or override is True:
             return self
         if override is False:
-            return dataclasses.replace(self, monitors=())
+            return dataclasses.replace(self, monitors=(), strategy=None)
         if not isinstance(override, Mapping):
             raise UsageError(
                 "the argument interwhen of a call must be a mapping such as {'reading': 'gate'}, or "
@@ -254,7 +263,14 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
         found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
     if isinstance(found.get("feedback"), Mapping):
         found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
+    if isinstance(found.get("strategy"), str):
+        found["strategy"] = load_catalog().load(found["strategy"])
     return found
+
+
+def load_catalog() -> StrategyCatalog:
+    """Return the catalogue of strategies. Raises :class:`~interwhen.PluginError` if it is not installed."""
+    return cast("StrategyCatalog", load(STRATEGY_CATALOGS, "catalog")())
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:

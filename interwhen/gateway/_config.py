@@ -56,6 +56,9 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = None
     reading: Reading | None = None
     detail: Detail | None = None
+    strategy: Annotated[
+        str | None, Meta(description="The strategy of calls to these models; 'none' for one request per call.")
+    ] = None
     starts_in: Annotated[
         Phase | None, Meta(description="'reasoning' if the chat template has opened the reasoning.")
     ] = None
@@ -176,6 +179,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = "live"
     detail: Annotated[Detail, Meta(description="How much the field 'interwhen' of chunks and answers says.")] = "brief"
+    strategy: Annotated[
+        str,
+        Meta(description="The strategy of every call, such as best-of-n:n=4, unless a rule or the request names one."),
+    ] = ""
+    strategies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The strategies that requests may name while the gateway is locked, with exactly these options "
+            "('none' for no strategy); otherwise, strategies that requests may name beside the installed ones."
+        ),
+    ] = ()
+    strategy_tokens: Annotated[
+        Positive, Meta(description="The most tokens that a strategy may generate for one call, in samples and forks.")
+    ] = 16_384
+    strategy_samples: Annotated[
+        Positive, Meta(description="The most requests that a strategy may make for one call, without forks.")
+    ] = 64
     starts_in: Phase = "answer"
     min_coverage: Annotated[
         float,
@@ -327,7 +347,7 @@ def _value(name: str, field: str, text: str) -> Any:
             raise UsageError(
                 f"{name} begins like JSON and must be valid JSON, and is not ({error}): correct it"
             ) from error
-    if field in ("upstreams", "monitors", "offers", "origins", "keys", "models"):
+    if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models"):
         return text.split()
     if field == "off":
         return means_off(text)  # in an emergency, any word must work

@@ -43,6 +43,8 @@ class Exchange:
         """The header that held the gateway's own key; empty if no key is needed."""
         self.monitors = ""
         """The names of the monitors that watch the answer, for the log."""
+        self.strategy = ""
+        """The name of the strategy that answers; empty if there is none."""
         self.began = time.monotonic()
         self.started = False
         self.ended = False

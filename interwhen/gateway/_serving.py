@@ -80,8 +80,8 @@ class ApiApp:
         async def work() -> str:
             # Decided only here, because supervision may have been switched off while the call waited for its slot.
             off = gateway.off
-            if choice.settings.monitors and not off:
-                exchange.monitors = choice.names
+            if choice.is_supervised and not off:
+                exchange.monitors, exchange.strategy = choice.names, choice.strategy
                 return await answer(gateway, exchange, api, path, choice)
             exchange.monitors = "none"
             sent = msgspec.json.encode(choice.body) if choice.changed else body
@@ -155,7 +155,8 @@ class ApiApp:
         seconds = time.monotonic() - exchange.began
         metrics.calls.labels(api, outcome).inc()
         metrics.whole.observe(seconds)
-        log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4))
+        more = {"strategy": exchange.strategy} if exchange.strategy else {}
+        log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4), **more)
 
 
 def _found(exchange: Exchange) -> RouteMatch:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from interwhen._types.errors import MalformedEvent, StreamProtocolError, UnexpectedForm, UpstreamError
-from interwhen._types.models import Chunk, FinishReason, ScoredToken, Usage
+from interwhen._types.models import Chunk, Completion, FinishReason, ScoredToken, Usage
 from interwhen.models._exchange import refusal
 
 # The JSON objects of the OpenAI-compatible APIs as msgspec structs, with the fields that interwhen uses.
@@ -254,6 +254,22 @@ def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
     return msgspec.structs.replace(
         usage, prompt_seconds=_seconds(timings.prompt_ms), completion_seconds=_seconds(timings.predicted_ms)
     )
+
+
+def completion_of(answer: CompletionBody, data: bytes) -> Completion:
+    """Return the completion in *answer*, a whole answer of ``/v1/completions`` that was decoded from *data*.
+
+    Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice.
+    """
+    if not answer.choices:
+        raise error_of(answer) or no_choices(data)
+    choice = answer.choices[0]
+    if choice.text is UNSET:
+        raise unknown_shape(data, 0)
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    text = choice.text if isinstance(choice.text, str) else ""
+    scores = choice.logprobs
+    return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -16,7 +16,7 @@ def test_every_shipped_one_is_a_strategy_under_its_name():
 
 def test_options_are_converted_and_show_in_the_name():
     assert load_strategy("dvts:trees=4,expansions=3") == StepSearch("dvts:trees=4,expansions=3", 4, 1, 3)
-    assert load_strategies("best-of-n:samples=2") == (BestOf("best-of-n:samples=2", 2),)
+    assert load_strategies("best-of-n:n=2") == (BestOf("best-of-n:n=2", 2),)
 
 
 def test_several_stand_between_commas_with_their_options():
