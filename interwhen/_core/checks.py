@@ -358,7 +358,7 @@ class CheckTable:
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
         if job.refs is not None:
-            return self.settled(number, Errored("claims came where a verdict was awaited"), seconds)
+            return self.settled(number, Errored("expected a verdict, got claims"), seconds)
         self._close(job)
         claims, unread = _certain(job.home, fact)
         whole = job.segment.span
@@ -386,7 +386,7 @@ class CheckTable:
         if job.refs is None or job.question is None:
             wrong = isinstance(outcome, Judged)
             self._close(job)
-            self._failed(job, Errored("a verdict came where claims were awaited") if wrong else outcome, seconds)
+            self._failed(job, Errored("expected claims, got a verdict") if wrong else outcome, seconds)
             return []
         breaker = self._breakers[job.question[0]]
         orders: list[Order] = []
@@ -550,7 +550,7 @@ class CheckTable:
         violations.note(record)
         if ref.claim.span is None and gates(monitor.delivery) and not violations.is_answered(ref):
             # The position of the error is not known, so the text can be neither repaired nor released.
-            why = f"a claim that has no place was refuted: {violation.why}"
+            why = f"a claim without a span was refuted: {violation.why}"
             violations.add(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:

@@ -232,6 +232,7 @@ def build_result(
         name: getattr(summary, name)
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
     }
+    common["hidden_reasoning"] = summary.hidden_reasoning
     common["ledger"] = Ledger(
         kept=summary.kept,
         discarded=summary.discarded + unread,
@@ -241,6 +242,7 @@ def build_result(
         prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages.values()),
         estimated_prompt_tokens=summary.estimated_prompt_tokens,
         cached_tokens=sum(usage.cached_tokens or 0 for usage in usages.values()) + forks.cached_tokens,
+        reasoning_tokens=sum(usage.reasoning_tokens or 0 for usage in usages.values()),
         requests=requests,
         forks=summary.forks,
         remedies=summary.remedies,

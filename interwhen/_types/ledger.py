@@ -59,6 +59,9 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     counted requests and from the length of the text."""
     cached_tokens: int = 0
     """Prompt tokens that the server took from its prefix cache, of main requests and forks."""
+    reasoning_tokens: int = 0
+    """Tokens of reasoning, as the server counted them, whether or not it sent their text. Most servers count them as
+    generated tokens, too, so they are part of ``kept`` and ``discarded``."""
     requests: int = 0
     """Requests of the main stream: the first one, resumes and reconnects."""
     forks: int = 0

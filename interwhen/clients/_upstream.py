@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
@@ -31,39 +32,46 @@ from interwhen.models._chunks import (
     card_of,
     chat_decoder,
     completion_decoder,
+    completion_of,
     count_of,
     decode_chat,
     decode_completion,
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
+    noting_question,
     scored,
     scored_tokens,
     usage_of,
 )
-from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models._openai_api import (
+from interwhen.models._field_support import (
+    FORK_OPTIONS,
+    REMEMBERED_SECONDS,
+    FieldSupport,
+    SamplingSupport,
+    asks_to_reason,
+    mentions,
+    refuses,
+    until_stop,
+)
+from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._resume_proof import (
     BY_IDS,
-    CONTINUE,
+    LLAMACPP,
+    NO_IDS,
+    PREFILL_REFUSED,
     PROBE_SECONDS,
-    ChatMode,
-    mode_of,
-    read_json,
+    EndpointProof,
+    ResumeProbe,
+    choose_prefill,
     why_turn,
     why_unproven,
     with_tags,
 )
-from interwhen.models._resume_proof import LLAMACPP, EndpointProof, ResumeProbe, choose_prefill
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
-from interwhen.models._token_resume import (
-    ChatEvents,
-    KnownTags,
-    TokenPrompt,
-    TokenPrompts,
-    TokenTrail,
-    completion_body,
-    shows_tags,
-)
+from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
+from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
@@ -94,12 +102,15 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
     return [*messages, turn]
 
 
-def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None) -> list[Turn]:
+def in_turns(
+    messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
+) -> list[Turn]:
     """Return *messages* and the trace *pieces* as finished messages, for a model that then continues.
 
     The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a
-    fork, it has the *side* text.
+    fork, it has the *side* text. *extras* has the ``extra_content`` of calls by their ids, which Gemini needs back.
     """
+    extras = extras or {}
     turns = [*messages]
     own = len(turns)
     last: Piece | None = None
@@ -108,9 +119,9 @@ def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None
             continue
         last = piece
         if piece.refused:
-            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()))
+            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()), extras)
         elif piece.call is not None:
-            _append_calls(turns, own, (piece.call,), _ACCEPTED)
+            _append_calls(turns, own, (piece.call,), _ACCEPTED, extras)
         elif piece.origin == "feedback":
             _append(turns, own, "user", piece.said.strip())
         else:
@@ -165,8 +176,13 @@ def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
         turns.append({"role": role, "content": text})
 
 
-def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str) -> None:
-    """Add *calls* to the assistant's message, and *answer* as the result of each; *own* as in :func:`_append`."""
+def _append_calls(
+    turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
+) -> None:
+    """Add *calls* to the assistant's message, and *answer* as the result of each.
+
+    *own* is as in :func:`_append`, *extras* as in :func:`in_turns`.
+    """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
         said = turns.pop()
@@ -174,15 +190,18 @@ def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer
         turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
         turns.append({"role": "function", "name": calls[0].name, "content": answer})
         return
-    turns.append({**said, "tool_calls": [_tool_call(call, number) for number, call in enumerate(calls)]})
+    made = [_tool_call(call, number, extras.get(call.id)) for number, call in enumerate(calls)]
+    turns.append({**said, "tool_calls": made})
     turns += [
         {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
         for number, call in enumerate(calls)
     ]
 
 
-def _tool_call(call: ToolCall, number: int) -> Turn:
+def _tool_call(call: ToolCall, number: int, extra: Any) -> Turn:
     made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
+    if extra is not None:
+        made["extra_content"] = extra
     if call.kind == "custom":
         return {**made, "custom": {"name": call.name, "input": call.arguments}}
     return {**made, "function": {"name": call.name, "arguments": call.arguments}}
@@ -229,7 +248,10 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
         await response.aclose()
     if len(body) > _MAX_BODY:
         raise StreamProtocolError(
-            f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
+            f"an answer must have at most {_MAX_BODY} bytes, got more",
+            offset=_MAX_BODY,
+            sample=bytes(body[:200]),
+            hint="ask for fewer tokens",
         )
     return KnownResponse(as_events(api, bytes(body)))
 
@@ -290,10 +312,6 @@ def _responses(body: Body) -> list[Body]:
     return [*events, {"type": f"response.{status}", "response": body}]
 
 
-Place = Literal["call", "completions", "tokenize", "apply-template"]
-"""The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server.
-``tokenize`` and ``apply-template`` are beside the version (``/v1``)."""
-BESIDE = frozenset({"tokenize", "apply-template"})
 Facts = Literal["models", "slots", "version", "props", "server_info"]
 """The path of a GET request for facts about the server. Only ``models`` is relative to the version (``/v1``)."""
 
@@ -307,11 +325,6 @@ class CallTransport(Protocol):
     @property
     def host(self) -> str:
         """Host and port of the server, for messages."""
-        ...
-
-    @property
-    def is_cancellable(self) -> bool:
-        """Whether a request ends at once if its task is cancelled. Only then may a probe run beside a call."""
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
@@ -336,12 +349,12 @@ class ResumeSupport:
         self.tags = KnownTags()
         """The tags of reasoning, if the model continues from token ids."""
         self._card: ModelCard | None = None
-        self._mode: ChatMode | None = None
-        self._until = self._card_until = 0.0
-        self.lacks_tokenize = False
-        """Whether the server is vLLM, but does not turn text into token ids."""
         self.proof = EndpointProof(place)
         """What the model was shown to do with an unfinished assistant message."""
+        self.why_turn = ""
+        """Why a chat continues by a turn, if the server refused another way."""
+        self._mode: ChatMode | None = None
+        self._until = self._card_until = 0.0
 
     @property
     def has_card(self) -> bool:
@@ -362,9 +375,9 @@ class ResumeSupport:
         """The mode that was learned in the last ``REMEMBERED_SECONDS``, or ``None``."""
         return self._mode if anyio.current_time() < self._until else None
 
-    def learn(self, mode: ChatMode, *, lacks_tokenize: bool = False) -> ChatMode:
-        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it."""
-        self.lacks_tokenize = lacks_tokenize
+    def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
+        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it. *why_turn*: which way the server refused."""
+        self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
         self.tags = KnownTags()
         self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
@@ -386,6 +399,8 @@ class ModelEndpoint:
         """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
         """Whether the model accepts the field ``stream_options``, which asks for token counts."""
+        self.options = SamplingSupport(place)
+        """The sampling options that the model refuses."""
         self.token_ids = FieldSupport("return_token_ids", place)
         """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
 
@@ -410,17 +425,18 @@ class CallModel:
         resume: Literal["auto", "tokens", "prefill", "turn"],
         probe: ResumeProbe = "auto",
     ) -> None:
-        self._probe: ResumeProbe = probe
         self._option = resume
+        self._probe: ResumeProbe = probe
         self._call = call
-        self._transport = transport
+        self.transport = transport
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
         # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
         # known after the first correction. The reader gets the ids only if the caller asked for them.
         known = self._resume or endpoint.resume.known
-        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens"
+        card = endpoint.resume.card if endpoint.resume.has_card else None
+        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens" and sends_ids(card)
         self._hides_ids = not call.body.get("return_token_ids")
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
@@ -428,12 +444,18 @@ class CallModel:
     @property
     def name(self) -> str:
         """The model and its server."""
-        return f"{self._call.body.get('model', '')}@{self._transport.host}"
+        return f"{self._call.body.get('model', '')}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities as far as they are known without a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
+
+    async def resume_mode(self) -> ResumeMode:
+        """Return how kept text is continued. This may ask the server."""
+        if self._call.api == "chat":
+            return await self._mode()
+        return "prefix" if self._call.api == "completions" else "turn"
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
@@ -453,25 +475,36 @@ class CallModel:
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        prompt = await self._token_prompt(request)
+        way = await self._way(request) if request.pieces or request.side else None
+        server, prompt, way = await self._by_ids(request, way)
         if request.pieces and self._call.api != "responses":
             await self._wait_for_slot()
-        way: ResumeWay | None = BY_IDS
         trail = None
-        if prompt is None:
-            body, way = await self._body(request)
-            response = await streamed(self._call.api, await self._answer(body))
+        if prompt is None or server is None:
+            body = self._body(request, way)
+            try:
+                answer = await self._answer(body)
+            except UpstreamError as error:
+                if "continue_final_message" not in body or not refuses_prefill(error):
+                    raise
+                log_warning("model.prefill_refused", model=self.name, error=type(error).__name__, taken="turn")
+                way = ResumeWay("turn", PREFILL_REFUSED)
+                answer = await self._answer(self._body(request, way))
+                self._take("turn", PREFILL_REFUSED)
+            response = await streamed(self._call.api, answer)
             if self._asks_ids and not request.pieces:
                 trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
             asks = self._endpoint.token_ids.is_likely
-            opened = await self._transport.open(completion_body(chat, prompt, with_ids=asks), "completions")
-            response = ChatEvents(opened, prompt, self._buffer.reasoning or "reasoning")
+            opened = await self.transport.open(server.body(chat, prompt, with_ids=asks), server.place)
+            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning")
             trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
         decode = self._buffer.decode if trail is None else trail.reading(self._buffer.decode, hides=self._hides_ids)
+        if asks_to_reason(self._call.body):
+            decode = noting_question(decode)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.way = way
         stream.trail = trail
@@ -487,12 +520,12 @@ class CallModel:
         except ModelError:
             return
         if card is not None and card.owned_by == LLAMACPP:
-            await self._endpoint.slots.wait(lambda: self._transport.get("slots"))
+            await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
-        prompt = await self._token_prompt(request)
-        body = self._first(request.sampling, aside=True) if prompt is not None else (await self._body(request))[0]
+        server, prompt, way = await self._by_ids(request, await self._way(request))
+        body = self._first(request.sampling, aside=True) if prompt is not None else self._body(request, way)
         for name in (
             "stream",
             "stream_options",
@@ -504,51 +537,44 @@ class CallModel:
             "parallel_tool_calls",
         ):
             body.pop(name, None)
-        sampling = request.sampling
-        body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
-        if sampling.logprobs and self._call.api != "responses":
-            body |= asked_scores(self._call.api, sampling)
-        if prompt is not None:
-            body = completion_body({**body, "stream": False}, prompt, with_ids=False)
-            return _completion(await self._transport.ask(body, "completions"))
-        if self._call.api == "completions":
-            return _completion(await self._transport.ask(body))
-        if self._call.api == "responses":
-            return _response(await self._transport.ask({**body, "stream": False}))
-        return _chat_completion(await self._transport.ask(body))
+        sampling, api = request.sampling, self._call.api
+        body["temperature"] = 0
+        if api == "responses":  # it has no stop sequences
+            body.pop("text", None)
+            body["stream"] = False
+        elif sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.logprobs and api != "responses":
+            body |= asked_scores(api, sampling)
+        if prompt is not None and server is not None:
+            body = server.body({**body, "stream": False}, prompt, with_ids=False)
+            return server.completion(await self.transport.ask(body, server.place))
+        answer = await self._endpoint.options.send(body, FORK_OPTIONS, self.transport.ask)
+        found = _WHOLE[api](answer)
+        return replace(found, text=until_stop(found.text, sampling.stop))
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to the caller."""
 
-    async def _token_prompt(self, request: Request) -> TokenPrompt | None:
-        """Return the token ids to continue from; ``None`` if *request* is a first one or continues in another way."""
-        call, pieces = self._call, request.pieces
-        if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
-            return None
-        # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
-        if has_tools(call):
-            return None
-        tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
-        trail = request.trail if isinstance(request.trail, TokenTrail) else None
-        prompts = TokenPrompts(
-            str(call.body.get("model", "")),
-            lambda body: self._transport.ask(body, "tokenize"),
-            self._endpoint.resume.tags,
-        )
+    async def _by_ids(
+        self, request: Request, way: ResumeWay | None
+    ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
+        """Return the server and the token ids to continue from, if *way* says so, and how *request* continues.
+
+        If the server refuses to tokenize, this is another way.
+        """
+        if way is None or way.mode != "tokens":
+            return None, None, way
         try:
-            return await prompts.prompt(
-                call.body, pieces, side=request.side or "", trail=trail, tags_in_text=tags_in_text
-            )
-        except (UpstreamError, StreamProtocolError) as error:
-            if error.retryable:
-                raise
-            auto = self._option == "auto"
-            mode: ChatMode = "turn" if self._buffer.reasoning and not auto else "prefill"
-            log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
-            self._endpoint.resume.learn(mode, lacks_tokenize=True)
-            if self._resume == "tokens":
-                self._resume = mode
-            return None
+            card = await self._card()
+        except ModelError:
+            card = None
+        name = str(self._call.body.get("model", ""))
+        server = token_server(card.owned_by if card else None, name, self.transport.ask)
+        prompt = await self._token_prompt(request, server)
+        if prompt is None:
+            return None, None, await self._way(request, by_ids=False)
+        return server, prompt, way
 
     @property
     def needs_proof(self) -> bool:
@@ -559,28 +585,27 @@ class CallModel:
         known = self._endpoint.resume
         if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
             return False
-        return self._transport.is_cancellable and (self._probe == "always" or known.known == "prefill")
+        # The end of a call would wait for a probe in a worker thread.
+        if not getattr(self.transport, "is_cancellable", False):
+            return False
+        return self._probe == "always" or known.known == "prefill"
 
     async def prove(self) -> int:
         """Find out how the server continues kept text; return how many tokens this took, prompts included."""
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint.resume
-        return await known.proof.learn(self, str(self._call.body.get("model", "")), known.card, self._probe)
+        return await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe)
 
-    async def get(self, path: str) -> bytes:
-        """Return the server's answer about *path*, for a probe."""
-        return await self._transport.get(path)  # type: ignore[arg-type]
+    @property
+    def _model_name(self) -> str:
+        return str(self._call.body.get("model", ""))
 
-    async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return the server's answer to *body*, for a probe."""
-        return await self._transport.ask(body, path)  # type: ignore[arg-type]
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+    async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body* to the chat API, and return all chunks, for a probe."""
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):
-            response = await self._transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
+            response = await self.transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
             stream = TokenStream(response, decode_chat)
             self._endpoint.slots.add(stream)
             try:
@@ -592,60 +617,97 @@ class CallModel:
             return found
         raise StreamTimeout("total", PROBE_SECONDS)
 
-    async def _way(self, request: Request) -> ResumeWay:
-        """Return how *request* continues its chat, if not by token ids."""
+    async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
+        """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
+        api = self._call.api
+        if api == "completions":
+            return ResumeWay("prefix", "the completions API continues any text")
+        if api == "responses":
+            return ResumeWay("turn", "the Responses API has no unfinished messages")
         if needs_turns(request.pieces):
             return ResumeWay("turn", "an assistant message with tool calls cannot be left unfinished")
         mode = await self._mode()
         known, has_field = self._endpoint.resume, self._buffer.reasoning is not None
+        # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows. A fork has
+        # no tools, but its request has no kept text to continue if it has no pieces.
+        by_ids = by_ids and not has_tools(self._call) and bool(request.pieces)
+        if by_ids and mode == "tokens":
+            return BY_IDS if self._option == "auto" else ResumeWay("tokens", "the option resume='tokens'")
         if self._option != "auto":
-            why = "the server has no /tokenize" if known.lacks_tokenize else f"the option resume={self._option!r}"
+            why = known.why_turn or f"the option resume={self._option!r}"
+            # Servers that continue token ids have chat templates that drop or close reasoning in a separate field.
             is_turn = mode == "turn" or (mode == "tokens" and has_field)
             return ResumeWay("turn" if is_turn else "unproven_prefill", why)
         if mode == "turn":
-            return ResumeWay("turn", why_turn(known.card))
-        if known.card is not None and known.card.owned_by == LLAMACPP:
-            name = str(self._call.body.get("model", ""))
-            await known.proof.learn(self, name, known.card, self._probe, generates=False)
+            return ResumeWay("turn", known.why_turn or why_turn(known.card))
+        has_template = known.card is not None and known.card.owned_by == LLAMACPP
+        if has_template:
+            await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe, generates=False)
         await known.proof.wait()
-        why = why_unproven(known.card, self._probe, lacks_tokenize=known.lacks_tokenize)
-        if mode == "tokens":
-            why = f"the call has tools, whose calls in raw text only the server can read; {why}"
-        documented = mode_of(known.card) != "turn"
+        why = why_unproven(known.card, self._probe)
+        if has_tools(self._call):
+            why = f"a call with tools is not continued by token ids, and {why}"
+        elif known.why_turn:
+            why = f"{known.why_turn}, and {why}"
         return choose_prefill(
-            known.proof.known, request.pieces, has_field=has_field, documented=documented, why_unproven=why
+            known.proof.known,
+            request.pieces,
+            has_field=has_field,
+            documented=mode_of(known.card) != "turn",
+            by_ids=by_ids and has_template,
+            why_unproven=why,
         )
 
-    async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeWay | None]:
-        """Return the body of *request*, and how it continues kept text (``None`` if there is none)."""
+    async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
+        """Return the token ids to continue from; ``None`` if *server* refuses to tokenize."""
+        call, pieces = self._call, request.pieces
+        tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
+        trail = request.trail if isinstance(request.trail, TokenTrail) else None
+        try:
+            return await TokenPrompts(server, self._endpoint.resume.tags).prompt(
+                call.body, pieces, side=request.side or "", trail=trail, tags_in_text=tags_in_text
+            )
+        except (UpstreamError, StreamProtocolError) as error:
+            if error.retryable:
+                raise
+            mode: ChatMode = "turn" if self._buffer.reasoning and self._option != "auto" else "prefill"
+            log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
+            self._take(mode, NO_IDS)
+            return None
+
+    def _take(self, mode: ChatMode, why_turn: str) -> None:
+        """Continue by *mode* from now on, because the server refused another way: *why_turn* says which."""
+        self._endpoint.resume.learn(mode, why_turn)
+        if self._resume is not None:
+            self._resume = mode
+
+    def _body(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
+        """Return the body of *request*, which continues its text by *way*; ``None``: it is a first request."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
-        if not request.pieces and not request.side:
-            return body, None
+        if way is None or not (request.pieces or request.side):
+            return body
         if call.api == "completions":
             prompt = body["prompt"]
             body["prompt"] = (prompt if isinstance(prompt, str) else prompt[0]) + request.prefix + (request.side or "")
-            return body, ResumeWay("prefix", "the completions API continues any text")
-        if call.api == "responses":
+        elif call.api == "responses":
             body["input"] = in_items(body.get("input"), request.pieces, request.side)
-            return body, ResumeWay("turn", "the Responses API has no unfinished messages")
-        way = await self._way(request)
-        if way.mode == "turn":
-            body["messages"] = in_turns(body["messages"], request.pieces, request.side)
-            return body, way
-        tags = way.reasoning == "tags"
-        pieces = with_tags(request.pieces) if tags else request.pieces
-        field = None if tags else self._buffer.reasoning
-        body["messages"] = prefilled(body["messages"], pieces, request.side, field)
-        body["continue_final_message"] = True
-        body["add_generation_prompt"] = False
-        return body, way
+        elif way.mode == "turn":
+            body["messages"] = in_turns(body["messages"], request.pieces, request.side, self._buffer.call_extras)
+        else:
+            in_text = way.reasoning == "tags"
+            pieces = with_tags(request.pieces) if in_text else request.pieces
+            field = None if in_text else self._buffer.reasoning
+            body["messages"] = prefilled(body["messages"], pieces, request.side, field)
+            body["continue_final_message"] = True
+            body["add_generation_prompt"] = False
+        return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
         """Return the caller's body with the options of *sampling*. *aside*: for a fork, which always has a limit."""
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
-            body[call.limit or "max_tokens"] = sampling.max_tokens
+            body[call.limit or _LIMIT[call.api]] = sampling.max_tokens
         if sampling.seed is not None:
             body["seed"] = sampling.seed
         if sampling.temperature:  # raised for a greedy call that is sampled again
@@ -681,7 +743,7 @@ class CallModel:
         """Return the entry of the model in ``GET /models``. Raises :class:`~interwhen.ModelError`."""
         known = self._endpoint.resume
         if not known.has_card:
-            cards = read_json(await self._transport.get("models"), models_decoder).data
+            cards = read_json(await self.transport.get("models"), models_decoder).data
             known.learn_card(card_of(str(self._call.body.get("model", "")), cards))
         return known.card
 
@@ -699,7 +761,7 @@ class CallModel:
                     raise
                 refused = error
         body.pop("stream_options", None)
-        response = await self._transport.open({**body, "stream": False})
+        response = await self.transport.open({**body, "stream": False})
         if refused is not None:
             stream.learn(refused, body)
         return response
@@ -713,22 +775,46 @@ class CallModel:
             wanted[self._endpoint.token_ids] = True
         wanted = {support: value for support, value in wanted.items() if support.is_likely}
         try:
-            return await self._transport.open({**body, **{found.field: value for found, value in wanted.items()}})
+            return await self.transport.open({**body, **{found.field: value for found, value in wanted.items()}})
         except UpstreamError as error:
             refused = error
             unknown = [found for found in wanted if refuses(error, found.field) or mentions(error, found.field)]
             if not unknown:
                 raise
         left = {found.field: value for found, value in wanted.items() if found not in unknown}
-        response = await self._transport.open({**body, **left})
+        response = await self.transport.open({**body, **left})
         for support in unknown:
             support.learn(refused, body)
         return response
 
 
+class _CallWire:
+    """Sends the requests of a probe with the transport of *model*."""
+
+    def __init__(self, model: CallModel) -> None:
+        self._model = model
+
+    async def get(self, path: str) -> bytes:
+        return await self._model.transport.get(path)  # type: ignore[arg-type]
+
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        return await self._model.transport.ask(body, f"/{path}")  # type: ignore[arg-type]
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        return await self._model.probe_chat(body)
+
+
 def has_tools(call: ApiCall) -> bool:
     """Return whether *call* offers tools to the model."""
     return bool(call.body.get("tools") or call.body.get("functions"))
+
+
+_LIMIT: Mapping[Api, str] = {
+    "chat": "max_tokens",
+    "completions": "max_tokens",
+    "responses": "max_output_tokens",
+}
+"""The field that limits the tokens of an answer, by API."""
 
 
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
@@ -749,15 +835,7 @@ def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
 
 
 def _completion(data: bytes) -> Completion:
-    answer = read_json(data, completion_decoder)
-    if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
-    choice = answer.choices[0]
-    text = choice.text if isinstance(choice.text, str) else ""
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    return Completion(
-        text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1], scored_tokens(choice.logprobs)
-    )
+    return completion_of(read_json(data, completion_decoder), data)
 
 
 def _response(data: bytes) -> Completion:
@@ -772,7 +850,7 @@ def _response(data: bytes) -> Completion:
 def _chat_completion(data: bytes) -> Completion:
     answer = read_json(data, chat_decoder)
     if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
     text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
@@ -783,3 +861,11 @@ def _chat_completion(data: bytes) -> Completion:
         scored(choice.logprobs)[1],
         scored_tokens(choice.logprobs),
     )
+
+
+_WHOLE: Mapping[Api, Callable[[bytes], Completion]] = {
+    "chat": _chat_completion,
+    "completions": _completion,
+    "responses": _response,
+}
+"""The decoders of answers without streaming, by API."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -14,12 +14,14 @@ from msgspec import UNSET
 
 from interwhen._log import log_warning
 from interwhen._types.errors import (
+    ContextOverflow,
     MissingExtraError,
     ModelError,
     StreamProtocolError,
     StreamTimeout,
     UpstreamError,
     UsageError,
+    without_user,
 )
 from interwhen._types.models import (
     Capabilities,
@@ -37,18 +39,20 @@ from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
     NOT_JSON,
     ChatText,
-    CompletionBody,
     Decode,
     Decoded,
     ModelCard,
     card_of,
     chat_decoder,
     completion_decoder,
+    completion_of,
     decode_chat,
     decode_completion,
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
+    noting_question,
     reasoning_field,
     scored,
     scored_tokens,
@@ -57,26 +61,33 @@ from interwhen.models._chunks import (
     usage_of_answer,
 )
 from interwhen.models._exchange import Retries, exchange, open_stream, retrying
-from interwhen.models._field_support import FieldSupport, mentions, refuses
+from interwhen.models._field_support import (
+    FORK_OPTIONS,
+    FieldSupport,
+    SamplingSupport,
+    asks_to_reason,
+    mentions,
+    refuses,
+    until_stop,
+)
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
 from interwhen.models._resume_proof import (
-    CLOSING,
+    BY_IDS,
     LLAMACPP,
-    OPENING,
+    NO_IDS,
+    PREFILL_REFUSED,
+    PROBE_SECONDS,
     EndpointProof,
     ResumeProbe,
     choose_prefill,
     parse_probe,
+    why_turn,
+    why_unproven,
+    with_tags,
 )
-from interwhen.models._token_resume import (
-    ChatEvents,
-    TokenPrompt,
-    TokenPrompts,
-    TokenTrail,
-    completion_body,
-    shows_tags,
-)
+from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
+from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
@@ -118,10 +129,12 @@ class OpenAICompatible:
         max_orphans: int | None = None,
     ) -> None:
         if malformed not in get_args(Malformed):
-            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r}")
+            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"base_url must be a URL like 'http://host:port/v1', got {base_url!r}")
+            raise UsageError(
+                f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}"
+            )
         self.timeouts = timeouts or Timeouts()
         """The timeouts. All except ``connect`` are enforced by the reader of a stream, not by the stream."""
         self.feedback: FeedbackTemplate | None = None
@@ -176,7 +189,10 @@ class OpenAICompatible:
             body["stop"] = list(stop)
         body |= {**default.extra, **own.extra}
         if body.get("n", 1) != 1:
-            raise UsageError(f"n must be 1, got {body['n']!r}: send several requests for several continuations")
+            raise UsageError(
+                f"the request option n must be 1, got {body['n']!r:.60}: send several requests for several "
+                "continuations"
+            )
         return body
 
     def _wants_logprobs(self, request: Request) -> bool:
@@ -234,7 +250,8 @@ class OpenAICompatible:
                 await self.orphans.wait_for_room()
             sent: dict[str, Any] = {**body, "stream": True}
             stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
-            asked = self._stream_options.is_likely and "stream_options" not in sent
+            # Only the OpenAI-compatible APIs have this option.
+            asked = self._stream_options.is_likely and "stream_options" not in sent and not path.startswith("/")
             if asked:
                 sent["stream_options"] = {"include_usage": True}
             try:
@@ -281,9 +298,11 @@ class OpenAICompatible:
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
+        """Return a request to *path*: below the version, or from the root of the server if it starts with a slash."""
+        root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"
         headers = {**self._headers, "content-type": "application/json", "accept": accept}
-        return HttpRequest("POST", f"{self._base_url}/{path}", headers, msgspec.json.encode(body))
+        return HttpRequest("POST", f"{root}{path}", headers, msgspec.json.encode(body))
 
 
 def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -291,7 +310,12 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(data)
     except NOT_JSON as exc:
-        raise StreamProtocolError(f"the answer is not the expected JSON: {exc}", offset=0, sample=data) from exc
+        raise StreamProtocolError(
+            f"the answer must be JSON of the OpenAI API, got something else ({exc})",
+            offset=0,
+            sample=data,
+            hint="check base_url",
+        ) from exc
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
@@ -315,7 +339,7 @@ def _transport(transport: Transport | str | None) -> Transport:
     if not isinstance(transport, str):
         return transport
     if transport != "fast":
-        raise UsageError(f"transport must be 'httpx2', 'fast' or a Transport, got {transport!r}")
+        raise UsageError(f"transport must be 'httpx2', 'fast' or a Transport, got {transport!r:.60}")
     try:
         from interwhen.models._fast_transport import FastTransport
     except ModuleNotFoundError as exc:
@@ -388,7 +412,7 @@ class CompletionsModel(OpenAICompatible):
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer, without streaming."""
-        return _completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
+        return completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
         body = self._body(request)
@@ -402,22 +426,10 @@ class CompletionsModel(OpenAICompatible):
             return request.prompt
         if self._template is None:
             raise UsageError(
-                f"{self!r} continues text, got a chat of {len(request.prompt)} messages: "
-                "use ChatModel, or give template= to render it"
+                f"the prompt of {self!r} must be text, got a chat of {len(request.prompt)} messages: "
+                "use ChatModel, or give template= to turn chats into text"
             )
         return self._template(request.prompt)
-
-
-def _completion_of(answer: CompletionBody, data: bytes) -> Completion:
-    if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
-    choice = answer.choices[0]
-    if choice.text is UNSET:
-        raise unknown_shape(data, 0)
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    text = choice.text if isinstance(choice.text, str) else ""
-    scores = choice.logprobs
-    return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
 # How a chat request contains the text so far: as an unfinished turn of the assistant (prefill), or as finished turns.
@@ -508,40 +520,9 @@ def mode_of(card: ModelCard | None) -> ChatMode:
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
-PROBE_SECONDS = 60.0
-"""The longest time of one stream of a probe, in seconds."""
-BY_IDS = ResumeWay("tokens", "the server sends token ids, and a prompt of token ids continues at any token")
-
-
-def why_turn(card: ModelCard | None) -> str:
-    """Return why a chat with the server in *card* continues by an extra turn."""
-    if card is None:
-        return "the model list could not be read, so it is not known whether the server continues an assistant message"
-    return (
-        f"the model list names {card.owned_by!r}, which is not documented to continue an assistant message, and a "
-        "probe costs tokens: allow it with probe='always'"
-    )
-
-
-def why_unproven(card: ModelCard | None, probe: ResumeProbe, *, lacks_tokenize: bool) -> str:
-    """Return why there is no proof how the server in *card* continues an assistant message."""
-    missing = "the server has no /tokenize, and " if lacks_tokenize else ""
-    name = repr(card.owned_by) if card else "the server"
-    if probe == "never":
-        return f"{missing}probe='never' forbids to find out how {name} continues an assistant message"
-    return f"{missing}no probe has shown yet how {name} continues an assistant message"
-
-
-def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Return *pieces* with tags around the reasoning, as parts of one text. An unfinished reasoning stays open."""
-    found: list[Piece] = []
-    phase = "answer"
-    for piece in pieces:
-        if piece.phase != phase:
-            found.append(Piece(OPENING if piece.phase == "reasoning" else CLOSING))
-            phase = piece.phase
-        found.append(piece)
-    return tuple(found)
+def refuses_prefill(error: UpstreamError) -> bool:
+    """Return whether a server may have answered *error* because it does not continue an unfinished assistant turn."""
+    return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
 class _ModelWire:
@@ -563,7 +544,7 @@ class _ModelWire:
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
-    *resume* is how it continues kept text. With ``tokens``, the kept text is sent as token ids (vLLM). With
+    *resume* is how it continues kept text. With ``tokens``, it is sent as token ids (vLLM, llama.cpp, SGLang). With
     ``prefill``, it is an unfinished assistant turn that the server continues (vLLM, SGLang, llama.cpp). With ``turn``,
     it is a finished turn, followed by a user turn. ``auto`` asks ``GET /models`` once, before the first resume, and
     uses ``turn`` for an unknown server.
@@ -574,8 +555,8 @@ class ChatModel(OpenAICompatible):
     parsed: ``"strict"`` breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers
     that continue a generation after the connection was closed.
 
-    *probe* says whether the endpoint may be asked how it continues kept text (:data:`ResumeProbe`). With ``auto``, an
-    endpoint that may bill tokens is not asked for any.
+    *probe* says whether the endpoint may be asked how it continues kept text. With ``"auto"``, an endpoint that may
+    bill tokens is not asked for any; with ``"always"``, it is; with ``"never"``, no endpoint is asked.
     """
 
     def __init__(
@@ -612,8 +593,10 @@ class ChatModel(OpenAICompatible):
         self._option: ChatResume = resume
         self._probe = parse_probe(probe)
         self._proof = EndpointProof(f"{model}@{self._base_url}")
-        self._lacks_tokenize = False
-        self._prompts = TokenPrompts(model, self._tokenize)
+        self._why_turn = ""
+        self._known_tags = KnownTags()
+        self._token_ids = FieldSupport("return_token_ids", self.name)
+        self._options = SamplingSupport(self.name)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
 
@@ -627,21 +610,28 @@ class ChatModel(OpenAICompatible):
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        decode: Decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        if asks_to_reason({**self._sampling.extra, **request.sampling.extra}):
+            decode = noting_question(decode)
         if not request.prefix and not request.side:
             # A first request does not wait for another one. If the resume mode is not known yet, the server is asked
             # for token ids later.
             if self._resume == "tokens":
                 return await self._open_with_ids(request, decode)
-            return await self._open("chat/completions", await self._payload(request), decode)
-        if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
-            return continued
+            return await self._open_chat(self._payload(request, None), decode)
         way = await self._way(request)
-        body = await self._payload(request, way)
-        if self._resume != "turn":
-            body = await self._prepare_resume(body)
-        stream = await self._open("chat/completions", body, decode)
-        stream.way = way
+        if way.mode == "tokens":
+            if (continued := await self._open_by_ids(request, way)) is not None:
+                return continued
+            way = await self._way(request, by_ids=False)
+
+        async def send(payload: dict[str, Any]) -> TokenStream:
+            if "continue_final_message" in payload:
+                payload = await self._prepare_resume(payload)
+            return await self._open_chat(payload, decode)
+
+        stream, stream_way = await self._continued(request, way, send)
+        stream.way = stream_way
         return stream
 
     @property
@@ -658,16 +648,20 @@ class ChatModel(OpenAICompatible):
         """
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
-    async def _way(self, request: Request) -> ResumeWay:
-        """Return how *request* continues its text, if not by token ids."""
-        mode = await self._resume_mode()
+    async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
+        """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
+        mode, card = await self._resume_mode(), await self._known_card()
         if self._option != "auto":
-            why = "the server has no /tokenize" if self._lacks_tokenize else f"the option resume={self._option!r}"
+            if by_ids and mode == "tokens":
+                return ResumeWay("tokens", "the option resume='tokens'")
+            why = f"the option resume={self._option!r}" if by_ids else NO_IDS
             return ResumeWay("turn" if mode == "turn" else "unproven_prefill", why)
-        card = await self._known_card()
+        if by_ids and mode == "tokens":
+            return BY_IDS
         if mode == "turn":
-            return ResumeWay("turn", why_turn(card))
-        if card is not None and card.owned_by == LLAMACPP:
+            return ResumeWay("turn", self._why_turn or why_turn(card))
+        has_template = card is not None and card.owned_by == LLAMACPP
+        if has_template:
             # Takes no token. After the first stream of a run, it is known.
             await self._proof.learn(_ModelWire(self), self.model, card, self._probe, generates=False)
         await self._proof.wait()
@@ -676,36 +670,75 @@ class ChatModel(OpenAICompatible):
             request.pieces,
             has_field=self._reasoning_field is not None,
             documented=mode_of(card) != "turn",
-            why_unproven=why_unproven(card, self._probe, lacks_tokenize=self._lacks_tokenize),
+            by_ids=by_ids and has_template,
+            why_unproven=("" if by_ids else f"{NO_IDS}; ") + why_unproven(card, self._probe),
         )
+
+    async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
+        return await self._options.send(payload, (), lambda body: self._open("chat/completions", body, decode))
+
+    async def _continued(
+        self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
+    ) -> tuple[T, ResumeWay | None]:
+        """Return the result of *send* for the body of *request*, which continues by *way*, and how it continued.
+
+        If the server refuses a prefill, this is a turn.
+        """
+        payload = self._payload(request, way)
+        try:
+            return await send(payload), way
+        except UpstreamError as error:
+            if "continue_final_message" not in payload or not refuses_prefill(error):
+                raise
+            refused = error
+        found = await send({**self._sampled(request), "messages": extra_turns(request)})
+        log_warning("model.prefill_refused", model=self.name, error=str(refused), taken="turn")
+        self._resume, self._why_turn = "turn", PREFILL_REFUSED
+        return found, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Open a stream whose events contain token ids, so that its text can be continued by them."""
         trail = TokenTrail()
-        body = {**await self._payload(request), "return_token_ids": True}
-        return await self._open("chat/completions", body, trail.reading(decode), trail=trail)
+        body = self._payload(request, None)
+        read = trail.reading(decode)
+        if self._token_ids.is_likely and sends_ids(self._card):
+            try:
+                asking = {**body, "return_token_ids": True}
+                return await self._open("chat/completions", asking, read, trail=trail)
+            except UpstreamError as error:
+                if not (refuses(error, "return_token_ids") or mentions(error, "return_token_ids")):
+                    raise
+                refused = error
+            stream = await self._open("chat/completions", body, decode)
+            self._token_ids.learn(refused, body)
+            return stream
+        return await self._open("chat/completions", body, decode)
 
-    async def _open_by_ids(self, request: Request) -> TokenStream | None:
+    async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
         """Open a stream that continues the kept text by token ids; ``None`` if the server cannot do that."""
-        prompt = await self._token_prompt(request)
+        server = await self._token_server()
+        prompt = await self._token_prompt(request, server)
         if prompt is None:
             return None
         field = self._reasoning_field or "reasoning"
-        read = prompt.trail.reading(decode_chat)
         stream = await self._open(
-            "completions",
-            completion_body(self._chat(request), prompt),
-            read,
+            server.place,
+            await self._prepare_resume(server.body({**self._chat(request), "stream": True}, prompt, with_ids=True)),
+            prompt.trail.reading(decode_chat),
             trail=prompt.trail,
-            translate=lambda response: ChatEvents(response, prompt, field),
+            translate=lambda response: server.events(response, prompt, field),
         )
-        stream.way = BY_IDS
+        stream.way = way
         return stream
 
-    async def _token_prompt(self, request: Request) -> TokenPrompt | None:
+    async def _token_server(self) -> TokenServer:
+        card = await self._known_card()
+        return token_server(card.owned_by if card else None, self.model, self._ask_place)
+
+    async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
         try:
-            return await self._prompts.prompt(
+            return await TokenPrompts(server, self._known_tags).prompt(
                 self._chat(request),
                 request.pieces,
                 side=request.side or "",
@@ -716,7 +749,6 @@ class ChatModel(OpenAICompatible):
             if error.retryable:
                 raise
             # The server has no /tokenize, and will not have it later. Prefill can continue an answer, not a reasoning.
-            self._lacks_tokenize = True
             self._resume = "turn" if self._reasoning_field and self._option != "auto" else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=str(error), taken=self._resume)
             return None
@@ -728,8 +760,76 @@ class ChatModel(OpenAICompatible):
             chat |= {"logprobs": True, "top_logprobs": request.sampling.top_logprobs}
         return chat
 
-    async def _tokenize(self, body: dict[str, Any]) -> bytes:
-        return await self.ask_beside("POST", "tokenize", body)
+    async def _ask_place(self, body: dict[str, Any], place: Place) -> bytes:
+        path = "chat/completions" if place == "call" else place
+        return await exchange(self._transport, self._post(path, {"stream": False, **body}), self.timeouts)
+
+    async def complete(self, request: Request) -> Completion:
+        """Send *request* and return the complete answer. Reasoning in a separate field is not part of the text."""
+        way = await self._way(request) if request.prefix or request.side else None
+        if way is not None and way.mode == "tokens":
+            server = await self._token_server()
+            prompt = await self._token_prompt(request, server)
+            if prompt is not None:
+                body = server.body(self._chat(request), prompt, with_ids=False)
+                return server.completion(await retrying(lambda: self._ask_place(body, server.place), self.retries))
+            way = await self._way(request, by_ids=False)
+        optional = FORK_OPTIONS if request.side is not None else ()
+        found, _ = await self._continued(
+            request,
+            way,
+            lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),
+        )
+        return replace(found, text=until_stop(found.text, request.sampling.stop))
+
+    async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
+        """Return the answer to the chat *payload* of *request*."""
+        if "continue_final_message" in payload:
+            # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
+            tokens: list[ScoredToken] = []
+
+            def decode(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+                tokens.extend(scores_of(data))
+                return decode_chat(data, offset, first)
+
+            read = decode if self._wants_logprobs(request) else decode_chat
+            found = await collect(await self._open("chat/completions", payload, read))
+            return replace(found, tokens=tuple(tokens))
+        answer, data = await self._ask("chat/completions", payload, chat_decoder)
+        if not answer.choices:
+            raise error_of(answer) or no_choices(data)
+        choice = answer.choices[0]
+        if choice.message is UNSET:
+            raise unknown_shape(data, 0)
+        text = choice.message.content if isinstance(choice.message, ChatText) else None
+        reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+        scores = choice.logprobs
+        return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+
+    def _sampled(self, request: Request) -> dict[str, Any]:
+        """Return the body of *request* without its messages."""
+        body = self._body(request)
+        if self._wants_logprobs(request):
+            body["logprobs"] = True
+            if request.sampling.top_logprobs:
+                body.setdefault("top_logprobs", request.sampling.top_logprobs)
+        return body
+
+    def _payload(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
+        """Return the body of *request*, which continues its text by *way*; ``None``: it is a first request."""
+        body = self._sampled(request)
+        if way is not None and way.mode == "turn":
+            body["messages"] = extra_turns(request)
+            return body
+        if way is not None and way.reasoning == "tags":
+            body["messages"] = prefill_turns(replace(request, pieces=with_tags(request.pieces)), None)
+        else:
+            body["messages"] = prefill_turns(request, self._reasoning_field)
+        if way is not None:
+            # vLLM and SGLang need these two fields; llama.cpp continues any last assistant turn.
+            body["continue_final_message"] = True
+            body["add_generation_prompt"] = False
+        return body
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body*, a request to the chat API, and return all chunks of its stream. For probes."""
@@ -744,57 +844,6 @@ class ChatModel(OpenAICompatible):
         finally:
             await stream.aclose()
         return found
-
-    async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. Reasoning in a separate field is not part of the text."""
-        if (request.prefix or request.side) and await self._resume_mode() == "tokens":
-            prompt = await self._token_prompt(request)
-            if prompt is not None:
-                body = completion_body(self._chat(request), prompt)
-                return _completion_of(*await self._ask("completions", body, completion_decoder))
-        way = await self._way(request) if request.prefix or request.side else None
-        payload = await self._payload(request, way)
-        if "continue_final_message" in payload:
-            # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
-            tokens: list[ScoredToken] = []
-
-            def decode(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-                tokens.extend(scores_of(data))
-                return decode_chat(data, offset, first)
-
-            read = decode if self._wants_logprobs(request) else decode_chat
-            found = await collect(await self._open("chat/completions", payload, read))
-            return replace(found, tokens=tuple(tokens))
-        answer, data = await self._ask("chat/completions", payload, chat_decoder)
-        if not answer.choices:
-            raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
-        choice = answer.choices[0]
-        if choice.message is UNSET:
-            raise unknown_shape(data, 0)
-        text = choice.message.content if isinstance(choice.message, ChatText) else None
-        reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-        scores = choice.logprobs
-        return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
-
-    async def _payload(self, request: Request, way: ResumeWay | None = None) -> dict[str, Any]:
-        body = self._body(request)
-        if self._wants_logprobs(request):
-            body["logprobs"] = True
-            if request.sampling.top_logprobs:
-                body.setdefault("top_logprobs", request.sampling.top_logprobs)
-        if way is not None and way.mode == "turn":
-            body["messages"] = extra_turns(request)
-            return body
-        if way is not None and way.reasoning == "tags":
-            request = replace(request, pieces=with_tags(request.pieces))
-            body["messages"] = prefill_turns(request, None)
-        else:
-            body["messages"] = prefill_turns(request, self._reasoning_field)
-        if way is not None:
-            # vLLM and SGLang need these two fields; llama.cpp continues any last assistant turn.
-            body["continue_final_message"] = True
-            body["add_generation_prompt"] = False
-        return body
 
     async def _resume_mode(self) -> ChatMode:
         if self._resume is None:

@@ -47,6 +47,8 @@ FOLDER_VARIABLE = "INTERWHEN_PROBE_CACHE"
 """The environment variable with the folder for proofs; without it, proofs are kept in memory only."""
 WAIT_SECONDS = 2.0
 """How long a resume waits for a probe that is running, in seconds."""
+PROBE_SECONDS = 60.0
+"""The longest time of one stream of a probe, in seconds."""
 MOST_PROBES = 3
 """How often a probe is begun that the end of its run then cancels, until ``PROVEN_SECONDS`` have passed."""
 
@@ -97,13 +99,55 @@ class ProofWire(Protocol):
 # Choosing the way for a request.
 
 
+BY_IDS = ResumeWay("tokens", "the server sends token ids, and a prompt of token ids continues after any token")
+NO_IDS = "the server does not tokenize a chat"
+PREFILL_REFUSED = "the server has refused an unfinished assistant message"
+
+
+def why_turn(card: ModelCard | None) -> str:
+    """Return why a chat with the server in *card* continues by an extra turn."""
+    if card is None:
+        return "the model list could not be read, so it is not known whether the server continues an assistant message"
+    return (
+        f"the model list names {card.owned_by!r}, which is not documented to continue an assistant message, and a "
+        "probe costs tokens: allow it with probe='always'"
+    )
+
+
+def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
+    """Return why there is no proof how the server in *card* continues an assistant message."""
+    name = repr(card.owned_by) if card else "the server"
+    if probe == "never":
+        return f"probe='never' forbids to find out how {name} continues an assistant message"
+    return f"no probe has shown yet how {name} continues an assistant message"
+
+
+def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """Return *pieces* with tags around the reasoning, as parts of one text. An unfinished reasoning stays open."""
+    found: list[Piece] = []
+    phase: Phase = "answer"
+    for piece in pieces:
+        if piece.phase != phase:
+            found.append(Piece(OPENING if piece.phase == "reasoning" else CLOSING))
+            phase = piece.phase
+        found.append(piece)
+    return tuple(found)
+
+
 def choose_prefill(
-    proof: ResumeProof | None, pieces: Sequence[Piece], *, has_field: bool, documented: bool, why_unproven: str
+    proof: ResumeProof | None,
+    pieces: Sequence[Piece],
+    *,
+    has_field: bool,
+    documented: bool,
+    by_ids: bool,
+    why_unproven: str,
 ) -> ResumeWay:
     """Return how a chat continues *pieces* at an endpoint that may continue an unfinished assistant message.
 
     *has_field*: the server sends reasoning in a field of its own. *documented*: the server is documented to continue
-    such a message. *why_unproven* is the reason for a way without a proof.
+    such a message. *by_ids*: the server continues token ids, too, by more requests. *why_unproven* is the reason for a
+    way without a proof.
     """
     phase: Phase = next((piece.phase for piece in reversed(pieces) if piece.text), "answer")
     in_field = has_field and any(piece.phase == "reasoning" for piece in pieces)
@@ -118,11 +162,15 @@ def choose_prefill(
         # may come as an answer, with the closing tag in it.
         if proof.tags and proof.generated:
             return ResumeWay("prefill", f"{proof.server}: {proof.evidence}", "tags")
-        return ResumeWay("turn", f"{proof.server} was not shown to continue inside the reasoning: {proof.evidence}")
+        return _otherwise(f"{proof.server} does not continue inside the reasoning: {proof.evidence}", by_ids=by_ids)
     known = proof.tags if not has_field and has_open_tag(pieces) else proof.answer
     if known:
         return ResumeWay("prefill", f"{proof.server}: {proof.evidence}", "field" if in_field else None)
-    return ResumeWay("turn", f"{proof.server} was not shown to continue an assistant message: {proof.evidence}")
+    return _otherwise(f"{proof.server} does not continue an assistant message: {proof.evidence}", by_ids=by_ids)
+
+
+def _otherwise(why: str, *, by_ids: bool) -> ResumeWay:
+    return ResumeWay("tokens" if by_ids else "turn", why)
 
 
 OPENING, CLOSING = "<think>", "</think>"

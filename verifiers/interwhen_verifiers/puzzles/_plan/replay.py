@@ -177,4 +177,4 @@ def _definition(text: str, at: int) -> str:
         depth += {"(": 1, ")": -1}.get(match[0], 0)
         if depth == 0:
             return text[at : match.end()]
-    raise PddlError("a bracket is never closed")
+    raise PddlError(f"each '(' must be closed, got one that is not in {text[at : at + 60]!r}; write a ')' for it")
