@@ -280,7 +280,9 @@ class _TextProbe:
             kept = inside[: _half(inside)]
             tags = await self._continues(inside, kept, "answer", {"content": kept})
             answer = ""
-        if len(answer.strip()) > _SAME:
+        if tags and not reasoning:
+            found = True  # the reasoning is part of the content there
+        elif len(answer.strip()) > _SAME:
             kept = answer[: _half(answer)]
             found = await self._continues(answer, kept, "answer", {**_both_fields(reasoning), "content": kept})
         else:

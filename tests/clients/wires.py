@@ -52,7 +52,7 @@ class MemoryWire:
         return self.sent[-1]
 
     async def ask(self, body, place="call"):
-        if place != "apply-template":
+        if place != "/apply-template":
             raise NotImplementedError
         last = body["messages"][-1]
         return json.dumps({"prompt": last.get("reasoning_content", "") + last["content"]}).encode()

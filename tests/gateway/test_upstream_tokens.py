@@ -44,5 +44,5 @@ def test_each_server_continues_inside_the_reasoning_by_its_own_api(upstream, gat
     chunks = sse(post(running, {**ASK, "stream": True}).text)[:-1]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk.get("choices", ())]
     assert "".join(delta.get("content") or "" for delta in deltas) == "It is 60"
-    assert chunks[-1]["interwhen"]["result"]["resume"] == "tokens"
+    assert chunks[-1]["interwhen"]["result"]["resume"]["mode"] == "tokens"
     assert [raw.partition("<think>")[2] for raw in script.continued] == ["59 + 1 = 60"]
