@@ -62,7 +62,11 @@ class Ordering:
         lowest = len(self.below) - 1 - under
         if name not in self.below or not above <= self.rank <= lowest:
             return wrong(match.span(1), f"{name} is not the {self.asked}")
-        return Pass("the clues leave only this person") if above == lowest else Unknown("the clues leave it open")
+        return (
+            Pass("the clues leave only this person")
+            if above == lowest
+            else Unknown("the clues must decide this place, and leave it open")
+        )
 
     def _refute(self, before: list[str], one: str, other: str, where: tuple[int, int]) -> Violation:
         said = f"{one} > {other}"
