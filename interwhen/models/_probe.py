@@ -238,7 +238,7 @@ async def _reasoning(prober: Prober) -> _Observation:
             failed.append(f"{way}: {error}")
             continue
         if adapter is prober.by_tokens and resumed != "tokens":
-            failed.append(f"{way}: the server has no /tokenize")
+            failed.append(f"{way}: the server must have /tokenize, and has none")
             continue
         if adapter is prober.chat and resumed != "prefill":
             failed.append(f"{way}: the server refuses an unfinished turn of the assistant")
@@ -246,7 +246,7 @@ async def _reasoning(prober: Prober) -> _Observation:
         text = "".join(chunk.text for chunk in rest if chunk.phase == "reasoning")
         if text and (whole[len(kept) :].startswith(text) or text.startswith(whole[len(kept) :])):
             return _Observation("ok", f"by {way}, the continuation of a cut reasoning is the text that was cut")
-        failed.append(f"{way}: the reasoning does not continue, {text[:30]!r} came for {whole[len(kept) :][:30]!r}")
+        failed.append(f"{way}: the reasoning must continue with {whole[len(kept) :][:30]!r}, got {text[:30]!r}")
     return _Observation("no", "; ".join(failed))
 
 

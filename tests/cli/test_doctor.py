@@ -221,7 +221,7 @@ def test_the_contract_as_json(monkeypatch, capsys):
 
 def test_a_record_needs_the_contract(capsys):
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--record", "x") == 2
-    assert "--record must come with --contract" in capsys.readouterr().err
+    assert "--record must be used with --contract" in capsys.readouterr().err
 
 
 def test_json(capsys):
