@@ -36,9 +36,10 @@ from interwhen._types.triggers import ToolCalls
 from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
 from interwhen.clients._chunk_buffer import ChunkBuffer, Field
-from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, Place, make_buffer
+from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, make_buffer
 from interwhen.models._metered import MeteredModel
 from interwhen.models._sse import END_MARK
+from interwhen.models._token_servers import Place
 from interwhen.models._transport import HttpResponse
 
 # Records answers as they came over the wire, so that the chosen one can be shown with all of its fields.
