@@ -24,7 +24,6 @@ PARTS = {
     "interwhen.cli._exits": ("interwhen.cli._main", "exit codes"),
     "interwhen.cli._flags": ("interwhen.cli._demo", "options that several commands share"),
     "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
-    "interwhen.cli._summary": ("interwhen.cli._view", "the end of what is shown"),
     "interwhen.cli._text": ("interwhen.cli._view", "escapes what is shown; the tests of hostile text show how"),
     "interwhen.clients._responses_fields": ("interwhen.clients._responses_codec", "the events that the codec reads"),
     "interwhen.clients._wrap": ("interwhen.clients._openai_client", "the function that makes such a client"),
