@@ -106,7 +106,8 @@ def read_ordering(prompt: str) -> Ordering:
     _close(below)
     if any(name in names for name, names in below.items()):
         raise ValueError(
-            f"the clues of a problem must agree, and contradict each other in {prompt!r:.300}: correct the clues"
+            "the clues of a problem of the family ordering must agree, and contradict each other in "
+            f"{prompt!r:.300}: correct the clues"
         )
     rank = 1 if asked[2] else 0
     if asked[3] == words[3]:
