@@ -118,8 +118,9 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 2
-"""The version of the rules for planning remedies. A journal records the version that its run used."""
+RULES = 3
+"""The version of the rules of the core. A journal records the version that its run used. Versions 0 to 2 differ in the
+planning of remedies. Before version 3, tool calls in the text were found only between tags."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
@@ -229,7 +230,9 @@ def _plan(
             return _plan(candidate, violation, monitor, otherwise, template, wrong_text)
         case Feedback(place=place):
             sentence = template.render(monitor.level, violation, wrong_text)
-            if place == "rewind":
+            # A refuted call does not stay in the answer: whoever reads calls in the text would make it.
+            is_call = candidate.ref.segment.written is not None and candidate.ref.segment.phase == "answer"
+            if place == "rewind" or is_call:
                 return RemedyPlan("feedback", segment.start, f"{sentence}\n")
             return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
         case Resample():
