@@ -34,7 +34,7 @@ from interwhen._types.results import (
     Verified,
     ViolationRecord,
 )
-from interwhen._types.segments import CallFormat, Phase, Segment, ToolCall, WrittenCalls
+from interwhen._types.segments import Phase, Segment, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.triggers import (
     Answer,
@@ -76,7 +76,6 @@ __all__ = [
     "Abstained",
     "Answer",
     "Budgets",
-    "CallFormat",
     "Cancelled",
     "Certificate",
     "CheckRecord",
@@ -156,7 +155,6 @@ __all__ = [
     "ViolationFound",
     "ViolationRecord",
     "Workers",
-    "WrittenCalls",
     "__version__",
     "guard",
     "load_model",

@@ -203,7 +203,7 @@ def _any_text(texts: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, texts)))
 
 
-class _Search(NamedTuple):
+class _OpeningSearch(NamedTuple):
     """What is needed to find one of several texts quickly."""
 
     leads: re.Pattern[str]
@@ -217,10 +217,10 @@ class _Search(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def _search_for(texts: tuple[str, ...]) -> _Search:
+def _search_for(texts: tuple[str, ...]) -> _OpeningSearch:
     ordered = sorted(texts, key=len, reverse=True)
     firsts = "".join(sorted({text[0] for text in texts}))
-    return _Search(
+    return _OpeningSearch(
         re.compile(f"[{re.escape(firsts)}]" if texts else r"(?!)"),
         re.compile("|".join(map(re.escape, ordered)) if texts else r"(?!)"),
         frozenset(text[:size] for text in texts for size in range(1, len(text))),
@@ -472,7 +472,7 @@ class CallScanner(Scanner):
         if self._is_own and opening.form == "tagged" and (found is None or found.problem):
             found = WrittenCalls("tagged")  # only the extractor of the user knows what is between these tags
         if found is not None and found.problem and transcript.phase_at(span.start) == "reasoning":
-            found = None  # nobody runs it, and models write about calls there
+            found = None  # no agent runs it, and models write about calls there
         self.found = found
         return found is not None
 

@@ -230,7 +230,7 @@ def _plan(
             return _plan(candidate, violation, monitor, otherwise, template, wrong_text)
         case Feedback(place=place):
             sentence = template.render(monitor.level, violation, wrong_text)
-            # A refuted call does not stay in the answer: whoever reads calls in the text would make it.
+            # A refuted call does not stay in the answer: an agent that reads calls in the text would make it.
             is_call = candidate.ref.segment.written is not None and candidate.ref.segment.phase == "answer"
             if place == "rewind" or is_call:
                 return RemedyPlan("feedback", segment.start, f"{sentence}\n")

@@ -210,7 +210,7 @@ UNREADABLE = {
     "react, no JSON": CallText("react", 'Action: get_weather\nAction Input: {"city": Paris}', REACT),
     "code with an error": CallText("code", "<code>\nget_weather(city=\n</code>", CODE),
 }
-"""Texts that look like a call, and that nobody can read."""
+"""Texts that look like a call and cannot be read."""
 
 PROSE = (
     "The set {1, 2, 3} has [three] members, and f(x) = {x}.",

@@ -16,13 +16,13 @@ ALL = {**TEXTS, **UNREADABLE}
 EVERY = pytest.mark.parametrize("name", ALL)
 
 
-@verifier(name="nobody", worker="inline")
-def nobody(claim):
+@verifier(name="passes", worker="inline")
+def passes(claim):
     return Pass()
 
 
 def intake_for(offer, trigger=None, *, eager=True, phase="answer"):
-    monitor = Monitor(name="m", verifier=nobody, extractor=lambda _segment: (), trigger=trigger or ToolCalls())
+    monitor = Monitor(name="m", verifier=passes, extractor=lambda _segment: (), trigger=trigger or ToolCalls())
     return Intake([monitor], tags=None, phase=phase, eager=eager, offer=offer)
 
 

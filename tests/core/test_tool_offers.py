@@ -60,12 +60,12 @@ def test_code_in_a_prompt_alone_shows_no_agent(left_out):
 
 
 def test_only_monitors_of_tool_calls_need_an_offer():
-    @verifier(name="nobody", worker="inline")
-    def nobody(claim):
+    @verifier(name="passes", worker="inline")
+    def passes(claim):
         return Pass()
 
     def monitor(trigger):
-        return Monitor(name="m", verifier=nobody, extractor=lambda _segment: (), trigger=trigger)
+        return Monitor(name="m", verifier=passes, extractor=lambda _segment: (), trigger=trigger)
 
     assert offer_for([monitor(Lines())], "q", {"tools": [WEATHER]}) is NO_OFFER
     assert offer_for([monitor(ToolCalls())], "q", {"tools": [WEATHER]}).in_field

@@ -8,8 +8,8 @@ from pathlib import Path
 import interwhen
 import pytest
 from interwhen import Claim, Delta, Feedback, Message, Monitor, Pass, Retracted, Sampling, ToolCalls, Violation
-from interwhen._core.machine import WRITTEN_AS_TEXT
 from interwhen.testing import End, ScriptedModel
+from interwhen.toolkit import CallFormat
 from tests.core.call_texts import CODE, OFFER, PROSE, REACT, TEXTS, UNREADABLE, WEATHER
 
 PAGE = Path(__file__).parents[2] / "docs" / "tool-calls.md"
@@ -117,7 +117,7 @@ def test_a_call_in_the_text_is_reported_if_the_request_had_a_field_for_it(name, 
     )
     assert result.status == "unverified"
     [reason] = result.unverified_reasons
-    assert reason.why.startswith(WRITTEN_AS_TEXT)
+    assert reason.why.startswith("the request gave the tools in a field, and the model wrote a call as text")
     assert "'get_weather'" in reason.why
     assert result.text[reason.span.start : reason.span.end] == TEXTS[name].text
     assert "tool_call.written_as_text" in caplog.text
@@ -174,4 +174,4 @@ def test_the_page_lists_all_formats():
     from typing import get_args
 
     rows = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE)
-    assert set(rows) - {"form"} == set(get_args(interwhen.CallFormat))
+    assert set(rows) - {"form"} == set(get_args(CallFormat))
