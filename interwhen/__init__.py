@@ -1,5 +1,8 @@
 """interwhen: asynchronous verifiers beside the reasoning stream of a language model."""
 
+import importlib
+import typing
+
 from interwhen._run import Run, SyncRun, Workers, recheck, replay, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
@@ -66,10 +69,12 @@ from interwhen._types.verdicts import (
 )
 from interwhen._types.verifiers import FunctionVerifier, Verifier, on_cancel, time_left, verifier
 from interwhen._version import __version__
-from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
 from interwhen.journal import Journal, read_journal
 from interwhen.registry import load_model, load_monitor
 from interwhen.toolkit.normalization import normalize
+
+if typing.TYPE_CHECKING:
+    from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
 
 __all__ = [
     "Abstain",
@@ -173,3 +178,14 @@ __all__ = [
     "verifier",
     "wrap",
 ]
+
+# A program that only calls `run` does not pay for the codecs of the clients' APIs.
+_OF_CLIENTS = ("Refused", "SupervisionInfo", "guard", "supervision_info", "wrap")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _OF_CLIENTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module("interwhen.clients"), name)
+    globals()[name] = value  # this function is not called again for it
+    return value

@@ -13,7 +13,7 @@ async def test_what_cannot_be_done_says_so():
     run = interwhen.run(ScriptedModel(["x"]), "Q")
     with pytest.raises(UsageError, match="no result yet"):
         _ = run.result
-    with pytest.raises(UsageError, match="enter the run first"):
+    with pytest.raises(UsageError, match="must be entered before it is read"):
         await anext(run)
     with pytest.raises(UsageError, match="enter it first"):
         _ = run.text

@@ -29,6 +29,7 @@ class Vllm:
         self.first = text.removeprefix("<think>") if opened else text
         self.tokenizes = tokenizes
         self.continued = []
+        self.tokenized = []
 
     def __call__(self, request):
         body = request.json
@@ -36,8 +37,11 @@ class Vllm:
             if not self.tokenizes:
                 return reply(404, b'{"detail":"Not Found"}')
             text = self.prompt if "messages" in body else body["prompt"]
+            self.tokenized.append(text)
             return reply(200, msgspec.json.encode({"count": 0, "tokens": ids_of(text), "max_model_len": 1}))
-        if not body["stream"]:
+        if not body.get("stream"):
+            if isinstance(body.get("prompt"), list):
+                self.continued.append(text_of(body["prompt"]))
             whole = {"index": 0, "finish_reason": "stop", "text": "Hi", "message": {"content": "Hi"}}
             return reply(200, msgspec.json.encode({"choices": [whole]}))
         if request.path.endswith("/chat/completions"):
@@ -50,7 +54,7 @@ class Vllm:
             rest = self.first[len(said) :]
         else:
             rest = "\n</think>It is 60" if raw.endswith("60") else "!"
-        return self.stream([({"text": char}, ids_of(char)) for char in rest])
+        return self.stream([({"text": char}, ids_of(char)) for char in rest], asked=body.get("return_token_ids"))
 
     def chat(self, body):
         steps, field = [], "content" if not self.prompt.endswith("<think>") else "reasoning"
@@ -61,15 +65,17 @@ class Vllm:
                 steps.append(({"delta": {}}, [number]))
             else:
                 steps.append(({"delta": {field: text}}, [number]))
-        return self.stream(steps, prompt=ids_of(self.prompt) if body.get("return_token_ids") else None)
+        # A first event with the role and the ids of the prompt, as vLLM 0.32 sends it.
+        return self.stream(
+            [({"delta": {"role": "assistant", "content": ""}}, None), *steps], body.get("return_token_ids")
+        )
 
-    def stream(self, steps, prompt=None):
-        events = [
-            {"id": "v", "choices": [{"index": 0, "finish_reason": None, **choice, "token_ids": ids}]}
-            for choice, ids in steps
-        ]
-        if prompt is not None:
-            events[0]["prompt_token_ids"] = prompt
+    def stream(self, steps, asked):
+        events = [{"id": "v", "choices": [{"index": 0, "finish_reason": None, **choice}]} for choice, _ in steps]
+        if asked:
+            for event, (_, ids) in zip(events, steps, strict=True):
+                event["choices"][0]["token_ids"] = ids
+            events[0]["prompt_token_ids"] = ids_of(self.prompt)
         last = {"id": "v", "choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "stop"}]}
         return (
             Head(200, {"content-type": "text/event-stream"}),

@@ -32,16 +32,23 @@ from interwhen._core.messages import (
     Settled,
     SwitchedOff,
 )
-from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
+from interwhen._core.release import (
+    ENDED_WELL,
+    Gates,
+    certificate,
+    coverage_reason,
+    judges_answer,
+    unverified_reasons,
+)
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.tool_offers import NO_OFFER, ToolOffer
-from interwhen._core.violations import RULES, Candidate, RemedyPlan, Violations, plan_surrender
+from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import Status, UnverifiedReason
+from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
 from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
@@ -116,6 +123,75 @@ class Window:
         return max(self.context - (self._prompt or 0) - kept - inserted_bytes, 0)
 
 
+class PromptCounts:
+    """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
+
+    A server sends its count at the end of a stream, so it never counts a request that we interrupted. Such a request is
+    estimated from its size, and the estimate is corrected by the error that the same estimate has for the last counted
+    request.
+    """
+
+    __slots__ = (
+        "_counted",
+        "_error",
+        "_last",
+        "_last_size",
+        "_prompt_bytes",
+        "_size",
+        "_uncounted",
+        "_uncounted_size",
+    )
+
+    def __init__(self, prompt_bytes: int) -> None:
+        self._prompt_bytes = prompt_bytes
+        self._size: int | None = None
+        """The size of the current request, in estimated tokens; ``None`` if there is no request, or it is counted."""
+        self._last = 0
+        """The count of the last counted request."""
+        self._last_size = 0
+        """The size of the last counted request."""
+        self._counted = 0
+        self._uncounted = 0
+        """The number of requests without a count, the current one included."""
+        self._uncounted_size = 0
+        self._error = 0
+        """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
+
+    def opened(self, kept: int, inserted_bytes: int) -> None:
+        """Start a new request, whose prompt has *kept* tokens of the model and *inserted_bytes* of inserted text."""
+        self._size = self._size_of(kept, inserted_bytes)
+        self._uncounted += 1
+        self._uncounted_size += self._size
+
+    def counted(self, usage: Usage | None) -> None:
+        """Store the count of the current request, if *usage* has it. A later count of the same request replaces it."""
+        if usage is None or usage.prompt_tokens is None:
+            return
+        tokens = min(usage.prompt_tokens, _MOST_TOKENS)
+        if self._size is not None:
+            self._uncounted -= 1
+            self._uncounted_size -= self._size
+            self._last, self._last_size, self._size = 0, self._size, None
+        self._counted += tokens - self._last
+        self._last = tokens
+        self._error = tokens - self._last_size
+
+    def estimated(self) -> int:
+        """Return the estimated prompt tokens of all requests without a count."""
+        return max(self._uncounted_size + self._uncounted * self._error, 0)
+
+    def total(self) -> int:
+        """Return the prompt tokens of all requests so far: counted ones and estimated ones."""
+        return self._counted + self.estimated()
+
+    def next(self, kept: int, inserted_bytes: int) -> int:
+        """Estimate the prompt tokens of a further request; the arguments are those of :meth:`opened`."""
+        return max(self._size_of(kept, inserted_bytes) + self._error, 0)
+
+    def _size_of(self, kept: int, inserted_bytes: int) -> int:
+        return kept + (self._prompt_bytes + inserted_bytes) // BYTES_A_TOKEN
+
+
 _MOST_TOKENS = 1 << 40
 """The largest token count of one request that is accepted from a server. The trace stores counts in 64 bits."""
 
@@ -127,10 +203,23 @@ class Counts:
     :class:`Violations`.
     """
 
-    __slots__ = ("_before", "_intake", "_window", "late", "reconnects", "requests")
+    __slots__ = (
+        "_before",
+        "_begun_at",
+        "_intake",
+        "_window",
+        "hid_reasoning",
+        "late",
+        "prompts",
+        "reconnects",
+        "requests",
+    )
 
-    def __init__(self, intake: Intake, window: Window) -> None:
+    def __init__(self, intake: Intake, window: Window, prompt_bytes: int = 0) -> None:
+        self.hid_reasoning = False
+        """Whether a request produced reasoning that the server did not send."""
         self.requests = 0
+        self.prompts = PromptCounts(prompt_bytes)
         self.reconnects = 0
         self.late = 0
         """Tokens that arrived after we had closed their stream."""
@@ -138,6 +227,8 @@ class Counts:
         self._window = window
         self._before = 0
         """Tokens of all requests before the current one."""
+        self._begun_at = 0
+        """The offset in the trace at which the current request began."""
 
     def tokens(self) -> int:
         """Return how many tokens of the main stream have arrived."""
@@ -152,6 +243,9 @@ class Counts:
         """Start counting for a new request."""
         self.requests += 1
         self._before = self.tokens()
+        transcript = self._intake.transcript
+        self._begun_at = transcript.length
+        self.prompts.opened(transcript.kept_tokens, transcript.inserted_bytes)
 
     def reconnected(self) -> None:
         """Count a reconnect after a stream broke."""
@@ -169,13 +263,25 @@ class Counts:
         end of a turn). *ended*: the model has sent its finish reason.
         """
         missing = self._missing(usage)
+        if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
+            self.hid_reasoning = True
         if missing > 0 or ended:  # before the end, the server's count may be lower because it is not up to date
             self._intake.credit(missing)
 
     def _missing(self, usage: Usage | None) -> int:
         """Return the server's count minus our count; 0 if the server sent no count."""
+        if usage is None:
+            return 0
         self._window.learn(usage, self.requests)
-        return 0 if usage is None or usage.completion_tokens is None else self.told(usage) - self.tokens()
+        self.prompts.counted(usage)
+        return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
+
+    def _reasoned_unseen(self, usage: Usage) -> bool:
+        """Tell whether the current request reasoned, according to *usage*, and the trace has no reasoning of it."""
+        if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
+            return False
+        transcript = self._intake.transcript
+        return not any(run.phase == "reasoning" for run in transcript.runs(self._begun_at, transcript.length))
 
 
 WRITTEN_AS_TEXT = (
@@ -215,6 +321,7 @@ class Core:
         "monitors",
         "prompt_sha256",
         "released",
+        "rules",
         "starts_in",
         "state",
         "template",
@@ -235,6 +342,7 @@ class Core:
         max_tokens: int | None = None,
         context_tokens: int | None = None,
         prompt_sha256: str = "",
+        prompt_bytes: int = 0,
         min_coverage: float = 0.0,
         rules: int = RULES,
         codes: Sequence[str] = (),
@@ -246,6 +354,7 @@ class Core:
         self.template = template or DEFAULT_TEMPLATE
         self.prompt_sha256 = prompt_sha256
         self.min_coverage = min_coverage
+        self.rules = rules
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
@@ -259,7 +368,7 @@ class Core:
         self.checks = CheckTable(monitors, self.transcript, self.violations, self.budgets, self.events, codes)
         self.gates = Gates(monitors, self.intake, self.checks, self.events)
         self.window = Window(max_tokens, context_tokens)
-        self.counts = Counts(self.intake, self.window)
+        self.counts = Counts(self.intake, self.window, prompt_bytes)
         self._tools_in_field = offer is not None and offer.in_field
         self._pace = RemedyPace()
         self._finish_reason: FinishReason | None = None
@@ -501,6 +610,7 @@ class Core:
         violations = self.violations
         self._orders.extend(self.checks.withdraw())
         todo, spent = violations.plan(best)
+        spent = spent or self._overspent(todo)
         if spent is not None:
             if todo.ask:
                 self._go_on_thinking()
@@ -535,6 +645,17 @@ class Core:
         self._release()
         self._reopen(pause)
         self._skip(skipped)
+
+    def _overspent(self, todo: RemedyPlan) -> str | None:
+        """Return a text about the budget of prompt tokens if the request after *todo* would exceed it."""
+        most = self.budgets.prompt_tokens
+        if most is None or not todo.goes_on or self.rules < COUNTS_PROMPTS:
+            return None
+        transcript, prompts = self.transcript, self.counts.prompts
+        kept = transcript.kept_tokens - transcript.tokens_from(todo.cut)
+        if prompts.total() + prompts.next(kept, transcript.inserted_bytes + len(todo.insert)) <= most:
+            return None
+        return f"the budget of {most} prompt tokens is spent"
 
     def _write(self, todo: RemedyPlan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
         """Write the text of the remedy *todo* at the end of the trace, and return the segments that this completes.
@@ -654,7 +775,7 @@ class Core:
         if self._finish_reason not in ENDED_WELL:
             self._withhold_unfinished()
         self.gates.advance()
-        self._end("unverified" if self._unverified_reasons() else "verified", "", cut_short=False)
+        self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
         """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
@@ -675,9 +796,9 @@ class Core:
             self._show(self.transcript.length)
         self._orders.append(Finish(self._summary(status, reason)))
 
-    def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
-        """Return all reasons why the text is not verified."""
-        records, refuted = self.checks.records(), self.violations.refuted()
+    def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
+        """Return all reasons why the text, with these *records* of its checks, is not verified."""
+        refuted = self.violations.refuted()
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
             found = (*found, *coverage_reason(self.transcript, records, refuted, self.min_coverage))
@@ -685,6 +806,8 @@ class Core:
             end = self.transcript.length
             span = Span(min(self._unchecked_from, end), end)
             found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
+        if self.counts.hid_reasoning and not judges_answer(self.transcript, records, refuted, self.monitors):
+            found = (UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"), *found)
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
@@ -694,14 +817,25 @@ class Core:
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")
 
     def _summary(self, status: Status, why: str) -> RunSummary:
+        """Return what became of the run. The *status* ``verified`` becomes ``unverified`` where a reason is found."""
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
-        reasons = (*violations.unproven, *self._unverified_reasons())
+        reasons = self._unverified_reasons(records)
+        if reasons and status == "verified":
+            status = "unverified"
+        reasons = (*violations.unproven, *reasons)
         if why and status == "unverified":
             reasons = (UnverifiedReason("", None, why), *reasons)
         certified = None
         if status == "verified":
-            certified = certificate(transcript, records, self.monitors, violations.refuted(), self.prompt_sha256)
+            certified = certificate(
+                transcript,
+                records,
+                self.monitors,
+                violations.refuted(),
+                self.prompt_sha256,
+                hid_reasoning=counts.hid_reasoning,
+            )
         return RunSummary(
             status=status,
             text=transcript.slice(0, transcript.length),
@@ -715,9 +849,11 @@ class Core:
             unverified_reasons=reasons,
             certificate=certified,
             reason=why,
+            hidden_reasoning=counts.hid_reasoning,
             kept=transcript.kept_tokens,
             discarded=self.intake.discarded + counts.late,
             late=counts.late,
+            estimated_prompt_tokens=counts.prompts.estimated() if self.rules >= COUNTS_PROMPTS else 0,
             remedies=violations.remedies,
             reconnects=counts.reconnects,
             forks=self.checks.forks,

@@ -166,9 +166,11 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
     reason: str
+    hidden_reasoning: bool
     kept: int
     discarded: int
     late: int
+    estimated_prompt_tokens: int
     remedies: int
     reconnects: int
     forks: int

@@ -108,11 +108,18 @@ def calls_in(scanner: Scanner) -> WrittenCalls | None:
 def _refuse_useless(trigger: Trigger) -> None:
     match trigger:
         case Lines(every=number) | EveryChars(count=number) if number < 1:
-            raise UsageError(f"trigger {type(trigger).__name__}: the number must be at least 1, got {number!r}")
+            raise UsageError(
+                f"trigger {type(trigger).__name__}: its number must be at least 1, got {number!r}; give a larger one"
+            )
         case Lines(every=number, joins=joins) if joins and (number != 1 or not all(joins)):
-            raise UsageError(f"trigger Lines: joins needs every=1 and words that are not empty, got {trigger!r}")
+            raise UsageError(
+                "trigger Lines: joins must hold words that are not empty, and go with every=1, got "
+                f"{trigger!r}; correct one of the two"
+            )
         case Markers(words=words) if not words or not all(words):
-            raise UsageError(f"trigger Markers: words must hold at least one word and no empty one, got {words!r}")
+            raise UsageError(
+                f"trigger Markers: words must hold at least one word and no empty one, got {words!r}; correct them"
+            )
         case ToolCalls(opening=opening, closing=closing) if not (opening and closing):
             raise UsageError(
                 f"trigger ToolCalls: opening and closing must not be empty, got {opening!r} and {closing!r}"

@@ -118,9 +118,12 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 3
-"""The version of the rules of the core. A journal records the version that its run used. Versions 0 to 2 differ in the
-planning of remedies. Before version 3, tool calls in the text were found only between tags."""
+RULES = 4
+"""The version of the rules of the core. A journal records the version that its run used."""
+COUNTS_PROMPTS = 3
+"""The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
+READS_CALLS = 4
+"""The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"

@@ -58,20 +58,20 @@ class ForkMeter:
     cached_tokens: int = 0
 
 
-async def infer(
-    model: Model, prompt: Prompt, order: Extract, fork: Fork, sampling: Sampling, meter: ForkMeter
-) -> str | Reply | Errored:
+async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: ForkMeter) -> str | Reply | Errored:
     """Ask *model* the question of *fork* after the pieces of *order*, and return the reply.
 
-    The tokens are added to *meter*. An error of the model does not raise; it is returned as :class:`Errored`.
+    *base* has the prompt, the sampling options and the trail of the run. The tokens are added to *meter*. An error of
+    the model does not raise; it is returned as :class:`Errored`.
     """
-    asked = replace(sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
+    asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
         asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
     try:
         pieces = order.pieces or ()
         summary = None if fork.summary is None else fork.summary("".join(piece.text for piece in pieces))
-        reply = await model.complete(Request(prompt, pieces, asked, side=fork.prompt, summary=summary))
+        asking = replace(base, pieces=pieces, sampling=asked, side=fork.prompt, summary=summary)
+        reply = await model.complete(asking)
     except Exception as error:  # noqa: BLE001  (a fork is a check: its failure does not stop the stream)
         return Errored(f"fork: {name_error(error)}")
     except anyio.get_cancelled_exc_class():
@@ -81,6 +81,9 @@ async def infer(
     meter.tokens += reply.usage.completion_tokens or 0
     meter.prompt_tokens += reply.usage.prompt_tokens or 0
     meter.cached_tokens += reply.usage.cached_tokens or 0
+    if not reply.text and reply.finish_reason == "length":
+        # A model that hides its reasoning spent all tokens on it. An empty reply would mean that there is no claim.
+        return Errored(f"fork: the reply was cut before its first word; allow more than {fork.max_tokens} tokens")
     return Reply(reply.text, reply.tokens, reply.finish_reason) if fork.wants_reply else reply.text
 
 
@@ -142,8 +145,8 @@ class Jobs:
         self._group.start_soon(self._check, order, scope, begun, name=f"check {order.job}")
         return None
 
-    def fork(self, order: Extract, model: Model, prompt: Prompt, sampling: Sampling) -> None:
-        """Start the fork of *order*: a side inference in a task of its own."""
+    def fork(self, order: Extract, model: Model, base: Request) -> None:
+        """Start the fork of *order*: a side inference in a task of its own; *base* as in :func:`infer`."""
         watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
         assert isinstance(fork, Fork)
@@ -163,7 +166,7 @@ class Jobs:
             if order.job not in self._scopes:
                 return
             with scope:
-                fact = await self._answer(order, fork, turn, begun, model, prompt, sampling)
+                fact = await self._answer(order, fork, turn, begun, model, base)
             if self._scopes.pop(order.job, None) is None:
                 return  # dropped meanwhile
             if fact is None:
@@ -179,8 +182,7 @@ class Jobs:
         turn: anyio.Event | None,
         begun: float,
         model: Model,
-        prompt: Prompt,
-        sampling: Sampling,
+        base: Request,
     ) -> Fact:
         """Return the fact of a fork: from its local parser if this finds an answer, otherwise from the model's reply.
 
@@ -192,7 +194,7 @@ class Jobs:
             found = watcher.locally(order, self._clock() - begun)
             if found is not None:
                 return found
-        reply = await infer(model, prompt, order, fork, sampling, self.forks)
+        reply = await infer(model, base, order, fork, self.forks)
         if isinstance(reply, Errored):
             log_warning("extractor.failed", monitor=watcher.monitor.name)
             return Settled(order.job, reply, self._clock() - begun)
@@ -404,7 +406,9 @@ class Performer:
         assert isinstance(order, Extract)
         if order.pieces is None:
             return self.jobs.extract(order)
-        self.jobs.fork(order, self._model, self._prompt, self._sampling)
+        # A model that continues from token ids gets those of the stream, so that the fork has exactly the same prefix.
+        base = Request(self._prompt, sampling=self._sampling, trail=self.upstream.trail)
+        self.jobs.fork(order, self._model, base)
         return None
 
 

@@ -48,7 +48,7 @@ from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling
 from interwhen._types.monitors import GATING, Monitor
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen._types.results import Result, prompt_sha256
+from interwhen._types.results import Result, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
@@ -86,6 +86,7 @@ def core_for(
         max_tokens=sampling.max_tokens,
         context_tokens=known.context_tokens if known is not None else None,
         prompt_sha256=prompt_sha256(prompt),
+        prompt_bytes=prompt_bytes(prompt),
         codes=[code_digest(monitor.verifier) for monitor in monitors],
         min_coverage=min_coverage,
         offer=offer_for(monitors, prompt, sampling.extra),
@@ -109,8 +110,8 @@ def refuse_import() -> None:
     module = sys.modules.get("multiprocessing.process")
     if module is not None and getattr(module.current_process(), "_inheriting", False):
         raise UsageError(
-            "a worker process imports this script to find its verifiers, and that would start the run again: "
-            "put what the script does under  if __name__ == '__main__':"
+            "a worker process imports this script to find its verifiers, and this import must not start the run "
+            "again; put what the script does under  if __name__ == '__main__':"
         )
 
 
@@ -317,7 +318,9 @@ class Run:
 
     async def __aenter__(self) -> Self:
         if self._entered:
-            raise UsageError("a run can be entered only once; make a new one with interwhen.run(...)")
+            raise UsageError(
+                "a run must be entered only once, got a second time; make a new one with interwhen.run(...)"
+            )
         self._entered = True
         self._budgets = self._allocation.within(self._budgets)
         self._workers.bind()
@@ -462,7 +465,10 @@ class Run:
 
     async def _wait_for_events(self) -> None:
         if not self._open_for_readers:
-            raise UsageError("enter the run first: async with interwhen.run(...) as run")
+            raise UsageError(
+                "a run must be entered before it is read, got a read before; write  async with "
+                "interwhen.run(...) as run"
+            )
         if self._is_awaited:
             raise UsageError(TWO_READERS)
         self._is_awaited = True
@@ -547,6 +553,7 @@ class Run:
             model=self._model.name,
             requests=self._core.counts.requests,
             usages=upstream.usages,
+            resumes=upstream.resumes,
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),

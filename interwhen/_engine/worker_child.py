@@ -34,7 +34,10 @@ class GarbledMessage(Exception):
 def framed(payload: bytes) -> bytes:
     """Return *payload* with its header. Raises :class:`GarbledMessage` if it is too large."""
     if len(payload) > MOST:
-        raise GarbledMessage(f"a message may have at most {MOST} bytes, and this one has {len(payload)}")
+        raise GarbledMessage(
+            f"a message between processes must have at most {MOST} bytes, got {len(payload)}; make "
+            "the claim or the verdict smaller"
+        )
     return _HEAD.pack(_MAGIC, len(payload)) + payload
 
 
@@ -42,7 +45,10 @@ def length_of(head: bytes) -> int:
     """Return the message length in the header *head*. Raises :class:`GarbledMessage` if the header is invalid."""
     magic, length = _HEAD.unpack(head)
     if magic != _MAGIC or length > MOST:
-        raise GarbledMessage(f"its answer begins with {head!r}, which is not the head of a message")
+        raise GarbledMessage(
+            f"its answer must begin with the head of a message, got {head!r}; do not write to file "
+            "descriptors of the worker"
+        )
     return int(length)
 
 

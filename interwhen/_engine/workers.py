@@ -87,7 +87,9 @@ class WorkerProcess:
             reply = await receive(self._socket)
         except (EOFError, OSError) as error:
             await self.stop(grace=_STOP_SECONDS)
-            raise WorkerDied(f"the worker process died (exit code {self._process.exitcode}){self._hint()}") from error
+            raise WorkerDied(
+                f"the worker process died during the check (exit code {self._process.exitcode}){self._hint()}"
+            ) from error
         except GarbledMessage as error:
             await self.stop()
             raise WorkerDied(f"the worker process was ended: {error}") from error
@@ -96,14 +98,17 @@ class WorkerProcess:
         except Exception as error:
             # The verifier's code could write garbage to the socket, and unpickling runs code of the user's classes.
             await self.stop()
-            raise WorkerDied(f"the worker process was ended: its answer does not load: {name_error(error)}") from error
+            raise WorkerDied(
+                "the worker process was ended: its answer must be a verdict that can be pickled, got "
+                f"{name_error(error)}; correct the verifier"
+            ) from error
         self.loaded.add(target)
         return answer
 
     def _hint(self) -> str:
-        """Return a hint for the most frequent failure at the start: the worker could not import the main script."""
+        """Return a hint about the cause: at the start most often the main script, which could not be imported."""
         if self.loaded or self._process.exitcode != 1:
-            return ""
+            return "; look for a crash, an exit or too much memory in the verifier"
         return ": it could not import the main script; put what the script does under  if __name__ == '__main__':"
 
     async def stop(self, *, grace: float = 0.0) -> None:
@@ -232,14 +237,16 @@ class Workers:
     ) -> None:
         for label, value in (("threads", threads), ("processes", processes)):
             if type(value) is not int or value < 1:
-                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}")
+                raise UsageError(f"Workers: {label} must be a whole number of at least 1, got {value!r}")
         if memory is not None and (type(memory) is not int or memory < _LEAST_MEMORY):
-            raise UsageError(f"memory must be at least {_LEAST_MEMORY} bytes, or None for no limit, got {memory!r}")
+            raise UsageError(
+                f"Workers: memory must be at least {_LEAST_MEMORY} bytes, or None for no limit, got {memory!r}"
+            )
         if blocked_loop_after is not None and not (
             isinstance(blocked_loop_after, int | float) and blocked_loop_after > 0
         ):
             raise UsageError(
-                f"blocked_loop_after must be a positive number of seconds or None, got {blocked_loop_after!r}"
+                f"Workers: blocked_loop_after must be a positive number of seconds or None, got {blocked_loop_after!r}"
             )
         self.blocked_loop_after = blocked_loop_after
         self._sizes = threads, processes
@@ -256,11 +263,17 @@ class Workers:
         """
         loop = current_loop()
         if self._closed:
-            raise UsageError("these workers are closed: use them inside the block  async with Workers(...) as workers:")
+            raise UsageError(
+                "Workers must be open while they are used, and these are closed; use them inside the "
+                "block  async with Workers(...) as workers:"
+            )
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
-            raise UsageError("these workers belong to another event loop; make Workers(...) for each loop")
+            raise UsageError(
+                "Workers must be used in the event loop in which they were opened, got another loop; "
+                "make Workers(...) for each loop"
+            )
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
         """Run a check in a thread or a process, as ``verifier.worker`` says.

@@ -26,6 +26,10 @@ class Budgets(msgspec.Struct, frozen=True):
     count."""
     discarded_tokens: Count = 8192
     """How many tokens may be cut in total."""
+    prompt_tokens: Count | None = 1_000_000
+    """How many prompt tokens all requests of the main stream may have together. Each remedy sends the prompt and the
+    kept text again. Cached tokens count, and so do estimates (``Ledger.estimated_prompt_tokens``). ``None``: no limit.
+    """
     forks: Count = 256
     """The largest number of forks. Further forks are skipped, and their segments stay unverified."""
     reconnects: Count = 3
@@ -45,4 +49,4 @@ class Budgets(msgspec.Struct, frozen=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and value < 0:
-                raise UsageError(f"budget {name} must not be negative, got {value!r}")
+                raise UsageError(f"Budgets: {name} must not be negative, got {value!r}; give 0 or more")

@@ -100,7 +100,8 @@ class Fork:
     def __post_init__(self) -> None:
         if self.local is not None and isinstance(self.parse, Tracker):
             raise UsageError(
-                "Fork: local= cannot go with a tracker, which must read every reply in the order of the text"
+                "Fork: local= must not go with a tracker, which reads every reply in the order of the "
+                "text; leave one of the two out"
             )
 
     @property
@@ -177,7 +178,10 @@ class Monitor:
             )
         self._vet_functions()
         if self.delivery == "gate_tools" and not isinstance(self.trigger, ToolCalls):
-            raise UsageError(f"monitor {self.name!r}: delivery='gate_tools' needs trigger=ToolCalls()")
+            raise UsageError(
+                f"monitor {self.name!r}: delivery='gate_tools' needs trigger=ToolCalls(), got "
+                f"{self.trigger!r:.100}; change one of the two"
+            )
         for label, record, kinds in (("trigger", self.trigger, Trigger), ("remedy", self.remedy, Remedy)):
             if not isinstance(record, kinds):
                 choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))
@@ -189,13 +193,15 @@ class Monitor:
     def _vet_conclude(self) -> None:
         if self.phase != "reasoning" or isinstance(self.trigger, ThinkEnd | Answer | ToolCalls):
             raise UsageError(
-                f"monitor {self.name!r}: remedy=Conclude() ends the reasoning, so it needs phase='reasoning' and a "
-                "trigger inside it"
+                f"monitor {self.name!r}: remedy=Conclude() ends the reasoning, so it needs "
+                f"phase='reasoning' and a trigger inside it; got phase={self.phase!r} and "
+                f"{self.trigger!r:.100}"
             )
         if self.required or self.delivery not in ("interrupt", "observe"):
             raise UsageError(
                 f"monitor {self.name!r}: remedy=Conclude() proves nothing, so it needs required=False and "
-                "delivery='interrupt' (or 'observe')"
+                f"delivery='interrupt' (or 'observe'); got required={self.required!r} and "
+                f"delivery={self.delivery!r}"
             )
 
     def _vet_functions(self) -> None:

@@ -69,7 +69,9 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
 
     def __post_init__(self) -> None:
         if not self.lead or not self.ask:
-            raise UsageError(f"Conclude: lead={self.lead!r} and ask={self.ask!r} must not be empty")
+            raise UsageError(
+                f"Conclude: lead and ask must not be empty, got {self.lead!r} and {self.ask!r}; give a text for each"
+            )
 
 
 Remedy: TypeAlias = Repair | Feedback | Resample | Conclude | Stop | Abstain
@@ -152,15 +154,21 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
         for level, allowed in _ALLOWED.items():
             template = getattr(self, level)
             if "\n" in template:
-                raise UsageError(f"the template for level {level!r} must be one line, got {template!r}")
+                raise UsageError(
+                    f"FeedbackTemplate: the template for level {level!r} must be one line, got {template!r}; "
+                    "remove the line breaks"
+                )
             for name in re.findall(r"\{(\w+)\}", template):
                 if name not in _ALLOWED["witness"]:
                     raise UsageError(
-                        f"the template for level {level!r} may use {{quote}}, {{why}} and {{witness}}, got {{{name}}}: "
-                        f"{template!r}"
+                        f"FeedbackTemplate: the template for level {level!r} may use {{quote}}, {{why}} and "
+                        f"{{witness}}, got {{{name}}} in {template!r}; correct it"
                     )
                 if name not in allowed:
-                    raise UsageError(f"the template for level {level!r} must not use {{{name}}}, got {template!r}")
+                    raise UsageError(
+                        f"FeedbackTemplate: the template for level {level!r} must not use {{{name}}}, which says "
+                        f"more than this level may; got {template!r}; remove it"
+                    )
 
     def render(self, level: Level, violation: Violation, wrong_text: str) -> str:
         """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.

@@ -105,6 +105,9 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """``answer``: a check that knows the task judged the answer itself. ``steps``: all checks passed, but none of them
     judged the answer, so the answer may be wrong. (A certificate of an older version has no scope and counts as
     ``steps``.)"""
+    hidden_reasoning: bool = False
+    """Whether the model reasoned and the server did not send this reasoning. The certificate then covers the answer
+    alone, and its scope is ``answer``."""
 
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*."""
@@ -121,6 +124,17 @@ def sha256(text: str) -> str:
 def prompt_sha256(prompt: Prompt) -> str:
     """Return the hash of *prompt*: of its text, or of its messages as JSON."""
     return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
+
+
+BYTES_A_TOKEN = 4
+"""The bytes of text that count as one token in estimates of prompts. English text has about four; other languages and
+code have fewer, so their estimates are too low."""
+
+
+def prompt_bytes(prompt: Prompt) -> int:
+    """Return the size of the text of *prompt* in bytes of UTF-8."""
+    texts = (prompt,) if isinstance(prompt, str) else (message.content for message in prompt)
+    return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 class JournalState(msgspec.Struct, frozen=True, gc=False):
@@ -155,6 +169,9 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalState | None = None
     """``None``: the run had no journal."""
     wire: WireReport = WireReport()
+    hidden_reasoning: bool = False
+    """Whether the model reasoned and the server did not send this reasoning, or only a summary. No check has seen it,
+    so the result is verified only if a check judged the answer itself."""
     precomputed: tuple[str, ...] = ()
     """The names of the prepared items that the run used; their cost is in the ledger."""
     status: ClassVar[Status]

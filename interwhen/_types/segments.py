@@ -63,9 +63,15 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
         try:
             found = msgspec.json.decode(self.arguments)
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise ValueError(f"the arguments of {self.name!r} are not valid JSON: {error}") from error
+            raise ValueError(
+                f"the arguments of the call of {self.name!r} must be valid JSON, got an error: {error}; "
+                "return Unknown for such a call"
+            ) from error
         if not isinstance(found, dict):
-            raise ValueError(f"the arguments of {self.name!r} are not a JSON object")  # noqa: TRY004  bad text, not type
+            raise ValueError(  # noqa: TRY004  bad text, not type
+                f"the arguments of the call of {self.name!r} must be a JSON object, got {type(found).__name__}; "
+                "return Unknown for such a call"
+            )
         return found
 
 
@@ -111,7 +117,10 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
         Raises :class:`ValueError` if the range is not inside the segment.
         """
         if not 0 <= start <= end <= len(self.text):
-            msg = f"[{start!r}, {end!r}) is not inside a segment of {len(self.text)} characters"
+            msg = (
+                f"a range must be inside its segment of {len(self.text)} characters, got [{start!r}, "
+                f"{end!r}); give offsets in its text"
+            )
             raise ValueError(msg)
         return Span(self.span.start + start, self.span.start + end)
 

@@ -76,8 +76,9 @@ def _find(module: str, qualname: str) -> FunctionVerifier:
         found = getattr(found, part, None)
     if not isinstance(found, FunctionVerifier):
         raise UsageError(
-            f"verifier {qualname!r}: a worker process cannot find it in module {module!r}; "
-            "define a verifier with worker='process' at the top level of a module"
+            f"verifier {qualname!r} must be at the top level of module {module!r}, where a worker "
+            "process can import it, and it is not there; move its definition, or choose another "
+            "worker"
         )
     return found
 
@@ -98,7 +99,10 @@ def verifier(
         chosen: Worker = worker or ("async" if is_async else "thread")
         if is_async != (chosen == "async"):
             kind = "an async function" if is_async else "a plain function"
-            raise UsageError(f"verifier {name!r}: worker={chosen!r} cannot run {kind}")
+            raise UsageError(
+                f"verifier {name!r}: worker must fit the function, got {chosen!r} for {kind}; leave "
+                "worker= out, or change the function"
+            )
         if not deadline > 0:
             raise UsageError(f"verifier {name!r}: deadline must be positive seconds, got {deadline!r}")
         return FunctionVerifier(name=name, version=version, deadline=deadline, worker=chosen, check=function)

@@ -51,6 +51,8 @@ class Comparison:
     seed: int = 0
     share: bool = True
     """Whether strategies share the text of equal requests. The text is generated once, and each is charged for it."""
+    counts_prompts: bool = False
+    """Whether prompt tokens use up the budget, too."""
     minutes: float | None = None
 
     async def run(
@@ -80,6 +82,7 @@ class Comparison:
                     budget=budget,
                     seed=self.seed,
                     sampling=self.sampling,
+                    counts_prompts=self.counts_prompts,
                     workers=workers,
                     clock=lambda: time.perf_counter() + shared.borrowed,
                 )
@@ -198,7 +201,8 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     return {
         "strategy": arm[1],
         "budget": arm[0],
-        "prompt": mean("prompt_tokens", "fork_prompt_tokens"),
+        "prompt": mean("total_prompt_tokens"),
+        "of it estimated": mean("estimated_prompt_tokens"),
         "cached": mean("cached_tokens"),
         "kept": mean("kept"),
         "discarded": mean("discarded"),
@@ -241,12 +245,13 @@ async def compare(
     against: str | None = None,
     minutes: float | None = None,
     share: bool = True,
+    count_prompts: bool = False,
     keep: Callable[[Report], None] | None = None,
 ) -> Report:
     """Compare strategies: the same exercises, the same model and verifiers, equal budgets, every token counted.
 
     The budget of an attempt is the number of tokens that it may generate in all: kept, discarded and in forks. Prompt
-    tokens are counted separately. The exercises are graded without the verifiers.
+    tokens are counted separately, unless --count-prompts. The exercises are graded without the verifiers.
 
     Parameters
     ----------
@@ -278,6 +283,8 @@ async def compare(
         report is written after each exercise.
     share
         Generate text that several strategies ask for in the same words once, and bill it to each of them.
+    count_prompts
+        Prompt tokens use up the budget, too, those of resumed and interrupted requests included.
     """
     chosen = load_strategies(strategies)
     names = [one.name for one in chosen]
@@ -292,6 +299,7 @@ async def compare(
         sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
         seed=seed,
         share=share,
+        counts_prompts=count_prompts,
         minutes=minutes,
     )
     opened = load_model(base_url, name=model, api=api) if base_url else load_model(model)

@@ -123,7 +123,7 @@ class Output:
     def check(self, *, has_charts: bool) -> None:
         """Raise :class:`UsageError` if a file cannot be written, before the benchmark runs and not after it."""
         if self.plot is not None and not has_charts:
-            raise UsageError("--plot: this benchmark has no charts; give --page for its tables")
+            raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
         if self.plot is not None and find_spec("matplotlib") is None:
             raise MissingExtraError("a plot", "plots")
         check_files(json=self.json, page=self.page, plot=self.plot)
@@ -138,7 +138,8 @@ class Output:
             part.replace(self.json)
         except OSError as error:
             raise UsageError(
-                f"--json {str(self.json)!r}: cannot be written ({error.strerror}); name another file"
+                f"--json must be a file that can be written, got {str(self.json)!r} ({error.strerror}); "
+                "name another file"
             ) from error
 
     def write(self, report: Report) -> None:
@@ -162,9 +163,11 @@ def check_files(**paths: Path | None) -> None:
         if path is None or str(path) == "-":
             continue
         if not path.parent.is_dir():
-            raise UsageError(f"--{option} {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+            raise UsageError(
+                f"--{option} must be in a folder that exists, got {str(path)!r}; make {str(path.parent)!r} first"
+            )
         if path.is_dir():
-            raise UsageError(f"--{option} {str(path)!r} is a folder; name a file in it")
+            raise UsageError(f"--{option} must be a file, got the folder {str(path)!r}; name a file in it")
 
 
 def command_of(

@@ -129,7 +129,7 @@ async def gateway(
     require_positive(streams=streams, run_pairs=run_pairs, sdk_pairs=sdk_pairs)
     if seconds * min(gateway_rate, run_rate) < 2:
         raise UsageError(
-            f"--seconds {seconds:g}: a stream needs at least two chunks; give more seconds or a higher rate"
+            f"--seconds must give each stream at least two chunks, got {seconds:g}; give more seconds or a higher rate"
         )
     monitors = load_monitors(monitor) if monitor else tuple(armed(1))
     gc.collect()
@@ -292,8 +292,8 @@ async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> 
     checks = len(info.result.checks) if info is not None and info.result is not None else 0
     if texts != chunks or (watched and not checks):
         raise UsageError(
-            f"a stream brought {texts} of {chunks} chunks and {checks} checks, so it measures nothing; "
-            "choose a monitor that checks"
+            f"a stream must bring {chunks} chunks and, with monitors, a check; got {texts} chunks and "
+            f"{checks} checks; choose a monitor that checks"
         )
     return spent
 
@@ -365,7 +365,8 @@ async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> di
         reading = await readers[name].read(f"{_ONE_CHUNKS}@{_ONE_RATE:g}")
         if not reading.ended:
             raise UsageError(
-                f"a stream ({name}) ended early, so nothing can be measured; look at the output of the gateway"
+                f"each stream must come to its end to be measured, and one ({name}) ended early; look at "
+                "the output of the gateway"
             )
         return reading
 

@@ -123,7 +123,7 @@ async def idle(
         Begin no further pair after so many minutes.
     """
     if pairs < 2 or tokens < 2:
-        raise UsageError(f"--pairs and --tokens must be at least 2, got {pairs} and {tokens}")
+        raise UsageError(f"--pairs and --tokens must be at least 2, got {pairs} and {tokens}; give larger ones")
     require_positive(slice_tokens=slice_tokens, gap=gap)
     adapter = load_model(base_url, name=model, api=api) if base_url else load_model(model)
     counted = StreamCounter(adapter)

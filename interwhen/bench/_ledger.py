@@ -232,6 +232,14 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> 
         },
         "counted",
     )
+    unreported = sum(each.endpoint.books.unreported_prompt_tokens() for each in played)
+    rows += lines(
+        {
+            "prompt tokens of requests that the endpoint did not count": unreported,
+            "the ledger's estimate of them": sum(each.estimated_prompt_tokens for each in ledgers),
+        },
+        "counted",
+    )
     missing = [what for what, count in happened.items() if not count]
     return Report(
         benchmark="ledger",

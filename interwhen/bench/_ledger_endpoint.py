@@ -106,6 +106,10 @@ class Books:
             "cached_tokens": sum(each.cached for each in (*(each for each in main if each.told), *forks)),
         }
 
+    def unreported_prompt_tokens(self) -> int:
+        """Return the prompt tokens of the accepted main requests whose count the endpoint never sent."""
+        return sum(each.prompt for each in self.served if each.kind == "main" and each.accepted and not each.told)
+
 
 class CountingEndpoint:
     """A script for a scripted server: it streams stories of sums, answers forks, injects faults, and counts tokens."""

@@ -76,7 +76,10 @@ async def local(
     experiment = Experiment(FORKS, pairs, seed, minutes=minutes)
     kind, _, spec = model.partition(":")
     if kind != "local":
-        raise UsageError(f"--model must be 'local' or 'local:PATH.gguf', got {model!r}: only a local model is measured")
+        raise UsageError(
+            "--model must be 'local' or 'local:PATH.gguf', because only a local model is measured; "
+            f"got {model!r}; correct it"
+        )
     say(f"from start to first token: {starts} starts")
     first = [await _start_once(spec, threads) for _ in range(starts)]
     async with open_local(spec, slots=1 + max(FORKS), threads=threads) as opened:

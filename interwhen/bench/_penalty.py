@@ -184,8 +184,8 @@ class Penalty:
         self.correct = len(self.flows["bare"])
         if not self.correct:
             raise UsageError(
-                f"no pair of {self.pairs} was a correct run, so there is no penalty on correct runs "
-                f"(the first: {whys[0]}); take other monitors, prompts or a better model"
+                f"at least one pair must be a correct run, got none of {self.pairs} (the first: "
+                f"{whys[0]}); take other monitors, prompts or a better model"
             )
         self.bare = [flow for runs in self.flows["bare"] for flow in runs]
         self.supervised = [flow for runs in self.flows["supervised"] for flow in runs]
@@ -382,10 +382,12 @@ async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Rep
     """Measure the penalty with the setting *axis* at each of *values*, or at the default values."""
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
-        raise UsageError(f"--sweep {axis} changes the benchmark's own monitors; leave out --monitor")
+        raise UsageError(
+            f"--sweep {axis} changes the benchmark's own monitors, got --monitor as well; leave one of them out"
+        )
     least = 0 if axis in ("verifier-latency", "monitors") else 1
     if min(chosen) < least:
-        raise UsageError(f"--values: must be at least {least} for --sweep {axis}, got {min(chosen)}")
+        raise UsageError(f"--values must be at least {least} for --sweep {axis}, got {min(chosen)}; give larger ones")
     found: dict[int, Penalty] = {}
     for value in chosen:
         say(f"{value} {UNITS[axis]}")
@@ -526,13 +528,18 @@ async def penalty(
     """
     most = None if fail_above is None else parse_share(fail_above)
     if sweep is not None and (fail_above is not None or record is not None):
-        raise UsageError("--sweep goes with neither --fail-above nor --record; leave one of them out")
+        raise UsageError("--sweep must stand without --fail-above and --record, got it with one of them; leave one out")
     if replay != RECORDED and (model or base_url):
-        raise UsageError("--replay goes with neither --model nor --base-url: a replay is a model of its own")
+        raise UsageError(
+            "--replay must stand without --model and --base-url, because it is a model of its own; "
+            "got it with one of them; leave one out"
+        )
     check_files(record=record)
     require_positive(speed=speed, tokens=tokens, poll_chars=poll_chars)
     if monitors < 0 or not verifier_ms >= 0:
-        raise UsageError(f"--monitors {monitors} and --verifier-ms {verifier_ms:g}: neither may be negative")
+        raise UsageError(
+            f"--monitors and --verifier-ms must not be negative, got {monitors} and {verifier_ms:g}; give 0 or more"
+        )
     if base_url:
         source: Source = ServerSource(base_url, model, api, tokens or 1000, prompt or PROBLEMS, temperature)
     elif model:
@@ -546,7 +553,7 @@ async def penalty(
         source = ReplayedFile(replay, speed, tokens, transport)
     if record is not None:
         if await anyio.Path(record).exists():  # recordings of two models do not mix
-            raise UsageError(f"--record {str(record)!r}: the file is there already; name a new one")
+            raise UsageError(f"--record must name a new file, got {str(record)!r}, which exists; choose another name")
         recorded: Row = {"file": str(record), "streams recorded": await record_streams(source, record, seed)}
         return Report(benchmark="penalty", tables=(Table("Recorded", (recorded,)),))
     chosen = load_monitors(monitor) if monitor else ()

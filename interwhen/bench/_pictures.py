@@ -90,7 +90,10 @@ def draw(report: Report, path: Path) -> None:
     try:
         figure.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--plot {str(path)!r}: cannot be written ({error}); choose another file") from error
+        raise UsageError(
+            f"--plot must be a file that can be written, as PNG, SVG or PDF; got {str(path)!r} "
+            f"({error}); choose another file"
+        ) from error
 
 
 def _draw_series(axes: Any, series: Series) -> None:

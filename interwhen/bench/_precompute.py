@@ -511,7 +511,7 @@ async def precompute(
         async with open_local(spec) as opened:
             return await measure_local(opened, problems=5 * contexts, seed=seed)
     if model != "simulated":
-        raise UsageError(f"--model must be 'simulated', 'local' or 'local:PATH.gguf', got {model!r}")
+        raise UsageError(f"--model must be 'simulated', 'local' or 'local:PATH.gguf', got {model!r}; correct it")
     return await simulate(contexts=contexts, questions=questions, gate_items=gate_items, seed=seed, minutes=minutes)
 
 

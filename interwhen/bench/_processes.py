@@ -46,7 +46,8 @@ def child(command: Sequence[str], address: str) -> Iterator[Helper]:
         found = re.search(address, line)
         if found is None:
             raise UsageError(
-                f"{' '.join(command[1:4])}: did not start, it printed {line.strip()!r}; run it by hand to see why"
+                f"{' '.join(command[1:4])} must print its address first, got {line.strip()!r}; run it by "
+                "hand to see why"
             )
         yield Helper(process, found[1])
     finally:

@@ -140,7 +140,7 @@ def shaky(seed: int, done: Counter[str]) -> Monitor:
         draw = rng.random()
         if draw < 0.01:
             done["raised"] += 1
-            raise RuntimeError("shaky")
+            raise RuntimeError("this check fails on purpose, to show that errors are counted")
         if draw < 0.015:
             done["late"] += 1
             time.sleep(2 * _SHAKY_DEADLINE)

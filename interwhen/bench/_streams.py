@@ -135,7 +135,10 @@ async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource
 async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource]:
     count = len(load_recordings(source.path))
     if not count:
-        raise UsageError(f"--replay {str(source.path)!r}: the file holds no recording; make one with --record FILE")
+        raise UsageError(
+            f"--replay must name a file with recordings, got {str(source.path)!r}, which has none; "
+            "make one with --record FILE"
+        )
     end = "" if source.tokens is None else f":{source.tokens}"
     transport = open_transport(source.transport)
     with paced_server(source.path) as url, pinned():

@@ -99,11 +99,15 @@ def from_rows(
     for number, row in zip(range(count), rows, strict=False):
         for column in (prompt, target):
             if column not in row:
-                raise UsageError(f"the dataset has no column {column!r}; choose one of {', '.join(sorted(row))}")
+                raise UsageError(
+                    f"row {number} of the dataset must have the column {column!r}, got "
+                    f"{', '.join(sorted(row))}; choose one of these"
+                )
         found = pattern.search(str(row[target]))
         if found is None:
             raise UsageError(
-                f"row {number}: {target_pattern!r} finds no answer in {str(row[target])!r:.200}; change target_pattern"
+                f"row {number}: target_pattern must find the answer in {str(row[target])!r:.200}, got no "
+                f"match of {target_pattern!r}; change it"
             )
         asked = (Message("system", instruction), Message("user", str(row[prompt])))
         yield _exercise(ExerciseLine(prompt=asked, answer=found[1]), f"row-{number}", read, monitors)
@@ -135,9 +139,9 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern, re.IGNORECASE)
     except re.error as error:
-        raise UsageError(f"{option} is not a regular expression ({error}), got {pattern!r}; correct it") from error
+        raise UsageError(f"{option} must be a regular expression, got {pattern!r} ({error}); correct it") from error
     if not compiled.groups:
-        raise UsageError(f"{option} needs a group, in brackets, that holds the answer; got {pattern!r}")
+        raise UsageError(f"{option} must have a group, in brackets, that matches the answer; got {pattern!r}; add one")
     return compiled
 
 
@@ -152,10 +156,15 @@ def _lines(path: Path) -> Iterator[tuple[int, ExerciseLine]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{str(path)!r} cannot be read ({error.strerror or error}); name a readable file") from error
+        raise UsageError(
+            f"{str(path)!r} must be a readable file of exercises, got {error.strerror or error}; name another file"
+        ) from error
     for number, text in enumerate(content.split(b"\n"), start=1):
         if text.strip():
             try:
                 yield number, msgspec.json.decode(text, type=ExerciseLine)
             except (msgspec.DecodeError, msgspec.ValidationError) as error:
-                raise UsageError(f"{str(path)!r}, line {number}: not an exercise: {error}") from error
+                raise UsageError(
+                    f"{str(path)!r}, line {number} must be an exercise with prompt and answer, got an error: "
+                    f"{error}; correct the line"
+                ) from error

@@ -95,6 +95,8 @@ class BudgetFlags:
     """How often the same words may be refuted at one place."""
     max_discarded: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.discarded_tokens
     """The most tokens that are cut, in all."""
+    max_prompt_tokens: Annotated[int | None, Parameter(group=_BUDGETS)] = _DEFAULTS.prompt_tokens
+    """The most prompt tokens of all requests together."""
     max_forks: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.forks
     """The most side inferences."""
     max_reconnects: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.reconnects
@@ -108,6 +110,7 @@ class BudgetFlags:
             remedies=self.max_remedies,
             repeats=self.max_repeats,
             discarded_tokens=self.max_discarded,
+            prompt_tokens=self.max_prompt_tokens,
             forks=self.max_forks,
             reconnects=self.max_reconnects,
             seconds=self.max_seconds,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
@@ -255,6 +254,8 @@ def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> Struct
 def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> None:
     for name in given:
         if name not in names:
+            import difflib  # only for the message of an error
+
             close = difflib.get_close_matches(str(name), names, n=1)
             meant = f"did you mean {close[0]!r}? " if close else ""
             raise UsageError(f"{place} has no option {name!r:.200}; {meant}options: {', '.join(names)}")

@@ -173,7 +173,9 @@ class ChunkTemplate:
         self._chat = chat
         kind = "chat.completion.chunk" if chat else "text_completion"
         found: Body = msgspec.json.decode(first) if first else {**_NONE, "object": kind}
-        self._head = {name: value for name, value in found.items() if name not in ("choices", "usage", "error")}
+        # The ids of the prompt are in the first chunk only.
+        once = ("choices", "usage", "error", "prompt_token_ids")
+        self._head = {name: value for name, value in found.items() if name not in once}
         choices = found.get("choices") or [{}]
         self._role = (choices[0].get("delta") or {}).get("role")
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
@@ -210,7 +212,7 @@ class ChunkTemplate:
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
         """Return the server's chunk *data* with *text* in *field*, in place of its own text.
 
-        *whole*: *text* is all of the chunk's text, so that its log-probabilities are kept.
+        *whole*: *text* is all of the chunk's text, so that its log-probabilities and token ids are kept.
         """
         found = self.again(data)
         choice = found["choices"][0]
@@ -218,8 +220,9 @@ class ChunkTemplate:
             choice["delta"] = {field: text}
         else:
             choice["text"] = text
-        if not whole and choice.get("logprobs") is not None:
-            choice["logprobs"] = None
+        for name in () if whole else ("logprobs", "token_ids"):
+            if choice.get(name) is not None:
+                choice[name] = None
         choice["finish_reason"] = None
         found.pop("usage", None)
         return found

@@ -386,7 +386,9 @@ def _merge_choice(choice: Body, found: Body) -> None:
     for name, value in found.items():
         if name in ("delta", "text", "index"):
             continue
-        if name == "logprobs" and isinstance(value, dict) and isinstance(choice.get(name), dict):
+        if name == "token_ids" and isinstance(value, list) and isinstance(choice.get(name), list):
+            choice[name] = choice[name] + value
+        elif name == "logprobs" and isinstance(value, dict) and isinstance(choice.get(name), dict):
             _merge(choice[name], value)
         elif value is not None or name not in choice:
             choice[name] = value

@@ -31,11 +31,12 @@ from interwhen._core.messages import (
     Suspend,
 )
 from interwhen._core.tool_offers import offer_for
+from interwhen._core.violations import READS_CALLS
 from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
-from interwhen._types.results import Result, Verified, prompt_sha256
+from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import START, Files, frames
 from interwhen.journal._records import (
@@ -284,10 +285,11 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         max_tokens=header.sampling.max_tokens,
         context_tokens=header.context_tokens,
         prompt_sha256=header.prompt_sha256,
+        prompt_bytes=prompt_bytes(header.prompt),
         rules=header.rules,
         codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
         min_coverage=header.min_coverage,
-        offer=None if header.rules < 3 else offer_for(monitors, header.prompt, header.sampling.extra),
+        offer=None if header.rules < READS_CALLS else offer_for(monitors, header.prompt, header.sampling.extra),
     )
 
 

@@ -175,9 +175,23 @@ async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
     limit = timeouts.first_token
     try:
         with anyio.fail_after(limit):
-            return await transport.send(request, connect_timeout=timeouts.connect)
+            return await send_again(transport, request, timeouts)
     except TimeoutError as exc:
         raise StreamTimeout("first_token", limit or 0.0) from exc
+
+
+async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
+    """Send *request*, and send it once more if the server had just closed the kept connection.
+
+    Any other error is raised, because the server may have worked on the request.
+    """
+    try:
+        return await transport.send(request, connect_timeout=timeouts.connect)
+    except ConnectError as error:
+        if not error.stale:
+            raise
+        # llama.cpp closes idle connections without notice, so this is common there.
+        return await transport.send(request, connect_timeout=timeouts.connect)
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, Stream, Usage
+from interwhen._types.results import BYTES_A_TOKEN, prompt_bytes
 
 
 class MeteredModel:
@@ -19,14 +20,23 @@ class MeteredModel:
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. A request when no token is left raises :class:`~interwhen.models.OutOfTokens`.
     Tokens are counted as a run counts them: those of a stream by its chunks, those of a fork by the server's ``usage``.
-    Only a server that ignores the ``max_tokens`` of a fork can exceed the budget.
+    Only a server that ignores the ``max_tokens`` of a fork can exceed the budget. With *counts_prompts*, prompt tokens
+    use up the budget, too: as the server counts them, and estimated for requests that it did not count.
 
     *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
     """
 
-    def __init__(self, model: Model, budget: int, *, when_used: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        budget: int,
+        *,
+        counts_prompts: bool = False,
+        when_used: Callable[[], object] | None = None,
+    ) -> None:
         self._model = model
+        self._counts_prompts = counts_prompts
         self._when_used = when_used
         self.budget = budget
         self.generated = 0
@@ -42,6 +52,10 @@ class MeteredModel:
         self.forks = 0
         self.counted = 0
         """The number of streams for which the server reported the size of the prompt."""
+        self._counted_bytes = 0
+        """The size of the prompts that the server counted, in bytes."""
+        self._uncounted_bytes = 0
+        """The size of the other prompts, those of open streams included, in bytes."""
 
     def __getattr__(self, name: str) -> Any:
         """Return the attribute *name* of the metered model, such as ``timeouts``, ``feedback`` or ``retries``."""
@@ -54,8 +68,21 @@ class MeteredModel:
 
     @property
     def spent(self) -> int:
-        """The number of generated tokens, including those of forks."""
-        return self.generated + self.fork_tokens
+        """The tokens that use up the budget: generated ones, those of forks, and prompts if the budget counts them."""
+        generated = self.generated + self.fork_tokens
+        if not self._counts_prompts:
+            return generated
+        return generated + self.prompt_tokens + self.estimated_prompt_tokens + self.fork_prompt_tokens
+
+    @property
+    def estimated_prompt_tokens(self) -> int:
+        """An estimate of the prompt tokens of the streams that the server did not count.
+
+        It assumes that their tokens are as long as those of the counted streams.
+        """
+        if not self._counted_bytes:
+            return self._uncounted_bytes // BYTES_A_TOKEN
+        return round(self._uncounted_bytes * self.prompt_tokens / self._counted_bytes)
 
     @property
     def left(self) -> int:
@@ -80,6 +107,7 @@ class MeteredModel:
             fork_tokens=self.fork_tokens,
             fork_prompt_tokens=self.fork_prompt_tokens,
             prompt_tokens=self.prompt_tokens,
+            estimated_prompt_tokens=self.estimated_prompt_tokens,
             cached_tokens=self.cached_tokens,
             requests=self.requests,
             forks=self.forks,
@@ -97,7 +125,10 @@ class MeteredModel:
         """Open a stream, limited to the tokens that are left. Raises :class:`OutOfTokens` if none is left."""
         capped, most = await self._cap(request)
         self.requests += 1
-        return _MeteredStream(self, await self._model.stream(capped), most)
+        size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))
+        stream = await self._model.stream(capped)
+        self._uncounted_bytes += size
+        return _MeteredStream(self, stream, most, size)
 
     async def complete(self, request: Request) -> Completion:
         """Answer a fork, limited to the tokens that are left. Raises :class:`OutOfTokens` if none is left."""
@@ -136,9 +167,11 @@ class MeteredModel:
         self.generated += tokens
         return True
 
-    def settle(self, usage: Usage | None) -> None:
-        """Count the prompt tokens of a stream that has ended, if *usage* has them."""
+    def settle(self, usage: Usage | None, size: int = 0) -> None:
+        """Count the prompt tokens of a stream that has ended, if *usage* has them. *size* is its prompt in bytes."""
         if usage is not None and usage.prompt_tokens is not None:
+            self._uncounted_bytes -= size
+            self._counted_bytes += size
             self.counted += 1
             self.prompt_tokens += usage.prompt_tokens
             self.cached_tokens += usage.cached_tokens or 0
@@ -162,11 +195,12 @@ class MeteredModel:
 class _MeteredStream:
     """A stream that ends when the budget of *meter* or *most* tokens, the limit of its request, are used up."""
 
-    def __init__(self, meter: MeteredModel, stream: Stream, most: int) -> None:
+    def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:
         self._meter = meter
         self._stream = stream
         self._left = most
         """How many tokens the stream may still bring; negative after this class has ended it."""
+        self._size = size
         self._usage: Usage | None = None
         self._is_settled = False
 
@@ -208,4 +242,4 @@ class _MeteredStream:
     def _settle(self) -> None:
         if not self._is_settled:
             self._is_settled = True
-            self._meter.settle(self._usage)
+            self._meter.settle(self._usage, self._size)

@@ -12,7 +12,14 @@ import msgspec
 from msgspec import UNSET
 
 from interwhen._log import log_warning
-from interwhen._types.errors import MissingExtraError, ModelError, StreamProtocolError, UpstreamError, UsageError
+from interwhen._types.errors import (
+    ContextOverflow,
+    MissingExtraError,
+    ModelError,
+    StreamProtocolError,
+    UpstreamError,
+    UsageError,
+)
 from interwhen._types.models import (
     Capabilities,
     Chunk,
@@ -39,6 +46,7 @@ from interwhen.models._chunks import (
     error_of,
     finish_reason,
     models_decoder,
+    noting_question,
     reasoning_field,
     scored,
     scored_tokens,
@@ -47,7 +55,15 @@ from interwhen.models._chunks import (
     usage_of_answer,
 )
 from interwhen.models._exchange import Retries, exchange, open_stream, retrying
-from interwhen.models._field_support import FieldSupport, mentions, refuses
+from interwhen.models._field_support import (
+    FORK_OPTIONS,
+    FieldSupport,
+    SamplingSupport,
+    asks_to_reason,
+    mentions,
+    refuses,
+    until_stop,
+)
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
 from interwhen.models._token_resume import (
@@ -58,11 +74,14 @@ from interwhen.models._token_resume import (
     completion_body,
     shows_tags,
 )
-from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
+from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
 T = TypeVar("T")
 
+
+LLAMACPP = "llamacpp"
+"""The name of llama.cpp in its model list."""
 
 Malformed = Literal["strict", "skip"]
 """What to do with an event that is not a valid chunk. ``strict``: break the stream. ``skip``: skip and count it."""
@@ -121,6 +140,9 @@ class OpenAICompatible:
         """The generations that may continue after their stream was closed; ``None``: the server always stops them."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
+        self._slots = SlotRelease()
+        self._card: ModelCard | None = None
+        self._has_card = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host!r}, {self.model!r})"
@@ -159,6 +181,34 @@ class OpenAICompatible:
 
     def _wants_logprobs(self, request: Request) -> bool:
         return request.sampling.logprobs or self._sampling.logprobs
+
+    async def _known_card(self) -> ModelCard | None:
+        """Return the entry of the model in ``GET /models``, which is asked once; ``None`` if there is none."""
+        if not self._has_card:
+            try:
+                self._card = card_of(self.model, (await self._get("models", models_decoder)).data)
+            except ModelError as exc:
+                log_warning("model.card_unknown", model=self.name, error=type(exc).__name__)
+            self._has_card = True
+        return self._card
+
+    async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return *body*, a request that continues kept text, when the server is ready to take the text from its cache.
+
+        For llama.cpp, this waits until the previous stream has released its slot, and asks for the counts of the prompt
+        at the begin of the stream. (The counts at the end do not arrive if the stream is cut again.)
+        """
+        card = await self._known_card()
+        if card is None or card.owned_by != LLAMACPP:
+            return body
+        await self._slots.wait(self._get_slots)
+        return {"return_progress": True, **body}
+
+    async def _get_slots(self) -> bytes:
+        # The path has no version: http://host/slots, not http://host/v1/slots.
+        url = f"{self._base_url.removesuffix('/v1')}/slots"
+        request = HttpRequest("GET", url, {**self._headers, "accept": "application/json"})
+        return await exchange(self._transport, request, self.timeouts)
 
     async def _open(
         self,
@@ -199,6 +249,7 @@ class OpenAICompatible:
                 response, read, notes=notes, stop=stop, orphans=self.orphans, limit=sent.get("max_tokens")
             )
             stream.trail = trail
+            self._slots.add(stream)
             return stream
 
         return await retrying(attempt, self.retries)
@@ -215,7 +266,8 @@ class OpenAICompatible:
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
-        data = await retrying(attempt, self.retries)
+        with self._slots.asking():
+            data = await retrying(attempt, self.retries)
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
@@ -317,17 +369,16 @@ class CompletionsModel(OpenAICompatible):
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. Only with ``context_tokens="ask"``, the first call sends a request."""
         if self._context_tokens == "ask":
-            try:
-                card = card_of(self.model, (await self._get("models", models_decoder)).data)
-            except ModelError as exc:
-                log_warning("model.context_unknown", model=self.name, error=type(exc).__name__)
-                card = None
+            card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        return await self._open("completions", self._payload(request), decode_completion)
+        body = self._payload(request)
+        if request.prefix:
+            body = await self._prepare_resume(body)
+        return await self._open("completions", body, decode_completion)
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer, without streaming."""
@@ -443,12 +494,17 @@ ChatResume = Literal["auto", "tokens", "prefill", "turn"]
 ChatMode = Literal["tokens", "prefill", "turn"]
 """How a chat continues kept text."""
 
-_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", "llamacpp": "prefill", "sglang": "prefill"}
+_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", LLAMACPP: "prefill", "sglang": "prefill"}
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
     """Return how a server continues kept text, by its name: ``owned_by`` of *card* in its model list."""
     return _MODES.get(card.owned_by if card else None, "turn")
+
+
+def refuses_prefill(error: UpstreamError) -> bool:
+    """Return whether a server may have answered *error* because it does not continue an unfinished assistant turn."""
+    return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
 class ChatModel(OpenAICompatible):
@@ -497,6 +553,7 @@ class ChatModel(OpenAICompatible):
         )
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._prompts = TokenPrompts(model, self._tokenize)
+        self._options = SamplingSupport(self.name)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
 
@@ -508,18 +565,43 @@ class ChatModel(OpenAICompatible):
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        decode: Decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        if asks_to_reason({**self._sampling.extra, **request.sampling.extra}):
+            decode = noting_question(decode)
         if not request.prefix and not request.side:
             # A first request does not wait for another one. If the resume mode is not known yet, the server is asked
             # for token ids later.
             if self._resume == "tokens":
                 return await self._open_with_ids(request, decode)
-            return await self._open("chat/completions", await self._payload(request), decode)
+            return await self._open_chat(await self._payload(request), decode)
         if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
             return continued
-        stream = await self._open("chat/completions", await self._payload(request), decode)
+
+        async def send(payload: dict[str, Any]) -> TokenStream:
+            if "continue_final_message" in payload:
+                payload = await self._prepare_resume(payload)
+            return await self._open_chat(payload, decode)
+
+        stream = await self._continued(request, send)
         stream.resumed = self._resume  # the mode may have changed since the run began
         return stream
+
+    async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
+        return await self._options.send(payload, (), lambda body: self._open("chat/completions", body, decode))
+
+    async def _continued(self, request: Request, send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
+        """Return the result of *send* for the body of *request*. If the server refuses a prefill, use a turn."""
+        payload = await self._payload(request)
+        try:
+            return await send(payload)
+        except UpstreamError as error:
+            if "continue_final_message" not in payload or not refuses_prefill(error):
+                raise
+            refused = error
+        found = await send({**self._sampled(request), "messages": extra_turns(request)})
+        log_warning("model.prefill_refused", model=self.name, error=str(refused), taken="turn")
+        self._resume = "turn"
+        return found
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Open a stream whose events contain token ids, so that its text can be continued by them."""
@@ -583,7 +665,15 @@ class ChatModel(OpenAICompatible):
             if prompt is not None:
                 body = completion_body(self._chat(request), prompt)
                 return _completion_of(*await self._ask("completions", body, completion_decoder))
-        payload = await self._payload(request)
+        optional = FORK_OPTIONS if request.side is not None else ()
+        found = await self._continued(
+            request,
+            lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),
+        )
+        return replace(found, text=until_stop(found.text, request.sampling.stop))
+
+    async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
+        """Return the answer to the chat *payload* of *request*."""
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []
@@ -606,12 +696,17 @@ class ChatModel(OpenAICompatible):
         scores = choice.logprobs
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
-    async def _payload(self, request: Request) -> dict[str, Any]:
+    def _sampled(self, request: Request) -> dict[str, Any]:
+        """Return the body of *request* without its messages."""
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
             if request.sampling.top_logprobs:
                 body.setdefault("top_logprobs", request.sampling.top_logprobs)
+        return body
+
+    async def _payload(self, request: Request) -> dict[str, Any]:
+        body = self._sampled(request)
         kept = bool(request.prefix or request.side)
         if kept and await self._resume_mode() == "turn":
             body["messages"] = extra_turns(request)
@@ -625,11 +720,7 @@ class ChatModel(OpenAICompatible):
 
     async def _resume_mode(self) -> ChatMode:
         if self._resume is None:
-            try:
-                card = card_of(self.model, (await self._get("models", models_decoder)).data)
-            except ModelError as exc:
-                log_warning("model.resume_unknown", model=self.name, error=str(exc), taken="turn")
-                card = None
+            card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
             self._resume = mode_of(card)
         return self._resume

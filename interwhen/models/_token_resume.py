@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from interwhen._types.errors import UnexpectedForm
-from interwhen._types.models import Chunk, Piece
+from interwhen._types.models import Chunk, Piece, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded
 from interwhen.models._sse import SseDecoder
@@ -98,15 +98,30 @@ class TokenTrail:
         """Whether the ids of the prompt and of all text are known."""
         return bool(self.prompt) and not self._missing
 
-    def reading(self, decode: Decode) -> Decode:
-        """Return a function that decodes like *decode* and adds the ids of each event to this trail."""
+    def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
+        """Return a function that decodes like *decode* and adds the ids of each event to this trail.
+
+        With *hides*, *decode* gets the events without their token ids.
+        """
+        is_told = False
 
         def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-            found = decode(data, offset, first)
+            nonlocal is_told
+            found = decode(without_ids(data) if hides else data, offset, first)
+            asked = self.size
             self._take(data, found)
-            return found
+            if is_told or not self.prompt:
+                return found
+            # The server sends its count only at the end, and never if we interrupt the stream.
+            is_told = True
+            return _with_prompt_count(found, asked or len(self.prompt))
 
         return decoded
+
+    @property
+    def size(self) -> int:
+        """The number of known ids, of the prompt and of the text."""
+        return len(self.prompt) + sum(len(unit.lead) + len(unit.ids) for unit in self.units)
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
         """Append the token *ids* of the text in *parts*. Ids without text are added to the text that follows."""
@@ -130,6 +145,16 @@ class TokenTrail:
         parts = [(chunk.phase, chunk.text) for chunk in chunks if chunk.text]
         if choice.token_ids or parts:
             self.add(choice.token_ids or (), parts)
+
+
+def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
+    """Return *found* with the prompt's count of *tokens* in its last chunk, unless the server sent its own count."""
+    chunks = found if isinstance(found, tuple) else (found,)
+    last = chunks[-1] if chunks else None
+    if not isinstance(last, Chunk) or last.usage is not None:
+        return found
+    counted = msgspec.structs.replace(last, usage=Usage(prompt_tokens=tokens))
+    return (*chunks[:-1], counted) if isinstance(found, tuple) else counted
 
 
 class _TextRun(NamedTuple):
@@ -156,25 +181,38 @@ class _Kept(NamedTuple):
 
 def kept_of(trail: TokenTrail, runs: Sequence[_TextRun]) -> _Kept:
     """Compare the kept text *runs* with *trail*; return the ids as far as complete events match, and the other text."""
-    ids: list[int] = []
-    phase: Phase | None = None
-    left = list(runs)
+    ids: list[int] = [*trail.prompt]
+    run = offset = 0
     units: list[_Unit] = []
     following: _Unit | None = None
     for unit in trail.units:
-        rest = _without(left, unit.parts)
-        if rest is None:
+        # Nearly every event has a text of one phase that ends within the run: no further call, as there may be many.
+        if len(unit.parts) == 1 and run < len(runs):
+            wanted, text = unit.parts[0]
+            known = runs[run]
+            if known.phase == wanted and len(known.text) > offset + len(text) and known.text.startswith(text, offset):
+                offset += len(text)
+                ids += unit.lead
+                ids += unit.ids
+                units.append(unit)
+                continue
+        after = _after(runs, _Place(run, offset), unit.parts)
+        if after is None:
             following = unit
             break
-        left, phase = rest, unit.parts[-1][0] if unit.parts else phase
-        ids += (*unit.lead, *unit.ids)
+        run, offset = after
+        ids += unit.lead
+        ids += unit.ids
         units.append(unit)
+    phase: Phase | None = next((unit.parts[-1][0] for unit in reversed(units) if unit.parts), None)
+    place = _Place(run, offset)
+    left = _rest(runs, place)
     if left and following is not None and left[0].phase != phase and following.parts[0][0] == left[0].phase:
         # The rest starts with the next phase: keep the tag between the phases exactly as the model wrote it.
         ids += following.lead
         phase = left[0].phase
         units.append(_Unit(following.lead, (), ()))
-    return _Kept((*trail.prompt, *ids), phase, tuple(units), tuple(left))
+    return _Kept(tuple(ids), phase, tuple(units), left)
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
@@ -204,20 +242,68 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
     return runs
 
 
-def _without(runs: Sequence[_TextRun], parts: Sequence[tuple[Phase, str]]) -> list[_TextRun] | None:
-    """Remove *parts* from the start of *runs* and return the rest; ``None`` if *runs* do not start with *parts*."""
-    left = list(runs)
+def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
+    """Join consecutive *runs* with the same phase, of any writer."""
+    found: list[_TextRun] = []
+    for run in runs:
+        if found and found[-1].phase == run.phase:
+            found[-1] = found[-1]._replace(text=found[-1].text + run.text, ours=True)
+        else:
+            found.append(run)
+    return found
+
+
+class _Place(NamedTuple):
+    """A position in a list of text runs: the index of the run, and the offset in its text."""
+
+    run: int
+    offset: int
+
+
+def _after(runs: Sequence[_TextRun], place: _Place, parts: Sequence[tuple[Phase, str]]) -> _Place | None:
+    """Return the place in *runs* after *parts*; ``None`` if *runs* do not continue with *parts* at *place*."""
+    run, offset = place
     for phase, text in parts:
         while text:
-            if not left or left[0].phase != phase:
+            if run == len(runs) or runs[run].phase != phase:
                 return None
-            size = min(len(text), len(left[0].text))
-            if left[0].text[:size] != text[:size]:
+            known = runs[run].text
+            size = min(len(text), len(known) - offset)
+            if not known.startswith(text[:size], offset):
                 return None
             text = text[size:]  # noqa: PLW2901  the text of this part that is not matched yet
-            rest = left[0].text[size:]
-            left[:1] = [left[0]._replace(text=rest)] if rest else []
-    return left
+            offset += size
+            if offset == len(known):
+                run, offset = run + 1, 0
+    return _Place(run, offset)
+
+
+def _rest(runs: Sequence[_TextRun], place: _Place) -> tuple[_TextRun, ...]:
+    """Return *runs* from *place* on."""
+    left = runs[place.run :]
+    return (left[0]._replace(text=left[0].text[place.offset :]), *left[1:]) if left else ()
+
+
+# The fields of events that hold token ids, for readers who did not ask for them.
+
+_ID_FIELD = rb'"(?:prompt_)?token_ids"\s*:\s*(?:\[[\d,\s]*\]|null)'
+_ID_FIELDS = re.compile(rb",\s*" + _ID_FIELD + rb"|(?<=\{)\s*" + _ID_FIELD + rb"\s*,?")
+"""Matches a field with token ids, and the comma before or after it. It never matches inside a JSON string, where
+quotation marks are escaped."""
+
+
+_LAST_FIELD = b',"token_ids":['
+
+
+def without_ids(data: bytes) -> bytes:
+    """Return the event *data* without the fields that hold token ids."""
+    if b'token_ids"' not in data:
+        return data
+    # Bytes are removed, because decoding and encoding the event would change its other fields.
+    start = data.find(_LAST_FIELD)
+    if start >= 0 and data.count(b'token_ids"') == 1:  # nearly every event of vLLM
+        return data[:start] + data[data.index(b"]", start) + 1 :]
+    return _ID_FIELDS.sub(b"", data)
 
 
 # Converting the kept text to the token ids of a prompt.
@@ -242,14 +328,27 @@ class _Tokenized(msgspec.Struct, frozen=True):
 _tokenized = msgspec.json.Decoder(_Tokenized)
 
 
-class TokenPrompts:
-    """Makes prompts of token ids for *model* on one server. *tokenize* calls `/tokenize` of this server."""
+class KnownTags:
+    """The token ids of reasoning tags, as one server has tokenized them for one model. All calls to it share them."""
 
-    def __init__(self, model: str, tokenize: Tokenize) -> None:
+    __slots__ = ("ids", "markup")
+
+    def __init__(self) -> None:
+        self.ids: dict[str, Ids] = {}
+        self.markup: Markup | None = None
+        """The tags of the model; ``None``: not known yet."""
+
+
+class TokenPrompts:
+    """Makes prompts of token ids for *model* on one server. *tokenize* calls `/tokenize` of this server.
+
+    *known* holds the tags that earlier calls have asked for.
+    """
+
+    def __init__(self, model: str, tokenize: Tokenize, known: KnownTags | None = None) -> None:
         self._model = model
         self._tokenize = tokenize
-        self._markup: Markup | None = None
-        self._tags: dict[str, Ids] = {}
+        self._known = known or KnownTags()
 
     async def prompt(
         self,
@@ -274,7 +373,8 @@ class TokenPrompts:
             phase = "reasoning"
         after = TokenTrail(known.prompt, kept.units)
         ids = list(kept.ids)
-        for run in kept.rest:
+        # A cut may fall inside a token. Its rest and the inserted text are tokenized together, as one text.
+        for run in kept.rest if tags_in_text else joined(kept.rest):
             found = await self._tag_ids(_tag(markup, phase, run.phase))
             found += await self._ids(run.text, trusted=tags_in_text and not run.ours)
             ids += found
@@ -301,21 +401,23 @@ class TokenPrompts:
 
     async def _tag_ids(self, tag: str) -> Ids:
         """Return the token ids of *tag*, which the server is asked for once."""
-        if tag not in self._tags:
-            self._tags[tag] = await self._ids(tag, trusted=True)
-        return self._tags[tag]
+        known = self._known.ids
+        if tag not in known:
+            known[tag] = await self._ids(tag, trusted=True)
+        return known[tag]
 
     async def _family(self) -> Markup:
         """Return the tags of the model: the first family whose opening tag the server tokenizes as one token."""
-        if self._markup is None:
+        known = self._known
+        if known.markup is None:
+            markup = FAMILIES[0]
             for family in FAMILIES:
                 tag = family.opening[: family.opening.index(">") + 1] if ">" in family.opening else family.opening
                 if len(await self._tag_ids(tag)) == 1:
-                    self._markup = family
+                    markup = family
                     break
-            else:
-                self._markup = FAMILIES[0]
-        return self._markup
+            known.markup = markup
+        return known.markup
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
         """Return whether *prompt* ends with an opening tag of reasoning: some chat templates add it (DeepSeek-R1)."""
@@ -384,6 +486,11 @@ class RawText:
             self._spoken = self._spoken or self.phase == "answer"
         return found
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether text is held back."""
+        return bool(self._held)
+
     def finish(self) -> list[tuple[Phase, str]]:
         """Return the text that was held back, because no tag can follow any more."""
         held, self._held = self._held, ""
@@ -413,6 +520,7 @@ class ChatEvents:
         self._response = response
         self._decoder = SseDecoder()
         self._text = RawText(prompt.markup, prompt.phase)
+        self._waiting: list[tuple[Phase, str]] = []
         self._field = field
 
     @property
@@ -447,14 +555,20 @@ class ChatEvents:
         if not isinstance(body, dict) or not body.get("choices"):
             return data
         choice = body["choices"][0]
-        parts = self._text.feed(choice.get("text") or "")
+        parts = self._waiting + self._text.feed(choice.get("text") or "")
+        self._waiting = []
         if choice.get("finish_reason") is not None:
             parts += self._text.finish()
+        elif self._text.is_holding:
+            # The ids of this event are also those of the held text. So all its text waits: a cut between the two would
+            # keep ids whose text was cut.
+            self._waiting, parts = parts, []
         delta: dict[str, str] = {}
         for phase, text in parts:
             name = self._field if phase == "reasoning" else "content"
             delta[name] = delta.get(name, "") + text
         kept = {name: choice[name] for name in ("index", "logprobs", "finish_reason", "token_ids") if name in choice}
+        body.pop("prompt_token_ids", None)  # they are of this request, not of the chat
         body |= {"object": "chat.completion.chunk", "choices": [{**kept, "delta": delta}]}
         return msgspec.json.encode(body)
 

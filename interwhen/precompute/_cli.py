@@ -133,10 +133,10 @@ def add(
         The largest number of passes of consolidation.
     """
     if passes < 1:
-        raise UsageError(f"--passes must be at least 1, got {passes}")
+        raise UsageError(f"--passes must be at least 1, got {passes}; give a larger number")
     texts = {path.name: _text(path) for path in files}
     if not texts:
-        raise UsageError("there is no file: give at least one")
+        raise UsageError("a context needs at least one file, got none; name the files after the context")
     pieces = as_pieces(next(iter(texts.values())) if len(texts) == 1 else texts)
     found = place.open()
     record = ContextRecord(pieces, tuple(sorted(set(kind))) or tuple(sorted(get_args(Kind))), passes)
@@ -298,7 +298,7 @@ def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STO
     try:
         prepared = _prepared(found, name)
         if not steps and not all_:
-            raise UsageError("there are no steps to evict: name steps, or give --all")
+            raise UsageError("there must be at least one step to evict, got none; name steps, or give --all")
         meant = [explain(prepared, step)[0] for step in steps] if steps else states(prepared)
         items = tuple(each.item.id for each in meant if each.item is not None)
         generation = _contexts.evict(found, name, items)
@@ -312,7 +312,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read as text: {error}") from error
+        raise UsageError(
+            f"{str(path)!r} must be a readable text file, got an error ({error}); name another file"
+        ) from error
 
 
 def _worker(pre: Precomputer) -> WorkerSettings:
@@ -326,7 +328,10 @@ def _prepared(store: Store, name: str) -> PreparedContext:
     prepared = PreparedContext(name)
     generation, record = read_context(store, name)
     if record is None:
-        raise UsageError(f"there is no context {name!r} in {store.place!r}: interwhen precompute add {name} FILE")
+        raise UsageError(
+            f"context {name!r} must be in the store {store.place!r}, and it is not; add it: interwhen "
+            f"precompute add {name} FILE"
+        )
     if worker is None:
         prepared.generation = generation
         return prepared

@@ -11,14 +11,13 @@ from typing import Literal
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen._types.errors import StoreConflict, StoreError, UsageError
+from interwhen._types.errors import StoreConflict, UsageError
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
 from interwhen.precompute._store import Store
 
 NOTHING = Digest("")
-_TRIES = 32
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
@@ -59,18 +58,16 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
     wins.
     """
     data = msgspec.msgpack.encode(record)
-    for _ in range(_TRIES):
-        there = store.document(context_document(name))
-        if expect is not None and there.generation != expect:
-            raise StoreConflict(store.place, name, expect)
-        if there.data == data:
-            return there.generation
-        try:
-            return store.commit(context_document(name), data, expect=there.generation)
-        except StoreConflict:
-            if expect is not None:
-                raise
-    raise StoreError(store.place, f"context {name!r} changes faster than it can be written: try again")
+
+    def change(old: bytes | None) -> bytes | None:
+        return None if old == data else data
+
+    if expect is None:
+        return store.update(context_document(name), change).generation
+    there = store.document(context_document(name))
+    if there.generation != expect:
+        raise StoreConflict(store.place, name, expect)
+    return expect if there.data == data else store.commit(context_document(name), data, expect=expect)
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
@@ -81,24 +78,23 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 def spending(store: Store, name: str) -> ContextSpending:
     """Return the cost of the context *name* so far."""
-    data = store.document(spending_document(name)).data
-    return ContextSpending() if data is None else msgspec.msgpack.decode(data, type=ContextSpending)
+    return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
     """Add the *cost* of one slice to the context *name*, and return the sum. *discarded*: the slice made no item."""
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
-    for _ in range(_TRIES):
-        there = store.document(spending_document(name))
-        past = ContextSpending() if there.data is None else msgspec.msgpack.decode(there.data, type=ContextSpending)
+    now = ContextSpending()
+
+    def change(old: bytes | None) -> bytes:
+        nonlocal now
+        past = ContextSpending() if old is None else msgspec.msgpack.decode(old, type=ContextSpending)
         now = ContextSpending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
-        try:
-            store.commit(spending_document(name), msgspec.msgpack.encode(now), expect=there.generation)
-        except StoreConflict:
-            continue
-        return now
-    raise StoreError(store.place, f"the spending of {name!r} changes faster than it can be written: try again")
+        return msgspec.msgpack.encode(now)
+
+    store.update(spending_document(name), change)
+    return now
 
 
 @dataclass(slots=True)
@@ -228,11 +224,14 @@ def as_pieces(given: object) -> tuple[tuple[str, str], ...]:
         return tuple((piece.name, piece.text) for piece in pieces_of(given))
     pairs = given.items() if hasattr(given, "items") else None
     if pairs is None:
-        raise UsageError(f"context={given!r:.100} is not a text or a mapping of names to texts: give one of them")
+        raise UsageError(f"context must be a text or a mapping of names to texts, got {given!r:.100}; give one of them")
     found = []
     for name, text in pairs:
         if not isinstance(name, str) or not isinstance(text, str) or not name:
-            raise UsageError(f"piece {name!r:.60} with {text!r:.60}: give a name that is not empty, and a text")
+            raise UsageError(
+                "each piece of a context must be a text under a name that is not empty, got "
+                f"{name!r:.60}: {text!r:.60}; correct this piece"
+            )
         found.append((name, text))
     return tuple(found)
 
@@ -267,8 +266,7 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
     """Return the settings of the last worker on context *name*; ``None`` if there was none."""
-    data = store.document(f"worker:{name}").data
-    return None if data is None else msgspec.msgpack.decode(data, type=WorkerSettings)
+    return store.decoded(f"worker:{name}", WorkerSettings)
 
 
 def contexts_in(store: Store) -> tuple[str, ...]:
@@ -346,7 +344,10 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
     found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
     if len(found) != 1:
         some = ", ".join(names[:10]) or "none"
-        raise UsageError(f"{step!r} names {len(found) or 'no'} steps of {prepared.name!r}: choose one of {some}")
+        raise UsageError(
+            f"{step!r} must name one step of context {prepared.name!r}, got {len(found)} steps of "
+            f"that name; choose one of {some}"
+        )
     [state] = [each for each in states(prepared) if each.step == found[0]]
     item = state.item or prepared.newest(found[0])
     if item is None:
@@ -363,11 +364,10 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     """
     for each in ids:
         store.evict(each)
-    while True:
-        there = store.document(context_document(name))
-        if there.data is None:
-            raise UsageError(f"there is no context {name!r} in {store.place!r}: add it first")
-        try:
-            return store.commit(context_document(name), there.data, expect=there.generation)
-        except StoreConflict:
-            continue
+
+    def change(old: bytes | None) -> bytes:
+        if old is None:
+            raise UsageError(f"context {name!r} must be in the store {store.place!r}, and it is not; add it first")
+        return old
+
+    return store.update(context_document(name), change).generation

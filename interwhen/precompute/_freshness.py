@@ -39,21 +39,36 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
         for step in producer.plan(context):
             name = f"{producer.name}{SEPARATOR}{step.name}"
             if name in found:
-                raise PluginError(producer.name, f"its plan has two steps named {step.name!r}: give each its own name")
+                raise PluginError(
+                    producer.name, f"each step of its plan must have its own name, got {step.name!r} twice; rename one"
+                )
             if not pieces.issuperset(step.reads):
                 missing = sorted(set(step.reads) - pieces)
-                raise PluginError(producer.name, f"step {step.name!r} reads {missing}, which the context does not have")
+                raise PluginError(
+                    producer.name,
+                    f"step {step.name!r} may read only pieces of the context, got {missing}; correct its reads",
+                )
             premises = tuple(full_name(producer.name, each) for each in step.premises)
             found[name] = PlannedStep(name, producer, step, premises)
     for each in found.values():
         if missing := [name for name in each.premises if name not in found]:
             raise PluginError(
-                each.producer.name, f"step {each.step.name!r} has the premises {missing}, which no producer plans"
+                each.producer.name,
+                (
+                    f"the premises of step {each.step.name!r} must be steps that a producer plans, got "
+                    f"{missing}; correct them, or load their producer"
+                ),
             )
     try:
         order = tuple(TopologicalSorter({each.name: each.premises for each in found.values()}).static_order())
     except CycleError as error:
-        raise PluginError("plan", f"the premises of its steps form a cycle: {error.args[1]}") from error
+        raise PluginError(
+            "plan",
+            (
+                f"the premises of the steps must not form a cycle, got {' -> '.join(error.args[1])}; "
+                "remove one of these premises"
+            ),
+        ) from error
     return tuple(found[name] for name in order)
 
 

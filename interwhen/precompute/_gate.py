@@ -38,7 +38,7 @@ class ConfidenceSequence:
 
     def __init__(self, alpha: float = 0.05) -> None:
         if not 0 < alpha < 1:
-            raise UsageError(f"alpha={alpha!r} must be between 0 and 1, for example 0.05")
+            raise UsageError(f"alpha must be between 0 and 1, got {alpha!r}; give for example 0.05")
         self.alpha = alpha
         self._values: list[float] = []
         self._bets: list[float] = []
@@ -68,7 +68,7 @@ class ConfidenceSequence:
     def observe(self, value: float) -> None:
         """Add the next *value*. Raises :class:`UsageError` outside [-1, 1]."""
         if not -1 <= value <= 1:
-            raise UsageError(f"the value {value!r} is outside [-1, 1]: divide it by the largest possible value")
+            raise UsageError(f"a value must be from -1 to 1, got {value!r}; divide it by the largest possible value")
         scaled = (value + 1) / 2
         bet = self._next_bet()
         self._values.append(scaled)
@@ -138,7 +138,10 @@ class Weights(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not (self.test > 0 and self.reading >= 0):
-            raise UsageError(f"{self!r}: test must be above 0, and reading at least 0")
+            raise UsageError(
+                f"Weights: test must be above 0 and reading at least 0, got {self.test!r} and "
+                f"{self.reading!r}; correct them"
+            )
 
 
 PLAIN = Weights(test=1.0)
@@ -209,7 +212,10 @@ class GateRule(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         parts = (self.trial, self.holdout, self.share)
         if not (0 < self.alpha < 1 and all(0 <= part <= 1 for part in parts) and self.first >= 1):
-            raise UsageError(f"{self!r}: alpha, trial, holdout and share must be between 0 and 1, and first at least 1")
+            raise UsageError(
+                "the rule of the gate: alpha, trial, holdout and share must be between 0 and 1, and "
+                f"first at least 1; got {self!r}; correct these"
+            )
 
 
 class GateChoice(NamedTuple):

@@ -107,7 +107,9 @@ def _parts(value: Any) -> list[object]:
         return [value.pattern, value.flags]
     if isinstance(value, Path):
         return [str(value)]
-    raise Unseen(f"it holds a {type(value).__name__}, which cannot be compared with another one")
+    raise Unseen(
+        f"it holds a {type(value).__name__}, which cannot be compared with another one; use plain values or dataclasses"
+    )
 
 
 def _content(cell: types.CellType) -> object:

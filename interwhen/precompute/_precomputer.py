@@ -19,7 +19,7 @@ from msgspec.structs import replace as replaced
 
 from interwhen._log import log_info, log_warning
 from interwhen._run import Run, run
-from interwhen._types.errors import ModelError, OutOfTokens, StoreError, UsageError
+from interwhen._types.errors import OutOfTokens, StoreError, UsageError
 from interwhen._types.extensions import Served, WorkerPool
 from interwhen._types.models import Model, Prompt
 from interwhen.models._metered import MeteredModel
@@ -164,12 +164,14 @@ class Precomputer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(model, Model):
-            raise UsageError(f"model={model!r:.200} is not a Model: give an adapter, such as CompletionsModel(...)")
+            raise UsageError(
+                f"model must be a Model, got {model!r:.200}; give an adapter, such as CompletionsModel(...)"
+            )
         for label, value in (("passes", passes), ("step_tokens", step_tokens)):
             if type(value) is not int or value < 1:
-                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}")
+                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}; correct it")
         if type(token_budget) is not int or token_budget < 0:
-            raise UsageError(f"token_budget must be a whole number of at least 0, got {token_budget!r}")
+            raise UsageError(f"token_budget must be a whole number of at least 0, got {token_budget!r}; correct it")
         self.store = store if isinstance(store, Store) else open_store(store)
         self.model = model
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
@@ -211,7 +213,9 @@ class Precomputer:
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
-            raise UsageError(f"kinds has {sorted(unknown)}: choose among {', '.join(get_args(Kind))}")
+            raise UsageError(
+                f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
+            )
         record = ContextRecord(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
@@ -223,7 +227,9 @@ class Precomputer:
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
-            raise UsageError(f"there is no context {ref.name!r} in {self.store.place!r}: add it")
+            raise UsageError(
+                f"context {ref.name!r} must be in the store {self.store.place!r}, and it is not; add it first"
+            )
         pieces = dict(record.pieces)
         for name, text in changes.items():
             if text is None:
@@ -241,7 +247,7 @@ class Precomputer:
         """
         ref = await self._entered(name)
         if self._prepared[name].context is None:
-            raise UsageError(f"there is no context {name!r} in {self.store.place!r}: add it")
+            raise UsageError(f"context {name!r} must be in the store {self.store.place!r}, and it is not; add it first")
         return ref
 
     async def refresh(self, name: str) -> PreparedContext:
@@ -464,7 +470,10 @@ class IdleWorker:
     async def slice(self) -> Slice | None:
         """Wait until no run needs the model, then do one slice. Return ``None`` if no work is due."""
         if self._is_working:
-            raise UsageError("this precomputer already works in another task: only one task may work at a time")
+            raise UsageError(
+                "only one task may work with a precomputer at a time, got a second one; wait for the "
+                "first, or make another Precomputer"
+            )
         self._is_working = True
         try:
             await self._host.foreground_gate.quiet()
@@ -543,12 +552,10 @@ class IdleWorker:
             return await make(step, work, self._host.key_settings, self._clock)
         except OutOfTokens as error:
             return Slice(prepared.name, step.name, "out of tokens", work.cost, str(error))
-        except (ModelError, StoreError) as error:
-            why = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001  (a producer may raise anything; only its own step fails)
             why = f"{type(error).__name__}: {error}"
-        self._failed(prepared, step, why)
-        return Slice(prepared.name, step.name, "failed", work.cost, why)
+            self._failed(prepared, step, why)
+            return Slice(prepared.name, step.name, "failed", work.cost, why)
 
     def _failed(self, prepared: PreparedContext, step: PlannedStep, why: str) -> None:
         key = (prepared.name, step.name, prepared.generation)

@@ -213,12 +213,12 @@ def load_producers(given: Sequence[Producer | str] | None) -> tuple[Producer, ..
     Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one.
     """
     if isinstance(given, str):
-        raise UsageError(f"producers={given!r} is not a list of producers: put a single one in a list")
+        raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")
     wanted: Sequence[Producer | str] = [each.name for each in producers()] if given is None else given
     found = tuple(_loaded(each) if isinstance(each, str) else _vetted(each) for each in wanted)
     names = [each.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"several producers are named {twice[0]!r}: give each its own name")
+        raise UsageError(f"each producer must have its own name, got {twice[0]!r} more than once; rename one")
     return found
 
 
@@ -230,11 +230,16 @@ def _vetted(given: object) -> Producer:
     if not isinstance(given, Producer):
         raise PluginError(
             type(given).__name__,
-            "it is not a producer",
-            "a producer has name, version, kind, plan(context) and make(step, context)",
+            f"a producer must have name, version, kind, plan(context) and make(step, context), got {given!r:.200}",
         )
     if given.kind not in get_args(Kind):
-        raise PluginError(given.name, f"kind={given.kind!r}", f"choose one of {', '.join(get_args(Kind))}")
+        raise PluginError(
+            given.name,
+            f"kind must be one of {', '.join(get_args(Kind))}; got {given.kind!r}",
+        )
     if not given.name or SEPARATOR in given.name:
-        raise PluginError(given.name, f"its name must not be empty or contain {SEPARATOR!r}")
+        raise PluginError(
+            given.name,
+            (f"the name of a producer must not be empty or contain {SEPARATOR!r}, got {given.name!r}; rename it"),
+        )
     return given

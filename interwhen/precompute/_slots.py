@@ -58,7 +58,8 @@ class LlamaSlots:
     async def _do(self, slot: int, action: Literal["save", "restore", "erase"], name: str) -> SlotFile:
         if action != "erase" and not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} cannot name the file of a slot: use at most 120 letters, digits, '.', '_' and '-'"
+                "the file of a slot must be named by 1 to 120 letters, digits, '.', '_' and '-', got "
+                f"{name!r:.150}; choose another name"
             )
         body = msgspec.json.encode({"filename": name} if name else {})
         request = HttpRequest("POST", f"{self._root}/slots/{slot:d}?action={action}", self._headers, body)
@@ -71,14 +72,16 @@ class LlamaSlots:
             said = answer[:200].decode(errors="replace")
             hint = "start it with --slot-save-path" if status in (404, 501) else "check its settings, slot and file"
             raise UpstreamError(
-                f"the server did not {action} slot {slot}: {status} {said!r}; {hint}", status=status, body=said
+                (f"the server {self._root} must {action} slot {slot}, got status {status} and {said!r}; {hint}"),
+                status=status,
+                body=said,
             )
         try:
             return msgspec.json.decode(answer, type=SlotFile)
         except msgspec.DecodeError as error:
             raise UpstreamError(
-                f"the server's answer to {action} of slot {slot} cannot be read ({error}): got {answer[:80]!r}; "
-                "use a llama.cpp server"
+                f"the server {self._root} must answer in llama.cpp's format when asked to {action} slot "
+                f"{slot}, got {answer[:80]!r} ({error}); use a llama.cpp server"
             ) from error
 
     async def _send(self, request: HttpRequest) -> tuple[int, bytes]:

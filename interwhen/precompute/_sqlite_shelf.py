@@ -112,7 +112,10 @@ class SqliteShelf:
                 if time.monotonic() > deadline:
                     raise StoreError(
                         self.place,
-                        f"{error}: another process has kept it locked for {_BUSY_SECONDS:g} s; end it, or try again",
+                        (
+                            f"{error}: another process has kept it locked for {_BUSY_SECONDS:g} s; end that process, "
+                            "or try again"
+                        ),
                     ) from error
             time.sleep(_PAUSE_SECONDS)
 
@@ -120,14 +123,16 @@ class SqliteShelf:
         """Run *work*. Raises :class:`sqlite3.OperationalError` if another process has locked the file."""
         for _ in range(2):
             if self._connection is None:
-                raise StoreError(self.place, "it is closed: open it again")
+                raise StoreError(self.place, "a store must be open to be used, and this one was closed; open it again")
             try:
                 return work(self._connection)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF in _BUSY:
                     raise
                 if not (_is_damage(error) or _forbids_writing(self.place)):
-                    raise StoreError(self.place, f"{error} (check whether the disk is full or read-only)") from error
+                    raise StoreError(
+                        self.place, f"it could not be used: {error}; check whether the disk is full or read-only"
+                    ) from error
                 self._replace(error)
             except _DAMAGE as error:
                 self._replace(error)
@@ -141,14 +146,20 @@ class SqliteShelf:
             _refuse_others(path)
         except OSError as error:
             raise StoreError(
-                self.place, f"it cannot be opened ({error.strerror}): give a file in a folder that can be written"
+                self.place,
+                (
+                    f"it must be a file that can be read and written, got {error.strerror}; give a file in a "
+                    "folder that can be written"
+                ),
             ) from error
         try:
             self._connect()
         except sqlite3.OperationalError as error:
             self._close()
             if not _is_damage(error):
-                raise StoreError(self.place, f"{error} (check that the file and its folder can be written)") from error
+                raise StoreError(
+                    self.place, f"it could not be opened: {error}; check that the file and its folder can be written"
+                ) from error
             self._replace(error)
         except _DAMAGE as error:
             self._replace(error)
@@ -192,13 +203,25 @@ class SqliteShelf:
                     if old.exists():
                         old.rename(f"{moved}{suffix}")
         except OSError as failed:
-            raise StoreError(self.place, f"it is damaged ({error}) and cannot be moved ({failed.strerror})") from error
+            raise StoreError(
+                self.place,
+                (
+                    f"it is damaged ({error}) and could not be moved aside ({failed.strerror}); move the file "
+                    "yourself, or make its folder writable"
+                ),
+            ) from error
         log_warning("store.damaged", place=self.place, why=str(error), moved=moved)
         try:
             self._connect()
         except _DAMAGE as again:
             self._close()
-            raise StoreError(self.place, f"it is damaged ({error}), and a new one cannot be made: {again}") from again
+            raise StoreError(
+                self.place,
+                (
+                    f"it is damaged ({error}), and making a new one failed: {again}; check the disk, or "
+                    "choose another path"
+                ),
+            ) from again
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -223,7 +246,10 @@ def _refuse_others(path: Path) -> None:
     for at, ours in ((0, _MAGIC), (68, _APPLICATION.to_bytes(4, "big"))):
         there = head[at : at + len(ours)]
         if sum(a != b for a, b in zip(there, ours, strict=False)) > len(ours) // 4:
-            raise StoreError(os.fspath(path), "this file is not a store: choose another path")
+            raise StoreError(
+                os.fspath(path),
+                ("the file must be a store or not exist, got a file of another program; choose another path"),
+            )
 
 
 def _free_name(path: Path) -> str:

@@ -70,7 +70,10 @@ class StepWork:
     def read(self, piece: str) -> str:
         """Return the text of *piece*. Raises :class:`UsageError` unless ``Step.reads`` names it."""
         if piece not in self._planned.step.reads:
-            raise UsageError(f"step {self._planned.name!r} may not read {piece!r}: name it in Step(reads=...)")
+            raise UsageError(
+                f"step {self._planned.name!r} may read only the pieces that it declares, got {piece!r}; "
+                "name it in Step(reads=...)"
+            )
         found = self._pieces[piece]
         self.inputs.add(Input("piece", piece, found.sha256))
         return found.text
@@ -82,7 +85,10 @@ class StepWork:
         """
         name = full_name(self._planned.producer.name, step)
         if name not in self._planned.premises:
-            raise UsageError(f"step {self._planned.name!r} may not use {step!r}: name it in Step(premises=...)")
+            raise UsageError(
+                f"step {self._planned.name!r} may use only the premises that it declares, got {step!r}; "
+                "name it in Step(premises=...)"
+            )
         item = self._settled[name]
         self.inputs.add(Input("step", name, item.content))
         if item.id not in self.premise_ids:
@@ -165,12 +171,20 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
         case Proposal(basis=basis) if basis not in BASES[producer.kind]:
             raise PluginError(
                 producer.name,
-                f"it proposes {producer.kind} on the basis {basis!r}",
-                f"what may be served is {' or '.join(BASES[producer.kind])}; a guess may guide later steps",
+                (
+                    f"the basis of a proposal of kind {producer.kind!r} must be "
+                    f"{' or '.join(BASES[producer.kind])}, got {basis!r}"
+                ),
+                "use one of these, or 'guess' for an item that only guides later steps",
             )
         case Proposal(basis="derived") if spent.requests:
             raise PluginError(
-                producer.name, "it proposes as 'derived' an item for which it asked a model", "use the basis 'judged'"
+                producer.name,
+                (
+                    "an item on the basis 'derived' must be made without a model, got one with "
+                    f"{spent.requests} requests to it"
+                ),
+                "use the basis 'judged'",
             )
         case Proposal(basis="judged"):
             return await _judged(made, work, producer.kind)
@@ -179,7 +193,9 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
             proof = Proof(basis=made.basis, verdict=seen, evidence=made.evidence)
             return {"status": "accepted", "payload": made.payload, "proof": proof}
         case _:
-            raise PluginError(producer.name, f"make() returned {made!r:.200}", "return a Proposal or Nothing")
+            raise PluginError(
+                producer.name, f"make() must return a Proposal or Nothing, got {made!r:.200}", "correct the producer"
+            )
 
 
 async def _judged(proposal: Proposal, work: StepWork, kind: Kind) -> dict[str, Any]:

@@ -468,11 +468,13 @@ class AdaptiveAllocator:
     ) -> None:
         for name, value in (("budget", budget), ("most", most), ("window", window)):
             if not value > 0:
-                raise UsageError(f"allocator: {name}={value!r} must be above 0")
+                raise UsageError(f"allocator: {name} must be above 0, got {value!r}; give a positive number")
         if least < 0 or least > most:
-            raise UsageError(f"allocator: least={least!r} must be between 0 and most={most!r}")
+            raise UsageError(f"allocator: least must be from 0 to most={most!r}, got {least!r}; change one of the two")
         if not after or not set(after) <= {"sample", "correct"}:
-            raise UsageError(f"allocator: after={after!r}, choose from 'sample' and 'correct'")
+            raise UsageError(
+                f"allocator: after must be one or both of 'sample' and 'correct', got {after!r}; correct it"
+            )
         self.budget = budget
         self.beliefs = Beliefs(first_tokens=first_tokens or budget / 4.0, most=most, after=after)
         self.spending = Spending()
@@ -494,7 +496,9 @@ class AdaptiveAllocator:
         """Return the class of *task*."""
         key = self._classify(task)
         if not isinstance(key, str):
-            raise UsageError(f"allocator: classify returned {key!r:.100}, which is not a str")
+            raise UsageError(
+                f"allocator: classify must return a str, the class of the task, got {key!r:.100}; correct the function"
+            )
         if key not in self._known and len(self._known) >= MOST_CLASSES:
             return "other"
         self._known.add(key)

@@ -44,18 +44,21 @@ async def attempt(
     budget: int,
     seed: int = 0,
     sampling: Sampling | None = None,
+    counts_prompts: bool = False,
     workers: WorkerPool | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome:
     """Let *strategy* answer *question* with at most *budget* generated tokens of *model*.
+
+    With *counts_prompts*, the prompt tokens of all requests use up the budget, too.
 
     If the strategy did not have its text judged, the text is judged at the end, unless judging costs tokens. So the
     status means the same for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`). Raises
     :class:`~interwhen.ModelError` if the model cannot be reached; an error in its answer makes the outcome ``failed``.
     """
     if budget < 1:
-        raise UsageError(f"budget must be at least 1 token, got {budget!r}")
-    meter = MeteredModel(model, budget)
+        raise UsageError(f"budget must be at least 1 token, got {budget!r}; give a larger one")
+    meter = MeteredModel(model, budget, counts_prompts=counts_prompts)
     drawn = sampling or Sampling(temperature=0.7)
     context = StrategyContext(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
     begun = clock()
@@ -149,23 +152,34 @@ def load_exercises(
     fewer than *count* exercises, or two with the same name.
     """
     if count < 1:
-        raise UsageError(f"the number of problems of task {spec!r} must be at least 1, got {count}")
+        raise UsageError(f"task {spec!r}: the number of problems must be at least 1, got {count}; ask for more")
     made = make(TASKS, spec, shipped, count=count, seed=seed)
     if not isinstance(made, Iterable):
-        raise PluginError(spec, f"its factory returned {made!r:.200} instead of an iterable of exercises")
+        raise PluginError(
+            spec, f"its factory must return an iterable of Exercise, got {made!r:.200}; correct the factory"
+        )
     try:
         found = tuple(islice(made, count))
     except InterwhenError:
         raise
     except Exception as error:
         # A task may raise anything.
-        raise PluginError(spec, f"making its exercises raised {type(error).__name__}: {error}") from error
+        raise PluginError(
+            spec, (f"its factory must make exercises, got {type(error).__name__}: {error}; correct the factory")
+        ) from error
     for number, one in enumerate(found, start=1):
         if not isinstance(one, Exercise):
-            raise PluginError(spec, f"its exercise {number} is {one!r:.200} instead of an Exercise")
+            raise PluginError(
+                spec,
+                (f"its factory must make Exercise objects, got {one!r:.200} as exercise {number}; correct the factory"),
+            )
     if len(found) < count:
-        raise UsageError(f"task {spec!r} has only {len(found)} of the {count} exercises: ask for fewer")
+        raise UsageError(
+            f"task {spec!r} must have the {count} exercises that were asked for, got {len(found)}; ask for fewer"
+        )
     names = [one.question.name for one in found]
-    if len(set(names)) < count:
-        raise UsageError(f"task {spec!r} has two exercises with the same name")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"task {spec!r}: each exercise must have its own name, got {twice[0]!r:.100} twice; correct its factory"
+        )
     return found

@@ -43,7 +43,9 @@ def explain_forks(
         Print the explanation as one JSON object.
     """
     if forks < 2 or disturb < 0:
-        raise UsageError(f"--forks must be at least 2 and --disturb at least 0, got {forks} and {disturb}")
+        raise UsageError(
+            f"--forks must be at least 2 and --disturb at least 0, got {forks} and {disturb}; give larger ones"
+        )
     with tempfile.TemporaryDirectory(prefix="interwhen-plan-") as shelf:
         found = anyio.run(_explain, flags, shelf, forks, disturb)
     if json:

@@ -153,7 +153,9 @@ def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(
-            "calibrate: the second probe must read more than the first, and the third must write more than the second"
+            "calibrate: the probe 'long' must read more tokens than 'short', and 'warm' write more "
+            f"than 'long'; got {long.prefilled} and {short.prefilled} read, {warm.decoded} and "
+            f"{long.decoded} written; use other prompts"
         )
     prefill = max((long.seconds - short.seconds) / (long.prefilled - short.prefilled), LEAST)
     written = warm.decoded - long.decoded

@@ -207,8 +207,9 @@ class StrategyContext:
         """Raise :class:`UsageError` if the model cannot continue a partial text."""
         if (await self.model.capabilities()).resume == "turn":
             raise UsageError(
-                f"strategy {strategy!r} continues a partial text, which {self.model.name!r} cannot: use an "
-                "endpoint that continues a prefix or prefills the assistant's turn, or leave the strategy out"
+                f"strategy {strategy!r} needs a model that continues a partial text, got "
+                f"{self.model.name!r}, which cannot; use an endpoint that continues a prefix or prefills "
+                "the assistant's turn, or leave the strategy out"
             )
 
     async def write(

@@ -55,7 +55,10 @@ class Normalized:
         ends. Raises :class:`ValueError` if the range is not inside ``text``.
         """
         if not 0 <= start <= end <= len(self.text):
-            msg = f"[{start!r}, {end!r}) is not inside a text of {len(self.text)} characters"
+            msg = (
+                f"a range must be inside a text of {len(self.text)} characters, got [{start!r}, {end!r}); "
+                "give offsets in this text"
+            )
             raise ValueError(msg)
         if self._starts is None or self._ends is None:
             return Span(start, end)
@@ -70,7 +73,10 @@ class Normalized:
         Raises :class:`ValueError` if the range is not inside ``source``.
         """
         if not 0 <= start <= end <= len(self.source):
-            msg = f"[{start!r}, {end!r}) is not inside a text of {len(self.source)} characters"
+            msg = (
+                f"a range must be inside a text of {len(self.source)} characters, got [{start!r}, "
+                f"{end!r}); give offsets in the source"
+            )
             raise ValueError(msg)
         if self._starts is None or self._ends is None:
             return Span(start, end)

@@ -59,7 +59,10 @@ class Problem:
         """
         self._mine()
         if name in self._names.values():
-            raise UsageError(f"condition {name!r} exists already; give each condition its own name")
+            raise UsageError(
+                f"a name of a condition must be used once, got a second condition {name!r:.100}; give "
+                "each condition its own name"
+            )
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
@@ -125,7 +128,10 @@ class Problem:
     def _mine(self) -> None:
         if threading.get_ident() != self._thread:
             here = threading.current_thread().name
-            raise UsageError(f"a problem belongs to the thread that made it, not {here!r:.80}; make one in each thread")
+            raise UsageError(
+                "a Z3 problem must be used in the thread that made it, got a call from thread "
+                f"{here!r:.80}; make a problem in each thread"
+            )
 
     def _track(self, name: str, condition: Any) -> None:
         label = f"interwhen!{len(self._names)}"
@@ -265,7 +271,9 @@ class WarmProblems:
 
     def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:
         if most < 1:
-            raise UsageError(f"most={most!r} must be at least 1")
+            raise UsageError(
+                f"WarmProblems: most must be at least 1, got {most!r}; give the number of idle problems to keep"
+            )
         self._most = most
         self._memory_mb = memory_mb
         self._minimal = minimal
@@ -314,7 +322,9 @@ class WarmProblems:
 def to_smt2(conditions: Mapping[str, Any]) -> str:
     """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2.6, which any solver reads."""
     if not conditions:
-        raise UsageError("got no conditions to write; give at least one")
+        raise UsageError(
+            "to_smt2: conditions must hold at least one condition, got none; give a mapping of names to conditions"
+        )
     solver = z3.Solver(ctx=next(iter(conditions.values())).ctx)
     for condition in conditions.values():
         solver.add(condition)
@@ -333,10 +343,14 @@ def from_smt2(text: str) -> Build:
         try:
             conditions = z3.parse_smt2_string(text, ctx=problem.context)
         except z3.Z3Exception as error:
-            raise UsageError(f"Z3 cannot read this SMT-LIB text: {error}") from error
+            raise UsageError(
+                f"from_smt2: the text must be SMT-LIB that Z3 can read, got an error of Z3: {error}; use "
+                "a text that to_smt2 wrote"
+            ) from error
         if len(conditions) != len(names):
             raise UsageError(
-                f"SMT-LIB text was modified: it asserts {len(conditions)} conditions but names {len(names)}"
+                f"from_smt2: SMT-LIB text was modified: it asserts {len(conditions)} conditions but names "
+                f"{len(names)}; use it as to_smt2 wrote it"
             )
         for name, condition in zip(names, conditions, strict=True):
             problem.require(name, condition)
@@ -348,7 +362,12 @@ def _names(text: str) -> list[str]:
     try:
         found = [msgspec.json.decode(name, type=str) for name in _NAME.findall(text)]
     except msgspec.DecodeError as error:
-        raise UsageError(f"the name of a condition cannot be read: {error}") from error
+        raise UsageError(
+            f"from_smt2: the name of a condition must be a JSON string, got an error: {error}; use a "
+            "text that to_smt2 wrote"
+        ) from error
     if not found:
-        raise UsageError("got a text without named conditions; use one that to_smt2 wrote")
+        raise UsageError(
+            "from_smt2: the text must name its conditions, got none that is named; use a text that to_smt2 wrote"
+        )
     return found

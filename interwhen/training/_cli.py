@@ -44,7 +44,9 @@ def export(
         The number of consecutive words that count as an overlap.
     """
     if output in journals:
-        raise UsageError(f"--output {str(output)!r} is one of the journals: name another file")
+        raise UsageError(
+            f"--output must not be one of the journals that are read, got {str(output)!r}; name another file"
+        )
     texts = [text for path in decontaminate for text in read_texts(path)]
     done = export_journals(journals, output, format=format, keep_out=texts, overlap=overlap)
     console = console_for(sys.stderr)

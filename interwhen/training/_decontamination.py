@@ -24,7 +24,7 @@ class Decontaminator:
 
     def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:
         if size < 1:
-            raise UsageError(f"the overlap must be at least 1 word, got {size}")
+            raise UsageError(f"the overlap must be at least 1 word, got {size}; give a larger number")
         self._sizes: dict[int, set[tuple[str, ...]]] = {}
         for text in texts:
             words = words_of(text)
@@ -55,7 +55,9 @@ def read_texts(path: Path) -> list[str]:
     try:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--decontaminate {str(path)!r} cannot be read: {error}") from error
+        raise UsageError(
+            f"--decontaminate must be a readable file, got {str(path)!r} and an error ({error}); name another file"
+        ) from error
     if path.suffix != ".jsonl":
         return lines
     texts: list[str] = []
@@ -63,7 +65,10 @@ def read_texts(path: Path) -> list[str]:
         try:
             texts.extend(strings_in(json.loads(line)))
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"--decontaminate {str(path)!r}, line {number} is not valid JSON: {error}") from error
+            raise UsageError(
+                f"--decontaminate {str(path)!r}: each line must be valid JSON, got an error in line "
+                f"{number}: {error}; correct that line"
+            ) from error
     return texts
 
 

@@ -55,10 +55,10 @@ def export_journals(
     :class:`UsageError` for an unknown format, or if the file cannot be written.
     """
     if format not in FORMATS:
-        raise UsageError(f"format={format!r}, choose one of {', '.join(FORMATS)}")
+        raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {format!r}; choose one of these")
     paths = [os.fspath(path) for path in journals]
     if not paths:
-        raise UsageError("there are no journals to export: give at least one")
+        raise UsageError("an export needs at least one journal, got none; name journals or folders with journals")
     left_out: Counter[str] = Counter()
     lines = list(_lines(paths, _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
     target = Path(to)
@@ -67,7 +67,9 @@ def export_journals(
         part.write_bytes(b"".join(line + b"\n" for line in lines))
         part.replace(target)
     except OSError as error:
-        raise UsageError(f"{str(target)!r} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"{str(target)!r} must be a file that can be written, got {error.strerror}; name another file"
+        ) from error
     return Exported(len(paths), len(lines), dict(sorted(left_out.items())))
 
 

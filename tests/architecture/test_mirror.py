@@ -133,11 +133,12 @@ REACHES = {
     "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
     "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
-    "cli/test_doctor.py": ("interwhen.models._probe", "the command prints what the probe finds"),
+    "cli/test_doctor.py": ("interwhen.models", "the command prints what the probe and the contract find"),
     "clients/test_docs.py": ("interwhen.models._local", "a llama.cpp server, which the page speaks to"),
     "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
     "clients/test_openai_client_loop_thread.py": ("interwhen._run", "the thread of a synchronous client is the run's"),
     "compatibility": ("interwhen", "records of older versions are read by what reads them"),
+    "contracts": ("interwhen.models", "records servers, and plays the records to the adapters"),
     "core/mutation.py": ("interwhen.testing.simulation", "mutants are played in the worlds of the simulator"),
     "engine/support/journals.py": ("interwhen.journal", "makes journals that are damaged on purpose"),
     "engine/test_jobs_failing_checks.py": (

@@ -119,9 +119,15 @@ def test_the_command_line_takes_a_hyphen_for_standard_output(capsys):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (Output(page=Path("no/such/p.html")), "--page 'no/such/p.html': there is no folder 'no/such'; make it first"),
-        (Output(json=Path("/")), "--json '/' is a folder; name a file in it"),
-        (Output(plot=Path("p.png")), "--plot: this benchmark has no charts; give --page for its tables"),
+        (
+            Output(page=Path("no/such/p.html")),
+            "--page must be in a folder that exists, got 'no/such/p.html'; make 'no/such' first",
+        ),
+        (Output(json=Path("/")), "--json must be a file, got the folder '/'; name a file in it"),
+        (
+            Output(plot=Path("p.png")),
+            "--plot needs a benchmark with charts, got one without; give --page for its tables",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(output, message):

@@ -101,7 +101,7 @@ def test_a_generator_that_is_late_gives_a_warning() -> None:
     [
         ({"pairs": 0}, "--pairs must be at least 1"),
         ({"streams": 0}, "--streams must be at least 1"),
-        ({"seconds": 0.01}, "--seconds 0.01: a stream needs at least two chunks"),
+        ({"seconds": 0.01}, "--seconds must give each stream at least two chunks, got 0.01"),
         ({"sdk_pairs": 0}, "--sdk-pairs must be at least 1"),
         ({"run_pairs": 0}, "--run-pairs must be at least 1"),
     ],

@@ -42,7 +42,10 @@ def test_forks_are_asked_beside_the_stream(forks):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "acme"}, "--model must be 'local' or 'local:PATH.gguf', got 'acme'"),
+        (
+            {"model": "acme"},
+            "--model must be 'local' or 'local:PATH.gguf', because only a local model is measured; got 'acme'",
+        ),
         ({"pairs": 0}, "--pairs must be at least 1, got 0"),
         ({"starts": 0}, "--starts must be at least 1, got 0"),
     ],

@@ -61,7 +61,7 @@ def test_a_pair_that_was_interrupted_is_listed_and_not_counted():
     assert found.others[0]["supervised, s"] == 9.0
     assert (found.pairs, found.correct) == (3, 1)
     assert found.added("total")[0].value == 0
-    with pytest.raises(UsageError, match=r"no pair of 1 was a correct run.*interrupted by m1"):
+    with pytest.raises(UsageError, match=r"at least one pair must be a correct run, got none of 1.*interrupted by m1"):
         of([good], [bad])
 
 
@@ -175,7 +175,7 @@ def test_a_sweep_changes_one_thing_at_a_time():
 
 @pytest.mark.parametrize(("axis", "values"), [("polls", (0,)), ("length", (0, 5))])
 def test_values_that_cannot_be_swept_are_refused(axis, values):
-    with pytest.raises(UsageError, match=f"--values: must be at least 1 for --sweep {axis}, got 0"):
+    with pytest.raises(UsageError, match=f"--values must be at least 1 for --sweep {axis}, got 0"):
         anyio.run(run_sweep, Setup(SMALL), axis, values)
 
 
@@ -247,7 +247,7 @@ def test_a_stream_is_recorded_and_replayed(tmp_path, capsys):
     assert command(record=path, speed=60.0, tokens=20) == 0
     (recording,) = load_recordings(path)
     assert sum(1 for arrival in recording.arrivals if arrival.chunk.text) == 20
-    with pytest.raises(UsageError, match="is there already; name a new one"):
+    with pytest.raises(UsageError, match="must name a new file"):
         command(record=path)
     assert command(replay=path, pairs=1, monitors=0) == 0
     assert "r.jsonl" in capsys.readouterr().out
@@ -257,16 +257,19 @@ def test_a_stream_is_recorded_and_replayed(tmp_path, capsys):
     ("options", "why"),
     [
         ({"model": "acme"}, "--model must be 'local' or 'local:PATH.gguf', got 'acme'"),
-        ({"sweep": "polls", "fail_above": "1%"}, "--sweep goes with neither --fail-above nor --record"),
+        ({"sweep": "polls", "fail_above": "1%"}, "--sweep must stand without --fail-above and --record"),
         ({"fail_above": "1"}, "--fail-above must be a percentage, such as 1%; got '1'"),
         ({"sweep": "polls", "values": "a"}, "--values must be whole numbers with commas between"),
-        ({"sweep": "polls", "monitor": ("arithmetic",)}, "leave out --monitor"),
+        ({"sweep": "polls", "monitor": ("arithmetic",)}, "got --monitor as well; leave one of them out"),
         ({"speed": 0.0}, "--speed must be more than 0, got 0.0"),
         ({"pairs": 0}, "--pairs must be at least 1, got 0"),
         ({"concurrency": 0}, "--concurrency must be at least 1, got 0"),
-        ({"monitors": -1}, "--monitors -1 and --verifier-ms 100: neither may be negative"),
-        ({"record": Path("no/such/r.jsonl")}, "--record 'no/such/r.jsonl': there is no folder 'no/such'"),
-        ({"replay": Path("x"), "model": "local"}, "--replay goes with neither --model nor --base-url"),
+        ({"monitors": -1}, "--monitors and --verifier-ms must not be negative, got -1 and 100"),
+        (
+            {"record": Path("no/such/r.jsonl")},
+            "--record must be in a folder that exists, got 'no/such/r.jsonl'; make 'no/such' first",
+        ),
+        ({"replay": Path("x"), "model": "local"}, "--replay must stand without --model and --base-url"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, why):

@@ -82,5 +82,5 @@ def test_charts_are_drawn_into_a_file(tmp_path):
 
 @needs_plots
 def test_a_plot_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r"--plot .*: cannot be written"):
+    with pytest.raises(UsageError, match="--plot must be a file that can be written"):
         draw(REPORT, tmp_path / "none" / "p.png")

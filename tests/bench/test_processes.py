@@ -22,7 +22,10 @@ def test_a_helper_serves_until_the_end_of_the_block():
 
 def test_a_helper_that_does_not_start_is_named():
     command = [sys.executable, "-c", "print('no luck')"]
-    with pytest.raises(UsageError, match="did not start, it printed 'no luck'"), child(command, r"(http://\S+)"):
+    with (
+        pytest.raises(UsageError, match="must print its address first, got 'no luck'"),
+        child(command, r"(http://\S+)"),
+    ):
         raise AssertionError
 
 

@@ -47,10 +47,14 @@ def test_an_order_follows_from_the_seed(tmp_path):
 @pytest.mark.parametrize(
     ("content", "spec", "message"),
     [
-        ('{"prompt": "a"}\n', "", "line 1: not an exercise: .*answer"),
-        ('{"prompt": "a", "answer": "b"}\nx\n', "", "line 2: not an exercise"),
-        ('{"prompt": "a", "answer": "b"}\n', ",answer=(", "is not a regular expression"),
-        ('{"prompt": "a", "answer": "b"}\n', ",answer=x", "needs a group"),
+        ('{"prompt": "a"}\n', "", "line 1 must be an exercise with prompt and answer, got an error: .*`answer`"),
+        ('{"prompt": "a", "answer": "b"}\nx\n', "", "line 2 must be an exercise"),
+        ('{"prompt": "a", "answer": "b"}\n', ",answer=(", "answer must be a regular expression, got '\\('"),
+        (
+            '{"prompt": "a", "answer": "b"}\n',
+            ",answer=x",
+            "must have a group, in brackets, that matches the answer; got 'x'",
+        ),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, content, spec, message):
@@ -61,7 +65,7 @@ def test_a_bad_file_is_named(tmp_path, content, spec, message):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="must be a readable file of exercises"):
         load(tmp_path / "none.jsonl")
 
 
@@ -83,8 +87,8 @@ def test_rows_of_a_dataset_become_exercises():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompt": "problem"}, "no column 'problem'; choose one of answer, question"),
-        ({"target_pattern": "(no)"}, "row 0: '\\(no\\)' finds no answer"),
+        ({"prompt": "problem"}, "must have the column 'problem', got answer, question"),
+        ({"target_pattern": "(no)"}, "row 0: target_pattern must find the answer in .* got no match of '\\(no\\)'"),
     ],
 )
 def test_other_columns_are_named(options, message):

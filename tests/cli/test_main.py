@@ -89,7 +89,7 @@ class TestUsage:
             (("run", "p", "--chat", "c.json"), "got PROMPT and --chat"),
             (("run", "--prompt-file", "/no/such/file"), "'/no/such/file' cannot be read"),
             (("run", "p", "--max-tokens", "many"), "--max-tokens"),
-            (("run", "p", "--max-remedies", "-1"), "budget remedies must not be negative, got -1"),
+            (("run", "p", "--max-remedies", "-1"), "Budgets: remedies must not be negative, got -1"),
             (("run", "p", "--monitor", "arithmetics"), "did you mean 'arithmetic'?"),
             (("run", "p", "--model", "locale"), "'locale': not installed"),
             (("run", "p", "--api", "chat"), "--api is for --base-url only"),

@@ -3,18 +3,20 @@
 import interwhen
 import openai
 import pytest
-from interwhen.testing.server import ScriptedServer
-from tests.token_server import Vllm
+from interwhen.testing.server import ScriptedServer, events, reply
+from tests.token_server import Vllm, ids_of, text_of
 
 ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Q"}]}
 REPAIR = ["arithmetic:remedy=repair"]
 
 
-async def answer(client, **options):
-    """Return reasoning, content and the facts of a streamed call."""
+async def answer(client, seen=None, **options):
+    """Return reasoning, content and the result of a streamed call. *seen* gets the chunks."""
     stream = await client.chat.completions.create(**ASK, stream=True, **options)
     reasoning, content, facts = "", "", []
     async for chunk in stream:
+        if seen is not None:
+            seen.append(chunk.model_dump())
         facts.append(interwhen.supervision_info(chunk))
         for choice in chunk.choices:
             reasoning += getattr(choice.delta, "reasoning", None) or ""
@@ -60,3 +62,94 @@ async def test_a_call_with_tools_continues_by_a_turn():
         _, _, result = await answer(interwhen.wrap(bare, REPAIR), tools=tools)
         assert result.resume == "turn"
         assert not any(post.path.endswith("/tokenize") for post in server.posts)
+
+
+def texts_of(script):
+    """The texts that the server was asked to tokenize, without tags of reasoning."""
+    return [text for text in script.tokenized if "<" not in text and "THINK" not in text]
+
+
+@pytest.mark.anyio
+async def test_after_the_first_correction_kept_text_is_never_tokenized_again():
+    script = Vllm()
+    async with (
+        ScriptedServer(script, owned_by="vllm") as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
+    ):
+        client = interwhen.wrap(bare, REPAIR)
+        await answer(client)
+        script.tokenized.clear()
+        seen = []
+        _, content, result = await answer(client, seen)
+    assert texts_of(script) == ["0"]
+    assert script.tokenized == ["0"], "the tags are known from the call before"
+    assert (content, result.resume) == ("It is 60", "tokens")
+    assert "token_ids" not in repr(seen), "the caller did not ask for ids"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("resume", ["tokens", "auto"])
+async def test_a_caller_who_asks_for_ids_gets_them_from_every_stream(resume):
+    script = Vllm()
+    async with (
+        ScriptedServer(script, owned_by="vllm") as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
+    ):
+        seen = []
+        await answer(interwhen.wrap(bare, REPAIR, resume=resume), seen, extra_body={"return_token_ids": True})
+    ids = [number for chunk in seen for choice in chunk["choices"] for number in choice.get("token_ids") or ()]
+    assert text_of(ids).endswith("It is 60")
+    assert [chunk["prompt_token_ids"] for chunk in seen if chunk.get("prompt_token_ids")] == [ids_of("Q")]
+
+
+@pytest.mark.anyio
+async def test_a_whole_answer_has_all_ids_that_the_caller_asked_for():
+    async with (
+        ScriptedServer(Vllm(text="<think>so</think>Hi"), owned_by="vllm") as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
+    ):
+        client = interwhen.wrap(bare, REPAIR)
+        whole = await client.chat.completions.create(**ASK, extra_body={"return_token_ids": True})
+        plain = await client.chat.completions.create(**ASK, interwhen={"resume": "tokens"})
+    assert text_of(whole.choices[0].model_dump()["token_ids"]) == "<think>so</think>Hi"
+    assert "token_ids" not in repr(plain.model_dump())
+
+
+@pytest.mark.anyio
+async def test_a_server_that_refuses_the_field_for_ids_is_asked_without_it():
+    def script(request):
+        if "return_token_ids" in request.json:
+            return reply(400, b'{"error":{"message":"unknown","param":"return_token_ids"}}')
+        return events(["Hi"], api="chat")
+
+    async with (
+        ScriptedServer(script) as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0) as bare,
+    ):
+        client = interwhen.wrap(bare, REPAIR, resume="tokens")
+        for _ in range(2):
+            assert (await answer(client))[1] == "Hi"
+        asked = ["return_token_ids" in post.json for post in server.posts]
+    assert asked == [True, False, False]
+
+
+@pytest.mark.anyio
+async def test_a_fork_of_a_wrapped_call_starts_from_the_ids_of_the_stream():
+    @interwhen.verifier(name="sure")
+    def sure(claim):
+        return interwhen.Pass()
+
+    fork = interwhen.Fork("Right?", lambda reply, segment: ())
+    monitor = interwhen.Monitor(name="fork", extractor=fork, verifier=sure, delivery="observe")
+    script = Vllm()
+    async with (
+        ScriptedServer(script, owned_by="vllm") as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
+    ):
+        await answer(interwhen.wrap(bare, [monitor], resume="tokens"))
+    assert script.continued
+    assert all(raw.endswith("Right?") for raw in script.continued)
+    assert all(
+        "Q<think>59 + 1 = 61\n</think>It is 61".startswith(raw.removesuffix("Right?")) for raw in script.continued
+    )
+    assert not [text for text in script.tokenized if "59" in text]

@@ -11,7 +11,7 @@ from examples import measure_pause
 
 async def pause_of(schema):
     async with Workers() as workers:
-        return await measure_pause.longest_pause(schema, workers)
+        return await measure_pause.longest_pause(measure_pause.monitor_of(schema), workers)
 
 
 @pytest.mark.parametrize("name", measure_pause.SCHEMAS)

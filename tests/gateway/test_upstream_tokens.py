@@ -2,7 +2,7 @@
 
 from helpers import ASK, post, sse
 from interwhen import load_monitor
-from tests.token_server import Vllm
+from tests.token_server import Vllm, text_of
 
 
 def test_a_streamed_call_continues_inside_the_reasoning(upstream, gateway):
@@ -14,3 +14,22 @@ def test_a_streamed_call_continues_inside_the_reasoning(upstream, gateway):
     deltas = [choice["delta"] for chunk in chunks for choice in chunk.get("choices", ())]
     assert "".join(delta.get("content") or "" for delta in deltas) == "It is 60"
     assert chunks[-1]["interwhen"]["result"]["resume"] == "tokens"
+
+
+def test_the_ids_of_a_stream_are_kept_and_not_shown(upstream, gateway):
+    script = Vllm()
+    running = gateway(upstream(script, owned_by="vllm"), watchers=[load_monitor("arithmetic:remedy=repair")])
+    post(running, {**ASK, "stream": True})
+    script.tokenized.clear()
+    text = post(running, {**ASK, "stream": True}).text
+    assert script.tokenized == ["0"]
+    assert "token_ids" not in text
+    assert sse(text)[-2]["interwhen"]["result"]["resume"] == "tokens"
+
+
+def test_a_client_that_asks_for_ids_gets_them(upstream, gateway):
+    script = Vllm()
+    running = gateway(upstream(script, owned_by="vllm"), watchers=[load_monitor("arithmetic:remedy=repair")])
+    *chunks, _ = sse(post(running, {**ASK, "stream": True, "return_token_ids": True}).text)
+    ids = [number for chunk in chunks for choice in chunk["choices"] for number in choice.get("token_ids") or ()]
+    assert text_of(ids).endswith("It is 60")

@@ -179,3 +179,21 @@ async def test_work_can_be_stopped_before_a_request_and_after_a_read():
     with pytest.raises(Stopped):
         await stream.receive()
     assert meter.generated == 2  # what came is counted, also where it is not used
+
+
+async def test_prompts_that_the_server_did_not_count_are_estimated_from_those_it_did():
+    meter = MeteredModel(ScriptedModel([["a"]] * 3), 10)
+    await drain(await meter.stream(Request("x" * 40)))
+    assert (meter.estimated_prompt_tokens, meter.uncounted) == (10, 1)
+    meter.prompt_tokens, meter._counted_bytes = 50, 100  # the server has counted others, with two bytes a token
+    assert meter.ledger(1).estimated_prompt_tokens == 20
+    assert meter.ledger(1).total_prompt_tokens == 70
+
+
+async def test_a_budget_may_hold_prompts_too():
+    meter = MeteredModel(ScriptedModel([["a"]] * 3), 25, counts_prompts=True)
+    await drain(await meter.stream(Request("x" * 40)))
+    assert (meter.spent, meter.left) == (11, 14)
+    await drain(await meter.stream(Request("x" * 60)))
+    with pytest.raises(OutOfTokens):
+        await meter.stream(Request(""))

@@ -20,11 +20,19 @@ from interwhen.models._token_resume import (
     fragments,
     kept_of,
     runs_of,
+    without_ids,
 )
 from interwhen.testing.server import ScriptedServer, data
 from tests.token_server import TAGS, Vllm, ids_of, text_of
 
 THINK = FAMILIES[0]
+
+
+@interwhen.verifier(name="sure")
+def sure(claim):
+    return interwhen.Pass()
+
+
 # ------------------------------------------------------------------------------------------ a trail and its cuts
 
 
@@ -90,6 +98,68 @@ def test_a_stream_without_ids_makes_no_trail():
     assert not trail.is_whole
 
 
+@given(
+    st.lists(st.sampled_from([("reasoning", "ab"), ("answer", "abc"), ("answer", "b"), (None, "<think>")])), st.data()
+)
+def test_kept_ids_and_the_rest_are_always_the_kept_text(units, pick):
+    """For any trail and any text that stands, the ids and the rest spell exactly this text, phase by phase."""
+    trail = trail_of(*units)
+    spelled = [(phase, text) for phase, text in units if phase]
+    cut = pick.draw(st.integers(0, len(spelled)))
+    pieces = [Piece(text, phase=phase) for phase, text in spelled[:cut]]
+    if cut < len(spelled):
+        phase, text = spelled[cut]
+        pieces.append(Piece(text[: pick.draw(st.integers(0, len(text)))], phase=phase))
+    pieces.append(
+        Piece(
+            pick.draw(st.sampled_from(["", "abx", "b"])), "repair", pick.draw(st.sampled_from(["reasoning", "answer"]))
+        )
+    )
+    kept = kept_of(trail, runs_of(pieces))
+    found = [part for unit in kept.units for part in unit.parts] + [(run.phase, run.text) for run in kept.rest]
+    assert spell(found) == spell((piece.phase, piece.text) for piece in pieces)
+    assert list(kept.ids) == [9, 9, *(number for unit in kept.units for number in (*unit.lead, *unit.ids))]
+
+
+def spell(parts):
+    return [(phase, char) for phase, text in parts for char in text]
+
+
+# ------------------------------------------------------------------------------------------ ids that a reader hides
+
+EVENTS = (
+    b'{"id":"x","prompt_token_ids":[1,2],"choices":[{"index":0,"delta":{"content":"a"},"token_ids":[7, 8]}]}',
+    b'{"prompt_token_ids": [1, 2], "choices": [{"token_ids": [7], "index": 0, "delta": {"content": "a"}}]}',
+    b'{"choices":[{"index":0,"delta":{"content":"a"},"token_ids":null}],"prompt_token_ids":null}',
+    b'{"choices":[{"token_ids":[]}],"prompt_token_ids":[]}',
+    b'{"choices":[{"delta":{"content":",\\"token_ids\\":[1]"},"token_ids":[3]}]}',
+    b'{"choices":[{"delta":{"content":","},"token_ids":[3]}]}',
+    b"[DONE]",
+    b'{"token_ids":',
+)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_only_the_fields_with_ids_leave_an_event(event):
+    shown = without_ids(event)
+    if not event.startswith(b"{") or not event.endswith(b"}"):
+        assert shown == event
+        return
+
+    def bare(value):
+        if isinstance(value, dict):
+            return {name: bare(inner) for name, inner in value.items() if not name.endswith("token_ids")}
+        return [bare(inner) for inner in value] if isinstance(value, list) else value
+
+    assert json.loads(shown) == bare(json.loads(event))
+
+
+@given(st.text(alphabet=',"[]{}:\\ token_ids', max_size=30))
+def test_text_never_looks_like_a_field_with_ids(text):
+    event = json.dumps({"choices": [{"delta": {"content": text}, "token_ids": [1]}]}, separators=(",", ":")).encode()
+    assert json.loads(without_ids(event)) == {"choices": [{"delta": {"content": text}}]}
+
+
 # ------------------------------------------------------------------------------------------ raw text
 
 
@@ -153,6 +223,23 @@ async def test_a_completion_becomes_the_events_of_a_chat():
     assert events[4]["usage"]["completion_tokens"] == 3
 
 
+@pytest.mark.anyio
+async def test_the_ids_of_an_event_never_hold_text_that_comes_later():
+    """`a <` may be followed by `/think>`: its `a ` waits, so that a cut after it does not keep the id of ` <`."""
+    texts = ("x", "a <", " 5", " <", "/think>b")
+    raw = [{"choices": [{"index": 0, "text": text, "token_ids": [at]}]} for at, text in enumerate(texts)]
+    trail = TokenTrail((9,))
+    read = trail.reading(decode_chat)
+    for event in await chat_events([*raw, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}]):
+        read(json.dumps(event).encode(), 0, False)
+    assert [(unit.lead, unit.ids, unit.parts) for unit in trail.units] == [
+        ((), (0,), (("reasoning", "x"),)),
+        ((1,), (2,), (("reasoning", "a < 5"),)),
+        ((3,), (4,), (("reasoning", " "), ("answer", "b"))),
+    ]
+    assert kept_of(trail, runs_of([Piece("xa ", phase="reasoning")])).ids == (9, 0)
+
+
 def test_settings_of_the_chat_reach_the_completion():
     chat = {"model": "m", "messages": [], "tools": [], "logprobs": True, "top_logprobs": 3, "max_completion_tokens": 7}
     body = completion_body(chat, TokenPrompt((1, 2), "answer", THINK, TokenTrail()))
@@ -190,6 +277,45 @@ async def test_a_repair_in_the_reasoning_continues_there(opened):
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
     assert [post.path for post in server.posts if post.path.endswith("chat/completions")] == ["/v1/chat/completions"]
+
+
+@pytest.mark.anyio
+async def test_the_kept_text_is_never_tokenized_again():
+    script = Vllm()
+    await supervised(script, resume="tokens")
+    assert [text for text in script.tokenized if text not in TAGS and "THINK" not in text and "<" not in text] == ["0"]
+
+
+@pytest.mark.anyio
+async def test_the_rest_of_a_cut_token_and_a_repair_are_tokenized_as_one_text():
+    script = Vllm()
+    async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
+        pieces = (Piece("so ", phase="reasoning"), Piece("60", "repair", "reasoning"))
+        await (
+            await model.stream(Request("Q", pieces, trail=trail_of(("reasoning", "so 61"), prompt=ids_of("Q<think>"))))
+        ).aclose()
+    assert "so 60" in script.tokenized
+    assert script.continued == ["Q<think>so 60"]
+
+
+@pytest.mark.anyio
+async def test_a_fork_starts_from_the_ids_of_the_stream():
+    """A fork has the same prefix as the stream, so the server finds it in its cache."""
+    script = Vllm()
+    async with (
+        ScriptedServer(script, owned_by="vllm") as server,
+        ChatModel(server.base_url, "scripted", resume="tokens") as model,
+    ):
+        fork = interwhen.Fork("Right?", lambda reply, segment: ())
+        monitor = interwhen.Monitor(name="fork", extractor=fork, verifier=sure, delivery="observe")
+        async with interwhen.run(model, "Q", monitors=[monitor]) as run:
+            async for _ in run:
+                pass
+    assert run.result.ledger.forks
+    assert all(
+        "Q<think>59 + 1 = 61\n</think>It is 61Right?".startswith(raw.removesuffix("Right?")) for raw in script.continued
+    )
+    assert not [text for text in script.tokenized if "59" in text]
 
 
 @pytest.mark.anyio
@@ -231,10 +357,39 @@ async def test_tags_that_are_part_of_the_text_are_tokens_again_and_are_shown():
 
         def chat(self, body):
             steps = [({"delta": {"content": text_of([number])}}, [number]) for number in ids_of(self.first)]
-            return self.stream(steps, prompt=ids_of(self.prompt))
+            return self.stream(steps, body.get("return_token_ids"))
 
     script = Plain()
     result, _ = await supervised(script)
     assert script.continued == ["Q<think>59 + 1 = 60"]
     assert result.resume == "tokens"
     assert result.text == "<think>59 + 1 = 60\n</think>It is 60"
+
+
+# ---------------------------------------------------------------------------------------- the count of the prompt
+
+
+def _read(trail, *events):
+    decode = trail.reading(decode_chat)
+    return [decode(json.dumps(event).encode(), 0, number == 0) for number, event in enumerate(events)]
+
+
+def _event(text, ids, **fields):
+    return {"choices": [{"index": 0, "delta": {"content": text}, "token_ids": list(ids)}], **fields}
+
+
+def test_the_first_chunk_brings_the_count_of_the_prompt_which_its_ids_show():
+    first, second = _read(TokenTrail(), _event("It", [7], prompt_token_ids=[1, 2, 3]), _event(" is", [8]))
+    assert (first.usage.prompt_tokens, first.usage.completion_tokens, second.usage) == (3, None, None)
+
+
+def test_the_prompt_of_a_continuation_is_all_that_was_sent():
+    trail = trail_of(("answer", "It is 3"))
+    size = trail.size
+    first, second = _read(trail, _event("4", [7]), _event("2", [8]))
+    assert (first.usage.prompt_tokens, second.usage) == (size, None)
+
+
+def test_a_count_of_the_server_is_not_replaced():
+    [only] = _read(TokenTrail(), _event("It", [7], prompt_token_ids=[1, 2, 3], usage={"prompt_tokens": 9}))
+    assert only.usage.prompt_tokens == 9

@@ -109,14 +109,14 @@ def test_a_budget_ends_the_work(producer, book, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("add", "book", "no file"), "'no file' cannot be read as text"),
-        (("status", "never"), "there is no context 'never'"),
-        (("run", "never", "-m", "toy"), "there is no context 'never'"),
-        (("why", "book", "nothing"), "names no steps of 'book'"),
+        (("add", "book", "no file"), "'no file' must be a readable text file"),
+        (("status", "never"), "context 'never' must be in the store"),
+        (("run", "never", "-m", "toy"), "context 'never' must be in the store"),
+        (("why", "book", "nothing"), "must name one step of context 'book', got 0 steps"),
         (("evict", "book"), "name steps, or give --all"),
-        (("add", "book", "book.txt", "--store", "book.txt"), "this file is not a store"),
-        (("status", "--key-file", "no file"), "'no file' cannot be read as text"),
-        (("status", "--key-file", "empty"), "needs at least 16 bytes, got 0"),
+        (("add", "book", "book.txt", "--store", "book.txt"), "must be a store or not exist"),
+        (("status", "--key-file", "no file"), "'no file' must be a readable text file"),
+        (("status", "--key-file", "empty"), "must have at least 16 bytes, got 0"),
     ],
 )
 def test_one_line_and_code_2(arguments, said, producer, book, capsys):

@@ -251,10 +251,10 @@ async def test_a_text_is_cut_into_paragraphs_and_an_edit_leaves_the_others_alone
 async def test_what_cannot_work_is_refused_at_once():
     pre = precomputer()
     for call, said in (
-        (lambda: pre.add("book", {"a": 1}), "give a name that is not empty, and a text"),
-        (lambda: pre.add("book", 7), "is not a text or a mapping"),
-        (lambda: pre.add("book", {}, kinds=["fax"]), "choose among facts, verifiers"),
-        (lambda: pre.open("never"), "there is no context 'never'"),
+        (lambda: pre.add("book", {"a": 1}), "must be a text under a name that is not empty, got 'a': 1"),
+        (lambda: pre.add("book", 7), "must be a text or a mapping of names to texts, got 7"),
+        (lambda: pre.add("book", {}, kinds=["fax"]), "kinds must be among facts, verifiers"),
+        (lambda: pre.open("never"), "context 'never' must be in the store"),
     ):
         with pytest.raises(UsageError, match=said):
             await call()
@@ -263,8 +263,8 @@ async def test_what_cannot_work_is_refused_at_once():
     for options, said in (
         ({"passes": 0}, "passes must be .* at least 1, got 0"),
         ({"token_budget": -1}, "token_budget must be .* got -1"),
-        ({"producers": [Sums(), Sums()]}, "several producers are named 'sums'"),
-        ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "choose one of facts"),
+        ({"producers": [Sums(), Sums()]}, "its own name, got 'sums' more than once"),
+        ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "kind must be one of facts"),
         ({"producers": ["missing"]}, "not installed"),
         ({"producers": "facts"}, "put a single one in a list"),
     ):

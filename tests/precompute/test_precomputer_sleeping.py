@@ -307,7 +307,7 @@ async def test_one_precomputer_works_in_one_task():
     await pre.add("book", numbers(3))
     async with pre.idle():
         await anyio.sleep(0.01)
-        with pytest.raises(UsageError, match="already works in another task"):
+        with pytest.raises(UsageError, match="only one task may work with a precomputer"):
             await pre.work()
 
 

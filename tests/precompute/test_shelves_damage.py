@@ -279,7 +279,7 @@ def test_a_ruined_file_is_put_aside_and_not_deleted(tmp_path, log):
 def test_somebody_elses_file_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "mine"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="this file is not a store"):
+    with pytest.raises(StoreError, match="must be a store or not exist"):
         SqliteShelf(path)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
@@ -293,7 +293,7 @@ def test_another_programs_database_is_refused(tmp_path):
     connection.execute("CREATE TABLE t (x)")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="this file is not a store"):
+    with pytest.raises(StoreError, match="must be a store or not exist"):
         SqliteShelf(path)
 
 

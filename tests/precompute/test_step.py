@@ -36,10 +36,10 @@ async def ended(does, **options):
 @pytest.mark.parametrize(
     ("kind", "basis", "asks", "said"),
     [
-        ("facts", "derived", False, "it proposes facts on the basis 'derived'"),
-        ("answers", "observed", False, "what may be served is judged"),
-        ("verifiers", "judged", False, "it proposes verifiers on the basis 'judged'"),
-        ("verifiers", "derived", True, "for which it asked a model"),
+        ("facts", "derived", False, "of kind 'facts' must be judged, got 'derived'"),
+        ("answers", "observed", False, "of kind 'answers' must be judged, got 'observed'"),
+        ("verifiers", "judged", False, "of kind 'verifiers' must be derived, got 'judged'"),
+        ("verifiers", "derived", True, "must be made without a model"),
     ],
 )
 async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
@@ -56,9 +56,9 @@ async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
 @pytest.mark.parametrize(
     ("step", "act", "said"),
     [
-        ({}, "read", "may not read 'a': name it in Step(reads=...)"),
-        ({}, "premise", "may not use 'x'"),
-        ({}, "garbage", "make() returned 7"),
+        ({}, "read", "got 'a'; name it in Step(reads=...)"),
+        ({}, "premise", "got 'x'; name it in Step(premises=...)"),
+        ({}, "garbage", "make() must return a Proposal or Nothing, got 7"),
         ({}, "raise", "ZeroDivisionError"),
     ],
 )
@@ -105,10 +105,10 @@ async def test_without_monitors_nothing_is_accepted():
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([Step(name="a"), Step(name="a")], "two steps named 'a'"),
-        ([Step(name="a", reads=("x",))], "which the context does not have"),
-        ([Step(name="a", premises=("x",))], "which no producer plans"),
-        ([Step(name="a", premises=("b",)), Step(name="b", premises=("a",))], "form a cycle"),
+        ([Step(name="a"), Step(name="a")], "must have its own name, got 'a' twice"),
+        ([Step(name="a", reads=("x",))], "may read only pieces of the context, got ..x"),
+        ([Step(name="a", premises=("x",))], "must be steps that a producer plans, got"),
+        ([Step(name="a", premises=("b",)), Step(name="b", premises=("a",))], "must not form a cycle, got"),
     ],
 )
 async def test_a_plan_that_cannot_be_followed_is_refused_by_name(steps, said):

@@ -430,9 +430,9 @@ def prompts_are_not_counted(patch):
 def fork_prompts_are_not_counted(patch):
     real = jobs.infer
 
-    async def infer(model, prompt, order, fork, sampling, meter):
+    async def infer(model, base, order, fork, meter):
         before = meter.prompt_tokens
-        reply = await real(model, prompt, order, fork, sampling, meter)
+        reply = await real(model, base, order, fork, meter)
         meter.prompt_tokens = before
         return reply
 

@@ -9,9 +9,10 @@ from interwhen.models import Piece
 from interwhen.testing.simulation._campaign import run_batch, run_campaign
 from interwhen.testing.simulation._coverage import all_labels, blind_spots, reached
 from interwhen.testing.simulation._description import report
-from interwhen.testing.simulation._generation import generate
+from interwhen.testing.simulation._generation import generate, simpler_worlds
 from interwhen.testing.simulation._invariants import examine, is_timeless, varied
 from interwhen.testing.simulation._model import SEED
+from interwhen.testing.simulation._monitors import build_monitors
 from interwhen.testing.simulation._play import play
 from interwhen.testing.simulation._worlds import LostTextError, from_json, go_on, to_json, whole_text
 
@@ -137,3 +138,10 @@ def test_a_request_tells_its_generation():
     for seed in range(40):
         for sent in play(generate(seed)).model.sent:
             assert sent.generation == sent.request.sampling.seed - SEED
+
+
+def test_each_simpler_world_can_be_played():
+    worlds = [simpler for seed in range(100) for simpler in simpler_worlds(generate(seed))]
+    assert len(worlds) > 1000
+    for world in worlds:
+        build_monitors(world, [])  # refuses a combination that no user could write either

@@ -86,5 +86,5 @@ def test_options_that_cannot_work_are_refused(options):
 
 def test_a_class_that_is_no_text_is_refused():
     allocator = AdaptiveAllocator(budget=100.0, classify=lambda task: 3)
-    with pytest.raises(UsageError, match="classify returned 3"):
+    with pytest.raises(UsageError, match="classify must return a str, the class of the task, got 3"):
         allocator.allow(Task("x"))

@@ -51,11 +51,11 @@ def test_as_many_are_taken_as_are_asked_for():
 @pytest.mark.parametrize(
     ("spec", "kind", "message"),
     [
-        ("few", UsageError, "has only 1 of the 2 exercises"),
-        ("twice", UsageError, "two exercises with the same name"),
-        ("breaks", PluginError, "making its exercises raised OSError: disk"),
-        ("odd", PluginError, "its exercise 1 is 'x' instead of an Exercise"),
-        ("nothing", PluginError, "returned 3 instead of an iterable"),
+        ("few", UsageError, "must have the 2 exercises that were asked for, got 1"),
+        ("twice", UsageError, "each exercise must have its own name, got 'a' twice"),
+        ("breaks", PluginError, "must make exercises, got OSError: disk"),
+        ("odd", PluginError, "must make Exercise objects, got 'x' as exercise 1"),
+        ("nothing", PluginError, "must return an iterable of Exercise, got 3"),
         ("many:count=3", PluginError, r"no option 'count' \(options: prefix\)"),
         ("none", PluginError, "not installed"),
     ],
@@ -66,5 +66,5 @@ def test_what_cannot_be_is_named(spec, kind, message):
 
 
 def test_at_least_one_is_needed():
-    with pytest.raises(UsageError, match="problems of task 'many' must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="task 'many': the number of problems must be at least 1, got 0"):
         load("many", count=0)

@@ -86,7 +86,7 @@ async def test_a_trace_is_no_longer_than_it_may_be():
 
 async def test_a_model_that_goes_on_by_turns_only_is_refused():
     model = writer(lambda _: "x", capabilities=Capabilities(resume="turn"))
-    with pytest.raises(UsageError, match=r"'step-beam' continues a partial text, which 'scripted' cannot"):
+    with pytest.raises(UsageError, match="'step-beam' needs a model that continues a partial text, got 'scripted'"):
         await try_out(StepSearch(), model)
 
 

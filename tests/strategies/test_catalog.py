@@ -32,7 +32,7 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load_strategy("mine_strategy:make:name=x").name == "x"
-    with pytest.raises(PluginError, match="returned 3 instead of a Strategy"):
+    with pytest.raises(PluginError, match="must return a Strategy, got 3"):
         load_strategy("mine_strategy:bad")
 
 
@@ -52,5 +52,5 @@ def test_what_cannot_be_is_named(spec, message):
 
 
 def test_two_of_one_name_are_refused():
-    with pytest.raises(UsageError, match="have the same name: greedy, greedy"):
+    with pytest.raises(UsageError, match="must have its own name, got greedy, greedy"):
         load_strategies("greedy,greedy")

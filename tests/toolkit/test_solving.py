@@ -95,7 +95,7 @@ def test_nothing_follows_from_a_contradiction():
 def test_names_are_for_one_condition_and_plain_booleans_will_do():
     with problem() as found:
         found.require("yes", True)
-        with pytest.raises(UsageError, match="'yes' exists already"):
+        with pytest.raises(UsageError, match="must be used once, got a second condition 'yes'"):
             found.require("yes", False)
         assert isinstance(found.consistent(), Pass)
         found.require("no", False)

@@ -122,10 +122,10 @@ def test_conditions_come_back_from_a_file_with_their_names():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("(assert true)", "without named conditions"),
-        ('; interwhen: "a"\n(assert tru', "cannot read this SMT-LIB"),
+        ("(assert true)", "must name its conditions"),
+        ('; interwhen: "a"\n(assert tru', "must be SMT-LIB that Z3 can read"),
         ('; interwhen: "a"\n; interwhen: "b"\n(assert true)', "was modified"),
-        ("; interwhen: a\n(assert true)", "cannot be read"),
+        ("; interwhen: a\n(assert true)", "must be a JSON string"),
     ],
     ids=["unnamed", "broken", "short", "misnamed"],
 )

@@ -82,7 +82,7 @@ def test_wrong_usage_ends_with_2(record, tmp_path, capsys):
     assert call("export", "--format", "xml", path, "-o", tmp_path / "x") == 2
     assert call("export", "--format", "tpt", tmp_path / "gone", "-o", tmp_path / "x") == 2
     assert call("export", "--format", "tpt", path, "-o", tmp_path / "x", "--decontaminate", tmp_path / "gone") == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "must be a readable file" in capsys.readouterr().err
 
 
 def test_texts_are_lines_or_the_strings_of_objects(tmp_path):

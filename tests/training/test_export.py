@@ -252,10 +252,10 @@ def test_what_is_no_journal_is_refused(form, tmp_path):
 def test_what_cannot_be_exported_is_refused(record, tmp_path):
     with pytest.raises(UsageError, match="choose one of"):
         export_journals([tmp_path / "x"], tmp_path / "out", format="xml")
-    with pytest.raises(UsageError, match="no journals to export"):
+    with pytest.raises(UsageError, match="needs at least one journal"):
         export_journals([], tmp_path / "out", format="tpt")
     path, _ = record([GOOD])
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="must be a file that can be written"):
         export_journals([path], tmp_path / "no" / "out", format="tpt")
 
 

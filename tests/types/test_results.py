@@ -19,6 +19,7 @@ from interwhen import (
     FrontierMoved,
     Judged,
     Ledger,
+    Message,
     Pass,
     Remedied,
     Result,
@@ -38,7 +39,7 @@ from interwhen import (
     ViolationFound,
     ViolationRecord,
 )
-from interwhen._types.results import sha256
+from interwhen._types.results import prompt_bytes, sha256
 from interwhen.journal import Insertion
 
 OUTCOMES = (
@@ -112,3 +113,8 @@ def test_a_certificate_is_for_one_text_only():
 
 def test_the_ledger_counts_everything():
     assert COMMON["ledger"].total_tokens == 10
+
+
+def test_the_size_of_a_prompt_is_that_of_its_texts():
+    assert prompt_bytes("né") == 3
+    assert prompt_bytes((Message("system", "ab"), Message("user", "cd\ud800"))) == 5

@@ -14,7 +14,7 @@ def test_a_segment_knows_where_its_text_stands():
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 2), (0, 12)])
 def test_a_place_outside_the_segment_is_refused(start, end):
-    with pytest.raises(ValueError, match="not inside a segment of 11"):
+    with pytest.raises(ValueError, match="must be inside its segment of 11"):
         SEGMENT.at(start, end)
 
 

@@ -70,10 +70,14 @@ class AnswerProducer:
 
     def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int) -> None:
         if isinstance(questions, str):
-            raise UsageError(f"answers: questions={questions!r:.80} is a single text: put it in a list")
+            raise UsageError(
+                f"answers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
+            )
         if anticipate < 0 or max_tokens < 1:
             got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}"
-            raise UsageError(f"answers: anticipate must be at least 0 and max_tokens at least 1, got {got}")
+            raise UsageError(
+                f"answers: anticipate must be at least 0 and max_tokens at least 1, got {got}; correct them"
+            )
         self._questions = rank(questions)
         self._anticipate = anticipate
         self._max_tokens = max_tokens

@@ -52,9 +52,13 @@ class FactProducer:
     def __init__(self, *, limit: int, min_gain: float, max_tokens: int, link: Link) -> None:
         if limit < 1 or max_tokens < 1 or not min_gain >= 0:
             got = f"limit={limit!r}, max_tokens={max_tokens!r}, min_gain={min_gain!r}"
-            raise UsageError(f"facts: limit and max_tokens must be at least 1 and min_gain at least 0, got {got}")
+            raise UsageError(
+                f"facts: limit and max_tokens must be at least 1 and min_gain at least 0, got {got}; correct them"
+            )
         if link not in get_args(Link):
-            raise UsageError(f"facts: link={link!r}, choose one of {', '.join(get_args(Link))}")
+            raise UsageError(
+                f"facts: link must be one of {', '.join(get_args(Link))}; got {link!r}; choose one of these"
+            )
         self._limit = limit
         self._min_gain = min_gain
         self._max_tokens = max_tokens

@@ -55,9 +55,11 @@ class PrefixProducer:
 
     def __init__(self, *, as_: As, share: float) -> None:
         if as_ not in get_args(As):
-            raise UsageError(f"prefixes: as_={as_!r}, choose one of {', '.join(get_args(As))}")
+            raise UsageError(
+                f"prefixes: as_ must be one of {', '.join(get_args(As))}; got {as_!r}; choose one of these"
+            )
         if not 0 < share <= 1:
-            raise UsageError(f"prefixes: share must be above 0 and at most 1, got {share!r}")
+            raise UsageError(f"prefixes: share must be above 0 and at most 1, got {share!r}; correct it")
         self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:
@@ -77,7 +79,8 @@ class PrefixProducer:
         if not _is_cached(seen, params.share):
             # The cache may have room later, so this is not stored as a result.
             raise RuntimeError(
-                f"the server took {cached} of {tokens} prompt tokens from its cache: check whether it is off or full"
+                f"the server must take at least {params.share:.0%} of the prompt from its cache, got "
+                f"{cached} of {tokens} tokens; check whether its prefix cache is off or full"
             )
         return Proposal(
             payload=Payload(data=msgspec.json.encode(Warmed(tokens, cached))),

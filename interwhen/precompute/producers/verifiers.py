@@ -75,7 +75,10 @@ def dump(value: Any, package: str) -> bytes:
         data = pickle.dumps(value, protocol=5)
     except Exception as error:
         # A __reduce__ may raise anything.
-        raise Unsafe(f"it cannot be pickled: {type(error).__name__}: {error}") from error
+        raise Unsafe(
+            f"the value must be one that pickle can store, got {type(error).__name__}: {error}; use "
+            "plain types and records"
+        ) from error
     load(data, package)
     return data
 
@@ -88,7 +91,10 @@ def load(data: bytes, package: str) -> Any:
         raise
     except Exception as error:
         # Damaged bytes may raise anything.
-        raise Unsafe(f"it cannot be read: {type(error).__name__}: {error}") from error
+        raise Unsafe(
+            f"the stored value must be readable by pickle, got {type(error).__name__}: {error}; evict "
+            "the item, so that it is made again"
+        ) from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -108,14 +114,20 @@ class _Unpickler(pickle.Unpickler):
             found = super().find_class(module, name)
             if _is_record(found):
                 return found
-        raise Unsafe(f"it names {module}.{name}, which is neither a plain type nor a record of {self._package!r}")
+        raise Unsafe(
+            f"a stored value may name only plain types and records of {self._package!r}, got "
+            f"{module}.{name}; use only these in it"
+        )
 
 
 def _member(kind: object, name: str) -> enum.Enum:
     """Return the member *name* of the enumeration *kind*: all that a pickle may use ``getattr`` for."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
         return kind.__members__[name]
-    raise Unsafe(f"it asks for {name!r} of {kind!r:.80}, which is not a member of an enumeration")
+    raise Unsafe(
+        f"a stored value may ask only for members of an enumeration, got {name!r} of "
+        f"{kind!r:.80}; use plain types and records"
+    )
 
 
 def _is_record(found: object) -> bool:
@@ -153,7 +165,9 @@ class VerifierProducer:
 
     def __init__(self, *, monitors: Iterable[MonitorSpec], questions: Sequence[str]) -> None:
         if isinstance(questions, str):
-            raise UsageError(f"verifiers: questions={questions!r:.80} is a single text: put it in a list")
+            raise UsageError(
+                f"verifiers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
+            )
         self._monitors: dict[str, Monitor] = {}
         for each in load_monitors(tuple(monitors)):
             if each.prepare is None:
@@ -183,7 +197,10 @@ class VerifierProducer:
             found.append(await _prepared(monitor, task))
         if not found:
             # It may be quicker later, so this is not stored as a result.
-            raise TimeoutError(f"prepare did not end within {monitor.prepare_deadline:g} s")
+            raise TimeoutError(
+                f"prepare of monitor {monitor.name!r} must end within {monitor.prepare_deadline:g} s, and "
+                "did not; give it a longer prepare_deadline"
+            )
         if found[0] is None:
             return Nothing("the monitor does not apply to this problem")
         try:

@@ -194,7 +194,7 @@ def _sum(dice: Random, swarm: _Swarm, *, call: bool = False) -> SumItem:
         off = dice.choice(((1, 0), (1, 0), (1, 1, 0), (1,), (1, 2, 3, 0), (10, 0), (1, 2), (0, 1, 0)))
     before, after = "", dice.choice(_BETWEEN)
     if dice.random() < 0.08:
-        before, after = "<tool_call>", "</tool_call>\n"
+        before, after = "<call>", "</call>\n"
     return SumItem(left, op, right, off, before, after, call)
 
 
@@ -414,7 +414,10 @@ def _lower(value: T, name: str) -> Iterator[T]:
 
 
 def _simpler_watches(watch: MonitorSetup) -> Iterator[MonitorSetup]:
-    yield from _toward(watch, MonitorSetup(watch.name), skip=("name",))
+    for simpler in _toward(watch, MonitorSetup(watch.name), skip=("name",)):
+        # A monitor refuses this delivery with any other trigger.
+        if simpler.delivery != "gate_tools" or simpler.trigger == "calls":
+            yield simpler
 
 
 def _simpler_judges(judge: VerifierSetup) -> Iterator[VerifierSetup]:

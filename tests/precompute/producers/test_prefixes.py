@@ -92,7 +92,7 @@ async def test_a_server_that_does_not_count_confirms_nothing():
 async def test_a_server_that_caches_nothing_confirms_nothing_and_is_asked_again_later():
     precomputer, ref, (done,) = await prepared(CachingServer(on=False))
     assert done.came_to == "failed"
-    assert "whether it is off or full" in done.why
+    assert "whether its prefix cache is off or full" in done.why
     assert precomputer.ready(ref) == ()
 
 

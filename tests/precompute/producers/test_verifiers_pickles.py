@@ -76,7 +76,7 @@ def test_values_and_own_records_come_back(value):
 
 
 def test_own_classes_that_are_no_records_are_refused():
-    with pytest.raises(Unsafe, match="nor a record"):
+    with pytest.raises(Unsafe, match="only plain types and records"):
         dump(Plain(), HERE)
     made = Plain.made
     with pytest.raises(Unsafe):
@@ -85,7 +85,7 @@ def test_own_classes_that_are_no_records_are_refused():
 
 
 def test_records_of_another_package_are_refused():
-    with pytest.raises(Unsafe, match="nor a record of 'somebody'"):
+    with pytest.raises(Unsafe, match="records of 'somebody'"):
         load(pickle.dumps(Record(1)), "somebody")
 
 
@@ -112,7 +112,7 @@ def test_a_module_that_is_not_loaded_is_not_imported(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_pickled_is_said():
-    with pytest.raises(Unsafe, match="cannot be pickled"):
+    with pytest.raises(Unsafe, match="must be one that pickle can store"):
         dump(lambda: 1, HERE)
 
 
