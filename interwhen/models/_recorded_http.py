@@ -228,11 +228,13 @@ class PlaybackResponse:
         """Return the next event; empty bytes at the end. Raises ``ConnectError`` where the recorded answer was cut."""
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         if self._reads:
             return self._reads.pop(0)
         if self._is_cut:
-            raise ConnectError("the recorded answer was closed here")
+            raise ConnectError(
+                "the answer must be read whole, and the recorded one was closed here: send the request again"
+            )
         return b""
 
     async def aclose(self) -> None:
