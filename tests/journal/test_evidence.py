@@ -105,7 +105,7 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
         path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, EndRecord) else record
     )
     assert isinstance(read_journal(path).result, Verified)
-    with pytest.raises(JournalError, match="differs from the one that its facts give"):
+    with pytest.raises(JournalError, match="must be the one that its facts give, and it differs"):
         async with resume(path, monitors=[watch(delivery="observe")]) as run:
             await run.drain()
 
