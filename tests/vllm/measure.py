@@ -33,6 +33,8 @@ AT_ONCE = {"vllm": 8, "llamacpp": 2}
 MOST_TOKENS = 700
 TEMPERATURE = 0.7
 CHANGES = 5
+SYSTEM = Message("system", "Work in small steps, one step on each line.")
+"""It makes the prompts longer: vLLM caches blocks of 32 tokens, and the rest of a prompt is always computed again."""
 LIMIT = 20_000
 """The tiny model has not learned larger totals."""
 
@@ -59,7 +61,7 @@ def problems(count: int, seed: int) -> Iterator[Problem]:
                 words.append(f"{'Add' if change > 0 else 'Subtract'} {abs(change)}.")
         text = f"{' '.join(words)} What is the result?"
         greedy, seeded = Sampling(MOST_TOKENS, 0.0), Sampling(MOST_TOKENS, TEMPERATURE, seed=rng.randrange(1 << 30))
-        yield Problem((Message("user", text),), total, seeded if number % 2 else greedy)
+        yield Problem((SYSTEM, Message("user", text)), total, seeded if number % 2 else greedy)
 
 
 @dataclass
@@ -167,7 +169,7 @@ def servers(names: Sequence[str]) -> Iterator[dict[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="ENDPOINT", help=f"among {', '.join(ENDPOINTS)}")
-    parser.add_argument("--problems", type=int, default=160)
+    parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     given = list(problems(options.problems, options.seed))
