@@ -181,7 +181,7 @@ class OutOfTokens(ModelError):
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        super().__init__(f"the budget of {budget} tokens is spent")
+        super().__init__(f"the budget of {budget} tokens is spent; give a larger one to continue")
 
 
 class StreamTimeout(ModelError):

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from interwhen.clients._upstream import ModelEndpoint, Place
+from interwhen.clients._upstream import Facts, ModelEndpoint
 from interwhen.models._exchange import exchange, open_stream, send_again
+from interwhen.models._token_servers import Place
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -85,14 +86,15 @@ class GatewayTransport:
         """Send *body* and return the answer's body."""
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
-    async def models(self) -> bytes:
-        """Return the list of models."""
+    async def get(self, facts: Facts) -> bytes:
+        """Return the answer of the server about *facts*."""
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"
-        return await self._upstream.ask(self._upstream.request("GET", "models", headers))
+        request = self._upstream.request("GET", facts, headers, below_version=facts == "models")
+        return await self._upstream.ask(request)
 
     def _post(self, headers: dict[str, str], body: dict[str, Any], place: Place) -> HttpRequest:
-        path = self._path if place == "call" else place
+        path = self._path if place == "call" else place.removeprefix("/")
         return self._upstream.request(
-            "POST", path, headers, msgspec.json.encode(body), below_version=place != "tokenize"
+            "POST", path, headers, msgspec.json.encode(body), below_version=not place.startswith("/")
         )

@@ -149,6 +149,8 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     behind: Usage | None = None
     """The server's token counts, if they arrived after the end of the run in the same read. Only the last
     ``SpentRecord`` has them."""
+    resumes: tuple[tuple[int, float | None], ...] = ()
+    """For each request that continued kept text: its number, and the seconds until its first text."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):

@@ -360,7 +360,8 @@ async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, tim
         api_key=server.api_key,
         transport=transport,
         timeouts=timeouts,
-        sampling=Sampling(extra={"cache_prompt": True}),
+        # return_progress: the counts of a prompt come before its text, so a stream that is cut has them, too.
+        sampling=Sampling(extra={"cache_prompt": True, "return_progress": True}),
         retries=Retries(attempts=0),
         headers=_HEADERS,
     )

@@ -78,7 +78,7 @@ _BETWEEN = re.compile(r",(?!\s*[A-Za-z_]\w*\s*=)")
 
 
 def best_of_n(*, samples: int = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N."""
+    """Make best-of-N: it draws at most *samples* samples, and answers with the one that the verifiers rate best."""
     return BestOf(samples=samples)
 
 
@@ -88,7 +88,7 @@ def until_verified(*, samples: int = MOST_SAMPLES) -> BestOf:
 
 
 def self_consistency(*, samples: int = MOST_SAMPLES) -> Vote:
-    """Make the vote in which all samples have the same weight."""
+    """Make the vote in which at most *samples* samples have equal weights."""
     return Vote(samples=samples)
 
 
@@ -108,7 +108,7 @@ def dvts(*, trees: int = 2, expansions: int = 2) -> StepSearch:
 
 
 def budget_forcing(*, waits: int = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing."""
+    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer."""
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
 

@@ -53,7 +53,7 @@ class MemoryWire:
     async def ask(self, body, place="call"):
         raise NotImplementedError
 
-    async def models(self):
+    async def get(self, facts):
         self.model_lists += 1
         return self.list
 

@@ -135,7 +135,10 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Read the text of a run as the result of the last call in its prompt: ``interwhen.guard`` passes results so."""
+    """Yield the claim for the result of the last call in the prompt. The text of the run is this result.
+
+    ``interwhen.guard`` passes the results of tools in this way.
+    """
     if prepared.history.calls:
         last = prepared.history.calls[-1]
         past = PastCall(last.name, last.arguments, segment.text, last.at)

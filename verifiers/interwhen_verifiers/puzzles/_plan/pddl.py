@@ -1,4 +1,4 @@
-"""A reader of PDDL: domains with ``:strips``, ``:typing`` and ``:negative-preconditions``, and their problems."""
+"""Reads PDDL domains with ``:strips``, ``:typing`` and ``:negative-preconditions``, and their problems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PddlError(ValueError):
 
 
 def read_domain(text: str) -> Domain:
-    """Read the one domain in *text*. Raises :class:`PddlError` on anything that is not understood."""
+    """Read the only domain in *text*. Raises :class:`PddlError` if any part cannot be read."""
     sections = _sections(text, "domain")
     asked = {str(each) for part in sections.get(":requirements", []) for each in part}
     unknown = (asked - _KNOWN) | (set(sections) - _DOMAIN_PARTS)
@@ -42,7 +42,7 @@ def read_domain(text: str) -> Domain:
 
 
 def read_problem(text: str, domain: Domain) -> PlanningProblem:
-    """Read the one problem in *text*. Raises :class:`PddlError` on anything that is not understood."""
+    """Read the only problem in *text*, for *domain*. Raises :class:`PddlError` if any part cannot be read."""
     sections = _sections(text, "problem")
     unknown = set(sections) - _PROBLEM_PARTS
     if unknown or not sections.keys() >= {":init", ":goal"}:
@@ -68,7 +68,7 @@ _PROBLEM_PARTS = {"problem", ":domain", ":requirements", ":objects", ":init", ":
 
 
 def parse(text: str) -> list[Node]:
-    """Return the nested lists of *text*, in small letters, without comments."""
+    """Return the expressions in *text* as nested lists, in lower case and without comments."""
     if len(text) > LONGEST:
         raise PddlError(f"a text must have at most {LONGEST:,} characters, got {len(text):,}; give a shorter one")
     stack: list[list[Node]] = [[]]
@@ -92,7 +92,10 @@ def parse(text: str) -> list[Node]:
 
 
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
-    """Return the parts of the definition in *text* by their names, without the names."""
+    """Return the parts of the definition in *text*: the name of each part, and its contents without the name.
+
+    *kind* is ``domain`` or ``problem``.
+    """
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
         raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
@@ -161,7 +164,7 @@ def _atom(part: Sequence[Node]) -> Atom:
 
 
 def _typed(words: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    """Yield names and types of a list such as ``a b - block c``."""
+    """Yield the names and types in a list such as ``a b - block c``."""
     waiting: list[str] = []
     rest = iter(words)
     for node in rest:
@@ -194,19 +197,19 @@ def _joined(sections: dict[str, list[list[Node]]], name: str) -> list[Node]:
 
 def _one(nodes: Sequence[Node]) -> Node:
     if len(nodes) != 1:
-        raise PddlError(f"expected one expression, got {len(nodes)}")
+        raise PddlError(f"there must be one expression in brackets, got {len(nodes)}: {str(nodes)[:80]}; write one")
     return nodes[0]
 
 
 def _list(node: Node) -> list[Node]:
     if isinstance(node, str):
-        raise PddlError(f"expected a bracket, got {node[:60]!r}")
+        raise PddlError(f"an expression must be in brackets, got {node[:60]!r}; put it in brackets")
     return node
 
 
 def _word(node: Node) -> str:
     if not isinstance(node, str):
-        raise PddlError(f"expected a name, got the bracket {str(node)[:60]}")
+        raise PddlError(f"a name must stand here, got the expression {str(node)[:60]}; write a name")
     return node
 
 
@@ -231,7 +234,7 @@ BLOCKSWORLD: Final = read_domain("""
 """)
 
 _COLOURS = ["red", "blue", "orange", "yellow", "white", "magenta", "black", "cyan", "green", "violet", "silver", "gold"]
-"""The blocks that the letters a, b, c, ... name where the problem has colours and the plan has letters."""
+"""The blocks that the letters a, b, c, ... stand for, if the problem has colours and the plan has letters."""
 _INITIAL = "as initial conditions i have that"
 _GOAL = "my goal is to have that"
 LONGEST_STATEMENT = 20_000
@@ -257,7 +260,10 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def read_statement(text: str) -> PlanningProblem | None:
-    """Read the last problem told in *text*; ``None`` where there is none or a word of it is not understood."""
+    """Read the last blocksworld problem in English in *text*.
+
+    Return ``None`` if there is none, or if a part of it is not understood.
+    """
     low = text.lower()
     at = low.rfind(_INITIAL)
     goal_at = low.find(_GOAL, at)
@@ -275,7 +281,7 @@ def read_statement(text: str) -> PlanningProblem | None:
 
 
 def _facts(text: str) -> tuple[Atom, ...]:
-    """Return the facts in *text*; none where one of them is not understood."""
+    """Return the facts in *text*; no facts if one of them is not understood."""
     found = [_match(_FACTS, each.strip()) for each in _ROW.split(" ".join(text.split()).strip(" .,"))]
     return () if None in found else tuple(atom for atom in found if atom)
 
@@ -286,5 +292,5 @@ def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom
 
 
 def read_telling(text: str) -> Atom | None:
-    """Read an action in English, such as ``stack the red block on top of the blue block``, in lower case."""
+    """Read an action in lower-case English, such as ``stack the red block on top of the blue block``."""
     return _match(_TELLINGS, text)
