@@ -29,6 +29,7 @@ from interwhen.models._chunks import (
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
     noting_question,
     scored,
     scored_tokens,
@@ -224,7 +225,10 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
         await response.aclose()
     if len(body) > _MAX_BODY:
         raise StreamProtocolError(
-            f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
+            f"an answer must have at most {_MAX_BODY} bytes, got more",
+            offset=_MAX_BODY,
+            sample=bytes(body[:200]),
+            hint="ask for fewer tokens",
         )
     return KnownResponse(as_events(api, bytes(body)))
 
@@ -415,6 +419,12 @@ class CallModel:
         """Return the capabilities as far as they are known without a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
+
+    async def resume_mode(self) -> ResumeMode:
+        """Return how kept text is continued. This may ask the server."""
+        if self._call.api == "chat":
+            return await self._mode()
+        return "prefix" if self._call.api == "completions" else "turn"
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
@@ -713,7 +723,7 @@ def _response(data: bytes) -> Completion:
 def _chat_completion(data: bytes) -> Completion:
     answer = read_json(data, chat_decoder)
     if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
     text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)

@@ -27,7 +27,7 @@ from interwhen.models._exchange import open_stream
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._local import shared
 from interwhen.models._openai_api import ChatModel
-from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, Prober, chunks_of
+from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, ProbedChat, Prober, chunks_of
 from interwhen.models._recorded_http import NotRecordedError
 from interwhen.models._sse import SseDecoder
 from interwhen.models._token_resume import FAMILIES
@@ -210,8 +210,8 @@ class _Examiner(Prober):
         self.adapters: dict[_Way, ChatModel] = {
             "tokens": self.by_tokens,
             "prefill": self.chat,
-            "turn": ChatModel(base_url, model, **self.options, resume="turn"),
-            "auto": ChatModel(base_url, model, **self.options, resume="auto"),
+            "turn": ProbedChat(base_url, model, **self.options, resume="turn"),
+            "auto": ProbedChat(base_url, model, **self.options, resume="auto"),
         }
         self._ready: set[_Way] = {"prefill"}
 

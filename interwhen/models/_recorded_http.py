@@ -228,7 +228,7 @@ class PlaybackResponse:
         """Return the next event; empty bytes at the end. Raises ``ConnectError`` where the recorded answer was cut."""
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         if self._reads:
             return self._reads.pop(0)
         if self._is_cut:
