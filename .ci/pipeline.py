@@ -124,7 +124,7 @@ def untested(bounds: Mapping[str, str], installed: Mapping[str, str]) -> list[st
 
 
 def _same(version: str, bound: str) -> bool:
-    """Whether *version* is the first of *bound*: 3.13.0 is that of 3.13."""
+    """Return whether *version* is the first one that *bound* allows: 3.13.0 is the first of 3.13."""
     have, want = ([int(part) for part in re.findall(r"\d+", text)] for text in (version, bound))
     return have[: len(want)] == want and not any(have[len(want) :][:1])
 

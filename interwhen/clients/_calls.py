@@ -121,9 +121,10 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
                 f"prompt; {_OFF}"
             )
         if body.get("echo") or body.get("suffix"):
+            given = " and ".join(name for name in ("echo", "suffix") if body.get(name))
             raise Unsupported(
-                "echo and suffix must be left out of a supervised call, because corrections continue the "
-                f"prompt; {_OFF}"
+                "echo and suffix must be left out of a supervised call, because corrections continue the prompt, "
+                f"got {given}: leave it out; {_OFF}"
             )
     agents = body.get("multi_agent")
     if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):

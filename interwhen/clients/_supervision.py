@@ -340,8 +340,8 @@ async def _by_strategy(
     """Answer *call* with *strategy*; see :func:`supervise`."""
     if call.api == "responses":
         raise Unsupported(
-            f"strategy {strategy.name!r} answers calls of /chat/completions and /completions, not of /responses: use "
-            "one of these, or choose no strategy for this call"
+            f"a call with the strategy {strategy.name!r:.80} must go to /chat/completions or /completions, "
+            "got /responses: use one of these, or choose no strategy for this call"
         )
     holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
     inner = StrategyRun(strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds)

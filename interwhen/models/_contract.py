@@ -142,7 +142,7 @@ _Place = Literal["reasoning", "answer"]
 
 
 class _WholeStream(NamedTuple):
-    """The text of a complete stream, which later requests cut."""
+    """The text of a complete stream. Later requests send parts of it as kept text."""
 
     chunks: tuple[Chunk, ...]
     reasoning: str

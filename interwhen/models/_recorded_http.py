@@ -232,7 +232,9 @@ class PlaybackResponse:
         if self._reads:
             return self._reads.pop(0)
         if self._is_cut:
-            raise ConnectError("the recorded answer was closed here")
+            raise ConnectError(
+                "the answer must be read whole, and the recorded one was closed here: send the request again"
+            )
         return b""
 
     async def aclose(self) -> None:
