@@ -22,12 +22,14 @@ from interwhen.models._chunks import (
     card_of,
     chat_decoder,
     completion_decoder,
+    completion_of,
     count_of,
     decode_chat,
     decode_completion,
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
     noting_question,
     scored,
     scored_tokens,
@@ -45,15 +47,8 @@ from interwhen.models._field_support import (
 )
 from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json, refuses_prefill
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
-from interwhen.models._token_resume import (
-    ChatEvents,
-    KnownTags,
-    TokenPrompt,
-    TokenPrompts,
-    TokenTrail,
-    completion_body,
-    shows_tags,
-)
+from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
+from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
@@ -230,7 +225,10 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
         await response.aclose()
     if len(body) > _MAX_BODY:
         raise StreamProtocolError(
-            f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
+            f"an answer must have at most {_MAX_BODY} bytes, got more",
+            offset=_MAX_BODY,
+            sample=bytes(body[:200]),
+            hint="ask for fewer tokens",
         )
     return KnownResponse(as_events(api, bytes(body)))
 
@@ -291,8 +289,6 @@ def _responses(body: Body) -> list[Body]:
     return [*events, {"type": f"response.{status}", "response": body}]
 
 
-Place = Literal["call", "completions", "tokenize"]
-"""The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server."""
 Facts = Literal["models", "slots"]
 """The path of a GET request for facts about the server. Only ``models`` is relative to the version (``/v1``)."""
 
@@ -408,7 +404,8 @@ class CallModel:
         # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
         # known after the first correction. The reader gets the ids only if the caller asked for them.
         known = self._resume or endpoint.resume.known
-        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens"
+        card = endpoint.resume.card if endpoint.resume.has_card else None
+        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens" and sends_ids(card)
         self._hides_ids = not call.body.get("return_token_ids")
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
@@ -422,6 +419,12 @@ class CallModel:
         """Return the capabilities as far as they are known without a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
+
+    async def resume_mode(self) -> ResumeMode:
+        """Return how kept text is continued. This may ask the server."""
+        if self._call.api == "chat":
+            return await self._mode()
+        return "prefix" if self._call.api == "completions" else "turn"
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
@@ -441,12 +444,13 @@ class CallModel:
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        prompt = await self._token_prompt(request)
+        server = await self._token_server(request)
+        prompt = await self._token_prompt(request, server)
         if request.pieces and self._call.api != "responses":
             await self._wait_for_slot()
         mode: ResumeMode | None = "tokens"
         trail = None
-        if prompt is None:
+        if prompt is None or server is None:
             body, mode = await self._body(request)
             try:
                 answer = await self._answer(body)
@@ -463,8 +467,8 @@ class CallModel:
         else:
             chat = {**self._first(request.sampling), "stream": True}
             asks = self._endpoint.token_ids.is_likely
-            opened = await self._transport.open(completion_body(chat, prompt, with_ids=asks), "completions")
-            response = ChatEvents(opened, prompt, self._buffer.reasoning or "reasoning")
+            opened = await self._transport.open(server.body(chat, prompt, with_ids=asks), server.place)
+            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning")
             trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
@@ -490,7 +494,8 @@ class CallModel:
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
-        prompt = await self._token_prompt(request)
+        server = await self._token_server(request)
+        prompt = await self._token_prompt(request, server)
         body = self._first(request.sampling, aside=True) if prompt is not None else (await self._body(request))[0]
         for name in (
             "stream",
@@ -512,9 +517,9 @@ class CallModel:
             body["stop"] = list(sampling.stop)
         if sampling.logprobs and api != "responses":
             body |= asked_scores(api, sampling)
-        if prompt is not None:
-            body = completion_body({**body, "stream": False}, prompt, with_ids=False)
-            return _completion(await self._transport.ask(body, "completions"))
+        if prompt is not None and server is not None:
+            body = server.body({**body, "stream": False}, prompt, with_ids=False)
+            return server.completion(await self._transport.ask(body, server.place))
         answer = await self._endpoint.options.send(body, FORK_OPTIONS, self._transport.ask)
         found = _WHOLE[api](answer)
         return replace(found, text=until_stop(found.text, sampling.stop))
@@ -522,23 +527,29 @@ class CallModel:
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to the caller."""
 
-    async def _token_prompt(self, request: Request) -> TokenPrompt | None:
-        """Return the token ids to continue from; ``None`` if *request* is a first one or continues in another way."""
+    async def _token_server(self, request: Request) -> TokenServer | None:
+        """Return the server if *request* continues token ids; ``None`` if it is a first one or continues otherwise."""
         call, pieces = self._call, request.pieces
         if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
             return None
         # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
         if has_tools(call):
             return None
+        try:
+            card = await self._card()
+        except ModelError:
+            card = None
+        return token_server(card.owned_by if card else None, str(call.body.get("model", "")), self._transport.ask)
+
+    async def _token_prompt(self, request: Request, server: TokenServer | None) -> TokenPrompt | None:
+        """Return the token ids to continue from; ``None`` if there is no *server* for them, or it refuses them."""
+        if server is None:
+            return None
+        call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
-        prompts = TokenPrompts(
-            str(call.body.get("model", "")),
-            lambda body: self._transport.ask(body, "tokenize"),
-            self._endpoint.resume.tags,
-        )
         try:
-            return await prompts.prompt(
+            return await TokenPrompts(server, self._endpoint.resume.tags).prompt(
                 call.body, pieces, side=request.side or "", trail=trail, tags_in_text=tags_in_text
             )
         except (UpstreamError, StreamProtocolError) as error:
@@ -697,15 +708,7 @@ def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
 
 
 def _completion(data: bytes) -> Completion:
-    answer = read_json(data, completion_decoder)
-    if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
-    choice = answer.choices[0]
-    text = choice.text if isinstance(choice.text, str) else ""
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    return Completion(
-        text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1], scored_tokens(choice.logprobs)
-    )
+    return completion_of(read_json(data, completion_decoder), data)
 
 
 def _response(data: bytes) -> Completion:
@@ -720,7 +723,7 @@ def _response(data: bytes) -> Completion:
 def _chat_completion(data: bytes) -> Completion:
     answer = read_json(data, chat_decoder)
     if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
     text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from interwhen.clients._upstream import Facts, ModelEndpoint, Place
+from interwhen.clients._upstream import Facts, ModelEndpoint
 from interwhen.models._exchange import exchange, open_stream, send_again
+from interwhen.models._token_servers import Place
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -93,7 +94,7 @@ class GatewayTransport:
         return await self._upstream.ask(request)
 
     def _post(self, headers: dict[str, str], body: dict[str, Any], place: Place) -> HttpRequest:
-        path = self._path if place == "call" else place
+        path = self._path if place == "call" else place.removeprefix("/")
         return self._upstream.request(
-            "POST", path, headers, msgspec.json.encode(body), below_version=place != "tokenize"
+            "POST", path, headers, msgspec.json.encode(body), below_version=not place.startswith("/")
         )

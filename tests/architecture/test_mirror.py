@@ -24,7 +24,6 @@ PARTS = {
     "interwhen.cli._exits": ("interwhen.cli._main", "exit codes"),
     "interwhen.cli._flags": ("interwhen.cli._demo", "options that several commands share"),
     "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
-    "interwhen.cli._summary": ("interwhen.cli._view", "the end of what is shown"),
     "interwhen.cli._text": ("interwhen.cli._view", "escapes what is shown; the tests of hostile text show how"),
     "interwhen.clients._responses_fields": ("interwhen.clients._responses_codec", "the events that the codec reads"),
     "interwhen.clients._wrap": ("interwhen.clients._openai_client", "the function that makes such a client"),
@@ -147,6 +146,7 @@ REACHES = {
     ),
     "engine/test_stream_reconnecting.py": ("interwhen.models._exchange", "pauses without chance"),
     "fuzz": ("interwhen.models", "fuzzes the readers themselves"),
+    "gateway/test_answers_strategies.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
     "gateway/test_gateway_clients.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
     "gateway/test_gateway_switch.py": ("interwhen._engine", "the switch is the engine's"),
     "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
@@ -158,9 +158,11 @@ REACHES = {
     "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
     "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
     "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
+    "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
     "strategies/test_docs.py": ("interwhen.bench._task_files", "the page lists the tasks of the benchmark"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "toolkit/test_solving_warm.py": ("interwhen.bench._precompute", "the problems that the benchmark measures"),
+    "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
     "verifiers/test_tool_policy_tau.py": ("interwhen.policy._admission", "replays recorded runs as the command does"),
 }
 
