@@ -59,7 +59,9 @@ class ApiCall:
         """The sampling options for the engine: token limit, seed, and temperature 0 if the call is greedy."""
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
-        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
+        # The run reads from these fields which tools were offered. The body has them anyway.
+        extra = {name: self.body[name] for name in ("tools", "functions") if name in self.body}
+        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy, extra=extra)
 
     @property
     def prompt(self) -> Prompt:
@@ -122,9 +124,10 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
                 f"prompt; {_OFF}"
             )
         if body.get("echo") or body.get("suffix"):
+            given = " and ".join(name for name in ("echo", "suffix") if body.get(name))
             raise Unsupported(
-                "echo and suffix must be left out of a supervised call, because corrections continue the "
-                f"prompt; {_OFF}"
+                "echo and suffix must be left out of a supervised call, because corrections continue the prompt, "
+                f"got {given}: leave it out; {_OFF}"
             )
     agents = body.get("multi_agent")
     if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):

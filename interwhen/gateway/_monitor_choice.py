@@ -168,8 +168,9 @@ class MonitorChooser:
                 raise HttpError(
                     403,
                     "locked",
-                    f"this gateway is locked, and requests may not choose the strategy {asked.strategy!r:.100}; they "
-                    f"may choose: {', '.join(self._config.strategies) or 'none'}",
+                    "the strategy must be one that this locked gateway offers "
+                    f"({', '.join(self._config.strategies) or 'none'}), got {asked.strategy!r:.100}: choose "
+                    "one of these, or leave it out",
                     param="strategy",
                 )
             names = (*usual, *names)
@@ -193,7 +194,12 @@ class MonitorChooser:
     def _vetted(self, asked: object) -> str:
         """Return the strategy that a request *asked* for. Raises :class:`HttpError` if it may not or cannot be used."""
         if not isinstance(asked, str):
-            raise HttpError(400, "invalid_type", f"strategy must be a text, got {asked!r:.100}", param="strategy")
+            raise HttpError(
+                400,
+                "invalid_type",
+                f"strategy must be a text, got {asked!r:.100}: write NAME or NAME:OPTION=VALUE",
+                param="strategy",
+            )
         if asked in (_NONE, "") or asked in self._config.strategies:
             return asked
         name = asked.partition(":")[0]
@@ -202,7 +208,8 @@ class MonitorChooser:
             raise HttpError(
                 400,
                 "unknown_strategy",
-                f"unknown strategy {asked!r:.100}; write NAME or NAME:OPTION=VALUE; this gateway has: {known}",
+                f"strategy must be one of this gateway ({known or 'none'}), got {asked!r:.100}: write NAME "
+                "or NAME:OPTION=VALUE",
                 param="strategy",
             )
         try:

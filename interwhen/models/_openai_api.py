@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import anyio
@@ -559,6 +559,9 @@ class ChatModel(OpenAICompatible):
     bill tokens is not asked for any; with ``"always"``, it is; with ``"never"``, no endpoint is asked.
     """
 
+    _optional: ClassVar[tuple[str, ...]] = ()
+    """The sampling options that a request leaves out if the server refuses them."""
+
     def __init__(
         self,
         base_url: str,
@@ -650,7 +653,7 @@ class ChatModel(OpenAICompatible):
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
-        mode, card = await self._resume_mode(), await self._known_card()
+        mode = await self._resume_mode()
         if self._option != "auto":
             if by_ids and mode == "tokens":
                 return ResumeWay("tokens", "the option resume='tokens'")
@@ -658,6 +661,7 @@ class ChatModel(OpenAICompatible):
             return ResumeWay("turn" if mode == "turn" else "unproven_prefill", why)
         if by_ids and mode == "tokens":
             return BY_IDS
+        card = await self._known_card()
         if mode == "turn":
             return ResumeWay("turn", self._why_turn or why_turn(card))
         has_template = card is not None and card.owned_by == LLAMACPP
@@ -675,7 +679,9 @@ class ChatModel(OpenAICompatible):
         )
 
     async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
-        return await self._options.send(payload, (), lambda body: self._open("chat/completions", body, decode))
+        return await self._options.send(
+            payload, self._optional, lambda body: self._open("chat/completions", body, decode)
+        )
 
     async def _continued(
         self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
@@ -774,7 +780,7 @@ class ChatModel(OpenAICompatible):
                 body = server.body(self._chat(request), prompt, with_ids=False)
                 return server.completion(await retrying(lambda: self._ask_place(body, server.place), self.retries))
             way = await self._way(request, by_ids=False)
-        optional = FORK_OPTIONS if request.side is not None else ()
+        optional = FORK_OPTIONS if request.side is not None else self._optional
         found, _ = await self._continued(
             request,
             way,
