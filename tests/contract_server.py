@@ -41,6 +41,8 @@ class ContractServer(ScriptedTransport):
         if "closes" not in self.flaws:
             return super()._render(request)
         said = request.json["messages"][-1]
+        if said["role"] == "user":
+            return super()._render(request)
         return reply(200, json.dumps({"prompt": f"{said.get('reasoning_content')}</think>{said['content']}"}).encode())
 
     def chat(self, request):

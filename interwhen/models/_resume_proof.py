@@ -163,7 +163,7 @@ def choose_prefill(
         if proof.tags and proof.generated:
             return ResumeWay("prefill", f"{proof.server}: {proof.evidence}", "tags")
         return _otherwise(f"{proof.server} does not continue inside the reasoning: {proof.evidence}", by_ids=by_ids)
-    known = proof.tags if not has_field and has_open_tag(pieces) else proof.answer
+    known = proof.tags if not has_field and has_tags(pieces) else proof.answer
     if known:
         return ResumeWay("prefill", f"{proof.server}: {proof.evidence}", "field" if in_field else None)
     return _otherwise(f"{proof.server} does not continue an assistant message: {proof.evidence}", by_ids=by_ids)
@@ -176,10 +176,9 @@ def _otherwise(why: str, *, by_ids: bool) -> ResumeWay:
 OPENING, CLOSING = "<think>", "</think>"
 
 
-def has_open_tag(pieces: Sequence[Piece]) -> bool:
-    """Return whether the text of *pieces* has an opening tag of reasoning and no closing one."""
-    text = "".join(piece.text for piece in pieces)
-    return text.rfind(OPENING) > text.rfind(CLOSING)
+def has_tags(pieces: Sequence[Piece]) -> bool:
+    """Return whether the text of *pieces* has an opening tag of reasoning."""
+    return any(OPENING in piece.text for piece in pieces)
 
 
 # Asking an endpoint.
@@ -244,14 +243,17 @@ async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) ->
 
 
 async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
-    async def continues(**message: str) -> bool:
-        turns = [{"role": "user", "content": "Q"}, {"role": "assistant", **message}]
-        prompt = _rendered.decode(await wire.post("apply-template", {"messages": turns})).prompt
-        return prompt.rstrip().endswith(_MARK)
+    question = {"role": "user", "content": "Q"}
 
-    answer = await continues(content=_MARK)
-    field = await continues(reasoning_content=_MARK, content="")
-    tags = await continues(content=f"{OPENING}\n{_MARK}")
+    async def rendered(**message: str) -> str:
+        turns = [question, {"role": "assistant", **message}] if message else [question]
+        return _rendered.decode(await wire.post("apply-template", {"messages": turns})).prompt.rstrip()
+
+    start = await rendered()
+    answer = (await rendered(content=_MARK)).endswith(_MARK)
+    field = (await rendered(reasoning_content=_MARK, content="")).endswith(_MARK)
+    # A template may write an empty reasoning before the content. Then the tags in the content are a second one.
+    tags = await rendered(content=f"{OPENING}\n{_MARK}") == f"{start}{OPENING}\n{_MARK}"
     places = [name for name, does in (("answer", answer), ("reasoning field", field), ("tags", tags)) if does]
     return ResumeProof(
         server, answer, field, tags, f"its prompt ends with the kept text in: {', '.join(places) or 'no place'}"

@@ -57,7 +57,8 @@ def chosen(proof, *pieces, has_field=True, documented=True, by_ids=False):
         (msgspec.structs.replace(ALL, answer=False), (THOUGHT,), True, ("prefill", "field")),
         (msgspec.structs.replace(ALL, answer=False), (THOUGHT, ANSWER), True, ("turn", None)),
         (msgspec.structs.replace(ALL, tags=False), (Piece("<think>so"),), False, ("turn", None)),
-        (msgspec.structs.replace(ALL, tags=False), (Piece("<think>so</think>It"),), False, ("prefill", None)),
+        (msgspec.structs.replace(ALL, tags=False), (Piece("<think>so</think>It"),), False, ("turn", None)),
+        (msgspec.structs.replace(ALL, tags=False), (Piece("It"),), False, ("prefill", None)),
         (None, (ANSWER,), False, ("unproven_prefill", None)),
         (None, (THOUGHT, ANSWER), True, ("unproven_prefill", None)),
         (None, (THOUGHT,), True, ("turn", None)),
@@ -122,7 +123,7 @@ async def test_llama_cpp_is_asked_for_its_template_and_generates_nothing():
     proof, tokens = await asked(server)
     assert (proof.answer, proof.field, proof.generated, tokens) == (True, False, False, 0)
     assert server.posts == []
-    assert [request.path for request in server.requests if request.method == "POST"] == ["/apply-template"] * 3
+    assert [request.path for request in server.requests if request.method == "POST"] == ["/apply-template"] * 4
 
 
 async def test_a_hosted_server_is_not_probed_unless_the_user_asks():
