@@ -10,7 +10,7 @@ Why: docs/decisions/0044-strategies-behind-the-url.md.
 
 from __future__ import annotations
 
-import random
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,9 +36,10 @@ from interwhen._types.triggers import ToolCalls
 from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
 from interwhen.clients._chunk_buffer import ChunkBuffer, Field
-from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, Place, make_buffer
+from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, make_buffer
 from interwhen.models._metered import MeteredModel
 from interwhen.models._sse import END_MARK
+from interwhen.models._token_servers import Place
 from interwhen.models._transport import HttpResponse
 
 # Records answers as they came over the wire, so that the chosen one can be shown with all of its fields.
@@ -539,7 +540,7 @@ class StrategyRun:
             prompt=self._prompt,
             monitors=self._monitors,
             sampling=replace(call.sampling, seed=None, temperature=temperature),
-            seed=seed if isinstance(seed, int) else random.randrange(1 << 30),  # noqa: S311  (sampling, not secrets)
+            seed=seed if isinstance(seed, int) else int.from_bytes(os.urandom(4)) >> 2,
             starts_in=settings.starts_in,
             workers=settings.workers,
             has_tools=bool(call.body.get("tools") or call.body.get("functions")),
