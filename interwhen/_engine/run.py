@@ -22,6 +22,7 @@ import anyio
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
+from interwhen._core.tool_offers import offer_for
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Recorder,
@@ -88,6 +89,7 @@ def core_for(
         prompt_bytes=prompt_bytes(prompt),
         codes=[code_digest(monitor.verifier) for monitor in monitors],
         min_coverage=min_coverage,
+        offer=offer_for(monitors, prompt, sampling.extra),
     )
 
 

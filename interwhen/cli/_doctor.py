@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from interwhen import UsageError
+from interwhen._types.errors import without_user
 from interwhen.cli import _exits
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
 from interwhen.models import probe
@@ -56,9 +57,12 @@ def doctor(
         Print the findings as one JSON object.
     """
     if base_url is not None and not model:
-        raise UsageError(f"--model is missing: name one of the models at {base_url!r}")
+        raise UsageError(
+            "--model must be given with --base-url, got none: "
+            f"name one of the models at {without_user(base_url)!r:.200}"
+        )
     if record is not None and not contract:
-        raise UsageError("--record must come with --contract; add --contract")
+        raise UsageError("--record must be used with --contract, got it alone: add --contract")
     if contract:
         return _contract(base_url, model or "local", record, json=json)
     diagnosis = anyio.run(_diagnosis, base_url, model or "local")
@@ -103,7 +107,7 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
     kind, _, spec = model.partition(":")
     if kind != "local":
         raise UsageError(
-            f"--model must be 'local' or 'local:PATH.gguf' without --base-url, got {model!r}; "
+            f"--model must be 'local' or 'local:PATH.gguf' without --base-url, got {model!r:.80}: "
             "name a server with --base-url"
         )
     weights = parse_weights(spec)

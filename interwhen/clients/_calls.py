@@ -59,7 +59,9 @@ class ApiCall:
         """The sampling options for the engine: token limit, seed, and temperature 0 if the call is greedy."""
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
-        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
+        # The run reads from these fields which tools were offered. The body has them anyway.
+        extra = {name: self.body[name] for name in ("tools", "functions") if name in self.body}
+        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy, extra=extra)
 
     @property
     def prompt(self) -> Prompt:
@@ -105,22 +107,37 @@ def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
 def _refuse(api: Api, body: Mapping[str, Any]) -> None:
     for name in ("n", "best_of"):
         if body.get(name) not in (None, 1):
-            raise Unsupported(f"{name}={body[name]!r}: only one answer per call can be supervised; {_OFF}")
+            raise Unsupported(
+                f"{name} must be 1 in a supervised call, got {body[name]!r:.80}: make several calls; {_OFF}"
+            )
     if "audio" in (body.get("modalities") or ()):
-        raise Unsupported(f"modalities={body['modalities']!r}: audio output cannot be supervised; {_OFF}")
+        raise Unsupported(
+            f"modalities must not have audio in a supervised call, got {body['modalities']!r:.80}: leave it out; {_OFF}"
+        )
     if api == "completions":
         prompt = body.get("prompt")
         if not isinstance(prompt, str) and not (
             isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)
         ):
-            raise Unsupported(f"prompt={prompt!r:.80}: a supervised prompt must be one string; {_OFF}")
+            raise Unsupported(
+                f"prompt must be one string in a supervised call, got {prompt!r:.80}: make a call for each "
+                f"prompt; {_OFF}"
+            )
         if body.get("echo") or body.get("suffix"):
-            raise Unsupported(f"echo and suffix cannot be supervised: corrections continue the prompt; {_OFF}")
+            given = " and ".join(name for name in ("echo", "suffix") if body.get(name))
+            raise Unsupported(
+                "echo and suffix must be left out of a supervised call, because corrections continue the prompt, "
+                f"got {given}: leave it out; {_OFF}"
+            )
     agents = body.get("multi_agent")
     if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):
-        raise Unsupported(f"multi_agent={agents!r:.80}: several agents in one response cannot be supervised; {_OFF}")
+        raise Unsupported(
+            f"multi_agent must not be enabled in a supervised call, got {agents!r:.80}: leave it out; {_OFF}"
+        )
     if api == "responses" and body.get("background"):
-        raise Unsupported(f"background=True cannot be supervised: such a response is not streamed; {_OFF}")
+        raise Unsupported(
+            f"background must be False in a supervised call, because such a response is not streamed; {_OFF}"
+        )
 
 
 def _json(value: object) -> str:
@@ -193,7 +210,7 @@ class Settings:
             ("starts_in", self.starts_in, get_args(Phase)),
         ):
             if value not in choices:
-                raise UsageError(f"{label}={value!r:.200}, choose one of {', '.join(choices)}")
+                raise UsageError(f"the setting {label} must be one of {', '.join(choices)}, got {value!r:.200}")
         for label, fits, allowed in (
             ("budgets", isinstance(self.budgets, Budgets), "Budgets(...) or a mapping of its fields"),
             ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
@@ -211,7 +228,7 @@ class Settings:
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not fits:
-                raise UsageError(f"{label}={getattr(self, label)!r:.200}: give {allowed}")
+                raise UsageError(f"the setting {label} must be {allowed}, got {getattr(self, label)!r:.200}")
 
     def changed(self, override: object) -> Settings:
         """Return these settings changed by *override*: a mapping, ``None`` for no change, ``False`` for no monitors."""
@@ -220,7 +237,10 @@ class Settings:
         if override is False:
             return dataclasses.replace(self, monitors=(), strategy=None)
         if not isinstance(override, Mapping):
-            raise UsageError(f"interwhen={override!r:.200}: give a mapping such as {{'reading': 'gate'}}, or False")
+            raise UsageError(
+                "the argument interwhen of a call must be a mapping such as {'reading': 'gate'}, or "
+                f"False, got {override!r:.200}"
+            )
         return dataclasses.replace(self, **_known(override))
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
@@ -268,7 +288,9 @@ def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> Struct
     try:
         return msgspec.convert(dict(fields), kind)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{option}={dict(fields)!r:.200}: {error}") from error
+        raise UsageError(
+            f"{option} must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
+        ) from error
 
 
 def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> None:
@@ -277,8 +299,8 @@ def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> Non
             import difflib  # only for the message of an error
 
             close = difflib.get_close_matches(str(name), names, n=1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(f"{place} has no option {name!r:.200}; {meant}options: {', '.join(names)}")
+            meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
+            raise UsageError(f"the options of {place} must be among {', '.join(names)}, got {name!r:.200}{meant}")
 
 
 def _is_share(value: object) -> bool:

@@ -68,7 +68,7 @@ def _as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exceptio
     body = _error_body(error.body) if isinstance(error, UpstreamError) else None
     message = body.get("message") if isinstance(body, dict) else None
     if isinstance(error, UpstreamError) and not isinstance(message, str):
-        message = "An error occurred during streaming"
+        message = "An error occurred during streaming"  # the words of the SDK
     return openai.APIError(message or str(error), request, body=body)  # type: ignore[arg-type]
 
 
@@ -103,7 +103,7 @@ class SdkBody:
     async def receive(self) -> bytes:
         """Wait for the next bytes of the body and return them; at its end, empty bytes."""
         if self._closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         self._reading = True
         with anyio.CancelScope() as self._scope:
             try:
@@ -117,7 +117,7 @@ class SdkBody:
                 raise
             finally:
                 self._reading = False
-        raise StreamClosed("the stream was closed while it was read")
+        raise StreamClosed
 
     async def aclose(self) -> None:
         """Close now; a pending read ends at once."""

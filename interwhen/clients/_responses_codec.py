@@ -41,6 +41,7 @@ _STEMS = {
 }
 """The prefixes of events with text, and the type of the part that the text belongs to."""
 _NAMES = {kind: stem for stem, kind in _STEMS.items()}
+_HINT = "check that base_url is that of an OpenAI-compatible API"
 
 
 class ItemPart:
@@ -61,7 +62,7 @@ class ItemPart:
 
     @property
     def text(self) -> str:
-        """Its text so far."""
+        """The text of the part so far."""
         return "".join(self.pieces)
 
     @property
@@ -410,14 +411,22 @@ class ResponsesChunkBuffer(ChunkBuffer):
             if data.strip() == b"[DONE]":
                 return DONE
             raise StreamProtocolError(
-                f"not an event of the Responses API: {error}", offset=offset, sample=data
+                f"an event must be one of the Responses API, got something else ({error})",
+                offset=offset,
+                sample=data,
+                hint=_HINT,
             ) from error
         kind = event.type
         if not kind.startswith("response."):
             if kind == "error" or b'"error"' in data:
                 raise _failure(data)
             if first:
-                raise UnexpectedForm("an object that is not an event of the Responses API", offset=offset, sample=data)
+                raise UnexpectedForm(
+                    "an event must be one of the Responses API, got another object",
+                    offset=offset,
+                    sample=data,
+                    hint=_HINT,
+                )
         if kind == "response.failed":
             raise _failure(data)
         data = self._events.filtered(event, data)

@@ -29,6 +29,7 @@ from interwhen.models._chunks import (
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
     noting_question,
     scored,
     scored_tokens,
@@ -224,7 +225,10 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
         await response.aclose()
     if len(body) > _MAX_BODY:
         raise StreamProtocolError(
-            f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
+            f"an answer must have at most {_MAX_BODY} bytes, got more",
+            offset=_MAX_BODY,
+            sample=bytes(body[:200]),
+            hint="ask for fewer tokens",
         )
     return KnownResponse(as_events(api, bytes(body)))
 
@@ -719,7 +723,7 @@ def _response(data: bytes) -> Completion:
 def _chat_completion(data: bytes) -> Completion:
     answer = read_json(data, chat_decoder)
     if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
     text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)

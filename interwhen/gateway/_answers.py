@@ -272,5 +272,9 @@ def _call(api: Api, body: Mapping[str, Any]) -> ApiCall:
         call = read_call(api, body)
         _ = call.tools
     except (TypeError, AttributeError) as error:
-        raise HttpError(400, "invalid_type", "tools: not in the form that the API describes") from error
+        raise HttpError(
+            400,
+            "invalid_type",
+            "tools must be a list of objects as the API describes, got another form: correct the request",
+        ) from error
     return call

@@ -93,7 +93,7 @@ def serve(
     max_body
         The largest request body, in bytes.
     drain_seconds
-        How long running calls may go on after SIGTERM.
+        How long running calls may continue after SIGTERM.
     config
         The configuration file; default: interwhen.toml in this directory, if it exists.
     schema

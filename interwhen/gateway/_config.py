@@ -104,7 +104,8 @@ class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         float, Meta(ge=0, description="How long new calls are accepted after SIGTERM, while /readyz says no.")
     ] = 0.0
     drain_seconds: Annotated[
-        float, Meta(ge=0, description="How long calls may go on after SIGTERM; then they are ended with an error.")
+        float,
+        Meta(ge=0, description="How long running calls may continue after SIGTERM; then they are ended with an error."),
     ] = 30.0
 
 
@@ -307,9 +308,14 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return _renamed(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+        raise UsageError(
+            f"the configuration file {str(path)!r} must be readable UTF-8 text, and is not ({error}): "
+            "correct the path or the file"
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{str(path)!r} is not valid TOML: {error}") from error
+        raise UsageError(
+            f"the configuration file {str(path)!r} must be valid TOML, and is not: {error}; correct this place"
+        ) from error
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
@@ -342,7 +348,9 @@ def _value(name: str, field: str, text: str) -> Any:
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise UsageError(f"{name} begins like JSON but is not valid JSON: {error}") from error
+            raise UsageError(
+                f"{name} begins like JSON and must be valid JSON, and is not ({error}): correct it"
+            ) from error
     if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models"):
         return text.split()
     if field == "off":
@@ -364,7 +372,9 @@ def _vet(fields: Mapping[str, Any], place: str) -> Config:
     try:
         return msgspec.convert(fields, Config, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{place}: {error}") from error
+        raise UsageError(
+            f"the settings in {place} must be valid, and one is not: {error}; correct this setting"
+        ) from error
 
 
 def _vet_names(fields: Mapping[str, Any], place: str) -> None:
@@ -372,8 +382,8 @@ def _vet_names(fields: Mapping[str, Any], place: str) -> None:
     for name in fields:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(f"{place}: unknown setting {name!r}; {meant}settings: {', '.join(known)}")
+            meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
+            raise UsageError(f"the settings in {place} must be among {', '.join(known)}, got {name!r:.80}{meant}")
 
 
 # The gateway's own keys.
@@ -382,8 +392,8 @@ HEADER = "x-interwhen-key"
 """The header for the gateway's key, if ``Authorization`` holds the key of the upstream."""
 
 _WRONG = (
-    "this gateway needs a key of its own: send 'Authorization: Bearer KEY', "
-    "or 'X-Interwhen-Key: KEY' beside the upstream's key"
+    "a request to this gateway must have one of its keys, and has none that is valid: send "
+    "'Authorization: Bearer KEY', or 'X-Interwhen-Key: KEY' beside the upstream's key"
 )
 
 
@@ -425,16 +435,21 @@ def load_keys(config: Config) -> Keys:
         try:
             lines = Path(config.keys_file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"keys_file={config.keys_file!r} cannot be read: {error}") from error
+            raise UsageError(
+                f"keys_file must be a readable UTF-8 file, got {config.keys_file!r} ({error}): correct the "
+                "path or its permissions"
+            ) from error
         found = [(number, line.strip()) for number, line in enumerate(lines, 1)]
         found = [(number, key) for number, key in found if key and not key.startswith("#")]
         if not found:
-            raise UsageError(f"keys_file={config.keys_file!r} holds no key: write one per line")
+            raise UsageError(
+                f"keys_file must hold at least one key, got {config.keys_file!r} without any: write one key per line"
+            )
         for number, key in found:
             if len(key) < SHORTEST_KEY:
                 raise UsageError(
-                    f"keys_file={config.keys_file!r}, line {number}: a key needs at least {SHORTEST_KEY} characters, "
-                    f"got {len(key)}"
+                    f"keys_file={config.keys_file!r}, line {number}: a key must have at least "
+                    f"{SHORTEST_KEY} characters, got {len(key)}: write a longer one"
                 )
         keys += [key for _, key in found]
     return Keys(keys)

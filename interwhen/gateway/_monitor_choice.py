@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -104,13 +105,17 @@ class MonitorChooser:
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
         """The monitors that a rule or a request may name."""
         if len(self.monitors) < len(watching) + len(offered):
-            raise UsageError("two monitors or offers have the same name: rename one with label=... in its options")
+            twice = Counter(monitor.name for monitor in (*watching, *offered)).most_common(1)[0][0]
+            raise UsageError(
+                f"the names of monitors and offers must differ, got {twice!r:.100} twice: rename one with "
+                "label=... in its options"
+            )
         self.usual = tuple(watching)
         """The default monitors, for calls where neither a rule nor the request names monitors."""
         for rule in config.models:
             for name in rule.monitors or ():
                 if name not in self.monitors:
-                    raise UsageError(f"the rule for models {rule.match!r}: {self._unknown(name)}")
+                    raise UsageError(f"in the rule for models {rule.match!r:.100}, {self._unknown(name)}")
         self._settings = functools.lru_cache(maxsize=256)(self._make_settings)
         # One object for each strategy, since some learn from all calls.
         self._load_strategy = functools.lru_cache(maxsize=64)(self._make_strategy)
@@ -122,7 +127,12 @@ class MonitorChooser:
         """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`."""
         model = fields.get("model") or ""
         if not isinstance(model, str):
-            raise HttpError(400, "invalid_type", f"model must be a string, got {type(model).__name__}", param="model")
+            raise HttpError(
+                400,
+                "invalid_type",
+                f"model must be a string, got a JSON value of type {type(model).__name__}: correct the request",
+                param="model",
+            )
         named_model, suffix, named = model.partition(_SUFFIX)
         asked = _RequestOptions()
         asked.strategy, bare = self._split(named_model)
@@ -151,15 +161,17 @@ class MonitorChooser:
                 raise HttpError(
                     403,
                     "locked",
-                    "this gateway is locked: a request may add monitors, and change nothing else",
+                    f"a request to this locked gateway must not change reading or detail, and {FIELD} does: "
+                    "leave them out",
                     param=FIELD,
                 )
             if asked.strategy not in (None, usual_strategy or _NONE, *self._config.strategies):
                 raise HttpError(
                     403,
                     "locked",
-                    f"this gateway is locked, and requests may not choose the strategy {asked.strategy!r:.100}; they "
-                    f"may choose: {', '.join(self._config.strategies) or 'none'}",
+                    "the strategy must be one that this locked gateway offers "
+                    f"({', '.join(self._config.strategies) or 'none'}), got {asked.strategy!r:.100}: choose "
+                    "one of these, or leave it out",
                     param="strategy",
                 )
             names = (*usual, *names)
@@ -183,7 +195,12 @@ class MonitorChooser:
     def _vetted(self, asked: object) -> str:
         """Return the strategy that a request *asked* for. Raises :class:`HttpError` if it may not or cannot be used."""
         if not isinstance(asked, str):
-            raise HttpError(400, "invalid_type", f"strategy must be a text, got {asked!r:.100}", param="strategy")
+            raise HttpError(
+                400,
+                "invalid_type",
+                f"strategy must be a text, got {asked!r:.100}: write NAME or NAME:OPTION=VALUE",
+                param="strategy",
+            )
         if asked in (_NONE, "") or asked in self._config.strategies:
             return asked
         name = asked.partition(":")[0]
@@ -192,7 +209,8 @@ class MonitorChooser:
             raise HttpError(
                 400,
                 "unknown_strategy",
-                f"unknown strategy {asked!r:.100}; write NAME or NAME:OPTION=VALUE; this gateway has: {known}",
+                f"strategy must be one of this gateway ({known or 'none'}), got {asked!r:.100}: write NAME "
+                "or NAME:OPTION=VALUE",
                 param="strategy",
             )
         try:
@@ -230,7 +248,7 @@ class MonitorChooser:
         )
 
     def _unknown(self, name: str) -> str:
-        return f"unknown monitor {name!r:.100}; this gateway has: {', '.join(self.monitors) or 'none'}"
+        return f"a monitor must be one of this gateway ({', '.join(self.monitors) or 'none'}), got {name!r:.100}"
 
 
 def _names(text: str) -> list[str]:
@@ -254,14 +272,17 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
         said = {"monitors": [], "strategy": _NONE}
     if not isinstance(said, Mapping):
         raise HttpError(
-            400, "invalid_type", f"{FIELD} must be an object such as {{'monitors': ['arithmetic']}}", param=FIELD
+            400,
+            "invalid_type",
+            f"{FIELD} must be an object such as {{'monitors': ['arithmetic']}}, got {said!r:.100}",
+            param=FIELD,
         )
     for name in said:
         if name not in _OPTIONS:
             raise HttpError(
                 400,
                 "unknown_option",
-                f"{FIELD} has no option {name!r:.100}; options: {', '.join(_OPTIONS)}",
+                f"the options of {FIELD} must be among {', '.join(_OPTIONS)}, got {name!r:.100}: correct or remove it",
                 param=FIELD,
             )
     named = said.get("monitors")
@@ -270,7 +291,10 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
     if named is not None:
         if not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
             raise HttpError(
-                400, "invalid_type", f"monitors must be a list of names, got {named!r:.100}", param=f"{FIELD}.monitors"
+                400,
+                "invalid_type",
+                f"{FIELD}.monitors must be a list of names, got {named!r:.100}",
+                param=f"{FIELD}.monitors",
             )
         asked.monitors, asked.param = named, f"{FIELD}.monitors"
     if "strategy" in said:
@@ -281,5 +305,7 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     if value is not None and value not in allowed:
-        raise HttpError(400, "invalid_value", f"{name}={value!r:.100}, choose one of {', '.join(allowed)}", param=name)
+        raise HttpError(
+            400, "invalid_value", f"{name} must be one of {', '.join(allowed)}, got {value!r:.100}", param=name
+        )
     return value

@@ -262,7 +262,7 @@ def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice.
     """
     if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
+        raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
     if choice.text is UNSET:
         raise unknown_shape(data, 0)
@@ -425,6 +425,13 @@ def reasoning_field(data: bytes) -> str:
     return names[0] if names else "reasoning_content"
 
 
+def no_choices(data: bytes) -> StreamProtocolError:
+    """Return the error for *data*, a whole answer that has no choices."""
+    return StreamProtocolError(
+        "the answer must have at least one choice, got none", offset=0, sample=data, hint="see the log of the server"
+    )
+
+
 def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
     """Return the exception for *body* if it is an error of the server, else ``None``."""
     if body.error is not None:
@@ -450,8 +457,9 @@ def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
     if data.strip() == b"[DONE]":
         return DONE
     shape = isinstance(exc, msgspec.ValidationError)
-    what = f"not a valid chunk ({exc})" if shape else f"malformed JSON ({exc})"
-    raise MalformedEvent(what, offset=offset, sample=data) from exc
+    what = f"must be a chunk, got other JSON ({exc})" if shape else f"must be JSON, got something else ({exc})"
+    hint = "malformed='skip' leaves such events out"
+    raise MalformedEvent(f"an event of the stream {what}", offset=offset, sample=data, hint=hint) from exc
 
 
 def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001
@@ -469,12 +477,14 @@ def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
     """Return the error for *data* that is not an event of this API. It names the right API, if known."""
     keys = {key for choice in _shape_of(data) for key in choice}
     if keys & {"delta", "message"}:
-        hint = ", but one of /chat/completions: use ChatModel"
+        hint = "it is one of /chat/completions: use ChatModel"
     elif "text" in keys:
-        hint = ", but one of /completions: use CompletionsModel"
+        hint = "it is one of /completions: use CompletionsModel"
     else:
-        hint = ""
-    return UnexpectedForm(f"not a chunk of this API{hint}", offset=offset, sample=data)
+        hint = "check that base_url is that of an OpenAI-compatible API"
+    return UnexpectedForm(
+        "an event of the stream must be a chunk of this API, got something else", offset=offset, sample=data, hint=hint
+    )
 
 
 def _shape_of(data: bytes) -> list[dict[str, Any]]:
@@ -486,4 +496,4 @@ def _shape_of(data: bytes) -> list[dict[str, Any]]:
 
 
 def _several(data: bytes, offset: int) -> UnexpectedForm:
-    return UnexpectedForm("several choices in one chunk: set n=1", offset=offset, sample=data)
+    return UnexpectedForm("a chunk must have one choice, got several", offset=offset, sample=data, hint="set n=1")

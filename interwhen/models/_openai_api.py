@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +19,7 @@ from interwhen._types.errors import (
     StreamProtocolError,
     UpstreamError,
     UsageError,
+    without_user,
 )
 from interwhen._types.models import (
     Capabilities,
@@ -46,6 +47,7 @@ from interwhen.models._chunks import (
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
     noting_question,
     reasoning_field,
     scored,
@@ -112,10 +114,12 @@ class OpenAICompatible:
         max_orphans: int | None = None,
     ) -> None:
         if malformed not in get_args(Malformed):
-            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r}")
+            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"base_url must be a URL like 'http://host:port/v1', got {base_url!r}")
+            raise UsageError(
+                f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}"
+            )
         self.timeouts = timeouts or Timeouts()
         """The timeouts. All except ``connect`` are enforced by the reader of a stream, not by the stream."""
         self.feedback: FeedbackTemplate | None = None
@@ -170,7 +174,10 @@ class OpenAICompatible:
             body["stop"] = list(stop)
         body |= {**default.extra, **own.extra}
         if body.get("n", 1) != 1:
-            raise UsageError(f"n must be 1, got {body['n']!r}: send several requests for several continuations")
+            raise UsageError(
+                f"the request option n must be 1, got {body['n']!r:.60}: send several requests for several "
+                "continuations"
+            )
         return body
 
     def _wants_logprobs(self, request: Request) -> bool:
@@ -284,7 +291,12 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(data)
     except NOT_JSON as exc:
-        raise StreamProtocolError(f"the answer is not the expected JSON: {exc}", offset=0, sample=data) from exc
+        raise StreamProtocolError(
+            f"the answer must be JSON of the OpenAI API, got something else ({exc})",
+            offset=0,
+            sample=data,
+            hint="check base_url",
+        ) from exc
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
@@ -308,7 +320,7 @@ def _transport(transport: Transport | str | None) -> Transport:
     if not isinstance(transport, str):
         return transport
     if transport != "fast":
-        raise UsageError(f"transport must be 'httpx2', 'fast' or a Transport, got {transport!r}")
+        raise UsageError(f"transport must be 'httpx2', 'fast' or a Transport, got {transport!r:.60}")
     try:
         from interwhen.models._fast_transport import FastTransport
     except ModuleNotFoundError as exc:
@@ -393,8 +405,8 @@ class CompletionsModel(OpenAICompatible):
             return request.prompt
         if self._template is None:
             raise UsageError(
-                f"{self!r} continues text, got a chat of {len(request.prompt)} messages: "
-                "use ChatModel, or give template= to render it"
+                f"the prompt of {self!r} must be text, got a chat of {len(request.prompt)} messages: "
+                "use ChatModel, or give template= to turn chats into text"
             )
         return self._template(request.prompt)
 
@@ -507,6 +519,9 @@ class ChatModel(OpenAICompatible):
     that continue a generation after the connection was closed.
     """
 
+    _optional: ClassVar[tuple[str, ...]] = ()
+    """The sampling options that a request leaves out if the server refuses them."""
+
     def __init__(
         self,
         base_url: str,
@@ -573,7 +588,9 @@ class ChatModel(OpenAICompatible):
         return stream
 
     async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
-        return await self._options.send(payload, (), lambda body: self._open("chat/completions", body, decode))
+        return await self._options.send(
+            payload, self._optional, lambda body: self._open("chat/completions", body, decode)
+        )
 
     async def _continued(self, request: Request, send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
         """Return the result of *send* for the body of *request*. If the server refuses a prefill, use a turn."""
@@ -665,7 +682,7 @@ class ChatModel(OpenAICompatible):
             if prompt is not None:
                 body = server.body(self._chat(request), prompt, with_ids=False)
                 return server.completion(await retrying(lambda: self._ask_place(body, server.place), self.retries))
-        optional = FORK_OPTIONS if request.side is not None else ()
+        optional = FORK_OPTIONS if request.side is not None else self._optional
         found = await self._continued(
             request,
             lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),
@@ -687,7 +704,7 @@ class ChatModel(OpenAICompatible):
             return replace(found, tokens=tuple(tokens))
         answer, data = await self._ask("chat/completions", payload, chat_decoder)
         if not answer.choices:
-            raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
+            raise error_of(answer) or no_choices(data)
         choice = answer.choices[0]
         if choice.message is UNSET:
             raise unknown_shape(data, 0)

@@ -45,7 +45,7 @@ class GuardedStream:
         if not self._is_closed:
             with anyio.CancelScope() as self._scope:
                 return await self.fetch()
-        raise StreamClosed("the stream is closed")
+        raise StreamClosed
 
     async def aclose(self) -> None:
         """Close the stream. A pending :meth:`receive` raises at once."""
@@ -75,7 +75,7 @@ class IteratorStream(GuardedStream):
         if self._over:
             return ()
         if not self._is_whole:
-            raise ConnectError("the iterator was interrupted before its end")
+            raise ConnectError("the iterator of chunks was interrupted before its end: open the stream again")
         try:
             return (Chunk(await anext(self._texts)),)
         except StopAsyncIteration:
@@ -345,7 +345,7 @@ class TokenStream:
 
     def _after_end(self) -> Sequence[Chunk]:
         if self._closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         if self._error is not None:
             raise self._error
         return ()

@@ -125,7 +125,7 @@ def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
         assert all(check.segment.end <= unfinished for check in end.checks)
 
 
-@pytest.mark.fault("G6", injected="a cut at every character, behind a gate", happens="only whole segments are shown")
+@pytest.mark.fault("G6", injected="a cut at every character, with a gate", happens="only whole segments are shown")
 @pytest.mark.parametrize("reason", ["length", None])
 @pytest.mark.parametrize("delivery", ["gate", "final"])
 @pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Answer()])

@@ -52,7 +52,7 @@ async def test_a_fork_sets_its_tokens_aside_until_it_has_answered():
 
 async def test_a_fork_that_fails_gives_its_tokens_back():
     meter = MeteredModel(ScriptedModel([""]), 10)
-    with pytest.raises(Exception, match="no answers"):
+    with pytest.raises(Exception, match="must have answers for forks"):
         await meter.complete(Request("", side="?"))
     assert meter.left == 10
 

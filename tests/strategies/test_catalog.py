@@ -40,10 +40,10 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
     ("spec", "message"),
     [
         ("greedi", r"'greedi': not installed .*shipped: .*best-of-n"),
-        ("dvts:tree=4", r"no option 'tree' \(options: expansions, trees\)"),
-        ("dvts:trees=many", "the option trees='many' does not fit"),
-        ("interrupt:restarts", "has no value"),
-        ("no.such:thing", r"no.such does not load"),
+        ("dvts:tree=4", r"must be among expansions, trees, got 'tree\'"),
+        ("dvts:trees=many", "its option trees must have a value that fits, got 'many'"),
+        ("interrupt:restarts", "must have a name and a value"),
+        ("no.such:thing", r"the module no.such must load"),
     ],
 )
 def test_what_cannot_be_is_named(spec, message):

@@ -134,7 +134,7 @@ def test_an_evil_pattern_of_a_schema_takes_linear_time() -> None:
     assert pause < 0.5
 
 
-@pytest.mark.fault("G11", "a pattern that is not linear", "runs in a process, which is killed; the loop goes on")
+@pytest.mark.fault("G11", "a pattern that is not linear", "runs in a process, which is killed; the loop continues")
 def test_a_pattern_with_look_around_costs_its_check_and_not_the_loop() -> None:
     text = json.dumps("a" * 40 + "!") + "\n"
     monitor = interwhen.load_monitor(

@@ -61,7 +61,7 @@ _TRIGGERS: dict[TriggerKind, Trigger] = {
     "markers": Markers(words=MARKERS),
     "think_end": ThinkEnd(),
     "answer": Answer(),
-    "calls": ToolCalls(),
+    "calls": ToolCalls("<call>", "</call>"),
     "chars": EveryChars(count=CHARS),
 }
 
@@ -134,7 +134,7 @@ class SimulatedVerifier:
             return Pass("summed up", scope=scope) if claim.is_right else self._refute(claim, kind)
         match kind:
             case "raises":
-                raise ValueError("bad luck")
+                raise ValueError("simulated fault, which the run must handle: the verifier raised")
             case "exits":
                 raise SystemExit(3)
             case _:
@@ -158,7 +158,7 @@ class SimulatedVerifier:
 
 
 _GARBAGE: dict[str, object] = {
-    "unknown": Unknown("no idea"),
+    "unknown": Unknown("simulated fault, which the run must handle: the verifier cannot decide"),
     "none": None,
     "true": True,
     "pass_class": Pass,
@@ -236,7 +236,7 @@ class _WorldReader:
     def _found(self, segment: Segment, reply: str | None, before: int) -> Iterable[Claim]:
         watch = self._watch
         if reply == "!":
-            raise ValueError("no sensible reply")
+            raise ValueError("simulated fault, which the run must handle: the reply of the fork cannot be read")
         if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment.text:
             raise KeyError(watch.extractor_fails_on)
         named = None if reply is None else set(reply.split("; "))
