@@ -99,6 +99,7 @@ async def test_a_caller_who_asks_for_ids_gets_them_from_every_stream(resume):
         await answer(interwhen.wrap(bare, REPAIR, resume=resume), seen, extra_body={"return_token_ids": True})
     ids = [number for chunk in seen for choice in chunk["choices"] for number in choice.get("token_ids") or ()]
     assert text_of(ids).endswith("It is 60")
+    assert texts_of(script) == ["\n", "\n0"], "the kept text has the ids that the caller got"
     assert [chunk["prompt_token_ids"] for chunk in seen if chunk.get("prompt_token_ids")] == [ids_of("Q")]
 
 
