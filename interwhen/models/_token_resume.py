@@ -326,24 +326,18 @@ def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
 
 # The fields of events that hold token ids, for readers who did not ask for them.
 
-_ID_FIELD = rb'"(?:prompt_)?token_ids"\s*:\s*(?:\[[\d,\s]*\]|null)'
-_ID_FIELDS = re.compile(rb",\s*" + _ID_FIELD + rb"|(?<=\{)\s*" + _ID_FIELD + rb"\s*,?")
-"""Matches a field with token ids, and the comma before or after it. It never matches inside a JSON string, where
-quotation marks are escaped."""
-
-
-_LAST_FIELD = b',"token_ids":['
+_ID_FIELDS = re.compile(rb'("(?:prompt_)?token_ids"\s*:\s*)\[[\d,\s]*\]')
+"""Matches a field with token ids. It never matches inside a JSON string, where quotation marks are escaped."""
+_ID_FIELD = b'"token_ids":['
 
 
 def without_ids(data: bytes) -> bytes:
-    """Return the event *data* without the fields that hold token ids."""
-    if b'token_ids"' not in data:
-        return data
-    # Bytes are removed, because decoding and encoding the event would change its other fields.
-    start = data.find(_LAST_FIELD)
-    if start >= 0 and data.count(b'token_ids"') == 1:  # nearly every event of vLLM
-        return data[:start] + data[data.index(b"]", start) + 1 :]
-    return _ID_FIELDS.sub(b"", data)
+    """Return the event *data* with ``null`` in place of token ids, as vLLM sends it to callers who did not ask."""
+    # Only these bytes are changed, because decoding and encoding the event would change its other fields.
+    start = data.find(_ID_FIELD)
+    if start >= 0 and data.count(b"token_ids") == 1:  # nearly every event of vLLM
+        return data[: start + len(_ID_FIELD) - 1] + b"null" + data[data.index(b"]", start) + 1 :]
+    return _ID_FIELDS.sub(rb"\1null", data) if b'token_ids"' in data else data
 
 
 # Converting the kept text to the token ids of a prompt.
