@@ -58,7 +58,9 @@ class ApiCall:
         """The sampling options for the engine: token limit, seed, and temperature 0 if the call is greedy."""
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
-        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
+        # The run reads from these fields which tools were offered. The body has them anyway.
+        extra = {name: self.body[name] for name in ("tools", "functions") if name in self.body}
+        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy, extra=extra)
 
     @property
     def prompt(self) -> Prompt:

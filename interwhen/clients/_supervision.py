@@ -130,14 +130,18 @@ class FormatClaim(Claim):
     required: tuple[str, ...] | None
     """The required arguments of the tool; ``None`` if no such tool is offered."""
     offered: tuple[str, ...]
+    problem: str = ""
+    """Why the call, which is written as text, cannot be read; empty: it was read."""
 
 
 def check(claim: FormatClaim) -> Verdict:
     """Check that the tool is offered, and that the arguments are valid JSON with all required names."""
     call, required = claim.call, claim.required
+    if claim.problem:
+        return Violation(why=f"the tool call cannot be read: {claim.problem}")
     if required is None:
         return Violation(why=f"there is no tool {call.name!r}; there are {', '.join(claim.offered)}")
-    if call.kind == "custom":
+    if call.kind in ("custom", "code"):
         return Pass()
     if not call.arguments.strip() and not required:
         return Pass("a call without arguments")
@@ -160,15 +164,20 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     offered = tuple(required)
 
     def extract(segment: Segment) -> Iterator[FormatClaim]:
-        call = segment.call
-        if call is not None:
+        written = segment.written
+        if written is not None and written.problem:
+            unread = ToolCall("", "", "")
+            yield FormatClaim(
+                key=written.problem, span=segment.span, call=unread, required=(), offered=(), problem=written.problem
+            )
+        for call in segment.calls:
             needs = required.get(call.name) if required else ()
             key = msgspec.json.encode((call.kind, call.name, call.arguments, needs, offered)).decode()
             yield FormatClaim(key=key, span=segment.span, call=call, required=needs, offered=offered)
 
     return Monitor(
         name=NAME,
-        trigger=ToolCalls(),
+        trigger=ToolCalls(unreadable="extract"),
         extractor=extract,
         verifier=_VERIFIER,
         delivery="interrupt",  # the composer holds all tool calls until the end anyway

@@ -250,5 +250,5 @@ class _Key(NamedTuple):
 
 def _key(exchange: RecordedExchange) -> _Key:
     body = exchange.body if isinstance(exchange.body, dict) else {}
-    compared = {name: body[name] for name in _COMPARED if body.get(name) is not None}
+    compared = {name: body[name] for name in _COMPARED if body.get(name)}
     return _Key(exchange.method, exchange.path, msgspec.json.encode(compared, order="sorted").decode())

@@ -162,6 +162,7 @@ REACHES = {
     "strategies/test_docs.py": ("interwhen.bench._task_files", "the page lists the tasks of the benchmark"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "toolkit/test_solving_warm.py": ("interwhen.bench._precompute", "the problems that the benchmark measures"),
+    "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
     "verifiers/test_tool_policy_tau.py": ("interwhen.policy._admission", "replays recorded runs as the command does"),
 }
 

@@ -48,6 +48,9 @@ SMALL = st.sampled_from(
             "\u2028",
             "é",
             "_",
+            "<tool_call>\n",
+            '{"name": "f"}',
+            "a\n",
         ),
     ]
 )
@@ -344,11 +347,11 @@ def test_feedback_ends_a_line_but_not_the_reasoning(trigger, expected):
 def test_a_tool_call_with_feedback_inside_is_still_a_tool_call():
     intake = Intake([monitor(ToolCalls())], tags=None, phase="answer")
     found = [
-        *intake.feed("x<tool_call>a", 1, "answer"),
+        *intake.feed("x<tool_call>{a", 1, "answer"),
         *intake.insert("\nWAIT\n", "feedback"),
         *intake.feed("b</tool_call>", 1, "answer"),
     ]
-    assert [due.segment.text for due in found] == ["<tool_call>a\nWAIT\nb</tool_call>"]
+    assert [due.segment.text for due in found] == ["<tool_call>{a\nWAIT\nb</tool_call>"]
 
 
 def test_what_is_held_is_kept_when_the_run_is_over():

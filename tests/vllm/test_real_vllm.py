@@ -12,6 +12,10 @@ import openai
 import pytest
 from interwhen import Message, Sampling, Verified
 from interwhen.models import ChatModel, Piece, Request, probe
+from interwhen.models._contract import check_contract
+from tests.contracts.servers import VLLM, assert_kept
+from tests.vllm.measure import measure, problems
+from tests.vllm.server import PARSERS
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +103,22 @@ async def test_corrected_reasoning_finishes(url):
                 # vLLM shares whole blocks of 128 tokens on the CPU; a short prompt may have none.
                 assert result.ledger.cached_tokens >= 0
     assert corrected >= 2
+
+
+@pytest.mark.parametrize("name", VLLM)
+async def test_the_contract_holds_as_it_was_recorded(name, servers):
+    assert_kept(name, await check_contract(servers[VLLM[name]], "tiny"))
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+async def test_corrected_streams_finish_and_are_mostly_right(parser, servers):
+    given = list(problems(16, seed=11))
+    tally = await measure(servers[parser], given, at_once=8)
+    assert tally.corrected >= 6, tally
+    assert tally.ways.keys() == {"tokens"}, tally
+    assert tally.loops == 0, tally
+    assert tally.finished + tally.abstained == tally.corrected, tally
+    assert tally.right == tally.finished >= tally.corrected / 3, tally
 
 
 async def test_doctor_says_that_tokens_continue_inside_the_reasoning(url):
