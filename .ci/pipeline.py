@@ -461,7 +461,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     pythons = find_pythons()
     if not pythons:
-        print(f"error: no Python from {_dotted(OLDEST)} to {_dotted(NEWEST)} works here", file=sys.stderr)
+        print(
+            f"error: a Python from {_dotted(OLDEST)} to {_dotted(NEWEST)} must work here, and none does: install one",
+            file=sys.stderr,
+        )
         return 1
     every = Pipeline(Environments(pythons), given.sample).jobs()
     if given.list:
@@ -469,7 +472,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     unknown = [name for name in given.jobs if not any(job.name.startswith(name) for job in every)]
     if unknown:
-        print(f"error: no job begins with {unknown[0]!r}; --list names them", file=sys.stderr)
+        print(f"error: JOB must be the beginning of a job's name, got {unknown[0]!r}: see --list", file=sys.stderr)
         return 2
     if given.fresh:
         shutil.rmtree(HOME, ignore_errors=True)

@@ -118,10 +118,12 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 3
-"""The version of the rules for planning remedies. A journal records the version that its run used."""
+RULES = 4
+"""The version of the rules of the core. A journal records the version that its run used."""
 COUNTS_PROMPTS = 3
 """The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
+READS_CALLS = 4
+"""The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
@@ -231,7 +233,9 @@ def _plan(
             return _plan(candidate, violation, monitor, otherwise, template, wrong_text)
         case Feedback(place=place):
             sentence = template.render(monitor.level, violation, wrong_text)
-            if place == "rewind":
+            # A refuted call does not stay in the answer: an agent that reads calls in the text would make it.
+            is_call = candidate.ref.segment.written is not None and candidate.ref.segment.phase == "answer"
+            if place == "rewind" or is_call:
                 return RemedyPlan("feedback", segment.start, f"{sentence}\n")
             return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
         case Resample():

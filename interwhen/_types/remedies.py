@@ -35,7 +35,7 @@ class Feedback(msgspec.Struct, frozen=True, tag=True):
     """Write a sentence into the trace that tells the model what is wrong, as far as the monitor's level allows.
 
     ``rewind``: cut the trace before the segment with the wrong claim, and write the sentence there. ``append``: keep
-    that segment, cut the text after it, and write the sentence after the segment.
+    that segment, cut the text after it, and write the sentence after the segment. A refuted tool call is always cut.
     """
 
     place: Literal["rewind", "append"] = "append"

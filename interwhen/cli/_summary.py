@@ -93,6 +93,7 @@ def _numbers(result: Result) -> Table:
         ("tokens discarded", ledger.discarded),
         ("tokens of forks", ledger.fork_tokens),
         ("tokens ahead of time", ledger.offline_tokens),
+        *([("prepared items used", len(result.precomputed))] if result.precomputed else []),
         ("prompt tokens", ledger.prompt_tokens + ledger.fork_prompt_tokens),
         ("  of them cached", ledger.cached_tokens),
         ("prompt tokens without a count, estimated", ledger.estimated_prompt_tokens),

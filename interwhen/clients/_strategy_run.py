@@ -10,7 +10,7 @@ Why: docs/decisions/0044-strategies-behind-the-url.md.
 
 from __future__ import annotations
 
-import random
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -548,7 +548,7 @@ class StrategyRun:
             prompt=self._prompt,
             monitors=self._monitors,
             sampling=replace(call.sampling, seed=None, temperature=temperature),
-            seed=seed if isinstance(seed, int) else random.randrange(1 << 30),  # noqa: S311  (sampling, not secrets)
+            seed=seed if isinstance(seed, int) else int.from_bytes(os.urandom(4)) >> 2,
             starts_in=settings.starts_in,
             workers=settings.workers,
             has_tools=bool(call.body.get("tools") or call.body.get("functions")),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 
+import httpx2
+import interwhen
+import openai
 import pytest
 from interwhen import Message, Sampling
 from interwhen.models import ChatModel, Piece, Request, probe
@@ -48,7 +52,7 @@ async def test_the_ids_of_a_stream_are_those_that_the_server_tokenizes(url):
     root = url.removesuffix("/v1")
     chat = {"model": "tiny", "messages": [{"role": "user", "content": question(59, 12, 63)[0].content}]}
     assert list(trail.prompt) == post(f"{root}/tokenize", {**chat, "add_generation_prompt": True})["tokens"]
-    ids = [number for unit in trail.units for number in (*unit.lead, *unit.ids)]
+    ids = [number for unit in trail.events for number in (*unit.lead, *unit.ids)]
     text = post(f"{root}/detokenize", {"model": "tiny", "tokens": ids})["prompt"]
     assert text.startswith("<think>\n")
     assert "</think>" in text
@@ -89,3 +93,60 @@ async def test_doctor_says_that_tokens_continue_inside_the_reasoning(url):
     found = await probe(url, "tiny")
     assert found.usable
     assert found["model list"].mark == "ok"
+
+
+@pytest.mark.parametrize("parser", ["parser-on", "parser-off"])
+async def test_corrected_calls_of_a_wrapped_client_finish(servers, parser):
+    """After the first correction, kept text is never tokenized again, and the reader sees no ids."""
+    tokenized = []
+
+    async def note(request):
+        if request.url.path == "/tokenize":
+            tokenized.append(json.loads(request.content))
+
+    corrected = 0
+    async with (
+        httpx2.AsyncClient(event_hooks={"request": [note]}, timeout=120) as http,
+        openai.AsyncOpenAI(base_url=servers[parser], api_key="none", http_client=http) as bare,
+    ):
+        client = interwhen.wrap(bare, ["arithmetic:remedy=repair"])
+        for problem in [each for each in problems(16, seed=7) if not each.sampling.temperature]:
+            stream = await client.chat.completions.create(
+                model="tiny",
+                messages=[{"role": turn.role, "content": turn.content} for turn in problem.chat],
+                stream=True,
+                temperature=0,
+                max_tokens=problem.sampling.max_tokens,
+            )
+            chunks = [chunk async for chunk in stream]
+            result = interwhen.supervision_info(chunks[-1]).result
+            # vLLM sends these fields to everybody, with null for callers who did not ask.
+            assert not re.search(r"token_ids': \[", repr([chunk.model_dump() for chunk in chunks]))
+            if not result.violations:
+                continue
+            corrected += 1
+            assert result.resume == "tokens"
+            if result.status != "abstained":
+                assert result.finish_reason == "stop"
+                assert f"Answer: {problem.answer}" in result.answer
+            if corrected > 1:
+                assert all(len(body["prompt"]) < 12 for body in tokenized), tokenized
+            tokenized.clear()
+    assert corrected >= 2
+
+
+async def test_a_fork_has_the_prefix_of_the_stream(url):
+    prompt = question(59, 12, 63)
+    async with ChatModel(url, "tiny", resume="tokens") as model:
+        stream = await model.stream(Request(prompt, sampling=GREEDY))
+        text = ""
+        while chunks := await stream.receive():
+            text += "".join(chunk.text for chunk in chunks if chunk.phase == "reasoning")
+        kept = text[: text.index("=") + 2]
+        sampling = Sampling(max_tokens=4, temperature=0.0)
+        fork = await model.complete(
+            Request(prompt, (Piece(kept, phase="reasoning"),), sampling, side="590", trail=stream.trail)
+        )
+        await stream.aclose()
+    assert fork.usage.prompt_tokens is not None
+    assert fork.text

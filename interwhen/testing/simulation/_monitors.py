@@ -61,7 +61,7 @@ _TRIGGERS: dict[TriggerKind, Trigger] = {
     "markers": Markers(words=MARKERS),
     "think_end": ThinkEnd(),
     "answer": Answer(),
-    "calls": ToolCalls(),
+    "calls": ToolCalls("<call>", "</call>"),
     "chars": EveryChars(count=CHARS),
 }
 
