@@ -333,7 +333,7 @@ class CallScanner(Scanner):
                 break
             start, opening = self._at, self._body
             if opening is None or not self._accept(transcript, Span(start, end), opening):
-                # It is no call. The search goes on after the opening, or after all of the text that was read.
+                # It is no call. The search continues after the opening, or after all of the text that was read.
                 is_whole = opening is not None and self._known <= transcript.length
                 self._from = self.pos = end if is_whole else start + 1
                 is_late = is_late or last

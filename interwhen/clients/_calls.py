@@ -17,6 +17,7 @@ from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
+from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.models._messages import read_messages
 from interwhen.models._resume_proof import ResumeProbe
@@ -136,7 +137,8 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
         )
     if api == "responses" and body.get("background"):
         raise Unsupported(
-            f"background must be False in a supervised call, because such a response is not streamed; {_OFF}"
+            "background must be False in a supervised call, because such a response is not streamed, got "
+            f"{body['background']!r:.80}: leave it out; {_OFF}"
         )
 
 
@@ -200,6 +202,8 @@ class Settings:
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
     strategy_samples: int = 64
     """How many requests the strategy may make for one call, without forks."""
+    audit: AuditFile | None = None
+    """The file that gets one record per call; ``None``: records are only logged (``call.ended``)."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -225,6 +229,7 @@ class Settings:
             ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
             ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
+            ("audit", isinstance(self.audit, AuditFile | None), "a path, or a mapping with a path"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not fits:
@@ -270,6 +275,8 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
         found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
     if isinstance(found.get("feedback"), Mapping):
         found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
+    if "audit" in found:
+        found["audit"] = open_audit(found["audit"])
     if isinstance(found.get("strategy"), str):
         found["strategy"] = load_catalog().load(found["strategy"])
     return found

@@ -32,6 +32,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """The events of the run since the previous chunk, without the events for text."""
     result: Result | None = None
     """The result of the run; only on the last chunk."""
+    call_id: str = ""
+    """The id of the call, as in its log event and in the audit file; only with a result."""
 
     @property
     def verdicts(self) -> tuple[CheckRecord, ...]:

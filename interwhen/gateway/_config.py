@@ -19,6 +19,7 @@ from interwhen._types.budgets import Budgets, Count
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Phase
 from interwhen.clients import Reading
+from interwhen.clients._audit import AuditSettings
 from interwhen.gateway._http_errors import HttpError
 
 Detail = Literal["off", "brief", "full"]
@@ -224,6 +225,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         AllocatorConfig,
         Meta(description="Spends the budget for corrections on the calls where it is expected to help most."),
     ] = AllocatorConfig()
+    audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
+        AuditSettings()
+    )
     demotion: Annotated[DemotionConfig, Meta(description="Demotes a monitor that refutes too much to observing.")] = (
         DemotionConfig()
     )
@@ -356,7 +360,7 @@ def _value(name: str, field: str, text: str) -> Any:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             raise UsageError(
-                f"{name} begins like JSON and must be valid JSON, and is not ({error}): correct it"
+                f"the value of {name} begins like JSON, so it must be valid JSON, and is not ({error}): correct it"
             ) from error
     if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models"):
         return text.split()

@@ -18,6 +18,7 @@ from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import Allocator
 from interwhen._types.strategies import CallStrategy
 from interwhen.clients import Reading, Settings
+from interwhen.clients._audit import open_audit
 from interwhen.clients._calls import load_catalog
 from interwhen.clients._demotion import Demotion
 from interwhen.gateway._config import Config, Detail, ModelRule
@@ -241,6 +242,7 @@ class MonitorChooser:
             workers=self.workers,
             allocator=self.allocator,
             demotion=self.demotion,
+            audit=open_audit(config.audit),
             strategy=self._load_strategy(strategy),
             strategy_tokens=config.strategy_tokens,
             strategy_samples=config.strategy_samples,

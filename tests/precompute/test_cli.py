@@ -1,4 +1,4 @@
-"""``interwhen precompute add|run|status|why|evict``, and a worker that is killed and gone on with."""
+"""``interwhen precompute add|run|status|why|evict``, and a worker that is killed and resumed."""
 
 import json
 import os

@@ -109,7 +109,7 @@ def check_apart(claim: Documented, prepared: Any) -> Verdict:
 def _step(answer: _Answer, segment: Segment) -> tuple[_Answer, Iterable[Documented]]:
     search = answer.search
     if answer.end is not None and segment.span.start != answer.end and search.place == "inside":
-        # A remedy has written text in between, so it is not known where the document goes on.
+        # A remedy has written text in between, so it is not known where the document continues.
         search, found = Search("over"), [Found(0, len(segment.text), doubt="the document was broken off here")]
     else:
         search, found = answer.finder.feed(search, segment.text)

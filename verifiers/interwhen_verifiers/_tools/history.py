@@ -335,7 +335,7 @@ def _points(text: str) -> Entries | None:
         if not stripped or stripped.startswith("#"):
             continue
         match = _POINT.fullmatch(stripped)
-        # A value that begins with a quote or as a block may go on over the next lines.
+        # A value that begins with a quote or as a block may continue over the next lines.
         marked = stripped[0] in "-*+_" or stripped[0].isdigit()
         if match is None or not marked or match["value"].strip()[:1] in ("'", '"', "|", ">"):
             return None
