@@ -25,7 +25,17 @@ from interwhen._types.extensions import Task
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import Message, Model, Sampling
 from interwhen._types.monitors import Delivery, Fork, Monitor, Recognizer, Tracker
-from interwhen._types.remedies import Abstain, Conclude, Feedback, FeedbackTemplate, Remedy, Repair, Resample, Stop
+from interwhen._types.remedies import (
+    Abstain,
+    Auto,
+    Conclude,
+    Feedback,
+    FeedbackTemplate,
+    Remedy,
+    Repair,
+    Resample,
+    Stop,
+)
 from interwhen._types.results import (
     Abstained,
     Certificate,
@@ -80,6 +90,7 @@ __all__ = [
     "Abstain",
     "Abstained",
     "Answer",
+    "Auto",
     "Budgets",
     "Cancelled",
     "Certificate",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from interwhen import (
+    Auto,
     Claim,
     Feedback,
     InterwhenError,
@@ -236,7 +237,9 @@ class TestSpecs:
             ("remedy=feedback", "remedy", Feedback()),
             ("remedy=feedback,place=rewind", "remedy", Feedback("rewind")),
             ("remedy=repair,place=rewind", "remedy", Repair(Feedback("rewind"))),
-            ("place=rewind", "remedy", Repair(Feedback("rewind"))),
+            ("place=rewind", "remedy", Auto(place="rewind")),
+            ("end=unverified", "remedy", Auto(end="unverified")),
+            ("remedy=auto,end=unverified,place=append", "remedy", Auto(place="append", end="unverified")),
         ],
     )
     def test_generic_options(self, acme: Path, options: str, field: str, value: object) -> None:
@@ -290,7 +293,8 @@ class TestFaults:
             ("dates:tolerence=1", r"no option 'tolerence' \(did you mean 'tolerance'\? options: .*calendar.*level"),
             ("dates:tolerance=wide", r"option tolerance='wide' does not fit"),
             ("dates:level=loud", r"level='loud' does not fit.*level is one of flag, locate, explain, witness"),
-            ("dates:remedy=hope", r"remedy is one of repair, feedback, resample, conclude, stop, abstain"),
+            ("dates:remedy=hope", r"remedy is one of auto, repair, feedback, resample, conclude, stop, abstain"),
+            ("dates:remedy=stop,end=unverified", r"end='unverified' does not go with the remedy Stop"),
             ("dates:remedy=stop,place=rewind", r"place='rewind' does not go with the remedy Stop"),
             ("dates:deadline=-1", r"deadline=-1.0 is not a positive number"),
             ("dates:level", r"the option 'level' has no value"),

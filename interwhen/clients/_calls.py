@@ -12,7 +12,7 @@ import msgspec
 from interwhen._run import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator
+from interwhen._types.extensions import Allocator, RemedyLearner
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -174,6 +174,8 @@ class Settings:
     processes: int = 2
     allocator: Allocator | None = None
     """Limits the budget of each call to its expected benefit, which it learns from the results of earlier calls."""
+    learner: RemedyLearner | None = None
+    """Sets the order in which remedies are tried, and learns from the results of earlier calls."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -195,6 +197,7 @@ class Settings:
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
             ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
+            ("learner", isinstance(self.learner, RemedyLearner | None), "RemedyBeliefs(...)"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not fits:

@@ -310,6 +310,7 @@ async def supervise(call: ApiCall, settings: Settings, transport: CallTransport,
         threads=settings.threads,
         processes=settings.processes,
         allocator=settings.allocator,
+        learner=settings.learner,
     )
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back

@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 from interwhen._run import Workers
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator
+from interwhen._types.extensions import Allocator, RemedyLearner
 from interwhen.clients import Reading, Settings
 from interwhen.clients._demotion import Demotion
 from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
-from interwhen.registry import ALLOCATORS, load, load_monitors
+from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -69,6 +69,13 @@ class MonitorChooser:
         self.allocator: Allocator | None = (
             load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
             if told.tokens
+            else None
+        )
+        """Learns from the calls of all clients. It stores only counts, and no text."""
+        learned = config.remedies
+        self.learner: RemedyLearner | None = (
+            load(LEARNERS, "beliefs")(learned.store or None, explore=learned.explore, seed=learned.seed)
+            if learned.learn
             else None
         )
         """Learns from the calls of all clients. It stores only counts, and no text."""
@@ -129,6 +136,12 @@ class MonitorChooser:
         detail: Detail = _one_of("detail", asked.detail, get_args(Detail)) or rule.detail or self._config.detail
         return self._settings(rule, chosen, reading), detail
 
+    def close(self) -> None:
+        """Wait until what was learned is written. Call it at the end, and not on the event loop."""
+        close = getattr(self.learner, "close", None)
+        if close is not None:
+            close()
+
     def _make_settings(self, rule: ModelRule, names: tuple[str, ...], reading: Reading) -> Settings:
         config = self._config
         return Settings(
@@ -141,6 +154,7 @@ class MonitorChooser:
             tools=config.tools,
             workers=self.workers,
             allocator=self.allocator,
+            learner=self.learner,
             demotion=self.demotion,
         )
 
