@@ -100,7 +100,7 @@ def declared(path: Path = ROOT / "pyproject.toml") -> dict[str, str]:
         if match:
             bounds[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
         elif not entry.startswith("interwhen["):
-            raise JobError(f"{entry!r} declares no lower bound")
+            raise JobError(f"each dependency must declare a lower bound, got {entry!r}: add one to pyproject.toml")
     return bounds
 
 
@@ -176,7 +176,10 @@ class Shell:
         if closing := closing_line(lines):
             self.report.closings.append(closing)
         if process.returncode:
-            raise JobError(f"exit code {process.returncode}: {Path(words[0]).name} {' '.join(words[1:4])}")
+            raise JobError(
+                f"the command must exit with 0, got {process.returncode}: {Path(words[0]).name} "
+                f"{' '.join(words[1:4])}; see its output above"
+            )
         return lines
 
 
@@ -226,7 +229,7 @@ def _one(job: Job, *, live: bool) -> Report:
     started = time.monotonic()
     try:
         job.work(shell)
-    except Exception as error:  # a job that cannot even begin has failed, and the others go on
+    except Exception as error:  # a job that cannot even begin has failed, and the others continue
         report.error = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
         shell.say(f"FAILED {job.name}: {report.error}")
     report.seconds = time.monotonic() - started
@@ -286,7 +289,7 @@ class Environments:
     def make(self, shell: Shell, name: str, version: Version, *what: str, weights: bool = True) -> Path:
         """Make the environment *name* with *what* installed, and return its Python."""
         if not self.uv.exists():
-            raise JobError("uv could not be installed")
+            raise JobError(f"uv must be at {str(self.uv)!r} after its installation, and is not: check the network")
         folder = HOME / name
         python = folder / "bin" / "python"
         shell.run(

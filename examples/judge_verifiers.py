@@ -188,7 +188,7 @@ def placed(page: str, shown: str) -> str:
     head, start, rest = page.partition(START)
     _old, end, tail = rest.partition(END)
     if not (start and end):
-        sys.exit(f"the page has no place for the table: it needs the lines {START} and {END}")
+        sys.exit(f"the page must have the lines {START} and {END}, and has not both: add them around the table")
     return f"{head}{START}\n{shown}\n{END}{tail}"
 
 

@@ -155,7 +155,7 @@ def _order(problem: str) -> tuple[list[str], dict[str, int]]:
         order = dict(zip(names, places, strict=True))
         if all(_keeps(rule, order) for rule in rules):
             return names, order
-    raise ValueError(f"no order keeps the clues: {problem}")
+    raise ValueError(f"the clues must have an order that keeps all, got none for {problem!r:.300}: correct the problem")
 
 
 Rule = tuple[str, str, int]

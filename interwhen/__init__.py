@@ -1,9 +1,9 @@
 """interwhen: asynchronous verifiers beside the reasoning stream of a language model."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import importlib
+import typing
 
-from interwhen._run import Run, SyncRun, Workers, recheck, replay, resume, resume_sync, run, run_sync
+from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
@@ -83,7 +83,7 @@ from interwhen.journal import Journal, read_journal
 from interwhen.registry import load_model, load_monitor
 from interwhen.toolkit.normalization import normalize
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
 
 __all__ = [
@@ -151,7 +151,6 @@ __all__ = [
     "StreamEnded",
     "StreamStarted",
     "SupervisionInfo",
-    "SyncRun",
     "Task",
     "ThinkEnd",
     "TimedOut",
@@ -197,4 +196,6 @@ _OF_CLIENTS = ("Refused", "SupervisionInfo", "guard", "supervision_info", "wrap"
 def __getattr__(name: str) -> object:
     if name not in _OF_CLIENTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("interwhen.clients"), name)
+    value: object = getattr(importlib.import_module("interwhen.clients"), name)
+    globals()[name] = value  # this function is not called again for it
+    return value

@@ -164,7 +164,10 @@ async def check_again(
     result, chunks, asked, begins = _recorded(path, prompt)
     header = begins[2]
     if monitors is None and header is None:
-        raise UsageError(f"{os.fspath(path)!r} is a result, and does not say how its monitors are made: give monitors")
+        raise UsageError(
+            f"the monitors must be given to check the result in {os.fspath(path)!r}, which does not say how "
+            "to make them: give monitors=[...]"
+        )
     specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
     model = _replay(chunks, begins[0])
@@ -183,20 +186,26 @@ def _recorded(
     if data.startswith(MAGIC):
         journaled = read_journal(path)
         if journaled.result is None:
-            raise UsageError(f"the run in {os.fspath(path)!r} is not over: resume it to its end first")
+            raise UsageError(f"the run in {os.fspath(path)!r} must be over, and is not: resume it to its end first")
         header = journaled.header
         begins = (header.think_tags, header.starts_in, header)
         return journaled.result, _recorded_traces(journaled)[-1].chunks, header.prompt, begins
     try:
         result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{os.fspath(path)!r} is not a journal, and not a result as JSON: {error}") from error
+        raise UsageError(
+            f"{os.fspath(path)!r} must be a journal, or a result as JSON, got something else ({error}): "
+            "correct the path"
+        ) from error
     wrong = list(flaws(result))
     asked = None if prompt is None else prompt_sha256(prompt)
     if isinstance(result, Verified) and asked not in (None, result.certificate.prompt_sha256):
         wrong.append("its certificate is for another prompt")
     if wrong:
-        raise UsageError(f"the result in {os.fspath(path)!r} contradicts itself, so it was changed: {wrong[0]}")
+        raise UsageError(
+            f"the result in {os.fspath(path)!r} must agree with itself, and does not, so it was changed: "
+            f"{wrong[0]}; restore it from a copy"
+        )
     border = len(result.text) - len(result.answer) if result.text.endswith(result.answer) else 0
     chunks = [Chunk(result.text[:border], "reasoning"), Chunk(result.text[border:], "answer")]
     return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None)
@@ -485,17 +494,23 @@ def run(
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
     if workers is not None and not fits(workers, WorkerPool):
-        raise UsageError(f"workers={workers!r:.200} is not a pool of workers: write workers=Workers(...)")
+        raise UsageError(f"workers must be a pool of workers, got {workers!r:.200}: write workers=Workers(...)")
     if allocator is not None and not fits(allocator, Allocator):
-        raise UsageError(f"allocator={allocator!r:.200} is not an Allocator: it needs the methods allow() and learn()")
+        raise UsageError(
+            f"allocator must have the methods allow() and learn(), got {allocator!r:.200}: give an Allocator"
+        )
     if learner is not None and not fits(learner, RemedyLearner):
-        raise UsageError(f"learner={learner!r:.200} is not a RemedyLearner: it needs the methods order() and learn()")
+        raise UsageError(
+            f"learner must have the methods order() and learn(), got {learner!r:.200}: give a RemedyLearner"
+        )
     if context is not None and not fits(context, Ready):
-        raise UsageError(f"context={context!r:.200} is not a prepared context: give what Precomputer.add() returns")
+        raise UsageError(
+            f"context must be a prepared context, got {context!r:.200}: give what Precomputer.add() returns"
+        )
     if starts_in not in get_args(Phase):
-        raise UsageError(f"starts_in={starts_in!r} must be one of {', '.join(get_args(Phase))}")
+        raise UsageError(f"starts_in must be one of {', '.join(get_args(Phase))}, got {starts_in!r:.80}")
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
-        raise UsageError(f"min_coverage={min_coverage!r:.200} must be a share of the text, from 0 to 1")
+        raise UsageError(f"min_coverage must be a share of the text, from 0 to 1, got {min_coverage!r:.200}")
     owned = isinstance(model, str)
     return Run(
         _adapter(model),
@@ -519,7 +534,7 @@ def run(
 
 def _several(monitors: Iterable[MonitorSpec]) -> tuple[MonitorSpec, ...]:
     if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
-        raise UsageError(f"monitors={monitors!r:.200} is not a list of monitors: put a single monitor in a list")
+        raise UsageError(f"monitors must be a list of monitors, got {monitors!r:.200}: put a single monitor in a list")
     return tuple(monitors)
 
 
@@ -527,7 +542,8 @@ def _adapter(model: Model | str) -> Model:
     adapter = load_model(model)
     if not fits(adapter, Model):
         raise UsageError(
-            f"model={model!r:.200} is not a Model: give an adapter, such as CompletionsModel(...), or a name"
+            f"model must be a Model or the name of one, got {model!r:.200}: give an adapter, such as "
+            "CompletionsModel(...)"
         )
     return adapter
 
@@ -538,7 +554,7 @@ def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...])
     if isinstance(journal, str | os.PathLike):
         journal = Journal(journal)
     if not isinstance(journal, Journal):
-        raise UsageError(f"journal={journal!r:.200} is not a path or a Journal: give one of them")
+        raise UsageError(f"journal must be a path or a Journal, got {journal!r:.200}: give one of them")
     if model is not None and journal.model is None:
         journal = replace(journal, model=ModelReference(model))
     return journal if journal.monitors else replace(journal, monitors=specs)
@@ -549,22 +565,26 @@ def _vet(watchers: Sequence[Monitor]) -> None:
     for who in (monitor.verifier for monitor in watchers):
         if who.worker not in get_args(Worker):
             raise UsageError(
-                f"verifier {who.name!r}: worker={who.worker!r} must be one of {', '.join(get_args(Worker))}"
+                f"the worker of verifier {who.name!r:.80} must be one of {', '.join(get_args(Worker))}, got "
+                f"{who.worker!r:.80}"
             )
         if not isinstance(who.deadline, int | float) or not who.deadline > 0:
-            raise UsageError(f"verifier {who.name!r}: deadline must be positive seconds, got {who.deadline!r}")
+            raise UsageError(
+                f"the deadline of verifier {who.name!r:.80} must be a positive number of seconds, got "
+                f"{who.deadline!r:.80}"
+            )
 
 
 def _vet_type(label: str, value: object, kind: type) -> None:
     if not isinstance(value, kind | None):
-        raise UsageError(f"{label}={value!r:.200} is not a {kind.__name__}: write {label}={kind.__name__}(...)")
+        raise UsageError(f"{label} must be a {kind.__name__}, got {value!r:.200}: write {label}={kind.__name__}(...)")
 
 
 def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[Message, ...]:
     if isinstance(prompt, str):
         return prompt
     if isinstance(prompt, bytes | Mapping) or not isinstance(prompt, Iterable):
-        raise UsageError(f"prompt={prompt!r:.200} is not a text or a list of messages: give one of them")
+        raise UsageError(f"prompt must be a text or a list of messages, got {prompt!r:.200}: give one of them")
     messages = []
     for number, message in enumerate(prompt):
         if isinstance(message, Message):
@@ -573,10 +593,12 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
         try:
             messages.append(as_message(message))
         except msgspec.ValidationError as error:
-            hint = "a message needs a 'role' and a text as 'content'"
-            raise UsageError(f"message {number}: {error}, in {message!r:.200} ({hint})") from error
+            raise UsageError(
+                f"message {number} of the prompt must have a 'role' and a text as 'content', got "
+                f"{message!r:.200} ({error}): correct this message"
+            ) from error
     if not messages:
-        raise UsageError("prompt is an empty list of messages: give at least one")
+        raise UsageError("prompt must have at least one message, got an empty list: add a message")
     return tuple(messages)
 
 
@@ -617,7 +639,10 @@ class SyncRun:
 
     def __next__(self) -> Event:
         if self._loop is None:
-            raise UsageError("read events inside the block only: with interwhen.run_sync(...) as run")
+            raise UsageError(
+                "the events of a run must be read inside its block, and this is outside: write with "
+                "interwhen.run_sync(...) as run"
+            )
         try:
             return self._loop.call(self._inner.__anext__)
         except StopAsyncIteration:
@@ -730,7 +755,8 @@ def _specs(path: str, header: Header) -> list[MonitorSpec]:
         if record.spec is None:
             name = record.fields["name"]
             raise JournalError(
-                path, f"it does not say how to make monitor {name!r}: give monitors=[...] as for its run"
+                path,
+                f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run",
             )
         specs.append(record.spec)
     return specs
@@ -741,7 +767,8 @@ def _model(found: Journaled, model: Model | str | None) -> Model:
     if model is None:
         if reference is None:
             raise JournalError(
-                found.path, f"it does not say how to open its model {found.header.model!r}: give model=..."
+                found.path,
+                f"it must say how to open its model {found.header.model!r:.80}, and does not: give model=...",
             )
         api: Api = "chat" if reference.api == "chat" else "completions"
         return load_model(reference.spec, name=reference.name, api=api)

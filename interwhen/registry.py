@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from interwhen._types.errors import InterwhenError, PluginError, UsageError
+from interwhen._types.errors import InterwhenError, PluginError, UsageError, without_user
 from interwhen._types.models import Model
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import Abstain, Auto, Conclude, Feedback, Remedy, Repair, Resample, Stop
@@ -73,6 +73,9 @@ MODELS = "interwhen.models"
 STRATEGIES = "interwhen.strategies"
 """The entry-point group of strategies. A factory takes annotated options and returns an
 ``interwhen.strategies.Strategy``."""
+STRATEGY_CATALOGS = "interwhen.strategy_catalogs"
+"""The entry-point group of catalogues of strategies. A factory returns an
+``interwhen._types.strategies.StrategyCatalog``."""
 TASKS = "interwhen.tasks"
 """The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
 ``interwhen.strategies.Exercise``."""
@@ -158,8 +161,9 @@ def load(group: str, name: str) -> Callable[..., Any]:
         plugin = described(entry)
         raise PluginError(
             name,
-            f"{plugin.target} of {plugin.distribution} {plugin.version} is {target!r}, which cannot be called",
-            "an entry point must name a factory",
+            f"its entry point must name a factory, got {plugin.target} of {plugin.distribution} "
+            f"{plugin.version}, which is {target!r:.80} and cannot be called",
+            "correct the entry point and install it again",
         )
     return target  # type: ignore[no-any-return]
 
@@ -182,7 +186,11 @@ def find(group: str, name: str) -> metadata.EntryPoint:
         return found[0]
     if found:
         choices = ", ".join(sorted(f"{described(e).distribution}/{e.name}" for e in found))
-        raise PluginError(name, "several installed distributions offer it", f"say which one: {choices}")
+        raise PluginError(
+            name,
+            f"its name must belong to one installed distribution, got {len(found)} that offer it",
+            f"write one of: {choices}",
+        )
     raise PluginError(name, "not installed", _missing_hint(bare, sorted({e.name for e in entries})))
 
 
@@ -195,6 +203,11 @@ def described(entry: metadata.EntryPoint) -> Plugin:
         version="" if dist is None else dist.version,
         target=entry.value,
     )
+
+
+def names_of(group: str) -> tuple[str, ...]:
+    """Return the names of the plug-ins of the entry-point *group*, without importing them."""
+    return tuple(entry.name for entry in _entry_points(group))
 
 
 def _listed(group: str, *, load: bool) -> list[Plugin]:
@@ -217,11 +230,11 @@ def _load_described(group: str, plugin: Plugin) -> None:
 def _missing_hint(name: str, installed: list[str]) -> str:
     close = _close_matches(name, installed, 3)
     meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{meant}installed: {', '.join(installed) or 'none'}"
+    return f"{meant}install its package, or use one of: {', '.join(installed) or 'none'}"
 
 
 def _why_hint(group: str, name: str) -> str:
-    return f"see: interwhen verifiers why-failed {name}" if group == VERIFIERS else ""
+    return f"see: interwhen verifiers why-failed {name}" if group == VERIFIERS else "correct or uninstall its package"
 
 
 # Options of a monitor: parsing them from text, and dividing them between the factory and the monitor it returns.
@@ -266,16 +279,27 @@ def parse_options(name: str, text: str) -> dict[str, str]:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not (key and equals):
             raise PluginError(
-                name, f"the option {part.strip()!r} has no value", "write options as name=value,name=value"
+                name,
+                f"each option must have a name and a value, got {part.strip()!r:.80}",
+                "write options as name=value,name=value",
             )
         if key in options:
             raise PluginError(
                 name,
-                f"the option {key!r} is given twice, as {options[key]!r:.80} and {value!r:.80}",
-                "give it once, and a list as JSON",
+                f"each option must be given once, got {key!r:.80} twice, as "
+                f"{_show_option(key, options[key])} and {_show_option(key, value)}",
+                "remove one, or write a list as JSON",
             )
         options[key] = value
     return options
+
+
+_SECRET = re.compile(r"(?:^|_)(?:key|token|secret|password)$", re.IGNORECASE)
+
+
+def _show_option(key: str, value: object) -> str:
+    """Format the *value* of the option *key* for an error message. The value of a secret is not shown."""
+    return "a secret that is not shown" if _SECRET.search(key) else f"{value!r:.80}"
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -332,7 +356,9 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
                 except msgspec.ValidationError:
                     pass
         raise PluginError(
-            name, f"the option {key}={value!r} does not fit: {error}", _choices(key, annotation)
+            name,
+            f"its option {key} must have a value that fits, got {_show_option(key, value)}: {error}",
+            _choices(key, annotation),
         ) from error
 
 
@@ -388,23 +414,27 @@ def _remedy(name: str, wanted: object, place: Any) -> Remedy:
         case _:
             raise PluginError(
                 name,
-                f"place={place!r} does not go with the remedy {remedy!r}",
-                "it goes with auto, repair and feedback",
+                f"place must be used with the remedy auto, repair or feedback only, got place={place!r:.80} with "
+                f"{remedy!r:.80}",
+                "remove place",
             )
 
 
 def _ending(name: str, remedy: Remedy, end: object) -> Remedy:
     if not isinstance(remedy, Auto):
-        raise PluginError(name, f"end={end!r} does not go with the remedy {remedy!r}", "it goes with auto")
+        what = f"end must be used with the remedy auto only, got end={end!r:.80} with {remedy!r:.80}"
+        raise PluginError(name, what, "remove end")
     return msgspec.structs.replace(remedy, end=end)
 
 
 def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:
     if not (isinstance(seconds, float) and seconds > 0):
-        raise PluginError(name, f"deadline={seconds!r} is not a positive number of seconds")
+        raise PluginError(name, f"deadline must be a positive number of seconds, got {seconds!r:.80}", "correct it")
     fields = {f.name for f in dataclasses.fields(verifier)} if dataclasses.is_dataclass(verifier) else set()
     if "deadline" not in fields:
-        raise PluginError(name, f"the deadline of its verifier {verifier!r} cannot be changed")
+        raise PluginError(
+            name, f"deadline must be used with a verifier that has a deadline, got {verifier!r:.80}", "leave it out"
+        )
     return dataclasses.replace(verifier, deadline=seconds)
 
 
@@ -425,22 +455,25 @@ def _annotation(name: str, factory: Callable[..., Any], parameter: inspect.Param
     except (NameError, TypeError, AttributeError) as error:
         raise PluginError(
             name,
-            f"the annotation {parameter.annotation!r} of its option {parameter.name!r} cannot be resolved: {error}",
-            "a factory's annotations must be importable at run time",
+            f"the annotation of its option {parameter.name!r} must be resolvable, got "
+            f"{parameter.annotation!r:.80} ({error})",
+            "import the types of a factory at run time",
         ) from error
 
 
 def _unknown(name: str, key: str, known: list[str]) -> PluginError:
     close = _close_matches(key, known, 1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    return PluginError(name, f"it has no option {key!r}", f"{meant}options: {', '.join(known)}")
+    meant = f"did you mean {close[0]!r}?" if close else ""
+    return PluginError(
+        name, f"its options must be among {', '.join(known)}, got {key!r:.80}", meant or "correct or remove it"
+    )
 
 
 def _choices(key: str, annotation: Any) -> str:
     choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
     if not choices and _is_list(annotation):
         return f'write a list as JSON, {key}=["a","b"]; a single value may stand alone, {key}=a'
-    return f"{key} is one of {', '.join(map(str, choices))}" if choices else ""
+    return f"choose one of {', '.join(map(str, choices))}" if choices else "correct the value"
 
 
 def _is_list(annotation: Any) -> bool:
@@ -483,7 +516,9 @@ def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, o
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
         names = ", ".join(monitor.name for monitor in monitors)
-        raise PluginError(name, f"it makes {len(monitors)} monitors ({names}), where one is expected")
+        raise PluginError(
+            name, f"it must make one monitor here, got {len(monitors)} ({names})", "choose another, or set its options"
+        )
     return monitors[0]
 
 
@@ -497,7 +532,10 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
     names = [monitor.name for monitor in monitors]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"two monitors are named {name!r}; give one another name (label=... in its options)")
+            raise UsageError(
+                f"the names of monitors must differ, got {name!r:.80} twice: give one another name with "
+                "label=... in its options"
+            )
     return monitors
 
 
@@ -509,7 +547,12 @@ def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object])
     for_factory, generic = split_options(name, factory, options)
     made = _made(name, factory, for_factory)
     if len(made) > 1 and "label" in generic:
-        raise PluginError(name, f"label={generic['label']!r} can name only one monitor, and it makes {len(made)}")
+        raise PluginError(
+            name,
+            f"label must be used with a plug-in that makes one monitor, got {generic['label']!r:.80} for "
+            f"{len(made)} monitors",
+            "remove label",
+        )
     return tuple(apply_generic(name, monitor, generic) for monitor in made)
 
 
@@ -528,15 +571,21 @@ def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, ob
         options = dict(spec)
         name = options.pop("name", None)
         if not isinstance(name, str):
-            raise UsageError(f"a monitor given as a mapping needs its plug-in as 'name', got {spec!r}")
+            raise UsageError(
+                "a monitor as a mapping must have the name of its plug-in as 'name', got the keys "
+                f"{list(spec)!r:.200}: add 'name'"
+            )
         return name, load_verifier(name), options
     if isinstance(spec, Verifier) and not isinstance(spec, type):
         raise UsageError(
-            f"{spec.name!r} is a verifier, not a monitor; bind it: Monitor(name=..., verifier=..., extractor=...)"
+            f"a monitor must have an extractor, got the verifier {spec.name!r:.80} alone: write "
+            "Monitor(name=..., verifier=..., extractor=...)"
         )
     if callable(spec):
         return getattr(spec, "__name__", repr(spec)), spec, {}
-    raise UsageError(f"{spec!r} is not a monitor: give a name, a mapping with a name, a factory, or a Monitor")
+    raise UsageError(
+        f"a monitor must be a name, a mapping with a name, a factory, or a Monitor, got {spec!r:.200}: give one of them"
+    )
 
 
 def call_factory(
@@ -556,9 +605,16 @@ def call_factory(
     except passes:
         raise
     except Exception as error:
-        values = (*map(repr, given), *(f"{key}={value!r}" for key, value in options.items()))
+        values = (
+            *(f"{value!r:.80}" for value in given),
+            *(f"{key}={_show_option(key, value)}" for key, value in options.items()),
+        )
         arguments = ", ".join(values) or "no options"
-        raise PluginError(name, f"its factory raised {type(error).__name__}: {error} (with {arguments})") from error
+        raise PluginError(
+            name,
+            f"its factory must accept its options, and raised {type(error).__name__}: {error} (with {arguments})",
+            "correct the options, or the factory",
+        ) from error
 
 
 def _made(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
@@ -566,7 +622,7 @@ def _made(name: str, factory: Callable[..., Any], options: Mapping[str, object])
     monitors = tuple(made) if isinstance(made, list | tuple) and made else (made,)
     for monitor in monitors:
         if not isinstance(monitor, Monitor):
-            raise PluginError(name, f"its factory returned {monitor!r} instead of a Monitor")
+            raise PluginError(name, f"its factory must return a Monitor, got {monitor!r:.80}", "correct the factory")
     return monitors
 
 
@@ -593,13 +649,16 @@ def load_model(
     plugin, _, text = spec.strip().partition(":")
     model = call_factory(plugin, load(MODELS, plugin), text)
     if not isinstance(model, Model):
-        raise PluginError(plugin, f"its factory returned {model!r} instead of a Model")
+        raise PluginError(plugin, f"its factory must return a Model, got {model!r:.80}", "correct the factory")
     return model
 
 
 def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -> Model:
     if not name:
-        raise UsageError(f"{base_url!r} may serve several models: give the name of one")
+        raise UsageError(
+            f"the name of a model must be given for {without_user(base_url)!r:.200}, which may serve "
+            "several, got none: name one of them"
+        )
     if api == "chat":
         from interwhen.models._openai_api import ChatModel
 
@@ -644,11 +703,15 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
         # A module may raise anything while it is imported.
         raise PluginError(
             name,
-            f"{module} does not load: {type(error).__name__}: {error}",
-            f"looked in {here} and in the installed packages",
+            f"the module {module} must load, and raised {type(error).__name__}: {error}",
+            f"correct the module or its name; it is looked for in {here} and in the installed packages",
         ) from error
     if not callable(found):
-        raise PluginError(name, f"{module}.{factory} is {found!r:.80}, which cannot be called", "name a factory in it")
+        raise PluginError(
+            name,
+            f"{module}.{factory} must be a factory, got {found!r:.80}, which cannot be called",
+            "name a factory in it",
+        )
     return found  # type: ignore[no-any-return]
 
 
@@ -668,7 +731,7 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
     for key, value in parse_options(name, options).items():
         if key not in known or key in given:
             choices = ", ".join(sorted(known.keys() - given.keys() - {"**"})) or "none"
-            raise PluginError(name, f"it has no option {key!r}", f"options: {choices}")
+            raise PluginError(name, f"its options must be among {choices}, got {key!r:.80}", "correct or remove it")
         values[key] = converted(name, key, value, annotation_of(factory, known[key]))
     return call_factory(name, factory, options=values)
 
@@ -686,7 +749,7 @@ def _split_factory(
     try:
         return name, load(group, name), options
     except PluginError as error:
-        hint = f"{error.hint}; shipped: {', '.join(sorted(shipped))}" if shipped else error.hint
+        hint = f"{error.hint}; also shipped: {', '.join(sorted(shipped))}" if shipped else error.hint
         raise PluginError(name, error.reason, hint) from error
 
 

@@ -130,7 +130,9 @@ print(line // 3)
 """
 
 
-@pytest.mark.fault("P3", injected="Ctrl-C at each line of the start of `run_sync`", happens="it ends, and the process")
+@pytest.mark.fault(
+    "P3", injected="Ctrl-C at each line of the start of `run_sync`", happens="the run and the process end"
+)
 def test_an_interrupt_at_any_line_of_the_start_hangs_nothing(record_property):
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -36,8 +36,8 @@ async def test_what_cannot_be_done_says_so():
         ([{"role": "user", "content": None}], {}, "message 0"),
         ([{"role": "boss", "content": "x"}], {}, "message 0.*boss"),
         ([{"role": "user", "content": "x"}, 3], {}, "message 1"),
-        (None, {}, "prompt=None"),
-        (b"Q", {}, "prompt=b'Q'"),
+        (None, {}, "prompt must be .*, got None"),
+        (b"Q", {}, "prompt must be .*, got b'Q'"),
         ({"role": "user", "content": "x"}, {}, "list of messages"),
         ([], {}, "empty"),
         ("Q", {"threads": 0}, "threads must be .* got 0"),
@@ -47,10 +47,10 @@ async def test_what_cannot_be_done_says_so():
         ("Q", {"feedback": "no"}, r"feedback=FeedbackTemplate\(...\)"),
         ("Q", {"monitors": None}, "put a single monitor in a list"),
         ("Q", {"processes": 0}, "processes must be .* got 0"),
-        ("Q", {"starts_in": "middle"}, "starts_in='middle'"),
+        ("Q", {"starts_in": "middle"}, "starts_in must be .*, got 'middle'"),
         ("Q", {"monitors": watch()}, "put a single monitor in a list"),
         ("Q", {"monitors": "arithmetic"}, "put a single monitor in a list"),
-        ("Q", {"monitors": [watch(), watch()]}, "two monitors are named 'sums'"),
+        ("Q", {"monitors": [watch(), watch()]}, "must differ, got 'sums' twice"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(prompt, options, why):
@@ -59,5 +59,5 @@ def test_what_cannot_work_is_refused_at_once(prompt, options, why):
 
 
 def test_what_is_no_model_is_refused_at_once():
-    with pytest.raises(UsageError, match=r"model=42 is not a Model"):
+    with pytest.raises(UsageError, match=r"model must be a Model or the name of one, got 42"):
         interwhen.run(42, "Q")

@@ -82,3 +82,108 @@ class Vllm:
             *(Send(data(event)) for event in [*events, last]),
             Send(b"data: [DONE]\n\n"),
         )
+
+
+class LlamaCpp(Vllm):
+    """A script that answers like llama.cpp: `/apply-template`, `/tokenize`, `/completion` from ids."""
+
+    def __call__(self, request):
+        body = request.json
+        match request.path:
+            case "/apply-template":
+                assert body["messages"]
+                return reply(200, msgspec.json.encode({"prompt": self.prompt}))
+            case "/tokenize":
+                self.tokenized.append(body["content"])
+                return reply(200, msgspec.json.encode({"tokens": ids_of(body["content"])}))
+            case "/completion":
+                return self.native(body)
+        return super().__call__(request)
+
+    def native(self, body):
+        raw = text_of(body["prompt"])
+        self.continued.append(raw)
+        # The model's special tokens are shown only if they are asked for.
+        texts = [text if text not in TAGS or text in body["preserved_tokens"] else "" for text in self.parts(raw)]
+        last = {"content": "", "tokens": [], "stop": True, "stop_type": "eos", "tokens_predicted": len(texts)}
+        last |= {"tokens_evaluated": len(body["prompt"]), "timings": {"cache_n": len(body["prompt"]) - 1}}
+        if not body["stream"]:
+            return reply(200, msgspec.json.encode({**last, "content": "Hi", "stop_type": "limit"}))
+        events = [
+            {"index": 0, "content": text, "tokens": ids_of(text) if body["return_tokens"] else [], "stop": False}
+            for text in texts
+        ]
+        return (
+            Head(200, {"content-type": "text/event-stream"}),
+            *(Send(data(event)) for event in [*events, last]),
+        )
+
+    def parts(self, raw):
+        said = raw.removeprefix(self.prompt)
+        rest = (
+            self.first[len(said) :]
+            if self.first.startswith(said)
+            else "\n</think>It is 60"
+            if raw[-2:] == "60"
+            else "!"
+        )
+        return [text_of([number]) for number in ids_of(rest)]
+
+
+class Sglang(LlamaCpp):
+    """A script that answers like SGLang, by its documentation and source: ids of a chat, `/generate` from ids.
+
+    *incremental* is the server's option ``--incremental-streaming-output``.
+    """
+
+    def __init__(self, *, incremental=False, **options):
+        super().__init__(**options)
+        self.incremental = incremental
+        self.sampled = []
+
+    def __call__(self, request):
+        body = request.json
+        if request.path == "/tokenize":
+            assert body["add_special_tokens"] is False
+            self.tokenized.append(body["prompt"])
+            return reply(200, msgspec.json.encode({"tokens": ids_of(body["prompt"]), "count": 1, "max_model_len": 1}))
+        if request.path == "/generate":
+            return self.generate(body)
+        if body.get("stream") and body.get("return_token_ids"):
+            message = "return_token_ids is not supported with streaming on /v1/chat/completions."
+            return reply(400, msgspec.json.encode({"object": "error", "message": message, "code": 400}))
+        if body.get("return_prompt_token_ids"):
+            assert not body.get("stream")
+            choice = {"index": 0, "message": {"content": "!"}, "finish_reason": "length"}
+            return reply(200, msgspec.json.encode({"choices": [{**choice, "prompt_token_ids": ids_of(self.prompt)}]}))
+        return Vllm.__call__(self, request)
+
+    def generate(self, body):
+        raw = text_of(body["input_ids"])
+        self.continued.append(raw)
+        self.sampled.append(body["sampling_params"])
+        assert "max_new_tokens" in body["sampling_params"], "the default of 128 tokens would cut the answer"
+        assert body["sampling_params"]["skip_special_tokens"] is False
+        texts = self.parts(raw) if body["stream"] else ["Hi"]
+        ids = [ids_of(text) for text in texts]
+        found = []
+        for at in range(1, len(texts) + 1):
+            start = at - 1 if self.incremental and body["stream"] else 0
+            meta = {"id": "g1", "prompt_tokens": len(body["input_ids"]), "completion_tokens": sum(map(len, ids[:at]))}
+            meta |= {"cached_tokens": len(body["input_ids"]) - 1, "finish_reason": None}
+            if at == len(texts):
+                meta["finish_reason"] = {"type": "stop", "matched": 3}
+            if body.get("return_logprob"):
+                meta["output_token_logprobs"] = [
+                    [-0.5, each[0], text] for text, each in zip(texts[start:at], ids[start:at], strict=True)
+                ]
+                meta["output_top_logprobs"] = [[[-0.5, 1, "a"], [-1.5, 2, "b"]] for _ in range(start, at)]
+            joined = [number for each in ids[start:at] for number in each]
+            found.append({"text": "".join(texts[start:at]), "output_ids": joined, "meta_info": meta})
+        if not body["stream"]:
+            return reply(200, msgspec.json.encode(found[-1]))
+        return (
+            Head(200, {"content-type": "text/event-stream"}),
+            *(Send(data(event)) for event in found),
+            Send(b"data: [DONE]\n\n"),
+        )

@@ -130,4 +130,6 @@ def read_countdown(prompt: str) -> Countdown:
             named = match.groupdict().get("target")
             many, target = (match[2], named) if named else (match[1], match[2])
             return Countdown(tuple(map(int, re.findall(r"\d+", many))), int(target))
-    raise ValueError(f"countdown: {prompt!r:.300} was not understood")
+    raise ValueError(
+        f"the prompt must be a problem of the family countdown, got {prompt!r:.300}: write it as in the training data"
+    )

@@ -105,12 +105,17 @@ def read_maze(prompt: str) -> Maze:
     """Read the doors, the start and the exit."""
     match = next((match for form in _FORMS if (match := form.fullmatch(prompt))), None)
     if match is None:
-        raise ValueError(f"maze: {prompt!r:.300} was not understood")
+        raise ValueError(
+            f"the prompt must be a problem of the family maze, got {prompt!r:.300}: write it as in the training data"
+        )
     beside: dict[str, list[str]] = {}
     for door in match["doors"].split(", "):
         one, other = door.split("-")
         beside.setdefault(one, []).append(other)
         beside.setdefault(other, []).append(one)
     if not {match["start"], match["goal"]} <= beside.keys():
-        raise ValueError(f"maze: the start or the exit has no door, in {prompt!r:.300}")
+        raise ValueError(
+            f"the start and the exit of a maze must have a door, and one has none in {prompt!r:.300}: "
+            "correct the problem"
+        )
     return Maze(beside, match["start"], match["goal"])

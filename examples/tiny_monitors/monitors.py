@@ -38,7 +38,7 @@ def monitors_for(
     the same reasoning. Raises :class:`ValueError` on a family or a text that is not understood.
     """
     if family not in FAMILIES:
-        raise ValueError(f"there is no family {family!r}, choose one of {', '.join(FAMILIES)}")
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r:.80}")
     trace = Trace(FAMILIES[family](prompt.strip()), acts=delivery != "observe")
 
     # Inline: the trace relies on a line being checked before the next chunk is read.

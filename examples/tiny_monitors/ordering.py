@@ -87,15 +87,23 @@ def read_ordering(prompt: str) -> Ordering:
         clue = _CLUE.fullmatch(sentence)
         words = words or next((four for four in _WORDS if clue and clue[2] in four[:2]), None)
         if clue is None or words is None or clue[2] not in words[:2]:
-            raise ValueError(f"ordering: {sentence!r} was not understood, in {prompt!r:.300}")
+            raise ValueError(
+                f"each sentence of a problem of the family ordering must be a clue, got {sentence!r:.80} in "
+                f"{prompt!r:.300}: write it as in the training data"
+            )
         more, less = (clue[1], clue[3]) if clue[2] == words[0] else (clue[3], clue[1])
         below.setdefault(more, set()).add(less)
         below.setdefault(less, set())
     if asked is None or words is None or asked[3] not in words[2:]:
-        raise ValueError(f"ordering: no question was found in {prompt!r:.300}")
+        raise ValueError(
+            f"a problem of the family ordering must have a question, got none in {prompt!r:.300}: write it "
+            "as in the training data"
+        )
     _close(below)
     if any(name in names for name, names in below.items()):
-        raise ValueError(f"ordering: the clues contradict each other in {prompt!r:.300}")
+        raise ValueError(
+            f"the clues of a problem must agree, and contradict each other in {prompt!r:.300}: correct the clues"
+        )
     rank = 1 if asked[2] else 0
     if asked[3] == words[3]:
         rank = len(below) - 1 - rank

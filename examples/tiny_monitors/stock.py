@@ -170,7 +170,7 @@ def _short(value: object) -> str:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("the keys of the arguments must differ, and one is there twice: remove one")
     return dict(pairs)
 
 
@@ -190,6 +190,8 @@ def read_stock(prompt: str) -> Stock:
     """Read the policy and the state of the stock."""
     match = next((match for form in _FORMS if (match := form.fullmatch(prompt))), None)
     if match is None:
-        raise ValueError(f"stock: {prompt!r:.300} was not understood")
+        raise ValueError(
+            f"the prompt must be a problem of the family stock, got {prompt!r:.300}: write it as in the training data"
+        )
     numbers = {name: int(text) for name, text in match.groupdict().items() if name != "item"}
     return Stock(item=match["item"], **numbers)

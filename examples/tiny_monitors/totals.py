@@ -187,7 +187,9 @@ def read_totals(prompt: str) -> Totals:
     if match := _SUM.fullmatch(prompt):
         last = (Change(match[2], int(match[1]), first=True),) if match[1] else ()
         return Totals(int(match[3]), (Change("×", int(match[4])), *last))
-    raise ValueError(f"totals: {prompt!r:.300} was not understood")
+    raise ValueError(
+        f"the prompt must be a problem of the family totals, got {prompt!r:.300}: write it as in the training data"
+    )
 
 
 def _changes(prompt: str, told: str) -> tuple[Change, ...]:
@@ -195,6 +197,9 @@ def _changes(prompt: str, told: str) -> tuple[Change, ...]:
     for order in re.split(r", |\. | and ", told):
         match = _ORDER.fullmatch(order.lower())
         if match is None or match[1] not in _SIGNS:
-            raise ValueError(f"totals: {order!r} was not understood, in {prompt!r:.300}")
+            raise ValueError(
+                f"each step of a problem of the family totals must be a change, got {order!r:.80} in "
+                f"{prompt!r:.300}: write it as in the training data"
+            )
         changes.append(Change(_SIGNS[match[1]], int(match[2])))
     return tuple(changes)

@@ -54,9 +54,9 @@ def train(
     device: torch.device,
     compiled: bool,
 ) -> Tiny:
-    """Train a model, or go on from the checkpoint in *folder*; write the curve and checkpoints there.
+    """Train a model, or continue from the checkpoint in *folder*; write the curve and checkpoints there.
 
-    A run that was cut off goes on with the same data, so that it ends as an unbroken one does, up to rounding.
+    An interrupted run continues with the same data, so it ends like an unbroken one, up to rounding.
     """
     torch.manual_seed(recipe.seed)
     model = Tiny(shape).to(device)
@@ -82,7 +82,9 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if not math.isfinite(loss.item()):
-            raise SystemExit(f"the loss is {loss.item()} at step {step + 1}; lower the rates, or remove {folder}")
+            raise SystemExit(
+                f"the loss must be finite, got {loss.item()} at step {step + 1}: lower the rates, or remove {folder}"
+            )
         last = step + 1 == recipe.steps
         if last or (step + 1) % recipe.checkpoint_every == 0:
             with torch.no_grad():
@@ -145,7 +147,9 @@ def _load(path: Path, model: Tiny, optimizers: _Optimizers, recipe: Recipe) -> i
         return 0
     saved = torch.load(path, weights_only=True, map_location=model.embedding.weight.device)
     if saved["recipe"] != asdict(recipe) or saved["shape"] != asdict(model.shape):
-        raise SystemExit(f"{path} was made by another recipe; give another --folder, or remove it")
+        raise SystemExit(
+            f"{path} must come from this recipe, and comes from another: give another --folder, or remove it"
+        )
     model.load_state_dict(saved["model"])
     for (optimizer, _), state in zip(optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(state)

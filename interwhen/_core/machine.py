@@ -32,7 +32,14 @@ from interwhen._core.messages import (
     Settled,
     SwitchedOff,
 )
-from interwhen._core.release import ENDED_WELL, Gates, certificate, coverage_reason, unverified_reasons
+from interwhen._core.release import (
+    ENDED_WELL,
+    Gates,
+    certificate,
+    coverage_reason,
+    judges_answer,
+    unverified_reasons,
+)
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
@@ -40,7 +47,7 @@ from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBro
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import BYTES_A_TOKEN, Status, UnverifiedReason
+from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
 from interwhen._types.segments import Phase, ToolCall
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome
@@ -195,9 +202,21 @@ class Counts:
     :class:`Violations`.
     """
 
-    __slots__ = ("_before", "_intake", "_window", "late", "prompts", "reconnects", "requests")
+    __slots__ = (
+        "_before",
+        "_begun_at",
+        "_intake",
+        "_window",
+        "hid_reasoning",
+        "late",
+        "prompts",
+        "reconnects",
+        "requests",
+    )
 
     def __init__(self, intake: Intake, window: Window, prompt_bytes: int = 0) -> None:
+        self.hid_reasoning = False
+        """Whether a request produced reasoning that the server did not send."""
         self.requests = 0
         self.prompts = PromptCounts(prompt_bytes)
         self.reconnects = 0
@@ -207,6 +226,8 @@ class Counts:
         self._window = window
         self._before = 0
         """Tokens of all requests before the current one."""
+        self._begun_at = 0
+        """The offset in the trace at which the current request began."""
 
     def tokens(self) -> int:
         """Return how many tokens of the main stream have arrived."""
@@ -222,6 +243,7 @@ class Counts:
         self.requests += 1
         self._before = self.tokens()
         transcript = self._intake.transcript
+        self._begun_at = transcript.length
         self.prompts.opened(transcript.kept_tokens, transcript.inserted_bytes)
 
     def reconnected(self) -> None:
@@ -240,14 +262,25 @@ class Counts:
         end of a turn). *ended*: the model has sent its finish reason.
         """
         missing = self._missing(usage)
+        if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
+            self.hid_reasoning = True
         if missing > 0 or ended:  # before the end, the server's count may be lower because it is not up to date
             self._intake.credit(missing)
 
     def _missing(self, usage: Usage | None) -> int:
         """Return the server's count minus our count; 0 if the server sent no count."""
+        if usage is None:
+            return 0
         self._window.learn(usage, self.requests)
         self.prompts.counted(usage)
-        return 0 if usage is None or usage.completion_tokens is None else self.told(usage) - self.tokens()
+        return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
+
+    def _reasoned_unseen(self, usage: Usage) -> bool:
+        """Tell whether the current request reasoned, according to *usage*, and the trace has no reasoning of it."""
+        if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
+            return False
+        transcript = self._intake.transcript
+        return not any(run.phase == "reasoning" for run in transcript.runs(self._begun_at, transcript.length))
 
 
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
@@ -753,7 +786,7 @@ class Core:
         if self._finish_reason not in ENDED_WELL:
             self._withhold_unfinished()
         self.gates.advance()
-        self._end("unverified" if self._unverified_reasons() else "verified", "", cut_short=False)
+        self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
         """Cut the segment that the model did not finish, if a gate holds it back unchecked."""
@@ -774,9 +807,9 @@ class Core:
             self._show(self.transcript.length)
         self._orders.append(Finish(self._summary(status, reason)))
 
-    def _unverified_reasons(self) -> tuple[UnverifiedReason, ...]:
-        """Return all reasons why the text is not verified."""
-        records, refuted = self.checks.records(), self.violations.refuted()
+    def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
+        """Return all reasons why the text, with these *records* of its checks, is not verified."""
+        refuted = self.violations.refuted()
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
             found = (*found, *coverage_reason(self.transcript, records, refuted, self.min_coverage))
@@ -784,17 +817,30 @@ class Core:
             end = self.transcript.length
             span = Span(min(self._unchecked_from, end), end)
             found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
+        if self.counts.hid_reasoning and not judges_answer(self.transcript, records, refuted, self.monitors):
+            found = (UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"), *found)
         return (*self.violations.concluded, *found)
 
     def _summary(self, status: Status, why: str) -> RunSummary:
+        """Return what became of the run. The *status* ``verified`` becomes ``unverified`` where a reason is found."""
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
-        reasons = (*violations.unproven, *self._unverified_reasons())
+        reasons = self._unverified_reasons(records)
+        if reasons and status == "verified":
+            status = "unverified"
+        reasons = (*violations.unproven, *reasons)
         if why and status == "unverified":
             reasons = (UnverifiedReason("", None, why), *reasons)
         certified = None
         if status == "verified":
-            certified = certificate(transcript, records, self.monitors, violations.refuted(), self.prompt_sha256)
+            certified = certificate(
+                transcript,
+                records,
+                self.monitors,
+                violations.refuted(),
+                self.prompt_sha256,
+                hid_reasoning=counts.hid_reasoning,
+            )
         return RunSummary(
             status=status,
             text=transcript.slice(0, transcript.length),
@@ -808,6 +854,7 @@ class Core:
             unverified_reasons=reasons,
             certificate=certified,
             reason=why,
+            hidden_reasoning=counts.hid_reasoning,
             kept=transcript.kept_tokens,
             discarded=self.intake.discarded + counts.late,
             late=counts.late,

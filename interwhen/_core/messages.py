@@ -166,6 +166,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
     reason: str
+    hidden_reasoning: bool
     kept: int
     discarded: int
     late: int

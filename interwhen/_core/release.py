@@ -275,14 +275,17 @@ def unverified_reasons(
     """
     found = []
     if finish_reason not in ENDED_WELL:
-        why = "the run was ended before the model was" if finish_reason is None else f"finish reason {finish_reason!r}"
+        why = "the run ended before the model did" if finish_reason is None else f"finish reason {finish_reason!r}"
         found.append(UnverifiedReason("", None, f"the text did not end by itself: {why}"))
     if not any(monitor.required for monitor in monitors):
         found.append(UnverifiedReason("", None, "no required monitor watched this run"))
+    records_of: dict[str, list[CheckRecord]] = {}
+    for record in records:
+        records_of.setdefault(record.monitor, []).append(record)
     for monitor in monitors:
         if not monitor.required:
             continue
-        mine = [record for record in records if record.monitor == monitor.name]
+        mine = records_of.get(monitor.name, [])
         found.extend(
             UnverifiedReason(monitor.name, _ground(record), describe(record.outcome, record.tries), record.verifier)
             for record in mine
@@ -299,8 +302,13 @@ def certificate(
     monitors: Sequence[Monitor],
     refuted: Sequence[Span],
     prompt_sha256: str,
+    *,
+    hid_reasoning: bool = False,
 ) -> Certificate:
-    """Return the certificate of a text that :func:`unverified_reasons` has no reason against."""
+    """Return the certificate of a text that :func:`unverified_reasons` has no reason against.
+
+    *hid_reasoning* tells whether the server did not send all reasoning.
+    """
     good = _good(records, refuted)
     covered = _covered(good)
     total = transcript.length
@@ -312,8 +320,16 @@ def certificate(
         covered=covered,
         coverage=_share(covered, total),
         refuted=merge(refuted),
-        scope="answer" if any(_answers(record, transcript, monitors) for record in good) else "steps",
+        scope="answer" if judges_answer(transcript, records, refuted, monitors) else "steps",
+        hidden_reasoning=hid_reasoning,
     )
+
+
+def judges_answer(
+    transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], monitors: Sequence[Monitor]
+) -> bool:
+    """Tell whether a check that passed shows that the answer itself is right."""
+    return any(_answers(record, transcript, monitors) for record in _good(records, refuted))
 
 
 def coverage_reason(

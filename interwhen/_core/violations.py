@@ -128,6 +128,9 @@ KNOWS_PLACES = 3
 COUNTS_PROMPTS = 3
 """The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
 
+_ANSWER = -1
+"""The place of every refuted answer that rests on reasoning, for the ladder."""
+
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
 )
@@ -408,7 +411,7 @@ class Violations:
             times, self._place = self._trouble.met(best)
         first_call = self._transcript.first_call
         if isinstance(monitor.remedy, Auto) and best.violation is not None and best.ref.segment.call is None:
-            climbed = self._climb(best, best.violation, monitor.remedy, times, floor)
+            climbed, times = self._climb(best, best.violation, monitor.remedy, times, floor)
             if climbed is None:
                 return plan_surrender(best, first_call), "not converging: every remedy was tried at the same place"
             todo = climbed
@@ -428,23 +431,42 @@ class Violations:
             todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
         return todo, self._overspent(todo, times)
 
-    def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int, floor: int) -> RemedyPlan | None:
-        """Return the plan of the next rung of the ladder *auto*; ``None``: the ladder ends."""
+    def _climb(
+        self, best: Candidate, violation: Violation, auto: Auto, times: int, floor: int
+    ) -> tuple[RemedyPlan | None, int]:
+        """Return the plan of the next rung of *auto* (``None``: the ladder ends), and how often the words came here."""
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(floor, segment), segment.start)
-        tried = self._tried.setdefault((best.ref.monitor, self._place or 0), [])
+        rests = self._rests_on_reasoning(segment)
+        place = self._place or 0
+        if rests:
+            # The place of an answer changes with its reasoning, so all answers of the run are one place.
+            place, times = _ANSWER, max(times, self._trouble.met_answer(best))
+        tried = self._tried.setdefault((best.ref.monitor, place), [])
         repair = violation.repair if monitor.level == "witness" else None
         repairable = repair is not None and is_writable(repair) and not _is_cut_short(best)
-        rests = self._rests_on_reasoning(segment)
         rung = next_rung(auto, Trouble(times, tuple(tried), repairable, bool(starts), rests))
         if rung is None:
-            return None
+            return None, times
         number = tried.count(rung)
         tried.append(rung)
+        return self._plan_rung(best, violation, auto, rung, number, times, starts), times
+
+    def _plan_rung(
+        self,
+        best: Candidate,
+        violation: Violation,
+        auto: Auto,
+        rung: Rung,
+        number: int,
+        times: int,
+        starts: Sequence[int],
+    ) -> RemedyPlan:
+        """Return the plan of *rung*, which was used *number* times before at this place."""
         match rung:
             case "repair":
-                assert repair is not None
-                return RemedyPlan("repair", best.span.start, repair, "repair")
+                assert violation.repair is not None
+                return RemedyPlan("repair", best.span.start, violation.repair, "repair")
             case "resample":
                 cut = self._cut_for_sample(best, starts, times)
                 # Reasoning that passed its checks is sampled again without more noise than needed.
@@ -484,7 +506,7 @@ class Violations:
         level = level_of(monitor.level, number, has_witness=bool(violation.witness))
         sentence = self._template.render(level, violation, self.text(best), number)
         if self._rests_on_reasoning(segment):
-            # Feedback in the answer would be a part of it, so the model is told where it was still thinking.
+            # Feedback in the answer would be a part of it, so it is written where the model was still thinking.
             cut = self._reasoning_end()
             lead = "" if self._transcript.slice(cut - 1, cut) == "\n" else "\n"
             return RemedyPlan("feedback", cut, f"{lead}{sentence}\n")
@@ -710,6 +732,12 @@ class RefutationCounts:
         key = (ref.monitor, place, " ".join(ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times, place
+
+    def met_answer(self, candidate: Candidate) -> int:
+        """Count *candidate*, which is in the answer; return how often its monitor has refuted the same words in one."""
+        key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
+        self._times[key] = times = self._times.get(key, 0) + 1
+        return times
 
     def answered(self, segment: Span) -> None:
         """Leave *segment*, which feedback answers, out of all positions after it."""

@@ -81,6 +81,9 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
     meter.tokens += reply.usage.completion_tokens or 0
     meter.prompt_tokens += reply.usage.prompt_tokens or 0
     meter.cached_tokens += reply.usage.cached_tokens or 0
+    if not reply.text and reply.finish_reason == "length":
+        # A model that hides its reasoning spent all tokens on it. An empty reply would mean that there is no claim.
+        return Errored(f"fork: the reply was cut before its first word; allow more than {fork.max_tokens} tokens")
     return Reply(reply.text, reply.tokens, reply.finish_reason) if fork.wants_reply else reply.text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
@@ -22,7 +22,7 @@ from interwhen._log import log_info
 from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError, ModelError, UsageError
 from interwhen._types.extensions import Task
-from interwhen._types.ledger import BlockedLoop, Ledger, Offline, Timing, WireReport
+from interwhen._types.ledger import BlockedLoop, Ledger, Offline, ResumeCost, Timing, WireReport
 from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Usage
 from interwhen._types.results import Abstained, Failed, JournalState, Result, Unverified, Verified
 from interwhen._types.spans import Span
@@ -116,6 +116,7 @@ class Recorder:
             tuple(self._upstream.close_latency),
             wire=report if report != _PLAIN else None,
             wasted=wire.wasted(self._clock()),
+            resumes=self._upstream.resumes,
         )
 
     def _note_spent(self, **ending: Any) -> None:
@@ -199,12 +200,18 @@ def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes
 # Build the public result from the summary of the core.
 
 
+def _cost(request: int, first_token: float | None, usage: Usage | None) -> ResumeCost:
+    usage = usage or Usage()
+    return ResumeCost(request, usage.prompt_tokens, usage.cached_tokens, first_token)
+
+
 def build_result(
     summary: RunSummary,
     *,
     model: str,
     requests: int,
-    usages: Sequence[Usage],
+    usages: Mapping[int, Usage],
+    resumes: Sequence[tuple[int, float | None]],
     unread: int,
     forks: ForkMeter,
     timing: Timing,
@@ -215,22 +222,26 @@ def build_result(
 ) -> Result:
     """Return the public result for *summary*, with the ledger, the timing and the report about the connection.
 
-    *unread* is the number of tokens received after the end of the run. *wasted* is an estimate of the tokens that
-    servers generated after their stream was closed. *offline* describes the work done before the run.
+    *usages* has the server's token counts by request number. *resumes* has the number of each request that continued
+    text, and the seconds until its first text. *unread* is the number of tokens received after the end of the run.
+    *wasted* is an estimate of the tokens that servers generated after their stream was closed. *offline* describes the
+    work done before the run.
     """
     common: dict[str, Any] = {
         name: getattr(summary, name)
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
     }
+    common["hidden_reasoning"] = summary.hidden_reasoning
     common["ledger"] = Ledger(
         kept=summary.kept,
         discarded=summary.discarded + unread,
         late=summary.late + unread,
         fork_tokens=forks.tokens,
         fork_prompt_tokens=forks.prompt_tokens,
-        prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages),
+        prompt_tokens=sum(usage.prompt_tokens or 0 for usage in usages.values()),
         estimated_prompt_tokens=summary.estimated_prompt_tokens,
-        cached_tokens=sum(usage.cached_tokens or 0 for usage in usages) + forks.cached_tokens,
+        cached_tokens=sum(usage.cached_tokens or 0 for usage in usages.values()) + forks.cached_tokens,
+        reasoning_tokens=sum(usage.reasoning_tokens or 0 for usage in usages.values()),
         requests=requests,
         forks=summary.forks,
         remedies=summary.remedies,
@@ -239,6 +250,7 @@ def build_result(
         inserted_chars=sum(len(insertion.span) for insertion in summary.insertions),
         offline_tokens=offline.tokens,
         offline_share=offline.share,
+        resumes=tuple(_cost(number, seconds, usages.get(number)) for number, seconds in resumes),
     )
     common["precomputed"] = offline.items
     common["timing"] = msgspec.structs.replace(
@@ -328,7 +340,7 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
     ended_at = None if past.ended_at is None else meter.started + past.ended_at
     # In an unfinished run, each chunk of the last read is in the journal, or the model will send its text again.
     unread = spent.unread if past.summary is not None else 0
-    upstream.recall(past.usages, spent.close_latency, ended_at, unread)
+    upstream.recall(past.usages, spent.resumes, spent.close_latency, ended_at, unread)
     upstream.wire.recall(spent.wire, spent.wasted)
 
 
@@ -399,7 +411,8 @@ def result_of(past: RebuiltRun) -> Result | None:
         past.summary,
         model=past.journaled.header.model,
         requests=past.core.counts.requests,
-        usages=tuple(past.usages.values()),
+        usages=past.usages,
+        resumes=spent.resumes,
         unread=spent.unread,
         forks=forks,
         timing=Timing(past.finished_at, first, spent.largest_gap, tail, spent.paused, 0.0, spent.close_latency),

@@ -122,7 +122,7 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
     except anyio.get_cancelled_exc_class():
         if is_own_cancellation():
             raise
-        return Errored(f"verifier {verifier.name!r} raised a cancellation of its own")
+        return Errored(f"verifier {verifier.name!r} raised a cancellation of its own; catch it in check")
     except BaseException as error:  # noqa: BLE001  (any error of the verifier is its outcome)
         return Errored(name_error(error))
 
@@ -136,13 +136,16 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
         found: Any = extract(*given)
         if type(found) is CoroutineType:
             found.close()
-            return Errored(f"extractor of {name!r} is asynchronous; make it a plain function")
+            return Errored(f"extractor of {name!r} must be a plain function, got an asynchronous one; remove async")
         claims: tuple[Claim, ...] = () if found is None else tuple(islice(found, MOST_CLAIMS + 1))
         if len(claims) > MOST_CLAIMS:
-            return Errored(f"extractor of {name!r} found more than {MOST_CLAIMS} claims in one segment")
+            return Errored(
+                f"extractor of {name!r} must find at most {MOST_CLAIMS} claims in one segment, got more; use a trigger "
+                "with shorter segments"
+            )
         for claim in claims:
             if not _is_claim(claim):
-                return Errored(f"extractor of {name!r} returned {name_value(claim)}, which is not a valid Claim")
+                return Errored(f"extractor of {name!r} must return valid Claim objects, got {name_value(claim)}")
         clash = _clash(claims)
         if clash is not None:
             return Errored(f"extractor of {name!r}: {clash}")
@@ -172,7 +175,10 @@ def _clash(claims: tuple[Claim, ...]) -> str | None:
                 "a key must name everything that the verdict depends on"
             )
         if type(claim) is not type(other):
-            return f"two claims with the key {claim.key!r:.80} at {claim.span!r} are of different types"
+            return (
+                f"two claims with the key {claim.key!r:.80} at {claim.span!r} are of different types; "
+                "give them different keys"
+            )
     return None
 
 
@@ -197,10 +203,14 @@ def recognize(
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
         if len(found) > MOST_CLAIMS:
-            return Errored(f"recognizer of {name!r} found more than {MOST_CLAIMS} spans in one segment")
+            return Errored(
+                f"recognizer of {name!r} must find at most {MOST_CLAIMS} spans in a segment, got more; match less text"
+            )
         for span in found:
             if not _is_span(span) or not segment.span.covers(span):
-                return Errored(f"recognizer of {name!r} returned {name_value(span)}, which is not a Span in it")
+                return Errored(
+                    f"recognizer of {name!r} must return spans in the segment {segment.span!r}, got {name_value(span)}"
+                )
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  (any error of the recognizer is its outcome)

@@ -602,6 +602,7 @@ class Run:
             model=self._model.name,
             requests=self._core.counts.requests,
             usages=upstream.usages,
+            resumes=upstream.resumes,
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),

@@ -201,6 +201,7 @@ class ModelReader:
     """
 
     __slots__ = (
+        "_asked_at",
         "_backoff",
         "_clock",
         "_closed",
@@ -214,6 +215,7 @@ class ModelReader:
         "_opening",
         "_overdue",
         "_prompt",
+        "_resumes",
         "_sampling",
         "_step",
         "_tell",
@@ -255,6 +257,8 @@ class ModelReader:
         self._tell = tell
         self._clock = clock
         self._usages: dict[int, Usage] = {}
+        self._resumes: dict[int, float | None] = {}
+        self._asked_at = 0.0
         self._backoff = Backoff(model, clock)
         self.wire = WireMeter()
         """The irregularities of the streams of this run."""
@@ -277,9 +281,14 @@ class ModelReader:
         """The ``usage`` of a later chunk of the current read. The run may end before that chunk is processed."""
 
     @property
-    def usages(self) -> tuple[Usage, ...]:
-        """The last token counts that the server sent for each request."""
-        return tuple(self._usages.values())
+    def usages(self) -> Mapping[int, Usage]:
+        """The last token counts that the server sent for each request, by the number of the request."""
+        return self._usages
+
+    @property
+    def resumes(self) -> tuple[tuple[int, float | None], ...]:
+        """For each request that continued kept text: its number, and the seconds until its first text."""
+        return tuple(self._resumes.items())
 
     @property
     def unread(self) -> int:
@@ -287,11 +296,17 @@ class ModelReader:
         return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
-        self, usages: Mapping[int, Usage], close_latency: Sequence[float], ended_at: float | None, unread: int
+        self,
+        usages: Mapping[int, Usage],
+        resumes: Sequence[tuple[int, float | None]],
+        close_latency: Sequence[float],
+        ended_at: float | None,
+        unread: int,
     ) -> None:
         """Restore the counts of an earlier process. *unread* is 0 unless the run is over."""
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
+        self._resumes.update(resumes)
         self.close_latency.extend(close_latency)
         self.ended_at = ended_at
 
@@ -326,7 +341,7 @@ class ModelReader:
         meter = self._meter
         last = meter.last
         if last is None:
-            meter.begun(now)
+            self._begun(now)
         else:
             gap = now - (last if last > meter.since else meter.since)
             meter.waited += gap
@@ -344,6 +359,13 @@ class ModelReader:
             if orders:
                 self._do(orders)
         self._foreseen = 0
+
+    def _begun(self, now: float) -> None:
+        """Record that the first text of the current stream arrived."""
+        self._meter.begun(now)
+        request = self._core.counts.requests
+        if request in self._resumes:
+            self._resumes[request] = now - self._asked_at
 
     async def open(self, order: Open) -> None:
         """Wait until the previous stream is closed, and then send the request of *order*."""
@@ -366,6 +388,7 @@ class ModelReader:
                     await anyio.sleep(order.after)
                 await self._backoff.wait()
                 meter.wait()
+                self._asked_at = meter.since
                 stream = await self._model.stream(request)
             except ModelError as error:
                 if self.wanted is order:
@@ -380,13 +403,21 @@ class ModelReader:
         if self.wanted is not order:  # the run ended, or ordered another request, while the server answered
             await close_stream(stream)
             return
+        self._accepted(order, stream)
+
+    def _accepted(self, order: Open, stream: Stream) -> None:
+        """Read from *stream*, the server's response to *order*, from now on."""
         self.wanted = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)
         if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
             self.wire.notes.append(notes)
         self.ended_at = None
-        self._tell(Opened((getattr(stream, "resumed", None) or self._mode) if order.pieces else None))
+        if not order.pieces:
+            self._tell(Opened(None))
+            return
+        self._resumes[self._core.counts.requests + 1] = None
+        self._tell(Opened(getattr(stream, "resumed", None) or self._mode))
 
     # ------------------------------------------------------------------ closing and failing
 

@@ -25,6 +25,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 
 
@@ -153,14 +154,15 @@ class ContextOverflow(UpstreamError):
 
 
 class StreamProtocolError(ModelError):
-    """The server sent an invalid stream. ``offset`` is in bytes of the body."""
+    """The server sent an invalid stream. ``offset`` is in bytes of the body; *hint* says what to do."""
 
     retryable = True
 
-    def __init__(self, message: str, *, offset: int, sample: bytes = b"") -> None:
+    def __init__(self, message: str, *, offset: int, sample: bytes = b"", hint: str = "") -> None:
         self.offset = offset
         self.sample = sample[:200]
-        super().__init__(f"{message} at byte {offset}" + (f": {self.sample!r}" if self.sample else ""))
+        found = f": {self.sample!r}" if self.sample else ""
+        super().__init__(f"{message} at byte {offset}{found}" + (f"; {hint}" if hint else ""))
 
 
 class MalformedEvent(StreamProtocolError):
@@ -181,7 +183,7 @@ class OutOfTokens(ModelError):
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        super().__init__(f"the budget of {budget} tokens is spent")
+        super().__init__(f"the budget of {budget} tokens is spent; give a larger one to continue")
 
 
 class StreamTimeout(ModelError):
@@ -198,7 +200,10 @@ class StreamTimeout(ModelError):
 
 
 class StreamClosed(ModelError):
-    """We closed the stream while it was being read."""
+    """We closed the stream before or while it was being read."""
+
+    def __init__(self) -> None:
+        super().__init__("a stream must be open while it is read, and this side closed it: send the request again")
 
 
 # Format exceptions and values of user code in one line of limited length: their `str` or `repr` may be huge, or raise.
@@ -215,6 +220,11 @@ def name_error(error: BaseException) -> str:
     except Exception as second:  # noqa: BLE001  (the text of an exception of user code may raise)
         text = f"(its text raised {type(second).__name__})"
     return f"{type(error).__name__}: {text}"[:500]
+
+
+def without_user(url: str) -> str:
+    """Return *url* without the user and the password before the host, for error messages."""
+    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def name_value(value: object) -> str:

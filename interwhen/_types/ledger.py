@@ -5,6 +5,35 @@ from __future__ import annotations
 import msgspec
 
 
+class ResumeCost(msgspec.Struct, frozen=True, gc=False):
+    """The cost of one request that continued kept text, after a cut or a reconnect."""
+
+    request: int
+    """The number of the request of the main stream. The first request, which does not continue text, has number 1."""
+    prompt_tokens: int | None = None
+    """The tokens of the prompt with the kept text, as the server counted them. ``None``: the server sent no count, or
+    the stream was cut before the count arrived."""
+    cached_tokens: int | None = None
+    """The part of ``prompt_tokens`` that the server took from its prefix cache; ``None`` as for ``prompt_tokens``."""
+    first_token: float | None = None
+    """The time from the request to its first text, in seconds; ``None``: no text came. It includes the wait until
+    llama.cpp has released the slot of the previous stream."""
+
+    @property
+    def uncached_tokens(self) -> int | None:
+        """The tokens of the prompt that the server had to read again; ``None`` if a count is not known."""
+        if self.prompt_tokens is None or self.cached_tokens is None:
+            return None
+        return max(self.prompt_tokens - self.cached_tokens, 0)
+
+    @property
+    def cached_share(self) -> float | None:
+        """``cached_tokens`` divided by ``prompt_tokens``; ``None`` if a count is not known."""
+        if not self.prompt_tokens or self.cached_tokens is None:
+            return None
+        return min(self.cached_tokens / self.prompt_tokens, 1.0)
+
+
 class Ledger(msgspec.Struct, frozen=True, gc=False):
     """Counts every token of a run. ``kept + discarded`` is the total that the main stream generated.
 
@@ -30,6 +59,9 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     counted requests and from the length of the text."""
     cached_tokens: int = 0
     """Prompt tokens that the server took from its prefix cache, of main requests and forks."""
+    reasoning_tokens: int = 0
+    """Tokens of reasoning, as the server counted them, whether or not it sent their text. Most servers count them as
+    generated tokens, too, so they are part of ``kept`` and ``discarded``."""
     requests: int = 0
     """Requests of the main stream: the first one, resumes and reconnects."""
     forks: int = 0
@@ -48,6 +80,9 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     offline_share: float = 0.0
     """This run's share of ``offline_tokens``. The tokens of each item are divided by the number of runs that have used
     the item so far."""
+
+    resumes: tuple[ResumeCost, ...] = ()
+    """The cost of each request that continued kept text, in order."""
 
     @property
     def total_tokens(self) -> int:

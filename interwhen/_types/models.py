@@ -117,6 +117,12 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """The time that the server needed to process the prompt."""
     completion_seconds: float | None = None
     """The time that the server needed to generate the completion."""
+    reasoning_tokens: int | None = None
+    """The tokens of reasoning. Most servers count them in ``completion_tokens``, too."""
+    hides_reasoning: bool = False
+    """Whether the server said that it does not send the reasoning: it sent a summary, or an encrypted form."""
+    asked_to_reason: bool = False
+    """Whether the request asked for reasoning that the server does not count. If none came, it was hidden."""
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

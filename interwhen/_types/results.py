@@ -111,6 +111,9 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """``answer``: a check that knows the task judged the answer itself. ``steps``: all checks passed, but none of them
     judged the answer, so the answer may be wrong. (A certificate of an older version has no scope and counts as
     ``steps``.)"""
+    hidden_reasoning: bool = False
+    """Whether the model reasoned and the server did not send this reasoning. The certificate then covers the answer
+    alone, and its scope is ``answer``."""
 
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*."""
@@ -172,6 +175,9 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalState | None = None
     """``None``: the run had no journal."""
     wire: WireReport = WireReport()
+    hidden_reasoning: bool = False
+    """Whether the model reasoned and the server did not send this reasoning, or only a summary. No check has seen it,
+    so the result is verified only if a check judged the answer itself."""
     precomputed: tuple[str, ...] = ()
     """The names of the prepared items that the run used; their cost is in the ledger."""
     status: ClassVar[Status]

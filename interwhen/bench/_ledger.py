@@ -6,7 +6,8 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from interwhen import (
     Journal,
     Ledger,
     Lines,
+    ModelError,
     Monitor,
     Pass,
     Remedy,
@@ -39,8 +41,13 @@ from interwhen.bench._ledger_endpoint import FAULTS, Counting, CountingEndpoint,
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import prompt_of
 from interwhen.bench._statistics import Estimate
+from interwhen.clients._calls import make_settings, read_call
+from interwhen.clients._supervision import supervise
+from interwhen.gateway._upstream import GatewayTransport, UpstreamServer
 from interwhen.models import CompletionsModel
 from interwhen.models._exchange import Retries
+from interwhen.models._transport import Timeouts
+from interwhen.strategies import load_strategies
 from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
 from interwhen.testing.server import ScriptedTransport
 
@@ -81,7 +88,7 @@ def counters(ledger: Ledger) -> dict[str, int]:
     """Return the counters of *ledger* that an endpoint also has, with the endpoint's names."""
     return {
         "requests": ledger.requests,
-        "main_tokens": ledger.kept + ledger.discarded,
+        "main_tokens": ledger.kept + ledger.discarded + ledger.wasted_tokens,
         "prompt_tokens": ledger.prompt_tokens,
         "fork_tokens": ledger.fork_tokens,
         "fork_prompt_tokens": ledger.fork_prompt_tokens,
@@ -132,6 +139,45 @@ async def _play(seed: int, journal: Journal | None) -> Played:
         result = await supervised.drain()
     await model.aclose()
     return Played(seed, result, endpoint)
+
+
+def play_call(seed: int, strategy: str) -> Played | None:
+    """Play one call through the gateway's code in virtual time, answered by *strategy*.
+
+    Return ``None`` if the call was refused or broke before its answer began: then it has an error and no ledger.
+    """
+    return run_virtual(partial(_play_call, seed, strategy))
+
+
+async def _play_call(seed: int, strategy: str) -> Played | None:
+    rng = random.Random(f"call {seed}")  # noqa: S311  (the same)
+    habits = msgspec.structs.replace(habits_of(seed), broken=rng.choice((0.0, 0.1, 0.2)))
+    endpoint = CountingEndpoint(habits)
+    timeouts = Timeouts()
+    upstream = UpstreamServer("http://scripted/v1", ("*",), "", ScriptedTransport(endpoint), timeouts)
+    body = {"model": "scripted", "prompt": prompt_of(seed), "stream": rng.random() < 0.5}
+    settings = make_settings(
+        # Strategies that stop at a verified answer need monitors that could verify one.
+        [replace(monitor, scope="answer") for monitor in _monitors(rng)],
+        {
+            "strategy": strategy,
+            "strategy_tokens": rng.choice((60, 600, 6000)),
+            "strategy_samples": rng.choice((3, 6)),
+            "budgets": {"reconnects": rng.choice((0, 3)), "remedies": rng.choice((1, 8))},
+            "workers": VirtualWorkers(),
+        },
+    )
+    transport = GatewayTransport(upstream, "completions", {})
+    try:
+        supervised = await supervise(read_call("completions", body), settings, transport, upstream.endpoint("scripted"))
+    except ModelError:
+        return None
+    with suppress(ModelError):
+        while await supervised.parts():
+            pass
+    await supervised.aclose()
+    assert supervised.result is not None
+    return Played(seed, supervised.result, endpoint)
 
 
 def _monitors(rng: random.Random) -> list[Monitor]:
@@ -186,7 +232,7 @@ def _sums(segment: Segment) -> Iterator[Claim]:
         yield Claim(key=" ".join(found.groups()), span=segment.at(*found.span()))
 
 
-def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> Report:
+def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, strategies: str = "") -> Report:
     """Compare the ledgers of many runs with what their endpoint counted; ends with 1 if one counter differs.
 
     Each run is made from its seed and played in virtual time: a scripted endpoint that makes mistakes, breaks, and
@@ -201,13 +247,22 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> 
         The first seed; the others follow it.
     minutes
         Begin no further run after so many minutes.
+    strategies
+        Names of strategies with commas between, or "all": each run is then a call through the code of the gateway,
+        answered by one of them in turn.
     """
     require_positive(runs=runs)
     played: list[Played] = []
     mismatches: list[Mismatch] = []
+    named = _named(strategies)
+    refused = 0
     for number, _ in Experiment(("ledger",), runs, warm_up=0, minutes=minutes).rounds():
-        played.append(play(seed + number))
-        mismatches.extend(played[-1].mismatches())
+        found = play_call(seed + number, named[number % len(named)]) if named else play(seed + number)
+        if found is None:
+            refused += 1
+            continue
+        played.append(found)
+        mismatches.extend(found.mismatches())
         if len(played) % 100 == 0:
             say(f"{len(played)} of {runs} runs, {len(mismatches)} counters differ")
     ledgers = [each.result.ledger for each in played]
@@ -216,6 +271,7 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> 
     happened = {
         "requests of main streams": sum(each.requests for each in ledgers),
         "tokens of main streams": sum(each.kept + each.discarded for each in ledgers),
+        "prompt tokens of main streams": sum(each.prompt_tokens for each in ledgers),
         "rewinds and insertions": sum(each.remedies for each in ledgers),
         "streams that were resumed": sum(each.reconnects for each in ledgers),
         "forks": sum(each.forks for each in ledgers),
@@ -227,6 +283,7 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> 
         {
             "counters that differ": Estimate(len(mismatches), limit=0),
             "runs": len(played),
+            **({"  calls that were refused, without a ledger": refused} if named else {}),
             **{f"  {status}": count for status, count in sorted(statuses.items())},
             **happened,
         },
@@ -243,7 +300,7 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> 
     missing = [what for what, count in happened.items() if not count]
     return Report(
         benchmark="ledger",
-        subject=f"seeds {seed} to {seed + len(played) - 1}",
+        subject=f"seeds {seed} to {seed + len(played) + refused - 1}",
         tables=(Table("Ledgers and the counts of the endpoint", tuple(rows)),),
         warnings=(
             *map(str, mismatches[:10]),
@@ -252,6 +309,10 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None) -> 
         passed=not mismatches,
         observations=tuple(msgspec.to_builtins(mismatch) for mismatch in mismatches),
     )
+
+
+def _named(strategies: str) -> tuple[str, ...]:
+    return tuple(one.name for one in load_strategies("" if strategies == "all" else strategies)) if strategies else ()
 
 
 command = command_of(ledger)

@@ -121,10 +121,12 @@ class CountingEndpoint:
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step] | Iterator[Step]:
         """Return the steps of the answer to *request*."""
+        if request.method != "POST":
+            return reply(404, b'{"error": {"message": "no such page", "code": 404}}')
         rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)
         body = request.json
         prompt = body["prompt"]
-        is_fork = not body["stream"]
+        is_fork = not body.get("stream")
         name = rng.choice(FAULTS[1:]) if rng.random() < self.habits.broken else "none"
         served = RequestRecord("fork" if is_fork else "main", name, _tokens(prompt), self._cached(prompt))
         self.books.served.append(served)

@@ -94,7 +94,12 @@ async def prepare(
     """Run precompute for *case* in *arm* until no step is left. *misses*: share of errors that the monitor passes."""
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
-        facts(link="chain" if case.family == "states" else "none", min_gain=min_gain, max_tokens=_STEP_TOKENS),
+        facts(
+            link="chain" if case.family == "states" else "none",
+            min_gain=min_gain,
+            max_tokens=_STEP_TOKENS,
+            grounding="monitors",  # they work out each statement from the text
+        ),
         answers(questions=[case.ask(about) for about in case.likely], max_tokens=_STEP_TOKENS),
     ]
     precomputer = Precomputer(
@@ -233,8 +238,7 @@ async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int
     for number in range(1, passes + 1):
         for _, text in case.pieces:
             given = numbered(text, known)
-            task, asked = ask_for(given, 12)
-            reply = await model.complete(Request(f"{task}\n\n{asked}", sampling=Sampling(temperature=0.0)))
+            reply = await model.complete(Request(ask_for(given, 12), sampling=Sampling(temperature=0.0)))
             said = [statement.said for statement in read_statements(reply.text, given)]
             found.setdefault(number, []).extend(said)
             known += said

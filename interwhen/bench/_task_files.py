@@ -13,11 +13,8 @@ import msgspec
 from interwhen import Message, UsageError
 from interwhen.models import Prompt
 from interwhen.strategies import Exercise, Question
+from interwhen.strategies._answers import ANSWER, normal
 from interwhen.toolkit import MissingExtraError
-from interwhen.toolkit.quantities import read_number
-
-ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
-"""The default pattern for answers: it finds the rest of a line that begins with "Answer:"."""
 
 
 class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,13 +123,6 @@ def reader(pattern: str) -> Callable[[str], str | None]:
         return normal(found[-1]) or None if found else None
 
     return read
-
-
-def normal(answer: str) -> str:
-    """Normalise *answer* for comparison: an exact number, or else its words in lower case."""
-    plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
-    value = read_number(plain)
-    return " ".join(plain.casefold().split()) if value is None else str(value)
 
 
 def _compiled(option: str, pattern: str) -> re.Pattern[str]:

@@ -65,7 +65,7 @@ SCENES = (
     ),
     Scene(
         introduction="A problem on which it makes a mistake. The wrong value stops the stream; the right one is "
-        "written in its place, and the same model goes on from there.",
+        "written in its place, and the same model continues from there.",
         problem="Take 59. Multiply by 12. Subtract 63. What do you get?",
         monitor="arithmetic:remedy=repair",
         ends="steps verified",
@@ -153,7 +153,7 @@ def demo(
         The most tokens a second that are shown, because the model writes faster than people read. 0: no limit.
     """
     if not 0 <= speed < math.inf:
-        raise UsageError(f"--speed must be at least 0 and finite, got {speed}; 0 is no limit")
+        raise UsageError(f"--speed must be at least 0 and finite, got {speed}: use 0 for no limit")
     is_ours = not (model.model or model.base_url)
     opened = (ModelFlags(MODEL) if is_ours else model).open(SCENES[0].prompt)
     console = stdout_console()

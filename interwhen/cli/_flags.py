@@ -41,7 +41,10 @@ class ModelFlags:
         """Return the model; without --api the kind of *prompt* decides on the API."""
         if self.base_url is None:
             if self.api is not None:
-                raise UsageError("--api is for --base-url only; leave it out for an installed model")
+                raise UsageError(
+                    f"--api must be used with --base-url only, got {self.api!r} without it: leave it out "
+                    "for an installed model"
+                )
             return load_model(self.model or "local")
         return load_model(self.base_url, name=self.model, api=self.api or default_api(prompt))
 
@@ -144,10 +147,14 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
     ]
     if len(given) != 1:
         said = f"got {' and '.join(given)}" if given else "got none"
-        raise UsageError(f"give the prompt as exactly one of PROMPT, --prompt-file and --chat; {said}")
+        raise UsageError(
+            f"the prompt must be given as exactly one of PROMPT, --prompt-file and --chat, {said}: use one of them"
+        )
     if text is not None:
         if not text:
-            raise UsageError("PROMPT is empty; give the text to be continued")
+            raise UsageError(
+                "PROMPT must have at least one character, got an empty text: give the text to be continued"
+            )
         return text
     if prompt_file is not None:
         return _read(prompt_file)
@@ -159,7 +166,8 @@ def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -
         return tuple(map(as_message, msgspec.json.decode(data, type=_Conversation).messages))
     except msgspec.MsgspecError as error:
         raise UsageError(
-            f'--chat {str(chat)!r}: not a chat ({error}); write [{{"role": "user", "content": "..."}}] as JSON'
+            f'--chat must name a file with a chat as JSON, got {str(chat)!r} ({error}): write [{{"role": '
+            '"user", "content": "..."}]'
         ) from error
 
 
@@ -171,4 +179,6 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read ({error}); name a readable file") from error
+        raise UsageError(
+            f"the file of the prompt must be readable UTF-8 text, got {str(path)!r} ({error}): name a readable file"
+        ) from error

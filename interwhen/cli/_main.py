@@ -61,7 +61,7 @@ def _exit_code(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _pipe_closed()
     except cyclopts.CycloptsError as error:
-        print_error(f"{error} (see --help)")
+        print_error(f"{error}; see --help for the options")
         return _exits.USAGE
     except InterwhenError as error:
         if "--debug" in arguments:

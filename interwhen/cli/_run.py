@@ -174,15 +174,15 @@ def replay(
         _print_findings(found, console, json=json)
         return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
     again = run_again(file)
-    # Append lines: a picture that is redrawn is for runs that go on.
+    # Append lines: a picture that is redrawn is for running runs.
     with viewer_for(console, json=json, plain=True) as viewer:
         for event in again.events:
             viewer.show(event)
     if again.differences:
         names = ", ".join(again.differences)
         raise UsageError(
-            f"{str(file)!r}: this version of interwhen gets another result from it, {names} differ; "
-            "replay it with the version that wrote it"
+            f"the replay of {str(file)!r} must give the recorded result, and {names} differ in this version "
+            "of interwhen: replay it with the version that wrote it"
         )
     if again.result is None:
         if not json:

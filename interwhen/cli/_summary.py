@@ -86,7 +86,7 @@ def _violations(violations: tuple[ViolationRecord, ...]) -> Table:
 
 def _numbers(result: Result) -> Table:
     ledger, timing = result.ledger, result.timing
-    rows = (
+    rows: list[tuple[str, object]] = [
         ("tokens kept", ledger.kept),
         ("tokens discarded", ledger.discarded),
         ("tokens of forks", ledger.fork_tokens),
@@ -98,7 +98,7 @@ def _numbers(result: Result) -> Table:
         ("remedies", ledger.remedies),
         ("characters inserted", ledger.inserted_chars),
         ("checks on the text", len(result.checks)),
-    )
+    ]
     first = "none" if timing.first_token is None else _seconds(timing.first_token)
     closing = max(timing.close_latency, default=None)
     times = [
@@ -110,6 +110,14 @@ def _numbers(result: Result) -> Table:
         ("in checks, in parallel", _seconds(timing.checking)),
         ("slowest close", "none" if closing is None else _seconds(closing)),
     ]
+    if ledger.resumes:
+        counted = [cost for cost in ledger.resumes if cost.cached_share is not None]
+        total = sum(cost.prompt_tokens or 0 for cost in counted)
+        again = sum(cost.uncached_tokens or 0 for cost in counted)
+        rows.append(("resumes", len(ledger.resumes)))
+        rows.append(("  tokens read again", f"{again} of {total}" if counted else "not counted"))
+        waits = [cost.first_token for cost in ledger.resumes if cost.first_token is not None]
+        times.append(("slowest resume", _seconds(max(waits)) if waits else "none"))
     both = Table.grid(padding=(0, 4))
     both.add_row(_pairs("ledger", [(name, str(value)) for name, value in rows]), _pairs("timing", times))
     return both

@@ -336,13 +336,18 @@ def try_(
         raise UsageError(f"--show must be at least 0, got {show}")
     monitor = load_monitor_or_path(name)
     if model.is_given and not isinstance(monitor.extractor, Fork):
-        raise UsageError(f"--model and --base-url: {name!r} asks no forks, so no model is needed; leave them out")
+        raise UsageError(
+            f"--model and --base-url must be used with a monitor that asks forks, got {name!r:.80}, which "
+            "asks none: leave them out"
+        )
     found = islice(read_traces(traces, format), limit)
     forks = model.open() if model.is_given else None
     with _Progress(console_for(sys.stderr)) as progress:
         tried = try_monitor_sync(monitor, found, seed=seed, model=forks, told=progress)
     if not tried:
-        raise UsageError(f"{str(traces)!r} holds no trace; name a file with labelled traces")
+        raise UsageError(
+            f"TRACES must hold at least one labelled trace, got {str(traces)!r} without any: name another file"
+        )
     total, interesting = score(tried), cases(tried)
     broken = tuple(_broken(total, fail_above_false, fail_below_recall, fail_below_precision))
     console = stdout_console()
@@ -442,23 +447,27 @@ def new(name: str, /, *, directory: Path | None = None) -> int:
 def _vet(name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise UsageError(
-            f"NAME must be small letters, digits and single underscores, a letter first, at most {_LONGEST} of them; "
-            f"got {name[:80]!r}"
+            f"NAME must be small letters, digits and single underscores, a letter first, at most {_LONGEST} "
+            f"of them, got {name[:80]!r}: choose such a name"
         )
     module = f"interwhen_{name}"
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in sys.stdlib_module_names:
-        raise UsageError(f"NAME {name!r} is a keyword or a module of Python; choose another name")
+        raise UsageError(f"NAME must not be a keyword or a module of Python, got {name!r}: choose another name")
     if module in {"interwhen_launcher", "interwhen_pytest", "interwhen_verifiers"}:
-        raise UsageError(f"NAME {name!r}: the package {module!r} belongs to interwhen; choose another name")
+        raise UsageError(
+            f"NAME must not be that of a package of interwhen, got {name!r} for {module!r}: choose another name"
+        )
     for plugin in registry.verifiers():
         if plugin.name == name:
-            raise UsageError(f"NAME {name!r}: {plugin.distribution} has a verifier of this name; choose another name")
+            raise UsageError(
+                f"NAME must be new, got {name!r}, which is a verifier of {plugin.distribution}: choose another name"
+            )
 
 
 def _write(name: str, where: Path) -> list[Path]:
     """Write the whole package, or nothing on an error; return its files."""
     if where.exists():
-        raise UsageError(f"{str(where)!r} exists, and nothing is overwritten; give another --directory")
+        raise UsageError(f"the new folder must not exist yet, got {str(where)!r}, which does: give another --directory")
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(mkdtemp(prefix=f".{where.name}-", dir=where.parent))
@@ -470,7 +479,9 @@ def _write(name: str, where: Path) -> list[Path]:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         why = error.strerror or error
-        raise UsageError(f"{str(where)!r} cannot be written ({why}); give another --directory") from error
+        raise UsageError(
+            f"the new folder must be writable, got {str(where)!r} ({why}): give another --directory"
+        ) from error
     return written
 
 

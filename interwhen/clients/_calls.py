@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
-from interwhen._run import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator, RemedyLearner
+from interwhen._types.extensions import Allocator, RemedyLearner, WorkerPool
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
+from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._demotion import Demotion
 from interwhen.models._messages import read_messages
-from interwhen.registry import MonitorSpec, load_monitors
+from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
 
 Api = Literal["chat", "completions", "responses"]
 """``/chat/completions``, ``/completions`` or ``/responses``."""
@@ -104,22 +104,36 @@ def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
 def _refuse(api: Api, body: Mapping[str, Any]) -> None:
     for name in ("n", "best_of"):
         if body.get(name) not in (None, 1):
-            raise Unsupported(f"{name}={body[name]!r}: only one answer per call can be supervised; {_OFF}")
+            raise Unsupported(
+                f"{name} must be 1 in a supervised call, got {body[name]!r:.80}: make several calls; {_OFF}"
+            )
     if "audio" in (body.get("modalities") or ()):
-        raise Unsupported(f"modalities={body['modalities']!r}: audio output cannot be supervised; {_OFF}")
+        raise Unsupported(
+            f"modalities must not have audio in a supervised call, got {body['modalities']!r:.80}: leave it out; {_OFF}"
+        )
     if api == "completions":
         prompt = body.get("prompt")
         if not isinstance(prompt, str) and not (
             isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str)
         ):
-            raise Unsupported(f"prompt={prompt!r:.80}: a supervised prompt must be one string; {_OFF}")
+            raise Unsupported(
+                f"prompt must be one string in a supervised call, got {prompt!r:.80}: make a call for each "
+                f"prompt; {_OFF}"
+            )
         if body.get("echo") or body.get("suffix"):
-            raise Unsupported(f"echo and suffix cannot be supervised: corrections continue the prompt; {_OFF}")
+            raise Unsupported(
+                "echo and suffix must be left out of a supervised call, because corrections continue the "
+                f"prompt; {_OFF}"
+            )
     agents = body.get("multi_agent")
     if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):
-        raise Unsupported(f"multi_agent={agents!r:.80}: several agents in one response cannot be supervised; {_OFF}")
+        raise Unsupported(
+            f"multi_agent must not be enabled in a supervised call, got {agents!r:.80}: leave it out; {_OFF}"
+        )
     if api == "responses" and body.get("background"):
-        raise Unsupported(f"background=True cannot be supervised: such a response is not streamed; {_OFF}")
+        raise Unsupported(
+            f"background must be False in a supervised call, because such a response is not streamed; {_OFF}"
+        )
 
 
 def _json(value: object) -> str:
@@ -168,7 +182,7 @@ class Settings:
     """The words before a correction, if the reader has already seen the text that it replaces."""
     tools: bool = True
     """Whether to check that each tool call has valid JSON arguments and names a tool of the request."""
-    workers: Workers | None = None
+    workers: WorkerPool | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8
     processes: int = 2
@@ -176,6 +190,12 @@ class Settings:
     """Limits the budget of each call to its expected benefit, which it learns from the results of earlier calls."""
     learner: RemedyLearner | None = None
     """Sets the order in which remedies are tried, and learns from the results of earlier calls."""
+    strategy: CallStrategy | None = None
+    """Answers the calls with several requests, or with other remedies; ``None``: one request per call."""
+    strategy_tokens: int = 16_384
+    """How many tokens the strategy may generate for one call, in all of its samples and forks."""
+    strategy_samples: int = 64
+    """How many requests the strategy may make for one call, without forks."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -186,31 +206,37 @@ class Settings:
             ("starts_in", self.starts_in, get_args(Phase)),
         ):
             if value not in choices:
-                raise UsageError(f"{label}={value!r:.200}, choose one of {', '.join(choices)}")
+                raise UsageError(f"the setting {label} must be one of {', '.join(choices)}, got {value!r:.200}")
         for label, fits, allowed in (
             ("budgets", isinstance(self.budgets, Budgets), "Budgets(...) or a mapping of its fields"),
             ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
             ("correction", isinstance(self.correction, str), "a text"),
             ("tools", isinstance(self.tools, bool), "True or False"),
-            ("workers", isinstance(self.workers, Workers | None), "Workers(...)"),
+            ("workers", isinstance(self.workers, WorkerPool | None), "Workers(...)"),
             ("min_coverage", _is_share(self.min_coverage), "a share from 0 to 1"),
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
             ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
             ("learner", isinstance(self.learner, RemedyLearner | None), "RemedyBeliefs(...)"),
+            ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
+            ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
+            ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not fits:
-                raise UsageError(f"{label}={getattr(self, label)!r:.200}: give {allowed}")
+                raise UsageError(f"the setting {label} must be {allowed}, got {getattr(self, label)!r:.200}")
 
     def changed(self, override: object) -> Settings:
         """Return these settings changed by *override*: a mapping, ``None`` for no change, ``False`` for no monitors."""
         if override is None or override is True:
             return self
         if override is False:
-            return dataclasses.replace(self, monitors=())
+            return dataclasses.replace(self, monitors=(), strategy=None)
         if not isinstance(override, Mapping):
-            raise UsageError(f"interwhen={override!r:.200}: give a mapping such as {{'reading': 'gate'}}, or False")
+            raise UsageError(
+                "the argument interwhen of a call must be a mapping such as {'reading': 'gate'}, or "
+                f"False, got {override!r:.200}"
+            )
         return dataclasses.replace(self, **_known(override))
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
@@ -240,7 +266,14 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
         found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
     if isinstance(found.get("feedback"), Mapping):
         found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
+    if isinstance(found.get("strategy"), str):
+        found["strategy"] = load_catalog().load(found["strategy"])
     return found
+
+
+def load_catalog() -> StrategyCatalog:
+    """Return the catalogue of strategies. Raises :class:`~interwhen.PluginError` if it is not installed."""
+    return cast("StrategyCatalog", load(STRATEGY_CATALOGS, "catalog")())
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
@@ -249,7 +282,9 @@ def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> Struct
     try:
         return msgspec.convert(dict(fields), kind)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{option}={dict(fields)!r:.200}: {error}") from error
+        raise UsageError(
+            f"{option} must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
+        ) from error
 
 
 def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> None:
@@ -258,8 +293,8 @@ def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> Non
             import difflib  # only for the message of an error
 
             close = difflib.get_close_matches(str(name), names, n=1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(f"{place} has no option {name!r:.200}; {meant}options: {', '.join(names)}")
+            meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
+            raise UsageError(f"the options of {place} must be among {', '.join(names)}, got {name!r:.200}{meant}")
 
 
 def _is_share(value: object) -> bool:

@@ -33,6 +33,7 @@ class _Delta(msgspec.Struct, frozen=True, gc=False):
     type: str | None = None
     function: _Function | None = None
     custom: _Function | None = None
+    extra_content: Any = None
 
 
 class _Text(msgspec.Struct, frozen=True, gc=False):
@@ -102,10 +103,11 @@ class CallAssembler:
 
     A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
     only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
-    use the field ``index`` in different ways.
+    use the field ``index`` in different ways. *extras* gets the field ``extra_content`` of calls, by their ids.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, extras: dict[str, Any] | None = None) -> None:
+        self._extras = {} if extras is None else extras
         self._calls: list[_PartialCall] = []
         self._by_index: dict[int, _PartialCall] = {}
         """The last call that began with each index."""
@@ -127,6 +129,8 @@ class CallAssembler:
         for piece in delta.tool_calls or ():
             kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
             numbers.append(self._take(piece.index or 0, kind, piece.id or "", piece.function or piece.custom, fed))
+            if piece.extra_content is not None and piece.id:
+                self._extras[piece.id] = piece.extra_content
         if delta.function_call is not None:
             numbers.append(self._take(0, "function_call", "", delta.function_call, fed))
         return fed._replace(pieces=tuple(numbers))
@@ -271,7 +275,9 @@ class ChunkBuffer:
         self._at = 0
         self.requests = 0
         """How many requests have been sent."""
-        self._calls = CallAssembler()
+        self.call_extras: dict[str, Any] = {}
+        """The field ``extra_content`` of all calls, by their ids. Gemini needs it back with the calls."""
+        self._calls = CallAssembler(self.call_extras)
         self._call_tokens = 0
         self._places: dict[int, int] = {}
         self._shift = 0
@@ -279,7 +285,7 @@ class ChunkBuffer:
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Prepare for a stream that continues the trace *pieces*: cut the queue, and insert the text of interwhen."""
         self.requests += 1
-        self._calls = CallAssembler()
+        self._calls = CallAssembler(self.call_extras)
         self._call_tokens = 0
         self._places = {}
         self._shift = sum(piece.call is not None for piece in pieces)

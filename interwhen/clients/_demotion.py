@@ -22,9 +22,9 @@ class Demotion:
 
     def __init__(self, *, above: float, calls: int = 100) -> None:
         if not isinstance(above, int | float) or not 0 < above < 1:
-            raise UsageError(f"Demotion: above={above!r} must be a share between 0 and 1")
+            raise UsageError(f"Demotion(above=...) must be a share between 0 and 1, got {above!r:.80}")
         if type(calls) is not int or calls < 1:
-            raise UsageError(f"Demotion: calls={calls!r} must be a number of at least 1")
+            raise UsageError(f"Demotion(calls=...) must be an integer of at least 1, got {calls!r:.80}")
         self.above = above
         self.calls = calls
         self.demoted: set[str] = set()

@@ -55,13 +55,17 @@ class Signature:
             self._signature = inspect.signature(tool)
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"guard({tool!r:.200}): cannot read its parameters ({error}): guard a function written with `def`"
+                f"guard must get a function whose parameters can be read, got {tool!r:.200} ({error}): "
+                "guard a function written with `def`"
             ) from error
         parameters = self._signature.parameters
         open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
         for each in context:
             if each not in parameters and not open_ended:
-                raise UsageError(f"context={each!r}: {name} has no such parameter; parameters: {', '.join(parameters)}")
+                raise UsageError(
+                    f"guard(context=...) must name parameters of {name}, which are "
+                    f"{', '.join(parameters) or 'none'}, got {each!r:.80}"
+                )
         self._hidden = frozenset(context) | _own(tool, self._signature)
         for each, parameter in parameters.items():
             if each not in self._hidden and parameter.default is not inspect.Parameter.empty:
@@ -69,7 +73,8 @@ class Signature:
                     as_json(parameter.default)
                 except NotJson as error:
                     raise UsageError(
-                        f"{name}({each}={parameter.default!r:.80}): this default cannot be checked ({error}); "
+                        "the default of a guarded parameter must have a JSON form, got "
+                        f"{name}({each}={parameter.default!r:.80}) ({error}): "
                         f"if no check needs it, use guard(..., context=[{each!r}])"
                     ) from error
 
@@ -86,7 +91,9 @@ class Signature:
             if kind is inspect.Parameter.VAR_KEYWORD:
                 for more, each in value.items():
                     if more in bound.arguments and more != name:
-                        raise NotJson(f"there are two arguments {more!r:.80}")
+                        raise NotJson(
+                            f"each argument of a call must have its own name, got {more!r:.80} twice: rename one"
+                        )
                     self._put(texts, more, each)
             elif kind is not inspect.Parameter.VAR_POSITIONAL or value:
                 self._put(texts, name, value)
@@ -108,7 +115,7 @@ def as_text(value: object) -> str:
     try:
         return _text(value)
     except UnicodeError as error:
-        raise NotJson("it is not valid text") from error
+        raise NotJson("the value must be valid UTF-8, got bytes that are not: decode them before") from error
 
 
 def as_json(value: object) -> str:
@@ -116,13 +123,17 @@ def as_json(value: object) -> str:
     try:
         return msgspec.json.encode(_plain(value)).decode()
     except UnicodeError as error:
-        raise NotJson("it holds text that is not valid Unicode") from error
+        raise NotJson("text must be valid Unicode, got text that is not: replace the lone surrogates") from error
     except RecursionError as error:
-        raise NotJson("it is nested too deeply") from error
+        raise NotJson(
+            "the value must be nested less deeply than Python's recursion limit, got a deeper one: make it flatter"
+        ) from error
     except NotJson:
         raise
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
-        raise NotJson(f"a {type(value).__name__} has no JSON form") from error
+        raise NotJson(
+            f"the value must have a JSON form, got a {type(value).__name__}: convert it to plain values"
+        ) from error
 
 
 def _plain(value: Any) -> Any:
@@ -152,7 +163,7 @@ def _number(value: Any) -> int | float:
     if isinstance(value, numbers.Integral):
         return int(value)
     if not math.isfinite(value):
-        raise NotJson(f"{float(value)!r} is not a number of JSON; give a finite one")
+        raise NotJson(f"a number must be finite to have a JSON form, got {float(value)!r}: give a finite one")
     return float(value)
 
 
@@ -171,7 +182,10 @@ def _fields(value: Any) -> Collection[str]:
         return [name for name, _ in value]
     if hasattr(kind, "__attrs_attrs__"):
         return [field.name for field in kind.__attrs_attrs__]
-    raise NotJson(f"a {kind.__name__} has no JSON form; if no check needs it, name it in guard(context=[...])")
+    raise NotJson(
+        f"the value must have a JSON form, got a {kind.__name__}: if no check needs it, name its parameter "
+        "in guard(context=[...])"
+    )
 
 
 def _named(pairs: Any) -> dict[str, Any]:
@@ -181,7 +195,7 @@ def _named(pairs: Any) -> dict[str, Any]:
         if type(name) is int:
             name = str(name)
         if not isinstance(name, str) or name in found:
-            raise NotJson("the keys of a mapping must be distinct strings")
+            raise NotJson(f"the keys of a mapping must be distinct strings, got {name!r:.80}: rename this key")
         found[name] = _plain(value)
     return found
 
@@ -273,9 +287,9 @@ def guard(
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
         return functools.partial(guard, **options, history=history, context=context)
     if not callable(tool):
-        raise UsageError(f"guard({tool!r:.200}): give a function; to give options, write @guard(calls=[...])")
+        raise UsageError(f"guard must get a function, got {tool!r:.200}: to give options, write @guard(calls=[...])")
     if isinstance(context, str):
-        raise UsageError(f"context={context!r}: give a list of names, [{context!r}]")
+        raise UsageError(f"guard(context=...) must be a list of names, got {context!r:.80}: write [{context!r:.80}]")
     guarded = _Guarded(tool, _refusing(calls), _refusing(results), on_refused, name, history, context)
     return guarded.wrapped()
 
@@ -302,8 +316,8 @@ class _Guarded:
         self._signature = Signature(tool, self._name, context) if calls or results else None
         if results and (_is(inspect.isgeneratorfunction, tool) or _is(inspect.isasyncgenfunction, tool)):
             raise UsageError(
-                f"guard({self._name}, results=...): the values of a generator are used before they can be checked; "
-                f"return them whole, or guard the calls only"
+                "guard(results=...) must get a function that returns its result whole, got the generator "
+                f"{self._name}: return a list, or guard the calls only"
             )
 
     def wrapped(self) -> Callable[..., Any]:
@@ -372,7 +386,7 @@ class _Guarded:
         try:
             text = as_text(value)
         except NotJson as error:
-            await self._refuse_not_json(f"it cannot be checked: {error}", self._results, ran=True)
+            await self._refuse_not_json(f"the result cannot be checked: {error}", self._results, ran=True)
             return
         made = () if call is None else (Message("assistant", "", (call,)),)
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)

@@ -267,7 +267,7 @@ class _Supervising:
         if api is None or not isinstance(options.json_data, dict):
             return options, None, self._interwhen_settings
         settings = self._interwhen_settings.changed(override)
-        if not settings.monitors or is_off():
+        if not (settings.monitors or settings.strategy) or is_off():
             return options, None, settings
         body = _merge_mappings(options.json_data, options.extra_json) if options.extra_json else options.json_data
         return options, read_call(api, cast("dict[str, Any]", body)), settings

@@ -73,7 +73,7 @@ class Feed:
         except Exception as error:  # noqa: BLE001  raised where the reader reads
             queue.put(error)
         except BaseException:
-            queue.put(StreamClosed("the client was closed"))
+            queue.put(StreamClosed())
             raise
 
 

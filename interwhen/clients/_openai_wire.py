@@ -22,7 +22,8 @@ from openai._models import FinalRequestOptions
 
 from interwhen._run import Running
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
-from interwhen.clients._upstream import Place
+from interwhen.clients._upstream import Facts
+from interwhen.models._token_servers import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -67,7 +68,7 @@ def _as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exceptio
     body = _error_body(error.body) if isinstance(error, UpstreamError) else None
     message = body.get("message") if isinstance(body, dict) else None
     if isinstance(error, UpstreamError) and not isinstance(message, str):
-        message = "An error occurred during streaming"
+        message = "An error occurred during streaming"  # the words of the SDK
     return openai.APIError(message or str(error), request, body=body)  # type: ignore[arg-type]
 
 
@@ -102,7 +103,7 @@ class SdkBody:
     async def receive(self) -> bytes:
         """Wait for the next bytes of the body and return them; at its end, empty bytes."""
         if self._closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         self._reading = True
         with anyio.CancelScope() as self._scope:
             try:
@@ -116,7 +117,7 @@ class SdkBody:
                 raise
             finally:
                 self._reading = False
-        raise StreamClosed("the stream was closed while it was read")
+        raise StreamClosed
 
     async def aclose(self) -> None:
         """Close now; a pending read ends at once."""
@@ -144,38 +145,53 @@ class SdkTransport:
         self._list_models = list_models
         self.response: httpx2.Response | None = None
         """The response to the last request that was accepted."""
+        self._first: httpx2.Response | None = None
         self.host = ""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
         """Send *body* and return the open response."""
         self.response = response = await self._accepted(body, place)
+        self._first = self._first or response  # only its path is sure to be below the version
         self.host = response.request.url.netloc.decode("ascii", "replace")
         return SdkBody(response)
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         """Send *body* and return the answer's body."""
-        response = await self._accepted(body, place)
-        try:
-            return await response.aread()
-        except Exception as error:
-            raise read_error(error, response.request) from error
+        return await self._read(await self._accepted(body, place))
 
-    async def models(self) -> bytes:
-        """Return the list of models."""
-        try:
-            return await self._list_models()
-        except Exception as error:
-            raise SdkError(error) from error
+    async def get(self, facts: Facts) -> bytes:
+        """Return the answer of the server about *facts*."""
+        if facts == "models" or self._first is None:
+            try:
+                return await self._list_models()
+            except Exception as error:
+                raise SdkError(error) from error
+        options = self._options.model_copy()
+        options.method, options.url, options.json_data = "get", self._beside(facts, self._first), None
+        options.max_retries = 0  # llama.cpp answers 501 without the option --slots
+        return await self._read(await self._sent(options))
 
     async def _accepted(self, body: dict[str, Any], place: Place) -> httpx2.Response:
         options = self._options.model_copy()
         if place == "completions":
             options.url = "/completions"
-        elif place == "tokenize" and self.response is not None:
-            # Beside the versioned API: the SDK takes a whole URL as it is.
-            url = self.response.request.url
-            options.url = str(url.copy_with(path=url.path.partition("/v1/")[0] + "/tokenize"))
+        elif place.startswith("/") and self._first is not None:
+            options.url = self._beside(place.removeprefix("/"), self._first)
         options.json_data = body
+        return await self._sent(options)
+
+    def _beside(self, path: str, response: httpx2.Response) -> str:
+        """Return the URL of *path* beside the versioned API on the server of *response*. The SDK takes whole URLs."""
+        url = response.request.url
+        return str(url.copy_with(path=f"{url.path.partition('/v1/')[0]}/{path}", query=None))
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        try:
+            return await response.aread()
+        except Exception as error:
+            raise read_error(error, response.request) from error
+
+    async def _sent(self, options: FinalRequestOptions) -> httpx2.Response:
         options.extra_json = None
         options._strip_raw_response_header()  # noqa: SLF001  as the SDK itself does
         try:

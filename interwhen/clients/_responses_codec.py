@@ -41,6 +41,7 @@ _STEMS = {
 }
 """The prefixes of events with text, and the type of the part that the text belongs to."""
 _NAMES = {kind: stem for stem, kind in _STEMS.items()}
+_HINT = "check that base_url is that of an OpenAI-compatible API"
 
 
 class ItemPart:
@@ -386,6 +387,8 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._starts: list[int] = []
         self._called = False
         self._calls_of: set[int] = set()
+        self._thoughts: set[int] = set()
+        """The reasoning items of this request that have no text yet, or only a summary."""
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Prepare for a stream that continues the trace *pieces*."""
@@ -394,6 +397,7 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._starts.append(self.items)
         self._called = any(piece.call is not None for piece in pieces)
         self._calls_of = set()
+        self._thoughts = set()
 
     def start_of(self, index: int) -> int:
         """Return the number of the first output item of the request that produced item *index*."""
@@ -407,14 +411,22 @@ class ResponsesChunkBuffer(ChunkBuffer):
             if data.strip() == b"[DONE]":
                 return DONE
             raise StreamProtocolError(
-                f"not an event of the Responses API: {error}", offset=offset, sample=data
+                f"an event must be one of the Responses API, got something else ({error})",
+                offset=offset,
+                sample=data,
+                hint=_HINT,
             ) from error
         kind = event.type
         if not kind.startswith("response."):
             if kind == "error" or b'"error"' in data:
                 raise _failure(data)
             if first:
-                raise UnexpectedForm("an object that is not an event of the Responses API", offset=offset, sample=data)
+                raise UnexpectedForm(
+                    "an event must be one of the Responses API, got another object",
+                    offset=offset,
+                    sample=data,
+                    hint=_HINT,
+                )
         if kind == "response.failed":
             raise _failure(data)
         data = self._events.filtered(event, data)
@@ -433,10 +445,14 @@ class ResponsesChunkBuffer(ChunkBuffer):
             return self._text(delta, data, "content")
         if kind in _REASONING and isinstance(delta, str):
             self.reasoning = "reasoning"
+            if kind == _REASONING[0] and event.output_index is not None:
+                self._thoughts.discard(event.output_index)
             return self._text(delta, data, "reasoning")
         item, index = event.item, event.output_index
         if item is not None and item.type in CALLS and index is not None:
             self._calls_of.add(index)
+        if kind == ADDED and item is not None and item.type == "reasoning" and index is not None:
+            self._thoughts.add(index)
         if index in self._calls_of:
             self._add("call", "", data)
             if kind == ITEM_DONE and item is not None:
@@ -465,10 +481,17 @@ class ResponsesChunkBuffer(ChunkBuffer):
             details = response.incomplete_details
             reason = _INCOMPLETE.get(details.reason or "", "other") if details is not None else "other"
         usage = response.usage
-        counted = None
+        counted = Usage(hides_reasoning=True) if self._thoughts else None
         if usage is not None:
             cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
-            counted = Usage(count_of(usage.input_tokens), count_of(cached), count_of(usage.output_tokens))
+            thoughts = count_of(usage.output_tokens_details.reasoning_tokens) if usage.output_tokens_details else None
+            counted = Usage(
+                count_of(usage.input_tokens),
+                count_of(cached),
+                count_of(usage.output_tokens),
+                reasoning_tokens=thoughts,
+                hides_reasoning=bool(self._thoughts) and thoughts != 0,
+            )
         return Chunk("", tokens=0, finish_reason=reason, usage=counted)
 
 

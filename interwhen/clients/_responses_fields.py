@@ -37,6 +37,7 @@ class WireDetails(msgspec.Struct, frozen=True, gc=False):
 
     reason: str | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +46,7 @@ class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
     input_tokens_details: WireDetails | None = None
+    output_tokens_details: WireDetails | None = None
 
 
 class WireResponse(msgspec.Struct, frozen=True, gc=False):

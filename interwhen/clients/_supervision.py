@@ -17,13 +17,15 @@ from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.remedies import Feedback
 from interwhen._types.results import Result
 from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
-from interwhen.clients._calls import Api, ApiCall, Settings
+from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
 from interwhen.clients._chat_codec import Composer, Part
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
+from interwhen.clients._strategy_run import StrategyRun
 from interwhen.clients._upstream import CallModel, CallTransport, ModelEndpoint, make_buffer
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ _tasks: set[asyncio.Task[None]] = set()
 class RunTask:
     """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run | StrategyRun) -> None:
         self._run = run
         self._entered = anyio.Event()
         self._leaving = anyio.Event()
@@ -191,7 +193,7 @@ HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 class Supervised:
     """The answer to one call, chunk by chunk. :func:`supervise` makes it. Read it to its end, or close it."""
 
-    def __init__(self, inner: Run, model: CallModel, composer: Composer, settings: Settings) -> None:
+    def __init__(self, inner: Run | StrategyRun, model: CallModel, composer: Composer, settings: Settings) -> None:
         self._settings = settings
         self._run = inner
         self._model = model
@@ -294,9 +296,11 @@ async def supervise(call: ApiCall, settings: Settings, transport: CallTransport,
     """
     monitors = settings.deliveries(structured=call.is_structured)
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
-    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume)
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
+    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume)
+    if settings.strategy is not None:
+        return await _by_strategy(settings.strategy, call, settings, monitors, transport, endpoint, buffer, model)
     inner = run(
         model,
         call.prompt,
@@ -324,7 +328,38 @@ async def supervise(call: ApiCall, settings: Settings, transport: CallTransport,
     return supervised
 
 
-def _composer(call: ApiCall, settings: Settings, buffer: ChunkBuffer, inner: Run, *, splits: bool) -> Composer:
+async def _by_strategy(
+    strategy: CallStrategy,
+    call: ApiCall,
+    settings: Settings,
+    monitors: tuple[Monitor, ...],
+    transport: CallTransport,
+    endpoint: ModelEndpoint,
+    buffer: ChunkBuffer,
+    model: CallModel,
+) -> Supervised:
+    """Answer *call* with *strategy*; see :func:`supervise`."""
+    if call.api == "responses":
+        raise Unsupported(
+            f"strategy {strategy.name!r} answers calls of /chat/completions and /completions, not of /responses: use "
+            "one of these, or choose no strategy for this call"
+        )
+    holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
+    inner = StrategyRun(strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds)
+
+    def let_through() -> None:
+        buffer.field_filter.holds = False
+
+    inner.when_switched_off = let_through
+    splits = any(monitor.delivery in GATING for monitor in inner.monitors)
+    supervised = Supervised(inner, model, _composer(call, settings, buffer, inner, splits=splits), settings)
+    await supervised.start(ahead=False, seconds=None)
+    return supervised
+
+
+def _composer(
+    call: ApiCall, settings: Settings, buffer: ChunkBuffer, inner: Run | StrategyRun, *, splits: bool
+) -> Composer:
     hold = not call.streams
     if isinstance(buffer, ResponsesChunkBuffer):
         return ResponsesComposer(buffer, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)

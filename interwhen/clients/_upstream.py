@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
@@ -17,31 +18,38 @@ from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
     ChatText,
+    ModelCard,
+    card_of,
     chat_decoder,
     completion_decoder,
+    completion_of,
     count_of,
     decode_chat,
     decode_completion,
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
+    noting_question,
     scored,
     scored_tokens,
     usage_of,
 )
-from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json
-from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
-from interwhen.models._token_resume import (
-    ChatEvents,
-    KnownTags,
-    TokenPrompt,
-    TokenPrompts,
-    TokenTrail,
-    completion_body,
-    shows_tags,
+from interwhen.models._field_support import (
+    FORK_OPTIONS,
+    REMEMBERED_SECONDS,
+    FieldSupport,
+    SamplingSupport,
+    asks_to_reason,
+    mentions,
+    refuses,
+    until_stop,
 )
-from interwhen.models._token_stream import TokenStream
+from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
+from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
+from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
+from interwhen.models._token_stream import SlotRelease, TokenStream
 from interwhen.models._transport import HttpResponse, Timeouts
 
 # Builds requests that continue the trace: the caller's messages, followed by the kept text.
@@ -71,12 +79,15 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
     return [*messages, turn]
 
 
-def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None) -> list[Turn]:
+def in_turns(
+    messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
+) -> list[Turn]:
     """Return *messages* and the trace *pieces* as finished messages, for a model that then continues.
 
     The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a
-    fork, it has the *side* text.
+    fork, it has the *side* text. *extras* has the ``extra_content`` of calls by their ids, which Gemini needs back.
     """
+    extras = extras or {}
     turns = [*messages]
     own = len(turns)
     last: Piece | None = None
@@ -85,9 +96,9 @@ def in_turns(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None
             continue
         last = piece
         if piece.refused:
-            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()))
+            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()), extras)
         elif piece.call is not None:
-            _append_calls(turns, own, (piece.call,), _ACCEPTED)
+            _append_calls(turns, own, (piece.call,), _ACCEPTED, extras)
         elif piece.origin == "feedback":
             _append(turns, own, "user", piece.said.strip())
         else:
@@ -142,8 +153,13 @@ def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
         turns.append({"role": role, "content": text})
 
 
-def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str) -> None:
-    """Add *calls* to the assistant's message, and *answer* as the result of each; *own* as in :func:`_append`."""
+def _append_calls(
+    turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
+) -> None:
+    """Add *calls* to the assistant's message, and *answer* as the result of each.
+
+    *own* is as in :func:`_append`, *extras* as in :func:`in_turns`.
+    """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
         said = turns.pop()
@@ -151,15 +167,18 @@ def _append_calls(turns: list[Turn], own: int, calls: Sequence[ToolCall], answer
         turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
         turns.append({"role": "function", "name": calls[0].name, "content": answer})
         return
-    turns.append({**said, "tool_calls": [_tool_call(call, number) for number, call in enumerate(calls)]})
+    made = [_tool_call(call, number, extras.get(call.id)) for number, call in enumerate(calls)]
+    turns.append({**said, "tool_calls": made})
     turns += [
         {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
         for number, call in enumerate(calls)
     ]
 
 
-def _tool_call(call: ToolCall, number: int) -> Turn:
+def _tool_call(call: ToolCall, number: int, extra: Any) -> Turn:
     made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
+    if extra is not None:
+        made["extra_content"] = extra
     if call.kind == "custom":
         return {**made, "custom": {"name": call.name, "input": call.arguments}}
     return {**made, "function": {"name": call.name, "arguments": call.arguments}}
@@ -206,7 +225,10 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
         await response.aclose()
     if len(body) > _MAX_BODY:
         raise StreamProtocolError(
-            f"an answer larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=bytes(body[:200])
+            f"an answer must have at most {_MAX_BODY} bytes, got more",
+            offset=_MAX_BODY,
+            sample=bytes(body[:200]),
+            hint="ask for fewer tokens",
         )
     return KnownResponse(as_events(api, bytes(body)))
 
@@ -267,8 +289,8 @@ def _responses(body: Body) -> list[Body]:
     return [*events, {"type": f"response.{status}", "response": body}]
 
 
-Place = Literal["call", "completions", "tokenize"]
-"""The path of a request. ``call``: the path of the caller's own request. The others: that path of the same server."""
+Facts = Literal["models", "slots"]
+"""The path of a GET request for facts about the server. Only ``models`` is relative to the version (``/v1``)."""
 
 
 class CallTransport(Protocol):
@@ -290,8 +312,8 @@ class CallTransport(Protocol):
         """Send *body* and return the body of a successful response."""
         ...
 
-    async def models(self) -> bytes:
-        """Return the answer of ``GET /models``."""
+    async def get(self, facts: Facts) -> bytes:
+        """Return the body of a successful GET request for *facts*."""
         ...
 
 
@@ -303,8 +325,23 @@ class ResumeSupport:
         """The model and its server, for the log."""
         self.tags = KnownTags()
         """The tags of reasoning, if the model continues from token ids."""
+        self._card: ModelCard | None = None
         self._mode: ChatMode | None = None
-        self._until = 0.0
+        self._until = self._card_until = 0.0
+
+    @property
+    def has_card(self) -> bool:
+        """Whether :attr:`card` was learned in the last ``REMEMBERED_SECONDS``."""
+        return anyio.current_time() < self._card_until
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The entry of the model in ``GET /models``; ``None`` if there is none."""
+        return self._card
+
+    def learn_card(self, card: ModelCard | None) -> None:
+        """Remember *card* for ``REMEMBERED_SECONDS``."""
+        self._card, self._card_until = card, anyio.current_time() + REMEMBERED_SECONDS
 
     @property
     def known(self) -> ChatMode | None:
@@ -328,10 +365,14 @@ class ModelEndpoint:
         """The timeouts of streams. By default there are none, because the transport has timeouts."""
         place = f"{model:.100}@{host}"
         self.resume = ResumeSupport(place)
+        self.slots = SlotRelease()
+        """Waits for the slots of closed streams, if the server is llama.cpp."""
         self.stream = FieldSupport("stream", place)
         """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
         """Whether the model accepts the field ``stream_options``, which asks for token counts."""
+        self.options = SamplingSupport(place)
+        """The sampling options that the model refuses."""
         self.token_ids = FieldSupport("return_token_ids", place)
         """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
 
@@ -363,7 +404,8 @@ class CallModel:
         # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
         # known after the first correction. The reader gets the ids only if the caller asked for them.
         known = self._resume or endpoint.resume.known
-        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens"
+        card = endpoint.resume.card if endpoint.resume.has_card else None
+        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens" and sends_ids(card)
         self._hides_ids = not call.body.get("return_token_ids")
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
@@ -377,6 +419,12 @@ class CallModel:
         """Return the capabilities as far as they are known without a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
+
+    async def resume_mode(self) -> ResumeMode:
+        """Return how kept text is continued. This may ask the server."""
+        if self._call.api == "chat":
+            return await self._mode()
+        return "prefix" if self._call.api == "completions" else "turn"
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
@@ -396,31 +444,58 @@ class CallModel:
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        prompt = await self._token_prompt(request)
+        server = await self._token_server(request)
+        prompt = await self._token_prompt(request, server)
+        if request.pieces and self._call.api != "responses":
+            await self._wait_for_slot()
         mode: ResumeMode | None = "tokens"
         trail = None
-        if prompt is None:
+        if prompt is None or server is None:
             body, mode = await self._body(request)
-            response = await streamed(self._call.api, await self._answer(body))
+            try:
+                answer = await self._answer(body)
+            except UpstreamError as error:
+                if mode != "prefill" or not refuses_prefill(error):
+                    raise
+                log_warning("model.prefill_refused", model=self.name, error=type(error).__name__, taken="turn")
+                body, mode = self._by_turn(request), "turn"
+                answer = await self._answer(body)
+                self._take(mode)
+            response = await streamed(self._call.api, answer)
             if self._asks_ids and not request.pieces:
                 trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
             asks = self._endpoint.token_ids.is_likely
-            opened = await self._transport.open(completion_body(chat, prompt, with_ids=asks), "completions")
-            response = ChatEvents(opened, prompt, self._buffer.reasoning or "reasoning")
+            opened = await self._transport.open(server.body(chat, prompt, with_ids=asks), server.place)
+            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning")
             trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
         decode = self._buffer.decode if trail is None else trail.reading(self._buffer.decode, hides=self._hides_ids)
+        if asks_to_reason(self._call.body):
+            decode = noting_question(decode)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.resumed = mode
         stream.trail = trail
+        self._endpoint.slots.add(stream)
         return stream
+
+    async def _wait_for_slot(self) -> None:
+        """If the server is llama.cpp, wait until the previous stream has released its slot, which has the prefix."""
+        if self._resume == "turn":
+            return  # the caller's choice, for which no server has to be known
+        try:
+            card = await self._card()
+        except ModelError:
+            return
+        if card is not None and card.owned_by == LLAMACPP:
+            await self._endpoint.slots.wait(lambda: self._transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
-        prompt = await self._token_prompt(request)
+        server = await self._token_server(request)
+        prompt = await self._token_prompt(request, server)
         body = self._first(request.sampling, aside=True) if prompt is not None else (await self._body(request))[0]
         for name in (
             "stream",
@@ -433,39 +508,48 @@ class CallModel:
             "parallel_tool_calls",
         ):
             body.pop(name, None)
-        sampling = request.sampling
-        body |= {"temperature": 0} | ({"stop": list(sampling.stop)} if sampling.stop else {})
-        if sampling.logprobs and self._call.api != "responses":
-            body |= asked_scores(self._call.api, sampling)
-        if prompt is not None:
-            body = completion_body({**body, "stream": False}, prompt, with_ids=False)
-            return _completion(await self._transport.ask(body, "completions"))
-        if self._call.api == "completions":
-            return _completion(await self._transport.ask(body))
-        if self._call.api == "responses":
-            return _response(await self._transport.ask({**body, "stream": False}))
-        return _chat_completion(await self._transport.ask(body))
+        sampling, api = request.sampling, self._call.api
+        body["temperature"] = 0
+        if api == "responses":  # it has no stop sequences
+            body.pop("text", None)
+            body["stream"] = False
+        elif sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.logprobs and api != "responses":
+            body |= asked_scores(api, sampling)
+        if prompt is not None and server is not None:
+            body = server.body({**body, "stream": False}, prompt, with_ids=False)
+            return server.completion(await self._transport.ask(body, server.place))
+        answer = await self._endpoint.options.send(body, FORK_OPTIONS, self._transport.ask)
+        found = _WHOLE[api](answer)
+        return replace(found, text=until_stop(found.text, sampling.stop))
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to the caller."""
 
-    async def _token_prompt(self, request: Request) -> TokenPrompt | None:
-        """Return the token ids to continue from; ``None`` if *request* is a first one or continues in another way."""
+    async def _token_server(self, request: Request) -> TokenServer | None:
+        """Return the server if *request* continues token ids; ``None`` if it is a first one or continues otherwise."""
         call, pieces = self._call, request.pieces
         if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
             return None
         # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
         if has_tools(call):
             return None
+        try:
+            card = await self._card()
+        except ModelError:
+            card = None
+        return token_server(card.owned_by if card else None, str(call.body.get("model", "")), self._transport.ask)
+
+    async def _token_prompt(self, request: Request, server: TokenServer | None) -> TokenPrompt | None:
+        """Return the token ids to continue from; ``None`` if there is no *server* for them, or it refuses them."""
+        if server is None:
+            return None
+        call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
-        prompts = TokenPrompts(
-            str(call.body.get("model", "")),
-            lambda body: self._transport.ask(body, "tokenize"),
-            self._endpoint.resume.tags,
-        )
         try:
-            return await prompts.prompt(
+            return await TokenPrompts(server, self._endpoint.resume.tags).prompt(
                 call.body, pieces, side=request.side or "", trail=trail, tags_in_text=tags_in_text
             )
         except (UpstreamError, StreamProtocolError) as error:
@@ -473,10 +557,14 @@ class CallModel:
                 raise
             mode: ChatMode = "turn" if self._buffer.reasoning else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
-            self._endpoint.resume.learn(mode)
-            if self._resume == "tokens":
-                self._resume = mode
+            self._take(mode)
             return None
+
+    def _take(self, mode: ChatMode) -> None:
+        """Continue by *mode* from now on, because the server refused another way."""
+        self._endpoint.resume.learn(mode)
+        if self._resume is not None:
+            self._resume = mode
 
     async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
         """Return the body of *request*, and how it continues kept text (``None`` if there is none)."""
@@ -494,18 +582,23 @@ class CallModel:
         mode = await self._mode()
         # Servers that resume by token ids have chat templates that drop or close reasoning in a separate field.
         if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._buffer.reasoning is not None):
-            body["messages"] = in_turns(body["messages"], request.pieces, request.side)
-            return body, "turn"
+            return self._by_turn(request), "turn"
         body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._buffer.reasoning)
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
         return body, "prefill"
 
+    def _by_turn(self, request: Request) -> dict[str, Any]:
+        """Return the body of a chat *request* that continues by a turn."""
+        body = self._first(request.sampling, aside=request.side is not None)
+        body["messages"] = in_turns(body["messages"], request.pieces, request.side, self._buffer.call_extras)
+        return body
+
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
         """Return the caller's body with the options of *sampling*. *aside*: for a fork, which always has a limit."""
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
-            body[call.limit or "max_tokens"] = sampling.max_tokens
+            body[call.limit or _LIMIT[call.api]] = sampling.max_tokens
         if sampling.seed is not None:
             body["seed"] = sampling.seed
         if sampling.temperature:  # raised for a greedy call that is sampled again
@@ -529,13 +622,19 @@ class CallModel:
         if known is not None:
             return known
         try:
-            cards = read_json(await self._transport.models(), models_decoder).data
+            card = await self._card()
         except ModelError as error:
             log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
             return "turn"
-        first = cards[0] if cards else None
-        card = next((card for card in cards if card.id == self._call.body.get("model")), first)
         return self._endpoint.resume.learn(mode_of(card))
+
+    async def _card(self) -> ModelCard | None:
+        """Return the entry of the model in ``GET /models``. Raises :class:`~interwhen.ModelError`."""
+        known = self._endpoint.resume
+        if not known.has_card:
+            cards = read_json(await self._transport.get("models"), models_decoder).data
+            known.learn_card(card_of(str(self._call.body.get("model", "")), cards))
+        return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* and ask for a stream. Ask for none if the server refuses it and the caller did not want one."""
@@ -583,6 +682,14 @@ def has_tools(call: ApiCall) -> bool:
     return bool(call.body.get("tools") or call.body.get("functions"))
 
 
+_LIMIT: Mapping[Api, str] = {
+    "chat": "max_tokens",
+    "completions": "max_tokens",
+    "responses": "max_output_tokens",
+}
+"""The field that limits the tokens of an answer, by API."""
+
+
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
     """Return the buffer for the streams of *call*; *holds*: hold back text that no monitor reads."""
     if call.api == "responses":
@@ -601,15 +708,7 @@ def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
 
 
 def _completion(data: bytes) -> Completion:
-    answer = read_json(data, completion_decoder)
-    if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
-    choice = answer.choices[0]
-    text = choice.text if isinstance(choice.text, str) else ""
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    return Completion(
-        text, reason, usage_of(answer.usage) or Usage(), scored(choice.logprobs)[1], scored_tokens(choice.logprobs)
-    )
+    return completion_of(read_json(data, completion_decoder), data)
 
 
 def _response(data: bytes) -> Completion:
@@ -624,7 +723,7 @@ def _response(data: bytes) -> Completion:
 def _chat_completion(data: bytes) -> Completion:
     answer = read_json(data, chat_decoder)
     if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("an answer without choices", offset=0)
+        raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
     text = choice.message.content if isinstance(choice.message, ChatText) else None
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
@@ -635,3 +734,11 @@ def _chat_completion(data: bytes) -> Completion:
         scored(choice.logprobs)[1],
         scored_tokens(choice.logprobs),
     )
+
+
+_WHOLE: Mapping[Api, Callable[[bytes], Completion]] = {
+    "chat": _chat_completion,
+    "completions": _completion,
+    "responses": _response,
+}
+"""The decoders of answers without streaming, by API."""

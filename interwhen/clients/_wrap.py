@@ -32,12 +32,15 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
             raise MissingExtraError("interwhen.wrap", "openai") from error
         # Supervision uses private parts of the SDK, which has no public hook between a call and its chunks.
         raise UsageError(
-            f"this version of the package openai ({_installed()}) is not supported ({error}): "
+            f"the package openai must have a supported version, got {_installed()} ({error}): "
             "install a supported one with: pip install --upgrade 'interwhen[openai]'"
         ) from error
     made = wrapped(client, settings)
     if made is None:
-        raise UsageError(f"client={client!r:.200}: give an openai.OpenAI or openai.AsyncOpenAI")
+        raise UsageError(
+            f"the client must be an openai.OpenAI or openai.AsyncOpenAI, got a {type(client).__name__}: "
+            "create one of them"
+        )
     return made  # type: ignore[no-any-return]
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import msgspec
 
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Remedied, Retracted, StreamBroken, ViolationFound
+from interwhen._types.ledger import Ledger
 from interwhen._types.results import Result
 from interwhen.clients import Part, SupervisionInfo
 from interwhen.clients._calls import Api, ApiCall, read_call
@@ -31,6 +33,20 @@ Render = Callable[[Sequence[Part]], bytes]
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _NOTABLE = (Retracted, ViolationFound, Remedied, StreamBroken)
+BEAT_SECONDS = 10.0
+"""How often a comment is sent while a strategy chooses: proxies close connections on which nothing comes."""
+_COUNTS = (
+    "kept",
+    "discarded",
+    "fork_tokens",
+    "prompt_tokens",
+    "fork_prompt_tokens",
+    "cached_tokens",
+    "requests",
+    "forks",
+    "remedies",
+)
+"""The counts of a ledger that the header ``X-Interwhen-Ledger`` has."""
 _LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate", "journal"))
 """Fields of a result that ``brief`` leaves out: the client has the text, checks may be many, there is no journal."""
 
@@ -178,7 +194,7 @@ class _AnswerWriter:
         await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
         render, write = renderer(self.api, self.choice.detail), exchange.write
         try:
-            parts = await parts_of()
+            parts = await (self._first_parts() if self.choice.settings.strategy is not None else parts_of())
             self.gateway.metrics.first.observe(time.monotonic() - exchange.began)
             while parts:
                 await write(render(parts))
@@ -188,6 +204,26 @@ class _AnswerWriter:
         else:
             # Without an end mark of the upstream, none is sent: the answer may be cut.
             await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
+
+    async def _first_parts(self) -> list[Part]:
+        """Return the first parts of a strategy's answer. Comments keep the connection alive until they come."""
+        found: list[Part] = []
+        failed: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._beat, name="keep-alive comments")
+            try:
+                found = await self.supervised.parts()
+            except Exception as error:  # noqa: BLE001  raised below, since the group would wrap it
+                failed = error
+            group.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+        return found
+
+    async def _beat(self) -> None:
+        while True:
+            await anyio.sleep(BEAT_SECONDS)
+            await self.exchange.write(b": a strategy is choosing\n\n")
 
     async def whole(self) -> None:
         """Send the answer once it is complete. Raises :class:`HttpError` if the upstream fails."""
@@ -200,10 +236,14 @@ class _AnswerWriter:
         result = self.supervised.result
         assert result is not None
         head = [*self._head("application/json"), (b"x-interwhen-status", result.label.encode())]
+        if self.choice.strategy:
+            head.append((b"x-interwhen-ledger", _in_header(result.ledger)))
         await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.detail))
 
     def _head(self, kind: str) -> Headers:
         assert self.transport.response is not None
+        name = self.choice.strategy.encode("latin-1", "replace")
+        strategy = [(b"x-interwhen-strategy", name)] if name else []
         off = [SUPERVISION_OFF] if self.supervised.is_switched_off else []
         return [
             *off,
@@ -212,7 +252,14 @@ class _AnswerWriter:
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
             (b"x-interwhen-monitors", self.choice.names.encode("latin-1", "replace")),
+            *strategy,
         ]
+
+
+def _in_header(ledger: Ledger) -> bytes:
+    """Return the counts of *ledger* as a header: a dictionary of RFC 9651."""
+    counts = {name.replace("_", "-"): getattr(ledger, name) for name in _COUNTS}
+    return ", ".join(f"{name}={count}" for name, count in counts.items()).encode()
 
 
 def _call(api: Api, body: Mapping[str, Any]) -> ApiCall:
@@ -221,5 +268,9 @@ def _call(api: Api, body: Mapping[str, Any]) -> ApiCall:
         call = read_call(api, body)
         _ = call.tools
     except (TypeError, AttributeError) as error:
-        raise HttpError(400, "invalid_type", "tools: not in the form that the API describes") from error
+        raise HttpError(
+            400,
+            "invalid_type",
+            "tools must be a list of objects as the API describes, got another form: correct the request",
+        ) from error
     return call

@@ -28,6 +28,9 @@ def serve(
     upstream: Annotated[tuple[str, ...], Parameter(alias="-u", negative="")] = (),
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="", group=_SUPERVISION)] = (),
     offer: Annotated[tuple[str, ...], Parameter(negative="", group=_SUPERVISION)] = (),
+    strategy: Annotated[str | None, Parameter(group=_SUPERVISION)] = None,
+    offer_strategy: Annotated[tuple[str, ...], Parameter(negative="", group=_SUPERVISION)] = (),
+    strategy_tokens: Annotated[int | None, Parameter(group=_SUPERVISION)] = None,
     locked: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     pass_unsupervised: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
     off: Annotated[bool | None, Parameter(negative="", group=_SUPERVISION)] = None,
@@ -58,6 +61,13 @@ def serve(
         A monitor of every call: NAME or NAME:OPTION=VALUE,OPTION=VALUE. May be given several times.
     offer
         A further monitor that requests may name.
+    strategy
+        The strategy of every call: NAME or NAME:OPTION=VALUE, such as best-of-n:n=4.
+    offer_strategy
+        A strategy that requests may name while the gateway is locked, with exactly these options. May be given
+        several times.
+    strategy_tokens
+        The most tokens that a strategy may generate for one call.
     locked
         Let requests add monitors, and change nothing else; refuse every route that no monitor reads.
     pass_unsupervised
@@ -83,7 +93,7 @@ def serve(
     max_body
         The largest request body, in bytes.
     drain_seconds
-        How long running calls may go on after SIGTERM.
+        How long running calls may continue after SIGTERM.
     config
         The configuration file; default: interwhen.toml in this directory, if it exists.
     schema
@@ -104,6 +114,9 @@ def serve(
         "upstreams": upstream,
         "monitors": monitor,
         "offers": offer,
+        "strategy": strategy,
+        "strategies": offer_strategy,
+        "strategy_tokens": strategy_tokens,
         "locked": locked,
         "pass_unsupervised": pass_unsupervised,
         "off": off,
@@ -122,6 +135,8 @@ def serve(
     gateway = Gateway(settings)
     listener = listen(settings)
     watching = ", ".join(monitor.name for monitor in gateway.chooser.usual) or "no monitors"
+    if settings.strategy:
+        watching = f"{watching}, by {settings.strategy}"
 
     if not gateway.keys and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
         print(

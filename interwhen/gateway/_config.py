@@ -56,6 +56,9 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = None
     reading: Reading | None = None
     detail: Detail | None = None
+    strategy: Annotated[
+        str | None, Meta(description="The strategy of calls to these models; 'none' for one request per call.")
+    ] = None
     starts_in: Annotated[
         Phase | None, Meta(description="'reasoning' if the chat template has opened the reasoning.")
     ] = None
@@ -100,7 +103,8 @@ class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         float, Meta(ge=0, description="How long new calls are accepted after SIGTERM, while /readyz says no.")
     ] = 0.0
     drain_seconds: Annotated[
-        float, Meta(ge=0, description="How long calls may go on after SIGTERM; then they are ended with an error.")
+        float,
+        Meta(ge=0, description="How long running calls may continue after SIGTERM; then they are ended with an error."),
     ] = 30.0
 
 
@@ -190,6 +194,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = "live"
     detail: Annotated[Detail, Meta(description="How much the field 'interwhen' of chunks and answers says.")] = "brief"
+    strategy: Annotated[
+        str,
+        Meta(description="The strategy of every call, such as best-of-n:n=4, unless a rule or the request names one."),
+    ] = ""
+    strategies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The strategies that requests may name while the gateway is locked, with exactly these options "
+            "('none' for no strategy); otherwise, strategies that requests may name beside the installed ones."
+        ),
+    ] = ()
+    strategy_tokens: Annotated[
+        Positive, Meta(description="The most tokens that a strategy may generate for one call, in samples and forks.")
+    ] = 16_384
+    strategy_samples: Annotated[
+        Positive, Meta(description="The most requests that a strategy may make for one call, without forks.")
+    ] = 64
     starts_in: Phase = "answer"
     min_coverage: Annotated[
         float,
@@ -301,9 +322,14 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return _renamed(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+        raise UsageError(
+            f"the configuration file {str(path)!r} must be readable UTF-8 text, and is not ({error}): "
+            "correct the path or the file"
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{str(path)!r} is not valid TOML: {error}") from error
+        raise UsageError(
+            f"the configuration file {str(path)!r} must be valid TOML, and is not: {error}; correct this place"
+        ) from error
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
@@ -336,8 +362,10 @@ def _value(name: str, field: str, text: str) -> Any:
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise UsageError(f"{name} begins like JSON but is not valid JSON: {error}") from error
-    if field in ("upstreams", "monitors", "offers", "origins", "keys", "models"):
+            raise UsageError(
+                f"{name} begins like JSON and must be valid JSON, and is not ({error}): correct it"
+            ) from error
+    if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models"):
         return text.split()
     if field == "off":
         return means_off(text)  # in an emergency, any word must work
@@ -358,7 +386,9 @@ def _vet(fields: Mapping[str, Any], place: str) -> Config:
     try:
         return msgspec.convert(fields, Config, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{place}: {error}") from error
+        raise UsageError(
+            f"the settings in {place} must be valid, and one is not: {error}; correct this setting"
+        ) from error
 
 
 def _vet_names(fields: Mapping[str, Any], place: str) -> None:
@@ -366,8 +396,8 @@ def _vet_names(fields: Mapping[str, Any], place: str) -> None:
     for name in fields:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1)
-            meant = f"did you mean {close[0]!r}? " if close else ""
-            raise UsageError(f"{place}: unknown setting {name!r}; {meant}settings: {', '.join(known)}")
+            meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
+            raise UsageError(f"the settings in {place} must be among {', '.join(known)}, got {name!r:.80}{meant}")
 
 
 # The gateway's own keys.
@@ -376,8 +406,8 @@ HEADER = "x-interwhen-key"
 """The header for the gateway's key, if ``Authorization`` holds the key of the upstream."""
 
 _WRONG = (
-    "this gateway needs a key of its own: send 'Authorization: Bearer KEY', "
-    "or 'X-Interwhen-Key: KEY' beside the upstream's key"
+    "a request to this gateway must have one of its keys, and has none that is valid: send "
+    "'Authorization: Bearer KEY', or 'X-Interwhen-Key: KEY' beside the upstream's key"
 )
 
 
@@ -419,16 +449,21 @@ def load_keys(config: Config) -> Keys:
         try:
             lines = Path(config.keys_file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"keys_file={config.keys_file!r} cannot be read: {error}") from error
+            raise UsageError(
+                f"keys_file must be a readable UTF-8 file, got {config.keys_file!r} ({error}): correct the "
+                "path or its permissions"
+            ) from error
         found = [(number, line.strip()) for number, line in enumerate(lines, 1)]
         found = [(number, key) for number, key in found if key and not key.startswith("#")]
         if not found:
-            raise UsageError(f"keys_file={config.keys_file!r} holds no key: write one per line")
+            raise UsageError(
+                f"keys_file must hold at least one key, got {config.keys_file!r} without any: write one key per line"
+            )
         for number, key in found:
             if len(key) < SHORTEST_KEY:
                 raise UsageError(
-                    f"keys_file={config.keys_file!r}, line {number}: a key needs at least {SHORTEST_KEY} characters, "
-                    f"got {len(key)}"
+                    f"keys_file={config.keys_file!r}, line {number}: a key must have at least "
+                    f"{SHORTEST_KEY} characters, got {len(key)}: write a longer one"
                 )
         keys += [key for _, key in found]
     return Keys(keys)

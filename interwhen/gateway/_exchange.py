@@ -43,6 +43,8 @@ class Exchange:
         """The header that held the gateway's own key; empty if no key is needed."""
         self.monitors = ""
         """The names of the monitors that watch the answer, for the log."""
+        self.strategy = ""
+        """The name of the strategy that answers; empty if there is none."""
         self.began = time.monotonic()
         self.started = False
         self.ended = False
@@ -189,7 +191,10 @@ class Bodies:
         if self._is_over:
             raise shutting_down()
         raise HttpError(
-            408, "request_timeout", f"the request's body did not come within {limits.body_seconds:g} s", close=True
+            408,
+            "request_timeout",
+            f"the request body must arrive within {limits.body_seconds:g} s, and did not: send it faster",
+            close=True,
         )
 
     def end(self) -> None:
@@ -209,19 +214,26 @@ class Bodies:
         try:
             return await decode_object(body, most)
         except TooManyValues:
-            why = f"the request body has more than {most:,} JSON values"
+            why = f"the request body must have at most {most:,} JSON values, got more: send less"
             raise HttpError(413, "request_too_complex", why) from None
         except TimeoutError:
             raise overloaded(SECONDS) from None
         except msgspec.ValidationError as error:
-            raise HttpError(400, "malformed_body", f"the request body must be a JSON object: {error}") from error
+            raise HttpError(
+                400,
+                "malformed_body",
+                f"the request body must be a JSON object, got another value ({error}): correct the request",
+            ) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise HttpError(400, "malformed_body", f"the request body is not valid JSON: {error}") from error
+            raise HttpError(
+                400, "malformed_body", f"the request body must be valid JSON, and is not ({error}): correct the request"
+            ) from error
 
     def _vet_room(self, size: int) -> None:
         if self.bytes + size > self._limits.bytes_in_flight:
             raise too_many(
-                f"the bodies of the requests in flight would have more than {self._limits.bytes_in_flight:,} bytes",
+                f"the bodies of all requests in flight must have at most {self._limits.bytes_in_flight:,} "
+                "bytes together, got more",
                 close=True,
             )
 
@@ -241,7 +253,7 @@ class Bodies:
         if is_whole:  # most bodies come in one part
             return part
         if self.parted >= self._most:
-            raise too_many(f"{self._most} request bodies are being read", close=True)
+            raise too_many(f"at most {self._most} request bodies may be read at one time, got one more", close=True)
         self.parted += 1
         try:
             body = bytearray(part)
@@ -268,12 +280,20 @@ def vet_form(fields: Mapping[str, Any]) -> None:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:
         param = str(error).partition("`$.")[2].partition("`")[0]
-        raise HttpError(400, "invalid_type", f"invalid request body: {error}", param=param or None) from error
+        raise HttpError(
+            400,
+            "invalid_type",
+            f"the request body must have the types of the API, and a field has another: {error}; correct this field",
+            param=param or None,
+        ) from error
 
 
 def _too_large(limits: GatewayLimits) -> HttpError:
     return HttpError(
-        413, "request_too_large", f"the request body is larger than {limits.body_bytes:,} bytes", close=True
+        413,
+        "request_too_large",
+        f"the request body must have at most {limits.body_bytes:,} bytes, got more: send less",
+        close=True,
     )
 
 

@@ -69,7 +69,9 @@ class CallSlots:
                 return
         limits = self._limits
         if self.waiting >= limits.waiting:
-            raise too_many(f"{limits.concurrent} calls are being served and {limits.waiting} are waiting")
+            raise too_many(
+                f"at most {limits.concurrent} calls may be served and {limits.waiting} wait at one time, got one more"
+            )
         self.waiting += 1
         try:
             with anyio.move_on_after(limits.wait_seconds):
@@ -172,10 +174,14 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         if not config.upstreams:
-            raise UsageError("no upstream is configured: give one, for example --upstream http://localhost:8000/v1")
+            raise UsageError(
+                "the gateway must have at least one upstream, got none: give one, such as --upstream "
+                "http://localhost:8000/v1"
+            )
         if config.locked and config.pass_unsupervised:
             raise UsageError(
-                "locked and pass_unsupervised exclude each other: a locked gateway refuses all that no monitor reads"
+                "locked and pass_unsupervised must not be used together, because a locked gateway refuses "
+                "everything that no monitor reads: remove one of them"
             )
         self.config = config
         self.mode = mode_of(locked=config.locked, passing=config.pass_unsupervised)
@@ -224,7 +230,9 @@ class Gateway:
         origin = exchange.headers.get("origin")
         if origin is not None and not {origin, "*"} & set(self.config.origins):
             raise HttpError(
-                403, "origin_not_allowed", f"origin {origin!r:.200} may not call this gateway: add it to origins"
+                403,
+                "origin_not_allowed",
+                f"the origin must be one that this gateway allows, got {origin!r:.200}: add it to the setting origins",
             )
         exchange.admitted_by = self.keys.admit(exchange.headers)
 
@@ -237,7 +245,8 @@ class Gateway:
         raise HttpError(
             404,
             "model_not_found",
-            f"no upstream serves the model {model!r:.200}; configured patterns: {patterns}",
+            f"model must match a pattern of an upstream ({patterns}), got {model!r:.200}: correct the name, "
+            "or add an upstream",
             param="model",
         )
 
@@ -267,7 +276,7 @@ class Gateway:
         log_warning("gateway.switched", off=off, calls_in_flight=calls)
 
     def close(self) -> None:
-        """Refuse new calls, and calls whose body has not arrived completely. Calls that are being served go on."""
+        """Refuse new calls, and calls whose body has not arrived completely. Calls that are being served continue."""
         self.closing = True
         self.bodies.end()
 
@@ -299,12 +308,20 @@ def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeo
     except ValueError:
         is_url = False
     if not is_url:
-        raise UsageError(f"upstream {shown!r} is not an http:// or https:// URL: write it as http://host:port/v1")
+        raise UsageError(
+            f"an upstream must be an http:// or https:// URL, got {shown!r:.200}: write it as http://host:port/v1"
+        )
     user, at, place = parts.netloc.rpartition("@")
     if config.key_env and not os.environ.get(config.key_env):
-        raise UsageError(f"upstream {shown!r}: the environment variable {config.key_env!r} (key_env) is not set")
+        raise UsageError(
+            f"the environment variable {config.key_env!r} must hold the key of the upstream {shown!r:.200}, "
+            "and is not set: set it, or correct key_env"
+        )
     if config.key_env and at:
-        raise UsageError(f"upstream {shown!r} has both a key (key_env) and a user in its URL: give one of them")
+        raise UsageError(
+            f"an upstream must have a key (key_env) or a user in its URL, got both for {shown!r:.200}: "
+            "remove one of them"
+        )
     authorization = f"Bearer {os.environ[config.key_env]}" if config.key_env else _basic(user) if at else ""
     return UpstreamServer(parts._replace(netloc=place).geturl(), config.models, authorization, transport, timeouts)
 

@@ -85,31 +85,40 @@ class HttpError(InterwhenError):
 def shutting_down() -> HttpError:
     """Return the error for requests that come while the gateway shuts down."""
     return HttpError(
-        503, "shutting_down", "the gateway is shutting down; send the request to another one", retry_after=5, close=True
+        503,
+        "shutting_down",
+        "the gateway accepts no request while it shuts down: send the request to another gateway, or try again later",
+        retry_after=5,
+        close=True,
     )
 
 
 def too_many(what: str, *, close: bool = False) -> HttpError:
     """Return the error for requests beyond a limit; *what* says which limit is reached."""
-    return HttpError(429, "too_many_requests", f"{what}; try again later", retry_after=_RETRY_SECONDS, close=close)
+    return HttpError(429, "too_many_requests", f"{what}: try again later", retry_after=_RETRY_SECONDS, close=close)
 
 
 def overloaded(seconds: float) -> HttpError:
     """Return the error for requests that have waited for a free slot for *seconds*, without success."""
-    why = f"no slot became free within {seconds:g} s; try again later"
+    why = f"a slot must become free within {seconds:g} s, and none did: try again later"
     return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 
 
 def head_too_large(limit: int) -> HttpError:
     """Return the error for a request line and headers of more than *limit* bytes."""
     return HttpError(
-        431, "request_head_too_large", f"the request's line and headers are larger than {limit:,} bytes", close=True
+        431,
+        "request_head_too_large",
+        f"the request line and headers must have at most {limit:,} bytes, got more: send fewer or shorter headers",
+        close=True,
     )
 
 
 def wrong_method(method: str, allow: str) -> HttpError:
     """Return the error for a request with *method*. *allow* lists the allowed methods, separated by commas."""
-    return HttpError(405, "method_not_allowed", f"method {method:.50} is not allowed here: use {allow}", allow=allow)
+    return HttpError(
+        405, "method_not_allowed", f"the method must be one of {allow} here, got {method!r:.50}", allow=allow
+    )
 
 
 def http_error_of(error: Exception) -> HttpError:
@@ -133,11 +142,15 @@ def http_error_of(error: Exception) -> HttpError:
         return HttpError(502, "upstream_unreachable", f"the upstream could not be reached: {error}", of_upstream=True)
     if isinstance(error, ModelError):
         return HttpError(
-            502, "upstream_protocol", f"the upstream's answer could not be read: {error}", of_upstream=True
+            502, "upstream_protocol", f"the answer of the upstream could not be read: {error}", of_upstream=True
         )
     if isinstance(error, UsageError):
         return HttpError(400, "invalid_request", str(error))
-    return HttpError(500, "internal_error", f"the gateway failed with {type(error).__name__}: see its log")
+    return HttpError(
+        500,
+        "internal_error",
+        f"the gateway failed on this request with {type(error).__name__}: see the log of the gateway",
+    )
 
 
 def _upstream_body(body: str) -> bytes | None:

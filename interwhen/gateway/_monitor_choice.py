@@ -1,17 +1,24 @@
-"""Chooses the monitors for a request: those that it names, else those of its model's rule, else the configured ones."""
+"""Chooses the monitors and the strategy for a request.
+
+They are those that the request names, else those of its model's rule, else the configured ones.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from interwhen._run import Workers
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import Allocator, RemedyLearner
+from interwhen._types.strategies import CallStrategy
 from interwhen.clients import Reading, Settings
+from interwhen.clients._calls import load_catalog
 from interwhen.clients._demotion import Demotion
 from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._exchange import OURS
@@ -22,7 +29,11 @@ FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
 _SUFFIX = "#"
 _NONE = "none"
-_OPTIONS = ("monitors", "reading", "detail")
+_OPTIONS = ("monitors", "strategy", "reading", "detail")
+_AT = "@"
+"""Separates a strategy from the name of the model: ``best-of-n:n=4@qwen``."""
+_SPEC = re.compile(r"[A-Za-z0-9_.-]{1,100}(:[a-z_]+=[A-Za-z0-9_.+-]+(,[a-z_]+=[A-Za-z0-9_.+-]+)*)?")
+"""Matches a strategy as a request may write it. ``module:factory`` does not match: it would import a module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,17 @@ class MonitorChoice:
         names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
         return ", ".join(names) or _NONE
 
+    @property
+    def strategy(self) -> str:
+        """The name of the strategy, for a header; empty if there is none."""
+        strategy = self.settings.strategy
+        return "" if strategy is None else strategy.name
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the answer has monitors or a strategy. Otherwise the call passes through."""
+        return bool(self.settings.monitors) or self.settings.strategy is not None
+
 
 @dataclass(slots=True)
 class _RequestOptions:
@@ -54,6 +76,8 @@ class _RequestOptions:
 
     monitors: Sequence[str] | None = None
     param: str = ""
+    strategy: Any = None
+    """``None``: the request says nothing about it."""
     reading: Any = None
     detail: Any = None
 
@@ -87,31 +111,46 @@ class MonitorChooser:
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
         """The monitors that a rule or a request may name."""
         if len(self.monitors) < len(watching) + len(offered):
-            raise UsageError("two monitors or offers have the same name: rename one with label=... in its options")
+            twice = Counter(monitor.name for monitor in (*watching, *offered)).most_common(1)[0][0]
+            raise UsageError(
+                f"the names of monitors and offers must differ, got {twice!r:.100} twice: rename one with "
+                "label=... in its options"
+            )
         self.usual = tuple(watching)
         """The default monitors, for calls where neither a rule nor the request names monitors."""
         for rule in config.models:
             for name in rule.monitors or ():
                 if name not in self.monitors:
-                    raise UsageError(f"the rule for models {rule.match!r}: {self._unknown(name)}")
+                    raise UsageError(f"in the rule for models {rule.match!r:.100}, {self._unknown(name)}")
         self._settings = functools.lru_cache(maxsize=256)(self._make_settings)
+        # One object for each strategy, since some learn from all calls.
+        self._load_strategy = functools.lru_cache(maxsize=64)(self._make_strategy)
+        self._strategy_names = functools.cache(self._find_names)
+        for spec in (config.strategy, *config.strategies, *(rule.strategy or "" for rule in config.models)):
+            self._load_strategy(spec)
 
     def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> MonitorChoice:
         """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`."""
         model = fields.get("model") or ""
         if not isinstance(model, str):
-            raise HttpError(400, "invalid_type", f"model must be a string, got {type(model).__name__}", param="model")
-        bare, suffix, named = model.partition(_SUFFIX)
+            raise HttpError(
+                400,
+                "invalid_type",
+                f"model must be a string, got a JSON value of type {type(model).__name__}: correct the request",
+                param="model",
+            )
+        named_model, suffix, named = model.partition(_SUFFIX)
         asked = _RequestOptions()
+        asked.strategy, bare = self._split(named_model)
         if suffix:
             asked.monitors, asked.param = _names(named), "model"
         _take_headers(asked, headers)
         _take_field(asked, fields.get(FIELD))
         rule = next((n for n, rule in enumerate(self._config.models) if fnmatchcase(bare, rule.match)), None)
         settings, detail = self._chosen(asked, rule)
-        changed = bool(suffix) or FIELD in fields
+        changed = bare != model or FIELD in fields
         body = {name: value for name, value in fields.items() if name != FIELD} if changed else fields
-        if suffix:
+        if bare != model:
             body["model"] = bare
         return MonitorChoice(bare, body, changed, settings, detail)
 
@@ -122,19 +161,30 @@ class MonitorChooser:
         for name in names:
             if name not in self.monitors:
                 raise HttpError(400, "unknown_monitor", self._unknown(name), param=asked.param)
+        usual_strategy = self._config.strategy if rule.strategy is None else rule.strategy
         if self._config.locked:
             if asked.reading is not None or asked.detail is not None:
                 raise HttpError(
                     403,
                     "locked",
-                    "this gateway is locked: a request may add monitors, and change nothing else",
+                    f"a request to this locked gateway must not change reading or detail, and {FIELD} does: "
+                    "leave them out",
                     param=FIELD,
+                )
+            if asked.strategy not in (None, usual_strategy or _NONE, *self._config.strategies):
+                raise HttpError(
+                    403,
+                    "locked",
+                    f"this gateway is locked, and requests may not choose the strategy {asked.strategy!r:.100}; they "
+                    f"may choose: {', '.join(self._config.strategies) or 'none'}",
+                    param="strategy",
                 )
             names = (*usual, *names)
         chosen = tuple(name for name in self.monitors if name in names)
         reading: Reading = _one_of("reading", asked.reading, get_args(Reading)) or rule.reading or self._config.reading
         detail: Detail = _one_of("detail", asked.detail, get_args(Detail)) or rule.detail or self._config.detail
-        return self._settings(rule, chosen, reading), detail
+        strategy = usual_strategy if asked.strategy is None else self._vetted(asked.strategy)
+        return self._settings(rule, chosen, reading, strategy), detail
 
     def close(self) -> None:
         """Wait until what was learned is written. Call it at the end, and not on the event loop."""
@@ -142,7 +192,48 @@ class MonitorChooser:
         if close is not None:
             close()
 
-    def _make_settings(self, rule: ModelRule, names: tuple[str, ...], reading: Reading) -> Settings:
+    def _split(self, model: str) -> tuple[str | None, str]:
+        """Return the strategy in the name *model* (``None`` if it names none), and the rest of the name.
+
+        Names of models may hold the same sign, so the part before it counts only if it is a strategy.
+        """
+        head, at, rest = model.partition(_AT)
+        if not at or not rest:
+            return None, model
+        is_ours = head in self._config.strategies or head.partition(":")[0] in self._strategy_names()
+        return (head, rest) if is_ours or head == _NONE else (None, model)
+
+    def _vetted(self, asked: object) -> str:
+        """Return the strategy that a request *asked* for. Raises :class:`HttpError` if it may not or cannot be used."""
+        if not isinstance(asked, str):
+            raise HttpError(400, "invalid_type", f"strategy must be a text, got {asked!r:.100}", param="strategy")
+        if asked in (_NONE, "") or asked in self._config.strategies:
+            return asked
+        name = asked.partition(":")[0]
+        if _SPEC.fullmatch(asked) is None or name not in self._strategy_names():
+            known = ", ".join(sorted({*self._strategy_names(), *self._config.strategies}))
+            raise HttpError(
+                400,
+                "unknown_strategy",
+                f"unknown strategy {asked!r:.100}; write NAME or NAME:OPTION=VALUE; this gateway has: {known}",
+                param="strategy",
+            )
+        try:
+            self._load_strategy(asked)
+        except PluginError as error:
+            raise HttpError(400, "unknown_strategy", str(error), param="strategy") from error
+        return asked
+
+    def _find_names(self) -> frozenset[str]:
+        try:
+            return load_catalog().names()
+        except PluginError:  # the annex with the strategies is not installed
+            return frozenset()
+
+    def _make_strategy(self, spec: str) -> CallStrategy | None:
+        return None if spec in (_NONE, "") else load_catalog().load(spec)
+
+    def _make_settings(self, rule: ModelRule, names: tuple[str, ...], reading: Reading, strategy: str) -> Settings:
         config = self._config
         return Settings(
             monitors=tuple(self.monitors[name] for name in names),
@@ -156,10 +247,13 @@ class MonitorChooser:
             allocator=self.allocator,
             learner=self.learner,
             demotion=self.demotion,
+            strategy=self._load_strategy(strategy),
+            strategy_tokens=config.strategy_tokens,
+            strategy_samples=config.strategy_samples,
         )
 
     def _unknown(self, name: str) -> str:
-        return f"unknown monitor {name!r:.100}; this gateway has: {', '.join(self.monitors) or 'none'}"
+        return f"a monitor must be one of this gateway ({', '.join(self.monitors) or 'none'}), got {name!r:.100}"
 
 
 def _names(text: str) -> list[str]:
@@ -171,6 +265,7 @@ def _take_headers(asked: _RequestOptions, headers: Mapping[str, str]) -> None:
     ours = OURS.decode()
     if (named := headers.get(f"{ours}monitors")) is not None:
         asked.monitors, asked.param = _names(named), "X-Interwhen-Monitors"
+    asked.strategy = headers.get(f"{ours}strategy", asked.strategy)
     asked.reading = headers.get(f"{ours}reading")
     asked.detail = headers.get(f"{ours}detail")
 
@@ -179,17 +274,20 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
     if said is None or said is True:
         return
     if said is False:
-        said = {"monitors": []}
+        said = {"monitors": [], "strategy": _NONE}
     if not isinstance(said, Mapping):
         raise HttpError(
-            400, "invalid_type", f"{FIELD} must be an object such as {{'monitors': ['arithmetic']}}", param=FIELD
+            400,
+            "invalid_type",
+            f"{FIELD} must be an object such as {{'monitors': ['arithmetic']}}, got {said!r:.100}",
+            param=FIELD,
         )
     for name in said:
         if name not in _OPTIONS:
             raise HttpError(
                 400,
                 "unknown_option",
-                f"{FIELD} has no option {name!r:.100}; options: {', '.join(_OPTIONS)}",
+                f"the options of {FIELD} must be among {', '.join(_OPTIONS)}, got {name!r:.100}: correct or remove it",
                 param=FIELD,
             )
     named = said.get("monitors")
@@ -198,14 +296,21 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
     if named is not None:
         if not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
             raise HttpError(
-                400, "invalid_type", f"monitors must be a list of names, got {named!r:.100}", param=f"{FIELD}.monitors"
+                400,
+                "invalid_type",
+                f"{FIELD}.monitors must be a list of names, got {named!r:.100}",
+                param=f"{FIELD}.monitors",
             )
         asked.monitors, asked.param = named, f"{FIELD}.monitors"
+    if "strategy" in said:
+        asked.strategy = said["strategy"] or _NONE
     asked.reading = said.get("reading", asked.reading)
     asked.detail = said.get("detail", asked.detail)
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> Any:
     if value is not None and value not in allowed:
-        raise HttpError(400, "invalid_value", f"{name}={value!r:.100}, choose one of {', '.join(allowed)}", param=name)
+        raise HttpError(
+            400, "invalid_value", f"{name} must be one of {', '.join(allowed)}, got {value!r:.100}", param=name
+        )
     return value

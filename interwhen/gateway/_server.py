@@ -84,7 +84,12 @@ class _HeadLimits(_Base):
             self._head_timer = self.loop.call_later(seconds, self._time_out)
         elif not self.transport.is_closing():
             self._refuse(
-                HttpError(408, "request_timeout", f"the request head did not arrive within {seconds:g} s", close=True)
+                HttpError(
+                    408,
+                    "request_timeout",
+                    f"the request head must arrive within {seconds:g} s, and did not: send it faster",
+                    close=True,
+                )
             )
 
     def _forget_head(self) -> None:
@@ -169,7 +174,10 @@ def listen(config: Config) -> socket.socket:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
         found = socket.create_server((config.host, config.port), family=family, backlog=2048)
     except OSError as error:
-        raise UsageError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
+        raise UsageError(
+            f"host and port must be free to listen on, got {config.host}:{config.port} "
+            f"({error.strerror or error}): choose another port, or end the program that uses it"
+        ) from error
     found.setblocking(False)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Unsent bytes keep a closed connection open: the system breaks it if its client reads nothing.

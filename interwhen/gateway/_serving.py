@@ -66,7 +66,7 @@ class ApiApp:
             outcome = await self._do(exchange, work)
         except ClientGone:
             outcome = "left"
-        except Exception as error:  # noqa: BLE001  the client gets an error, and the gateway goes on
+        except Exception as error:  # noqa: BLE001  the client gets an error, and the gateway continues
             outcome = await self._fail(exchange, error)
         self._note(exchange, api, outcome)
 
@@ -80,8 +80,8 @@ class ApiApp:
         async def work() -> str:
             # Decided only here, because supervision may have been switched off while the call waited for its slot.
             off = gateway.off
-            if choice.settings.monitors and not off:
-                exchange.monitors = choice.names
+            if choice.is_supervised and not off:
+                exchange.monitors, exchange.strategy = choice.names, choice.strategy
                 return await answer(gateway, exchange, api, path, choice)
             exchange.monitors = "none"
             sent = msgspec.json.encode(choice.body) if choice.changed else body
@@ -155,15 +155,24 @@ class ApiApp:
         seconds = time.monotonic() - exchange.began
         metrics.calls.labels(api, outcome).inc()
         metrics.whole.observe(seconds)
-        log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4))
+        more = {"strategy": exchange.strategy} if exchange.strategy else {}
+        log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4), **more)
 
 
 def _found(exchange: Exchange) -> RouteMatch:
     """Return the route of the request. Raises :class:`HttpError` on a path outside ``/v1``, or an ambiguous one."""
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
-        raise HttpError(404, "not_found", f"no route at {path!r:.200}: the API is below /v1")
+        raise HttpError(
+            404,
+            "not_found",
+            f"the path must begin with /v1/ and be in its plain form, got {path!r:.200}: correct the base URL",
+        )
     return route_of(exchange.method, path.removeprefix("/v1/"), exchange.decoded_path.removeprefix("/v1/"))
+
+
+_SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
+"""The supervised routes, for error messages."""
 
 
 def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
@@ -171,15 +180,17 @@ def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
         return HttpError(
-            403, "locked", f"this gateway is locked and passes on nothing that its monitors do not see: {route}"
+            403,
+            "locked",
+            f"a request to this locked gateway must go to a route that its monitors read, got {route}: use "
+            f"{_SUPERVISED}",
         )
     what = {
         "stored": "answers with text that a model wrote earlier, and no monitor reads it",
         "generated": "answers with what a model writes, and no monitor reads it",
     }.get(found.kind, "is not known to this gateway, and may answer with text that no monitor reads")
-    supervised = ", ".join(f"/v1/{path}" for path in PATHS)
     return HttpError(
-        403, "unsupervised", f"{route} {what}; supervised are {supervised}; --pass-unsupervised passes everything on"
+        403, "unsupervised", f"{route} {what}: use {_SUPERVISED}, or start the gateway with --pass-unsupervised"
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
-from interwhen._types.errors import ConnectError
-from interwhen.clients._upstream import ModelEndpoint, Place
-from interwhen.models._exchange import exchange, open_stream
+from interwhen.clients._upstream import Facts, ModelEndpoint
+from interwhen.models._exchange import exchange, open_stream, send_again
+from interwhen.models._token_servers import Place
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
-T = TypeVar("T")
 Method = Literal["GET", "POST", "DELETE"]
 _KNOWN_MODELS = 256
 
@@ -51,15 +49,15 @@ class UpstreamServer:
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send *request*. Return the response with any status, as soon as its status and headers have arrived."""
-        return await _retry_stale(lambda: self._transport.send(request, connect_timeout=self._timeouts.connect))
+        return await send_again(self._transport, request, self._timeouts)
 
     async def stream(self, request: HttpRequest) -> HttpResponse:
         """Send *request* and return a successful response: an event stream, or JSON if the server does not stream."""
-        return await _retry_stale(lambda: open_stream(self._transport, request, self._timeouts, whole_too=True))
+        return await open_stream(self._transport, request, self._timeouts, whole_too=True)
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
         """Send *request* and return the body of a successful response."""
-        return await _retry_stale(lambda: exchange(self._transport, request, timeouts or self._timeouts))
+        return await exchange(self._transport, request, timeouts or self._timeouts)
 
 
 class GatewayTransport:
@@ -88,27 +86,15 @@ class GatewayTransport:
         """Send *body* and return the answer's body."""
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
-    async def models(self) -> bytes:
-        """Return the list of models."""
+    async def get(self, facts: Facts) -> bytes:
+        """Return the answer of the server about *facts*."""
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"
-        return await self._upstream.ask(self._upstream.request("GET", "models", headers))
+        request = self._upstream.request("GET", facts, headers, below_version=facts == "models")
+        return await self._upstream.ask(request)
 
     def _post(self, headers: dict[str, str], body: dict[str, Any], place: Place) -> HttpRequest:
-        path = self._path if place == "call" else place
+        path = self._path if place == "call" else place.removeprefix("/")
         return self._upstream.request(
-            "POST", path, headers, msgspec.json.encode(body), below_version=place != "tokenize"
+            "POST", path, headers, msgspec.json.encode(body), below_version=not place.startswith("/")
         )
-
-
-async def _retry_stale(call: Callable[[], Awaitable[T]]) -> T:
-    """Await *call*, and repeat it once if the server had just closed the kept connection.
-
-    Any other error goes to the client, which decides whether to retry: the server may have worked on the request.
-    """
-    try:
-        return await call()
-    except ConnectError as error:
-        if not error.stale:
-            raise
-        return await call()

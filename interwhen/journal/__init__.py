@@ -5,7 +5,7 @@
 hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """
 
-from interwhen._types.ledger import BlockedLoop, SkippedEvent, WireReport
+from interwhen._types.ledger import BlockedLoop, ResumeCost, SkippedEvent, WireReport
 from interwhen._types.results import Insertion, JournalState, Status
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import Clerk, JournalFile, JournalStore, Writing
@@ -26,6 +26,7 @@ __all__ = [
     "Recheck",
     "RecheckFinding",
     "Replay",
+    "ResumeCost",
     "SkippedEvent",
     "Status",
     "WireReport",

@@ -39,7 +39,9 @@ class LockedFile:
         try:
             self._fd = os.open(path, flags if keep else flags | os.O_CREAT, 0o600)
         except OSError as error:
-            raise JournalError(path, f"it cannot be written ({error.strerror}): choose another path") from error
+            raise JournalError(
+                path, f"it must be a writable file, and is not ({error.strerror}): choose another path"
+            ) from error
         try:
             self._take(path, keep, found)
         except BaseException:
@@ -48,14 +50,24 @@ class LockedFile:
 
     def _take(self, path: str, keep: int, found: int) -> None:
         if not _lock(self._fd):
-            raise JournalError(path, "another run is writing to it: wait for its end, or choose another path")
+            raise JournalError(
+                path,
+                "only one run may write to it, and another run does: wait for the end of that run, or "
+                "choose another path",
+            )
         state = os.fstat(self._fd)
         if keep:
             if state.st_size != found:
-                raise JournalError(path, "it changed after it was read; read it again")
+                raise JournalError(
+                    path, "it must stay the same between reading and resuming, and it changed: read it again"
+                )
             os.ftruncate(self._fd, keep)
         elif stat.S_ISREG(state.st_mode) and state.st_size:
-            raise JournalError(path, "the file exists; resume it (interwhen resume), or choose another path")
+            raise JournalError(
+                path,
+                "a new journal must not replace a file, and this file exists: resume it (interwhen resume), "
+                "or choose another path",
+            )
 
     def write(self, data: bytes, /) -> int:
         """Pass *data* to the operating system; return how many bytes it accepted."""
@@ -138,16 +150,24 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
     Raises :class:`~interwhen.JournalError` if *data* is not a journal, or has another schema. *path* is for the error.
     """
     if len(data) < START or not data.startswith(MAGIC):
-        raise JournalError(path, "this is not a journal, or it was cut before its first record")
+        raise JournalError(
+            path,
+            f"it must begin with {MAGIC!r} and a whole head, got {data[: len(MAGIC)]!r}: give a journal, or "
+            "a copy that was not cut",
+        )
     (chain,) = _U32.unpack_from(data, _HEAD.size)
     if crc32(data[: _HEAD.size]) != chain:
-        raise JournalError(path, "its first bytes are damaged: restore it from a copy")
+        raise JournalError(
+            path,
+            "the checksum of its head must be right, and it is wrong, so its first bytes are damaged: "
+            "restore it from a copy",
+        )
     _, schema = _HEAD.unpack_from(data)
     if schema != SCHEMA:
         raise JournalError(
             path,
-            f"it has schema {schema}, and this version of interwhen reads schema {SCHEMA}"
-            + (": a newer version wrote it; update interwhen" if schema > SCHEMA else ""),
+            f"it must have schema {SCHEMA} for this version of interwhen, got schema {schema}: "
+            + ("a newer version wrote it; update interwhen" if schema > SCHEMA else "use the version that wrote it"),
         )
     at = START
     while at + 2 * _U32.size <= len(data):

@@ -86,7 +86,9 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     try:
         data = (settings.store or Files()).read(name)
     except OSError as error:
-        raise JournalError(name, f"it cannot be read ({error.strerror})") from error
+        raise JournalError(
+            name, f"it must be a readable file, and is not ({error.strerror}): correct the path or its permissions"
+        ) from error
     header: Header | None = None
     records: list[Record] = []
     end, chain = START, 0
@@ -95,17 +97,24 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
             record = decode(found.payload)
         except (msgspec.MsgspecError, ValueError) as error:
             raise JournalError(
-                name, f"record {len(records)} is whole, but this version cannot read it: {error}"
+                name,
+                f"its record {len(records)} must be one that this version knows, and is not ({error}): use "
+                "the version that wrote it",
             ) from error
         if header is not None:
             records.append(record)
         elif isinstance(record, Header):
             header = record
         else:
-            raise JournalError(name, f"its first record is a {type(record).__name__}, not the header")
+            raise JournalError(
+                name, f"its first record must be the header, got a {type(record).__name__}: restore it from a copy"
+            )
         end, chain = found.end, found.chain
     if header is None:
-        raise JournalError(name, "it was cut within its first record: there is nothing to resume")
+        raise JournalError(
+            name,
+            "it must have a whole header, and was cut within it, so there is nothing to resume: start the run again",
+        )
     journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain)
     _refuse_changed(journaled)
     return journaled
@@ -123,7 +132,11 @@ def _refuse_changed(found: Journaled) -> None:
         wrong.append("its certificate is for another prompt")
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise JournalError(found.path, f"its result contradicts itself, so it was changed: {wrong[0]}{more}")
+        raise JournalError(
+            found.path,
+            f"its result must agree with itself, and does not, so it was changed: {wrong[0]}{more}; restore "
+            "it from a copy",
+        )
 
 
 class ClaimSource(NamedTuple):
@@ -187,8 +200,9 @@ class RebuiltRun:
                 if self.core.transcript.length != length and self.summary is None:
                     raise JournalError(
                         self.journaled.path,
-                        f"interwhen {self.journaled.header.interwhen} wrote it, with a trace of {length} characters "
-                        f"where this version has {self.core.transcript.length}: use that version",
+                        f"its trace must have {length} characters here, as in interwhen "
+                        f"{self.journaled.header.interwhen}, which wrote it, got "
+                        f"{self.core.transcript.length}: use that version",
                     )
             case SpentRecord():
                 self.spent = record
@@ -197,7 +211,9 @@ class RebuiltRun:
             case EndRecord(at=at):
                 self.at = at
             case Header():
-                raise JournalError(self.journaled.path, "it has a second header: restore it from a copy")
+                raise JournalError(
+                    self.journaled.path, "it must have one header, got a second one: restore it from a copy"
+                )
             case TextRecord() | ChunkRecord():
                 pass
             case _:

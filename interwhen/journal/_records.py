@@ -151,6 +151,8 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     behind: Usage | None = None
     """The server's token counts, if they arrived after the end of the run in the same read. Only the last
     ``SpentRecord`` has them."""
+    resumes: tuple[tuple[int, float | None], ...] = ()
+    """For each request that continued kept text: its number, and the seconds until its first text."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
@@ -275,7 +277,9 @@ def _plain(value: object) -> str:
     """Convert a subclass of ``str``, which some libraries return, to ``str``."""
     if isinstance(value, str):
         return str.__str__(value)
-    raise TypeError(f"a {type(value).__name__} cannot be written to a journal")
+    raise TypeError(
+        f"a value in a journal must have a JSON form, got a {type(value).__name__}: convert it to plain values"
+    )
 
 
 @cache
@@ -304,7 +308,9 @@ class AbsentVerifier:
 
     def check(self, _claim: Claim, /) -> Unknown:
         """Return ``Unknown``."""
-        return Unknown("only the record of this verifier is known, not its code")
+        return Unknown(
+            "the code of this verifier is not in the journal, only its record: give monitors=[...] to check again"
+        )
 
 
 def describe(
@@ -393,26 +399,31 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
     hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):
         names = ", ".join(repr(record.fields["name"]) for record in header.monitors) or "none"
-        raise JournalError(path, f"its run had the monitors {names}; got {len(records)} monitors: give the same ones")
+        raise JournalError(
+            path, f"the monitors must be those of its run ({names}), got {len(records)} monitors: give the same ones"
+        )
     for given, ours in zip(records, header.monitors, strict=True):
         name = ours.fields["name"]
         for label in sorted(ours.fields.keys()):  # a field that is missing there is newer than the journal
             was, now = ours.fields[label], given.fields.get(label)
             if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
                 raise JournalError(
-                    path, f"monitor {name!r} had {label}={was!r}, and has {now!r} now: give it as in the run"
+                    path,
+                    f"monitor {name!r:.80} must have {label}={was!r:.80} as in its run, got {now!r:.80}: "
+                    "set it as in the run",
                 )
         who, other = header.verifiers[ours.verifier], verifiers[given.verifier]
         if (who.name, who.version) != (other.name, other.version):
             raise JournalError(
                 path,
-                f"monitor {name!r} had the verifier {who.name!r} version {who.version!r}, "
-                f"and has {other.name!r} version {other.version!r} now: install the old version",
+                f"monitor {name!r:.80} must have the verifier {who.name!r} version {who.version!r} as in "
+                f"its run, got {other.name!r} version {other.version!r}: install the old version",
             )
         if (ours.verifier, ours.forks) != (given.verifier, given.forks):
             raise JournalError(
                 path,
-                f"monitor {name!r} shares its verifier, or extracts, differently now: give the monitors of the run",
+                f"monitor {name!r:.80} must share its verifier and extract claims as in its run, and does "
+                "it differently: give the monitors of the run",
             )
 
 

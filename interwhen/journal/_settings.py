@@ -50,7 +50,7 @@ class Journal:
         for name in ("flush_seconds", "buffer_bytes", "close_seconds"):
             value = getattr(self, name)
             if not value >= 0:
-                raise UsageError(f"journal {name}={value!r} must be at least 0")
+                raise UsageError(f"Journal({name}=...) must be at least 0, got {value!r:.80}")
 
     @property
     def name(self) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from interwhen._types.errors import MalformedEvent, UnexpectedForm, UpstreamError
-from interwhen._types.models import Chunk, FinishReason, ScoredToken, Usage
+from interwhen._types.errors import MalformedEvent, StreamProtocolError, UnexpectedForm, UpstreamError
+from interwhen._types.models import Chunk, Completion, FinishReason, ScoredToken, Usage
 from interwhen.models._exchange import refusal
 
 # The JSON objects of the OpenAI-compatible APIs as msgspec structs, with the fields that interwhen uses.
@@ -46,6 +46,7 @@ class ChatText(msgspec.Struct, frozen=True, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +80,8 @@ class ServerUsage(msgspec.Struct, frozen=True, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: PromptDetails | None = None
+    total_tokens: Any = None
+    completion_tokens_details: Any = None
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -88,11 +91,19 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
     predicted_ms: float | None = None
 
 
+class PromptProgress(msgspec.Struct, frozen=True, gc=False):
+    """How many tokens of a prompt llama.cpp has to read, and how many of them came from its cache."""
+
+    total: int | None = None
+    cache: int | None = None
+
+
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``."""
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
+    prompt_progress: Any = None
     timings: Any = None
     error: Any = None
     object: str | None = None
@@ -105,6 +116,7 @@ class ChatBody(msgspec.Struct, frozen=True, gc=False):
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
+    prompt_progress: Any = None
     timings: Any = None
     error: Any = None
     object: str | None = None
@@ -131,6 +143,7 @@ class SlotState(msgspec.Struct, frozen=True, gc=False):
 
     id: int = 0
     is_processing: bool = False
+    id_task: int | None = None
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
@@ -199,7 +212,29 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
         return None
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details else None
-    return Usage(count_of(usage.prompt_tokens), count_of(cached), count_of(usage.completion_tokens))
+    prompt, completion = count_of(usage.prompt_tokens), count_of(usage.completion_tokens)
+    return Usage(prompt, count_of(cached), completion, reasoning_tokens=_reasoning_tokens(usage, prompt, completion))
+
+
+def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
+    """Return how many tokens of reasoning *usage* counts; ``None`` if it does not count them."""
+    if isinstance(usage.completion_tokens_details, dict):
+        return count_of(usage.completion_tokens_details.get("reasoning_tokens"))
+    total = count_of(usage.total_tokens)
+    if total is None or prompt is None or completion is None or total <= prompt + completion:
+        return None
+    return total - prompt - completion  # Gemini counts its thoughts only in the total
+
+
+def _counted(body: CompletionBody | ChatBody) -> Usage | None:
+    """Return the token counts in an event: at the end of a stream, or while llama.cpp reads the prompt."""
+    if body.prompt_progress is None or body.usage is not None:
+        return usage_of(body.usage)
+    try:
+        progress = msgspec.convert(body.prompt_progress, PromptProgress)
+    except msgspec.ValidationError:
+        return None  # a field of this name of another server
+    return Usage(count_of(progress.total), count_of(progress.cache))
 
 
 def count_of(value: object) -> int | None:
@@ -219,6 +254,22 @@ def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
     return msgspec.structs.replace(
         usage, prompt_seconds=_seconds(timings.prompt_ms), completion_seconds=_seconds(timings.predicted_ms)
     )
+
+
+def completion_of(answer: CompletionBody, data: bytes) -> Completion:
+    """Return the completion in *answer*, a whole answer of ``/v1/completions`` that was decoded from *data*.
+
+    Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice.
+    """
+    if not answer.choices:
+        raise error_of(answer) or no_choices(data)
+    choice = answer.choices[0]
+    if choice.text is UNSET:
+        raise unknown_shape(data, 0)
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    text = choice.text if isinstance(choice.text, str) else ""
+    scores = choice.logprobs
+    return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
 def _seconds(milliseconds: float | None) -> float | None:
@@ -309,7 +360,7 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
         text = None
     if text and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
         return Chunk(text)  # nearly every event: no further call
-    return _chunk(text or "", choice.finish_reason, choice.logprobs, body.usage)
+    return _chunk(text or "", choice.finish_reason, choice.logprobs, _counted(body))
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
@@ -328,19 +379,39 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     if not isinstance(delta, ChatText):
         if delta is UNSET and first and choice.finish_reason is None:
             raise unknown_shape(data, offset)
-        return _chunk("", choice.finish_reason, None, body.usage)
+        return _chunk("", choice.finish_reason, None, _counted(body))
     reasoning = delta.reasoning_content or delta.reasoning
     if not reasoning:
         if delta.content and choice.finish_reason is None and choice.logprobs is None and body.usage is None:
             return Chunk(delta.content)  # nearly every event: no further call
-        return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, body.usage)
-    thought = Chunk(reasoning, "reasoning")
+        return _chunk(delta.content or "", choice.finish_reason, choice.logprobs, _counted(body))
+    hidden = Usage(hides_reasoning=True) if delta.reasoning_details and _is_summary(delta.reasoning_details) else None
+    thought = Chunk(reasoning, "reasoning", usage=hidden)
     if not delta.content:
         tokens, logprob = scored(choice.logprobs)
         reason = None if choice.finish_reason is None else finish_reason(choice.finish_reason)
-        return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage))
-    answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, body.usage)
+        return Chunk(reasoning, "reasoning", tokens or 1, logprob, reason, usage_of(body.usage) or hidden)
+    answer = _chunk(delta.content, choice.finish_reason, choice.logprobs, usage_of(body.usage))
     return (thought, answer) if answer else thought
+
+
+def _is_summary(details: Any) -> bool:
+    """Return whether *details* (`reasoning_details` of OpenRouter) say that the reasoning text is a summary."""
+    found = details if isinstance(details, list) else []
+    return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in found)
+
+
+def noting_question(decode: Decode) -> Decode:
+    """Return a function that decodes like *decode*, and adds to token counts that the request asked for reasoning."""
+
+    def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+        found = decode(data, offset, first)
+        if isinstance(found, Chunk) and found.usage is not None and found.usage.completion_tokens is not None:
+            usage = msgspec.structs.replace(found.usage, asked_to_reason=True)
+            return msgspec.structs.replace(found, usage=usage)
+        return found
+
+    return decoded
 
 
 def reasoning_field(data: bytes) -> str:
@@ -354,6 +425,13 @@ def reasoning_field(data: bytes) -> str:
     return names[0] if names else "reasoning_content"
 
 
+def no_choices(data: bytes) -> StreamProtocolError:
+    """Return the error for *data*, a whole answer that has no choices."""
+    return StreamProtocolError(
+        "the answer must have at least one choice, got none", offset=0, sample=data, hint="see the log of the server"
+    )
+
+
 def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
     """Return the exception for *body* if it is an error of the server, else ``None``."""
     if body.error is not None:
@@ -363,7 +441,7 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
     return None
 
 
-def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: ServerUsage | None) -> Chunk | None:
+def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
     """Return a chunk of the answer, or ``None`` if it would be empty."""
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -371,7 +449,7 @@ def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Serv
     if not tokens and text:
         tokens = 1
     finish = None if reason is None else finish_reason(reason)
-    return Chunk(text, "answer", tokens, logprob, finish, usage_of(usage))
+    return Chunk(text, "answer", tokens, logprob, finish, usage)
 
 
 def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
@@ -379,8 +457,9 @@ def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
     if data.strip() == b"[DONE]":
         return DONE
     shape = isinstance(exc, msgspec.ValidationError)
-    what = f"not a valid chunk ({exc})" if shape else f"malformed JSON ({exc})"
-    raise MalformedEvent(what, offset=offset, sample=data) from exc
+    what = f"must be a chunk, got other JSON ({exc})" if shape else f"must be JSON, got something else ({exc})"
+    hint = "malformed='skip' leaves such events out"
+    raise MalformedEvent(f"an event of the stream {what}", offset=offset, sample=data, hint=hint) from exc
 
 
 def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001
@@ -398,12 +477,14 @@ def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
     """Return the error for *data* that is not an event of this API. It names the right API, if known."""
     keys = {key for choice in _shape_of(data) for key in choice}
     if keys & {"delta", "message"}:
-        hint = ", but one of /chat/completions: use ChatModel"
+        hint = "it is one of /chat/completions: use ChatModel"
     elif "text" in keys:
-        hint = ", but one of /completions: use CompletionsModel"
+        hint = "it is one of /completions: use CompletionsModel"
     else:
-        hint = ""
-    return UnexpectedForm(f"not a chunk of this API{hint}", offset=offset, sample=data)
+        hint = "check that base_url is that of an OpenAI-compatible API"
+    return UnexpectedForm(
+        "an event of the stream must be a chunk of this API, got", offset=offset, sample=data, hint=hint
+    )
 
 
 def _shape_of(data: bytes) -> list[dict[str, Any]]:
@@ -415,4 +496,4 @@ def _shape_of(data: bytes) -> list[dict[str, Any]]:
 
 
 def _several(data: bytes, offset: int) -> UnexpectedForm:
-    return UnexpectedForm("several choices in one chunk: set n=1", offset=offset, sample=data)
+    return UnexpectedForm("a chunk must have one choice, got several", offset=offset, sample=data, hint="set n=1")

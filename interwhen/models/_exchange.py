@@ -40,6 +40,14 @@ _OVERFLOW_WORDS = re.compile(
 )
 
 
+_HINTS = {
+    401: "check the API key",
+    403: "check the rights of the API key",
+    404: "check the model's name, and that base_url includes the version, such as /v1",
+    429: "wait, or send fewer requests",
+}
+
+
 class _ErrorBody(msgspec.Struct, frozen=True):
     message: str | None = None
     code: str | int | None = None
@@ -63,9 +71,14 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
     elif (status is None or status < 500) and (code in _OVERFLOW_CODES or _OVERFLOW_WORDS.search(message)):
         kind = ContextOverflow
     what = "an error inside the stream" if status is None else f"status {status}"
-    hint = "; check the model's name, and that base_url includes the version, such as /v1" if status == 404 else ""
+    if kind is ContextOverflow:
+        hint = "shorten the prompt, or ask for fewer tokens"
+    elif status is not None and 400 <= status < 500:
+        hint = _HINTS.get(status, "correct what it names")
+    else:
+        hint = "see the log of the server"
     return kind(
-        f"the server answered with {what}: {message[:200]!r}{hint}",
+        f"the server answered with {what}: {message[:200]!r}; {hint}",
         status=status,
         code=code,
         body=body[:EXCERPT].decode(errors="replace"),
@@ -130,7 +143,12 @@ async def open_stream(
         sample = await _excerpt(response)
         if kind.startswith("application/json") and b'"error"' in sample:
             raise refusal(sample)
-        raise UnexpectedForm(f"expected an event stream, got {kind!r}", offset=0, sample=sample)
+        raise UnexpectedForm(
+            f"{request.name!r} must answer with an event stream, got content-type {kind!r:.100}",
+            offset=0,
+            sample=sample,
+            hint="check base_url, and that the server can stream",
+        )
     return response
 
 
@@ -152,7 +170,12 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
     finally:
         await response.aclose()
     if len(body) > _MAX_BODY:
-        raise StreamProtocolError(f"response larger than {_MAX_BODY} bytes", offset=_MAX_BODY, sample=body)
+        raise StreamProtocolError(
+            f"the response of {request.name!r} must have at most {_MAX_BODY} bytes, got more",
+            offset=_MAX_BODY,
+            sample=body,
+            hint="ask for fewer tokens or check base_url",
+        )
     return body
 
 
@@ -168,16 +191,34 @@ async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
             raise refusal(body, status=response.status, headers=response.headers)
         await response.aclose()
         request = _redirected(request, response)
-    raise UpstreamError(f"{request.name!r} redirects more than {_MAX_REDIRECTS} times", status=response.status)
+    raise UpstreamError(
+        f"{request.name!r} redirected the request more than {_MAX_REDIRECTS} times: "
+        "give the address at the end of the redirects as base_url",
+        status=response.status,
+    )
 
 
 async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
     limit = timeouts.first_token
     try:
         with anyio.fail_after(limit):
-            return await transport.send(request, connect_timeout=timeouts.connect)
+            return await send_again(transport, request, timeouts)
     except TimeoutError as exc:
         raise StreamTimeout("first_token", limit or 0.0) from exc
+
+
+async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
+    """Send *request*, and send it once more if the server had just closed the kept connection.
+
+    Any other error is raised, because the server may have worked on the request.
+    """
+    try:
+        return await transport.send(request, connect_timeout=timeouts.connect)
+    except ConnectError as error:
+        if not error.stale:
+            raise
+        # llama.cpp closes idle connections without notice, so this is common there.
+        return await transport.send(request, connect_timeout=timeouts.connect)
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
@@ -186,7 +227,8 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
     if coding not in {"", "identity"}:
         await response.aclose()
         raise UnexpectedForm(
-            f"{request.name!r} sent a body with content-encoding {coding!r}: switch compression off on the server",
+            f"{request.name!r} must send its answer uncompressed, got content-encoding {coding!r:.100}: "
+            "switch compression off on the server",
             offset=0,
         )
 
@@ -200,7 +242,8 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     url = urljoin(request.url, location)
     if not location or not _same_server(request.url, url):
         raise UpstreamError(
-            f"{request.name!r} redirects to {_redacted(request, location)}: if that is right, use it as base_url",
+            f"{request.name!r} redirects to {_redacted(request, location)}, and the key must not go there: "
+            "if it is the right one, give it as base_url",
             status=response.status,
         )
     return replace(request, url=url)
@@ -208,7 +251,7 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
 
 def _redacted(request: HttpRequest, location: str) -> str:
     """Describe the target of a redirect for an error. If an alias hides the URL of the server, hide *location* too."""
-    return "another server" if request.alias else f"{location!r}, another server"
+    return "another server" if request.alias else f"another server, {location!r:.200}"
 
 
 def _same_server(old: str, new: str) -> bool:

@@ -33,6 +33,7 @@ from interwhen.models._transport import (
     connect,
     describe_error,
     environment_proxy,
+    not_a_url,
     scheme_and_host,
 )
 
@@ -125,7 +126,7 @@ class FastResponse:
         """Wait for the status and the headers. Raises :class:`~interwhen.ModelError` if the connection ends first."""
         while not self.status:
             if self._closed:
-                raise StreamClosed("the transport was closed before the response arrived")
+                raise StreamClosed
             if self._error is not None:
                 raise self._error
             await self._wait()
@@ -140,7 +141,7 @@ class FastResponse:
         parts = self._parts
         while not parts:
             if self._closed:
-                raise StreamClosed("the stream is closed")
+                raise StreamClosed
             if self._error is not None:
                 raise self._error
             if self._is_whole:
@@ -250,7 +251,12 @@ class FastResponse:
             return
         came = self._received + self._size
         why = "the server closed it" if exc is None else f"{type(exc).__name__}: {exc}"
-        self._fail(ConnectError(f"the connection to {self._name!r} broke after {came} bytes: {why}"))
+        self._fail(
+            ConnectError(
+                f"the connection to {self._name!r} broke after {came} bytes of the response ({why}): send "
+                "the request again"
+            )
+        )
 
     def _malformed(self, why: str) -> None:
         self._line.abort()
@@ -259,9 +265,16 @@ class FastResponse:
             return
         if self.status:
             came = self._received + self._size
-            error: ModelError = ConnectError(f"invalid framing in the body of {self._name!r} after {came} bytes: {why}")
+            error: ModelError = ConnectError(
+                f"the body of the response of {self._name!r} must be valid HTTP/1.1, got invalid framing "
+                f"after {came} bytes ({why}): send the request again"
+            )
         else:
-            error = StreamProtocolError(f"the response of {self._name!r} is not HTTP/1.1: {why}", offset=0)
+            error = StreamProtocolError(
+                f"the response of {self._name!r} must be HTTP/1.1, got something else ({why})",
+                offset=0,
+                hint="check host, port and scheme of base_url",
+            )
         self._fail(error)
 
     def _fail(self, error: ModelError) -> None:
@@ -607,7 +620,7 @@ class FastTransport:
         """Return the pool of the running loop, and delete the pools of closed loops."""
         loop = _running_loop()
         if loop is None:
-            raise UsageError("the fast transport needs asyncio: use transport='httpx2'")
+            raise UsageError("transport='fast' must run on asyncio, got another event loop: use transport='httpx2'")
         for pool in self._pools:
             if pool.loop is loop:
                 return pool
@@ -630,11 +643,13 @@ class FastTransport:
             raise StreamTimeout("connect", seconds or 0.0) from exc
         except (OSError, UnicodeError) as exc:  # SSLError is an OSError
             raise ConnectError(
-                f"could not connect to {name!r} ({describe_error(exc)}); is the server running?"
+                f"could not connect to {name!r} ({describe_error(exc)}): check that the server is running, "
+                "and its host and port"
             ) from exc
         if not connection.is_usable:
             raise ConnectError(
-                f"{name!r} closed the connection before a request was sent; check its log, port and scheme"
+                f"{name!r} closed the connection before a request was sent: check the server's log, and the "
+                "port and scheme of base_url"
             )
         pool.add(connection)
         return connection
@@ -680,9 +695,9 @@ def _parse_url(url: str) -> _Target:
         host, port = parts.hostname, parts.port
         name = parts.netloc.rpartition("@")[2].encode("ascii" if url.isascii() else "idna").decode()
     except ValueError as exc:  # UnicodeError is one
-        raise UsageError(f"not an http:// or https:// URL: {url!r} ({exc})") from exc
+        raise UsageError(f"{not_a_url(url)} ({exc})") from exc
     if parts.scheme not in _DEFAULT_PORTS or not host or _NOT_IN_A_HEADER.search(name):
-        raise UsageError(f"not an http:// or https:// URL: {url!r}")
+        raise UsageError(not_a_url(url))
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     target = quote(parts.path or "/", safe=_SAFE) + query
     return _Target(ServerAddress(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme]), target, name)
@@ -693,16 +708,23 @@ def _encode(request: HttpRequest, place: _Target) -> bytes:
     lines = [f"{request.method} {place.target} HTTP/1.1", f"host: {place.name}"]
     for name, value in request.headers.items():
         if name.lower() in _OURS or not _NAME.fullmatch(name):
-            raise UsageError(f"header {name!r:.100} cannot be set: remove it from headers={{...}}")
+            raise UsageError(
+                f"headers={{...}} must not have {name!r:.100}: the transport sets this header, or the name "
+                "is invalid; remove it"
+            )
         lines.append(f"{name}: {value}")
     if request.method == "POST":
         lines.append(f"content-length: {len(request.body)}")
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
-        raise UsageError("a header contains a line end or NUL: check the API key and headers={...}")
+        raise UsageError(
+            "a header must be one line without NUL, got a line end or NUL in one: remove it from the API "
+            "key or headers={...}"
+        )
     try:
         return f"{head}\r\n\r\n".encode("latin-1") + request.body
     except UnicodeEncodeError as exc:
         raise UsageError(
-            f"a header contains {exc.object[exc.start : exc.end]!r}: HTTP headers are limited to Latin-1"
+            f"a header must be Latin-1 text, got {exc.object[exc.start : exc.end]!r:.60}: remove it from "
+            "the API key or headers={...}"
         ) from exc

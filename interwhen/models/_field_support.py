@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -103,3 +103,69 @@ class FieldSupport:
             status=error.status,
             seconds=REMEMBERED_SECONDS,
         )
+
+
+T = TypeVar("T")
+
+FORK_OPTIONS = ("temperature", "stop", "logprobs", "top_logprobs", "seed")
+"""The sampling options that a fork can do without."""
+_RENAMED = {"max_tokens": "max_completion_tokens"}
+"""Options for which some models want another name: OpenAI's reasoning models refuse ``max_tokens``."""
+
+
+class SamplingSupport:
+    """Remembers which sampling options one model of one server refuses, and sends requests without them.
+
+    Hosted reasoning models refuse options that others accept: a temperature, stop sequences, log-probabilities.
+    """
+
+    def __init__(self, place: str = "") -> None:
+        self._options = {name: FieldSupport(name, place) for name in (*_RENAMED, *FORK_OPTIONS)}
+
+    async def send(
+        self, body: dict[str, Any], optional: Iterable[str], call: Callable[[dict[str, Any]], Awaitable[T]]
+    ) -> T:
+        """Return the result of *call* with *body*. If the server refuses one of the *optional* fields, leave it out.
+
+        A refused ``max_tokens`` is sent as ``max_completion_tokens``. Other refusals raise
+        :class:`~interwhen.models.UpstreamError`.
+        """
+        names = [name for name in (*_RENAMED, *optional) if name in body]
+        sent = _without(body, [name for name in names if not self._options[name].is_likely])
+        refused: dict[str, UpstreamError] = {}
+        while True:
+            try:
+                found = await call(sent)
+                break
+            except UpstreamError as error:
+                unknown = [name for name in names if name in sent and refuses(error, name)]
+                if not unknown:
+                    raise
+                refused |= dict.fromkeys(unknown, error)
+            sent = _without(sent, unknown)
+        for name, refusal in refused.items():
+            self._options[name].learn(refusal, sent)
+        return found
+
+
+def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return *body* without the options *names*; an option with another name gets this name."""
+    found = dict(body)
+    for name in names:
+        value = found.pop(name, None)
+        if name in _RENAMED:
+            found.setdefault(_RENAMED[name], value)
+        if name == "logprobs":
+            found.pop("top_logprobs", None)
+    return found
+
+
+def until_stop(text: str, stop: Iterable[str]) -> str:
+    """Return *text* up to the first of the *stop* sequences, for a server that does not stop there itself."""
+    return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]
+
+
+def asks_to_reason(body: Mapping[str, Any]) -> bool:
+    """Return whether the request *body* switches on reasoning by the field ``thinking`` (Anthropic, and others)."""
+    thinking = body.get("thinking")
+    return isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")

@@ -29,6 +29,7 @@ from interwhen.models._transport import (
     connect,
     describe_error,
     environment_proxy,
+    not_a_url,
     scheme_and_host,
 )
 
@@ -108,7 +109,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
-                raise httpcore2.ReadError("the stream was closed")
+                raise httpcore2.ReadError("the stream was closed while it was being read")
             if protocol.error is not None:
                 raise httpcore2.ReadError(str(protocol.error)) from protocol.error
             if protocol.ended:
@@ -119,13 +120,13 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
             finally:
                 protocol.waiter = None
         if self._closed:
-            raise httpcore2.ReadError("the stream was closed")
+            raise httpcore2.ReadError("the stream was closed while it was being read")
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
         """Write *buffer*. Does not wait until it is sent, because a request is small."""
         if self._closed or self._transport.is_closing():
-            raise httpcore2.WriteError("the connection is closed")
+            raise httpcore2.WriteError("the connection was closed before the request was sent")
         self._transport.write(buffer)
 
     async def aclose(self) -> None:
@@ -157,7 +158,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
             self._transport.abort()
             raise
         if transport is None:
-            raise httpcore2.ConnectError("the connection was lost in the TLS handshake")
+            raise httpcore2.ConnectError("the server closed the connection during the TLS handshake")
         self._protocol.transport = transport
         return AsyncioStream(transport, self._protocol)
 
@@ -209,13 +210,23 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
     *name* is the server, and *received* how many bytes of the body had arrived; both are for the message.
     """
     if isinstance(exc, httpcore2.TimeoutException):
-        return ConnectError(f"the connection to {name!r} timed out: {exc}")
+        return ConnectError(
+            f"the connection to {name!r} timed out ({_reason(exc)}): check that the server still answers, "
+            "or allow more time"
+        )
     if isinstance(exc, httpcore2.ProtocolError) and received == 0 and "disconnected" not in str(exc):
-        return StreamProtocolError(f"the response of {name!r} is not HTTP/1.1: {exc}", offset=0)
+        return StreamProtocolError(
+            f"the response of {name!r} must be HTTP/1.1, got something else ({exc})",
+            offset=0,
+            hint="check host, port and scheme of base_url",
+        )
     if isinstance(exc, httpcore2.ConnectError):
-        return ConnectError(f"could not connect to {name!r} ({_reason(exc)}); is the server running?")
+        return ConnectError(
+            f"could not connect to {name!r} ({_reason(exc)}): check that the server is running, and its host and port"
+        )
     return ConnectError(
-        f"the connection to {name!r} broke after {received} bytes ({type(exc).__name__}: {_reason(exc)})"
+        f"the connection to {name!r} broke after {received} bytes of the response ({type(exc).__name__}: "
+        f"{_reason(exc)}): send the request again"
     )
 
 
@@ -250,7 +261,7 @@ class Httpx2Response:
     async def receive(self) -> bytes:
         """Wait for bytes of the body and return them; empty at the end of the body."""
         if self._closed or self._broken:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         self._reading = True
         try:
             data = await self._parts.__anext__()
@@ -258,7 +269,7 @@ class Httpx2Response:
             data = b""
         except Exception as exc:
             if self._closed:
-                raise StreamClosed("the stream was closed while it was read") from exc
+                raise StreamClosed from exc
             self._broken = True
             raise translate(exc, self._name, received=self._received) from exc
         except BaseException:
@@ -268,7 +279,7 @@ class Httpx2Response:
         finally:
             self._reading = False
         if self._closed:
-            raise StreamClosed("the stream was closed while it was read")
+            raise StreamClosed
         self._received += len(data)
         return data
 
@@ -326,7 +337,7 @@ class Httpx2Transport:
         except httpcore2.ConnectTimeout as exc:
             raise StreamTimeout("connect", connect_timeout or 0.0) from exc
         except httpcore2.UnsupportedProtocol as exc:
-            raise UsageError(f"not an http:// or https:// URL: {request.url!r}") from exc
+            raise UsageError(not_a_url(request.url)) from exc
         except Exception as exc:
             error = translate(exc, request.name)
             if isinstance(error, ConnectError) and not isinstance(exc, httpcore2.TimeoutException):

@@ -288,7 +288,10 @@ class LocalModel:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise UsageError(f"the model {self.name!r} is closed: open it again with open_local({self._spec!r})")
+            raise UsageError(
+                f"the model must be open, got the closed model {self.name!r}: open it again with "
+                f"open_local({self._spec!r})"
+            )
 
     async def _find(self) -> Path:
         if isinstance(self._weights, HubWeights):
@@ -360,7 +363,8 @@ async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, tim
         api_key=server.api_key,
         transport=transport,
         timeouts=timeouts,
-        sampling=Sampling(extra={"cache_prompt": True}),
+        # return_progress: the counts of a prompt come before its text, so a stream that is cut has them, too.
+        sampling=Sampling(extra={"cache_prompt": True, "return_progress": True}),
         retries=Retries(attempts=0),
         headers=_HEADERS,
     )
@@ -405,11 +409,13 @@ def open_local(
     :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
     if api not in _RESUME:
-        raise UsageError(f"api must be 'completions' or 'chat', got {api!r}")
+        raise UsageError(f"open_local(api=...) must be 'completions' or 'chat', got {api!r:.60}")
     weights = parse_weights(spec)
     context = default_context(weights) if context is None else context
     if shelf is not None and not Path(shelf).is_dir():
-        raise UsageError(f"shelf must be an existing folder, got {str(shelf)!r}")
+        raise UsageError(
+            f"open_local(shelf=...) must be an existing folder, got {str(shelf)!r}: create the folder first"
+        )
     folder = "" if shelf is None else str(Path(shelf).absolute())
     options = ServerOptions(context, slots, threads, batch, start_seconds, folder)
     if not isinstance(weights, HubWeights):

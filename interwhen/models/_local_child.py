@@ -76,9 +76,9 @@ def _serve(settings: dict[str, Any]) -> Any:
     params.fit_params_min_ctx = params.n_ctx
     params.cache_prompt = True
     params.cache_ram_mib = CACHE_MIB
+    params.endpoint_slots = True
     if settings["shelf"]:
         params.slot_save_path = settings["shelf"] + os.sep
-        params.endpoint_slots = True
     params.warmup = False
     params.ui = False
     params.verbosity = 2

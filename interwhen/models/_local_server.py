@@ -49,9 +49,9 @@ class ServerOptions:
         for name in ("context", "slots", "threads", "batch"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} must be an integer of at least 1, got {value!r}")
+                raise UsageError(f"{name} of a local model must be an integer of at least 1, got {value!r:.60}")
         if not self.start_seconds > 0:
-            raise UsageError(f"start_seconds must be more than 0, got {self.start_seconds!r}")
+            raise UsageError(f"start_seconds of a local model must be more than 0, got {self.start_seconds!r:.60}")
 
 
 class _Settings(msgspec.Struct, frozen=True):
@@ -114,7 +114,10 @@ class LocalServer:
                 os.close(lifeline)  # If a child started nevertheless, this ends it.
                 log.close()
                 if isinstance(error, OSError):
-                    raise ConnectError(f"could not start a process for the local server: {error}") from error
+                    raise ConnectError(
+                        f"could not start a process for the local server ({error}): free memory or "
+                        "processes, then try again"
+                    ) from error
                 raise
         return cls(key, process, lifeline, log)
 
@@ -130,7 +133,7 @@ class LocalServer:
                     break
         if scope.cancelled_caught:
             raise ConnectError(
-                f"the local server did not start within {seconds:g} s: increase start_seconds{self._tail()}"
+                f"the local server must start within {seconds:g} s, and did not: increase start_seconds{self._tail()}"
             )
         report = _read_report(line)
         if not report.url:

@@ -69,7 +69,7 @@ def parse_weights(spec: str) -> Weights:
             case [owner, name, file] if owner and name and file:
                 return HubWeights(f"{owner}/{name}", file)
             case _:
-                raise UsageError(f"a file on the hub must be given as hf:OWNER/NAME/FILE.gguf, got {spec!r}")
+                raise UsageError(f"a file on the hub must be given as hf:OWNER/NAME/FILE.gguf, got {spec!r:.200}")
     return FileWeights(Path(spec).expanduser())
 
 
@@ -98,11 +98,16 @@ def check_gguf(path: Path) -> Path:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
     except FileNotFoundError as error:
-        raise UsageError(f"no weights at {str(path)!r}: {_FORMS}") from error
+        raise UsageError(
+            f"the weights must be a GGUF file, got {str(path)!r}, which does not exist: {_FORMS}"
+        ) from error
     except OSError as error:
         raise UsageError(f"cannot read the weights at {str(path)!r} ({error.strerror}): {_FORMS}") from error
     if magic != _MAGIC:
-        raise UsageError(f"not a GGUF file: {str(path)!r} begins with {magic!r}; {_FORMS}")
+        raise UsageError(
+            f"the weights must be a GGUF file, which begins with {_MAGIC!r}, got {str(path)!r}, which "
+            f"begins with {magic!r}: {_FORMS}"
+        )
     return path
 
 
@@ -151,16 +156,28 @@ def _download(repo: str, file: str, endpoint: str | None) -> Path:
     except errors.LocalEntryNotFoundError as error:
         if isinstance(error.__cause__, errors.HfHubHTTPError):
             raise _refused(where, error.__cause__) from error
-        raise ConnectError(f"could not reach the hub for {where}, which is not in the cache: {error}") from error
+        raise ConnectError(
+            f"could not reach the hub for {where}, which is not in the local cache ({error}): check the "
+            "network, or give the path of a .gguf file"
+        ) from error
     except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise UsageError(f"the hub has no {where}, or you may not read it (set HF_TOKEN): {error}") from error
+        raise UsageError(
+            f"the hub has no {where}, or you may not read it ({error}): check the name, and set HF_TOKEN "
+            "for a private one"
+        ) from error
     except errors.HfHubHTTPError as error:
         raise _refused(where, error) from error
     except Exception as error:
         # The HTTP client of the hub has its own exceptions, and the disk may be full: all become one error of ours.
-        raise ConnectError(f"the download of {where} failed: {type(error).__name__}: {error}") from error
+        raise ConnectError(
+            f"the download of {where} failed ({type(error).__name__}: {error}): check the network and the "
+            "free disk space, then try again"
+        ) from error
 
 
 def _refused(where: str, error: Any) -> UpstreamError:
     status = error.response.status_code
-    return UpstreamError(f"the hub refused {where} with status {status} (is HF_TOKEN set?): {error}", status=status)
+    return UpstreamError(
+        f"the hub refused {where} with status {status} ({error}): set HF_TOKEN to a token that may read it",
+        status=status,
+    )

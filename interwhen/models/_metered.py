@@ -10,7 +10,7 @@ import anyio.lowlevel
 
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, Stream, Usage
+from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
 from interwhen._types.results import BYTES_A_TOKEN, prompt_bytes
 
 
@@ -52,6 +52,9 @@ class MeteredModel:
         self.forks = 0
         self.counted = 0
         """The number of streams for which the server reported the size of the prompt."""
+        self.unseen = 0
+        """Tokens of streams that the server counted and no chunk brought, such as the token that ends a text. They are
+        no part of the budget, so that equal texts cost the same in every strategy."""
         self._counted_bytes = 0
         """The size of the prompts that the server counted, in bytes."""
         self._uncounted_bytes = 0
@@ -87,6 +90,10 @@ class MeteredModel:
     @property
     def left(self) -> int:
         """The number of tokens that may still be generated."""
+        return self._unspent
+
+    @property
+    def _unspent(self) -> int:
         return max(self.budget - self.spent, 0)
 
     @property
@@ -120,6 +127,11 @@ class MeteredModel:
     async def capabilities(self) -> Capabilities:
         """Return the capabilities of the metered model."""
         return await self._model.capabilities()
+
+    async def resume_mode(self) -> ResumeMode:
+        """Return how the metered model continues a text. If it does not know this yet, this asks the server."""
+        ask = getattr(self._model, "resume_mode", None)
+        return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream, limited to the tokens that are left. Raises :class:`OutOfTokens` if none is left."""
@@ -161,20 +173,28 @@ class MeteredModel:
 
         *most* is how many tokens the stream may still bring. Tokens beyond *most* or the budget count as wasted.
         """
-        if tokens > min(self.left, most):
+        if tokens > min(self._unspent, most):
             self.wasted += tokens
             return False
         self.generated += tokens
         return True
 
-    def settle(self, usage: Usage | None, size: int = 0) -> None:
-        """Count the prompt tokens of a stream that has ended, if *usage* has them. *size* is its prompt in bytes."""
-        if usage is not None and usage.prompt_tokens is not None:
+    def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
+        """Count the prompt tokens of a stream that has ended, if *usage* has them. *size* is its prompt in bytes.
+
+        *came* is the number of its tokens by chunks. *finished*: the stream brought a finish reason.
+        """
+        if usage is None:
+            return
+        if usage.prompt_tokens is not None:
             self._uncounted_bytes -= size
             self._counted_bytes += size
             self.counted += 1
             self.prompt_tokens += usage.prompt_tokens
             self.cached_tokens += usage.cached_tokens or 0
+        # Before the finish reason, a server may not have counted its last chunks yet.
+        if usage.completion_tokens is not None and (finished or usage.completion_tokens > came):
+            self.unseen += usage.completion_tokens - came
 
     def use(self) -> None:
         """Call *when_used*, if it was given."""
@@ -184,7 +204,7 @@ class MeteredModel:
     async def _cap(self, request: Request) -> tuple[Request, int]:
         self.use()
         await anyio.lowlevel.checkpoint()
-        left = self.left
+        left = self._unspent
         if not left:
             raise OutOfTokens(self.budget)
         asked = request.sampling.max_tokens
@@ -202,6 +222,8 @@ class _MeteredStream:
         """How many tokens the stream may still bring; negative after this class has ended it."""
         self._size = size
         self._usage: Usage | None = None
+        self._came = 0
+        self._is_finished = False
         self._is_settled = False
 
     def __getattr__(self, name: str) -> Any:
@@ -214,12 +236,16 @@ class _MeteredStream:
         taken: list[Chunk] = []
         for chunk in (chunks := await self._stream.receive()):
             self._usage = chunk.usage or self._usage
+            self._came += chunk.tokens
+            self._is_finished = self._is_finished or chunk.finish_reason is not None
             if self._meter.take(chunk.tokens, self._left):
                 self._left -= chunk.tokens
                 taken.append(chunk)
             elif self._left >= 0:
                 self._left = -1
-                taken.append(Chunk("", tokens=0, finish_reason="length"))
+                # Tokens beyond the budget are wasted, so the server's count of generated tokens does not hold here.
+                usage = chunk.usage and Usage(chunk.usage.prompt_tokens, chunk.usage.cached_tokens)
+                taken.append(Chunk("", tokens=0, finish_reason="length", usage=usage))
         if self._left < 0:
             await self._stream.aclose()
         if self._left < 0 or not chunks:
@@ -242,4 +268,4 @@ class _MeteredStream:
     def _settle(self) -> None:
         if not self._is_settled:
             self._is_settled = True
-            self._meter.settle(self._usage, self._size)
+            self._meter.settle(self._usage, self._size, came=self._came, finished=self._is_finished)

@@ -12,7 +12,15 @@ import msgspec
 from msgspec import UNSET
 
 from interwhen._log import log_warning
-from interwhen._types.errors import MissingExtraError, ModelError, StreamProtocolError, UpstreamError, UsageError
+from interwhen._types.errors import (
+    ContextOverflow,
+    MissingExtraError,
+    ModelError,
+    StreamProtocolError,
+    UpstreamError,
+    UsageError,
+    without_user,
+)
 from interwhen._types.models import (
     Capabilities,
     Chunk,
@@ -27,18 +35,20 @@ from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
     NOT_JSON,
     ChatText,
-    CompletionBody,
     Decode,
     Decoded,
     ModelCard,
     card_of,
     chat_decoder,
     completion_decoder,
+    completion_of,
     decode_chat,
     decode_completion,
     error_of,
     finish_reason,
     models_decoder,
+    no_choices,
+    noting_question,
     reasoning_field,
     scored,
     scored_tokens,
@@ -47,22 +57,27 @@ from interwhen.models._chunks import (
     usage_of_answer,
 )
 from interwhen.models._exchange import Retries, exchange, open_stream, retrying
-from interwhen.models._field_support import FieldSupport, mentions, refuses
+from interwhen.models._field_support import (
+    FORK_OPTIONS,
+    FieldSupport,
+    SamplingSupport,
+    asks_to_reason,
+    mentions,
+    refuses,
+    until_stop,
+)
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
-from interwhen.models._token_resume import (
-    ChatEvents,
-    TokenPrompt,
-    TokenPrompts,
-    TokenTrail,
-    completion_body,
-    shows_tags,
-)
-from interwhen.models._token_stream import StreamNotes, TokenStream, collect, lenient
+from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
+from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
+from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
 from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
 
 T = TypeVar("T")
 
+
+LLAMACPP = "llamacpp"
+"""The name of llama.cpp in its model list."""
 
 Malformed = Literal["strict", "skip"]
 """What to do with an event that is not a valid chunk. ``strict``: break the stream. ``skip``: skip and count it."""
@@ -99,10 +114,12 @@ class OpenAICompatible:
         max_orphans: int | None = None,
     ) -> None:
         if malformed not in get_args(Malformed):
-            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r}")
+            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"base_url must be a URL like 'http://host:port/v1', got {base_url!r}")
+            raise UsageError(
+                f"base_url must be a URL such as 'http://host:port/v1', got {without_user(base_url)!r:.200}"
+            )
         self.timeouts = timeouts or Timeouts()
         """The timeouts. All except ``connect`` are enforced by the reader of a stream, not by the stream."""
         self.feedback: FeedbackTemplate | None = None
@@ -121,6 +138,9 @@ class OpenAICompatible:
         """The generations that may continue after their stream was closed; ``None``: the server always stops them."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
+        self._slots = SlotRelease()
+        self._card: ModelCard | None = None
+        self._has_card = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._host!r}, {self.model!r})"
@@ -154,11 +174,42 @@ class OpenAICompatible:
             body["stop"] = list(stop)
         body |= {**default.extra, **own.extra}
         if body.get("n", 1) != 1:
-            raise UsageError(f"n must be 1, got {body['n']!r}: send several requests for several continuations")
+            raise UsageError(
+                f"the request option n must be 1, got {body['n']!r:.60}: send several requests for several "
+                "continuations"
+            )
         return body
 
     def _wants_logprobs(self, request: Request) -> bool:
         return request.sampling.logprobs or self._sampling.logprobs
+
+    async def _known_card(self) -> ModelCard | None:
+        """Return the entry of the model in ``GET /models``, which is asked once; ``None`` if there is none."""
+        if not self._has_card:
+            try:
+                self._card = card_of(self.model, (await self._get("models", models_decoder)).data)
+            except ModelError as exc:
+                log_warning("model.card_unknown", model=self.name, error=type(exc).__name__)
+            self._has_card = True
+        return self._card
+
+    async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return *body*, a request that continues kept text, when the server is ready to take the text from its cache.
+
+        For llama.cpp, this waits until the previous stream has released its slot, and asks for the counts of the prompt
+        at the begin of the stream. (The counts at the end do not arrive if the stream is cut again.)
+        """
+        card = await self._known_card()
+        if card is None or card.owned_by != LLAMACPP:
+            return body
+        await self._slots.wait(self._get_slots)
+        return {"return_progress": True, **body}
+
+    async def _get_slots(self) -> bytes:
+        # The path has no version: http://host/slots, not http://host/v1/slots.
+        url = f"{self._base_url.removesuffix('/v1')}/slots"
+        request = HttpRequest("GET", url, {**self._headers, "accept": "application/json"})
+        return await exchange(self._transport, request, self.timeouts)
 
     async def _open(
         self,
@@ -180,7 +231,8 @@ class OpenAICompatible:
                 await self.orphans.wait_for_room()
             sent: dict[str, Any] = {**body, "stream": True}
             stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
-            asked = self._stream_options.is_likely and "stream_options" not in sent
+            # Only the OpenAI-compatible APIs have this option.
+            asked = self._stream_options.is_likely and "stream_options" not in sent and not path.startswith("/")
             if asked:
                 sent["stream_options"] = {"include_usage": True}
             try:
@@ -199,6 +251,7 @@ class OpenAICompatible:
                 response, read, notes=notes, stop=stop, orphans=self.orphans, limit=sent.get("max_tokens")
             )
             stream.trail = trail
+            self._slots.add(stream)
             return stream
 
         return await retrying(attempt, self.retries)
@@ -215,7 +268,8 @@ class OpenAICompatible:
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
-        data = await retrying(attempt, self.retries)
+        with self._slots.asking():
+            data = await retrying(attempt, self.retries)
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
@@ -225,9 +279,11 @@ class OpenAICompatible:
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
+        """Return a request to *path*: below the version, or from the root of the server if it starts with a slash."""
+        root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"
         headers = {**self._headers, "content-type": "application/json", "accept": accept}
-        return HttpRequest("POST", f"{self._base_url}/{path}", headers, msgspec.json.encode(body))
+        return HttpRequest("POST", f"{root}{path}", headers, msgspec.json.encode(body))
 
 
 def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -235,7 +291,12 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(data)
     except NOT_JSON as exc:
-        raise StreamProtocolError(f"the answer is not the expected JSON: {exc}", offset=0, sample=data) from exc
+        raise StreamProtocolError(
+            f"the answer must be JSON of the OpenAI API, got something else ({exc})",
+            offset=0,
+            sample=data,
+            hint="check base_url",
+        ) from exc
 
 
 def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
@@ -259,7 +320,7 @@ def _transport(transport: Transport | str | None) -> Transport:
     if not isinstance(transport, str):
         return transport
     if transport != "fast":
-        raise UsageError(f"transport must be 'httpx2', 'fast' or a Transport, got {transport!r}")
+        raise UsageError(f"transport must be 'httpx2', 'fast' or a Transport, got {transport!r:.60}")
     try:
         from interwhen.models._fast_transport import FastTransport
     except ModuleNotFoundError as exc:
@@ -317,21 +378,20 @@ class CompletionsModel(OpenAICompatible):
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. Only with ``context_tokens="ask"``, the first call sends a request."""
         if self._context_tokens == "ask":
-            try:
-                card = card_of(self.model, (await self._get("models", models_decoder)).data)
-            except ModelError as exc:
-                log_warning("model.context_unknown", model=self.name, error=type(exc).__name__)
-                card = None
+            card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        return await self._open("completions", self._payload(request), decode_completion)
+        body = self._payload(request)
+        if request.prefix:
+            body = await self._prepare_resume(body)
+        return await self._open("completions", body, decode_completion)
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer, without streaming."""
-        return _completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
+        return completion_of(*await self._ask("completions", self._payload(request), completion_decoder))
 
     def _payload(self, request: Request) -> dict[str, Any]:
         body = self._body(request)
@@ -345,22 +405,10 @@ class CompletionsModel(OpenAICompatible):
             return request.prompt
         if self._template is None:
             raise UsageError(
-                f"{self!r} continues text, got a chat of {len(request.prompt)} messages: "
-                "use ChatModel, or give template= to render it"
+                f"the prompt of {self!r} must be text, got a chat of {len(request.prompt)} messages: "
+                "use ChatModel, or give template= to turn chats into text"
             )
         return self._template(request.prompt)
-
-
-def _completion_of(answer: CompletionBody, data: bytes) -> Completion:
-    if not answer.choices:
-        raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
-    choice = answer.choices[0]
-    if choice.text is UNSET:
-        raise unknown_shape(data, 0)
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    text = choice.text if isinstance(choice.text, str) else ""
-    scores = choice.logprobs
-    return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
 # How a chat request contains the text so far: as an unfinished turn of the assistant (prefill), or as finished turns.
@@ -443,7 +491,7 @@ ChatResume = Literal["auto", "tokens", "prefill", "turn"]
 ChatMode = Literal["tokens", "prefill", "turn"]
 """How a chat continues kept text."""
 
-_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", "llamacpp": "prefill", "sglang": "prefill"}
+_MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", LLAMACPP: "prefill", "sglang": "prefill"}
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
@@ -451,10 +499,15 @@ def mode_of(card: ModelCard | None) -> ChatMode:
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
+def refuses_prefill(error: UpstreamError) -> bool:
+    """Return whether a server may have answered *error* because it does not continue an unfinished assistant turn."""
+    return error.status in (400, 422) and not isinstance(error, ContextOverflow)
+
+
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
-    *resume* is how it continues kept text. With ``tokens``, the kept text is sent as token ids (vLLM). With
+    *resume* is how it continues kept text. With ``tokens``, it is sent as token ids (vLLM, llama.cpp, SGLang). With
     ``prefill``, it is an unfinished assistant turn that the server continues (vLLM, SGLang, llama.cpp). With ``turn``,
     it is a finished turn, followed by a user turn. ``auto`` asks ``GET /models`` once, before the first resume, and
     uses ``turn`` for an unknown server.
@@ -496,7 +549,9 @@ class ChatModel(OpenAICompatible):
             max_orphans=max_orphans,
         )
         self._resume: ChatMode | None = None if resume == "auto" else resume
-        self._prompts = TokenPrompts(model, self._tokenize)
+        self._known_tags = KnownTags()
+        self._token_ids = FieldSupport("return_token_ids", self.name)
+        self._options = SamplingSupport(self.name)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
 
@@ -508,46 +563,87 @@ class ChatModel(OpenAICompatible):
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        decode: Decode = decode_chat if self._reasoning_field else self._decode_and_learn
+        if asks_to_reason({**self._sampling.extra, **request.sampling.extra}):
+            decode = noting_question(decode)
         if not request.prefix and not request.side:
             # A first request does not wait for another one. If the resume mode is not known yet, the server is asked
             # for token ids later.
             if self._resume == "tokens":
                 return await self._open_with_ids(request, decode)
-            return await self._open("chat/completions", await self._payload(request), decode)
+            return await self._open_chat(await self._payload(request), decode)
         if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
             return continued
-        stream = await self._open("chat/completions", await self._payload(request), decode)
+
+        async def send(payload: dict[str, Any]) -> TokenStream:
+            if "continue_final_message" in payload:
+                payload = await self._prepare_resume(payload)
+            return await self._open_chat(payload, decode)
+
+        stream = await self._continued(request, send)
         stream.resumed = self._resume  # the mode may have changed since the run began
         return stream
+
+    async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
+        return await self._options.send(payload, (), lambda body: self._open("chat/completions", body, decode))
+
+    async def _continued(self, request: Request, send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
+        """Return the result of *send* for the body of *request*. If the server refuses a prefill, use a turn."""
+        payload = await self._payload(request)
+        try:
+            return await send(payload)
+        except UpstreamError as error:
+            if "continue_final_message" not in payload or not refuses_prefill(error):
+                raise
+            refused = error
+        found = await send({**self._sampled(request), "messages": extra_turns(request)})
+        log_warning("model.prefill_refused", model=self.name, error=str(refused), taken="turn")
+        self._resume = "turn"
+        return found
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Open a stream whose events contain token ids, so that its text can be continued by them."""
         trail = TokenTrail()
-        body = {**await self._payload(request), "return_token_ids": True}
-        return await self._open("chat/completions", body, trail.reading(decode), trail=trail)
+        body = await self._payload(request)
+        read = trail.reading(decode)
+        if self._token_ids.is_likely and sends_ids(self._card):
+            try:
+                asking = {**body, "return_token_ids": True}
+                return await self._open("chat/completions", asking, read, trail=trail)
+            except UpstreamError as error:
+                if not (refuses(error, "return_token_ids") or mentions(error, "return_token_ids")):
+                    raise
+                refused = error
+            stream = await self._open("chat/completions", body, decode)
+            self._token_ids.learn(refused, body)
+            return stream
+        return await self._open("chat/completions", body, decode)
 
     async def _open_by_ids(self, request: Request) -> TokenStream | None:
         """Open a stream that continues the kept text by token ids; ``None`` if the server cannot do that."""
-        prompt = await self._token_prompt(request)
+        server = await self._token_server()
+        prompt = await self._token_prompt(request, server)
         if prompt is None:
             return None
         field = self._reasoning_field or "reasoning"
-        read = prompt.trail.reading(decode_chat)
         stream = await self._open(
-            "completions",
-            completion_body(self._chat(request), prompt),
-            read,
+            server.place,
+            await self._prepare_resume(server.body({**self._chat(request), "stream": True}, prompt, with_ids=True)),
+            prompt.trail.reading(decode_chat),
             trail=prompt.trail,
-            translate=lambda response: ChatEvents(response, prompt, field),
+            translate=lambda response: server.events(response, prompt, field),
         )
         stream.resumed = "tokens"
         return stream
 
-    async def _token_prompt(self, request: Request) -> TokenPrompt | None:
+    async def _token_server(self) -> TokenServer:
+        card = await self._known_card()
+        return token_server(card.owned_by if card else None, self.model, self._ask_place)
+
+    async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
         try:
-            return await self._prompts.prompt(
+            return await TokenPrompts(server, self._known_tags).prompt(
                 self._chat(request),
                 request.pieces,
                 side=request.side or "",
@@ -569,21 +665,27 @@ class ChatModel(OpenAICompatible):
             chat |= {"logprobs": True, "top_logprobs": request.sampling.top_logprobs}
         return chat
 
-    async def _tokenize(self, body: dict[str, Any]) -> bytes:
-        # The path has no version: http://host/tokenize, not http://host/v1/tokenize.
-        url = f"{self._base_url.removesuffix('/v1')}/tokenize"
-        headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
-        request = HttpRequest("POST", url, headers, msgspec.json.encode(body))
-        return await exchange(self._transport, request, self.timeouts)
+    async def _ask_place(self, body: dict[str, Any], place: Place) -> bytes:
+        path = "chat/completions" if place == "call" else place
+        return await exchange(self._transport, self._post(path, {"stream": False, **body}), self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer. Reasoning in a separate field is not part of the text."""
         if (request.prefix or request.side) and await self._resume_mode() == "tokens":
-            prompt = await self._token_prompt(request)
+            server = await self._token_server()
+            prompt = await self._token_prompt(request, server)
             if prompt is not None:
-                body = completion_body(self._chat(request), prompt)
-                return _completion_of(*await self._ask("completions", body, completion_decoder))
-        payload = await self._payload(request)
+                body = server.body(self._chat(request), prompt, with_ids=False)
+                return server.completion(await retrying(lambda: self._ask_place(body, server.place), self.retries))
+        optional = FORK_OPTIONS if request.side is not None else ()
+        found = await self._continued(
+            request,
+            lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),
+        )
+        return replace(found, text=until_stop(found.text, request.sampling.stop))
+
+    async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
+        """Return the answer to the chat *payload* of *request*."""
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []
@@ -597,7 +699,7 @@ class ChatModel(OpenAICompatible):
             return replace(found, tokens=tuple(tokens))
         answer, data = await self._ask("chat/completions", payload, chat_decoder)
         if not answer.choices:
-            raise error_of(answer) or StreamProtocolError("the answer has no choices", offset=0)
+            raise error_of(answer) or no_choices(data)
         choice = answer.choices[0]
         if choice.message is UNSET:
             raise unknown_shape(data, 0)
@@ -606,12 +708,17 @@ class ChatModel(OpenAICompatible):
         scores = choice.logprobs
         return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
-    async def _payload(self, request: Request) -> dict[str, Any]:
+    def _sampled(self, request: Request) -> dict[str, Any]:
+        """Return the body of *request* without its messages."""
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
             if request.sampling.top_logprobs:
                 body.setdefault("top_logprobs", request.sampling.top_logprobs)
+        return body
+
+    async def _payload(self, request: Request) -> dict[str, Any]:
+        body = self._sampled(request)
         kept = bool(request.prefix or request.side)
         if kept and await self._resume_mode() == "turn":
             body["messages"] = extra_turns(request)
@@ -625,11 +732,7 @@ class ChatModel(OpenAICompatible):
 
     async def _resume_mode(self) -> ChatMode:
         if self._resume is None:
-            try:
-                card = card_of(self.model, (await self._get("models", models_decoder)).data)
-            except ModelError as exc:
-                log_warning("model.resume_unknown", model=self.name, error=str(exc), taken="turn")
-                card = None
+            card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
             self._resume = mode_of(card)
         return self._resume

@@ -57,7 +57,7 @@ class OrphanedStreams:
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
         if limit < 1:
-            raise UsageError(f"max_orphans must be at least 1, got {limit!r}; use None to trust the server to stop")
+            raise UsageError(f"max_orphans must be at least 1, got {limit!r:.60}: use None to trust the server to stop")
         self.limit = limit
         self._clock = clock
         self._streams: list[OrphanedStream] = []

@@ -18,7 +18,7 @@ from interwhen.models._transport import HttpRequest, Timeouts, Transport
 
 Mark = Literal["ok", "no", "unknown"]
 
-_TIMEOUTS = Timeouts(connect=5.0, first_token=60.0, inter_token=30.0, total=60.0)
+PROBE_TIMEOUTS = Timeouts(connect=5.0, first_token=60.0, inter_token=30.0, total=60.0)
 # llama.cpp closes a connection after each stream: the next request on it fails once.
 _RETRIES = Retries(attempts=1, base=0.05)
 _ABORT_SECONDS = 2.0
@@ -75,7 +75,7 @@ async def probe(
     *,
     api_key: str | None = None,
     transport: Transport | None = None,
-    timeouts: Timeouts = _TIMEOUTS,
+    timeouts: Timeouts = PROBE_TIMEOUTS,
 ) -> Diagnosis:
     """Find out what the endpoint at *base_url* can do with *model*, by about twenty short requests.
 
@@ -84,14 +84,14 @@ async def probe(
     """
     used = transport or Httpx2Transport()
     try:
-        prober = _Prober(base_url.rstrip("/"), model, used, api_key, timeouts)
+        prober = Prober(base_url.rstrip("/"), model, used, api_key, timeouts)
         return Diagnosis(base_url, model, tuple([finding async for finding in prober.findings()]))
     finally:
         if transport is None:
             await used.aclose()
 
 
-class _Prober:
+class Prober:
     """Asks the questions in order, and stores the results that later questions need."""
 
     def __init__(
@@ -103,6 +103,7 @@ class _Prober:
             "timeouts": timeouts,
             "retries": _RETRIES,
         }
+        self.options = options
         self.text = CompletionsModel(base_url, model, **options)
         self.chat = ChatModel(base_url, model, **options, resume="prefill")
         self.by_tokens = ChatModel(base_url, model, **options, resume="tokens")
@@ -149,7 +150,7 @@ class _Prober:
         return self.text if self.has_text else self.chat
 
 
-async def _reachable(prober: _Prober) -> _Observation:
+async def _reachable(prober: Prober) -> _Observation:
     try:
         await prober.get(f"{prober.base_url}/models")
     except UpstreamError as error:
@@ -159,7 +160,7 @@ async def _reachable(prober: _Prober) -> _Observation:
     return _Observation("ok", "it answers")
 
 
-async def _models(prober: _Prober) -> _Observation:
+async def _models(prober: Prober) -> _Observation:
     try:
         cards = msgspec.json.decode(await prober.get(f"{prober.base_url}/models"), type=ModelList).data
     except msgspec.MsgspecError as error:
@@ -177,42 +178,42 @@ async def _models(prober: _Prober) -> _Observation:
     )
 
 
-async def _completions(prober: _Prober) -> _Observation:
+async def _completions(prober: Prober) -> _Observation:
     answer = await prober.text.complete(Request(_TEXT, sampling=_GREEDY))
     prober.has_text = True
     return _Observation("ok", f"continues with {answer.text[:30]!r}")
 
 
-async def _chat(prober: _Prober) -> _Observation:
+async def _chat(prober: Prober) -> _Observation:
     answer = await prober.chat.complete(Request(_TURNS, sampling=_GREEDY))
     prober.has_chat = True
     return _Observation("ok", f"answers {answer.text[:30]!r}")
 
 
-async def _usage(prober: _Prober) -> _Observation:
+async def _usage(prober: Prober) -> _Observation:
     _, usage = await _streamed(prober, prober.either, prober.request(_GREEDY))
     if usage is None:
         return _Observation("no", "a stream ends without token counts")
     return _Observation("ok", f"{usage.prompt_tokens} prompt and {usage.completion_tokens} completion tokens")
 
 
-async def _prefix(prober: _Prober) -> _Observation:
+async def _prefix(prober: Prober) -> _Observation:
     if not prober.has_text:
         return _Observation("no", "needs the completions API")
     return await _resumed(prober, prober.text, _TEXT)
 
 
-async def _prefill(prober: _Prober) -> _Observation:
+async def _prefill(prober: Prober) -> _Observation:
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
     return await _resumed(prober, prober.chat, _TURNS)
 
 
-async def _reasoning(prober: _Prober) -> _Observation:
+async def _reasoning(prober: Prober) -> _Observation:
     """Cut a reasoning (from the reasoning field) in the middle, and find out which resume mode continues it there."""
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
-    chunks, _ = await _chunks_of(prober, prober.chat, Request(_SUM, sampling=_THOUGHT))
+    chunks, _, _ = await chunks_of(prober, prober.chat, Request(_SUM, sampling=_THOUGHT))
     whole = "".join(chunk.text for chunk in chunks if chunk.phase == "reasoning")
     if not whole.strip():
         return _Observation("unknown", "no reasoning came in a field of its own")
@@ -220,23 +221,23 @@ async def _reasoning(prober: _Prober) -> _Observation:
     failed = []
     for adapter, way in ((prober.by_tokens, "token ids"), (prober.chat, "assistant prefill")):
         try:
-            rest, resumed = await _chunks_of(
+            rest, resumed, _ = await chunks_of(
                 prober, adapter, Request(_SUM, (Piece(kept, phase="reasoning"),), _THOUGHT)
             )
         except UpstreamError as error:
             failed.append(f"{way}: {error}")
             continue
         if adapter is prober.by_tokens and resumed != "tokens":
-            failed.append(f"{way}: the server has no /tokenize")
+            failed.append(f"{way}: the server must have /tokenize, and has none")
             continue
         text = "".join(chunk.text for chunk in rest if chunk.phase == "reasoning")
         if text and (whole[len(kept) :].startswith(text) or text.startswith(whole[len(kept) :])):
             return _Observation("ok", f"by {way}, the continuation of a cut reasoning is the text that was cut")
-        failed.append(f"{way}: the reasoning does not continue, {text[:30]!r} came for {whole[len(kept) :][:30]!r}")
+        failed.append(f"{way}: the reasoning must continue with {whole[len(kept) :][:30]!r}, got {text[:30]!r}")
     return _Observation("no", "; ".join(failed))
 
 
-async def _logprobs(prober: _Prober) -> _Observation:
+async def _logprobs(prober: Prober) -> _Observation:
     sampling = Sampling(max_tokens=4, temperature=0.0, logprobs=True)
     answer = await prober.either.complete(prober.request(sampling))
     return (
@@ -246,7 +247,7 @@ async def _logprobs(prober: _Prober) -> _Observation:
     )
 
 
-async def _cached(prober: _Prober) -> _Observation:
+async def _cached(prober: Prober) -> _Observation:
     usage = Usage()
     # A character is at most one token. The server would refuse a prompt that is too long for the context.
     long = _LONG if prober.context is None else _LONG[: max(prober.context - _MARGIN, 1)]
@@ -260,7 +261,7 @@ async def _cached(prober: _Prober) -> _Observation:
     return _Observation("ok", f"{usage.cached_tokens} of {usage.prompt_tokens} tokens of a repeated prompt")
 
 
-async def _seed(prober: _Prober) -> _Observation:
+async def _seed(prober: Prober) -> _Observation:
     texts = []
     for seed in (7, 7, 8):
         sampling = Sampling(max_tokens=24, temperature=1.5, seed=seed)
@@ -272,7 +273,7 @@ async def _seed(prober: _Prober) -> _Observation:
     return _Observation("ok", "equal seeds gave equal texts, another seed another text")
 
 
-async def _abort(prober: _Prober) -> _Observation:
+async def _abort(prober: Prober) -> _Observation:
     most = 2000 if prober.context is None else min(2000, max(prober.context // 2, 1))
     stream = await prober.either.stream(prober.request(Sampling(max_tokens=most, temperature=1.0)))
     try:
@@ -292,7 +293,7 @@ async def _abort(prober: _Prober) -> _Observation:
     return _Observation("no", f"it was still generating {_ABORT_SECONDS:g} s after the stream was closed")
 
 
-async def _context(prober: _Prober) -> _Observation:
+async def _context(prober: Prober) -> _Observation:
     if prober.card is not None and prober.card.max_model_len:
         prober.context = prober.card.max_model_len
         return _Observation("ok", f"{prober.context} tokens")
@@ -304,7 +305,7 @@ async def _context(prober: _Prober) -> _Observation:
     return _Observation("ok", f"{size} tokens") if size else _Observation("unknown", "/props does not have it")
 
 
-_Ask: TypeAlias = Callable[[_Prober], Awaitable[_Observation]]
+_Ask: TypeAlias = Callable[[Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
@@ -353,7 +354,7 @@ QUESTIONS = (
 _Adapter: TypeAlias = CompletionsModel | ChatModel
 
 
-async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
+async def _resumed(prober: Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
     """Stream an answer, cut it, and find out whether a second stream continues it.
 
     Both answers are streamed, as in a run, because some servers behave differently without streaming.
@@ -364,15 +365,23 @@ async def _resumed(prober: _Prober, adapter: _Adapter, prompt: Prompt) -> _Obser
     return _continued(whole, kept, rest)
 
 
-async def _streamed(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
+async def _streamed(prober: Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
     """Return the complete text of a stream, and its token counts if the server sent them."""
-    chunks, _ = await _chunks_of(prober, adapter, request)
+    chunks, _, _ = await chunks_of(prober, adapter, request)
     usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
     return "".join(chunk.text for chunk in chunks), usage
 
 
-async def _chunks_of(prober: _Prober, adapter: _Adapter, request: Request) -> tuple[list[Chunk], ResumeMode | None]:
-    """Return all chunks of a stream, and its resume mode if the stream has decided on one."""
+class _ReadStream(NamedTuple):
+    """All chunks of a stream, its resume mode if the stream has decided on one, and its token ids if it has any."""
+
+    chunks: list[Chunk]
+    resumed: ResumeMode | None
+    trail: object | None
+
+
+async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _ReadStream:
+    """Read the stream of *request* to its end."""
     stream = await adapter.stream(request)
     found: list[Chunk] = []
     try:
@@ -380,7 +389,7 @@ async def _chunks_of(prober: _Prober, adapter: _Adapter, request: Request) -> tu
             found += chunks
     finally:
         await stream.aclose()
-    return found, stream.resumed
+    return _ReadStream(found, stream.resumed, stream.trail)
 
 
 async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:
@@ -391,7 +400,7 @@ async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:
         raise StreamTimeout("inter_token", timeouts.inter_token or 0.0) from error
 
 
-async def _busy(prober: _Prober) -> bool | None:
+async def _busy(prober: Prober) -> bool | None:
     """Return whether the server is generating; ``None`` if this is unknown. Only llama.cpp and vLLM report it."""
     try:
         slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[SlotState])

@@ -57,7 +57,10 @@ def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
             try:
                 recordings.append(msgspec.json.decode(line, type=Recording))
             except (msgspec.DecodeError, msgspec.ValidationError) as error:
-                raise UsageError(f"{os.fspath(path)!r}, line {number}: not a recording: {error}") from error
+                raise UsageError(
+                    f"{os.fspath(path)!r}, line {number}: must be a recording as JSON, got something else "
+                    f"({error}): record the run again, or remove the line"
+                ) from error
     return recordings
 
 
@@ -84,9 +87,9 @@ class ReplayModel:
         name: str = "replay",
     ) -> None:
         if not callable(recordings) and not recordings:
-            raise UsageError("recordings is empty: give at least one recording to replay")
+            raise UsageError("recordings must hold at least one recording to replay, got none")
         if not speed >= 0:
-            raise UsageError(f"speed must be 0 (no waiting) or more, got {speed!r}")
+            raise UsageError(f"speed of a replay must be 0 (no waiting) or more, got {speed!r:.60}")
         self._choose = recordings if callable(recordings) else None
         self._left = [] if callable(recordings) else list(recordings)
         self._speed = speed
@@ -112,7 +115,10 @@ class ReplayModel:
         if self._then is not None and (request.pieces or request.side is not None or not self._left):
             return await self._then.stream(request)
         if not self._left:
-            raise ModelError(f"no recording is left for request {self._requests}")
+            raise ModelError(
+                f"request {self._requests} of a replay has no recording: give more recordings, or another "
+                "model to continue with as then="
+            )
         prefix = request.prefix
         at = next((at for at, recording in enumerate(self._left) if recording.prefix == prefix), 0)
         return _ReplayStream(self._left.pop(at), self._speed)
@@ -120,7 +126,9 @@ class ReplayModel:
     async def complete(self, request: Request) -> Completion:
         """Let the model *forks* answer. Raises :class:`ModelError` if it was not given."""
         if self._forks is None:
-            raise ModelError(f"a replay cannot answer the fork {request.side!r:.80}: no model for forks was given")
+            raise ModelError(
+                f"a replay without a model for forks cannot answer the fork {request.side!r:.80}: give one as forks="
+            )
         return await self._forks.complete(request)
 
     async def aclose(self) -> None:

@@ -176,7 +176,12 @@ class SseDecoder:
         self._size += len(line) + 1
 
     def _too_large(self, offset: int, sample: bytes) -> StreamProtocolError:
-        return StreamProtocolError(f"event larger than {self._limit} bytes", offset=offset, sample=sample)
+        return StreamProtocolError(
+            f"an event must have at most {self._limit} bytes, got a larger one",
+            offset=offset,
+            sample=sample,
+            hint="check that base_url is that of an OpenAI-compatible API",
+        )
 
 
 def _line_end(buffer: bytearray, start: int) -> int:

@@ -13,12 +13,11 @@ Source: vLLM 0.32, `vllm/entrypoints/openai/chat_completion/protocol.py` (`retur
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from interwhen._types.errors import UnexpectedForm
 from interwhen._types.models import Chunk, Piece, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded
@@ -26,9 +25,18 @@ from interwhen.models._sse import SseDecoder
 from interwhen.models._transport import HttpResponse
 
 Ids: TypeAlias = tuple[int, ...]
-Tokenize: TypeAlias = Callable[[dict[str, Any]], Awaitable[bytes]]
-"""A function that posts a body to the server's `/tokenize` and returns the answer. It raises
-:class:`~interwhen.ModelError`."""
+
+
+class Tokenizer(Protocol):
+    """The tokenizer of one model of a server. Its methods raise :class:`~interwhen.ModelError`."""
+
+    async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
+        """Return the ids of *chat*, up to the place where the answer begins."""
+        ...
+
+    async def text_ids(self, text: str, *, special: bool) -> Ids:
+        """Return the ids of *text*. *special*: what looks like a special token of the model becomes one."""
+        ...
 
 
 # The tags with which families of models mark reasoning in their raw text.
@@ -47,6 +55,7 @@ FAMILIES = (
     Markup("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),  # gpt-oss
     Markup("<seed:think>", "</seed:think>"),  # Seed-OSS
 )
+_BREAK = "\n"
 _SHOWN_END = 200
 """How many token ids at the end of a prompt are searched for an opening tag."""
 # The start of a text that a tokenizer may take for a special token, such as `<|im_end|>`, `</s>` and `[INST]`.
@@ -319,13 +328,8 @@ class TokenPrompt(NamedTuple):
     """The tags of reasoning; ``None`` if the tags are part of the text, so that they are not interpreted."""
     trail: TokenTrail
     """The trail of *ids*. The stream of the continuation adds its ids to it."""
-
-
-class _Tokenized(msgspec.Struct, frozen=True):
-    tokens: list[int]
-
-
-_tokenized = msgspec.json.Decoder(_Tokenized)
+    family: Markup = FAMILIES[0]
+    """The tags of the model, also if they are part of the text."""
 
 
 class KnownTags:
@@ -340,15 +344,11 @@ class KnownTags:
 
 
 class TokenPrompts:
-    """Makes prompts of token ids for *model* on one server. *tokenize* calls `/tokenize` of this server.
+    """Makes prompts of token ids with *tokenizer*. *known* holds the tags that earlier calls have asked for."""
 
-    *known* holds the tags that earlier calls have asked for.
-    """
-
-    def __init__(self, model: str, tokenize: Tokenize, known: KnownTags | None = None) -> None:
-        self._model = model
-        self._tokenize = tokenize
-        self._known = known or KnownTags()
+    def __init__(self, tokenizer: Tokenizer, known: KnownTags) -> None:
+        self._tokenizer = tokenizer
+        self._known = known
 
     async def prompt(
         self,
@@ -365,7 +365,7 @@ class TokenPrompts:
         it, the server tokenizes the kept text again. *tags_in_text* says that the server shows the tags of reasoning as
         text. Raises :class:`~interwhen.ModelError` if the server has no `/tokenize`.
         """
-        known = trail if trail is not None and trail.is_whole else TokenTrail(await self._chat_ids(chat))
+        known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
         kept = kept_of(known, runs_of(pieces, tags_in_text=tags_in_text))
         markup = await self._family()
         phase = kept.phase
@@ -381,12 +381,7 @@ class TokenPrompts:
             after.add(found, [(run.phase, run.text)])
             phase = run.phase
         ids += await self._ids(side)
-        return TokenPrompt(tuple(ids), phase or "answer", None if tags_in_text else markup, after)
-
-    async def _chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        names = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_processor_kwargs")
-        body = {name: chat[name] for name in names if chat.get(name) is not None}
-        return await self._ask({**body, "add_generation_prompt": True})
+        return TokenPrompt(tuple(ids), phase or "answer", None if tags_in_text else markup, after, markup)
 
     async def _ids(self, text: str, *, trusted: bool = False) -> Ids:
         """Return the token ids of *text*.
@@ -396,8 +391,21 @@ class TokenPrompts:
         ids: Ids = ()
         for part in [text] if trusted else fragments(text):
             if part:
-                ids += await self._ask({"prompt": part, "add_special_tokens": False})
+                ids += await self._part_ids(part, special=trusted)
         return ids
+
+    async def _part_ids(self, part: str, *, special: bool) -> Ids:
+        """Return the token ids of *part* as they are inside a text."""
+        # Some tokenizers (Llama 2, Mistral 7B) put a space before a text. So the text follows a line break, whose ids
+        # are removed. A text that begins with a line break may share a token with it; then it is tokenized alone.
+        known = self._known.ids
+        if _BREAK not in known:
+            known[_BREAK] = await self._tokenizer.text_ids(_BREAK, special=False)
+        before = known[_BREAK]
+        found = await self._tokenizer.text_ids(_BREAK + part, special=special)
+        if found[: len(before)] == before:
+            return found[len(before) :]
+        return await self._tokenizer.text_ids(part, special=special)
 
     async def _tag_ids(self, tag: str) -> Ids:
         """Return the token ids of *tag*, which the server is asked for once."""
@@ -425,14 +433,6 @@ class TokenPrompts:
         closing = await self._tag_ids(markup.closing)
         tail = prompt[-_SHOWN_END:]
         return _rfind(tail, tag) > _rfind(tail, closing) and _rfind(tail, tag) >= len(tail) - len(tag) - 2
-
-    async def _ask(self, body: dict[str, Any]) -> Ids:
-        data = await self._tokenize({"model": self._model, **body})
-        try:
-            found = _tokenized.decode(data)
-        except NOT_JSON as error:
-            raise UnexpectedForm(f"/tokenize: expected tokens ({error})", offset=0, sample=data) from error
-        return tuple(found.tokens)
 
 
 def _rfind(ids: Ids, part: Ids) -> int:
@@ -513,15 +513,24 @@ class ChatEvents:
     """Converts a response of `/v1/completions` to one of `/v1/chat/completions`.
 
     See :class:`~interwhen.models.HttpResponse` for the methods. *prompt* is the prompt of the request. *field* is the
-    field for reasoning (``reasoning`` or ``reasoning_content``).
+    field for reasoning (``reasoning`` or ``reasoning_content``). *read* converts the events of another API to those of
+    `/v1/completions`.
     """
 
-    def __init__(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> None:
+    def __init__(
+        self,
+        response: HttpResponse,
+        prompt: TokenPrompt,
+        field: str,
+        *,
+        read: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
         self._response = response
         self._decoder = SseDecoder()
         self._text = RawText(prompt.markup, prompt.phase)
         self._waiting: list[tuple[Phase, str]] = []
         self._field = field
+        self._read = read
 
     @property
     def status(self) -> int:
@@ -552,6 +561,9 @@ class ChatEvents:
             body = msgspec.json.decode(data)
         except NOT_JSON:
             return data  # the end mark, or invalid data, which the decoder reports
+        if isinstance(body, dict) and self._read is not None:
+            body = self._read(body)
+            data = msgspec.json.encode(body)
         if not isinstance(body, dict) or not body.get("choices"):
             return data
         choice = body["choices"][0]

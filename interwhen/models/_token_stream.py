@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
+import msgspec
 
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, MalformedEvent, ModelError, StreamClosed
 from interwhen._types.ledger import SkippedEvent
 from interwhen._types.models import Chunk, Completion, FinishReason, ResumeMode, Stream, Usage
-from interwhen.models._chunks import Decode, Decoded, EndMark
+from interwhen.models._chunks import NOT_JSON, Decode, Decoded, EndMark, SlotState
+from interwhen.models._field_support import REMEMBERED_SECONDS
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models._transport import HttpResponse
@@ -42,7 +45,7 @@ class GuardedStream:
         if not self._is_closed:
             with anyio.CancelScope() as self._scope:
                 return await self.fetch()
-        raise StreamClosed("the stream is closed")
+        raise StreamClosed
 
     async def aclose(self) -> None:
         """Close the stream. A pending :meth:`receive` raises at once."""
@@ -72,7 +75,7 @@ class IteratorStream(GuardedStream):
         if self._over:
             return ()
         if not self._is_whole:
-            raise ConnectError("the iterator was interrupted before its end")
+            raise ConnectError("the iterator of chunks was interrupted before its end: open the stream again")
         try:
             return (Chunk(await anext(self._texts)),)
         except StopAsyncIteration:
@@ -254,6 +257,16 @@ class TokenStream:
             self._count += len(chunks)
         return chunks
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server may still be generating for this stream, and the stream was not closed."""
+        return not (self._ended or self._closed or self._finished or self._error is not None)
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the stream was closed before its end."""
+        return self._closed and not (self._ended or self._finished)
+
     async def aclose(self) -> None:
         """Close the stream. This closes the connection, unless the response is complete."""
         if self._closed:
@@ -332,7 +345,7 @@ class TokenStream:
 
     def _after_end(self) -> Sequence[Chunk]:
         if self._closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         if self._error is not None:
             raise self._error
         return ()
@@ -372,3 +385,76 @@ async def collect(stream: Stream) -> Completion:
         next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), Usage()),
         sum(scores) if scores else None,
     )
+
+
+# The slots of llama.cpp. It keeps the tokens of a prompt in a slot, and notices a closed connection only when it writes
+# the next token. A resume that arrives before that gets another slot, and the server reads the whole prefix again.
+# After the release, the server chooses the slot with the most similar prompt, which is the slot of the closed stream.
+
+MOST_SECONDS = 3.0
+"""The longest wait, in seconds."""
+MOST_LOOKS = 12
+"""How often the slots are looked at. A busy server answers between two tokens, and releases a slot within about three.
+So a slot that is still busy after this many looks belongs to another client, or the server ignores the closed
+connection."""
+LOOK_SECONDS = 0.002
+
+
+_states = msgspec.json.Decoder(list[SlotState])
+
+
+class SlotRelease:
+    """Waits for the release of slots on one llama.cpp server."""
+
+    def __init__(self) -> None:
+        self._streams: list[TokenStream] = []
+        self._asking = 0
+        self._held = 0
+        self._unknown_until = 0.0
+
+    def add(self, stream: TokenStream) -> None:
+        """Remember *stream*, whose slot :meth:`wait` waits for after it was closed."""
+        self._prune()
+        self._streams.append(stream)
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Count a request without a stream, which takes a slot during the block."""
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
+
+    async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
+        """Wait until the streams that were closed hold no slot any more, for at most ``MOST_SECONDS``.
+
+        *ask* returns the answer of ``GET /slots``. If the server does not show its slots (``--no-slots``), this returns
+        at once, and the server is not asked again for ``REMEMBERED_SECONDS``.
+        """
+        self._prune()
+        if not self._held or anyio.current_time() < self._unknown_until:
+            return
+        self._held = 0
+        try:
+            with anyio.move_on_after(MOST_SECONDS):
+                await self._released(ask)
+        except (ModelError, *NOT_JSON) as error:
+            self._unknown_until = anyio.current_time() + REMEMBERED_SECONDS
+            log_info("endpoint.slots_unknown", error=type(error).__name__, seconds=REMEMBERED_SECONDS)
+
+    def _prune(self) -> None:
+        """Forget the streams that are not open, and count those of them whose slot may still be held."""
+        self._held += sum(stream.was_cut for stream in self._streams)
+        self._streams = [stream for stream in self._streams if stream.is_open]
+
+    async def _released(self, ask: Callable[[], Awaitable[bytes]]) -> None:
+        before: set[tuple[int, int | None]] | None = None
+        for _ in range(MOST_LOOKS):
+            busy = {(state.id, state.id_task) for state in _states.decode(await ask()) if state.is_processing}
+            before = busy if before is None else before
+            self._prune()
+            # Other clients may have slots, too, and slots do not show their client. So the end of any task counts.
+            if len(busy) <= len(self._streams) + self._asking or before - busy:
+                return
+            await anyio.sleep(LOOK_SECONDS)

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from interwhen._types.errors import without_user
+
 if TYPE_CHECKING:
     import asyncio
     import ssl
@@ -169,6 +171,14 @@ async def connect(
     family, address = found[-1]
     return await loop.create_connection(
         factory, address, port, family=family, local_addr=local, ssl=context, server_hostname=name
+    )
+
+
+def not_a_url(url: str) -> str:
+    """Return the error message for *url*, which is not the URL of an HTTP server."""
+    return (
+        f"the URL of a server must begin with http:// or https:// and name a host, got {without_user(url)!r:.200}: "
+        "correct base_url"
     )
 
 

@@ -340,7 +340,12 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
 
     counted = Counter(rule.id for rule in policy.rules).items()
     doubles = ((name, times) for name, times in counted if times > 1)
-    problems = [AdmissionProblem("kinds", (name,), f"{times} rules have the id {name!r}") for name, times in doubles]
+    problems = [
+        AdmissionProblem(
+            "kinds", (name,), f"the id of each rule must be its own, got {name!r} for {times} rules: rename all but one"
+        )
+        for name, times in doubles
+    ]
     fitting: list[Rule] = []
     tallies: dict[str, MutantTally] = {}
     for rule in policy.rules:
@@ -370,24 +375,35 @@ def admit(policy: WrittenPolicy, *, seed: int = 0, fired: Mapping[str, int] | No
 def _misquoted(rule: Rule, text: str) -> Iterator[AdmissionProblem]:
     for clause in rule.clauses:
         if len(re.findall(r"\w+", clause)) < 2 or squeezed(clause) not in squeezed(text):
-            yield AdmissionProblem("quote", (rule.id,), f"this is not in the text of the policy: {clause[:160]!r}")
+            yield AdmissionProblem(
+                "quote",
+                (rule.id,),
+                f"a clause must quote at least two words of the policy, got {clause[:160]!r}, which is not "
+                "in its text: quote it exactly",
+            )
 
 
 def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
     expected = {example.expect for example in rule.examples}
     for needed in ("keeps", "breaks"):
         if needed not in expected:
-            yield f"no example {needed} it"
+            yield f"a rule must have an example that {needed} it, got none: add one"
     steps = sum(
         steps_of(node, example.situation, schema) for example in rule.examples for node in (rule.when, rule.require)
     )
     if steps > _limits.EXAMPLE_STEPS:
-        yield f"its examples take {steps:,} steps, and may take {_limits.EXAMPLE_STEPS:,}: make them smaller"
+        yield (
+            f"the examples of a rule must take at most {_limits.EXAMPLE_STEPS:,} steps to judge, got {steps:,}: "
+            "make them smaller"
+        )
         return
     for example in rule.examples:
         said = _said(rule, example, schema)
         if said != example.expect:
-            yield f"example {example.name!r} says {example.expect!r}, and the rule {said!r}"
+            yield (
+                f"the rule must give {example.expect!r} for the example {example.name!r}, got {said!r}: correct "
+                "the rule or the example"
+            )
 
 
 def _said(rule: Rule, example: Example, schema: Schema) -> str:
@@ -399,7 +415,10 @@ def _said(rule: Rule, example: Example, schema: Schema) -> str:
 def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
     if found.score < KILLED:
         listed = "; ".join(found.survivors[:3])
-        says = f"its examples notice {found.score:.0%} of the mistakes, {KILLED:.0%} are needed; they miss {listed}"
+        says = (
+            f"the examples of a rule must notice {KILLED:.0%} of the mistakes that are tried, got "
+            f"{found.score:.0%}: add examples that notice {listed}"
+        )
         yield AdmissionProblem("mutants", (rule.id,), says[:900])
 
 
@@ -442,7 +461,10 @@ def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
                 if line.strip():
                     counts.update(_fired_in_recording(policy, line, now, f"{str(path)!r}, line {number}"))
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+        raise UsageError(
+            f"the recorded situations must be readable UTF-8 text, got {str(path)!r} ({error}): correct the "
+            "path or the file"
+        ) from error
     return counts
 
 
@@ -450,7 +472,10 @@ def _fired_in_recording(policy: WrittenPolicy, line: str, now: Any, where: str) 
     try:
         situation = read_situation(msgspec.json.decode(line, type=dict[str, Any]), policy.schema, now)
     except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{where}: not a situation ({str(error)[:200]})") from error
+        raise UsageError(
+            f"{where}: must be a situation as JSON, got something else ({str(error)[:200]}): correct or "
+            "remove this line"
+        ) from error
     return [judged.rule.id for judged in policy.judge(situation) if isinstance(judged.verdict, Violation)]
 
 

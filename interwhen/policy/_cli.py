@@ -192,7 +192,8 @@ def lint(
     found = replayed(policy, runs, None if state is None else read_database(policy, state))
     if not found.calls:
         raise UsageError(
-            f"there are no tool calls with results in the runs at {str(replay)!r}; give runs with messages of role tool"
+            f"the runs at {str(replay)!r} must have tool calls with results, got none: give runs with "
+            "messages of role tool"
         )
     if json:
         print(json_safe(msgspec.json.encode(written(found)).decode()))
@@ -218,7 +219,8 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
     found = next((known for known in policy.rules if known.id == rule), None)
     if found is None:
         raise UsageError(
-            f"no rule {rule!r:.80} in {str(folder)!r}; rules: {', '.join(r.id for r in policy.rules)}"[:600]
+            f"RULE must be a rule in {str(folder)!r}, got {rule!r:.80}: choose one of "
+            f"{', '.join(r.id for r in policy.rules)}"[:600]
         )
     if smt:
         from interwhen.policy._smt import smtlib
@@ -246,7 +248,7 @@ def review(folder: Path, /, *, accept: str | None = None, drop: str | None = Non
     from interwhen.policy._synthesis import judge_candidate
 
     if accept is not None and drop is not None:
-        raise UsageError("give --accept or --drop, not both")
+        raise UsageError("--accept and --drop must not be used together, got both: give one of them")
     policy = read_policy(folder)
     if drop is not None:
         _synthesis.drop(folder, drop)

@@ -49,13 +49,13 @@ def read_examples(
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        raise UsageError("examples are written as [[example]]")
+        raise UsageError("the examples must be a list of tables, got something else: write each as [[example]]")
     if len(listed) > _limits.EXAMPLES:
-        raise UsageError(f"{len(listed)} examples: {_limits.EXAMPLES} at most")
+        raise UsageError(f"a rule must have at most {_limits.EXAMPLES} examples, got {len(listed)}: remove some")
     found = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
     names = [example.name for example in found]
     if len(set(names)) < len(names):
-        raise UsageError("two examples have the same name")
+        raise UsageError("the names of examples must differ, and two are the same: rename one")
     return tuple(found)
 
 
@@ -64,7 +64,9 @@ def check_keys(written: Mapping[str, Any], known: Iterable[str], what: str = "")
     listed = sorted(known)
     if strange := sorted(set(written) - set(listed)):
         names = ", ".join(map(repr, strange))[:200]
-        raise UsageError(f"{what}unknown entries {names}; known: {', '.join(listed)}"[:600])
+        raise UsageError(
+            f"{what}the entries must be among {', '.join(listed)[:300]}, got {names}: correct or remove them"
+        )
 
 
 def _example(
@@ -77,9 +79,12 @@ def _example(
 ) -> Example:
     name, expect = entry.get("name"), entry.get("expect")
     if not isinstance(name, str) or not name.strip():
-        raise UsageError(f"example {dict(entry)!r:.160}: name must be a text that says what it shows, got {name!r:.80}")
+        raise UsageError(
+            f"the name of an example must be a text that says what it shows, got {name!r:.80} in "
+            f"{dict(entry)!r:.160}: give it one"
+        )
     if expect not in EXPECTED:
-        raise UsageError(f"example {name!r:.80}: expect={expect!r:.60}, choose one of {', '.join(EXPECTED)}")
+        raise UsageError(f"expect of the example {name!r:.80} must be one of {', '.join(EXPECTED)}, got {expect!r:.60}")
     check_keys(entry, _EXAMPLE_KEYS, f"example {name!r:.80}: ")
     try:
         parts = _parts(entry.get("base", base), situations, 0)
@@ -92,7 +97,7 @@ def _example(
             _put(parts, path, None)
         return Example(name, expect, read_situation(parts, schema, now, tools[0] if tools else ""))
     except (UsageError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"example {name!r:.80}: {error}"[:400]) from error
+        raise UsageError(f"in the example {name!r:.80}: {error}"[:400]) from error
 
 
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
@@ -104,10 +109,13 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
         return {}
     if isinstance(base, str):
         if base not in situations or depth > _DEEPEST:
-            raise UsageError(f"there is no situation {base!r:.80}; known: {', '.join(situations)}"[:300])
+            raise UsageError(
+                f"base must name a situation ({', '.join(situations)[:200] or 'there is none'}), got "
+                f"{base!r:.80}: correct the name, or write the situation"
+            )
         base = situations[base]
     if not isinstance(base, Mapping):
-        raise UsageError(f"base must be a situation (a table) or the name of one, got {base!r:.80}")
+        raise UsageError(f"base must be a situation (a table) or the name of one, got {base!r:.80}: write one of them")
     found = _parts(base.get("base"), situations, depth + 1)
     found.update({part: copy.deepcopy(value) for part, value in base.items() if part in _PARTS})
     for path, value in _table(base, "set").items():
@@ -118,7 +126,9 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
 def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = written.get(key, {})
     if not isinstance(found, Mapping):
-        raise UsageError(f"{key!r} must be a table of paths such as 'state.orders.W1.status' and values")
+        raise UsageError(
+            f"{key!r} must be a table of paths, such as 'state.orders.W1.status', and values, got {found!r:.80}"
+        )
     return found
 
 
@@ -126,7 +136,7 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry."""
     steps = path.split(".")
     if len(steps) > _DEEPEST:
-        raise UsageError(f"the path {path!r:.80} is too long")
+        raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
     place: Any = parts
     for step in steps[:-1]:
         place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
@@ -168,7 +178,7 @@ def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | 
 def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = parts.get(key) or {}
     if not isinstance(found, Mapping):
-        raise UsageError(f"{key!r} must be a table, not {found!r:.80}")
+        raise UsageError(f"{key!r} of a situation must be a table, got {found!r:.80}: write it as one")
     return found
 
 
@@ -179,7 +189,9 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
         kind = schema.state.field(name)
         if not isinstance(kind, MapOf):
             known = ", ".join(known for known, _ in schema.state.fields)
-            raise UsageError(f"the state has no table {name!r:.80}; tables: {known}"[:300])
+            raise UsageError(
+                f"the tables of the state must be among {known[:200]}, got {name!r:.80}: correct or remove it"
+            )
         entries: dict[Any, Any] = {(): table}
         for _ in kind.keys:
             entries = {(*keys, key): value for keys, inner in entries.items() for key, value in inner.items()}
@@ -190,7 +202,7 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 def _plain(value: Any, depth: int) -> Any:
     """Return *value* with dates converted to ISO texts, as in JSON."""
     if depth > 2 * _DEEPEST:
-        raise UsageError("a situation is nested too deeply")
+        raise UsageError(f"a situation must be nested at most {2 * _DEEPEST} levels deep, got more: make it flatter")
     if isinstance(value, Mapping):
         return {key: _plain(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list):
@@ -232,11 +244,13 @@ class Surroundings:
 def read_toml(text: str, what: str) -> dict[str, Any]:
     """Parse TOML within the size limit. Raises :class:`UsageError`; *what* names the file in its message."""
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
-        raise UsageError(f"{what}: larger than {_limits.FILE_BYTES:,} bytes")
+        raise UsageError(f"{what} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{what}: not valid TOML ({str(error)[:200] or 'nested too deeply'})") from error
+        raise UsageError(
+            f"{what} must be valid TOML, and is not ({str(error)[:200] or 'nested too deeply'}): correct this place"
+        ) from error
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
@@ -247,12 +261,12 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
     if hidden is not None:
-        raise UsageError(f"{what}: it has the invisible character {hidden!r}; remove it")
+        raise UsageError(f"{what} must have visible characters only, got {hidden!r}: remove it")
     written = read_toml(text, what)
     try:
         return _rule_of(written, around)
     except UsageError as error:
-        raise UsageError(f"{what}: {error}"[:800]) from error
+        raise UsageError(f"in {what}: {error}"[:800]) from error
 
 
 def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
@@ -260,7 +274,7 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
     rule_id = checked_id(_text(written, "id"))
     moment = written.get("moment", "before")
     if moment not in get_args(WhenJudged):
-        raise UsageError(f"moment={moment!r:.60}: choose one of {', '.join(get_args(WhenJudged))}")
+        raise UsageError(f"moment must be one of {', '.join(get_args(WhenJudged))}, got {moment!r:.60}")
     definitions = {**around.definitions, **_defined(written)}
     tools = _texts(written.get("tools", []), "tools")
     require = _expression(written, "require", None, definitions)
@@ -284,7 +298,7 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
 def _defined(written: Mapping[str, Any]) -> Definitions:
     found = written.get("define", {})
     if not isinstance(found, Mapping) or not all(isinstance(body, str) for body in found.values()):
-        raise UsageError("'define' must be a table of expressions")
+        raise UsageError(f"'define' must be a table of expressions as texts, got {found!r:.80}")
     return read_definitions(found)
 
 
@@ -292,8 +306,8 @@ def checked_id(text: str) -> str:
     """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
-            f"{text!r:.80} is not an id: use lower-case letters and digits, with - between words, at most "
-            f"{_limits.ID_CHARACTERS} characters"
+            "an id must be lower-case letters and digits with - between words, at most "
+            f"{_limits.ID_CHARACTERS} characters, got {text!r:.80}: write it so"
         )
     return text
 
@@ -301,20 +315,20 @@ def checked_id(text: str) -> str:
 def _clauses(written: Any) -> tuple[str, ...]:
     found = _texts([] if written is None else [written] if isinstance(written, str) else written, "clause")
     if not found or not all(clause.strip() for clause in found):
-        raise UsageError("'clause' must quote the policy: a text, or a list of texts")
+        raise UsageError(f"'clause' must quote the policy with a text or a list of texts, got {written!r:.80}")
     return found
 
 
 def _text(written: Mapping[str, Any], key: str) -> str:
     found = written.get(key)
     if not isinstance(found, str) or not found.strip():
-        raise UsageError(f"{key!r} must be a text, not {found!r:.80}")
+        raise UsageError(f"{key!r} must be a text that is not empty, got {found!r:.80}")
     return found
 
 
 def _texts(written: Any, key: str) -> tuple[str, ...]:
     if not isinstance(written, list) or not all(isinstance(part, str) for part in written):
-        raise UsageError(f"{key!r} must be a list of texts, not {written!r:.80}")
+        raise UsageError(f"{key!r} must be a list of texts, got {written!r:.80}")
     return tuple(written)
 
 
@@ -323,7 +337,7 @@ def _expression(written: Mapping[str, Any], key: str, default: str | None, defin
     try:
         return write_out(parse(text), definitions)
     except UsageError as error:
-        raise UsageError(f"{key}: {error}") from error
+        raise UsageError(f"in {key!r}: {error}") from error
 
 
 _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn", "database"))
@@ -336,17 +350,26 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
     """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
-        raise UsageError(f"{name!r:.80} is not the name of a file in the policy's folder")
+        raise UsageError(
+            f"a file must be directly in the policy's folder, got {name!r:.80}: give the name without a folder"
+        )
     if not path.exists() and not needed:
         return ""
     try:
         if path.resolve().parent != folder.resolve() or not path.is_file():
-            raise UsageError(f"{str(path)!r} is not a plain file in the policy's folder")
+            raise UsageError(
+                f"{str(path)!r} must be a plain file in the policy's folder, got a link or a folder: "
+                "replace it by a file"
+            )
         if path.stat().st_size > _limits.FILE_BYTES:
-            raise UsageError(f"{str(path)!r} is larger than {_limits.FILE_BYTES:,} bytes")
+            raise UsageError(
+                f"{str(path)!r} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it"
+            )
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {error}") from error
+        raise UsageError(
+            f"{str(path)!r} must be readable UTF-8 text, and is not ({error}): correct the file or its permissions"
+        ) from error
 
 
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
@@ -395,7 +418,8 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
     inner = folder / name
     if inner.resolve().parent != folder.resolve():
         raise UsageError(
-            f"{str(inner)!r} leads out of the policy's folder, to {str(inner.resolve())!r}: make it a plain folder"
+            f"{str(inner)!r} must be a plain folder in the policy's folder, got a link to "
+            f"{str(inner.resolve())!r}: replace it by a folder"
         )
     if make:
         inner.mkdir(exist_ok=True)
@@ -407,14 +431,17 @@ def rule_files(folder: Path) -> list[str]:
     inner = inner_folder(folder, "rules")
     found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
     if len(found) > _limits.RULES:
-        raise UsageError(f"{str(inner)!r}: {len(found)} rules; write at most {_limits.RULES}")
+        raise UsageError(f"{str(inner)!r} must hold at most {_limits.RULES} rules, got {len(found)}: remove some")
     return found
 
 
 def _rule(folder: Path, name: str, around: Surroundings) -> Rule:
     rule = read_rule(read_file(folder / "rules", name), around, f"rules/{name}")
     if f"{rule.id}.toml" != name:
-        raise UsageError(f"rules/{name}: its id is {rule.id!r}, so the file must be rules/{rule.id}.toml")
+        raise UsageError(
+            f"the file of a rule must have the name of its id, got rules/{name} with the id {rule.id!r}: "
+            f"rename it to rules/{rule.id}.toml"
+        )
     return rule
 
 
@@ -424,9 +451,15 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
     try:
         found = dt.datetime.fromisoformat(str(written))
     except ValueError as error:
-        raise UsageError(f"policy.toml: now={str(written)[:60]!r}: write a time, or 'clock'") from error
+        raise UsageError(
+            f"now in policy.toml must be a time or 'clock', got {str(written)[:60]!r}: write it such as "
+            "2024-05-15T15:00:00"
+        ) from error
     if found.tzinfo is not None:  # times of the data have none, and the two cannot be compared
-        raise UsageError(f"policy.toml: now={str(written)[:60]!r} names a time zone: write it in that of the data")
+        raise UsageError(
+            f"now in policy.toml must have no time zone, got {str(written)[:60]!r}: write it in the time "
+            "zone of the data, without naming it"
+        )
     return found
 
 
@@ -442,7 +475,9 @@ def read_database(policy: WrittenPolicy, folder: Path) -> State:
                 yield MadeCall(shelf.tool, {shelf.key: key}, record)
 
     if not policy.database:
-        raise UsageError(f"policy {policy.name!r} has no [database] in its policy.toml, so it can read none")
+        raise UsageError(
+            f"policy {policy.name!r} must have [database] in its policy.toml to read a database, and has none: add it"
+        )
     return load(calls(), policy.learnings, policy.schema)
 
 
@@ -453,7 +488,10 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
         data = path.read_bytes()
         return msgspec.json.decode(gzip.decompress(data) if path == packed else data, type=dict[str, Any])
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
-        raise UsageError(f"the table {name!r} cannot be read from {str(folder)!r}: {error}") from error
+        raise UsageError(
+            f"the table {name!r} in {str(folder)!r} must be a JSON object in a readable file, and is not "
+            f"({error}): correct it"
+        ) from error
 
 
 # A new folder for a policy, from its text, its tools and its schema.
@@ -465,9 +503,12 @@ def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | Non
     No file is overwritten: if the folder has such a file with other content, this raises :class:`UsageError`.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
-        raise UsageError("give --tools or --schema: rules are checked against what the tools take")
+        raise UsageError(
+            "--tools or --schema must be given, because rules are checked against what the tools take, got "
+            "none: give one"
+        )
     if tools is not None and tools.suffix not in (".json", ".py"):
-        raise UsageError(f"tools are read from a .json or a .py file, not from {str(tools)!r}")
+        raise UsageError(f"--tools must be a .json or a .py file, got {str(tools)!r}: give such a file")
     folder.mkdir(parents=True, exist_ok=True)
     _copy(text, folder / "policy.md")
     lines = [f'name = "{_word(text.stem)}"']
@@ -488,10 +529,17 @@ def _word(text: str) -> str:
 def _copy(source: Path, target: Path) -> None:
     try:
         if source.stat().st_size > _limits.FILE_BYTES:
-            raise UsageError(f"{str(source)!r} is larger than {_limits.FILE_BYTES:,} bytes")
+            raise UsageError(
+                f"{str(source)!r} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it"
+            )
         data = source.read_bytes()
     except OSError as error:
-        raise UsageError(f"{str(source)!r} cannot be read: {error}") from error
+        raise UsageError(
+            f"{str(source)!r} must be a readable file, and is not ({error}): correct the path or its permissions"
+        ) from error
     if target.exists() and target.read_bytes() != data:
-        raise UsageError(f"{str(target)!r} exists, and differs from {str(source)!r}: choose another --out")
+        raise UsageError(
+            f"--out must not hold another {target.name!r}, got {str(target)!r}, which differs from "
+            f"{str(source)!r}: choose another --out"
+        )
     target.write_bytes(data)

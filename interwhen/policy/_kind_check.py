@@ -70,7 +70,9 @@ def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one lin
         case Name(name=name):
             if name in scope.names:
                 return scope.names[name]
-            raise ExpressionError(f"there is no {name!r} here; known: {', '.join(scope.names)}"[:300])
+            raise ExpressionError(
+                f"a name must be known here ({', '.join(scope.names)[:200]}), got {name!r:.80}: correct it"
+            )
         case Field():
             return _field(node, scope)
         case Index():
@@ -103,7 +105,10 @@ def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one lin
 def _must_be(wanted: Kind, node: Node, scope: Scope, what: str) -> Kind:
     found = kind_of(node, scope)
     if type(found) is not type(wanted):
-        raise ExpressionError(f"{what} takes {describe(wanted)}; {_short(node)} is {describe(found)}")
+        raise ExpressionError(
+            f"a part of {what} must be {describe(wanted)}, got {_short(node)}, which is "
+            f"{describe(found)}: compare it with a value"
+        )
     return found
 
 
@@ -115,20 +120,30 @@ def _short(node: Node) -> str:
 def _field(node: Field, scope: Scope) -> Kind:
     of = kind_of(node.of, scope)
     if not isinstance(of, RecordOf):
-        raise ExpressionError(f"{_short(node.of)} is {describe(of)} and has no field {node.name!r}")
+        raise ExpressionError(
+            f"only a record has fields, got {_short(node.of)}.{node.name}, where {_short(node.of)} is "
+            f"{describe(of)}: correct it"
+        )
     found = of.field(node.name)
     if found is None:
         known = ", ".join(name for name, _ in of.fields) or "none"
-        raise ExpressionError(f"{_short(node.of)} ({of.name}) has no field {node.name!r}; fields: {known}"[:400])
+        raise ExpressionError(
+            f"the field of {_short(node.of)} ({of.name}) must be one of {known[:200]}, got "
+            f"{node.name!r:.80}: correct it"
+        )
     return found
 
 
 def _index(node: Index, scope: Scope) -> Kind:
     of = kind_of(node.of, scope)
     if not isinstance(of, MapOf):
-        raise ExpressionError(f"{_short(node.of)} is {describe(of)}: only an entry of a map is looked up with [...]")
+        raise ExpressionError(
+            f"only a map may be looked up with [...], got {_short(node.of)}, which is {describe(of)}: correct it"
+        )
     if len(node.keys) != len(of.keys):
-        raise ExpressionError(f"{_short(node.of)} has {len(of.keys)} keys, not {len(node.keys)}")
+        raise ExpressionError(
+            f"{_short(node.of)} must be looked up with {len(of.keys)} keys, got {len(node.keys)}: give all of them"
+        )
     for key, wanted in zip(node.keys, of.keys, strict=True):
         _same(kind_of(key, scope), wanted, node)
     return of.value
@@ -154,12 +169,15 @@ def joined(left: Kind, right: Kind) -> Kind | None:
 
 def _common(kinds: list[Kind], node: Node) -> Kind:
     if not kinds:
-        raise ExpressionError("an empty list holds nothing to compare with")
+        raise ExpressionError("a list must have at least one item to compare with, got []: add one")
     found = kinds[0]
     for kind in kinds[1:]:
         both = joined(found, kind)
         if both is None:
-            raise ExpressionError(f"{describe(found)} and {describe(kind)} are different things in {_short(node)}")
+            raise ExpressionError(
+                f"both sides must be of one kind, got {describe(found)} and {describe(kind)} in "
+                f"{_short(node)}: compare like with like"
+            )
         found = both
     return found
 
@@ -168,8 +186,8 @@ def _same(left: Kind, right: Kind, node: Node) -> Kind:
     found = _common([left, right], node)
     match left, right:
         case Text(words=one), Text(words=other) if one is not None and other is not None and not one & other:
-            never = f"{describe(left)} is never {describe(right)}"
-            raise ExpressionError(f"{never}: {_short(node)}"[:400])
+            never = f"both sides must have a value in common, got {describe(left)} and {describe(right)}"
+            raise ExpressionError(f"{never[:300]}, which are never equal, in {_short(node)}: correct the word")
         case _:
             return found
 
@@ -179,7 +197,10 @@ def _compare(node: Compare, scope: Scope) -> Kind:
     found = _same(left, right, node)
     ordered = isinstance(found, Number | Quantity | Date | Moment)
     if not ordered and (node.op not in ("=", "!=") or not isinstance(found, Bool | Text)):
-        raise ExpressionError(f"{describe(found)} cannot be compared by {node.op}: {_short(node)}")
+        raise ExpressionError(
+            f"the values of {node.op} must have an order, or be texts or true/false for = and !=, got "
+            f"{describe(found)} in {_short(node)}: compare a field of it"
+        )
     return Bool()
 
 
@@ -188,7 +209,10 @@ def _in(node: In, scope: Scope) -> Kind:
     match among:
         case ListOf(item=wanted):
             if isinstance(wanted, ListOf | MapOf | RecordOf | PairsOf | Anything):
-                raise ExpressionError(f"{describe(wanted)} cannot be compared: {_short(node)}")
+                raise ExpressionError(
+                    f"the items of a list after 'in' must be single values, got {describe(wanted)} in "
+                    f"{_short(node)}: use 'any' and compare a field"
+                )
             if isinstance(node.among, Listed):
                 for one in node.among.items:  # a word that the item can never be equal to is an error
                     _same(item, kind_of(one, scope), node)
@@ -196,9 +220,14 @@ def _in(node: In, scope: Scope) -> Kind:
         case MapOf(keys=(wanted,), open=False):
             _same(item, wanted, node)
         case MapOf():
-            raise ExpressionError(f"whether {_short(node.among)} lacks an entry is never known: look the entry up")
+            raise ExpressionError(
+                f"'in' must ask a map that is known whole, got {_short(node.among)}, of which only single "
+                "entries are known: look the entry up with [...]"
+            )
         case _:
-            raise ExpressionError(f"{_short(node.among)} is {describe(among)}, and nothing is in it")
+            raise ExpressionError(
+                f"'in' must ask a list or a map, got {_short(node.among)}, which is {describe(among)}: correct it"
+            )
     return Bool()
 
 
@@ -206,7 +235,10 @@ def _sum(node: Sum, scope: Scope) -> Kind:
     left, right = kind_of(node.left, scope), kind_of(node.right, scope)
     found = _product(left, right) if node.op == "*" else _added(node.op, left, right)
     if found is None:
-        raise ExpressionError(f"{describe(left)} {node.op} {describe(right)} means nothing: {_short(node)}")
+        raise ExpressionError(
+            f"{node.op} must join numbers, quantities of one unit or times, got {describe(left)} {node.op} "
+            f"{describe(right)} in {_short(node)}: correct it"
+        )
     return found
 
 
@@ -235,23 +267,33 @@ def _added(op: str, left: Kind, right: Kind) -> Kind | None:
 def _quantified(node: Quantified, scope: Scope) -> Kind:
     source = kind_of(node.source, scope)
     if not isinstance(source, ListOf):
-        raise ExpressionError(f"{_short(node.source)} is {describe(source)} and no list")
+        raise ExpressionError(
+            f"'{node.op}' must go over a list, got {_short(node.source)}, which is {describe(source)}: correct it"
+        )
     taken = next((name for name in node.names if name in scope.names), None)
     if taken is not None or len(set(node.names)) < len(node.names):
-        raise ExpressionError(f"the name {taken or node.names[0]!r} is taken already: {_short(node)}")
+        raise ExpressionError(
+            f"the name after '{node.op}' must be new, got {taken or node.names[0]!r} in {_short(node)}: "
+            "choose another name"
+        )
     match source.item, node.names:
         case PairsOf(left=left, right=right), (one, other):
             inner = scope.adding({one: left, other: right})
         case item, (name,) if not isinstance(item, PairsOf):
             inner = scope.adding({name: item})
         case _:
-            raise ExpressionError(f"pairs take two names, and other items one: {_short(node)}")
+            raise ExpressionError(
+                f"'{node.op}' must have two names for pairs and one for other items, got {len(node.names)} "
+                f"in {_short(node)}: correct the names"
+            )
     if node.op != "sum":
         _must_be(Bool(), node.body, inner, f"'{node.op}'")
         return Number(whole=True) if node.op == "count" else Bool()
     found = kind_of(node.body, inner)
     if not isinstance(found, Number | Quantity):
-        raise ExpressionError(f"{describe(found)} cannot be summed up: {_short(node)}")
+        raise ExpressionError(
+            f"'sum' must add numbers or quantities, got {describe(found)} in {_short(node)}: sum a field of it"
+        )
     return found
 
 
@@ -261,16 +303,21 @@ def _apply(node: Apply, scope: Scope) -> Kind:
     function = FUNCTIONS.get(node.function)
     if function is None:
         known = ", ".join([*FUNCTIONS, "calls"])
-        raise ExpressionError(f"there is no function or definition {node.function!r}; functions: {known}")
+        raise ExpressionError(
+            f"a function must be a definition or one of {known}, got {node.function!r:.80}: correct it"
+        )
     takes: Callable[..., Kind | None] = function.kind
     kinds = [kind_of(argument, scope) for argument in node.arguments]
     found = takes(*kinds) if len(kinds) == function.arguments else None
     if found is None:
         given = ", ".join(map(describe, kinds))
-        raise ExpressionError(f"{node.function}({given}) is not right: {function.says}"[:400])
+        raise ExpressionError(
+            f"the arguments of {node.function} must fit {function.says[:200]!r}, got "
+            f"{node.function}({given[:120]}): correct them"
+        )
     problem = function.problem(node.arguments)
     if problem:
-        raise ExpressionError(f"{problem}: {_short(node)}")
+        raise ExpressionError(f"{problem}, got {_short(node)}: correct it")
     return found
 
 
@@ -279,9 +326,14 @@ def _calls(node: Apply, scope: Scope) -> Kind:
         case (Constant(value=str(tool)),) if tool in scope.calls:
             return ListOf(scope.calls[tool])
         case (Constant(value=str(tool)),):
-            raise ExpressionError(f"there is no tool {tool!r:.80}; tools: {', '.join(scope.calls)}"[:400])
+            raise ExpressionError(
+                f"calls(...) must name one of the tools {', '.join(scope.calls)[:200]}, got {tool!r:.80}: correct it"
+            )
         case _:
-            raise ExpressionError('calls("tool") takes the name of a tool')
+            raise ExpressionError(
+                f"calls(...) must have one argument, the name of a tool as a text, got {_short(node)}: "
+                'write calls("tool")'
+            )
 
 
 # Definitions: named expressions, some with parameters. They are expanded before the type check.
@@ -311,7 +363,9 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
             case Apply(function=name, arguments=arguments) if all(isinstance(part, Name) for part in arguments):
                 parameters = tuple(part.name for part in arguments if isinstance(part, Name))
             case _:
-                raise ExpressionError(f"{head!r:.80} is no head of a definition: write 'name' or 'name(x, y)'")
+                raise ExpressionError(
+                    f"the head of a definition must be 'name' or 'name(x, y)', got {head!r:.80}: write it so"
+                )
         found[name] = Definition(name, parameters, parse(body))
     return found
 
@@ -363,15 +417,21 @@ class _Writer:
     def _count(self, nodes: int) -> None:
         self.nodes += nodes
         if self.nodes > _limits.NODES:
-            raise ExpressionError(f"the expression has more than {_limits.NODES:,} nodes, definitions written out")
+            raise ExpressionError(
+                f"an expression must have at most {_limits.NODES:,} nodes with its definitions written out, "
+                "got more: shorten it"
+            )
 
     def _body(self, name: str, arguments: tuple[Node, ...], depth: int) -> Node:
         definition = self.definitions[name]
         if depth >= _DEEPEST:
-            raise ExpressionError(f"the definition {name!r} is nested too deeply, or uses itself")
+            raise ExpressionError(
+                f"a definition must not use itself, and must be nested at most {_DEEPEST} levels deep, got "
+                f"{name!r:.80}: correct it"
+            )
         if len(arguments) != len(definition.parameters):
             raise ExpressionError(
-                f"{name} takes {len(definition.parameters)} values, not {len(arguments)}: "
-                f"{name}({', '.join(definition.parameters)})"
+                f"{name} must be called with {len(definition.parameters)} values, got {len(arguments)}: "
+                f"write {name}({', '.join(definition.parameters)})"
             )
         return self.expand(definition.body, dict(zip(definition.parameters, arguments, strict=True)), depth + 1)

@@ -198,7 +198,7 @@ def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
     """
     text = text.strip()
     if depth > _DEEPEST:
-        raise UsageError(f"the kind {text!r:.80} is nested too deeply: {_DEEPEST} levels at most")
+        raise UsageError(f"a kind must be nested at most {_DEEPEST} levels deep, got {text!r:.80}: make it flatter")
     if text in _PLAIN:
         return _PLAIN[text]
     if text in records:
@@ -211,21 +211,27 @@ def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
     if bracket and rest.endswith("]"):
         return _compound(head, rest[:-1], records, depth)
     known = ", ".join([*_PLAIN, "list[...]", "map[..., ...]", "quantity[UNIT]", '"a" | "b"', *records])
-    raise UsageError(f"{text!r:.80} is no kind of value; choose one of {known}"[:600])
+    raise UsageError(f"the kind of a value must be one of {known[:450]}, got {text!r:.80}")
 
 
 def _compound(head: str, inside: str, records: Mapping[str, Kind], depth: int) -> Kind:
     if head == "quantity":
         unit = unit_named(inside)
         if unit is None:
-            raise UsageError(f"{inside!r:.40} is no unit that means one thing only")
+            raise UsageError(
+                "the unit of a quantity must be one that means one thing only, such as hours, kg or USD, "
+                f"got {inside!r:.40}: choose another"
+            )
         return Quantity(unit.dimension, unit.factor)
     parts = [read_kind(part, records, depth + 1) for part in _split(inside)]
     if head == "list" and len(parts) == 1:
         return ListOf(parts[0])
     if head == "map" and len(parts) > 1:
         return MapOf(tuple(parts[:-1]), parts[-1])
-    raise UsageError(f"'{head}[{inside}]' is no kind of value: write list[KIND], or map[KEY, KIND]"[:200])
+    raise UsageError(
+        "the kind of a value with [...] must be list[KIND] or map[KEY, KIND], got "
+        f"{f'{head}[{inside}]'!r:.120}: write one of them"
+    )
 
 
 def _split(text: str) -> list[str]:

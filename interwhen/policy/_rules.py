@@ -59,7 +59,9 @@ class MessageTemplate:
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Parse a text such as ``the card has {card.amount}``; ``{{`` is a brace. Raises :class:`ExpressionError`."""
     if len(text) > _limits.MESSAGE:
-        raise ExpressionError(f"a message of {len(text):,} characters: {_limits.MESSAGE} at most")
+        raise ExpressionError(
+            f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"
+        )
     parts: list[Part] = []
     at = 0
     while at < len(text):
@@ -73,7 +75,11 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
             continue
         closed = text.find("}", opened)
         if closed < 0:
-            raise ExpressionError(f"a brace opens at character {opened} of the message and never closes", opened)
+            raise ExpressionError(
+                f"each {{ of a message must have a }}, got none for the one at character {opened}: close "
+                "it, or write {{ for a brace",
+                opened,
+            )
         parts += [text[at:opened], write_out(parse(text[opened + 1 : closed]), definitions)]
         at = closed + 1
     return MessageTemplate(tuple(parts))
@@ -90,15 +96,21 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
         try:
             kind = kind_of(node, scope)
         except ExpressionError as error:
-            return f"{level}: {error}"
+            return f"in {level!r}: {error}"
         if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf | Anything):
-            return f"{level} may show single values, and {{{show(node)}}} is {describe(kind)}"
+            return (
+                f"{level!r} must show single values only, got {{{show(node)}}}, which is {describe(kind)}: show "
+                "a field of it"
+            )
         bound = {name for part in walk(node) if isinstance(part, Quantified) for name in part.names}
         roots = {part.name for part in walk(node) if isinstance(part, Name)} - bound
         if level == "why" and not roots <= {"args"}:
-            return f"why may show arguments of the call alone, and {{{show(node)}}} is more: move it to witness"
+            return f"'why' must show arguments of the call only, got {{{show(node)}}}: move it to 'witness'"
         if show(node) in answers:
-            return f"{level} gives the answer away: {{{show(node)}}} is what an argument has to be"
+            return (
+                f"{level!r} must not give the answer away, got {{{show(node)}}}, which an argument has to be: "
+                "leave it out"
+            )
     return ""
 
 

@@ -146,7 +146,9 @@ def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schem
         found[_named(name)] = replace(before, arguments=arguments)
     for name, kind in _table(written, "returns").items():
         if name not in found:
-            raise UsageError(f"'returns' names the tool {name!r:.80}, which is not among the tools")
+            raise UsageError(
+                f"'returns' must name known tools ({', '.join(found)[:200]}), got {name!r:.80}: correct it"
+            )
         found[name] = replace(found[name], returns=read_kind(_text(kind), records))
     return Schema(found, RecordOf("the state", tuple(_tables(_table(written, "state"), records))))
 
@@ -155,32 +157,34 @@ def _tables(written: Mapping[str, Any], records: Mapping[str, Kind]) -> Iterable
     for name, kind in written.items():
         found = read_kind(_text(kind), records)
         if not isinstance(found, MapOf):
-            raise UsageError(f"the table {name!r:.80} of the state must be a map, not {kind!r:.80}")
+            raise UsageError(
+                f"the table {name!r:.80} of the state must be a map, got {kind!r:.80}: write map[KEY, KIND]"
+            )
         yield _named(name), MapOf(found.keys, found.value, open=True)
 
 
 def _fields(written: Any, records: Mapping[str, Kind], what: str) -> tuple[tuple[str, Kind], ...]:
     if not isinstance(written, Mapping):
-        raise UsageError(f"{what} needs a table of fields, not {written!r:.80}")
+        raise UsageError(f"{what} must be a table of fields, got {written!r:.80}: write it as one")
     return tuple((_named(name), read_kind(_text(kind), records)) for name, kind in written.items())
 
 
 def _table(written: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = written.get(name, {})
     if not isinstance(found, Mapping):
-        raise UsageError(f"{name!r} must be a table, not {found!r:.80}")
+        raise UsageError(f"{name!r} of a schema must be a table, got {found!r:.80}: write it as one")
     return found
 
 
 def _named(name: str) -> str:
     if _limits.NAME.fullmatch(name) is None:
-        raise UsageError(f"{name!r:.80} is no name: letters, digits and _, at most 64")
+        raise UsageError(f"a name must be letters, digits and _, at most 64, got {name!r:.80}: choose such a name")
     return name
 
 
 def _text(kind: Any) -> str:
     if not isinstance(kind, str):
-        raise UsageError(f"a kind of value is a text such as 'list[integer]', not {kind!r:.80}")
+        raise UsageError(f"the kind of a value must be a text such as 'list[integer]', got {kind!r:.80}")
     return kind
 
 
@@ -210,7 +214,9 @@ _SIMPLE: Mapping[str, Kind] = {
 def read_tools(text: str, name: str) -> tuple[Tool, ...]:
     """Read tools from the *text* of a file, whose *name* ends in ``.json`` or ``.py``. Raises :class:`UsageError`."""
     if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
-        raise UsageError(f"{name!r:.80}: larger than {_limits.FILE_BYTES:,} bytes")
+        raise UsageError(
+            f"the file of tools {name!r:.80} must have at most {_limits.FILE_BYTES:,} bytes, got more: shorten it"
+        )
     try:
         if name.endswith(".json"):
             return tuple(_from_json(msgspec.json.decode(text)))
@@ -219,17 +225,20 @@ def read_tools(text: str, name: str) -> tuple[Tool, ...]:
                 warnings.simplefilter("ignore")
                 return tuple(_from_python(ast.parse(text)))
     except (msgspec.DecodeError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"the tools in {name!r:.80} cannot be read: {str(error)[:200]}") from error
-    raise UsageError(f"tools are read from a .json or a .py file, not from {name!r:.80}")
+        raise UsageError(
+            f"the file of tools {name!r:.80} must be valid JSON or Python, and is not "
+            f"({str(error)[:200] or type(error).__name__}): correct this place"
+        ) from error
+    raise UsageError(f"the file of tools must be a .json or a .py file, got {name!r:.80}: give such a file")
 
 
 def _from_json(listed: Any) -> Iterator[Tool]:
     if not isinstance(listed, list):
-        raise UsageError("a list of tools is needed, as the OpenAI API takes it")
+        raise UsageError(f"the tools must be a list as in the OpenAI API, got {listed!r:.80}: write such a list")
     for entry in listed:
         function = entry.get("function", entry) if isinstance(entry, Mapping) else None
         if not isinstance(function, Mapping) or _limits.NAME.fullmatch(str(function.get("name"))) is None:
-            raise UsageError(f"this is no tool with a name: {entry!r:.120}")
+            raise UsageError(f"a tool must be an object with a valid name, got {entry!r:.120}: correct it")
         name = str(function["name"])
         kind = _schema_kind(function.get("parameters") or {"type": "object"}, f"the arguments of {name}", 0)
         arguments = kind if isinstance(kind, RecordOf) else RecordOf(f"the arguments of {name}", ())

@@ -129,7 +129,9 @@ class Encoder:
         """Encode *node*. *names* has the encodings of the quantifier variables in scope."""
         self._terms += 1
         if self._terms > _LARGEST:
-            raise TooLargeError(f"the formula of this rule has more than {_LARGEST:,} terms")
+            raise TooLargeError(
+                f"the formula of a rule must have at most {_LARGEST:,} terms, got more: divide the rule"
+            )
         match node:
             case Constant(value=value):
                 return self._constant(value)
@@ -437,6 +439,9 @@ _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""
 
 
+_UNANSWERED = "Z3 did not find out whether it is so: simplify the rule, or review it by hand"
+
+
 class Defect(NamedTuple):
     """A defect of rules, or a question about them that Z3 did not answer."""
 
@@ -456,21 +461,28 @@ def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
             yield Defect("open", (rule.id,), str(error))
             continue
         if (answer := asked.ask([when])) != "yes":
-            yield _vacuous(rule, answer, f"it never applies {where}: no situation is as 'when' says")
+            yield _vacuous(
+                rule, answer, f"'when' must be true in some situation {where}", "it never is: correct 'when'"
+            )
         elif (answer := asked.ask([broken])) != "yes":
-            yield _vacuous(rule, answer, f"it is always kept {where}: no call can break it")
+            yield _vacuous(
+                rule, answer, f"a call {where} must be able to break 'require'", "none can: correct 'require'"
+            )
         elif isinstance(rule.require, Constant) and rule.require.value is False:
             continue  # a prohibition can never be kept
         elif (answer := asked.ask([when, require])) != "yes":
             yield _vacuous(
-                rule, answer, f"it is always broken {where}: no call can keep it; a prohibition says 'false'"
+                rule,
+                answer,
+                f"a call {where} must be able to keep 'require'",
+                "none can: correct 'require', or write 'false' for a prohibition",
             )
 
 
-def _vacuous(rule: Rule, answer: str, says: str) -> Defect:
+def _vacuous(rule: Rule, answer: str, needed: str, found: str) -> Defect:
     if answer == "open":
-        return Defect("open", (rule.id,), f"Z3 came to no answer whether {says}")
-    return Defect("vacuous", (rule.id,), says)
+        return Defect("open", (rule.id,), f"{needed}, and {_UNANSWERED}")
+    return Defect("vacuous", (rule.id,), f"{needed}, and {found}")
 
 
 def _over(rules: Sequence[Rule], tool: str | None, moment: WhenJudged = "before") -> list[Rule]:
@@ -495,10 +507,19 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
             answer = _exclude(asked, one, other)
             if answer == "yes":
                 seen.add(pair)
-                yield Defect("contradiction", pair, f"both can apply to a call of {tool}, and no call keeps both then")
+                yield Defect(
+                    "contradiction",
+                    pair,
+                    f"a call of {tool} to which both rules apply must be able to keep both, and none can: "
+                    "correct one of them",
+                )
             elif answer == "open":
                 unanswered.update(pair)
-                yield Defect("open", pair, f"Z3 came to no answer whether both can be kept by a call of {tool}")
+                yield Defect(
+                    "open",
+                    pair,
+                    f"a call of {tool} to which both rules apply must be able to keep both, and {_UNANSWERED}",
+                )
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
@@ -552,10 +573,17 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     for tool, way in ways.items():
         if way.unanswered:
             names = tuple(rule.id for rule in _over(rules, tool))
-            yield Defect("open", names, f"Z3 came to no answer whether any sequence leads to a call of {tool}")
+            yield Defect(
+                "open",
+                names,
+                f"a sequence of calls must lead to a call of {tool} that keeps these rules, and {_UNANSWERED}",
+            )
         if not way.enabled and way.core:
             yield Defect(
-                "deadlock", way.core, f"no sequence of calls leads to a call of {tool} that keeps all of these"
+                "deadlock",
+                way.core,
+                f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and none "
+                "does: correct one of them",
             )
 
 

@@ -161,14 +161,14 @@ _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "un
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
     """Read the entries ``[[learn]]`` of a policy, and check them. Raises :class:`UsageError`."""
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        raise UsageError(f"policy.toml: learn must be a list of tables, got {listed!r:.80}; write each as [[learn]]")
+        raise UsageError(f"learn in policy.toml must be a list of tables, got {listed!r:.80}: write each as [[learn]]")
     found = []
     for number, entry in enumerate(listed, 1):
         try:
             learning = _read(entry, definitions)
             _check(learning, schema)
         except (UsageError, TypeError, AttributeError) as error:
-            raise UsageError(f"policy.toml: [[learn]] number {number}: {error}"[:400]) from error
+            raise UsageError(f"in [[learn]] number {number} of policy.toml: {error}"[:400]) from error
         found.append(learning)
     return tuple(found)
 
@@ -178,12 +178,13 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
     one_of = ("into" in entry) != ("forget" in entry) and ("value" in entry) == ("into" in entry)
     if strange or not one_of or not isinstance(entry.get("from"), list) or "key" not in entry:
         raise UsageError(
-            f"it needs from (a list), key, and either into and value, or forget; it is {dict(entry)!r:.160}"
+            "an entry must have from (a list), key, and either into and value, or forget, got "
+            f"{dict(entry)!r:.160}: correct it"
         )
 
     def read(text: Any) -> Node:
         if not isinstance(text, str):
-            raise UsageError(f"an expression must be a text, got {text!r:.80}")
+            raise UsageError(f"an expression must be a text, got {text!r:.80}: write it in quotes")
         return write_out(parse(text), definitions)
 
     keys = entry["key"]
@@ -203,11 +204,17 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
 def _check(learning: Learning, schema: Schema) -> None:
     table = schema.state.field(learning.table)
     if not isinstance(table, MapOf) or len(table.keys) != len(learning.keys):
-        raise UsageError(f"the state has no table {learning.table!r:.80} with {len(learning.keys)} keys")
+        raise UsageError(
+            f"into or forget must name a table of the state with {len(learning.keys)} keys, got "
+            f"{learning.table!r:.80}: correct the table or its keys"
+        )
     for pattern in learning.tools:
         tools = [tool for tool in schema.tools if name_fits(tool, pattern)]
         if not tools:
-            raise UsageError(f"no tool is named like {pattern!r:.80}; tools: {', '.join(schema.tools)}")
+            raise UsageError(
+                f"from must name tools ({', '.join(schema.tools)[:200]}), got {pattern!r:.80}, which fits "
+                "none: correct it"
+            )
         for tool in tools:
             _check_over(learning, table, schema.scope(tool, "after"))
 
@@ -216,10 +223,12 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
     if learning.each is not None:
         listed = kind_of(learning.each, scope)
         if not isinstance(listed, ListOf):
-            raise ExpressionError(f"each must be a list, and is {describe(listed)}")
+            raise ExpressionError(f"each must be a list, got {describe(listed)}: give the field that holds the list")
         scope = scope.adding({"item": listed.item})
     if learning.when is not None and not isinstance(kind_of(learning.when, scope), Bool):
-        raise ExpressionError("when must be true or false")
+        raise ExpressionError(
+            f"when must be true or false, got {describe(kind_of(learning.when, scope))}: write a condition"
+        )
     for key, wanted in zip(learning.keys, table.keys, strict=True):
         _fits(kind_of(key, scope), wanted, "key")
     if learning.value is not None:
@@ -227,7 +236,9 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
     for name, node in learning.changes:
         wanted_field = table.value.field(name) if isinstance(table.value, RecordOf) else None
         if wanted_field is None:
-            raise ExpressionError(f"with: the entries of {learning.table} have no field {name!r:.80}")
+            raise ExpressionError(
+                f"with must name fields of the entries of {learning.table}, got {name!r:.80}: correct it"
+            )
         _fits(kind_of(node, scope), wanted_field, f"with {name}")
 
 
@@ -242,7 +253,7 @@ def _fits(found: Kind, wanted: Kind, what: str) -> None:
             return
         case _:
             pass
-    raise ExpressionError(f"{what} is {describe(found)}, and the table wants {describe(wanted)}")
+    raise ExpressionError(f"{what} must be {describe(wanted)} for this table, got {describe(found)}: correct it")
 
 
 def _alike(one: Kind, other: Kind) -> bool:

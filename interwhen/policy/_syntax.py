@@ -273,12 +273,19 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """Split *text* into tokens, with an end token last, in linear time. Raises :class:`ExpressionError`."""
     if len(text) > _limits.EXPRESSION_CHARACTERS:
-        raise ExpressionError(f"an expression of {len(text):,} characters: {_limits.EXPRESSION_CHARACTERS:,} at most")
+        raise ExpressionError(
+            f"an expression must have at most {_limits.EXPRESSION_CHARACTERS:,} characters, got "
+            f"{len(text):,}: shorten it"
+        )
     found, at = [], 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise ExpressionError(f"{text[at]!r} at character {at} means nothing here", at)
+            raise ExpressionError(
+                f"an expression must be made of names, values and operators, got {text[at]!r} at character "
+                f"{at}: remove it",
+                at,
+            )
         form, start, at = match.lastgroup, at, match.end()
         if form == "word":
             found.append(Token("word" if match[0] in WORDS else "name", match[0], start))
@@ -295,7 +302,9 @@ def tokens(text: str) -> list[Token]:
 def _number(text: str, written: str, start: int, at: int) -> tuple[Constant, int]:
     digits = written.strip("$%")
     if max(map(len, digits.split("."))) > _limits.DIGITS:
-        raise ExpressionError(f"a number of more than {_limits.DIGITS} digits at character {start}", start)
+        raise ExpressionError(
+            f"a number must have at most {_limits.DIGITS} digits, got more at character {start}: shorten it", start
+        )
     value, kind = Fraction(digits), Number(whole="." not in digits)
     if written[0] == "$":
         return Constant(value, Quantity("USD")), at
@@ -306,7 +315,11 @@ def _number(text: str, written: str, start: int, at: int) -> tuple[Constant, int
         return Constant(value, kind), at
     measure = unit_named(unit[1])
     if measure is None:
-        raise ExpressionError(f"{unit[1]!r} at character {unit.start(1)} is no unit that means one thing only", at)
+        raise ExpressionError(
+            f"a unit must be one that means one thing only, such as hours, kg or USD, got {unit[1]!r:.40} "
+            f"at character {unit.start(1)}: choose another",
+            at,
+        )
     return Constant(value * measure.factor, Quantity(measure.dimension)), unit.end()
 
 
@@ -318,7 +331,9 @@ def _constant_token(written: str, form: str | None, start: int) -> Constant:
             return Constant(dt.date.fromisoformat(written), Date())
         return Constant(dt.datetime.fromisoformat(written), Moment())
     except ValueError as error:
-        raise ExpressionError(f"{written!r} at character {start} is no date ({error})", start) from error
+        raise ExpressionError(
+            f"a date must be valid, got {written!r} at character {start} ({error}): write it such as 2024-05-15", start
+        ) from error
 
 
 # The parser: it builds the tree of an expression by this grammar, and evaluates nothing.
@@ -374,25 +389,32 @@ class _Reader:
     def expect(self, text: str) -> None:
         if self._take(text) is None:
             raise ExpressionError(
-                f"expected {text!r} at character {self._next.at}, found {self._next.text!r:.60}", self._next.at
+                f"the expression must have {text!r} at character {self._next.at}, got "
+                f"{self._next.text!r:.60}: correct it",
+                self._next.at,
             )
 
     def _name(self) -> str:
         if self._next.form != "name":
             raise ExpressionError(
-                f"expected a name at character {self._next.at}, found {self._next.text!r:.60}", self._next.at
+                f"the expression must have a name at character {self._next.at}, got "
+                f"{self._next.text!r:.60}: correct it",
+                self._next.at,
             )
         self._at += 1
         return self._tokens[self._at - 1].text
 
     def _limit(self, number: int, says: str) -> None:
         if number > _limits.DEPTH:
-            raise ExpressionError(f"{says} at character {self._next.at}", self._next.at)
+            raise ExpressionError(
+                f"an expression must be {says}, got more at character {self._next.at}: divide it by definitions",
+                self._next.at,
+            )
 
     @contextmanager
     def _deeper(self) -> Iterator[None]:
         self._depth += 1
-        self._limit(self._depth, f"nested more than {_limits.DEPTH} levels deep")
+        self._limit(self._depth, f"nested at most {_limits.DEPTH} levels deep")
         yield
         self._depth -= 1
 
@@ -417,7 +439,7 @@ class _Reader:
         times = 0
         while self._take("not"):
             times += 1
-        self._limit(times, f"negated more than {_limits.DEPTH} times")
+        self._limit(times, f"negated at most {_limits.DEPTH} times")
         found = self._comparison()
         for _ in range(times):
             found = Not(found)
@@ -448,7 +470,7 @@ class _Reader:
         return found
 
     def _few(self, number: int) -> None:
-        self._limit(number, f"more than {_limits.DEPTH} terms")
+        self._limit(number, f"made of at most {_limits.DEPTH} terms in a row")
 
     def _unary(self) -> Node:
         if not self._take("-"):
@@ -456,7 +478,11 @@ class _Reader:
         at, found = self._next.at, self._place()
         if isinstance(found, Constant) and isinstance(found.kind, Number | Quantity):
             return Constant(-cast("Fraction", found.value), found.kind)
-        raise ExpressionError(f"a minus at character {at - 1} stands before no number", at)
+        raise ExpressionError(
+            f"a minus sign must have a number or a left side, got one without at character {at - 1}: write "
+            "a - b, or -1",
+            at,
+        )
 
     def _place(self) -> Node:
         found, steps = self._primary(), 0
@@ -567,12 +593,12 @@ def _written(arguments: tuple[Node, ...]) -> str:
     last = arguments[-1]
     parts = last.items if isinstance(last, Listed) else (last,)
     fits = all(isinstance(part, Constant) and str(part.value).strip(" *") for part in parts)
-    return "" if fits else "the last value must be written out"
+    return "" if fits else "the last argument must be written out as texts"
 
 
 def _of_arguments(arguments: tuple[Node, ...]) -> str:
     is_argument = isinstance(arguments[0], Field) and arguments[0].of == Name("args")
-    return "" if is_argument else "only an argument of the call can be asked for: given(args.NAME)"
+    return "" if is_argument else "the argument of given must be args.NAME"
 
 
 FUNCTIONS: Mapping[str, Function] = {

@@ -181,7 +181,7 @@ async def synthesise(
     the draft for each clause. Raises :class:`~interwhen.ModelError`.
     """
     if rounds < 1:
-        raise UsageError(f"rounds={rounds}: the model must be asked at least once")
+        raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
     drafts: list[Draft] = []
     covered = {part for rule in policy.rules for clause in rule.clauses for part in sentences(clause)}
     for number, clause in enumerate(clauses(policy.text), 1):
@@ -250,14 +250,14 @@ def judge_candidate(
     not run, for example because the text cannot be parsed.
     """
     if not text.strip():
-        return None, ("there is no block ```toml ... ``` in the answer",)
+        return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)
     try:
         rule = read_rule(text, around)
     except UsageError as error:
         return None, (str(error)[:_SAID],)
     problems = tuple(_misplaced(rule, clause, policy))
     if "origin" in read_toml(text, "the rule"):  # else a model could claim that a person reviewed its rule
-        problems = (*problems, "'origin' is not for the author of a rule: leave it out")
+        problems = (*problems, "a new rule must not have 'origin', which is set at its review, got one: leave it out")
     if problems:
         return None, problems
     found = admit(replace(policy, rules=(*policy.rules, rule)))
@@ -266,10 +266,10 @@ def judge_candidate(
 
 def _misplaced(rule: Rule, clause: str, policy: WrittenPolicy) -> Iterator[str]:
     if any(rule.id == known.id for known in policy.rules):
-        yield f"there is a rule {rule.id!r} already: choose another id"
+        yield f"the id of a new rule must be new, got {rule.id!r}, which another rule has: choose another id"
     quoted = [squeezed(part) for words in rule.clauses for part in sentences(words)]
     if not any(part in clause or clause in part for part in quoted):
-        yield f"'clause' quotes something else than the clause: {rule.clauses[0][:160]!r}"
+        yield f"'clause' must quote the clause that was given, got {rule.clauses[0][:160]!r}: quote it exactly"
 
 
 # The files of a synthesis: rules that are admitted, and a queue for review.
@@ -319,7 +319,10 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
         with place.open("x", encoding="utf-8") as file:
             file.write(f'origin = "{origin or "a model"}"\n{text.strip()}\n')
     except FileExistsError as error:
-        raise UsageError(f"there is a rule in {str(place)!r} already") from error
+        raise UsageError(
+            f"a new rule must not replace a rule, got {str(place)!r}, which exists: choose another id, or "
+            "remove that file"
+        ) from error
     return place
 
 
@@ -332,12 +335,17 @@ def queue(folder: Path) -> list[str]:
 def read_queued(folder: Path, name: str) -> Queued:
     """Return the entry *name* of the review queue. Raises :class:`UsageError`."""
     if name not in queue(folder):
-        raise UsageError(f"nothing waits under {name!r:.80}; waiting: {', '.join(queue(folder)) or 'nothing'}"[:400])
+        raise UsageError(
+            "the name must be one that waits for review "
+            f"({', '.join(queue(folder))[:250] or 'none waits'}), got {name!r:.80}"
+        )
     text = read_file(folder / "review", f"{name}.json")
     try:
         return msgspec.json.decode(text, type=Queued)
     except msgspec.MsgspecError as error:
-        raise UsageError(f"review/{name}.json cannot be read: {error}") from error
+        raise UsageError(
+            f"review/{name}.json must be an entry of the review queue as JSON, and is not ({error}): remove it"
+        ) from error
 
 
 def drop(folder: Path, name: str) -> None:

@@ -11,14 +11,13 @@ from typing import Literal
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen._types.errors import StoreConflict, StoreError, UsageError
+from interwhen._types.errors import StoreConflict, UsageError
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
 from interwhen.precompute._store import Store
 
 NOTHING = Digest("")
-_TRIES = 32
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
@@ -59,24 +58,16 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
     wins.
     """
     data = msgspec.msgpack.encode(record)
-    for _ in range(_TRIES):
-        there = store.document(context_document(name))
-        if expect is not None and there.generation != expect:
-            raise StoreConflict(store.place, name, expect)
-        if there.data == data:
-            return there.generation
-        try:
-            return store.commit(context_document(name), data, expect=there.generation)
-        except StoreConflict:
-            if expect is not None:
-                raise
-    raise StoreError(
-        store.place,
-        (
-            f"context {name!r} could not be written, because other processes changed it {_TRIES} "
-            "times in a row; try again"
-        ),
-    )
+
+    def change(old: bytes | None) -> bytes | None:
+        return None if old == data else data
+
+    if expect is None:
+        return store.update(context_document(name), change).generation
+    there = store.document(context_document(name))
+    if there.generation != expect:
+        raise StoreConflict(store.place, name, expect)
+    return expect if there.data == data else store.commit(context_document(name), data, expect=expect)
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
@@ -87,30 +78,23 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 def spending(store: Store, name: str) -> ContextSpending:
     """Return the cost of the context *name* so far."""
-    data = store.document(spending_document(name)).data
-    return ContextSpending() if data is None else msgspec.msgpack.decode(data, type=ContextSpending)
+    return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
     """Add the *cost* of one slice to the context *name*, and return the sum. *discarded*: the slice made no item."""
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
-    for _ in range(_TRIES):
-        there = store.document(spending_document(name))
-        past = ContextSpending() if there.data is None else msgspec.msgpack.decode(there.data, type=ContextSpending)
+    now = ContextSpending()
+
+    def change(old: bytes | None) -> bytes:
+        nonlocal now
+        past = ContextSpending() if old is None else msgspec.msgpack.decode(old, type=ContextSpending)
         now = ContextSpending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
-        try:
-            store.commit(spending_document(name), msgspec.msgpack.encode(now), expect=there.generation)
-        except StoreConflict:
-            continue
-        return now
-    raise StoreError(
-        store.place,
-        (
-            f"the spending of context {name!r} could not be written, because other processes changed "
-            f"it {_TRIES} times in a row; try again"
-        ),
-    )
+        return msgspec.msgpack.encode(now)
+
+    store.update(spending_document(name), change)
+    return now
 
 
 @dataclass(slots=True)
@@ -282,8 +266,7 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
     """Return the settings of the last worker on context *name*; ``None`` if there was none."""
-    data = store.document(f"worker:{name}").data
-    return None if data is None else msgspec.msgpack.decode(data, type=WorkerSettings)
+    return store.decoded(f"worker:{name}", WorkerSettings)
 
 
 def contexts_in(store: Store) -> tuple[str, ...]:
@@ -381,11 +364,10 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
     """
     for each in ids:
         store.evict(each)
-    while True:
-        there = store.document(context_document(name))
-        if there.data is None:
+
+    def change(old: bytes | None) -> bytes:
+        if old is None:
             raise UsageError(f"context {name!r} must be in the store {store.place!r}, and it is not; add it first")
-        try:
-            return store.commit(context_document(name), there.data, expect=there.generation)
-        except StoreConflict:
-            continue
+        return old
+
+    return store.update(context_document(name), change).generation

@@ -19,7 +19,7 @@ from msgspec.structs import replace as replaced
 
 from interwhen._log import log_info, log_warning
 from interwhen._run import Run, run
-from interwhen._types.errors import ModelError, OutOfTokens, StoreError, UsageError
+from interwhen._types.errors import OutOfTokens, StoreError, UsageError
 from interwhen._types.extensions import Served, WorkerPool
 from interwhen._types.models import Model, Prompt
 from interwhen.models._metered import MeteredModel
@@ -552,12 +552,10 @@ class IdleWorker:
             return await make(step, work, self._host.key_settings, self._clock)
         except OutOfTokens as error:
             return Slice(prepared.name, step.name, "out of tokens", work.cost, str(error))
-        except (ModelError, StoreError) as error:
-            why = f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001  (a producer may raise anything; only its own step fails)
             why = f"{type(error).__name__}: {error}"
-        self._failed(prepared, step, why)
-        return Slice(prepared.name, step.name, "failed", work.cost, why)
+            self._failed(prepared, step, why)
+            return Slice(prepared.name, step.name, "failed", work.cost, why)
 
     def _failed(self, prepared: PreparedContext, step: PlannedStep, why: str) -> None:
         key = (prepared.name, step.name, prepared.generation)

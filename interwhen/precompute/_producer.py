@@ -230,14 +230,12 @@ def _vetted(given: object) -> Producer:
     if not isinstance(given, Producer):
         raise PluginError(
             type(given).__name__,
-            (f"a producer must have name, version, kind, plan(context) and make(step, context), got {given!r:.200}"),
-            "a producer has name, version, kind, plan(context) and make(step, context)",
+            f"a producer must have name, version, kind, plan(context) and make(step, context), got {given!r:.200}",
         )
     if given.kind not in get_args(Kind):
         raise PluginError(
             given.name,
             f"kind must be one of {', '.join(get_args(Kind))}; got {given.kind!r}",
-            f"choose one of {', '.join(get_args(Kind))}",
         )
     if not given.name or SEPARATOR in given.name:
         raise PluginError(

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from interwhen._run import run
-from interwhen._types.errors import StoreConflict, StoreError, UsageError
+from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Model, Prompt
 from interwhen._types.results import Result
@@ -33,7 +33,6 @@ from interwhen.precompute._store import Store
 
 DOCUMENT = "gate"
 """The document in the store with the records of all items."""
-_TRIES = 32
 _PENDING = 256
 """The largest number of queries that wait for their result, and of pairs that wait for their second run. If there are
 more, the oldest are dropped."""
@@ -217,20 +216,13 @@ class Savings:
 
     def save(self) -> None:
         """Write the new entries to the store. Entries that other processes write at the same time are kept."""
-        for _ in range(_TRIES):
-            there = self._store.document(DOCUMENT)
+
+        def change(_old: bytes | None) -> bytes:
             self.load()
-            data = msgspec.msgpack.encode(dict(self.records))
-            try:
-                self._store.commit(DOCUMENT, data, expect=there.generation)
-            except StoreConflict:
-                continue
-            self._news.clear()
-            return
-        raise StoreError(
-            self._store.place,
-            ("the records of the gate could not be written, because other processes kept changing them; try again"),
-        )
+            return msgspec.msgpack.encode(dict(self.records))
+
+        self._store.update(DOCUMENT, change)
+        self._news.clear()
 
     def _enter(self, query: _Query, entry: Entry) -> None:
         self._news.append((query.subject, query.offline, entry))
@@ -266,8 +258,7 @@ def worth(record: GateRecord, rule: GateRule) -> Worth:
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
     """Return the records in *store*, by the id of the item; empty if they are missing or damaged."""
-    data = store.document(DOCUMENT).data
-    return {} if data is None else msgspec.msgpack.decode(data, type=dict[ItemId, GateRecord])
+    return store.decoded(DOCUMENT, dict[ItemId, GateRecord]) or {}
 
 
 def _interval(record: GateRecord, weights: Weights, alpha: float) -> Interval:

@@ -104,7 +104,7 @@ def _is_number(word: str) -> bool:
     return word.isdecimal() and len(word) <= _DIGITS
 
 
-HEADING = "Known, and checked:"
+HEADING = "Checked against the text:"
 """The heading of injected facts."""
 
 

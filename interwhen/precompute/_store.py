@@ -14,8 +14,10 @@ import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
@@ -23,6 +25,8 @@ from interwhen._log import log_warning
 from interwhen._types.errors import StoreConflict, StoreError, UsageError
 from interwhen.precompute._items import Item, ItemId, SlotId, digest
 from interwhen.precompute._shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
+
+T = TypeVar("T")
 
 # The format of an entry: a magic, a schema number, a checksum over everything, and the payload.
 #
@@ -73,11 +77,11 @@ def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     Raises :class:`Damaged` (also if the entry is not sealed with *key*), :class:`Foreign`, or :class:`Locked`.
     """
     if len(entry) < _HEAD.size:
-        raise Damaged(f"{len(entry)} bytes are too short for an entry")
+        raise Damaged(f"an entry must have at least {_HEAD.size} bytes, got {len(entry)}")
     magic, schema, found = _HEAD.unpack_from(entry)
     payload = entry[_HEAD.size :]
     if magic not in (MAGIC, KEYED):
-        raise Damaged("it does not begin with the mark of an entry")
+        raise Damaged(f"an entry must begin with the mark of a store, got {magic!r}")
     if key is None and magic == KEYED:
         raise Locked("it is sealed with a key: open the store with it (key=, --key-file or INTERWHEN_STORE_KEY)")
     if key is not None and magic == MAGIC:
@@ -100,6 +104,8 @@ LEAST_KEY = 16
 """The fewest bytes of a key."""
 _ITEMS, _DOCUMENTS, _QUARANTINE = "items", "documents", "quarantine"
 _NONE: Mapping[ItemId, Item] = MappingProxyType({})
+_TRIES = 32
+"""How often a change of a document is tried while other processes change it."""
 KEPT = 8
 """The number of items that are kept for each slot and context; older ones are deleted. A few old items are kept so that
 they are used again if an edit is reverted. Items are counted for each context, so that contexts whose pieces have equal
@@ -283,6 +289,30 @@ class Store:
         if not self.shelf.follow(_folder(name), expect + 1, entry):
             raise StoreConflict(self.place, name, expect)
         return expect + 1
+
+    def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
+        """Write what *change* makes of the data of document *name*, and return the document after it.
+
+        If another process writes the document meanwhile, *change* gets the new data. If it returns ``None``, nothing is
+        written.
+        """
+        for _ in range(_TRIES):
+            there = self.document(name)
+            data = change(there.data)
+            if data is None:
+                return there
+            with suppress(StoreConflict):
+                return Document(self.commit(name, data, expect=there.generation), data)
+        raise StoreError(
+            self.place,
+            f"document {name!r} could not be written, because other processes changed it {_TRIES} times in a row; "
+            "try again",
+        )
+
+    def decoded(self, name: str, kind: type[T]) -> T | None:
+        """Return the latest generation of document *name* as a *kind*; ``None`` if it is missing or damaged."""
+        data = self.document(name).data
+        return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
     def documents(self, start: str) -> tuple[str, ...]:
         """Return the names of the documents whose names begin with *start*, sorted."""

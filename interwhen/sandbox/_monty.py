@@ -81,7 +81,7 @@ class MontySandbox(BlockingSandbox):
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
         if self._pool is None:
-            raise UsageError("a sandbox must be entered before a run: use `with` or `async with`")
+            raise UsageError("a MontySandbox must be entered before a run, and is not: use `with` or `async with`")
         code, inputs, mark = _code_of(program)
         settings: ResourceLimits = {
             "max_feed_duration_secs": min(limits.seconds, limits.cpu_seconds),
@@ -93,7 +93,11 @@ class MontySandbox(BlockingSandbox):
             with self._pool.checkout(limits=settings) as session:
                 return _Run(session, program, limits, mark).go(code, inputs, abort)
         except TimeoutError:
-            return Crashed(f"no worker was free for {_CHECKOUT_SECONDS:g} s", Record())
+            return Crashed(
+                f"a worker must become free within {_CHECKOUT_SECONDS:g} s, and none did: run fewer "
+                "programs at one time",
+                Record(),
+            )
 
     def __enter__(self) -> Self:
         try:
@@ -115,7 +119,10 @@ class MontySandbox(BlockingSandbox):
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
     """Return the code for the interpreter, its input variables, and the mark that it prints before a value."""
     if program.files or program.stdin:
-        raise UsageError("Monty has no files and no stdin: use ProcessSandbox, or give the content as an argument")
+        raise UsageError(
+            "a program for Monty must have no files and no stdin, and has some: use ProcessSandbox, or give "
+            "the content as an argument"
+        )
     match program:
         case Call(source=source, function=function, arguments=arguments):
             mark = secrets.token_hex(16)
@@ -127,7 +134,7 @@ def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
             # The value of a last expression would be converted and given to us.
             return f"{source}\nNone", {}, ""
         case Command():
-            raise UsageError("Monty runs Python code only: use ProcessSandbox for commands")
+            raise UsageError("a program for Monty must be Python code, got a Command: use ProcessSandbox for commands")
         case _:
             assert_never(program)
 
@@ -210,7 +217,12 @@ class _Run:
         try:
             value: Json = json.loads(text)
         except (ValueError, RecursionError):
-            return Crashed("it returned something that is not JSON" if mark else "it returned nothing", record)
+            return Crashed(
+                "the function must return JSON, got something else"
+                if mark
+                else "the program must print its value, and printed none",
+                record,
+            )
         return Returned(value, 0, record)
 
     def _of_crash(self, *, timed_out: bool) -> Outcome:
@@ -218,7 +230,7 @@ class _Run:
             return Limited("output", self._record())
         if timed_out:
             return Limited("seconds", self._record())
-        return Crashed("the interpreter died", self._record())
+        return Crashed("the interpreter ended unexpectedly while the program ran: try again", self._record())
 
     def _of_error(self, error: Any) -> Outcome:
         if self._too_much:

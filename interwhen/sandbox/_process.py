@@ -270,7 +270,9 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
         record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
         if heard.ended_for == "output":
             return (Limited("output", record),) * len(programs)
-        return (Crashed(f"the sandbox could not run it: {answer}", record),) * len(programs)
+        return (
+            Crashed(f"the sandbox could not run the program ({answer}): see `interwhen sandbox probe`", record),
+        ) * len(programs)
     answers = [answer, *answer["more"]]
     found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
     # The shared output or time was used up before the remaining programs began.
@@ -302,7 +304,7 @@ def _by_end(answer: KeeperAnswer, program: Program, limits: Limits, record: Reco
             which: LimitName = answer["what"] if answer["what"] in get_args(LimitName) else "seconds"  # type: ignore[assignment]
             return Limited(which, record)
         case "start":
-            return Crashed(f"it could not be started: {answer['what']}", record)
+            return Crashed(f"the program could not be started: {answer['what']}", record)
         case "signal":
             number = answer["code"]
             return _unless_refused(Crashed(_SIGNALS.get(number, f"signal {number}"), record))
@@ -329,7 +331,7 @@ def _by_report(answer: KeeperAnswer, program: Program, limits: Limits, record: R
     try:
         value: Json = json.loads(rest)
     except (ValueError, RecursionError):
-        return Crashed("it returned a value that is not JSON", record)
+        return Crashed("the function must return JSON, got something else", record)
     return _by_code(answer, value, record)
 
 
@@ -445,10 +447,10 @@ class ProcessSandbox(BlockingSandbox):
             which has to be installed. Limits, the filter of system calls and the report are the same with both.
         """
         if isolation not in get_args(Isolation):
-            raise UsageError(f"isolation={isolation!r}, choose one of {', '.join(get_args(Isolation))}")
+            raise UsageError(f"isolation must be one of {', '.join(get_args(Isolation))}, got {isolation!r:.80}")
         unknown = set(allow_missing) - set(ALL)
         if unknown:
-            raise UsageError(f"allow_missing={sorted(unknown)!r}: choose from {', '.join(ALL)}")
+            raise UsageError(f"allow_missing must name guarantees among {', '.join(ALL)}, got {sorted(unknown)!r:.200}")
         executable = python or (sys.executable if site else interpreter())
         self._setting = _Setting(
             executable,
@@ -485,10 +487,13 @@ class ProcessSandbox(BlockingSandbox):
 
     def _heard(self, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
         if not self._entered:
-            raise UsageError("a sandbox must be entered before a run: use `with` or `async with`")
+            raise UsageError("a ProcessSandbox must be entered before a run, and is not: use `with` or `async with`")
         size = sum(map(len, programs[0].files.values()))
         if size > limits.disk_bytes:
-            raise UsageError(f"the program's files have {size} bytes, its disk only {limits.disk_bytes}")
+            raise UsageError(
+                f"the files of a program must fit on its disk of {limits.disk_bytes} bytes, got {size} "
+                "bytes: raise disk_bytes, or give smaller files"
+            )
         heard = _carry_out(self._setting, programs, limits, abort)
         if not isinstance(heard.answer, str) and heard.answer["kind"] == "unavailable":
             raise _unavailable(Guarantees(self.name, findings_of(heard.answer)), self._setting.required)
@@ -528,15 +533,15 @@ def _probe(setting: _Setting) -> Guarantees:
 
 def _try(setting: _Setting) -> tuple[Guarantees, bool]:
     if not sys.platform.startswith("linux"):
-        return _nothing(setting, f"needs Linux, and this is {sys.platform}"), True
+        return _nothing(setting, f"this sandbox needs Linux, and this is {sys.platform}"), True
     if setting.isolation == "bubblewrap" and shutil.which("bwrap") is None:
-        return _nothing(setting, "bubblewrap is not installed: there is no program bwrap in PATH"), False
+        return _nothing(setting, "the program bwrap must be in PATH, and is not: install bubblewrap"), False
     heard = _carry_out(replace(setting, required=()), (Script(source=""),), Limits(), Abort())
     if isinstance(heard.answer, str):
         return _nothing(setting, f"{heard.answer} {_text(heard.stderr)[-300:]}".strip()), False
     if heard.answer["kind"] != "exit" or heard.answer["code"] != 0:
         said = heard.answer["what"] or heard.stderr.decode(errors="replace")[-300:]
-        return _nothing(setting, f"not even an empty program runs: {said}"), False
+        return _nothing(setting, f"an empty program must run, and does not: {said}"), False
     return Guarantees(setting.name, findings_of(heard.answer)), True
 
 
@@ -619,7 +624,9 @@ def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     pairs: list[tuple[str, str]] = []
     for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)
         if path == "/":
-            raise UsageError("readable='/': the whole machine must not be readable; name directories")
+            raise UsageError(
+                "readable must not hold '/', because the whole machine would be readable: name single directories"
+            )
         real = os.path.realpath(path)
         inside = any(path.startswith(f"{shown}/") and real == path for shown, _ in pairs)
         if Path(real).exists() and not inside:

@@ -103,10 +103,11 @@ class Limits:
         for limit in fields(self):
             value = getattr(self, limit.name)
             if not 0 < value < 1 << 60:
-                raise UsageError(f"{limit.name}={value!r} must be a positive number")
+                raise UsageError(f"Limits({limit.name}=...) must be a positive number below 2**60, got {value!r:.80}")
         if self.open_files < 8:
             raise UsageError(
-                f"open_files={self.open_files!r}: must be at least 8, because an interpreter does not start with fewer"
+                "Limits(open_files=...) must be at least 8, because an interpreter needs them to start, "
+                f"got {self.open_files!r:.80}"
             )
 
 
@@ -131,7 +132,7 @@ class Call:
 
     def __post_init__(self) -> None:
         if not self.function.isidentifier():
-            raise UsageError(f"function={self.function!r} must be the name of a function")
+            raise UsageError(f"Call(function=...) must be the name of a function, got {self.function!r:.80}")
         check_files(self.files)
 
 
@@ -158,7 +159,9 @@ class Command:
 
     def __post_init__(self) -> None:
         if not self.argv or not self.argv[0] or any("\0" in argument for argument in self.argv):
-            raise UsageError(f"argv={self.argv!r} must begin with an executable and have no NUL character")
+            raise UsageError(
+                f"Command(argv=...) must begin with an executable and have no NUL character, got {self.argv!r:.200}"
+            )
         check_files(self.files)
 
 
@@ -170,7 +173,9 @@ def encoded(arguments: tuple[Json, ...]) -> str:
     try:
         return json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"arguments={arguments!r:.200}: only JSON goes into a sandbox ({error})") from error
+        raise UsageError(
+            f"Call(arguments=...) must have a JSON form, got {arguments!r:.200} ({error}): give plain values"
+        ) from error
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
@@ -178,7 +183,9 @@ def check_files(files: Mapping[str, bytes]) -> None:
     for name in files:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
-            raise UsageError(f"file {name!r}: must be a relative path without '..'")
+            raise UsageError(
+                f"the name of a file must be a relative path without '..' and NUL, got {name!r:.200}: correct it"
+            )
 
 
 # The outcomes of a run: a closed union. None of them means that the program was right.
@@ -372,7 +379,10 @@ class BlockingSandbox(abc.ABC):
 
     async def _in_thread(self, work: Callable[[Abort], T], needs: str) -> T:
         if self._limiter is None:
-            raise UsageError(f"{needs} the sandbox to be entered with `async with`; in threads, use run_sync()")
+            raise UsageError(
+                f"{needs} a sandbox that was entered with `async with`, and this one was not: enter it so, "
+                "or use run_sync() in threads"
+            )
         return await in_thread(work, self._limiter)
 
     async def __aenter__(self) -> Self:

@@ -51,7 +51,9 @@ class BestOf:
         for number in range(self.samples):
             if number and not context.affords(longest):
                 break
-            trace = await context.write(question, context.sampled(number))
+            trace = await context.sample(question, number)
+            if trace is None:
+                break
             longest = max(longest, trace.tokens)
             found = await context.judge(question, trace)
             if best is None or merit(question, trace, found) > merit(question, *best):
@@ -82,7 +84,9 @@ class Vote:
         while len(drawn) < self.samples:
             if drawn and not context.affords(max(one.trace.tokens for one in drawn)):
                 break
-            trace = await context.write(question, context.sampled(len(drawn)))
+            trace = await context.sample(question, len(drawn))
+            if trace is None:
+                break
             found = await context.judge(question, trace) if self.weighted != "not" else None
             drawn.append(_Voter(trace, question.answer(trace), found))
         winner = elected(drawn)

@@ -6,7 +6,9 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
 
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import Task
@@ -49,7 +51,9 @@ class Adaptive:
         for number, step in enumerate(allocator.begin(key)):
             if number and not context.affords(longest):
                 break
-            trace = await context.write(question, context.sampled(number))
+            trace = await context.sample(question, number)
+            if trace is None:
+                break
             longest = max(longest, trace.tokens)
             found = await context.judge(question, trace)
             allocator.saw(key, step.action, number, worked=found.verified, tokens=trace.tokens)
@@ -78,58 +82,64 @@ _BETWEEN = re.compile(r",(?!\s*[A-Za-z_]\w*\s*=)")
 """Matches a comma between two strategies, but not a comma before an option (``name=``) of the same strategy."""
 
 
-def best_of_n(*, samples: int = MOST_SAMPLES) -> BestOf:
-    """Make best-of-N."""
-    return BestOf(samples=samples)
+Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
+"""A number of samples, rounds, trees or branches. A client of a gateway may choose it, so it has a limit."""
+Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
+"""How often something may be repeated."""
 
 
-def until_verified(*, samples: int = MOST_SAMPLES) -> BestOf:
+def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
+    """Make best-of-N: it draws at most *n* samples, and answers with the one that the verifiers rate best."""
+    return BestOf(samples=n)
+
+
+def until_verified(*, n: Samples = MOST_SAMPLES) -> BestOf:
     """Make best-of-N that stops at the first sample whose answer is verified."""
-    return BestOf("until-verified", samples, until_verified=True)
+    return BestOf("until-verified", n, until_verified=True)
 
 
-def self_consistency(*, samples: int = MOST_SAMPLES) -> Vote:
-    """Make the vote in which all samples have the same weight."""
-    return Vote(samples=samples)
+def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
+    """Make the vote in which at most *n* samples have equal weights."""
+    return Vote(samples=n)
 
 
-def weighted_vote(*, samples: int = MOST_SAMPLES) -> Vote:
+def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
     """Make the vote in which verifiers determine the weights of the samples."""
-    return Vote("weighted-vote", samples, "by verifiers")
+    return Vote("weighted-vote", n, "by verifiers")
 
 
-def step_beam(*, width: int = 2, expansions: int = 2) -> StepSearch:
+def step_beam(*, width: Samples = 2, expansions: Samples = 2) -> StepSearch:
     """Make beam search over steps."""
     return StepSearch(width=width, expansions=expansions)
 
 
-def dvts(*, trees: int = 2, expansions: int = 2) -> StepSearch:
+def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
     """Make diverse verifier tree search."""
     return StepSearch("dvts", trees, 1, expansions)
 
 
-def budget_forcing(*, waits: int = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing."""
+def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
+    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer."""
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
 
-def revision(*, rounds: int = 16) -> Revision:
+def revision(*, rounds: Samples = 16) -> Revision:
     """Make the strategy that generates a text, tests it, and revises it with feedback."""
     return Revision(rounds=rounds)
 
 
-def generate_test(*, rounds: int = 16) -> Revision:
+def generate_test(*, rounds: Samples = 16) -> Revision:
     """Make the strategy that generates and tests texts without feedback."""
     return Revision("generate-test", rounds, tell=False)
 
 
-def interrupt(*, restarts: int = 16) -> Interrupt:
+def interrupt(*, restarts: Repeats = 16) -> Interrupt:
     """Make the supervised run in which each monitor has its own remedy."""
     return Interrupt(restarts=restarts)
 
 
 def interrupt_auto(
-    *, restarts: int = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
+    *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
 ) -> Interrupt:
     """Make the supervised run in which every monitor has the remedy ``Auto``.
 
@@ -141,22 +151,22 @@ def interrupt_auto(
     return Interrupt("interrupt-auto", Auto(order=rungs, samples=samples), restarts, learner)
 
 
-def interrupt_repair_feedback(*, restarts: int = 16) -> Interrupt:
+def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
     """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not."""
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
 
-def interrupt_repair(*, restarts: int = 16) -> Interrupt:
+def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
     """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not."""
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
-def interrupt_feedback(*, restarts: int = 16) -> Interrupt:
+def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
     """Make the supervised run that gives feedback."""
     return Interrupt("interrupt-feedback", Feedback(), restarts)
 
 
-def interrupt_resample(*, restarts: int = 16) -> Interrupt:
+def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
     """Make the supervised run that cuts and samples again."""
     return Interrupt("interrupt-resample", Resample(), restarts)
 

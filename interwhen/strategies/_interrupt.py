@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, assert_never
 
@@ -49,22 +50,29 @@ class Interrupt:
                 return solution
 
     async def _run(self, question: Question, context: StrategyContext, number: int) -> Result:
-        monitors = tuple(self._remedied(one) for one in question.watchers(acting=True))
         async with run(
             context.model,
             question.prompt,
-            monitors=monitors,
-            # Each run has its own range of seeds: a resumed stream increments its seed.
-            sampling=context.sampled(1000 * number) if number or self._samples else context.greedy,
+            monitors=self.remedied(question.watchers(acting=True)),
+            sampling=context.greedy if self.is_greedy(number) else context.sampled(self.seed_of(number)),
             starts_in=question.starts_in,
             workers=context.workers,
             learner=self.learner,
         ) as running:
             return await running.drain()
 
-    @property
-    def _samples(self) -> bool:
-        return isinstance(self.remedy, Resample)
+    def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
+        """Return *monitors* with the remedies of this strategy."""
+        return tuple(self._remedied(one) for one in monitors)
+
+    def is_greedy(self, number: int) -> bool:
+        """Tell whether run *number* has temperature 0."""
+        return not number and not isinstance(self.remedy, Resample)
+
+    def seed_of(self, number: int) -> int:
+        """Return what is added to the seed for run *number*."""
+        # Each run has its own range of seeds: a resumed stream increments its seed.
+        return 1000 * number
 
     def _remedied(self, monitor: Monitor) -> Monitor:
         if self.remedy is None or isinstance(monitor.remedy, Conclude):

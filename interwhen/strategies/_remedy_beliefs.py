@@ -142,9 +142,23 @@ class VerifierBeliefs(msgspec.Struct):
 
     def chance(self, rung: Rung, *, is_fresh: bool) -> float:
         """Return the chance that *rung* works, as the first remedy at a place or as a later one."""
-        later = self.later.get(rung, RungBelief()).chance(PRIOR[rung])
+        prior = PRIOR[rung] if rung == "repair" else min(PRIOR[rung] * self._ease(), 0.9)
+        later = self.later.get(rung, RungBelief()).chance(prior)
         # What is known about hard places is a prior for all places.
-        return self.fresh.get(rung, RungBelief()).chance(max(later, PRIOR[rung] / 2)) if is_fresh else later
+        return self.fresh.get(rung, RungBelief()).chance(max(later, prior / 2)) if is_fresh else later
+
+    def _ease(self) -> float:
+        """Return how much more often remedies work here than the prior says.
+
+        Where all remedies seldom work, a rung without uses is not expected to work more often than the others.
+        """
+        worked = expected = WEIGHT / 2
+        for beliefs in (self.fresh, self.later):
+            for rung, belief in beliefs.items():
+                if rung != "repair":
+                    worked += belief.worked
+                    expected += PRIOR[rung] * belief.uses
+        return worked / expected
 
     def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
         """Return *rungs* with the best first remedy first, and then those that work best after another one failed.

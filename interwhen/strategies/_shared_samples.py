@@ -123,9 +123,7 @@ class _SharedStream:
 
     async def receive(self) -> Sequence[Chunk]:
         if self._is_closed:
-            raise StreamClosed(
-                "a stream must be read before it is closed, got a read of a closed one; ask the model for a new stream"
-            )
+            raise StreamClosed
         if self._is_over:
             return ()
         if self._next < len(self._told.chunks):

@@ -10,17 +10,18 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from interwhen._log import log_warning
 from interwhen._run import run
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import FinishReason, Model, Prompt, Sampling
 from interwhen._types.monitors import Fork, Monitor
 from interwhen._types.results import Result
 from interwhen._types.segments import Phase
+from interwhen._types.strategies import BudgetedModel
 from interwhen._types.triggers import Answer
 from interwhen._types.verdicts import Judged, Pass, Scope, Violation
-from interwhen.models._metered import MeteredModel
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor, load_monitors
 from interwhen.strategies._traces import Trace, go_on
@@ -176,7 +177,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyContext:
     """The resources that a strategy may use on one question. It must use no others."""
 
-    model: MeteredModel
+    model: BudgetedModel
     """Counts tokens: ``model.left`` is the rest of the budget."""
     sampling: Sampling
     """The settings for samples; ``max_tokens`` limits one trace."""
@@ -205,7 +206,7 @@ class StrategyContext:
 
     async def need_prefix(self, strategy: str) -> None:
         """Raise :class:`UsageError` if the model cannot continue a partial text."""
-        if (await self.model.capabilities()).resume == "turn":
+        if await self.model.resume_mode() == "turn":
             raise UsageError(
                 f"strategy {strategy!r} needs a model that continues a partial text, got "
                 f"{self.model.name!r}, which cannot; use an endpoint that continues a prefix or prefills "
@@ -223,6 +224,20 @@ class StrategyContext:
         most = sampling.max_tokens
         room = None if most is None else max(most - begun.tokens, 1)
         return await go_on(self.model, question.prompt, begun, sampling, until=until, most=room)
+
+    async def sample(self, question: Question, number: int) -> Trace | None:
+        """Return sample *number*; ``None`` if the model failed and there are earlier samples to answer with.
+
+        Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
+        """
+        try:
+            return await self.write(question, self.sampled(number))
+        except ModelError as error:
+            if not number:
+                raise
+            # What the earlier samples cost is spent: an answer with them is worth more than an error.
+            log_warning("strategy.sample_failed", number=number, error=type(error).__name__)
+            return None
 
     async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
         """Let the model answer *prompt* completely."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -19,6 +19,8 @@ class Trace:
 
     chunks: tuple[Chunk, ...] = ()
     finish_reason: FinishReason | None = None
+    recording: object | None = field(default=None, compare=False, repr=False)
+    """The ``recording`` of the stream that brought exactly this text, if the model records its streams."""
 
     @property
     def text(self) -> str:
@@ -32,14 +34,14 @@ class Trace:
 
     @property
     def ended(self) -> bool:
-        """Whether the model ended the text."""
-        return self.finish_reason == "stop"
+        """Whether the model ended the text, by itself or with tool calls."""
+        return self.finish_reason in ("stop", "tool_calls")
 
     @property
     def said(self) -> str:
         """The finished part: the whole text if the model ended it, or only the complete lines if not."""
         text = self.text
-        return text if self.finish_reason == "stop" else text[: text.rfind("\n") + 1]
+        return text if self.ended else text[: text.rfind("\n") + 1]
 
     def pieces(self) -> tuple[Piece, ...]:
         """Return the trace as the pieces of a request. Neighbouring chunks of one phase become one piece."""
@@ -86,12 +88,13 @@ async def go_on(
             for chunk in more:
                 reason = chunk.finish_reason or reason
                 if chunk.text:
-                    chunks.append(Chunk(chunk.text, chunk.phase, chunk.tokens))
+                    chunks.append(Chunk(chunk.text, chunk.phase, chunk.tokens, call=chunk.call))
                     if until and (end := _end_of_step(chunks, begun, until)):
                         return Trace(tuple(chunks)).cut(end)
+        recording = None if begun else getattr(stream, "recording", None)
     finally:
         await close(stream)
-    return Trace(tuple(chunks), reason or "truncated")
+    return Trace(tuple(chunks), reason or "truncated", recording)
 
 
 async def close(stream: Stream) -> None:

@@ -101,7 +101,9 @@ class ScriptedModel:
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
         if self._forks is None:
-            raise ModelError("this scripted model has no answers for forks: give forks=")
+            raise ModelError(
+                f"the scripted model {self.name!r} must have answers for forks, got none: give them as forks="
+            )
         text = self._forks(request)
         return Completion(text, "stop", Usage(prompt_tokens=1, completion_tokens=len(text.split())))
 

@@ -62,7 +62,7 @@ def fault(
     faults. ``none`` is a valid stream. Raises :class:`~interwhen.UsageError` for an unknown name.
     """
     if name not in FAULTS:
-        raise UsageError(f"unknown fault {name!r}: choose one of {', '.join(FAULTS)}")
+        raise UsageError(f"the fault must be one of {', '.join(FAULTS)}, got {name!r:.80}")
     return FAULTS[name].script(EventWriter(api, tuple(story), wrong, seed))
 
 

@@ -75,22 +75,24 @@ class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         if not self.turns:
-            raise ValueError(f"trace {self.name!r} must have at least one turn, got none")
+            raise ValueError(f"the trace {self.name!r:.80} must have at least one turn, got none: add one")
         if self.mistake is None:
             return
         if self.label == "right":
             raise ValueError(
-                f"trace {self.name!r} has a mistake but the label 'right': use 'wrong', or remove the mistake"
+                f"the trace {self.name!r:.80} must not have a mistake with the label 'right': use 'wrong', "
+                "or remove the mistake"
             )
         if not 0 <= self.mistake.turn < len(self.turns):
             raise ValueError(
-                f"trace {self.name!r}: the turn of its mistake must be less than its {len(self.turns)} turns, "
-                f"got {self.mistake.turn}"
+                f"the mistake of the trace {self.name!r:.80} must be in one of its turns, 0 to "
+                f"{len(self.turns) - 1}, got turn {self.mistake.turn}: correct the turn"
             )
         length = len(self.turns[self.mistake.turn].trace)
         if self.mistake.span is not None and self.mistake.span.end > length:
             raise ValueError(
-                f"trace {self.name!r}: its mistake ends at {self.mistake.span.end}, but its turn at {length}"
+                f"the mistake of the trace {self.name!r:.80} must end within its turn of {length} "
+                f"characters, got the end {self.mistake.span.end}: correct the span"
             )
 
 
@@ -105,11 +107,17 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
     """
     where = Path(path)
     if not where.exists():
-        raise UsageError(f"no traces at {str(where)!r}: the file or folder does not exist")
+        raise UsageError(
+            f"the traces must be in an existing file or folder, got {str(where)!r}, which does not exist: "
+            "correct the path"
+        )
     if format is not None:
         return _by_reader(format, where)
     if where.is_dir():
-        raise UsageError(f"{str(where)!r} is a folder: give a format for it, or the path of a file")
+        raise UsageError(
+            f"traces without a format must be in a file, got the folder {str(where)!r}: give a format for "
+            "it, or the path of a file"
+        )
     return _by_line(where)
 
 
@@ -126,7 +134,8 @@ def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) 
                 file.write(msgspec.json.encode(trace) + b"\n")
     except OSError as error:
         raise UsageError(
-            f"cannot write {str(where)!r}: {error.strerror or error}; give a new file in a writable folder"
+            f"cannot write the traces to {str(where)!r} ({error.strerror or error}): give a new file in a "
+            "writable folder"
         ) from error
     return count
 
@@ -145,17 +154,20 @@ def _by_line(where: Path) -> Iterator[LabelledTrace]:
                 if line.strip():
                     yield _decoded(where, number, line)
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"cannot read {str(where)!r} after line {number}: {error}") from error
+        raise UsageError(
+            f"cannot read the traces in {str(where)!r} after line {number} ({error}): the file may be cut "
+            "or damaged; write it again"
+        ) from error
 
 
 def _decoded(where: Path, number: int, line: bytes) -> LabelledTrace:
     try:
         return _DECODER.decode(line)
     except msgspec.ValidationError as error:
-        said = f"not a labelled trace: {error}"
+        said = f"must be a labelled trace, got other JSON ({error}"
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        said = f"not JSON: {error}"
-    raise UsageError(f"{str(where)!r}, line {number}: {said[:_SHOWN]}")
+        said = f"must be a labelled trace as JSON, got something else ({error}"
+    raise UsageError(f"{str(where)!r}, line {number}: {said[:_SHOWN]}): correct or remove this line")
 
 
 def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:
@@ -170,12 +182,13 @@ def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:
         # A reader may raise any exception: the error names it.
         raise PluginError(
             name,
-            f"it cannot read {str(where)!r}: after trace {number} it raised {type(error).__name__}: {error}",
+            f"it must read {str(where)!r} without an exception, got {type(error).__name__} after trace "
+            f"{number}: {error}",
             "give a file of its format, or correct the reader",
         ) from error
 
 
 def _vetted(name: str, number: int, trace: object) -> LabelledTrace:
     if not isinstance(trace, LabelledTrace):
-        raise PluginError(name, f"its trace {number} must be a LabelledTrace, got {trace!r:.80}")
+        raise PluginError(name, f"its trace {number} must be a LabelledTrace, got {trace!r:.80}", "correct the reader")
     return trace

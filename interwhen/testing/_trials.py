@@ -108,7 +108,7 @@ class Stopwatch:
         try:
             yield
         except Exception as error:
-            self.failed.append((len(self.preparing), f"prepare: {type(error).__name__}: {error}"))
+            self.failed.append((len(self.preparing), f"preparing the monitor raised {type(error).__name__}: {error}"))
             raise
         finally:
             self.preparing.append(time.perf_counter() - begun)
@@ -352,6 +352,6 @@ def _said(outcome: Errored | TimedOut | Cancelled | Skipped) -> str:
         case Errored(error=error):
             return error
         case TimedOut(deadline=deadline):
-            return f"no verdict within {deadline:g} s"
+            return f"the verifier gave no verdict within its deadline of {deadline:g} s"
         case Cancelled(why=why) | Skipped(why=why):
             return why

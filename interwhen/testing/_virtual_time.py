@@ -92,7 +92,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise self._out_of(f"{self._max_turns} loop iterations")
 
     def _out_of(self, limit: str) -> OutOfVirtualTimeError:
-        return OutOfVirtualTimeError(f"not finished after {limit}; tasks: {'; '.join(self._waiting())}")
+        return OutOfVirtualTimeError(
+            f"the function must finish within {limit}, and did not; it waits in: "
+            f"{'; '.join(self._waiting())}; look there for a wait without an end"
+        )
 
     def _waiting(self) -> tuple[str, ...]:
         return tuple(sorted(_where(task) for task in asyncio.all_tasks(self)))
@@ -103,12 +106,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Do nothing: there are no events of files."""
 
     def _write_to_self(self) -> NoReturn:
-        raise RealIOError("another thread used an event loop in virtual time, which cannot wait for it")
+        raise RealIOError(
+            "only its own thread may use an event loop in virtual time, and another thread did: use a fake, "
+            "such as interwhen.testing.VirtualWorkers"
+        )
 
 
 def _refuse(what: str) -> Callable[..., NoReturn]:
     def method(*_: Any, **__: Any) -> NoReturn:
-        raise RealIOError(f"{what} in virtual time: use a fake, such as interwhen.testing.VirtualWorkers for workers")
+        raise RealIOError(
+            f"code in virtual time must not do real I/O, and {what}: use a fake, such as "
+            "interwhen.testing.VirtualWorkers for workers"
+        )
 
     return method
 

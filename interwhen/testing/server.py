@@ -126,7 +126,7 @@ class ScriptedResponse:
     async def receive(self) -> bytes:
         """Return the bytes of the next ``Send`` step; empty bytes at the end of the body."""
         if self._is_closed:
-            raise StreamClosed("the stream is closed")
+            raise StreamClosed
         with anyio.CancelScope() as self._scope:
             try:
                 data = await self._read()
@@ -135,7 +135,7 @@ class ScriptedResponse:
                 raise
             self._received += len(data)
             return data
-        raise StreamClosed("the stream was closed while it was read")
+        raise StreamClosed
 
     async def aclose(self) -> None:
         """Close the response. A :meth:`receive` that is waiting raises ``StreamClosed``."""
@@ -183,7 +183,7 @@ class ScriptedResponse:
         return None
 
     def _broken(self) -> ConnectError:
-        return ConnectError(f"the connection broke after {self._received} bytes (scripted)")
+        return ConnectError(f"the connection broke after {self._received} bytes, as the script says")
 
     def _end(self) -> None:
         if self._is_open:

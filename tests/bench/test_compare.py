@@ -21,7 +21,7 @@ def exercises(count, right="4"):
     return [Exercise(question(name=f"q{number}"), lambda answer: answer == right) for number in range(count)]
 
 
-def comparison(strategies="greedy,best-of-n:samples=2,interrupt", count=3, **options):
+def comparison(strategies="greedy,best-of-n:n=2,interrupt", count=3, **options):
     return Comparison(
         **{
             "exercises": exercises(count),
@@ -66,14 +66,12 @@ def test_all_attempts_are_made_in_an_order_of_their_own(monkeypatch):
 def test_steps_that_passed_are_no_claim_on_the_answer():
     """The model computes something else correctly: all sums hold, and the answer is wrong."""
     asked = [Exercise(question(monitors=("arithmetic",), prompt="What is it?"), lambda answer: answer == "7")]
-    done, rows = play(
-        writer(lambda _: RIGHT), comparison("greedy,until-verified:samples=3", exercises=asked, budgets=(100,))
-    )
+    done, rows = play(writer(lambda _: RIGHT), comparison("greedy,until-verified:n=3", exercises=asked, budgets=(100,)))
     assert {each.outcome.scope for each in attempts(done)} == {"steps"}
     for row in rows.values():
         assert (row["answer verified"].value, row["steps verified"].value, row["right of those"].value) == (0, 100, 0)
         assert row["right of these"] is None
-    assert rows[100, "until-verified:samples=3"]["tokens"] > rows[100, "greedy"]["tokens"]  # it did not stop there
+    assert rows[100, "until-verified:n=3"]["tokens"] > rows[100, "greedy"]["tokens"]  # it did not stop there
 
 
 def test_the_grader_knows_better_than_the_verifier():
@@ -94,7 +92,7 @@ def test_shared_text_is_generated_once_and_billed_to_each():
 
 def test_sharing_changes_no_row():
     def rows(share):
-        chosen = comparison("greedy,best-of-n:samples=2,dvts", count=2, share=share)
+        chosen = comparison("greedy,best-of-n:n=2,dvts", count=2, share=share)
         done, _ = play(telling(WRONG, RIGHT), chosen)
         return [(each.exercise, each.right, each.outcome.answer, each.outcome.ledger) for each in attempts(done)]
 
@@ -118,15 +116,15 @@ def test_a_row_counts_its_attempts():
     """Greedy is wrong and refuted; the second sample is right; our run is repaired to a wrong answer."""
     done, rows = play(telling(WRONG, RIGHT), comparison(count=2, budgets=(100,)))
     _, tokens, against = done.report("t", "greedy").tables
-    greedy, best = rows[100, "greedy"], rows[100, "best-of-n:samples=2"]
+    greedy, best = rows[100, "greedy"], rows[100, "best-of-n:n=2"]
     assert [greedy[name].value for name in ("right", "answered", "answer verified", "sound")] == [0, 100, 0, 0]
     assert greedy["right of these"] is None
     assert [best[name].value for name in ("right", "answer verified", "right of these")] == [100, 100, 100]
-    spent = next(row for row in tokens.rows if row["strategy"] == "best-of-n:samples=2")
+    spent = next(row for row in tokens.rows if row["strategy"] == "best-of-n:n=2")
     assert (spent["kept"], spent["discarded"], best["tokens"]) == (len(RIGHT), len(WRONG), len(RIGHT + WRONG))
     pairs = {row["strategy"]: row for row in against.rows}
     assert "greedy" not in pairs
-    paired = pairs["best-of-n:samples=2"]
+    paired = pairs["best-of-n:n=2"]
     assert (paired["fixed"], paired["broken"], paired["p"]) == (2, 0, 0.5)
     assert paired["could act"].value == 100
     assert paired["handed over"].value == 0
@@ -135,15 +133,15 @@ def test_a_row_counts_its_attempts():
 
 
 def test_rows_stand_in_the_order_of_budgets_and_of_right_answers():
-    _, rows = play(telling(WRONG, RIGHT), comparison("greedy,best-of-n:samples=2"))
-    assert list(rows) == [(50, "best-of-n:samples=2"), (50, "greedy"), (100, "best-of-n:samples=2"), (100, "greedy")]
+    _, rows = play(telling(WRONG, RIGHT), comparison("greedy,best-of-n:n=2"))
+    assert list(rows) == [(50, "best-of-n:n=2"), (50, "greedy"), (100, "best-of-n:n=2"), (100, "greedy")]
 
 
 def test_the_front_holds_what_no_other_beats():
-    chosen = comparison("greedy,best-of-n:samples=2,best-of-n:samples=1", budgets=(100,))
+    chosen = comparison("greedy,best-of-n:n=2,best-of-n:n=1", budgets=(100,))
     done, _ = play(telling(WRONG, RIGHT), chosen)
     names = [name for _, name in front(done.by_arm)]
-    assert names[-1] == "best-of-n:samples=2"
+    assert names[-1] == "best-of-n:n=2"
     assert len(names) == 2
     (chart,) = done.report("t", "greedy").charts
     assert [series.label for series in chart.series][-1] == "not beaten by any"

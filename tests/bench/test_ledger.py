@@ -22,6 +22,19 @@ def test_no_counter_of_a_thousand_runs_differs():
     assert ledger(runs=1000, seed=1000).observations == ()
 
 
+def test_no_counter_of_sixty_calls_by_strategies_differs():
+    report = ledger(runs=60, strategies="all")
+    assert report.observations == ()
+    assert report.passed
+    assert report.value("runs", "counted") > 50
+    assert report.value("prompt tokens of main streams", "counted") > 0
+
+
+@pytest.mark.slow
+def test_no_counter_of_a_thousand_calls_by_strategies_differs():
+    assert ledger(runs=1000, seed=1000, strategies="all").observations == ()
+
+
 def test_a_run_is_the_same_whenever_it_is_played():
     assert [play(seed).result.ledger for seed in range(5)] == [play(seed).result.ledger for seed in range(5)]
 

@@ -11,7 +11,9 @@ from interwhen.cli._main import main
 from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
 from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
+from interwhen.models._recorded_http import load_recording
 from interwhen.testing.server import ScriptedTransport, Send, data, reply
+from tests.contract_server import ContractServer
 from tests.token_server import Vllm
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
@@ -181,13 +183,44 @@ def test_the_table_and_the_code(monkeypatch, capsys):
     async def found(base_url, model):
         return Diagnosis(base_url, model, findings)
 
-    monkeypatch.setattr(command, "_of_server", found)
+    monkeypatch.setattr(command, "_diagnosis", found)
     with pytest.raises(SystemExit) as caught:
         main(["doctor", "--base-url", "http://h/v1", "--model", "m"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert "✓ ok" in out
     assert "\x1b" not in out
+
+
+def run_main(*words):
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", *words])
+    return caught.value.code
+
+
+@pytest.mark.parametrize(("flaw", "code"), [("", 0), ("stop", 1), ("server", 5)])
+def test_the_contract_has_an_exit_code_for_kept_broken_and_unusable(flaw, code, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("interwhen.models._httpx2_transport.Httpx2Transport", lambda: ContractServer(flaw))
+    path = tmp_path / "record.jsonl"
+    assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract", "--record", str(path)) == code
+    out = capsys.readouterr().out
+    assert {"": "0 broken", "stop": "the text does not stop", "server": "no server is there"}[flaw] in " ".join(
+        out.split()
+    )
+    assert load_recording(path).exchanges
+
+
+def test_the_contract_as_json(monkeypatch, capsys):
+    monkeypatch.setattr("interwhen.models._httpx2_transport.Httpx2Transport", lambda: ContractServer("stop"))
+    assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["server"] == "llamacpp 9.8.7"
+    assert [line["name"] for line in found["lines"] if line["mark"] == "broken"] == ["stop"]
+
+
+def test_a_record_needs_the_contract(capsys):
+    assert run_main("--base-url", "http://h/v1", "--model", "m", "--record", "x") == 2
+    assert "--record must be used with --contract" in capsys.readouterr().err
 
 
 def test_json(capsys):

@@ -85,18 +85,18 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("run",), "exactly one of PROMPT, --prompt-file and --chat; got none"),
+            (("run",), "exactly one of PROMPT, --prompt-file and --chat, got none"),
             (("run", "p", "--chat", "c.json"), "got PROMPT and --chat"),
-            (("run", "--prompt-file", "/no/such/file"), "'/no/such/file' cannot be read"),
+            (("run", "--prompt-file", "/no/such/file"), "must be readable UTF-8 text, got '/no/such/file'"),
             (("run", "p", "--max-tokens", "many"), "--max-tokens"),
             (("run", "p", "--max-remedies", "-1"), "Budgets: remedies must not be negative, got -1"),
             (("run", "p", "--monitor", "arithmetics"), "did you mean 'arithmetic'?"),
             (("run", "p", "--model", "locale"), "'locale': not installed"),
-            (("run", "p", "--api", "chat"), "--api is for --base-url only"),
-            (("run", "p", "--base-url", "http://localhost:1/v1"), "may serve several models"),
+            (("run", "p", "--api", "chat"), "--api must be used with --base-url only"),
+            (("run", "p", "--base-url", "http://localhost:1/v1"), "may serve several, got none"),
             (("run", "p", "--nonsense"), "--nonsense"),
             (("rum",), 'Did you mean "run"?'),
-            (("doctor", "--base-url", "http://localhost:1/v1"), "--model is missing"),
+            (("doctor", "--base-url", "http://localhost:1/v1"), "--model must be given with --base-url"),
             (("doctor", "--model", "acme:x"), "--model must be 'local' or 'local:PATH.gguf' without --base-url"),
             (("verifiers", "show", "zzz"), "'zzz': not installed"),
         ],
@@ -123,7 +123,7 @@ class TestUsage:
         path = tmp_path / "chat.json"
         path.write_text('{"messages": 3}')
         assert run("run", "--chat", str(path)) == 2
-        assert "not a chat" in capsys.readouterr().err
+        assert "--chat must name a file with a chat" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "text", ['[{"role":"user","content":"hi"}]', '{"messages": [{"role": "user", "content": "hi"}]}']
@@ -220,7 +220,7 @@ def test_without_the_extra_there_is_one_clear_line():
     assert done.stderr == "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'\n"
 
 
-@pytest.mark.fault("P3", injected="SIGINT to a run that is under way", happens="ends at once with code 130")
+@pytest.mark.fault("P3", injected="SIGINT to a run in progress", happens="ends at once with code 130")
 def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
     script = tmp_path / "scripted.py"
     script.write_text(

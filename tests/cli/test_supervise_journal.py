@@ -96,9 +96,9 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("resume", "/no/such/file"), "cannot be read"),
-            (("replay", __file__), "this is not a journal"),
-            (("run", "p", "--journal", __file__), "the file exists; resume it"),
+            (("resume", "/no/such/file"), "must be a readable file"),
+            (("replay", __file__), "it must begin with"),
+            (("run", "p", "--journal", __file__), "this file exists: resume it"),
         ],
     )
     def test_one_line_and_code_2(self, model, arguments, said, capsys):
@@ -270,7 +270,7 @@ def test_the_hint_can_be_pasted_into_a_shell():
 
 @pytest.mark.anyio
 @pytest.mark.fault(
-    "P4", injected="SIGKILL of a real process", happens="resume asks the server to go on; the text is whole"
+    "P4", injected="SIGKILL of a real process", happens="resume asks the server to continue; the text is whole"
 )
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("sent", [2, 6])

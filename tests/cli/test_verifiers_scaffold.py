@@ -36,20 +36,20 @@ def test_bad_names_are_refused(name, tmp_path):
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"NAME 'arithmetic': interwhen has a verifier of this name"):
+    with pytest.raises(UsageError, match=r"NAME must be new, got 'arithmetic', which is a verifier of interwhen"):
         new("arithmetic", directory=tmp_path / "x")
 
 
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(UsageError, match="nothing is overwritten"):
+    with pytest.raises(UsageError, match="must not exist yet"):
         new("dates", directory=tmp_path / "x")
     assert list((tmp_path / "x").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="the new folder must be writable"):
         new("dates", directory=tmp_path / "file" / "x")
 
 

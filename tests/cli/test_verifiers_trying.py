@@ -83,9 +83,9 @@ def test_bars(cli_run, traces, bars, code, why):
         (("arithmetic", "{traces}", "--format", "nonsense"), "'nonsense': not installed"),
         (("arithmetic", "{traces}", "--limit", "0"), "--limit must be at least 1, got 0"),
         (("arithmetic", "{traces}", "--show", "-1"), "--show must be at least 0, got -1"),
-        (("arithmetic", "{traces}", "--model", "local"), "asks no forks"),
-        (("absent_module:make", "{traces}"), "absent_module does not load: ModuleNotFoundError"),
-        (("json:absent", "{traces}"), "json.absent is None"),
+        (("arithmetic", "{traces}", "--model", "local"), "which asks none"),
+        (("absent_module:make", "{traces}"), "the module absent_module must load, and raised ModuleNotFoundError"),
+        (("json:absent", "{traces}"), "json.absent must be a factory, got None"),
     ],
 )
 def test_wrong_usage(cli_run, traces, arguments, why):

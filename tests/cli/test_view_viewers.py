@@ -7,9 +7,12 @@ import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
+from interwhen import Ledger
 from interwhen.cli._text import console_for
 from interwhen.cli._view import JsonViewer, LiveViewer, PlainViewer, viewer_for
+from interwhen.journal import ResumeCost
 
 from .recorded import REPAIR, RESULTS
 
@@ -109,6 +112,16 @@ class TestPlain:
         assert result.status in out
         assert "tokens kept" in out
         assert "first token" in out
+
+    def test_a_summary_counts_the_tokens_that_resumes_read_again(self):
+        from interwhen import Finished
+
+        costs = (ResumeCost(2, 300, 296, 0.25), ResumeCost(3, 320, None, None), ResumeCost(4, 100, 90, 1.5))
+        out = plain([Finished(msgspec.structs.replace(RESULTS[0], ledger=Ledger(resumes=costs)))])
+        assert re.search(r"tokens read again +14 of 400", out)
+        assert re.search(r"slowest resume +1.50 s", out)
+        out = plain([Finished(msgspec.structs.replace(RESULTS[0], ledger=Ledger(resumes=costs[1:2])))])
+        assert re.search(r"tokens read again +not counted", out)
 
     def test_an_encoding_without_our_signs(self):
         raw = io.BytesIO()

@@ -3,18 +3,19 @@
 from importlib.util import find_spec
 
 import pytest
+from interwhen.testing.server import events
 from page import blocks, everything, mistaken, run, thinking
 
 BARE, SOUND = "17 * 24 = 418\n", "17 * 24 = 408\n"
 PAIRS = ["Chat", "Async chat", "The stream helper", "Completions", "Responses", "An agent library"]
 LLAMA, REASONING = "A llama.cpp server", "Reasoning channels"
 TOOLS, GUARDED, INFO = "Tool calls", "A function that a model calls", "SupervisionInfo"
-BY_URL = "For one request"
+BY_URL, BY_STRATEGY = "For one request", "Strategies"
 
 
 def test_no_block_is_left_out():
     pairs = [*PAIRS, LLAMA, REASONING, GUARDED]
-    shown = [code for heading in (*pairs, TOOLS, INFO, BY_URL) for code in blocks(heading)]
+    shown = [code for heading in (*pairs, TOOLS, INFO, BY_URL, BY_STRATEGY) for code in blocks(heading)]
     assert sorted(shown) == sorted(everything("python"))
     for heading in pairs:
         before, after = blocks(heading)
@@ -78,6 +79,14 @@ def test_keeping_the_trace(serve, tmp_path):
     [keeping] = blocks(INFO)
     script = f"{stream}\n{keeping}\nprint(trace, chunk.interwhen.result.text == trace)"
     assert run(script, tmp_path, serve(mistaken).base_url) == f"{SOUND} True\n"
+
+
+def test_a_strategy(serve, tmp_path):
+    def script(request):
+        return events([SOUND if request.number == 2 else BARE], api="chat")
+
+    [code] = blocks(BY_STRATEGY)
+    assert run(code, tmp_path, serve(script).base_url) == f"{SOUND}\nverified 4\n"
 
 
 def test_a_guarded_function(tmp_path):

@@ -126,7 +126,7 @@ async def test_what_no_check_can_be_shown_is_refused(kind, name):
         await use(make(kind, ran, results=[word("nothing")]), HIDDEN[name])
     assert ran == []
     if not isinstance(HIDDEN[name], str):  # text is read as it is
-        with pytest.raises(Refused, match=r"withheld: it cannot be checked: ."):
+        with pytest.raises(Refused, match=r"withheld: the result cannot be checked: ."):
             await use(guard(lambda: HIDDEN[name], results=[word("nothing")]))
 
 
@@ -166,7 +166,7 @@ async def test_who_only_observes_refuses_nothing_that_cannot_be_shown(kind):
 async def test_the_model_is_told_what_was_wrong_with_an_argument(kind):
     move = make(kind, [], calls=[no_call_with()], on_refused=str)
     assert await use(move, "\ud800") == (
-        "The call of move was not made: the argument 'to' cannot be checked: it holds text that is not valid Unicode."
+        "The call of move was not made: the argument 'to' cannot be checked: text must be valid Unicode, got text that is not: replace the lone surrogates."
     )
 
 

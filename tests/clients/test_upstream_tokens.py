@@ -4,7 +4,7 @@ import interwhen
 import openai
 import pytest
 from interwhen.testing.server import ScriptedServer, events, reply
-from tests.token_server import Vllm, ids_of, text_of
+from tests.token_server import LlamaCpp, Sglang, Vllm, ids_of, text_of
 
 ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Q"}]}
 REPAIR = ["arithmetic:remedy=repair"]
@@ -81,8 +81,8 @@ async def test_after_the_first_correction_kept_text_is_never_tokenized_again():
         script.tokenized.clear()
         seen = []
         _, content, result = await answer(client, seen)
-    assert texts_of(script) == ["0"]
-    assert script.tokenized == ["0"], "the tags are known from the call before"
+    assert texts_of(script) == ["\n0"]
+    assert script.tokenized == ["\n0"], "the tags are known from the call before"
     assert (content, result.resume) == ("It is 60", "tokens")
     assert "token_ids" not in repr(seen), "the caller did not ask for ids"
 
@@ -153,3 +153,23 @@ async def test_a_fork_of_a_wrapped_call_starts_from_the_ids_of_the_stream():
         "Q<think>59 + 1 = 61\n</think>It is 61".startswith(raw.removesuffix("Right?")) for raw in script.continued
     )
     assert not [text for text in script.tokenized if "59" in text]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["llamacpp", "sglang"])
+async def test_each_server_continues_inside_the_reasoning_by_its_own_api(kind):
+    script = {"llamacpp": LlamaCpp, "sglang": Sglang}[kind]()
+    async with (
+        ScriptedServer(script, owned_by=kind) as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0) as bare,
+    ):
+        client = interwhen.wrap(bare, REPAIR, resume="tokens")
+        for _ in range(2):
+            _, content, result = await answer(client)
+            assert (content, result.resume) == ("It is 60", "tokens")
+            assert result.reasoning == "59 + 1 = 60\n"
+        assert script.continued == ["Q<think>59 + 1 = 60"] * 2
+        refused = [
+            post for post in server.posts if post.path.endswith("chat/completions") and "return_token_ids" in post.json
+        ]
+        assert len(refused) <= 1, "once the server is known, it is not asked for ids again"

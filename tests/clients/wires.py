@@ -20,7 +20,7 @@ class Body:
     async def receive(self):
         await anyio.lowlevel.checkpoint()
         if self.closed:
-            raise StreamClosed("closed")
+            raise StreamClosed
         piece = self.pieces.pop(0) if self.pieces else b""
         if isinstance(piece, Exception):
             raise piece
@@ -53,7 +53,7 @@ class MemoryWire:
     async def ask(self, body, place="call"):
         raise NotImplementedError
 
-    async def models(self):
+    async def get(self, facts):
         self.model_lists += 1
         return self.list
 

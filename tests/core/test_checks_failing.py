@@ -168,7 +168,7 @@ def test_claims_where_a_verdict_was_awaited_are_tried_again_too():
 
 
 @pytest.mark.fault(
-    "V10", injected="a verifier that always fails", happens="it is skipped, but for trials; never a pass"
+    "V10", injected="a verifier that always fails", happens="it is skipped, except for trials; never a pass"
 )
 def test_a_verifier_that_fails_five_times_in_a_row_is_skipped_but_for_trials():
     driver = drive(monitor())

@@ -12,6 +12,7 @@ from interwhen import (
     Lines,
     Markers,
     Paragraphs,
+    Resample,
     Sentences,
     Skipped,
     Span,
@@ -23,11 +24,13 @@ from interwhen import (
 from interwhen._core.messages import (
     Abandoned,
     Broken,
+    Ended,
     Finish,
     OutOfTime,
     Settled,
 )
 from interwhen._core.release import describe
+from interwhen.models import Chunk, Usage
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 TAGS = ("<think>", "</think>")
@@ -45,6 +48,42 @@ def test_right_sums_are_verified_with_a_certificate():
     assert end.certificate.prompt_sha256 == "p"
     assert driver.shown == end.text
     assert driver.of(FrontierMoved)[-1].to == 16
+
+
+HIDING = (Usage(reasoning_tokens=9), Usage(hides_reasoning=True), Usage(asked_to_reason=True))
+OPEN = (Usage(), Usage(reasoning_tokens=0), Usage(reasoning_tokens=0, asked_to_reason=True))
+
+
+@pytest.mark.parametrize("usage", [*HIDING, *OPEN])
+@pytest.mark.parametrize("thought", ["", "well\n"])
+def test_reasoning_that_was_not_sent_leaves_the_steps_unverified(usage, thought):
+    driver = drive(monitor())
+    driver.feed(thought, phase="reasoning")
+    driver.feed("1+1=2\n")
+    driver.settle()
+    driver.feed("", finish="stop")
+    driver.tell(Chunk("", tokens=0, usage=usage))
+    driver.tell(Ended())
+    hidden = usage.hides_reasoning or (usage in HIDING and not thought)
+    end = driver.summary
+    assert end.hidden_reasoning == hidden
+    assert end.status == ("unverified" if hidden else "verified")
+    assert ("reasoning was not sent" in "".join(reason.why for reason in end.unverified_reasons)) == hidden
+
+
+def test_reasoning_that_an_earlier_request_hid_still_counts():
+    driver = drive(monitor(remedy=Resample()))
+    driver.feed("1+1=3\n")
+    driver.tell(Chunk("", tokens=0, finish_reason="stop", usage=Usage(completion_tokens=12, reasoning_tokens=9)))
+    driver.tell(Ended())
+    driver.settle()
+    driver.open()
+    driver.feed("2+2=4\n")
+    driver.settle()
+    driver.tell(Chunk("", tokens=0, finish_reason="stop", usage=Usage(completion_tokens=3, reasoning_tokens=0)))
+    driver.tell(Ended())
+    assert driver.summary.hidden_reasoning
+    assert driver.summary.status == "unverified"
 
 
 def test_without_monitors_nothing_is_verified():
@@ -86,7 +125,7 @@ def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
         assert all(check.segment.end <= unfinished for check in end.checks)
 
 
-@pytest.mark.fault("G6", injected="a cut at every character, behind a gate", happens="only whole segments are shown")
+@pytest.mark.fault("G6", injected="a cut at every character, with a gate", happens="only whole segments are shown")
 @pytest.mark.parametrize("reason", ["length", None])
 @pytest.mark.parametrize("delivery", ["gate", "final"])
 @pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Answer()])

@@ -144,7 +144,7 @@ def test_an_endless_stream_is_ended():
     assert Close() in driver.orders
 
 
-@pytest.mark.fault("W22", injected="a resume without tokens left", happens="not asked for: ended as `length`")
+@pytest.mark.fault("W22", injected="a resume without tokens left", happens="no request: ended as `length`")
 @pytest.mark.parametrize("remedy", [None, Feedback()])
 def test_a_run_whose_tokens_are_used_up_is_not_resumed(remedy):
     options = {} if remedy is None else {"remedy": remedy}

@@ -82,9 +82,7 @@ def opens(driver):
     return [order for order in driver.orders if isinstance(order, Open)]
 
 
-@pytest.mark.fault(
-    "W16", injected="a resume for which the window has no room", happens="not asked for: ended as `length`"
-)
+@pytest.mark.fault("W16", injected="a resume for which the window has no room", happens="no request: ended as `length`")
 @pytest.mark.parametrize("context", [40, 4000])
 def test_a_resume_is_asked_for_only_where_the_window_has_room(context):
     driver = drive(monitor(remedy=Feedback()), context_tokens=context)

@@ -135,6 +135,23 @@ def test_a_reasoning_in_a_field_of_its_own_is_cut_too():
     assert opened(driver)[-1].pieces == (Piece("1+1=2\n", phase="reasoning"),)
 
 
+def test_all_answers_of_a_run_are_one_place():
+    """After feedback, the reasoning is longer, so the next answer has another offset; the ladder still moves on."""
+    driver = thinking(order=("feedback", "restart"))
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "2+1=3\n</think>3+2=8\n", "2+2=4\n</think>3+2=9\n")
+    assert [name for name, *_ in acts(driver)] == ["feedback", "feedback", "restart"]
+    # The restart removes what the feedback has led to.
+    assert "feedback" not in [piece.origin for piece in opened(driver)[-1].pieces][2:]
+
+
+def test_the_same_answer_after_other_reasoning_is_a_repetition():
+    driver = thinking()
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "2+2=4\n</think>3+2=7\n", "1+3=4\n</think>3+2=7\n")
+    assert [name for name, *_ in acts(driver)] == ["resample", "resample", "feedback"]
+    assert driver.summary.status == "abstained"
+    assert len(opened(driver)) == 4
+
+
 def test_the_premises_of_the_claim_are_where_it_is_cut():
     def extract(segment):
         for claim in parse(segment):

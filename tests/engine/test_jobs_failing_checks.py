@@ -196,7 +196,7 @@ async def test_time_runs_out_in_the_middle_of_a_pause():
 
 
 @pytest.mark.fault(
-    "V2", injected="a thread that never ends by itself", happens="it learns that its result is not needed any more"
+    "V2", injected="a thread that never ends by itself", happens="it is notified that its result is not needed any more"
 )
 async def test_a_check_in_a_thread_knows_its_time_and_is_told_when_it_is_up(loop):
     told, ended, left = threading.Event(), threading.Event(), []

@@ -25,7 +25,7 @@ def jump(seconds):
     lowlevel.current_clock().jump(seconds)
 
 
-@pytest.mark.fault("V3", injected="an inline verifier or a parser that holds the loop", happens="it is named")
+@pytest.mark.fault("V3", injected="an inline verifier or a parser that blocks the loop", happens="it is named")
 @pytest.mark.parametrize(("seconds", "held"), [(0.019, 0), (0.021, 2), (3.0, 2)])
 async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held, configured):
     @verifier(name="slowpoke", worker="inline")

@@ -272,7 +272,7 @@ async def test_a_read_that_is_cancelled_from_within_reaches_the_reader(loop):
         await supervise(model, watch())
 
 
-@pytest.mark.fault("V3", injected="a check that sleeps in its thread", happens="the stream goes on")
+@pytest.mark.fault("V3", injected="a check that sleeps in its thread", happens="the stream continues")
 async def test_a_check_in_a_thread_does_not_hold_up_the_stream(loop):
     gate = threading.Event()
 

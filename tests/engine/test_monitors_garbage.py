@@ -107,7 +107,7 @@ class Returning:
         self.check = lambda _claim: make()
 
 
-@pytest.mark.fault("V5", injected="29 values that are no sound verdict", happens="an error with the verifier's name")
+@pytest.mark.fault("V5", injected="29 values that are not valid verdicts", happens="an error with the verifier's name")
 @pytest.mark.parametrize("make", MAKERS, ids=range(len(MAKERS)))
 def test_what_is_no_sound_verdict_is_an_error_with_a_name(make):
     outcome = check_inline(Returning(make), CLAIM)
@@ -144,7 +144,9 @@ def test_a_verdict_with_anything_in_it_is_sound_or_an_error(value):
         assert len(outcome.error) <= 500
 
 
-@pytest.mark.fault("V5", injected="parsers that never end, or find what is no claim", happens="an error, bounded")
+@pytest.mark.fault(
+    "V5", injected="parsers that never end, or return other objects than claims", happens="an error, bounded"
+)
 @pytest.mark.parametrize(
     "make",
     [

@@ -78,7 +78,7 @@ async def turns_of(run):
 
 
 @pytest.mark.fault(
-    "P2", injected="the reader cancelled at every turn of the loop", happens="nothing is left; the journal goes on"
+    "P2", injected="the reader cancelled at every turn of the loop", happens="nothing is left; the journal continues"
 )
 @pytest.mark.parametrize("name", SWEPT)
 async def test_a_reader_cancelled_at_any_turn_leaves_nothing(name, tmp_path, record_property):

@@ -22,7 +22,7 @@ async def timed(model, *monitors, **options):
 
 
 @pytest.mark.fault(
-    "W19", injected="600 s of silence, in virtual time", happens="closed on time, taken up from the text so far"
+    "W19", injected="600 s of silence, in virtual time", happens="closed on time, and resumed from the text so far"
 )
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 @pytest.mark.parametrize("first", ["first_token", "inter_token"])
@@ -78,7 +78,7 @@ async def test_a_model_without_timers_of_its_own_has_the_default_ones():
     assert (result.status, result.text, took) == ("failed", "1+1=2\n", 60.0)
 
 
-@pytest.mark.fault("W19", injected="a total deadline", happens="failed on time, no other request")
+@pytest.mark.fault("W19", injected="a total deadline", happens="the run fails on time, without another request")
 @pytest.mark.parametrize("opening", [0.0, 1e6])
 async def test_the_total_timer_ends_the_run_and_is_not_tried_again(opening):
     model = Accountant(
@@ -138,7 +138,7 @@ async def test_a_slow_reader_is_no_stall():
     assert run.result.timing.largest_gap == 0.0
 
 
-@pytest.mark.fault("W18", injected="a reset, 529 or 429 inside the stream", happens="taken up from the text so far")
+@pytest.mark.fault("W18", injected="a reset, 529 or 429 inside the stream", happens="resumed from the text so far")
 @pytest.mark.parametrize(
     "error", [ConnectError("reset"), UpstreamError("overloaded", status=529), UpstreamError("slow down", status=429)]
 )
@@ -186,7 +186,7 @@ async def test_a_model_that_cannot_say_what_it_can_do_is_a_failure():
 
 @pytest.mark.fault(
     "G7",
-    injected="a stall within a line with something wrong",
+    injected="a stall within a line with an error",
     happens="repaired and resumed, long before the reconnect",
 )
 @pytest.mark.parametrize(("said", "seconds"), [("3+3=7, and so we", 2.0), ("3+3=7", 10.0)])

@@ -21,7 +21,7 @@ def logs(configured):
         yield found
 
 
-@pytest.mark.fault("W21", injected="a token every two seconds", happens="an alarm in log and result; the run goes on")
+@pytest.mark.fault("W21", injected="a token every two seconds", happens="an alarm in log and result; the run continues")
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 async def test_a_slow_model_is_told_of(delivery, logs):
     model = ScriptedModel([drip(2.0, 30)], timeouts=Timeouts(min_rate=1.0))

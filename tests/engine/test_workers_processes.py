@@ -159,14 +159,14 @@ async def test_each_way_to_fail_in_a_worker_costs_one_check(record_property):
             assert (result.status, apply(events)) == ("unverified", text)
 
 
-@pytest.mark.fault("V4", injected="a worker that floods its standard output", happens="nothing of it is seen")
+@pytest.mark.fault("V4", injected="a worker that floods its standard output", happens="its output is discarded")
 async def test_a_flood_on_standard_output_is_not_ours(capfd):
     (outcome,), _ = await outcomes("26+1=27\n", workers.faulty)
     assert isinstance(outcome.verdict, Pass)
     assert "flood" not in capfd.readouterr().out
 
 
-@pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline; the other stream goes on")
+@pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline; the other stream continues")
 async def test_a_worker_that_spins_is_killed_and_other_runs_go_on():
     async with Workers(processes=2) as shared:
         found = {}

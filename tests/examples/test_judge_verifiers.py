@@ -38,7 +38,10 @@ def test_limits(data):
     [
         (judge.Pair("no_such", "gsm8k", "gsm8k"), "not run: 'no_such': not installed"),
         (judge.Pair("arithmetic", "no_such", "gsm8k"), "not run: 'no_such': not installed"),
-        (judge.Pair("arithmetic", "gsm8k", "absent"), "not run: no traces at 'DATA/absent'"),
+        (
+            judge.Pair("arithmetic", "gsm8k", "absent"),
+            "not run: the traces must be in an existing file or folder, got 'DATA/absent'",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_marked(data, pair, why):

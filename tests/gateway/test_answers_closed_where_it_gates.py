@@ -106,7 +106,9 @@ async def by_guard(who, _upstream, _gateway):
 BY = {"run": by_run, "wrap": by_wrap, "gateway": by_gateway, "guard": by_guard}
 
 
-@pytest.mark.fault("G1", injected="each failure, delivery and way in (the table below)", happens="as the table says")
+@pytest.mark.fault(
+    "G1", injected="each failure, delivery and entry point (the table below)", happens="as the table says"
+)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("failure", FAILURES)

@@ -84,7 +84,7 @@ def test_calls_that_take_too_long_are_ended_with_an_error(upstream):
 @pytest.mark.fault(
     "S22",
     injected="SIGTERM while a client is still sending its request",
-    happens="503 shutting_down at once; calls that run come to their end",
+    happens="503 shutting_down at once; running calls are finished",
 )
 @pytest.mark.parametrize("sent", [b"", b"{"], ids=["nothing of the body", "a part of it"])
 def test_a_request_that_has_not_come_yet_does_not_hold_up_the_end(sent, upstream):
@@ -180,5 +180,5 @@ def test_a_port_that_is_taken_is_one_line(upstream, capsys):
         main(["serve", "--upstream", server.base_url, "--port", str(server.port)])
     assert caught.value.code == 2
     error = capsys.readouterr().err
-    assert "cannot listen" in error
+    assert "must be free to listen on" in error
     assert error.count("\n") == 1

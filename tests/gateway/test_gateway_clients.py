@@ -64,7 +64,7 @@ def test_the_sync_sdk_gets_tool_calls(upstream, gateway):
 def test_the_sdk_sees_errors_as_its_own(upstream, gateway):
     running = gateway(upstream(()), watchers=[passing()], keys=("key-of-ours",))
     client = openai.OpenAI(base_url=running.base_url, api_key="wrong", max_retries=0)
-    with client, pytest.raises(openai.AuthenticationError, match="key of its own"):
+    with client, pytest.raises(openai.AuthenticationError, match="must have one of its keys"):
         client.chat.completions.create(**ASK)
     with openai.OpenAI(base_url=running.base_url, api_key="key-of-ours", max_retries=0) as client:
         with pytest.raises(openai.BadRequestError) as caught:

@@ -18,8 +18,8 @@ from watchers import every_line, passing, word
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.fault("V3", injected="a verifier that blocks, behind the gateway", happens="no other call waits")
-@pytest.mark.fault("S16", injected="a sync verifier blocks for 2 s", happens="other calls go on meanwhile")
+@pytest.mark.fault("V3", injected="a verifier that blocks, in the gateway", happens="no other call waits")
+@pytest.mark.fault("S16", injected="a sync verifier blocks for 2 s", happens="other calls continue meanwhile")
 def test_a_verifier_that_blocks_freezes_no_other_call(upstream, gateway):
     started = threading.Event()
 
@@ -59,7 +59,7 @@ async def test_a_slow_check_beside_does_not_delay_an_interrupt(upstream, gateway
             break
 
 
-@pytest.mark.fault("S18", injected="a word cut in two by the deltas", happens="it trips no rule and dodges none")
+@pytest.mark.fault("S18", injected="a word cut in two by the deltas", happens="it neither triggers nor avoids a rule")
 @pytest.mark.parametrize("cut", range(1, 7))
 def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gateway):
     @interwhen.verifier(name="whole words", worker="inline")

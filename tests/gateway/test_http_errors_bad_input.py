@@ -53,7 +53,10 @@ def test_a_schema_that_is_none_is_the_upstream_s_to_refuse(parameters, sound):
 
 
 def test_several_answers_at_once_cannot_be_watched(sound):
-    assert "n=2" in refused(post(sound, {**ASK, "n": 2}), 400, "invalid_request")["message"]
+    assert (
+        "n must be 1 in a supervised call, got 2"
+        in refused(post(sound, {**ASK, "n": 2}), 400, "invalid_request")["message"]
+    )
 
 
 @pytest.mark.fault(
@@ -74,7 +77,7 @@ def test_an_unknown_model(upstream, gateway):
 @pytest.mark.fault(
     "S7",
     injected="a monitor that does not exist",
-    happens="400 unknown_monitor with the names there are, nothing sent on",
+    happens="400 unknown_monitor with the known names, nothing sent on",
 )
 def test_an_unknown_monitor(sound):
     for options in (

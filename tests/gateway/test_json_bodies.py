@@ -137,7 +137,7 @@ def test_the_gateway_decodes_no_large_body_in_its_own_process(decoded_here, upst
     assert len(server.posts[1].body) > INLINE
 
 
-@pytest.mark.fault("G12", injected="16 MiB in a body", happens="decoded in another process; the loop goes on")
+@pytest.mark.fault("G12", injected="16 MiB in a body", happens="decoded in another process; the loop continues")
 @pytest.mark.parametrize(
     "data",
     [

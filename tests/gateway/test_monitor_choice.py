@@ -82,7 +82,7 @@ def test_a_locked_gateway_lets_a_request_add():
 
 
 def test_options_of_monitors_are_the_operators():
-    with pytest.raises(HttpError, match="unknown monitor"):
+    with pytest.raises(HttpError, match="a monitor must be one of this gateway"):
         choose(chooser(), said={"monitors": ["arithmetic:delivery=observe"]})
 
 

@@ -99,7 +99,7 @@ def test_an_answer_that_is_an_error_is_not_counted(upstream, gateway):
 
 
 def test_locked_and_passing_exclude_each_other():
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match="must not be used together"):
         Gateway(Config(upstreams=("http://localhost:1/v1",), locked=True, pass_unsupervised=True))
 
 

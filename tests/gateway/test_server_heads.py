@@ -68,7 +68,7 @@ def test_a_large_head_that_comes_at_once_is_refused_all_the_same(start):
 
 
 @pytest.mark.fault(
-    "S24", injected="a request head that comes slowly or not", happens="408 after limits.head_seconds, and closed"
+    "S24", injected="a request head that comes slowly or never", happens="408 after limits.head_seconds, and closed"
 )
 @pytest.mark.parametrize("sent", [b"G", b"GET /v1/models HTTP/1.1\r\nhost:"])
 def test_a_head_that_does_not_come_is_refused(sent, start):

@@ -59,7 +59,7 @@ def flood(request):
 
 @pytest.mark.fault(
     "S12",
-    injected="a reader that takes nothing",
+    injected="a reader that does not read",
     happens="dropped after limits.write_seconds, its upstream closed, others served meanwhile",
 )
 @pytest.mark.parametrize("watchers", [[passing()], []])
@@ -75,7 +75,7 @@ async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gatewa
     began = time.monotonic()
     other = await anyio.to_thread.run_sync(lambda: post(running, ASK))
     assert other.status_code == 200
-    await gone(server.posts[0], 10)  # a reader that takes nothing at all is dropped, and its upstream with it
+    await gone(server.posts[0], 10)  # a reader that does not read at all is dropped, and its upstream with it
     assert time.monotonic() - began > 0.9
     running.idle()
     client.close()
@@ -84,7 +84,7 @@ async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gatewa
 
 @pytest.mark.fault(
     "S25",
-    injected="a reader that takes little at a time, for longer than limits.write_seconds",
+    injected="a reader that reads little at a time, for longer than limits.write_seconds",
     happens="it gets all of its stream; its upstream is held back",
 )
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])

@@ -1,8 +1,9 @@
 """A call through the gateway continues inside the reasoning, by token ids."""
 
+import pytest
 from helpers import ASK, post, sse
 from interwhen import load_monitor
-from tests.token_server import Vllm, text_of
+from tests.token_server import LlamaCpp, Sglang, Vllm, text_of
 
 
 def test_a_streamed_call_continues_inside_the_reasoning(upstream, gateway):
@@ -22,7 +23,7 @@ def test_the_ids_of_a_stream_are_kept_and_not_shown(upstream, gateway):
     post(running, {**ASK, "stream": True})
     script.tokenized.clear()
     text = post(running, {**ASK, "stream": True}).text
-    assert script.tokenized == ["0"]
+    assert script.tokenized == ["\n0"]
     assert "token_ids" not in text
     assert sse(text)[-2]["interwhen"]["result"]["resume"] == "tokens"
 
@@ -33,3 +34,15 @@ def test_a_client_that_asks_for_ids_gets_them(upstream, gateway):
     *chunks, _ = sse(post(running, {**ASK, "stream": True, "return_token_ids": True}).text)
     ids = [number for chunk in chunks for choice in chunk["choices"] for number in choice.get("token_ids") or ()]
     assert text_of(ids).endswith("It is 60")
+
+
+@pytest.mark.parametrize("kind", ["llamacpp", "sglang"])
+def test_each_server_continues_inside_the_reasoning_by_its_own_api(upstream, gateway, kind):
+    script = {"llamacpp": LlamaCpp, "sglang": Sglang}[kind]()
+    watchers = [load_monitor("arithmetic:remedy=repair")]
+    running = gateway(upstream(script, owned_by=kind), watchers=watchers, resume="tokens")
+    chunks = sse(post(running, {**ASK, "stream": True}).text)[:-1]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk.get("choices", ())]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "It is 60"
+    assert chunks[-1]["interwhen"]["result"]["resume"] == "tokens"
+    assert [raw.partition("<think>")[2] for raw in script.continued] == ["59 + 1 = 60"]

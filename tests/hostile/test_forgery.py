@@ -45,7 +45,7 @@ def ours(driver):
 
 
 @pytest.mark.fault(
-    "P8", injected="every marker that we write, written by the model", happens="nothing of it counts as ours"
+    "P8", injected="every marker that we write, written by the model", happens="no part of it counts as ours"
 )
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("level", LEVELS)

@@ -137,7 +137,7 @@ def test_no_mixture_does_either(text, viewer):
 
 
 @pytest.mark.fault(
-    "P7", injected="newlines and lines that look like ours", happens="each line of the model's stands behind a bar"
+    "P7", injected="newlines and lines that look like ours", happens="each line of the model begins with a bar"
 )
 def test_no_line_of_the_plain_log_can_be_forged():
     for text in EVENTS:

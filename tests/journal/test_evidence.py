@@ -88,13 +88,13 @@ async def test_a_result_that_contradicts_its_certificate_is_refused(what, path):
     forge(path, lambda record: record)
     assert isinstance(read_journal(path).result, Verified)
     forge(path, FORGED[what])
-    with pytest.raises(JournalError, match="contradicts itself, so it was changed"):
+    with pytest.raises(JournalError, match="must agree with itself, and does not, so it was changed"):
         read_journal(path)
-    with pytest.raises(JournalError, match="contradicts itself, so it was changed"):
+    with pytest.raises(JournalError, match="must agree with itself, and does not, so it was changed"):
         resume(path, monitors=[watch()])
 
 
-@pytest.mark.fault("G14", injected="a result that fits together, of other facts", happens="refused by resume")
+@pytest.mark.fault("G14", injected="a consistent result of other facts", happens="refused by resume")
 async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
     other = tmp_path / "other.journal"
     await recorded(path, "1+1=2 and so\n2+2=5, no\n", watch(delivery="observe"))

@@ -84,10 +84,10 @@ async def test_a_record_out_of_its_place_is_none(path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "this is not a journal"),
-        (b"1+1=2\n" * 9, "this is not a journal"),
-        (MAGIC.replace(b"\r\n", b"\n") + bytes(40), "this is not a journal"),
-        (preamble()[0], "cut within its first record"),
+        (b"", "it must begin with"),
+        (b"1+1=2\n" * 9, "it must begin with"),
+        (MAGIC.replace(b"\r\n", b"\n") + bytes(40), "it must begin with"),
+        (preamble()[0], "was cut within it"),
         (preamble()[0][:-1] + b"\0", "its first bytes are damaged"),
     ],
 )
@@ -95,7 +95,7 @@ def test_what_is_no_journal_is_refused(data, said, path):
     path.write_bytes(data)
     with pytest.raises(JournalError, match=said):
         read_journal(path)
-    with pytest.raises(JournalError, match="cannot be read"):
+    with pytest.raises(JournalError, match="must be a readable file, and is not"):
         read_journal(path.parent / "none")
 
 
@@ -104,17 +104,19 @@ def test_a_newer_schema_is_refused_by_name(path):
 
     head = struct.pack("<8sI", MAGIC, SCHEMA + 1)
     path.write_bytes(head + struct.pack("<I", crc32(head)) + b"whatever it holds")
-    with pytest.raises(JournalError, match=f"it has schema {SCHEMA + 1}, and this version .* a newer version wrote it"):
+    with pytest.raises(
+        JournalError, match=f"it must have schema {SCHEMA} .*, got schema {SCHEMA + 1}: a newer version wrote it"
+    ):
         read_journal(path)
 
 
 def test_a_first_record_that_is_no_header_is_refused(path):
     data, chain = preamble()
     path.write_bytes(data + frame(records.encode(records.SpentRecord()), chain)[0])
-    with pytest.raises(JournalError, match="not the header"):
+    with pytest.raises(JournalError, match="its first record must be the header, got a "):
         read_journal(path)
     path.write_bytes(data + frame(b"\x93\xa3odd\x01\x02", chain)[0])
-    with pytest.raises(JournalError, match="record 0 is whole, but this version cannot read it"):
+    with pytest.raises(JournalError, match="record 0 must be one that this version knows"):
         read_journal(path)
 
 

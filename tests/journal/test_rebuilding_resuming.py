@@ -78,7 +78,9 @@ async def test_nothing_is_counted_twice_or_lost(name, path):
         assert asked <= ledger.requests <= whole.requests + 1
 
 
-@pytest.mark.fault("P4", injected="the file torn at every byte", happens="the longest whole prefix is gone on from")
+@pytest.mark.fault(
+    "P4", injected="the file torn at every byte", happens="the run continues from the longest whole prefix"
+)
 async def test_a_kill_at_every_byte(path, record_property):
     kind = Kind(lambda: goes_on(("1+1=3\n", "x\n")), lambda: [watch()])
     result, _, data = await recorded(kind, path)
@@ -370,5 +372,5 @@ async def test_a_journal_may_lie_anywhere(path):
         assert summary(await run.drain()) == summary(result)
     assert interwhen.replay(journal).differences == ()
     assert interwhen.read_journal(journal).left_out == 0
-    with pytest.raises(JournalError, match=r"cannot be read .nothing of that name"):
+    with pytest.raises(JournalError, match=r"must be a readable file, and is not .nothing of that name"):
         interwhen.replay(interwhen.Journal("there", store=shelf))

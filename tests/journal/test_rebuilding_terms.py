@@ -12,12 +12,12 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     ("monitors", "said"),
     [
-        ([], "had the monitors 'sums'; got 0"),
+        ([], "must be those of its run .'sums'., got 0"),
         ([watch(), watch(name="b")], "got 2"),
-        ([watch(name="other")], "had name='sums', and has 'other' now"),
-        ([watch(delivery="gate")], "delivery='interrupt', and has 'gate' now"),
-        ([watch(slow(1.0))], "had the verifier 'sums' version '1'"),
-        (None, "does not say how to make monitor 'sums'"),
+        ([watch(name="other")], "must have name='sums' as in its run, got 'other'"),
+        ([watch(delivery="gate")], "delivery='interrupt' as in its run, got 'gate'"),
+        ([watch(slow(1.0))], "must have the verifier 'sums' version '1'"),
+        (None, "must say how to make the monitor 'sums'"),
     ],
 )
 async def test_other_monitors_are_refused(monitors, said, path):
@@ -40,11 +40,11 @@ async def test_two_runs_do_not_write_one_journal(path):
     path.write_bytes(data[: borders(data)[9]])
     first, second, third = kind.resume(path), kind.resume(path), kind.resume(path)
     async with first:
-        with pytest.raises(JournalError, match="another run is writing to it"):
+        with pytest.raises(JournalError, match="only one run may write to it"):
             async with second:
                 pass
         await first.drain()
-    with pytest.raises(JournalError, match="changed after it was read"):
+    with pytest.raises(JournalError, match="it changed: read it again"):
         async with third:
             pass
 

@@ -168,11 +168,11 @@ async def test_a_record_answers_no_forks(path):
     found = await interwhen.recheck(path, [watch(extractor=fork())])
     assert found.findings == ()
     assert len(found.unproven) == 4
-    assert "a replay cannot answer" in found.unproven[0].outcome.error
+    assert "cannot answer the fork" in found.unproven[0].outcome.error
 
 
 async def test_recheck_wants_a_list(path):
-    with pytest.raises(interwhen.UsageError, match="not a list of monitors"):
+    with pytest.raises(interwhen.UsageError, match="must be a list of monitors"):
         await interwhen.recheck(path, "arithmetic")
 
 

@@ -180,3 +180,28 @@ def test_error_objects_are_typed(decode):
 @pytest.mark.parametrize("decode", [decode_completion, decode_chat])
 def test_a_null_error_is_no_error(decode):
     assert decode(b'{"error": null, "choices": []}', 0, True) is None
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"completion_tokens_details": {"reasoning_tokens": 7}}, 7),
+        ({"completion_tokens_details": {"reasoning_tokens": 0}}, 0),
+        ({"completion_tokens_details": {}}, None),
+        ({"completion_tokens_details": "x", "total_tokens": "y"}, None),
+        ({"total_tokens": 5}, None),
+        ({"total_tokens": 50}, 45),  # Gemini: completion_tokens without the thoughts
+        ({}, None),
+    ],
+)
+def test_tokens_of_reasoning_are_read_as_each_server_counts_them(usage, tokens):
+    data = json.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, **usage}}).encode()
+    assert decode_chat(data, 0, False).usage == Usage(3, None, 2, reasoning_tokens=tokens)
+
+
+@pytest.mark.parametrize(("kind", "hidden"), [("reasoning.summary", True), ("reasoning.text", False)])
+def test_a_summary_of_reasoning_says_that_the_reasoning_is_hidden(kind, hidden):
+    delta = {"reasoning": "so", "reasoning_details": [{"type": kind, "summary": "so"}]}
+    found = decode_chat(json.dumps({"choices": [{"delta": delta}]}).encode(), 0, True)
+    assert (found.text, found.phase) == ("so", "reasoning")
+    assert (found.usage is not None and found.usage.hides_reasoning) == hidden

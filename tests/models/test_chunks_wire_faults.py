@@ -234,7 +234,7 @@ async def test_a_server_that_is_not_there(transport):
     async with CompletionsModel(
         "http://127.0.0.1:9/v1", "m", transport=transport, retries=Retries(attempts=0)
     ) as model:
-        with pytest.raises(ConnectError, match="is the server running"):
+        with pytest.raises(ConnectError, match="check that the server is running"):
             await model.stream(Request("q"))
 
 
@@ -250,7 +250,7 @@ async def test_what_does_not_speak_http(transport):
         group.start_soon(listener.serve, babble)
         url = f"http://127.0.0.1:{port}/v1"
         async with CompletionsModel(url, "m", transport=transport, retries=Retries(attempts=0)) as model:
-            with pytest.raises(StreamProtocolError, match=r"is not HTTP/1\.1"):
+            with pytest.raises(StreamProtocolError, match=r"must be HTTP/1\.1, got something else"):
                 await model.stream(Request("q"))
         group.cancel_scope.cancel()
 

@@ -110,7 +110,7 @@ def test_an_event_that_is_cut_anywhere_is_a_typed_error_and_the_text_stays(api, 
     record_property("tries", end)
 
 
-@pytest.mark.fault("W29", injected="bytes at random", happens="no exception but ours, and no endless loop")
+@pytest.mark.fault("W29", injected="bytes at random", happens="no exception except ours, and no endless loop")
 def test_any_bytes(record_property):
     tries = 0
 
@@ -141,7 +141,7 @@ def test_any_bytes(record_property):
 
 
 @pytest.mark.fault(
-    "W29", injected="a few bytes of a stream changed", happens="no exception but ours, and no endless loop"
+    "W29", injected="a few bytes of a stream changed", happens="no exception except ours, and no endless loop"
 )
 @pytest.mark.parametrize("api", APIS)
 def test_any_change_of_a_few_bytes(api, record_property):

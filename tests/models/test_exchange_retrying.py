@@ -7,8 +7,10 @@ import anyio
 import pytest
 import trio.testing
 from interwhen.models import (
+    ChatModel,
     CompletionsModel,
     ConnectError,
+    Piece,
     RateLimited,
     Request,
     StreamProtocolError,
@@ -156,3 +158,48 @@ async def test_errors_that_are_not_the_servers_pass():
 
     with pytest.raises(KeyError):
         await retrying(call, Retries())
+
+
+def stale():
+    """Return the error of a kept connection that the server closed while it was idle, as llama.cpp does."""
+    error = ConnectError("closed while idle")
+    error.stale = True
+    return error
+
+
+class ClosingServer(ScriptedTransport):
+    """A server like llama.cpp, which closes the kept connection before each request for the path *closed*, once."""
+
+    def __init__(self, *closed):
+        super().__init__(lambda _: events(["x"], api="chat"), owned_by="llamacpp")
+        self.closed = list(closed)
+        self.tries = 0
+
+    async def send(self, request, *, connect_timeout):
+        self.tries += 1
+        path = next((path for path in self.closed if request.url.endswith(path)), None)
+        if path is not None:
+            self.closed.remove(path)
+            raise stale()
+        return await super().send(request, connect_timeout=connect_timeout)
+
+
+async def test_a_connection_that_was_closed_while_idle_does_not_hide_what_the_server_can_do():
+    transport = ClosingServer("/models")
+    model = ChatModel("http://h/v1", "m", transport=transport)
+    stream = await model.stream(Request("q", (Piece("kept"),)))
+    assert (await stream.receive())[0].text == "x"
+    assert stream.resumed == "prefill"
+
+
+async def test_a_request_on_a_closed_connection_is_sent_again_at_once():
+    transport = ClosingServer("/chat/completions")
+    await ChatModel("http://h/v1", "m", transport=transport, retries=Retries(attempts=0)).stream(Request("q"))
+    assert transport.tries == 2
+
+
+async def test_a_second_closed_connection_is_an_error():
+    transport = ClosingServer("/chat/completions", "/chat/completions")
+    with pytest.raises(ConnectError):
+        await ChatModel("http://h/v1", "m", transport=transport, retries=Retries(attempts=0)).stream(Request("q"))
+    assert transport.tries == 2

@@ -86,7 +86,7 @@ def test_what_cannot_be_sent_is_refused_before_it_is():
             with pytest.raises(UsageError, match="header"):
                 await transport.send(HttpRequest("GET", "http://127.0.0.1:9/", headers), connect_timeout=5)
         for url in ("ftp://h/", "http://", "http://h:port/", "http:///x", "nonsense"):
-            with pytest.raises(UsageError, match="not an http:// or https:// URL"):
+            with pytest.raises(UsageError, match="must begin with http:// or https://"):
                 await transport.send(HttpRequest("GET", url), connect_timeout=5)
 
     on_asyncio(main)
@@ -108,7 +108,7 @@ def test_a_path_that_is_no_ascii_is_quoted_and_one_that_is_quoted_is_left_alone(
 
 def test_it_says_that_it_needs_asyncio():
     async def main():
-        with pytest.raises(UsageError, match="needs asyncio"):
+        with pytest.raises(UsageError, match="must run on asyncio"):
             await FastTransport().send(HttpRequest("GET", "http://127.0.0.1:9/"), connect_timeout=5)
 
     anyio.run(main, backend="trio")
@@ -185,7 +185,7 @@ def test_closing_the_transport_wakes_whoever_waits_for_a_head():
                 while not server.posts:
                     await anyio.sleep(0.001)
                 await transport.aclose()
-                with pytest.raises(StreamClosed, match="closed before the response"):
+                with pytest.raises(StreamClosed, match="this side closed it"):
                     await waiting
             await server.settled()
 
@@ -296,7 +296,7 @@ def test_a_header_that_would_make_two_requests_of_one_is_refused(name):
     async def main():
         transport = FastTransport()
         request = HttpRequest("POST", "http://127.0.0.1:9/v1", {name: "1"}, b"x")
-        with pytest.raises(UsageError, match="cannot be set"):
+        with pytest.raises(UsageError, match="the transport sets this header, or the name is invalid"):
             await transport.send(request, connect_timeout=1)
         await transport.aclose()
 

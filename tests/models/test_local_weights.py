@@ -51,7 +51,7 @@ def test_a_hub_spec_without_owner_name_and_file_is_refused(spec):
 
 
 def test_weights_that_are_not_there_are_the_callers_fault(tmp_path):
-    with pytest.raises(UsageError, match=r"no weights at '.*none\.gguf'"):
+    with pytest.raises(UsageError, match=r"got '.*none\.gguf', which does not exist"):
         find_weights(FileWeights(tmp_path / "none.gguf"))
 
 
@@ -64,7 +64,7 @@ def test_a_folder_is_no_weights(tmp_path):
 def test_a_file_without_the_magic_is_no_gguf(tmp_path, data):
     path = tmp_path / "x.gguf"
     path.write_bytes(data)
-    with pytest.raises(UsageError, match="not a GGUF"):
+    with pytest.raises(UsageError, match="must be a GGUF"):
         find_weights(FileWeights(path))
 
 

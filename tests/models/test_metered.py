@@ -52,7 +52,7 @@ async def test_a_fork_sets_its_tokens_aside_until_it_has_answered():
 
 async def test_a_fork_that_fails_gives_its_tokens_back():
     meter = MeteredModel(ScriptedModel([""]), 10)
-    with pytest.raises(Exception, match="no answers"):
+    with pytest.raises(Exception, match="must have answers for forks"):
         await meter.complete(Request("", side="?"))
     assert meter.left == 10
 
@@ -179,6 +179,17 @@ async def test_work_can_be_stopped_before_a_request_and_after_a_read():
     with pytest.raises(Stopped):
         await stream.receive()
     assert meter.generated == 2  # what came is counted, also where it is not used
+
+
+@pytest.mark.parametrize(
+    ("came", "finished", "counted", "unseen"),
+    [(4, True, 5, 1), (4, True, 3, -1), (4, False, 6, 2), (4, False, 0, 0), (4, True, None, 0)],
+)
+async def test_tokens_that_only_the_server_saw_are_beside_the_budget(came, finished, counted, unseen):
+    """The token that ends a text has no chunk. Before the finish reason, a server may not have counted all of it."""
+    meter = MeteredModel(ScriptedModel([["a"]]), 10)
+    meter.settle(Usage(completion_tokens=counted), came=came, finished=finished)
+    assert (meter.unseen, meter.left) == (unseen, 10)
 
 
 async def test_prompts_that_the_server_did_not_count_are_estimated_from_those_it_did():

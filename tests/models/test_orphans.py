@@ -21,7 +21,7 @@ def api(request):
 
 
 @pytest.mark.fault(
-    "W23", injected="a generation that goes on when closed", happens="closed at once, and resumed beside it"
+    "W23", injected="a generation that continues when closed", happens="closed at once, and resumed beside it"
 )
 async def test_a_server_that_ignores_the_close_delays_nothing(api, transport):
     async with ScriptedServer(IGNORES) as server:

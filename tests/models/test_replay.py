@@ -71,7 +71,7 @@ async def test_a_line_that_is_no_recording_is_named(tmp_path, line):
     Recording((TimedChunk(0.0, Chunk("a")),)).save(path)
     with path.open("ab") as file:
         file.write(b"\n" + line + b"\n")
-    with pytest.raises(UsageError, match=r"run.jsonl', line 3: not a recording"):
+    with pytest.raises(UsageError, match=r"run.jsonl', line 3: must be a recording"):
         load_recordings(path)
 
 
@@ -84,7 +84,7 @@ async def test_requests_with_the_same_prefix_get_their_recordings_in_turn():
 
 
 async def test_what_cannot_be_replayed_says_so():
-    with pytest.raises(UsageError, match="recordings is empty"):
+    with pytest.raises(UsageError, match="recordings must hold at least one"):
         ReplayModel([])
     with pytest.raises(UsageError, match="got -1"):
         ReplayModel([Recording(())], speed=-1)

@@ -29,7 +29,7 @@ def after_end(parts):
 
 
 @pytest.mark.fault(
-    "W24", injected="text behind the end mark, in the same read", happens="not text; its bytes are counted"
+    "W24", injected="text after the end mark, in the same read", happens="not text; its bytes are counted"
 )
 async def test_bytes_behind_the_end_mark_are_counted():
     for end in (b"\n\n", b"\r\n\r\n", b"\r\r"):
@@ -40,7 +40,7 @@ async def test_bytes_behind_the_end_mark_are_counted():
     assert read([WHOLE_BODY + JUNK], "completions").text == WHOLE
 
 
-@pytest.mark.fault("W24", injected="text behind the end mark, later", happens="drained for 50 ms and counted")
+@pytest.mark.fault("W24", injected="text after the end mark, later", happens="drained for 50 ms and counted")
 async def test_bytes_that_come_later_are_counted_as_the_body_is_drained():
     stream = after_end([WHOLE_BODY, JUNK, b"\r\n"])
     assert stream.notes.bytes_after_end == 0
@@ -49,7 +49,7 @@ async def test_bytes_that_come_later_are_counted_as_the_body_is_drained():
 
 
 @pytest.mark.fault(
-    "W24", injected="a run whose stream says more behind its end", happens="`bytes_after_end` in the result"
+    "W24", injected="a run whose stream sends more after its end", happens="`bytes_after_end` in the result"
 )
 @pytest.mark.parametrize("api", ["completions", "chat"])
 async def test_they_are_in_the_result(api):
@@ -91,7 +91,7 @@ async def test_a_stream_settles_at_its_end_only_and_where_the_body_does():
 
 
 @pytest.mark.fault(
-    "W25", injected="a body that does not end behind its end mark", happens="the result at once; closed in 50 ms"
+    "W25", injected="a body that does not end after its end mark", happens="the result at once; closed in 50 ms"
 )
 @pytest.mark.parametrize("api", ["completions", "chat"])
 async def test_a_body_that_does_not_end_is_left_after_fifty_milliseconds(api):
@@ -135,7 +135,9 @@ async def test_a_token_without_text_is_progress():
     await stream.aclose()
 
 
-@pytest.mark.fault("W22", injected="an endless stream of an endpoint that says its window", happens="ended as `length`")
+@pytest.mark.fault(
+    "W22", injected="an endless stream of an endpoint that reports its window", happens="ended as `length`"
+)
 @pytest.mark.parametrize("api", ["completions", "chat"])
 async def test_the_window_that_an_endpoint_reports_bounds_the_run(api):
     transport = ScriptedTransport(faulty("endless", story=STORY, times=9), context_tokens=30)

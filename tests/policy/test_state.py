@@ -76,10 +76,10 @@ def test_a_database_is_read_like_results(shop: Path, packed: bool) -> None:  # n
 
 
 def test_a_database_that_cannot_be_read(shop: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no \[database\]"):
+    with pytest.raises(UsageError, match=r"must have \[database\]"):
         read_database(read_policy(shop), shop)
     (shop / "policy.toml").write_text(MORE, encoding="utf-8")
-    with pytest.raises(UsageError, match="table 'orders' cannot be read"):
+    with pytest.raises(UsageError, match=r"the table 'orders' in .* must be a JSON object"):
         read_database(read_policy(shop), shop)
 
 
@@ -99,18 +99,24 @@ def test_an_overlay_is_a_map_over_a_map() -> None:
 
 
 WRONG = {
-    "no table": ({"from": ["get_order"], "into": "users", "key": "args.id", "value": "result"}, "no table 'users'"),
-    "no tool": ({"from": ["drop_*"], "into": "orders", "key": "args.id", "value": "result"}, "no tool is named like"),
-    "no key": ({"from": ["get_order"], "into": "orders", "value": "result"}, "it needs from"),
-    "both": ({"from": ["get_order"], "into": "orders", "forget": "orders", "key": "args.id"}, "it needs from"),
-    "no value": ({"from": ["get_order"], "into": "orders", "key": "args.id"}, "it needs from"),
+    "no table": (
+        {"from": ["get_order"], "into": "users", "key": "args.id", "value": "result"},
+        "must name a table of the state with 1 keys, got 'users'",
+    ),
+    "no tool": ({"from": ["drop_*"], "into": "orders", "key": "args.id", "value": "result"}, "which fits none"),
+    "no key": ({"from": ["get_order"], "into": "orders", "value": "result"}, "an entry must have from"),
+    "both": (
+        {"from": ["get_order"], "into": "orders", "forget": "orders", "key": "args.id"},
+        "an entry must have from",
+    ),
+    "no value": ({"from": ["get_order"], "into": "orders", "key": "args.id"}, "an entry must have from"),
     "a key of another kind": (
         {"from": ["get_order"], "into": "orders", "key": "result.due", "value": "result"},
-        "key is date",
+        "key must be text for this table, got date",
     ),
     "a value of another kind": (
         {"from": ["get_order"], "into": "orders", "key": "args.id", "value": "result.total"},
-        "value is money",
+        "value must be Order for this table, got money",
     ),
     "a list that is none": (
         {"from": ["get_order"], "each": "result", "into": "orders", "key": "args.id", "value": "result"},
@@ -118,11 +124,11 @@ WRONG = {
     ),
     "an argument that is none": (
         {"from": ["get_order"], "into": "orders", "key": "args.name", "value": "result"},
-        "no field 'name'",
+        "must be one of id, got 'name'",
     ),
     "a field that is none": (
         {"from": ["get_order"], "into": "orders", "key": "args.id", "value": "result", "with": {"x": "args.id"}},
-        "no field 'x'",
+        "with must name fields of .*, got 'x'",
     ),
 }
 

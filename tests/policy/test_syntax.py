@@ -165,12 +165,12 @@ def test_a_variable_of_a_definition_catches_none_of_the_expression() -> None:
 @pytest.mark.parametrize(
     ("definitions", "text", "said"),
     [
-        ({"a": "a"}, "a", "uses itself"),
-        ({"a": "b", "b": "a"}, "a", "uses itself"),
+        ({"a": "a"}, "a", "must not use itself"),
+        ({"a": "b", "b": "a"}, "a", "must not use itself"),
         ({f"a{n}": f"a{n + 1} + a{n + 1}" for n in range(18)}, "a0", "nodes"),
-        ({"f(x)": "x"}, "f(1, 2)", "takes 1 values, not 2"),
-        ({"1": "x"}, "x", "no head"),
-        ({"f(1)": "x"}, "x", "no head"),
+        ({"f(x)": "x"}, "f(1, 2)", "with 1 values, got 2"),
+        ({"1": "x"}, "x", "the head of a definition must be"),
+        ({"f(1)": "x"}, "x", "the head of a definition must be"),
     ],
     ids=["itself", "in a ring", "doubling", "too many values", "a number", "a number in it"],
 )

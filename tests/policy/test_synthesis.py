@@ -234,7 +234,7 @@ def test_what_waits_can_be_dropped(empty: Path) -> None:
     drop(empty, "clause-001")
     assert queue(empty) == ["clause-002", "clause-003", "clause-004"]
     for wrong in ("clause-001", "../policy", ""):
-        with pytest.raises(ValueError, match="nothing waits under"):
+        with pytest.raises(ValueError, match="must be one that waits for review"):
             drop(empty, wrong)
 
 

@@ -202,7 +202,7 @@ anyio.run(main)
 @pytest.mark.fault(
     "P6",
     injected="SIGKILL of an idle worker",
-    happens="the next one makes what is not there, and nothing twice but the step that was under way",
+    happens="the next one makes what is missing, and makes nothing twice except the interrupted step",
 )
 def test_a_killed_worker_is_gone_on_with(tmp_path):
     script = tmp_path / "worker.py"

@@ -258,7 +258,7 @@ async def test_what_cannot_work_is_refused_at_once():
     ):
         with pytest.raises(UsageError, match=said):
             await call()
-    with pytest.raises(UsageError, match="is not a prepared context"):
+    with pytest.raises(UsageError, match="must be a prepared context"):
         interwhen.run(ScriptedModel([""]), "Q", context="book")
     for options, said in (
         ({"passes": 0}, "passes must be .* at least 1, got 0"),

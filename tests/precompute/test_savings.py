@@ -33,7 +33,13 @@ def model(*, helps):
 async def prepared(found, store, **options):
     books = Savings(store, limit=100, seed=7, **options)
     precomputer = Precomputer(
-        store, found, [sources()], producers=[facts(), answers()], passes=1, debounce=0.0, serving=books
+        store,
+        found,
+        [sources()],
+        producers=[facts(grounding="monitors"), answers()],
+        passes=1,
+        debounce=0.0,
+        serving=books,
     )
     ref = await precomputer.add("people", {"people": TEXT})
     await precomputer.work()

@@ -29,7 +29,7 @@ async def prepared(found, **serving):
         Store(MemoryShelf()),
         found,
         [sources()],
-        producers=[answers(questions=[WHO]), facts()],
+        producers=[answers(questions=[WHO]), facts(grounding="monitors")],
         passes=1,
         debounce=0.0,
         serving=ServeReady(**serving),

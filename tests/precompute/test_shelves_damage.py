@@ -119,7 +119,7 @@ def test_an_entry_under_another_name(log):
     assert "checksum" in store.quarantined()[0].why
 
 
-@pytest.mark.fault("P6", injected="a whole entry of another schema", happens="a miss and a warning; it is left alone")
+@pytest.mark.fault("P6", injected="a whole entry of another schema", happens="a miss and a warning; it is not changed")
 def test_an_entry_of_another_version_is_left_alone(monkeypatch, log):
     shelf = MemoryShelf()
     good = item()
@@ -193,7 +193,7 @@ def sqlite_damage(folder, changes, log):
 SQLITE_FLIPS = pytest.mark.fault(
     "P6",
     injected="bits of the SQLite file flipped",
-    happens="a reader gets what was written, or nothing; the file is put aside if SQLite cannot read it",
+    happens="a reader gets what was written, or nothing; the file is renamed if SQLite cannot read it",
 )
 
 
@@ -229,7 +229,7 @@ def test_every_eighth_byte_of_a_sqlite_file(quick_path, record_property, log):
 @pytest.mark.fault(
     "P6",
     injected="the SQLite file cut short",
-    happens="a reader gets what was written, or nothing; the file is put aside if SQLite cannot read it",
+    happens="a reader gets what was written, or nothing; the file is renamed if SQLite cannot read it",
 )
 def test_lengths_of_a_sqlite_file(quick_path, record_property, log):
     tries, missed, refused = sqlite_damage(

@@ -15,7 +15,7 @@ from interwhen import UsageError
 from interwhen.precompute import MemoryShelf, Payload, Store, StoreConflict, StoreError, digest, open_store
 from interwhen.precompute._fsspec_shelf import FsspecShelf
 from interwhen.precompute._sqlite_shelf import SqliteShelf
-from interwhen.precompute._store import KEPT
+from interwhen.precompute._store import KEPT, Document
 from interwhen.toolkit import MissingExtraError
 from msgspec.structs import replace
 from tests.precompute.entries import item
@@ -88,6 +88,29 @@ class TestEveryShelf:
         store.commit("e", b"", expect=0)
         assert store.documents("d") == ("d",)
         assert store.documents("") == ("d", "e")
+
+    def test_a_change_is_made_again_if_another_writer_was_first(self, shelf):
+        store, seen = Store(shelf), []
+
+        def change(old):
+            seen.append(old)
+            if len(seen) == 1:
+                store.commit("d", b"theirs", expect=0)
+            return (old or b"") + b", ours"
+
+        assert store.update("d", change) == Document(2, b"theirs, ours")
+        assert seen == [None, b"theirs"]
+        assert store.update("d", lambda _old: None) == Document(2, b"theirs, ours")
+
+    def test_a_change_that_is_never_first_is_given_up(self, shelf):
+        store = Store(shelf)
+
+        def change(_old):
+            store.commit("d", b"theirs", expect=store.generation("d"))
+            return b"ours"
+
+        with pytest.raises(StoreError, match="changed it 32 times in a row"):
+            store.update("d", change)
 
     def test_counters_of_many_threads_lose_nothing(self, shelf):
         store = Store(shelf)

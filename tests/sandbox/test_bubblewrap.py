@@ -30,7 +30,7 @@ def test_it_is_not_installed(tmp_path, monkeypatch):
     assert guarantees.sandbox == "bubblewrap"
     assert guarantees.missing == frozenset(_process.ALL)
     with (
-        pytest.raises(SandboxUnavailable, match="no program bwrap in PATH"),
+        pytest.raises(SandboxUnavailable, match="the program bwrap must be in PATH"),
         ProcessSandbox(isolation="bubblewrap"),
     ):
         pytest.fail("entered")

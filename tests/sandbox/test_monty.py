@@ -48,7 +48,7 @@ def test_calls_share_nothing(sandbox):
         ("def f(): raise KeyError('no')", "KeyError: "),
         ("def g(): pass", "NameError: "),
         ("def f(:", "SyntaxError: "),
-        ("def print(*a): pass\ndef f(): return 1", "it returned nothing"),
+        ("def print(*a): pass\ndef f(): return 1", "the program must print its value"),
     ],
 )
 def test_a_function_that_returns_no_json_has_crashed(sandbox, source, reason):
@@ -97,10 +97,10 @@ def test_all_is_promised_where_it_is_installed(sandbox):
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (Command(argv=("ls",)), "Python code only"),
+        (Command(argv=("ls",)), "must be Python code, got a Command"),
         (Script(source="", stdin=b"x"), "no stdin"),
         (Script(source="", files={"x": b""}), "no files"),
-        (Call(source="", function="f", arguments=(float("nan"),)), "only JSON goes into a sandbox"),
+        (Call(source="", function="f", arguments=(float("nan"),)), "must have a JSON form"),
     ],
 )
 def test_what_it_cannot_do_is_the_callers_fault(sandbox, program, message):

@@ -66,7 +66,7 @@ def test_a_function_returns_json(sandbox):
         ("def f(: pass", "SyntaxError: invalid syntax (main.py, line 1)"),
         ("import os\ndef f(): os._exit(0)", "it ended with exit code 0 before 'f' returned"),
         ("import sys\ndef f(): sys.exit(3)", "it ended with exit code 3 before 'f' returned"),
-        ("import os\ndef f():\n    os.write(4, b'value\\0' + b'[' * 50000)\n    os._exit(0)", "it returned a value that is not JSON"),
+        ("import os\ndef f():\n    os.write(4, b'value\\0' + b'[' * 50000)\n    os._exit(0)", "the function must return JSON"),
         ("import os\ndef f():\n    os.write(4, b'\\xff\\0{}')\n    os._exit(0)", "it ended with exit code 0 before 'f' returned"),
         ("import os, signal\ndef f(): os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
     ],
@@ -194,7 +194,7 @@ def test_runs_beside_one_another(sandbox, backend):
 @pytest.mark.fault(
     "P10",
     injected="cancelled while untrusted code runs, at once and later",
-    happens="it is killed, and the cancellation goes on",
+    happens="it is killed, and the cancellation continues",
 )
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("after", [0.0, 0.05, 1.0])
@@ -264,15 +264,15 @@ def test_it_must_be_entered_first():
 
 
 def test_bad_settings_are_the_callers_fault(sandbox):
-    with pytest.raises(UsageError, match="isolation='docker', choose one of kernel, bubblewrap"):
+    with pytest.raises(UsageError, match="isolation must be one of kernel, bubblewrap, got 'docker'"):
         ProcessSandbox(isolation="docker")
     with pytest.raises(UsageError, match=r"allow_missing=\['walls'\]"):
         ProcessSandbox(allow_missing={"walls"})
     with pytest.raises(UsageError, match="whole machine"):
         ProcessSandbox(readable=["/"])
-    with pytest.raises(UsageError, match="10 bytes, its disk only 5"):
+    with pytest.raises(UsageError, match="on its disk of 5 bytes, got 10 bytes"):
         sandbox.run_sync(Script(source="", files={"x": bytes(10)}), Limits(disk_bytes=5))
-    with pytest.raises(UsageError, match="only JSON goes into a sandbox"):
+    with pytest.raises(UsageError, match="must have a JSON form"):
         sandbox.run_sync(Call(source="", function="f", arguments=({1},)))
 
 

@@ -66,8 +66,8 @@ def test_one_broken_seed_is_made_small(defect, capsys):
     [
         (("--seeds", "0"), "at least 1"),
         (("--jobs", "0"), "at least 1"),
-        (("--seed", "1", "--world", "{}"), "exclude each other"),
-        (("--world", "{"), "is not a valid world"),
+        (("--seed", "1", "--world", "{}"), "must not be used together"),
+        (("--world", "{"), "must be a world as JSON"),
     ],
 )
 def test_wrong_usage(arguments, said, capsys):

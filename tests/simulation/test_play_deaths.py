@@ -54,7 +54,7 @@ def killed(world, *turns, torn=0, **options):
 @pytest.mark.fault(
     "P4",
     injected="a death at every turn of the event loop, in virtual time",
-    happens="what is on file stands; the run comes to what an unbroken one comes to",
+    happens="what is on file is kept; the run ends as an unbroken one",
 )
 def test_a_death_at_every_turn(name, torn, seconds, record_property):
     world = WORLDS[name]
@@ -66,7 +66,7 @@ def test_a_death_at_every_turn(name, torn, seconds, record_property):
 
 
 @pytest.mark.fault(
-    "P4", injected="a death while a run is gone on with, and another one", happens="the same, as often as it is killed"
+    "P4", injected="a death while a run is resumed, and another one", happens="the same, as often as it is killed"
 )
 def test_a_death_at_every_turn_of_going_on(record_property):
     world = WORLDS["slow checks"]

@@ -43,7 +43,7 @@ def babbler(seed):
 
 async def outcomes(seed, budget, order):
     """Let all strategies attempt a question in some order, each with a model of its own."""
-    shuffled = list(STRATEGIES)
+    shuffled = list(load_strategies())  # new ones: some learn from each question
     random.Random(order).shuffle(shuffled)
     found = {}
     for strategy in shuffled:
@@ -163,7 +163,7 @@ async def test_a_text_is_judged_at_the_end_only_where_that_is_free():
     model = ScriptedModel([list(RIGHT)], forks=lambda _: "yes")
     bare = await try_out(STRATEGIES[0], model, question=question(monitors=(asking,)))
     assert (bare.status, bare.ledger.forks) == ("unverified", 0)
-    best = await try_out(load_strategies("best-of-n:samples=1")[0], model, question=question(monitors=(asking,)))
+    best = await try_out(load_strategies("best-of-n:n=1")[0], model, question=question(monitors=(asking,)))
     assert (best.status, best.ledger.forks, best.ledger.fork_tokens) == ("verified", 2, 2)
     assert best.ledger.total_tokens == len(RIGHT) + 2
 

@@ -56,7 +56,7 @@ def test_as_many_are_taken_as_are_asked_for():
         ("breaks", PluginError, "must make exercises, got OSError: disk"),
         ("odd", PluginError, "must make Exercise objects, got 'x' as exercise 1"),
         ("nothing", PluginError, "must return an iterable of Exercise, got 3"),
-        ("many:count=3", PluginError, r"no option 'count' \(options: prefix\)"),
+        ("many:count=3", PluginError, r"must be among prefix, got 'count'"),
         ("none", PluginError, "not installed"),
     ],
 )

@@ -16,7 +16,7 @@ def test_every_shipped_one_is_a_strategy_under_its_name():
 
 def test_options_are_converted_and_show_in_the_name():
     assert load_strategy("dvts:trees=4,expansions=3") == StepSearch("dvts:trees=4,expansions=3", 4, 1, 3)
-    assert load_strategies("best-of-n:samples=2") == (BestOf("best-of-n:samples=2", 2),)
+    assert load_strategies("best-of-n:n=2") == (BestOf("best-of-n:n=2", 2),)
 
 
 def test_several_stand_between_commas_with_their_options():
@@ -40,10 +40,10 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
     ("spec", "message"),
     [
         ("greedi", r"'greedi': not installed .*shipped: .*best-of-n"),
-        ("dvts:tree=4", r"no option 'tree' \(options: expansions, trees\)"),
-        ("dvts:trees=many", "the option trees='many' does not fit"),
-        ("interrupt:restarts", "has no value"),
-        ("no.such:thing", r"no.such does not load"),
+        ("dvts:tree=4", r"must be among expansions, trees, got 'tree\'"),
+        ("dvts:trees=many", "its option trees must have a value that fits, got 'many'"),
+        ("interrupt:restarts", "must have a name and a value"),
+        ("no.such:thing", r"the module no.such must load"),
     ],
 )
 def test_what_cannot_be_is_named(spec, message):

@@ -9,5 +9,4 @@ PAGE = (Path(__file__).parents[2] / "docs" / "remedies.md").read_text()
 def test_the_code_of_the_page_runs():
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert blocks
-    for block in blocks:
-        exec(compile(block, "remedies.md", "exec"), {"__name__": "page"})
+    exec(compile("\n".join(blocks), "remedies.md", "exec"), {"__name__": "page"})

@@ -7,13 +7,13 @@ import threading
 import interwhen
 import pytest
 from interwhen import Abstained, Auto, Span, Unverified, UsageError, Verified, ViolationRecord
-from interwhen._types.errors import StoreError
-from interwhen._types.remedies import LADDER
 from interwhen.journal import Journal
+from interwhen.precompute import StoreError
 from interwhen.strategies import RemedyBeliefs
 from interwhen.strategies._remedy_beliefs import MEMORY, RemedyUse, RungBelief, VerifierBeliefs, uses_of
 from interwhen.testing import ScriptedModel
 
+LADDER = Auto().order
 CERTIFICATE = interwhen.Certificate("", "", "", (), (), 0.0)
 
 
@@ -339,5 +339,5 @@ def test_a_broken_learner_changes_nothing():
 
 
 def test_another_object_is_no_learner():
-    with pytest.raises(UsageError, match="not a RemedyLearner"):
+    with pytest.raises(UsageError, match="learner must have the methods"):
         interwhen.run(ScriptedModel([""]), "", learner=Auto())

@@ -138,7 +138,7 @@ async def test_sharing_changes_no_outcome(seed):
 async def test_samples_of_all_strategies_are_drawn_once():
     model = writer(lambda request: RIGHT)
     shared = SharedModel(model)
-    for strategy in load_strategies("best-of-n:samples=3,self-consistency:samples=3,weighted-vote:samples=3"):
+    for strategy in load_strategies("best-of-n:n=3,self-consistency:n=3,weighted-vote:n=3"):
         found = await try_out(strategy, shared)
         assert found.ledger.total_tokens == 3 * len(RIGHT)
     assert len(model.requests) == 3

@@ -79,7 +79,7 @@ async def test_forks_are_answered_apart():
     reply = await model.complete(Request("Q", side="why?"))
     assert (reply.text, reply.usage.completion_tokens) == ("to why?", 2)
     assert (len(model.requests), len(model.fork_requests)) == (0, 1)
-    with pytest.raises(ModelError, match="no answers for forks"):
+    with pytest.raises(ModelError, match="must have answers for forks"):
         await ScriptedModel(["x"]).complete(REQUEST)
 
 

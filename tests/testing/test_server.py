@@ -51,5 +51,5 @@ def test_each_fault_is_a_script_with_a_description(name):
 
 
 def test_an_unknown_fault_is_named():
-    with pytest.raises(UsageError, match="choose one of"):
+    with pytest.raises(UsageError, match="must be one of"):
         fault("earthquake")

@@ -53,9 +53,9 @@ def test_spans_count_in_the_text_and_the_calls():
         ({"turns": []}, "at least one turn"),
         ({"label": "right"}, "the label 'right'"),
         ({"label": "false"}, r"label"),
-        ({"mistake": {"turn": 1}}, "got 1"),
-        ({"mistake": {"turn": -1}}, "got -1"),
-        ({"mistake": {"turn": 0, "span": {"start": 1, "end": 3}}}, "its turn at 2"),
+        ({"mistake": {"turn": 1}}, "got turn 1"),
+        ({"mistake": {"turn": -1}}, "got turn -1"),
+        ({"mistake": {"turn": 0, "span": {"start": 1, "end": 3}}}, "its turn of 2 characters, got the end 3"),
         ({"mistake": {"turn": 0, "span": {"start": 2, "end": 1}}}, "start"),
         ({"mistakes": None}, "mistakes"),
         ({"turns": [{"prompt": "a", "text": 3}]}, r"\$\.turns\[0\]\.text"),
@@ -96,9 +96,9 @@ def test_a_broken_archive_is_told(tmp_path, keep):
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         read_traces(tmp_path / "absent")
-    with pytest.raises(UsageError, match="is a folder"):
+    with pytest.raises(UsageError, match="must be in a file, got the folder"):
         read_traces(tmp_path)
-    with pytest.raises(UsageError, match=r"cannot write .*: No such file"):
+    with pytest.raises(UsageError, match=r"cannot write the traces to .*No such file"):
         write_traces(tmp_path / "absent" / "t.jsonl", [])
 
 
@@ -128,7 +128,7 @@ class TestReaders:
         offer["mine"] = mine
         found = read_traces(tmp_path, "mine")
         assert next(found) == TRACE
-        with pytest.raises(PluginError, match=r"'mine'.*after trace 1 it raised KeyError: 'steps'"):
+        with pytest.raises(PluginError, match=r"'mine'.*got KeyError after trace 1: 'steps'"):
             next(found)
 
     def test_a_reader_that_returns_something_else_is_named(self, offer, tmp_path):
@@ -137,5 +137,5 @@ class TestReaders:
             list(read_traces(tmp_path, "mine"))
 
     def test_an_unknown_format_is_told_with_those_that_are_there(self, tmp_path):
-        with pytest.raises(PluginError, match=r"'nonsense': not installed \(.*installed: "):
+        with pytest.raises(PluginError, match=r"'nonsense': not installed \(install its package, or use one of: "):
             list(read_traces(tmp_path, "nonsense"))

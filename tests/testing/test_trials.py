@@ -150,7 +150,7 @@ class TestOneTrace:
         [one] = tried(trace("a very dull day"), monitor=monitor, model=ScriptedModel([""], forks=lambda _: "dull"))
         assert [found.quote for found in one.found] == ["dul"]
         [one] = tried(trace("a very dull day"), monitor=monitor)
-        assert "no model for forks was given" in one.troubles[0].what
+        assert "without a model for forks cannot answer" in one.troubles[0].what
 
     def test_an_empty_turn(self):
         [one] = tried(trace(""))
@@ -182,7 +182,7 @@ class TestPreparing:
             raise KeyError("grid")
 
         [one] = tried(trace("bad\nbad"), monitor=words(prepare=prepare))
-        assert [trouble.what for trouble in one.troubles][:1] == ["prepare: KeyError: 'grid'"]
+        assert [trouble.what for trouble in one.troubles][:1] == ["preparing the monitor raised KeyError: 'grid'"]
         assert len(one.troubles) == 3
 
 

@@ -281,7 +281,7 @@ def test_factory() -> None:
 
 
 def test_factory_names_the_option_that_is_wrong() -> None:
-    with pytest.raises(UsageError, match="rounding='loose'"):
+    with pytest.raises(UsageError, match="rounding must be one of shown-digits, exact, got 'loose'"):
         arithmetic(rounding="loose")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="level"):
         arithmetic(level="all")  # type: ignore[arg-type]

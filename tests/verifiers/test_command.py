@@ -69,7 +69,9 @@ class TestGcc:
         crash = "#include <assert.h>\nint main(void) { assert(1 + 1 == 3); }"
         assert verdict_on(crash, preset="gcc-run", sandbox=sandbox)[0] == Violation("the program crashes (SIGABRT)")
         other = "int main(void) { return 3; }"
-        assert verdict_on(other, preset="gcc-run", sandbox=sandbox)[0] == Unknown("the program ended with exit code 3")
+        assert verdict_on(other, preset="gcc-run", sandbox=sandbox)[0] == Unknown(
+            "the program ended with exit code 3, which says nothing of the file"
+        )
 
     def test_a_program_that_does_not_end_is_unknown_and_killed(self, sandbox):
         loop = "int main(void) { for (;;); }"
@@ -221,14 +223,14 @@ def test_reading_diagnostics_is_linear(checker):
     ("options", "message"),
     [
         ({}, "got no preset and no argv"),
-        ({"preset": "rust"}, "choose one of gcc"),
-        ({"argv": ("checker",)}, "lacks the file"),
-        ({"preset": "gcc", "seconds": -1.0}, "must be positive"),
-        ({"preset": "gcc", "sandbox": "docker"}, "choose one of process, none"),
-        ({"preset": "gcc", "directory": "project"}, "needs sandbox=none"),
+        ({"preset": "rust"}, "preset must be one of gcc"),
+        ({"argv": ("checker",)}, "argv must contain the file"),
+        ({"preset": "gcc", "seconds": -1.0}, "seconds must be above 0, got -1.0"),
+        ({"preset": "gcc", "sandbox": "docker"}, "sandbox must be one of process, none, got 'docker'"),
+        ({"preset": "gcc", "directory": "project"}, "needs sandbox='none', got 'process'"),
         ({"preset": "gcc", "file": "../x"}, "without a folder"),
-        ({"preset": "gcc", "pattern": "("}, "not a regular expression"),
-        ({"preset": "gcc", "pattern": "x"}, "needs a group named message"),
+        ({"preset": "gcc", "pattern": "("}, "pattern must be a regular expression"),
+        ({"preset": "gcc", "pattern": "x"}, "must have a group named message"),
         ({"preset": "gcc", "refutes": (0, 1)}, "must not hold 0"),
     ],
 )

@@ -60,7 +60,7 @@ def test_the_same_answer_three_times_in_a_row_is_enough():
 
 def test_a_reply_that_is_cut_short_is_no_answer():
     cut = Reply("42, because", (), "length")
-    assert probe(early_stopping(times=1), cut) == [Unknown("no answer was probed")]
+    assert probe(early_stopping(times=1), cut) == [Unknown("no probe gave an answer")]
     assert answer_in(Reply("\\frac{1}{2}} and", ()), boxed=True) == "\\frac{1}{2}"
     assert answer_in(Reply("42", (), "stop"), boxed=False) == "42"
     assert answer_in(cut, boxed=False) is None

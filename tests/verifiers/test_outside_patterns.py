@@ -134,7 +134,7 @@ def test_an_evil_pattern_of_a_schema_takes_linear_time() -> None:
     assert pause < 0.5
 
 
-@pytest.mark.fault("G11", "a pattern that is not linear", "runs in a process, which is killed; the loop goes on")
+@pytest.mark.fault("G11", "a pattern that is not linear", "runs in a process, which is killed; the loop continues")
 def test_a_pattern_with_look_around_costs_its_check_and_not_the_loop() -> None:
     text = json.dumps("a" * 40 + "!") + "\n"
     monitor = interwhen.load_monitor(
@@ -326,7 +326,7 @@ def test_many_stars_take_no_time() -> None:
 )
 def test_a_remote_reference_is_refused(address: str) -> None:
     for schema in ({"$ref": address}, {"properties": {"a": {"items": {"$ref": f"{address}#/$defs/b"}}}}):
-        with pytest.raises(UsageError, match="which is not in it"):
+        with pytest.raises(UsageError, match="must be in the schema or allowed"):
             json_schema(schema=schema)
 
 
@@ -372,11 +372,11 @@ def test_an_allowed_reference_is_fetched_once() -> None:
             schema = {"items": {"$ref": f"{base}/s/a.json"}}
             judge = _prepared(json_schema(schema=schema, remote=(f"{base}/s/",))).judge
             for allowed in ((), (f"{base}/s",), (f"{base}/other/",)):
-                with pytest.raises(UsageError, match="allow the address"):
+                with pytest.raises(UsageError, match="must be in the schema or allowed"):
                     json_schema(schema=schema, remote=allowed)
-            with pytest.raises(UsageError, match="cannot be fetched"):
+            with pytest.raises(UsageError, match="could not be fetched"):
                 json_schema(schema={"$ref": f"{base}/s/moved.json"}, remote=(f"{base}/s/",))
-            with pytest.raises(UsageError, match="allow the address"):
+            with pytest.raises(UsageError, match="must be in the schema or allowed"):
                 json_schema(schema={"$ref": f"{base}/s/../x.json"}, remote=(f"{base}/s/",))
         finally:
             server.shutdown()

@@ -47,7 +47,8 @@ def test_two_verdicts_make_one(found, said, verdict):
 def test_mypy_must_be_installed(monkeypatch):
     monkeypatch.setattr(types, "find_spec", lambda _name: None)
     with pytest.raises(
-        UsageError, match="typecheck=true needs mypy; install it beside interwhen, with: pip install mypy"
+        UsageError,
+        match="typecheck=true needs mypy, which is not installed; install it beside interwhen, with: pip install mypy",
     ):
         python(typecheck=True)
     assert python().verifier.name == "python"

@@ -26,14 +26,14 @@ def require_choice(factory: str, choices: Iterable[str], **options: str) -> None
     known = tuple(choices)
     for name, value in options.items():
         if value not in known:
-            raise UsageError(f"{factory}: {name}={value!r}, choose one of {', '.join(known)}")
+            raise UsageError(f"{factory}: {name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def require_positive(factory: str, **options: float) -> None:
     """Raise :class:`UsageError` unless each option of *factory* is above 0."""
     for name, value in options.items():
         if not value > 0:
-            raise UsageError(f"{factory}: {name}={value!r} must be positive")
+            raise UsageError(f"{factory}: {name} must be above 0, got {value!r}")
 
 
 def task_monitor(

@@ -269,6 +269,9 @@ def problems_of(patterns: Iterable[str]) -> dict[str, str]:
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise UsageError(f"the patterns {other!r:.200} cannot be compiled: {error}") from error
+        raise UsageError(
+            f"the patterns {other!r:.200} must compile in a process of their own, got {error}; check "
+            "whether Python can be started here"
+        ) from error
     found: dict[str, str] = json.loads(ran.stdout)
     return found

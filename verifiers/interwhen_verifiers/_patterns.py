@@ -110,7 +110,7 @@ def make(
 ) -> Monitor:
     """Make the monitor of ``regex`` or ``terms``. With ``present``, it searches the complete answer."""
     if not patterns:
-        raise UsageError(f"{name}: got no {'patterns' if name == 'regex' else 'terms'}; give at least one")
+        raise UsageError(f"{name}: needs at least one {'pattern' if name == 'regex' else 'term'}, got none; give one")
     require_choice(name, get_args(Must), must=must)
     require_choice(name, _TRIGGERS, scope=scope)
     return Monitor(

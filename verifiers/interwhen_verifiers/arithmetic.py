@@ -426,7 +426,7 @@ def _judge_answer(claim: Given) -> Verdict:
     if is_right:
         return Pass("the computation that the prompt asks for was done exactly", scope="answer")
     if is_right is None or not claim.said:
-        return Unknown("it may be another value than the answer, or one that is close to it")
+        return Unknown("this value may not be meant as the answer, or it is close to the right one")
     # The right value is the answer to the problem, and feedback must not give that away.
     return Violation(why="this is not the value of the expression that the prompt asks for")
 

@@ -154,7 +154,10 @@ def command(
     where: Where = sandbox or ("none" if checker.name == "lean" else "process")
     require_choice("command", get_args(Where), sandbox=where)
     if directory and where != "none":
-        raise UsageError(f"command: directory={directory!r} needs sandbox=none; to show a sandbox more, use readable=")
+        raise UsageError(
+            f"command: directory={directory!r} needs sandbox='none', got {where!r}; give this, or "
+            "show the sandbox more by readable="
+        )
     return Monitor(
         name=f"command-{checker.name}",
         trigger=CodeBlocks() if checker.languages else Answer(),
@@ -182,9 +185,9 @@ def _checker(
     if not checker.steps and not argv:
         raise UsageError('command: got no preset and no argv; give one, for example argv=("checker", "{file}")')
     if argv and not any("{file}" in part for part in argv):
-        raise UsageError(f"command: argv={argv!r} lacks the file; write {{file}} in its place")
+        raise UsageError(f"command: argv must contain the file as {{file}}, got {argv!r}; write {{file}} in its place")
     if file and ("/" in file or file.startswith(".") or "\0" in file):
-        raise UsageError(f"command: file={file!r} must be a file name without a folder")
+        raise UsageError(f"command: file must be a file name without a folder, got {file!r}")
     changes: dict[str, object] = {"steps": (argv,)} if argv else {}
     if languages is not None:
         changes["languages"] = frozenset(language.lower() for language in languages)
@@ -195,6 +198,9 @@ def _checker(
         changes["own_pattern"] = pattern
     if refutes is not None:
         if 0 in refutes:
-            raise UsageError(f"command: refutes={refutes!r} must not hold 0, the exit code for a file that is right")
+            raise UsageError(
+                "command: refutes must not hold 0, which is the exit code for a correct file; got "
+                f"{refutes!r}; leave 0 out"
+            )
         changes["refutes"] = frozenset(refutes)
     return replace(checker, **changes)  # type: ignore[arg-type]

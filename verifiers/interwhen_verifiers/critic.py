@@ -116,9 +116,9 @@ def critic(
     require_choice("critic", _TRIGGERS, every=every)
     require_positive("critic", seconds=seconds)
     if not criterion.strip():
-        raise UsageError("critic: the criterion is empty; give the question to judge by")
+        raise UsageError(f"critic: criterion must not be empty, got {criterion!r}; give the question to judge by")
     if served and not model:
-        raise UsageError(f"critic: served={served!r} needs model=, the base URL of its server")
+        raise UsageError(f"critic: served={served!r} needs model=, got none; give the base URL of the server")
     common: dict[str, Any] = {
         "name": "critic",
         "trigger": _TRIGGERS[every],
@@ -174,7 +174,7 @@ def _understood(reply: str) -> _Reply | None:
 def _verdict(reply: _Reply | None, where: Span | None) -> Verdict:
     match reply:
         case None:
-            return Unknown(f"{OPINION}: the reply could not be understood")
+            return Unknown(f"{OPINION}: the reply was not the JSON that was asked for")
         case _Reply(verdict="wrong"):
             return Violation(why=f"{reply.why[:_WHY] or 'it looks wrong'} ({OPINION})", where=where)
         case _Reply(verdict="ok"):
@@ -207,7 +207,7 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
         once = reply is not None and at >= 0 and claim.text.find(reply.quote, at + 1) < 0
         where = Span(at, at + len(reply.quote)) if once and reply is not None else None
         if reply is not None and reply.verdict == "wrong" and where is None:
-            return Unknown(f"{OPINION}: it objects to words that do not stand there: {reply.why[:_WHY]}")
+            return Unknown(f"{OPINION}: it objects to words that are not in the text: {reply.why[:_WHY]}")
         return _verdict(reply, where)
 
     decorate: Callable[[Callable[..., Awaitable[Verdict]]], FunctionVerifier] = verifier(

@@ -156,7 +156,7 @@ def _probe(segment: Segment, after: Probes, measure: float | None) -> Probe:
 def _stable(probe: Probe, times: int) -> Verdict:
     if probe.same < times:
         return Unknown(
-            f"the probed answer came {probe.same} times in a row" if probe.answer else "no answer was probed"
+            f"the probed answer came {probe.same} times in a row" if probe.answer else "no probe gave an answer"
         )
     return Violation(
         why=f"the probed answer was the same {probe.same} times in a row", witness=f"it was {probe.answer!r}"
@@ -165,7 +165,7 @@ def _stable(probe: Probe, times: int) -> Verdict:
 
 def _confident(probe: Probe, threshold: float) -> Verdict:
     if not probe.answer:
-        return Unknown("no answer was probed")
+        return Unknown("no probe gave an answer")
     if probe.measure is None:
         return Unknown("the endpoint gives no probabilities of a fork's tokens")
     said = f"the probability of the probed answer's tokens is {probe.measure:.3f} in the geometric mean"
@@ -207,10 +207,12 @@ def early_stopping(
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)
     if times < 1 or tokens < 1:
-        raise UsageError(f"early_stopping: times={times!r} and tokens={tokens!r} must be at least 1")
+        raise UsageError(
+            f"early_stopping: times and tokens must be at least 1, got {times!r} and {tokens!r}; give larger ones"
+        )
     limit = threshold if threshold is not None else 0.95 if rule == "confident" else 0.001
     if not 2 <= scores <= 20:
-        raise UsageError(f"early_stopping: scores={scores!r} must be from 2 to 20")
+        raise UsageError(f"early_stopping: scores must be from 2 to 20, got {scores!r}")
 
     @verifier(name=f"early_stopping-{rule}", version="1", worker="inline")
     def check(claim: Probe) -> Verdict:

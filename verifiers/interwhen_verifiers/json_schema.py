@@ -161,7 +161,10 @@ def json_schema(
     """
     require_choice("json_schema", get_args(Where), where=where)
     if (schema is None) == (tools is None):
-        raise UsageError("json_schema: got both or neither of schema and tools; give one of them")
+        raise UsageError(
+            "json_schema: needs schema or tools and not both, got "
+            f"{'both' if tools is not None else 'neither'}; give one of them"
+        )
     if tools is not None:
         return _calls_monitor(tools, remote, level, delivery)
     read = read_schema(_loaded(schema))
@@ -194,7 +197,9 @@ def _calls_monitor(
 ) -> Monitor:
     named = read_schema(_loaded(tools))
     if not isinstance(named, dict) or not named:
-        raise UsageError(f"json_schema: tools={tools!r:.100} is not a mapping of names to schemas")
+        raise UsageError(
+            f"json_schema: tools must be a mapping of names to schemas that is not empty, got {tools!r:.100}"
+        )
     judges = {name: Judge(read_schema(inner), remote) for name, inner in named.items()}
     return Monitor(
         name="json_schema",
@@ -213,7 +218,9 @@ def _loaded(schema: Any) -> Any:
         try:
             return Path(schema).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"json_schema: {schema!r} cannot be read: {error}") from error
+            raise UsageError(
+                f"json_schema: {schema!r} must be a readable file, got an error: {error}; name another file"
+            ) from error
     return schema
 
 

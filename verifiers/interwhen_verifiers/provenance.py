@@ -229,7 +229,8 @@ class _Conversation:
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]
-    """For each value that calls used, the number of the first such call's message. Later records may only repeat it."""
+    """For each value in the arguments of calls: the number of the message with the first such call. Later messages may
+    only repeat the value, so they do not count as its source."""
 
     def sources(self, value: str) -> Iterator[Source]:
         """Yield the occurrences of *value*, in the order of the messages."""

@@ -149,7 +149,7 @@ def python(
     try:
         compile(tests, "tests", "exec")
     except (SyntaxError, ValueError) as error:
-        raise UsageError(f"python: tests={tests[:60]!r} is not valid Python: {error}") from error
+        raise UsageError(f"python: tests must be valid Python, got {tests[:60]!r}: {error}; correct it") from error
 
     def prepare(task: Task) -> Given:
         given = read_given(task.text)

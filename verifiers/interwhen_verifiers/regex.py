@@ -51,9 +51,9 @@ def regex(
     Raises :class:`UsageError` on a pattern that does not compile, and on an option that it does not know.
     """
     if len(patterns) > MOST:
-        raise UsageError(f"regex: got {len(patterns)} patterns, the most is {MOST}; use 'terms' for lists of words")
+        raise UsageError(f"regex: patterns must be at most {MOST}, got {len(patterns)}; use 'terms' for lists of words")
     for pattern, problem in problems_of(patterns).items():
-        raise UsageError(f"regex: the pattern {pattern!r} does not compile: {problem}")
+        raise UsageError(f"regex: each pattern must be a regular expression, got {pattern!r}: {problem}; correct it")
     flagged = tuple(f"(?i:{pattern})" if ignore_case else pattern for pattern in patterns)
     judge = check if all(map(linear, flagged)) else check_apart
     return make("regex", judge, flagged, patterns, must=must, scope=scope, delivery=delivery, phase=phase)

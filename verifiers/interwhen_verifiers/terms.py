@@ -119,10 +119,13 @@ def terms(
     Raises :class:`UsageError` on an empty term, and on an option that it does not know.
     """
     if len(terms) > MOST:
-        raise UsageError(f"terms: got {len(terms)} terms, the most is {MOST}")
+        raise UsageError(f"terms: there must be at most {MOST}, got {len(terms)}; use several monitors")
     for term in terms:
         if not term.strip() or len(term) > LONGEST:
-            raise UsageError(f"terms: {term[:LONGEST]!r} must have 1 to {LONGEST} characters, and not only blanks")
+            raise UsageError(
+                f"terms: each term must have 1 to {LONGEST} characters, and not only blanks; got "
+                f"{term[:LONGEST]!r}; correct it"
+            )
     read = [normalize(term).text for term in terms]
     patterns = tuple(_pattern(term, ignore_case=ignore_case, whole=whole_words) for term in read)
     monitor = make("terms", check, patterns, terms, must=must, scope=scope, delivery=delivery, phase=phase)

@@ -135,7 +135,10 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Read the text of a run as the result of the last call in its prompt: ``interwhen.guard`` passes results so."""
+    """Yield the claim for the result of the last call in the prompt. The text of the run is this result.
+
+    ``interwhen.guard`` passes the results of tools in this way.
+    """
     if prepared.history.calls:
         last = prepared.history.calls[-1]
         past = PastCall(last.name, last.arguments, segment.text, last.at)
@@ -196,7 +199,8 @@ def _begin(policy: Policy[Any], state: State) -> Callable[[], Any]:
     load = policy.load
     if load is None:
         raise UsageError(
-            f"tool_policy: state={state!r} cannot be loaded by the policy {policy.name!r}; give a function"
+            f"tool_policy: state must be a function, because the policy {policy.name!r} cannot load a "
+            f"text; got {state!r}"
         )
     loaded = load(state)  # once, and not for each run; states are never changed
     return lambda: loaded
@@ -208,7 +212,7 @@ def _policy(policy: str | Policy[Any] | WrittenPolicy) -> Policy[Any]:
     if isinstance(policy, WrittenPolicy):
         return adapt(policy)
     if not isinstance(policy, str) or not policy:
-        raise UsageError(f"tool_policy: policy={policy!r:.100} is neither a Policy nor the name or place of one")
+        raise UsageError(f"tool_policy: policy must be a Policy, or the name or path of one, got {policy!r:.100}")
     shipped = _OLD_NAMES.get(policy, policy)
     if shipped in POLICIES:
         return _shipped(shipped)
@@ -217,7 +221,10 @@ def _policy(policy: str | Policy[Any] | WrittenPolicy) -> Policy[Any]:
     place, _, name = policy.partition(":")
     found = getattr(_module(place), name or "POLICY", None)
     if not isinstance(found, Policy):
-        raise UsageError(f"tool_policy: policy={policy!r}: {place!r} has no Policy named {name or 'POLICY'!r}")
+        raise UsageError(
+            f"tool_policy: policy={policy!r} must name a Policy, and {place!r} has none named "
+            f"{name or 'POLICY'!r}; give PLACE:NAME"
+        )
     return found
 
 
@@ -237,5 +244,8 @@ def _module(place: str) -> Any:
         spec.loader.exec_module(module)
     except (ImportError, OSError) as error:
         known = ", ".join(POLICIES)
-        raise UsageError(f"tool_policy: {place!r} cannot be loaded ({error}); shipped policies: {known}") from error
+        raise UsageError(
+            f"tool_policy: policy must be a shipped policy ({known}), a module or a file; got "
+            f"{place!r} ({error}); correct it"
+        ) from error
     return module

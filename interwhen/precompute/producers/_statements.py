@@ -15,16 +15,28 @@ from interwhen.precompute._producer import StepContext
 
 LONGEST = 240
 """The longest statement that is read, in characters. The text comes from a model, so it needs a limit."""
+_QUOTED = 1000
+"""The number of characters of an unreadable reply that are sent back to the model."""
 _ASK = (
     "You prepare notes on a text before anybody asks about it. Write up to {limit} new statements that follow from the "
-    "numbered lines, and that save work to the one who is asked about them: combine lines, and go on from what is "
-    "known. "
-    "One statement a line, in the words of the text. End each with the numbers of the lines that it follows from, in "
-    "brackets, such as [S2 F1]. Repeat nothing that is known."
+    "numbered lines and that save work to the one who is asked about them: combine lines, and build on what is known. "
+    "One statement a line, in the words of the text; show each calculation. End each with the numbers of the lines "
+    "that it follows from, in brackets, such as [S2 F1]. Repeat nothing that is known."
 )
-_LINE = re.compile(
-    r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?(?P<said>[^\[\]]+?)\s{0,4}\[(?P<cited>[SF]\d{1,5}(?:[ ,;]+[SF]\d{1,5}){0,40})\]\s*"
+# Small models write no statement at all without an example.
+_EXAMPLE = (
+    "S1: Tom sells lemonade for 2 dollars a cup.\nS2: Tom sells 30 cups on Monday.\nS3: Tom sells 25 cups on Tuesday.",
+    "Tom sells 30 + 25 = 55 cups on Monday and Tuesday. [S2 S3]\n"  # noqa: ISC004  (one text)
+    "Tom sells lemonade for 2 * 30 = 60 dollars on Monday. [S1 S2]",
 )
+_AGAIN = (
+    "No statement could be read in your reply. Write one statement a line, and end each line with the numbers of the "
+    "lines that it follows from, in brackets. For example: Tom sells 30 + 25 = 55 cups on Monday and Tuesday. [S2 S3]"
+)
+_NUMBERS = r"(?:lines?\s+)?[SF]\d{1,5}(?:(?:\s{0,4}[,;&]\s{0,4}|\s{1,4}(?:and\s{1,4})?)[SF]\d{1,5}){0,40}"
+_BRACKETS = re.compile(rf"\s{{0,4}}(?:\[\s?{_NUMBERS}\s?\]|\(\s?{_NUMBERS}\s?\))")
+_LEADING = re.compile(rf"\s{{0,8}}{_NUMBERS}\s?:\s")
+_LIST_MARK = re.compile(r"\A\s{0,8}(?:[-*\u2022] |\d{1,3}[.)] )?")
 _CITED = re.compile(r"[SF]\d{1,5}")
 _NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
@@ -55,31 +67,59 @@ def numbered(source: str, facts: Sequence[str]) -> Numbered:
     return Numbered(tuple(line.strip() for line in source.splitlines() if line.strip()), tuple(facts))
 
 
-def ask_for(given: Numbered, limit: int) -> tuple[str, str]:
-    """Return the two parts of a prompt that asks for at most *limit* statements: the task, and the numbered lines."""
+def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:
+    """Return a prompt that asks for at most *limit* statements: the task, an example, and the numbered lines."""
     source = "\n".join(f"S{at}: {line}" for at, line in enumerate(given.source, 1))
     facts = "\n".join(f"F{at}: {line}" for at, line in enumerate(given.facts, 1))
     known = f"\n\nKnown:\n{facts}" if facts else ""
-    return _ASK.format(limit=limit), f"{source}{known}"
+    question, answer = _EXAMPLE
+    return (
+        Message("system", _ASK.format(limit=limit)),
+        Message("user", question),
+        Message("assistant", answer),
+        Message("user", f"{source}{known}"),
+    )
+
+
+def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
+    """Return *prompt* with a *reply* in which no statement could be read, and a request to write it as asked."""
+    return (*prompt, Message("assistant", reply[:_QUOTED]), Message("user", _AGAIN))
 
 
 def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that are new and cite only lines of *given*.
 
-    Other lines of *reply* are ignored. Linear in the length of *reply*.
+    A line may cite at its end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``.
+    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. Linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
     for line in reply.splitlines():
-        match = _LINE.fullmatch(line) if len(line) <= 2 * LONGEST else None
-        if match is None or len(match["said"]) > LONGEST or not is_plain_text(match["said"]):
+        read = _read_line(line) if len(line) <= 2 * LONGEST else None
+        if read is None:
             continue
-        cited = [given.get(number) for number in dict.fromkeys(_CITED.findall(match["cited"]))]
-        if None in cited or plain(match["said"]) in seen:
+        said, numbers = read
+        cited = [given.get(number) for number in dict.fromkeys(numbers)]
+        if None in cited or plain(said) in seen:
             continue
-        seen.add(plain(match["said"]))
-        found.append(Statement(match["said"], tuple(text for text in cited if text is not None)))
+        seen.add(plain(said))
+        found.append(Statement(said, tuple(text for text in cited if text is not None)))
     return found
+
+
+def _read_line(line: str) -> tuple[str, list[str]] | None:
+    """Return the statement in *line* and the numbers of the lines that it cites; ``None`` if it is no such line."""
+    text = _LIST_MARK.sub("", line).replace("**", "")
+    numbers = [number for match in _BRACKETS.finditer(text) for number in _CITED.findall(match[0])]
+    said = _BRACKETS.sub("", text)
+    leading = _LEADING.match(said)
+    if leading is not None:
+        numbers += _CITED.findall(leading[0])
+        said = said[leading.end() :]
+    said = said.strip()
+    if not numbers or not said.rstrip(".") or len(said) > LONGEST or "[" in said or "]" in said:
+        return None
+    return (said, numbers) if is_plain_text(said) else None
 
 
 def plain(text: str) -> str:
@@ -95,10 +135,10 @@ def is_plain_text(text: str) -> bool:
 # Asks with a chat, or with a text to continue if the model does not accept chats.
 
 
-async def ask(context: StepContext, task: str, text: str, sampling: Sampling) -> Completion:
-    """Ask the model to do *task* on *text*, and return its answer."""
+async def ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
+    """Ask the model with the chat *prompt*, and return its answer."""
     try:
-        return await context.ask((Message("system", task), Message("user", text)), sampling)
+        return await context.ask(prompt, sampling)
     except UsageError:
         # An adapter that only continues texts refuses a chat before any request.
-        return await context.ask(f"{task}\n\n{text}\n\n", sampling)
+        return await context.ask("".join(f"{turn.content}\n\n" for turn in prompt), sampling)

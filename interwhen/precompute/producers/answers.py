@@ -11,7 +11,7 @@ from functools import lru_cache
 import msgspec
 
 from interwhen._types.errors import ModelError, UsageError
-from interwhen._types.models import Sampling
+from interwhen._types.models import Message, Sampling
 from interwhen._types.results import Abstained, Failed, Result
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute._producer import Context, Nothing, Proposal, Step, StepContext
@@ -167,7 +167,8 @@ def _answered(data: bytes) -> Answered:
 
 async def _anticipate(text: str, params: _AnswerParams, context: StepContext) -> Proposal | Nothing:
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
-    reply = await ask(context, _ANTICIPATE.format(count=params.count), text, sampling)
+    turns = (Message("system", _ANTICIPATE.format(count=params.count)), Message("user", text))
+    reply = await ask(context, turns, sampling)
     lines = [_LEAD.sub("", line, count=1).strip() for line in reply.text.splitlines()]
     found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and is_plain_text(line)))
     if not found:

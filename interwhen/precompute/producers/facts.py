@@ -12,7 +12,16 @@ from interwhen._types.errors import UsageError
 from interwhen._types.models import Completion, Sampling
 from interwhen.precompute._items import Item, Kind, Payload
 from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Step, StepContext
-from interwhen.precompute.producers._statements import Statement, ask, ask_for, numbered, read_statements
+from interwhen.precompute.producers._grounding import lack_of
+from interwhen.precompute.producers._statements import (
+    Numbered,
+    Statement,
+    ask,
+    ask_again,
+    ask_for,
+    numbered,
+    read_statements,
+)
 
 __all__ = [
     "facts",
@@ -21,6 +30,10 @@ __all__ = [
 
 Link = Literal["none", "chain"]
 """``chain``: a piece builds on the facts of the piece before it; ``none``: pieces are independent."""
+Grounding = Literal["text", "monitors"]
+"""``text``: each number, name and other word of a statement must stand in the lines that it cites, or follow from them
+by an equation. ``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
+_QUOTED = 120
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -36,20 +49,22 @@ class _FactParams(msgspec.Struct, frozen=True):
     limit: int
     min_gain: float
     max_tokens: int
+    grounding: Grounding
 
 
 class FactProducer:
     """Derives facts in several passes (consolidation). Each pass starts from a piece and the facts accepted so far.
 
     The model proposes statements. Each must cite its premises, and the monitors judge it as a continuation of only
-    these. A statement that does not pass is dropped, and no later pass builds on it.
+    these. With the grounding ``text``, its words and numbers are also compared with the premises. A statement that
+    does not pass is dropped, and no later pass builds on it.
     """
 
     name = "facts"
-    version = "1"
+    version = "2"
     kind: Kind = "facts"
 
-    def __init__(self, *, limit: int, min_gain: float, max_tokens: int, link: Link) -> None:
+    def __init__(self, *, limit: int, min_gain: float, max_tokens: int, link: Link, grounding: Grounding) -> None:
         if limit < 1 or max_tokens < 1 or not min_gain >= 0:
             got = f"limit={limit!r}, max_tokens={max_tokens!r}, min_gain={min_gain!r}"
             raise UsageError(
@@ -59,6 +74,11 @@ class FactProducer:
             raise UsageError(
                 f"facts: link must be one of {', '.join(get_args(Link))}; got {link!r}; choose one of these"
             )
+        if grounding not in get_args(Grounding):
+            raise UsageError(
+                f"facts: grounding must be one of {', '.join(get_args(Grounding))}; got {grounding!r}; choose one"
+            )
+        self._grounding = grounding
         self._limit = limit
         self._min_gain = min_gain
         self._max_tokens = max_tokens
@@ -70,7 +90,7 @@ class FactProducer:
         before: tuple[str, ...] = ()
         for piece in context.pieces:
             for number in passes:
-                params = _FactParams(number, self._limit, self._min_gain, self._max_tokens)
+                params = _FactParams(number, self._limit, self._min_gain, self._max_tokens, self._grounding)
                 yield Step(
                     name=f"{piece.name}/{number}",
                     reads=(piece.name,),
@@ -90,14 +110,17 @@ class FactProducer:
                 return Nothing("the previous pass found too few facts")
         known = [fact.said for item in context.premises() for fact in notes_of(item).facts]
         given = numbered(context.read(step.reads[0]), known)
-        reply = await ask(
-            context, *ask_for(given, params.limit), Sampling(max_tokens=params.max_tokens, temperature=0.0)
-        )
-        proposed = read_statements(reply.text, given)[: params.limit]
-        facts = [found for found in proposed if await _is_shown(found, context)]
+        generated, proposed, reply = await _propose(context, given, params)
+        if not proposed:
+            return Nothing(f"no statement could be read in the reply of the model: {reply!r:.{_QUOTED}}")
+        lacks = {found: await _lack(found, context, params.grounding) for found in proposed[: params.limit]}
+        facts = [found for found, why in lacks.items() if not why]
         if not facts:
-            return Nothing(f"{len(proposed)} statements were proposed, and none was verified")
-        gain = 1000 * len(facts) / _tokens(reply)
+            found, why = next(iter(lacks.items()))
+            return Nothing(
+                f"{len(lacks)} statements were proposed, and none was verified; {found.said!r:.{_QUOTED}}: {why}"
+            )
+        gain = 1000 * len(facts) / generated
         notes = Notes(tuple(facts), gain >= params.min_gain)
         return Proposal(
             payload=Payload("\n".join(fact.said for fact in facts), msgspec.json.encode(notes)),
@@ -105,15 +128,24 @@ class FactProducer:
         )
 
 
-def facts(*, limit: int = 12, min_gain: float = 2.0, max_tokens: int = 600, link: Link = "none") -> FactProducer:
+def facts(
+    *,
+    limit: int = 12,
+    min_gain: float = 2.0,
+    max_tokens: int = 600,
+    link: Link = "none",
+    grounding: Grounding = "text",
+) -> FactProducer:
     """Make the producer.
 
     *limit* is the largest number of statements of a pass, and *max_tokens* limits its reply. Passes over a piece end
     after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece
     builds on the facts of the one before it, so a text that is too long for the context window is processed piece by
-    piece.
+    piece. *grounding* says who compares a statement with the lines that it cites: by default, each number, name and
+    word must stand in them, or follow by an equation. Choose ``monitors`` only if a monitor passes a statement only
+    when it follows from the prompt, as one for your own documents may do. ``arithmetic`` does not.
     """
-    return FactProducer(limit=limit, min_gain=min_gain, max_tokens=max_tokens, link=link)
+    return FactProducer(limit=limit, min_gain=min_gain, max_tokens=max_tokens, link=link, grounding=grounding)
 
 
 def notes_of(item: Item) -> Notes:
@@ -127,8 +159,27 @@ def _notes(data: bytes) -> Notes:
     return msgspec.json.decode(data, type=Notes)
 
 
-async def _is_shown(found: Statement, context: StepContext) -> bool:
-    return isinstance(await context.judge(found.said, _premises([found])), Accepted)
+async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
+    """Ask the model for statements on *given*, once more if none could be read.
+
+    Returns the number of generated tokens, the statements, and the text of the last reply.
+    """
+    prompt = ask_for(given, params.limit)
+    sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
+    reply = await ask(context, prompt, sampling)
+    generated, proposed = _tokens(reply), read_statements(reply.text, given)
+    if not proposed and reply.text.strip():
+        reply = await ask(context, ask_again(prompt, reply.text), sampling)
+        generated, proposed = generated + _tokens(reply), read_statements(reply.text, given)
+    return generated, proposed, reply.text
+
+
+async def _lack(found: Statement, context: StepContext, grounding: Grounding) -> str:
+    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is."""
+    if grounding == "text" and (lack := lack_of(found.said, found.cited)):
+        return lack
+    judged = await context.judge(found.said, _premises([found]))
+    return "" if isinstance(judged, Accepted) else judged.why
 
 
 def _premises(found: Sequence[Statement]) -> str:

@@ -57,7 +57,7 @@ def simulate(
     if seeds < 1 or jobs < 1:
         raise UsageError(f"--seeds and --jobs must be at least 1, got {seeds} and {jobs}")
     if seed is not None and world is not None:
-        raise UsageError("--seed and --world exclude each other: give one of them")
+        raise UsageError("--seed and --world must not be used together, got both: give one of them")
     if seed is not None:
         return _one(generate(seed), shrink=shrink)
     if world is not None:
@@ -69,7 +69,9 @@ def _parse(text: str) -> World:
     try:
         return from_json(text)
     except msgspec.DecodeError as error:
-        raise UsageError(f"--world is not a valid world: {error}") from error
+        raise UsageError(
+            f"--world must be a world as JSON, got something else ({error}): give what a failed run printed"
+        ) from error
 
 
 def _one(world: World, *, shrink: bool) -> int:

@@ -53,7 +53,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "a fork open",
         "a violation open",
         "after a remedy",
-        "while going on",
+        "while resuming",
         "twice",
         "after the end",
         "after the reader left",
@@ -262,7 +262,7 @@ def _of_death(process: ProcessLog) -> Iterator[str]:
     elif process.filed.left_out:
         yield "within a record"
     if process.is_resumed and not process.entered:
-        yield "while going on"
+        yield "while resuming"
     if process.filed is not None and process.filed.chunks > process.before.chunks:
         yield "tokens lost" if process.lost_chunks else "none of its tokens lost"
     if started > sum(isinstance(event, CheckSettled) and bool(event.check.key) for event in events):

@@ -24,7 +24,7 @@ from interwhen.testing.simulation._cases import (
     invariant,
     is_half_a_tag,
 )
-from interwhen.testing.simulation._model import SILENCE, TIMER
+from interwhen.testing.simulation._model import ADAPTER_DEFECT, SILENCE, TIMER
 from interwhen.testing.simulation._monitors import PROMPT, concludes
 from interwhen.testing.simulation._play import PlayedWorld, ReaderError, play
 from interwhen.testing.simulation._truth import (
@@ -79,7 +79,7 @@ def _raises(case: PlayedCase) -> Iterator[str]:
         error = process.raised
         if error is None or isinstance(error, ReaderError):
             continue
-        if not (crashed and str(error) == "a defect of the adapter"):
+        if not (crashed and str(error) == ADAPTER_DEFECT):
             yield f"{type(error).__name__}: {error}"
 
 

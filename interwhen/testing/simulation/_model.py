@@ -24,6 +24,8 @@ SEED = 1000
 """The sampling seed of generation 0. The seed of a request minus this one is its generation."""
 TIMER = 8.0
 """The timeout for silence of the model, in seconds."""
+ADAPTER_DEFECT = "simulated fault: the adapter has a defect"
+"""The message of the exception that a simulated adapter raises because of a defect."""
 SILENCE = min(Timeouts().idle or TIMER, TIMER / 2)
 """The silence after which monitors look at unfinished text, in seconds."""
 _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filter"}
@@ -134,7 +136,7 @@ class SimulatedModel:
             self.fork_faults += 1
             match world.fork_fault:
                 case "raises":
-                    raise UpstreamError("the server does not like forks", status=500)
+                    raise UpstreamError("simulated fault: the server refuses forks", status=500)
                 case "hangs":
                     await anyio.sleep_forever()
                 case "garbled":
@@ -213,13 +215,13 @@ class SimulatedModel:
 async def _fail_opening(wire: WireFault) -> None:
     match wire.kind:
         case "refused":
-            raise ConnectError("connection refused")
+            raise ConnectError("simulated fault: the connection was refused")
         case "busy":
-            raise UpstreamError("503 overloaded", status=503)
+            raise UpstreamError("simulated fault: the server is overloaded (503)", status=503)
         case "rejected":
-            raise UpstreamError("400 bad request", status=400)
+            raise UpstreamError("simulated fault: the server refused the request (400)", status=400)
         case "overflow":
-            raise ContextOverflow("400 the context is full", status=400)
+            raise ContextOverflow("simulated fault: the context is full (400)", status=400)
         case "mute":
             await anyio.sleep_forever()
         case "slow":
@@ -285,15 +287,18 @@ class SimulatedStream(GuardedStream):
     async def _struck(self, strike: WireFault) -> list[Chunk]:
         match strike.kind:
             case "reset" | "reset_after_stop":
-                raise ConnectError("connection reset")
+                raise ConnectError("simulated fault: the connection was reset")
             case "garbled":
-                raise StreamProtocolError("not JSON", offset=self._at)
+                raise StreamProtocolError("simulated fault: an event is not JSON", offset=self._at)
             case "error" | "fatal":
-                raise UpstreamError("an error in the stream", status=500 if strike.kind == "error" else 400)
+                raise UpstreamError(
+                    "simulated fault: the server sent an error in the stream",
+                    status=500 if strike.kind == "error" else 400,
+                )
             case "stall":
                 await anyio.sleep_forever()
             case "crash":
-                raise ValueError("a defect of the adapter")
+                raise ValueError(ADAPTER_DEFECT)
             case "truncated":
                 self._sent.whole = True
                 return []

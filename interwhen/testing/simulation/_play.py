@@ -47,7 +47,9 @@ class Disk:
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
         """Continue the journal after its first *keep* bytes. *found* is the size in bytes that the caller has read."""
         if found != len(self.data):
-            raise JournalError(NAME, f"{found} bytes were read, but it has {len(self.data)}")
+            raise JournalError(
+                NAME, f"the caller must have read all of its {len(self.data)} bytes, and read {found}: read it again"
+            )
         self.data = self.data[:keep]
         self._room = None
         return self

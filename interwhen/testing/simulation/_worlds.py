@@ -325,17 +325,25 @@ def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[Te
         if half.rest:
             if at < len(stands):
                 after, found, expected = stands[:at][-40:], stands[at:][:40], half.rest[:40]
-                raise LostTextError(f"after {after!r} comes {found!r}, where {expected!r} is due")
+                raise LostTextError(
+                    f"the kept text must continue with {expected!r} after {after!r}, got {found!r}: text "
+                    "was lost or repeated"
+                )
             yield _part(item, half, phase if world.thinking == "field" else "answer")
     if at < len(stands):
-        raise LostTextError(f"after the end of the text comes {stands[at:][:40]!r}")
+        raise LostTextError(
+            f"the kept text must end where the text of the model ends, got {stands[at:][:40]!r} after it: "
+            "text was repeated"
+        )
 
 
 def _part(item: Item, half: _Match, phase: Phase) -> TextPart:
     if not (isinstance(item, SumItem) and item.call):
         return TextPart(half.rest, phase)
     if half.stands:
-        raise LostTextError(f"a part of a tool call is in the text, {half.rest!r} of it is missing")
+        raise LostTextError(
+            f"a tool call must be kept whole or not at all, got one without {half.rest!r:.80}: text was lost"
+        )
     return TextPart(half.rest, phase, ToolCall(f"c{item.left}", TOOL, half.rest[len(TOOL) + 1 : -1]))
 
 

@@ -42,11 +42,11 @@ def harmless(row, text=WHOLE, **options):
     return Case(row=row, happens="the text is whole", text=text, **options)
 
 
-def resumed(row, happens="a typed error; the stream is taken up from the last whole token", **options):
+def resumed(row, happens="a typed error; the stream is resumed from the last whole token", **options):
     return Case(row=row, happens=happens, posts=2, reconnects=1, **options)
 
 
-def failed(row, error, happens="the run fails with a typed error; no request more", text="", **options):
+def failed(row, error, happens="the run fails with a typed error; no further request", text="", **options):
     return Case(row=row, happens=happens, status="failed", text=text, reason=None, error=error, **options)
 
 
@@ -73,20 +73,20 @@ CASES = {
     "huge_chunk": resumed("W28"),
     "no_newline": resumed("W28"),
     "error_event": resumed("W11"),
-    "error_event_400": failed("W11", UpstreamError, "it will not pass: the run fails with the text kept", FIRST),
+    "error_event_400": failed("W11", UpstreamError, "a retry cannot help: the run fails with the text kept", FIRST),
     "no_choices": harmless("W12"),
     "usage_only": harmless("W12"),
-    "usage_forever": resumed("W20", "counts are no content: the stream is closed and taken up", seconds=25.0),
-    "unknown_shape": failed("W13", UnexpectedForm, "a typed error at the first chunk; it is not asked for again"),
+    "usage_forever": resumed("W20", "counts are no content: the stream is closed and resumed", seconds=25.0),
+    "unknown_shape": failed("W13", UnexpectedForm, "a typed error at the first chunk; it is not requested again"),
     "text_null": harmless("W13"),
     "chat_delta": harmless("W13"),
-    "two_choices": failed("W14", UnexpectedForm, "a typed error instead of two texts in one; asked once", FIRST),
+    "two_choices": failed("W14", UnexpectedForm, "a typed error instead of two texts in one; requested once", FIRST),
     "http_400": failed("W15", UpstreamError),
     "http_401": failed("W15", UpstreamError),
     "http_404": failed("W15", UpstreamError),
     "http_422": failed("W15", UpstreamError),
     "http_429": harmless("W15", posts=3, seconds=2.0, only_virtual=True),
-    "http_429_long": failed("W15", RateLimited, "more patience than the budget has: the run fails at once"),
+    "http_429_long": failed("W15", RateLimited, "longer than the budget allows: the run fails at once"),
     "http_500": harmless("W15", posts=2),
     "http_503": harmless("W15", posts=2),
     "http_503_always": failed(
@@ -94,22 +94,22 @@ CASES = {
     ),
     "http_400_ctx": failed("W16", ContextOverflow),
     "http_400_ctx_resumed": failed(
-        "W16", ContextOverflow, "the run fails as such, with the text kept", FIRST, posts=2, reconnects=1
+        "W16", ContextOverflow, "the run fails with this error, with the text kept", FIRST, posts=2, reconnects=1
     ),
     "http_307": harmless("W17", posts=2),
     "http_308": harmless("W17", posts=2),
     "http_307_circle": failed("W17", UpstreamError, posts=4),
     "http_307_away": failed("W17", UpstreamError, "prompt and key go to no other host: the run fails"),
-    "html_200": failed("W17", UnexpectedForm, "a typed error that shows what came; it is not asked for again"),
-    "gzip": failed("W29", UnexpectedForm, "refused unread; it is not asked for again"),
-    "bad_gzip": failed("W29", UnexpectedForm, "refused unread; it is not asked for again"),
+    "html_200": failed("W17", UnexpectedForm, "a typed error that shows what came; it is not requested again"),
+    "gzip": failed("W29", UnexpectedForm, "refused unread; it is not requested again"),
+    "bad_gzip": failed("W29", UnexpectedForm, "refused unread; it is not requested again"),
     "rst_mid": resumed("W18"),
     "eof_mid": resumed("W18"),
     "eof_before": harmless("W18", posts=2),
     "bad_chunk_size": resumed("W29"),
-    "stall": resumed("W19", "closed when the timer between tokens runs out, and taken up", seconds=25.0),
-    "stall_headers": resumed("W19", "given up when the timer of the first token runs out; another try", seconds=50.0),
-    "keepalive_only": resumed("W20", "comments are no content: the stream is closed and taken up", seconds=25.0),
+    "stall": resumed("W19", "closed when the timer between tokens runs out, and resumed", seconds=25.0),
+    "stall_headers": resumed("W19", "closed when the timer of the first token runs out; another try", seconds=50.0),
+    "keepalive_only": resumed("W20", "comments are no content: the stream is closed and resumed", seconds=25.0),
     "slow_drip": harmless("W21", seconds=18.0, only_virtual=True),
     "byte_drip": harmless("W21"),
     "endless": cut_short("W22", "length", "ended by a cap of our own, and never verified", text=None),

@@ -22,10 +22,11 @@ def scripted(*replies):
     return ScriptedModel(list(replies))
 
 
-async def prepared(model, pieces, *, passes=1, **options):
-    producer = facts(**options)
+async def prepared(model, pieces, *, passes=1, monitors=None, grounding="monitors", **options):
+    # The monitor of this file works out each statement from the lines that it cites.
+    producer = facts(grounding=grounding, **options)
     precomputer = Precomputer(
-        Store(MemoryShelf()), model, [sources()], producers=[producer], passes=passes, debounce=0.0
+        Store(MemoryShelf()), model, monitors or [sources()], producers=[producer], passes=passes, debounce=0.0
     )
     ref = await precomputer.add("people", pieces)
     await precomputer.work()
@@ -70,9 +71,9 @@ async def test_passes_stop_with_one_that_finds_too_little():
 
 
 async def test_passes_stop_with_one_that_finds_nothing():
-    model = scripted(RIGHT, "nothing new")
+    model = scripted(RIGHT, "nothing new", "nothing new at all")
     await prepared(model, {"people": PIECE}, passes=8, min_gain=0.0)
-    assert len(model.requests) == 2
+    assert len(model.requests) == 3  # a reply without a statement is asked for again, once
 
 
 async def test_a_piece_may_build_on_the_one_before():
@@ -120,11 +121,62 @@ async def test_a_model_that_only_continues_texts_is_asked_as_one():
     precomputer, ref = await prepared(model, {"people": PIECE})
     assert said(precomputer, ref) == ["2 steps above Ann is Cid."]
     assert "S1: Ann reports to Bob." in model.requests[0].prompt
+    assert "Tom sells 30 + 25 = 55 cups" in model.requests[0].prompt  # the example
+
+
+WAGES = "Jo earns 45 dollars a day.\nJo works 4 days."
+
+
+async def test_an_equation_that_holds_is_no_fact_about_the_text():
+    reply = "Jo earns 45 * 4 * 15 = 2700 dollars. [S1 S2]\nJo earns 45 * 4 = 180 dollars. [S1 S2]"
+    precomputer, ref = await prepared(scripted(reply), {"wages": WAGES}, monitors=["arithmetic"], grounding="text")
+    assert said(precomputer, ref) == ["Jo earns 45 * 4 = 180 dollars."]
+
+
+async def test_a_wrong_equation_is_no_fact_either():
+    reply = "Jo earns 45 * 4 = 190 dollars. [S1 S2]"
+    precomputer, ref = await prepared(scripted(reply), {"wages": WAGES}, monitors=["arithmetic"], grounding="text")
+    assert said(precomputer, ref) == []
+
+
+async def test_a_reply_without_statements_is_asked_for_again_with_what_was_wrong():
+    model = scripted("Jo is well paid.", "Jo earns 45 * 4 = 180 dollars. [S1 S2]")
+    precomputer, ref = await prepared(model, {"wages": WAGES}, monitors=["arithmetic"], grounding="text")
+    assert said(precomputer, ref) == ["Jo earns 45 * 4 = 180 dollars."]
+    again = model.requests[1].prompt
+    assert again[-2].content == "Jo is well paid."
+    assert again[-1].content.startswith("No statement could be read in your reply.")
+
+
+@pytest.mark.parametrize(
+    ("replies", "why"),
+    [
+        (["Jo is well paid.", "She is."], "no statement could be read in the reply of the model: 'She is.'"),
+        (["Jo earns 44 dollars. [S1]"], "the number 44 is in no cited line"),
+        ([""], "no statement could be read in the reply of the model: ''"),
+    ],
+    ids=["unreadable", "not grounded", "empty"],
+)
+async def test_no_statement_is_explained_with_the_text(replies, why):
+    precomputer = Precomputer(
+        Store(MemoryShelf()), scripted(*replies), ["arithmetic"], producers=[facts()], passes=1, debounce=0.0
+    )
+    await precomputer.add("wages", {"wages": WAGES})
+    (done,) = await precomputer.work()
+    assert done.came_to == "nothing"
+    assert why in done.why
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"limit": 0}, {"max_tokens": 0}, {"min_gain": -1.0}, {"min_gain": float("nan")}, {"link": "tree"}],
+    [
+        {"limit": 0},
+        {"max_tokens": 0},
+        {"min_gain": -1.0},
+        {"min_gain": float("nan")},
+        {"link": "tree"},
+        {"grounding": "hope"},
+    ],
     ids=json.dumps,
 )
 def test_options_that_cannot_work_are_refused(options):

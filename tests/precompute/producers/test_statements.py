@@ -1,9 +1,19 @@
 """What is read from a model's proposals, and what is left out."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen.precompute.producers._statements import LONGEST, ask_for, is_plain_text, numbered, read_statements
+from interwhen.precompute.producers._grounding import lack_of
+from interwhen.precompute.producers._statements import (
+    LONGEST,
+    ask_again,
+    ask_for,
+    is_plain_text,
+    numbered,
+    read_statements,
+)
 
 GIVEN = numbered("Ann reports to Bob.\n\nBob reports to Cid.\n", ["2 steps above Ann is Cid."])
 
@@ -13,10 +23,43 @@ def read(reply):
 
 
 def test_lines_and_facts_are_numbered_in_the_prompt():
-    task, text = ask_for(GIVEN, 7)
-    assert "up to 7 " in task
-    assert text.splitlines()[0] == "S1: Ann reports to Bob."
-    assert "F1: 2 steps above Ann is Cid." in text
+    task, question, answer, text = ask_for(GIVEN, 7)
+    assert "up to 7 " in task.content
+    assert text.content.splitlines()[0] == "S1: Ann reports to Bob."
+    assert "F1: 2 steps above Ann is Cid." in text.content
+    example = numbered(re.sub(r"S\d: ", "", question.content), [])
+    assert len(read_statements(answer.content, example)) == len(answer.content.splitlines())
+
+
+def test_the_example_is_grounded():
+    _, question, answer, _ = ask_for(GIVEN, 7)
+    example = numbered(re.sub(r"S\d: ", "", question.content), [])
+    assert [lack_of(found.said, found.cited) for found in read_statements(answer.content, example)] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Ann is below Cid. [S1 S2]",
+        "Ann is below Cid [S1][S2].",
+        "Ann is below Cid. (S1, S2)",
+        "Ann is below Cid. [lines S1 and S2]",
+        "- **Ann is below Cid.** [S1; S2]",
+        "S1, S2: Ann is below Cid.",
+        "[S1 S2] Ann is below Cid.",
+        "\u2022 Ann is below Cid. [S1 & S2]",
+    ],
+)
+def test_models_cite_in_many_ways(line):
+    ((said, cited),) = read(line)
+    assert said.rstrip(".") == "Ann is below Cid"
+    assert cited == ("Ann reports to Bob.", "Bob reports to Cid.")
+
+
+def test_an_unreadable_reply_is_shown_to_the_model_in_part():
+    prompt = ask_again(ask_for(GIVEN, 7), "x" * 5000)
+    assert [turn.role for turn in prompt] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert len(prompt[-2].content) == 1000
 
 
 def test_a_statement_comes_with_the_texts_it_cites():

@@ -174,6 +174,8 @@ PRESETS: dict[str, Checker] = {
 def need_pattern(pattern: str) -> None:
     """Raise :class:`UsageError` unless *pattern*, which a user gave, compiles and has the group ``message``."""
     for problem in problems_of([pattern]).values():
-        raise UsageError(f"command: pattern={pattern!r} is not a regular expression: {problem}")
+        raise UsageError(f"command: pattern must be a regular expression, got {pattern!r}: {problem}; correct it")
     if "(?P<message>" not in pattern:
-        raise UsageError(f"command: pattern={pattern!r} needs a group named message, and should have one named line")
+        raise UsageError(
+            f"command: pattern must have a group named message, got {pattern!r}; add one, and best also one named line"
+        )

@@ -223,13 +223,13 @@ def judge(
     if ran.missing:
         return Judgement(Unknown(f"{line.split()[0]} is not installed; {checker.hint or 'it must be in the PATH'}"))
     if ran.trouble:
-        return Judgement(Unknown(f"{line}: {ran.trouble}"))
+        return Judgement(Unknown(f"{line} did not run to its end: {ran.trouble}"))
     if ran.code == 0:
         return Judgement(Pass(f"{line} accepts it", scope=scope), passed=True)
     if checker.crash_refutes and ran.step == len(checker.steps) - 1:
         name = _SIGNALS.get(ran.code or 0)
         if name is None:
-            return Judgement(Unknown(f"the program ended with exit code {ran.code}"))
+            return Judgement(Unknown(f"the program ended with exit code {ran.code}, which says nothing of the file"))
         return Judgement(Violation(why=f"the program crashes ({name})"))
     if ran.code not in checker.refutes:
         return Judgement(Unknown(f"{line} ended with exit code {ran.code}, which says nothing of the file"))

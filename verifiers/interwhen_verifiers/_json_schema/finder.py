@@ -20,9 +20,9 @@ _LIKE = re.compile(r"\{\s{0,8}[\"'}\u201c]|\[\s{0,8}[{\"\[\u201c]")
 """Text in prose that looks like the beginning of a document: an object with a key, or a list of objects, texts or
 lists."""
 _CARRIED = 10
-"""The characters that are kept of a piece, to find a beginning that spans two pieces."""
+"""The number of characters kept from the end of a piece, to find a beginning that spans two pieces."""
 _LINE = 40
-"""The characters that are kept of a line, to see whether it opens or closes a block."""
+"""The number of characters kept from a line, to see whether it opens or closes a block."""
 
 
 class Found(NamedTuple):
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     """The pattern that the string ``value`` must match."""
     value: str = ""
     doubt: str = ""
-    """Why it is not read, though it looks like a document. Empty: it is read."""
+    """Why text that looks like a document is not read; empty if it is read."""
 
 
 _START = State()
@@ -49,7 +49,7 @@ class Search:
 
     place: Place = "start"
     fenced: bool = False
-    """Whether the document stands in a block."""
+    """Whether the document is in a fenced block."""
     line: str = ""
     """The beginning of the current line of prose."""
     reading: State = _START

@@ -21,9 +21,9 @@ _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r"
 _HEX = frozenset("0123456789abcdefABCDEF")
 _WORDS = {"t": "true", "f": "false", "n": "null"}
 _KEPT = 300
-"""The characters that are kept of a string, for comparison with allowed values."""
+"""The number of characters kept from a string, for comparison with allowed values."""
 _DIGITS = 400
-"""A longer number is judged only with the whole document."""
+"""A number with more characters is judged only with the whole document."""
 _DEEPEST = 64
 """For deeper values, only the syntax is judged before the document is complete."""
 

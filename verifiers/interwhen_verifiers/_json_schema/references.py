@@ -43,7 +43,10 @@ def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
             continue
         _need_allowed(address, allowed)
         if len(found) == _MOST:
-            raise UsageError(f"json_schema: the schema refers to more than {_MOST} others")
+            raise UsageError(
+                f"json_schema: the schema must refer to at most {_MOST} other schemas, got more; put them "
+                "under its $defs"
+            )
         found[address] = _fetched(address)
         waiting.extend(_addresses(found[address], address, found))
     return found
@@ -93,8 +96,8 @@ def _need_allowed(address: str, allowed: tuple[str, ...]) -> None:
     if fits and parts.scheme in ("http", "https") and ".." not in parts.path and "\\" not in address:
         return
     raise UsageError(
-        f"json_schema: the schema refers to {address!r:.200}, which is not in it; put that schema under its $defs, or "
-        f"allow the address by remote=({address!r:.200},)"
+        "json_schema: each schema that is referred to must be in the schema or allowed, got "
+        f"{address!r:.200}; put it under $defs, or allow it by remote=({address!r:.200},)"
     )
 
 
@@ -110,7 +113,13 @@ def _fetched(address: str) -> Any:
         with urllib.request.build_opener(_Straight).open(address, timeout=_SECONDS) as answer:
             data = answer.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise UsageError(f"json_schema: the schema at {address!r:.200} has more than {_LARGEST:,} bytes")
+            raise UsageError(
+                f"json_schema: the schema at {address!r:.200} must have at most {_LARGEST:,} bytes, got "
+                "more; take a smaller one"
+            )
         return json.loads(data)
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError, RecursionError) as error:
-        raise UsageError(f"json_schema: the schema at {address!r:.200} cannot be fetched: {error}") from error
+        raise UsageError(
+            f"json_schema: the schema at {address!r:.200} could not be fetched, got "
+            f"{type(error).__name__}: {error}; check the address, or put the schema under $defs"
+        ) from error

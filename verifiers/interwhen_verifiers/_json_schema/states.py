@@ -64,4 +64,4 @@ class State:
     escape: str = ""
     """The beginning of an escape sequence that is not complete."""
     token: int = 0
-    """How many characters ago the token began."""
+    """The number of characters since the start of the token."""

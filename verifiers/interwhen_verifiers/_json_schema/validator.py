@@ -49,11 +49,16 @@ class Judge:
             # No formats are checked: the format "regex" would compile patterns by re.
             kind.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))
         except jsonschema.SchemaError as error:
-            raise UsageError(f"json_schema: invalid schema: {error.message:.300}") from error
+            raise UsageError(
+                f"json_schema: schema must be a valid JSON Schema, got an error at {error.json_path}: "
+                f"{error.message:.300}; correct it"
+            ) from error
         elsewhere = collected(schema, allowed)
         patterns = set(_patterns_in([schema, *elsewhere.values()]))
         for pattern, problem in problems_of(patterns).items():
-            raise UsageError(f"json_schema: the pattern {pattern!r:.200} does not compile: {problem}")
+            raise UsageError(
+                f"json_schema: each pattern must be a regular expression, got {pattern!r:.200}: {problem}; correct it"
+            )
         self.apart = not all(map(linear, patterns)) or _looks_at_evaluated_names([schema, *elsewhere.values()])
         """Whether documents must be judged in a worker process."""
         self._text = json.dumps([schema, elsewhere])
@@ -233,12 +238,15 @@ def read_schema(schema: Any) -> Any:
         try:
             schema = json.loads(schema)
         except ValueError as error:
-            raise UsageError(f"json_schema: schema is not valid JSON: {error}") from error
+            raise UsageError(
+                f"json_schema: schema must be valid JSON where it is a text, got an error: {error}; "
+                "correct it, or give the path of a file that ends in .json"
+            ) from error
     if isinstance(schema, Mapping):
         return _plain(schema)
     if isinstance(schema, bool):
         return schema
-    raise UsageError(f"json_schema: schema={schema!r:.100} must be a mapping, a Boolean or JSON text")
+    raise UsageError(f"json_schema: schema must be a mapping, a Boolean or JSON text, got {schema!r:.100}")
 
 
 def _plain(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The parts of the verifier `puzzles`: private to it."""
+"""The private parts that the puzzle verifiers share."""

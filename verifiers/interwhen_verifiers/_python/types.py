@@ -23,7 +23,7 @@ SECONDS = 20.0
 def need_mypy() -> None:
     """Raise :class:`UsageError` where mypy is not installed."""
     if find_spec("mypy") is None:
-        raise UsageError(f"python: typecheck=true needs mypy; {PRESETS['mypy'].hint}")
+        raise UsageError(f"python: typecheck=true needs mypy, which is not installed; {PRESETS['mypy'].hint}")
 
 
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:

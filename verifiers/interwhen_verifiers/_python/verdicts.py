@@ -50,15 +50,15 @@ def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: in
         case Limited(which="seconds" | "cpu_seconds" as which):
             if late == "violation":
                 return Violation(why="it does not come to an end in the time that is given")
-            return Unknown(f"it ran into the limit of {which}")
+            return Unknown(f"the code reached the limit of {which}")
         case Limited(which=which):
-            return Unknown(f"it ran into the limit of {which}")
+            return Unknown(f"the code reached the limit of {which}")
         case Denied(what=what):
-            return Unknown(f"it tried what is not allowed: {what}")
+            return Unknown(f"the code tried what the sandbox does not allow: {what}")
         case Crashed(reason=reason):
-            return Unknown(f"it could not be run to its end: {reason}")
+            return Unknown(f"the code could not be run to its end: {reason}")
         case _:
-            return Unknown("it ended before its tests did")
+            return Unknown("the code ended before its tests did")
 
 
 def _verdict(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdict:
@@ -74,7 +74,7 @@ def _verdict(told: Told, code: str, starts: tuple[int, ...], end: int) -> Verdic
         case "passed" | "compiled":
             return _passed(told)
         case _:
-            return Unknown(f"it was not read: {told.get('message', '')}")
+            return Unknown(f"the code could not be read: {told.get('message', '')}")
 
 
 def _passed(told: Told) -> Verdict:

@@ -64,6 +64,6 @@ def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[st
     """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text."""
     listed = [patterns] if isinstance(patterns, str) else list(patterns)
     if not all(isinstance(pattern, str) and pattern for pattern in listed):
-        raise UsageError(f"{verifier}: {option}={patterns!r:.200} is not a list of names")
+        raise UsageError(f"{verifier}: {option} must be a list of names that are not empty, got {patterns!r:.200}")
     lowered = [pattern.lower() for pattern in listed]
     return lambda name: any(name_fits(name.lower(), pattern) for pattern in lowered)

@@ -76,11 +76,14 @@ class Rule:
         try:
             found = self.function(call)
         except MissingArgumentError as error:
-            return Unknown(f"the call has no argument {error.args[0]!r}")
+            return Unknown(f"the rule reads the argument {error.args[0]!r}, which the call does not have")
         except Exception as error:
-            raise RuntimeError(f"the rule {self.name!r} raised {type(error).__name__}: {error}") from error
+            raise RuntimeError(
+                f"the rule {self.name!r} must return a verdict or None, and it raised "
+                f"{type(error).__name__}: {error}; correct it"
+            ) from error
         if found is not None and not isinstance(found, Pass | Violation | Unknown):
-            raise RuntimeError(f"the rule {self.name!r} returned {found!r:.100}, expected a verdict or None")
+            raise RuntimeError(f"the rule {self.name!r} must return a verdict or None, got {found!r:.100}; correct it")
         return found
 
 
@@ -123,18 +126,24 @@ class Policy(Generic[StateT]):
                 known = [rule.name for rule in self.rules]
                 close = difflib.get_close_matches(name, known, n=1)
                 meant = f"did you mean {close[0]!r}? " if close else ""
-                raise UsageError(f"policy {self.name!r} has no rule {name!r}; {meant}rules: {', '.join(known)}")
+                raise UsageError(f"policy {self.name!r} has no rule {name!r}; {meant}choose one of {', '.join(known)}")
             left = [rule for rule in left if rule.name != name]
         return Policy(self.name, self.version, self.begin, self.advance, self.load, left)
 
     def _adding(self, tools: tuple[str, ...], says: str, moment: Moment) -> Callable[[RuleFunction], RuleFunction]:
         if not says.strip():
-            raise UsageError(f"policy {self.name!r}: a rule needs the sentence that it enforces (says=...)")
+            raise UsageError(
+                f"policy {self.name!r}: each rule must have the sentence that it enforces, got {says!r}; "
+                "give says='...'"
+            )
 
         def add(function: RuleFunction) -> RuleFunction:
             name = str(getattr(function, "__name__", "rule")).strip("_")
             if any(rule.name == name for rule in self.rules):
-                raise UsageError(f"policy {self.name!r} has two rules named {name!r}")
+                raise UsageError(
+                    f"policy {self.name!r}: each rule must have its own name, got {name!r} twice; rename one "
+                    "of the functions"
+                )
             self.rules.append(Rule(name, says, frozenset(tools), function, moment))
             return function
 

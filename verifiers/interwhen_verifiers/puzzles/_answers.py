@@ -1,4 +1,4 @@
-r"""The final answer of a line (after "Answer:", in ``\boxed{}`` or in ``<answer>``), and the options of a prompt."""
+r"""Finds the final answer in a line (after "Answer:", in ``\boxed{}`` or ``<answer>``) and the options in a prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from interwhen import Pass, Verdict
 
 MAX_LINE = 4000
-"""A longer line is not read."""
+"""Longer lines are not read, and only so many characters at the end of a prompt are searched for options."""
 
 _BOX = "\\boxed{"
 _MARK = re.compile(
@@ -31,7 +31,7 @@ _DOUBT = re.compile(
 
 
 class FoundAnswer(NamedTuple):
-    """What is given as the answer, and where in the line."""
+    """The text of an answer, and its start and end in the line."""
 
     text: str
     start: int
@@ -39,7 +39,7 @@ class FoundAnswer(NamedTuple):
 
 
 def find_answer(line: str) -> FoundAnswer | None:
-    """Return the final answer that *line* gives; ``None``: it gives none. Linear in its length."""
+    """Find the final answer in *line*. Return ``None`` if there is none. Takes time linear in the length of *line*."""
     if len(line) > MAX_LINE:
         return None
     box = line.rfind(_BOX)
@@ -53,17 +53,17 @@ def find_answer(line: str) -> FoundAnswer | None:
 
 
 def of_answer(verdict: Verdict) -> Verdict:
-    """Return *verdict* on the final answer as one that covers the answer: who gives it knows the task."""
+    """Give *verdict*, on the final answer, the scope ``answer`` if it is a pass."""
     return Pass(verdict.evidence, scope="answer") if isinstance(verdict, Pass) else verdict
 
 
 def is_doubtful(text: str) -> bool:
-    """Tell whether *text* may ask, suppose, doubt or deny rather than assert."""
+    """Tell whether *text* may ask, suppose, doubt or deny something instead of asserting it."""
     return _DOUBT.search(text) is not None
 
 
 def read_options(prompt: str) -> dict[str, str]:
-    """Return the options ``A. …`` to ``H. …`` that end *prompt*, by their letters; empty where there are none."""
+    """Read the options ``A. …`` to ``H. …`` at the end of *prompt*: letter to text. Empty if there are none."""
     tail = prompt[-MAX_LINE:]
     marks = list(_OPTION.finditer(tail))
     first = next((at for at in range(len(marks) - 1, -1, -1) if marks[at][1] == "A"), None)
@@ -81,7 +81,7 @@ def read_options(prompt: str) -> dict[str, str]:
 
 
 def choose(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
-    """Return the letter and text of the option that *answer* names; ``None``: none, or not surely one."""
+    """Return the letter and text of the option that *answer* names; ``None`` if it does not clearly name one."""
     said = answer.strip().strip("*$_ ").rstrip(".").strip()
     match = _LETTER.fullmatch(said)
     if match is not None and (letter := match[1].upper()) in options:

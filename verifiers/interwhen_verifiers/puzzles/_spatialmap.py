@@ -1,10 +1,10 @@
-"""The map of a prompt: its places, its question, and what follows from its sentences, exactly and without a solver.
+"""Reads the map and the question of a prompt, and decides what follows from the map, without a solver.
 
 "A is to the northeast of B" says two things: A lies further east, and A lies further north. So the sentences are strict
-comparisons of pairs on two independent axes. From consistent strict comparisons exactly their transitive closure
-follows: any other pair can be arranged either way, because everything that need not lie beyond a place can be moved
-before it. For the same reason the number of places in a quadrant can take each value from the number of places that
-must be there to the number of places that may be there.
+comparisons of pairs on two independent axes. If they are consistent, exactly their transitive closure follows: any
+other pair can be arranged either way, because everything that need not lie beyond a place can be moved before it. For
+the same reason the number of places in a quadrant can have each value from the number of places that must be there to
+the number of places that may be there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from interwhen_verifiers.puzzles._answers import read_options
 
 Axis = Literal[0, 1]
-"""0: from west to east; 1: from south to north."""
+"""The axis: 0 from west to east, 1 from south to north."""
 Sign = Literal[-1, 0, 1]
 Status = Literal["follows", "contradicts", "open"]
 Asked = Literal["direction", "which", "count", "unknown"]
@@ -45,25 +45,28 @@ _QUESTION = re.compile(
 
 
 class MapRelation(NamedTuple):
-    """How a place lies as seen from another: east (1) or west (-1), north (1) or south (-1); 0: not stated."""
+    """The direction from one place to another. ``east``: 1 for east, -1 for west; ``north``: 1 for north, -1 for south.
+
+    0: the sentence says nothing about this axis.
+    """
 
     east: Sign
     north: Sign
 
     @property
     def signs(self) -> tuple[tuple[Axis, Sign], ...]:
-        """The axes that it speaks of, each with its sign."""
+        """The axes about which the relation says something, each with its sign."""
         both: tuple[tuple[Axis, Sign], ...] = ((0, self.east), (1, self.north))
         return tuple(part for part in both if part[1])
 
     @property
     def is_diagonal(self) -> bool:
-        """Whether it speaks of both axes."""
+        """Whether the relation says something about both axes."""
         return bool(self.east and self.north)
 
 
 class Premise(NamedTuple):
-    """One sentence of the map: how place *one* lies as seen from place *other*."""
+    """A sentence of the map: place *one* lies in the direction *relation*, as seen from place *other*."""
 
     one: int
     relation: MapRelation
@@ -71,39 +74,39 @@ class Premise(NamedTuple):
     text: str
 
     def ends(self, axis: Axis) -> tuple[int, int] | None:
-        """Return the lower and the higher place on *axis*; ``None``: it does not speak of that axis."""
+        """Return the lower and the higher place on *axis*; ``None`` if the sentence says nothing about that axis."""
         sign = self.relation[axis]
         return ((self.other, self.one) if sign > 0 else (self.one, self.other)) if sign else None
 
 
 @dataclass(frozen=True, slots=True)
 class MapOrder:
-    """The places beyond each place, on both axes, and the sentences that say so."""
+    """Everything that follows from the sentences of a map, and the sentences."""
 
     beyond: tuple[tuple[int, ...], tuple[int, ...]]
-    """For each axis and place: the set of the places beyond it, as bits."""
+    """For each axis and each place: the places that must lie beyond it, one bit for each."""
     premises: tuple[Premise, ...]
 
     @property
     def is_consistent(self) -> bool:
-        """Whether no place lies beyond itself."""
+        """Whether no place must lie beyond itself."""
         return not any(bits >> place & 1 for axis in self.beyond for place, bits in enumerate(axis))
 
     def sign(self, axis: Axis, one: int, other: int) -> Sign:
-        """Return where *one* must lie as seen from *other*; 0: the map leaves that open."""
+        """Return 1 if *one* must lie beyond *other* on *axis*, -1 if before it, and 0 if the map does not say."""
         if self.beyond[axis][other] >> one & 1:
             return 1
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
-        """Tell whether the relation follows, whether its contrary does, or neither."""
+        """Tell whether it follows that *one* has *relation* to *other*, whether the contrary follows, or neither."""
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
             return "contradicts"
         return "follows" if found and 0 not in found else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
-        """Return sentences from which the status follows: a shortest chain of them for each axis that decides."""
+        """Return sentences that prove the status: for each deciding axis, a shortest chain of them."""
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
         chains = [
@@ -114,7 +117,7 @@ class MapOrder:
         return tuple(dict.fromkeys(text for chain in (chains if follows else chains[:1]) for text in chain))
 
     def _chain(self, axis: Axis, high: int, low: int) -> list[str]:
-        """Return a shortest chain of sentences from the place *low* to the place *high*, by a breadth-first search."""
+        """Find a shortest chain of sentences from the place *low* to the place *high*, by a breadth-first search."""
         came: dict[int, tuple[int, str]] = {}
         waiting = deque([low])
         while waiting and high not in came:
@@ -133,13 +136,13 @@ class MapOrder:
 
 
 def make_order(count: int, premises: Iterable[Premise]) -> MapOrder:
-    """Return what follows from *premises* on *count* places."""
+    """Derive everything that follows from *premises* about *count* places."""
     listed = tuple(premises)
     return MapOrder((_closed(count, listed, 0), _closed(count, listed, 1)), listed)
 
 
 def _closed(count: int, premises: Iterable[Premise], axis: Axis) -> tuple[int, ...]:
-    """Return the transitive closure on *axis*, by the algorithm of Warshall."""
+    """Compute the transitive closure on *axis*, by Warshall's algorithm."""
     beyond = [0] * count
     for low, high in filter(None, (premise.ends(axis) for premise in premises)):
         beyond[low] |= 1 << high
@@ -152,26 +155,26 @@ def _closed(count: int, premises: Iterable[Premise], axis: Axis) -> tuple[int, .
 
 @dataclass(frozen=True, slots=True)
 class MapProblem:
-    """The places, what follows on them, and the question."""
+    """A map with the names of its places, and the question about it."""
 
     names: tuple[str, ...]
     order: MapOrder
     asked: Asked = "unknown"
     one: int = -1
-    """The place whose direction is asked for."""
+    """The place whose direction the question asks for; -1 if it asks for no direction."""
     relation: MapRelation | None = None
     other: int = -1
-    """The place from which it is seen."""
+    """The place from which the question looks."""
     options: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> int | None:
-        """Return the place with that name."""
+        """Return the index of the place with this *name*, or ``None``."""
         wanted = name.strip().strip("*").casefold()
         return next((at for at, known in enumerate(self.names) if known.casefold() == wanted), None)
 
 
 def way_of(text: str) -> MapRelation:
-    """Return the relation that a compass point names."""
+    """Return the relation that the compass point *text* names."""
     low = text.lower()
     if len(low) == 2:
         low = {"n": "north", "s": "south"}[low[0]] + {"e": "east", "w": "west"}[low[1]]
@@ -181,7 +184,7 @@ def way_of(text: str) -> MapRelation:
 
 
 def read_problem(prompt: str) -> MapProblem | None:
-    """Return the map of *prompt*; ``None``: there is none, or it contradicts itself."""
+    """Read the map of *prompt*. Return ``None`` if there is none, or if it contradicts itself."""
     if len(prompt) > MAX_PROMPT:
         return None
     asked = _QUESTION.search(prompt)

@@ -1,4 +1,4 @@
-"""Shared by the verifiers of puzzles: statements of a line, the claims made of them, and a tracker per phase."""
+"""What the puzzle verifiers share: statements with positions, their claims, and a tracker for each phase."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ Read: TypeAlias = Callable[[PuzzleT, StateT, Segment], tuple[StateT, Iterable[Cl
 
 @dataclass(frozen=True, slots=True)
 class Spanned:
-    """Something that a line says. *start* and *end* count from the start of the line."""
+    """A statement of a line. *start* and *end* are offsets in the line."""
 
     start: int
     end: int
 
     @property
     def content(self) -> str:
-        """All fields but the place, as text."""
+        """The values of all fields except the two offsets, as text."""
         return f"{type(self).__name__}{tuple(getattr(self, field.name) for field in fields(self)[2:])}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement(Claim, Generic[SaidT, StateT]):
-    """One statement of a line, and the state of the puzzle before it."""
+    """The claim for one statement (``said``), with the state of the puzzle ``before`` it."""
 
     said: SaidT
     before: StateT
 
 
 def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: str = "") -> Statement[SaidT, StateT]:
-    """Return the claim for *said* in *segment*.
+    """Return the claim for the statement *said* in *segment*. *before* is the state of the puzzle before it.
 
-    *context*: the text of the line and the state, where the verdict depends on more than the statement itself.
+    *context* is part of the key of the claim. It must hold the line and the state if the verdict depends on them.
     """
     # A statement may be long, such as a list of moves. The context and the place identify it at less cost.
     key = f"{said.start} | {context}" if context else f"{segment.text[said.start : said.end]} | {said.content}"
@@ -46,7 +46,7 @@ def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: st
 
 
 def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]) -> Tracker[Any]:
-    """Return a tracker that reads segments with *read*, from the state *begin* in each phase."""
+    """Return a tracker that reads segments with *read*. *begin* makes the state at the start of each phase."""
 
     def step(
         state: tuple[PuzzleT, StateT, str], segment: Segment
@@ -59,10 +59,10 @@ def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]
 
 
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:
-    """Return what prepares a monitor: *read* the question alone, or else the whole prompt."""
+    """Return a function for ``prepare`` of a monitor: it calls *read* on the question, then on the whole prompt."""
     return lambda task: read(task.question) or read(task.text)
 
 
 def judged(holds: bool, *, evidence: str, why: str, witness: str = "") -> Verdict:  # noqa: FBT001 (the condition itself)
-    """Return a pass with *evidence* where a statement *holds*, and otherwise a violation."""
+    """Return a pass with *evidence* if *holds*; otherwise a violation with *why* and *witness*."""
     return Pass(evidence) if holds else Violation(why=why, witness=witness)

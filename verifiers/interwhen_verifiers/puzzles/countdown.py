@@ -1,8 +1,8 @@
-r"""The shipped verifiers ``countdown`` and ``game24``: they check how a target is made from numbers.
+"""The shipped verifiers ``countdown`` and ``game24``: they check how a target is made from numbers.
 
-They read the numbers and the target from the prompt, and in the text the steps (``8 - 4 = 4 (left: 4 6 4)``) and the
-answer (``Answer: (4 + 8) * (6 - 4) = 24``). Values are exact fractions; that a step leads nowhere is said after a
-complete search only. See ``docs/verifiers/countdown.md``.
+They read the numbers and the target from the prompt. In the text they read steps (``8 - 4 = 4 (left: 4 6 4)``) and the
+answer (``Answer: (4 + 8) * (6 - 4) = 24``). Values are exact fractions. A step counts as a dead end only after a
+complete search. See ``docs/verifiers/countdown.md``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _HOPELESS = re.compile(
     re.IGNORECASE,
 )
 recognize = recognizer(_EQUATION, _IN_WORDS, _HOPELESS)
-"""Finds equations, answers, and that something cannot be made."""
+"""Finds equations, answers, and statements that something cannot be made."""
 
 
 class BeforeStep(NamedTuple):
-    """The numbers left before a statement (``None``: not known), and its line, from which its places count."""
+    """The numbers left before a statement (``None`` if they are not known), and the text of its line."""
 
     left: Numbers | None
     line: str
@@ -65,7 +65,10 @@ def _begin(problem: CountdownProblem) -> Numbers | None:
 def _read(
     problem: CountdownProblem, left: Numbers | None, segment: Segment
 ) -> tuple[Numbers | None, Iterable[Statement[Said, BeforeStep]]]:
-    """Read one line, and return the numbers left after it (``None``: not known). Linear in its length."""
+    """Read one line. Return the numbers left after it (``None`` if they are not known), and its claims.
+
+    Takes time linear in the length of the line.
+    """
     puzzle = problem.puzzle
     if any(character.isdecimal() and not character.isascii() for character in segment.text):
         # Digits of another script are not read: the line may be a step that leaves other numbers.
@@ -83,7 +86,7 @@ def _read(
 
 @verifier(name="countdown", version="2", deadline=10.0, worker="thread")
 def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verdict:
-    """Judge a step or an answer by exact arithmetic, by the numbers there are, and by a complete search."""
+    """Judge a step or an answer by exact arithmetic, by the numbers that are left, and by a complete search."""
     match claim.said:
         case CalculationStep() as step:
             return judge_step(problem.puzzle, claim.before.left, step, dead_ends=problem.dead_ends)
@@ -103,11 +106,11 @@ def countdown(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing where the prompt states no such puzzle.
+    """Make the monitor. It does nothing if the prompt has no such puzzle.
 
-    ``target`` is meant where the prompt names none. ``use`` says whether all numbers must be used, where the prompt
-    does not. ``dead_ends=False`` lets steps pass that are right and lead nowhere. Raises :class:`UsageError` on a
-    wrong option.
+    ``target`` is used if the prompt names none. ``use`` says whether all numbers must be used, if the prompt does not.
+    With ``dead_ends=False``, a correct step passes even if it leads nowhere. Raises :class:`UsageError` on a wrong
+    option.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
 
@@ -125,9 +128,9 @@ def game24(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a ``countdown`` by the rules of the game of 24: the target is 24, and each number is used exactly once.
+    """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number is used exactly once.
 
-    It does nothing where the prompt states another target.
+    It does nothing if the prompt names another target.
     """
 
     def prepare(task: Task) -> CountdownProblem | None:

@@ -1,9 +1,8 @@
-"""The shipped verifier ``logic``: small problems of state and order, in their usual words.
+"""The shipped verifier ``logic``: it judges small problems of state and order in their usual words.
 
-It finds one problem in the prompt: things that are swapped, words to sort, objects in an order, brackets to close, or
-premises. It judges the statements of the text on it, step by step, and the answer. See ``docs/verifiers/logic.md``.
-
-Why: docs/decisions/0021-five-small-problems.md.
+It finds one problem in the prompt: things that people swap, words to sort, objects in an order, brackets to close, or
+premises. It judges the statements about it in the text, step by step, and the answer. See ``docs/verifiers/logic.md``;
+the reasons are in docs/decisions/0021-five-small-problems.md.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ def _begin(problem: Problem) -> Any:
 
 
 def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Statement[Any, None]]]:
-    """Read one line, and return the state of the problem after it. Linear in its length.
+    """Read one line. Return the state of the problem after it, and its claims.
 
-    *state* is of the type that *problem* itself begins with.
+    *state* is the state before it; its type depends on *problem*. Takes time linear in the length of the line.
     """
     line = segment.text
     if len(line) > MAX_LINE:
@@ -76,7 +75,7 @@ def logic(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing where the prompt states no problem that it knows."""
+    """Make the monitor. It does nothing if the prompt has no problem of a known kind."""
     return task_monitor(
         "logic",
         check,

@@ -1,7 +1,7 @@
-r"""The shipped verifier ``maze``: it replays moves, turns and counts on the maze that the prompt shows.
+"""The shipped verifier ``maze``: it replays moves, turns and counts on the maze that the prompt shows.
 
-It finds the grid in the prompt, and in the text positions, moves, turns, running counts and the answer. How the text
-counts rows and columns is found out from the text itself. See ``docs/verifiers/maze.md``.
+It reads the drawn maze from the prompt, and positions, moves, turns, running counts and the answer from the text. It
+learns from the text itself how the text counts rows and columns. See ``docs/verifiers/maze.md``.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ _BESIDE = re.compile(
     r"[^.\n]{0,16}?\b(?:of|from|the start|S)\b"
 )
 recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
-"""Finds positions, moves, turns, how the exit lies, and answers."""
+"""Finds positions, moves, turns, statements about where the exit is, and answers."""
 
 
 def _read(
     problem: MazeProblem, where: WalkState, segment: Segment
 ) -> tuple[WalkState, list[Statement[Said, WalkState]]]:
-    """Read one line, and continue the walk. Linear in its length."""
+    """Read one line. Return the state after it, and its claims. Takes time linear in the length of the line."""
     where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
     least = _least(problem, where, segment)
@@ -86,7 +86,10 @@ def _read(
 
 
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
-    """Return how many moves alone on a line are an answer: one may be a step on the way. 0: none are."""
+    """Return how many moves a line must have to be the answer without a label.
+
+    A single move may be a step on the way. 0 means that no such line is an answer.
+    """
     if segment.phase != "answer" or problem.asked != "moves":
         return 0
     return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2
@@ -94,7 +97,7 @@ def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
 
 @verifier(name="maze", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
-    """Replay a statement on the maze."""
+    """Judge a statement by replaying it on the maze."""
     match claim.said:
         case Located() as located:
             return locate(problem, claim.before, located).verdict
@@ -118,7 +121,7 @@ def maze(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing where the prompt shows no maze."""
+    """Make the monitor. It does nothing if the prompt shows no maze."""
     return task_monitor(
         "maze",
         check,

@@ -1,6 +1,6 @@
 """The shipped verifier ``plan``: it carries out the plan in the text, action by action.
 
-Problems are given in a small part of PDDL or, for the built-in ``blocksworld``, in English. See
+Problems are in a small part of PDDL or, for the built-in domain ``blocksworld``, in English. See
 ``docs/verifiers/plan.md``.
 """
 
@@ -37,12 +37,12 @@ from interwhen_verifiers.puzzles._plan.replay import Progress, Taken, advance, b
 
 Judge: TypeAlias = Literal["steps", "whole"]
 MAX_ANSWER = 200_000
-"""A longer answer is not carried out."""
+"""Longer answers are not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Claim):
-    """An action of the plan, with the reason why it cannot be done in its state (empty: it can)."""
+    """The claim for one action. ``against`` says why it cannot be done; empty if it can."""
 
     against: str
     place: int
@@ -50,14 +50,14 @@ class Action(Claim):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholePlan(Claim):
-    """The answer, whose plan must reach the goal."""
+    """The claim for a whole answer, whose plan must reach the goal."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TrackerState:
-    """The state of the tracker: the problem, and the state of the plan."""
+    """The state of the tracker: the problem, and the progress of the plan."""
 
     problem: PlanningProblem
     progress: Progress
@@ -80,7 +80,7 @@ def _follow(state: TrackerState, segment: Segment) -> tuple[TrackerState, Iterab
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
 def check_step(claim: Action, _problem: PlanningProblem) -> Verdict:
-    """Judge whether the action can be done in its state."""
+    """Judge whether the action can be done in the state that the plan has reached."""
     return Violation(why=claim.against) if claim.against else Pass(f"the preconditions of action {claim.place} hold")
 
 
@@ -90,7 +90,7 @@ def _whole(segment: Segment, _problem: PlanningProblem) -> Iterable[WholePlan]:
 
 @verifier(name="plan", version="2-whole", deadline=5.0, worker="thread")
 def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
-    """Carry out the plan from the initial state, and test whether the goal holds after it."""
+    """Carry out the plan from the initial state, and test whether the goal holds at the end."""
     if len(claim.text) > MAX_ANSWER:
         return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")
     progress, at = begin(problem), 0
@@ -104,7 +104,7 @@ def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
 
 
 def _broken(text: str, at: int, taken: Taken) -> Verdict:
-    """Refute the action of *taken*, in the line at *at*, unless the text goes on to take it back."""
+    """Refute the action *taken*, whose line begins at *at*, unless the text after it may take the action back."""
     if corrects(text, at + taken.step.end):
         return Unknown("the plan fails, and the text after it may say so itself")
     return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))
@@ -133,11 +133,11 @@ def plan(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "answer",
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on an option that it does not know, and on PDDL that it cannot read.
+    """Make the monitor. Raises :class:`UsageError` on a wrong option, and on PDDL that cannot be read.
 
-    ``judge``: ``whole`` carries out the plan of the answer once it is there, the goal included; ``steps`` looks at each
-    action while it is written, and not at the goal. ``domain``: ``blocksworld`` or a domain in PDDL, for problems that
-    bring none along. ``problem``: a problem in PDDL; without one, the prompt tells it.
+    ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests each action as
+    soon as it is written, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts
+    without one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt.
     """
     require_choice("plan", get_args(Judge), judge=judge)
     return Monitor(
@@ -158,5 +158,5 @@ def _make_reader(domain: str, problem: str) -> Callable[[Task], PlanningProblem 
         known: Domain = BLOCKSWORLD if in_words else read_domain(domain)
         fixed = read_problem(problem, known) if problem else None
     except PddlError as error:
-        raise UsageError(f"plan: the PDDL cannot be read: {error}") from error
+        raise UsageError(f"plan: domain and problem must be PDDL that is supported: {error}") from error
     return lambda task: fixed or problem_of(task.text, known, in_words=in_words)

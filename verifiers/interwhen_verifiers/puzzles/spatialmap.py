@@ -1,8 +1,8 @@
-"""The shipped verifier ``spatialmap``: statements on a map that the prompt describes must follow from the map.
+"""The shipped verifier ``spatialmap``: statements about the map of the prompt must follow from it.
 
 It reads sentences such as "A is to the northeast of B" from the prompt, and judges such sentences and the answer in the
-text: right if they follow, wrong if their contrary follows, unknown where the map leaves them open. See
-``docs/verifiers/spatialmap.md``.
+text. A statement passes if it follows, is a violation if its contrary follows, and is ``Unknown`` if the map says
+neither. See ``docs/verifiers/spatialmap.md``.
 """
 
 # ruff: noqa: RUF001 (apostrophes of both kinds are read here)
@@ -40,7 +40,7 @@ _RELATION = re.compile(
     rf"\b(?:is|are|lies?|sits?|stands?|located|situated)\b[^.;\n]{{0,30}}?\b({WAY})\b\s?(?:of|from)\b", re.IGNORECASE
 )
 _AMBIGUOUS = ""
-"""The name that stands for an alias of two places."""
+"""Replaces the name for an alias that stands for two places."""
 _MAX_ALIASES = 100
 _MAX_REASONS = 300
 
@@ -67,7 +67,7 @@ _SHORTEST_NAME = 7
 
 @dataclass(frozen=True, slots=True)
 class Related(Spanned):
-    """Place *one* lies in that direction, as seen from *other*."""
+    """The statement that place ``one`` lies in the direction ``relation``, as seen from ``other``."""
 
     one: str
     relation: MapRelation
@@ -76,7 +76,7 @@ class Related(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class PlaceCount(Spanned):
-    """That many places lie in that direction, as seen from *other*."""
+    """The statement that ``number`` places lie in the direction ``relation``, as seen from ``other``."""
 
     number: int
     relation: MapRelation
@@ -85,7 +85,7 @@ class PlaceCount(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class MapAnswer(Spanned):
-    """The answer."""
+    """The answer to the question."""
 
     text: str
 
@@ -94,7 +94,7 @@ Said: TypeAlias = Related | PlaceCount | MapAnswer
 
 
 class MapGrammar(NamedTuple):
-    """The patterns for the names of one map."""
+    """The patterns that find statements with the names of one map."""
 
     relation: re.Pattern[str]
     number: re.Pattern[str]
@@ -102,21 +102,21 @@ class MapGrammar(NamedTuple):
 
 
 class Map(NamedTuple):
-    """A problem, and the patterns for its names."""
+    """The problem, and the patterns for its names."""
 
     problem: MapProblem
     grammar: MapGrammar
 
 
 class MapState(NamedTuple):
-    """The map, and the names with the short names that the text has given so far."""
+    """The map, and for each name and alias that the text has used so far: the name of the place."""
 
     map: Map
     aliases: Mapping[str, str]
 
 
 def make_grammar(names: tuple[str, ...]) -> MapGrammar:
-    """Return the patterns for *names*."""
+    """Make the patterns for *names*."""
     listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     bold, aside = r"(?:\*\*|\")?", r"(?:\s\([A-Z][A-Za-z]{0,5}\))?"
     one, other = (rf"{bold}(?P<{group}>{listed}|{_ALIAS}){bold}{aside}" for group in ("one", "other"))
@@ -138,7 +138,7 @@ def make_grammar(names: tuple[str, ...]) -> MapGrammar:
 
 
 def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
-    """Return the statements of *line*, with names in place of aliases. Linear in its length."""
+    """Return the statements of *line*, with names in place of *aliases*. Takes time linear in its length."""
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
@@ -165,13 +165,16 @@ def _statements(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> I
 
 
 def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
-    """Tell whether the words around leave the relation as it is: "what lies west of A is north of B" does not."""
+    """Tell whether the words around *match* leave its meaning unchanged.
+
+    Those in "what lies west of A is north of B" do not.
+    """
     before = line[max(start, match.start() - 40) : match.start()]
     return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
 
 
 def read_aliases(line: str, grammar: MapGrammar) -> Iterator[tuple[str, str]]:
-    """Yield each alias that *line* gives a place, with its name: ``Recycle Center (RC)``."""
+    """Yield each alias that *line* introduces, with its name: ``Recycle Center (RC)``."""
     if len(line) <= MAX_LINE and "(" in line:
         for match in grammar.alias.finditer(line):
             yield match["alias"], match["name"]
@@ -182,7 +185,10 @@ def _start(prepared: Map) -> MapState:
 
 
 def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
-    """Read one line, and the short names that it gives. Linear in its length."""
+    """Read one line and the aliases in it. Return the state after it, and its claims.
+
+    Takes time linear in the length of the line.
+    """
     grammar = state.map.grammar
     known = dict(state.aliases)
     for alias, name in read_aliases(segment.text, grammar):
@@ -279,7 +285,7 @@ def spatialmap(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing where the prompt describes no map, or one that contradicts itself."""
+    """Make the monitor. It does nothing if the prompt has no map, or one that contradicts itself."""
     return task_monitor(
         "spatialmap",
         check,

@@ -1,8 +1,8 @@
-r"""The shipped verifier ``zebralogic``: puzzles of houses, persons and clues, as ZebraLogic asks them.
+"""The shipped verifier ``zebralogic``: puzzles of houses, persons and clues in the form of ZebraLogic.
 
-It reads the puzzle from the prompt, finds its one solution with Z3 while the model begins to write, and judges each
-statement about the houses: sentences, lists, tables, and the final grid as JSON. What contradicts the clues is refuted
-by the numbers of the clues that rule it out. See ``docs/verifiers/zebralogic.md``.
+It reads the puzzle from the prompt, solves it with Z3 while the model begins to write, and judges each statement about
+the houses: sentences, lists, tables, and the final grid as JSON. A violation names the clues that contradict the
+statement. See ``docs/verifiers/zebralogic.md``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Prepared:
 
 
 def prepare(task: Task) -> Prepared | None:
-    """Read and solve the puzzle of *task*; ``None`` where it asks none."""
+    """Read and solve the puzzle of *task*. Return ``None`` if it has none."""
     puzzle = read_puzzle(task.question)
     return None if puzzle is None else Prepared(puzzle, solve(puzzle))
 
@@ -59,7 +59,7 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 
 @verifier(name="zebralogic", version="1", deadline=10.0)
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
-    """Judge a statement by the one arrangement that fits the clues; where there are more, by all of them."""
+    """Judge a statement by the only arrangement that fits the clues; if there are several, by all of them."""
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":
         return Unknown("the clues, as they were understood, contradict each other")
@@ -99,7 +99,7 @@ _RELATIONS = {"same": "in the house of", "beside": "next to", "directly_left": "
 
 
 def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
-    """Return *relation* in the puzzle's own words; the text of the trace is not repeated."""
+    """Express *relation* in the words of the puzzle, so that no text of the trace is repeated."""
     one = puzzle.phrases.name(relation.one)
     no = "not " if relation.denied else ""
     if relation.other is None:
@@ -111,7 +111,7 @@ def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
 
 
 def zebralogic(*, level: Level = "witness", delivery: Delivery = "interrupt", phase: PhaseFilter = "both") -> Monitor:
-    """Make the monitor; needs the extra ``z3``."""
+    """Make the monitor. It needs the extra ``z3``, and does nothing if the prompt has no puzzle."""
     return Monitor(
         name="zebralogic",
         trigger=Lines(),

@@ -125,4 +125,6 @@ def _ordered(expression: str) -> str:
 
 def _vet(task: str, terms: int, digits: int) -> None:
     if terms < 2 or not 1 <= digits <= 12:
-        raise UsageError(f"{task}: terms={terms!r} must be at least 2, and digits={digits!r} from 1 to 12")
+        raise UsageError(
+            f"{task}: terms must be at least 2 and digits from 1 to 12, got {terms!r} and {digits!r}; correct them"
+        )

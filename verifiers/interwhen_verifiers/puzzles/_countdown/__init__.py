@@ -1,1 +1,1 @@
-"""The parts of the countdown verifier: private to it."""
+"""The private parts of the countdown verifier."""

@@ -1,6 +1,6 @@
-"""A line to equations between expressions of numbers, with where each part stands.
+"""Reads expressions of numbers, and equations between them, with the position of each part.
 
-The pattern consumes each character once, and the values are exact fractions of bounded size: the work is linear.
+The pattern consumes each character once, and the values are exact fractions of bounded size, so the time is linear.
 """
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
@@ -17,10 +17,10 @@ from typing import NamedTuple
 MAX_NUMBERS = 32
 """An expression with more numbers is not read."""
 MAX_DIGITS = 12
-"""A longer number is not read."""
+"""A number with more characters is not read."""
 
 MAX_DEPTH = 100
-"""An expression with more brackets and signs around a number is not read."""
+"""An expression with more nested brackets and signs is not read."""
 
 _TOKEN = re.compile(
     r"""
@@ -47,7 +47,7 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 class ExpressionToken(NamedTuple):
-    """One token; ``text`` is its normal form."""
+    """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example."""
 
     kind: str
     text: str
@@ -56,7 +56,7 @@ class ExpressionToken(NamedTuple):
 
 
 class WrittenNumber(NamedTuple):
-    """A number as it stands in the text."""
+    """A number in the text, with its start and end."""
 
     value: Fraction
     start: int
@@ -65,7 +65,7 @@ class WrittenNumber(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An expression; ``value`` is ``None`` where it divides by zero."""
+    """An expression with its value and its numbers. ``value`` is ``None`` if the expression divides by zero."""
 
     value: Fraction | None
     numbers: tuple[WrittenNumber, ...]
@@ -74,28 +74,28 @@ class Expression:
 
     @property
     def is_bare(self) -> bool:
-        """Whether it is one number, and no operation."""
+        """Whether the expression is a single number without an operation."""
         return len(self.numbers) == 1
 
 
 class NumberEquation(NamedTuple):
-    """The sides of ``a = b`` or ``a = b = c``, in their order."""
+    """An equation ``a = b`` or ``a = b = c``: its sides, from left to right."""
 
     sides: tuple[Expression, ...]
 
     @property
     def start(self) -> int:
-        """Where it starts."""
+        """The offset at which the equation starts."""
         return self.sides[0].start
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """The offset at which the equation ends."""
         return self.sides[-1].end
 
 
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
-    """Return the tokens of ``text[start:end]``. White space and the marks of Markdown and LaTeX are skipped."""
+    """Split ``text[start:end]`` into tokens. White space and the marks of Markdown and LaTeX are skipped."""
     found = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = match.lastgroup or "other"
@@ -108,10 +108,10 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> list[Expressi
 
 
 def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
-    r"""Write each ``\\frac{a}{b}`` as ``({a}/{b})``."""
+    r"""Replace each ``\\frac{a}{b}`` by ``({a}/{b})``."""
     found: list[ExpressionToken] = []
     parts: list[int] = []
-    """The open brackets: of the two parts of a fraction (2, then 1), or others (0)."""
+    """One entry per open bracket: 2 or 1 if the first or second part of a fraction is inside it, and 0 otherwise."""
     for at, token in enumerate(tokens):
         if token.kind == "frac":
             found.append(token._replace(kind="open", text="("))
@@ -129,7 +129,7 @@ def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 
 def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
-    """Return the expression of all *tokens*; ``None``: they are none, or it is too long or too deep."""
+    """Read all *tokens* as one expression. Return ``None`` if they are none, or if it is too long or too deep."""
     numbers = tuple(WrittenNumber(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
     if not 0 < len(numbers) <= MAX_NUMBERS:
         return None
@@ -142,7 +142,7 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 
 
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Return the first equation among *tokens* and the index after it; ``None``: there is none that is understood."""
+    """Find the first equation in *tokens*. Return it and the index after it, or ``None`` if it cannot be read."""
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:
         return None
@@ -158,7 +158,7 @@ def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, in
 
 
 def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
-    """Return where the run of tokens of an expression begins that ends before *end*."""
+    """Return the index at which the expression that ends before the index *end* begins."""
     at = end
     while at and tokens[at - 1].kind in {"num", "op", "open", "close", "frac"}:
         at -= 1
@@ -179,7 +179,7 @@ def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
 
 
 def _run_on(tokens: Sequence[ExpressionToken], start: int) -> int:
-    """Return where the run of tokens of an expression ends that begins at *start*."""
+    """Return the index at which the expression that begins at the index *start* ends."""
     at, depth, whole = start, 0, start
     while at < len(tokens) and tokens[at].kind in {"num", "op", "open", "close", "frac"}:
         depth += (tokens[at].kind == "open") - (tokens[at].kind == "close")
@@ -196,14 +196,17 @@ class _UnreadableError(Exception):
 
 
 class _Reader:
-    """Reads an expression by precedence climbing, in one pass."""
+    """Evaluates an expression in one pass, by precedence climbing."""
 
     def __init__(self, tokens: Sequence[ExpressionToken]) -> None:
         self._tokens = tokens
         self.at = 0
 
     def read(self, rank: int, depth: int) -> Fraction | None:
-        """Return the value of an operand and of the operations after it that bind closer than *rank*."""
+        """Evaluate an operand and the operations after it whose precedence is above *rank*.
+
+        *depth* is the number of open brackets and signs.
+        """
         value = self._operand(depth)
         while self.at < len(self._tokens):
             token = self._tokens[self.at]
@@ -239,7 +242,7 @@ class _Reader:
 
 
 def apply(left: Fraction | None, sign: str, right: Fraction | None) -> Fraction | None:
-    """Return the exact value; ``None``: there is none."""
+    """Apply the operation *sign* exactly. Return ``None`` if an operand is ``None``, or for a division by zero."""
     if left is None or right is None or (sign == "/" and not right):
         return None
     return _OPERATIONS[sign](left, right)

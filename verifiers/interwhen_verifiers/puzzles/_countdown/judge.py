@@ -1,4 +1,4 @@
-"""Judges steps and answers, and gives the reasons."""
+"""Judges the steps and answers of a text, by exact arithmetic and a complete search."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle
 SearchNumbers: TypeAlias = tuple[Fraction, ...]
 
 MOST = 6
-"""With more numbers than these, no search is begun."""
+"""The search runs only for at most this many numbers."""
 _LISTED = 3
-"""Of so many numbers, all values are listed."""
+"""For at most this many numbers, all possible values are computed at once."""
 _BUDGET = 400_000
-"""The most values that one search looks at."""
+"""The largest number of subproblems that one search may look at."""
 
 
 class _Spent(Exception):
@@ -38,9 +38,10 @@ class _Spent(Exception):
 
 @lru_cache(maxsize=4096)
 def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
-    """Tell whether *target* can be made of all *numbers*, or, *partly*, of some of them; ``None``: too long a search.
+    """Tell whether *target* can be made from all *numbers*. Return ``None`` if the search takes too long.
 
-    *numbers* must be sorted. Any order, any brackets, ``+ - * /``, exact fractions.
+    With *partly*, it may be made from only some of them. *numbers* must be sorted. The search tries every order and
+    bracketing of ``+ - * /`` on exact fractions.
     """
     if len(numbers) > MOST:
         return None
@@ -54,7 +55,7 @@ def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -
 
 @lru_cache(maxsize=4096)
 def values(numbers: SearchNumbers) -> frozenset[Fraction]:
-    """Return all that can be made of all *numbers* (sorted, three at the most)."""
+    """Return all values that can be made from all *numbers*, which must be sorted and at most three."""
     if len(numbers) == 1:
         return frozenset(numbers)
     return frozenset(
@@ -88,7 +89,10 @@ class _Search:
 
 
 def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[Fraction]:
-    """Yield what *rest* must make, so that *target* comes of it and *value*."""
+    """Yield each value that, joined with *value* by one operation, gives *target*.
+
+    *rest* are the numbers from which it must be made. They matter only where any of their values will do.
+    """
     yield target - value
     yield value - target
     yield value + target
@@ -116,7 +120,7 @@ def _joined(left: Fraction, right: Fraction) -> Iterable[Fraction]:
 
 @lru_cache(maxsize=4096)
 def _parts(numbers: SearchNumbers) -> tuple[tuple[SearchNumbers, SearchNumbers], ...]:
-    """Return the ways to part *numbers* in two, the first part never the larger one."""
+    """Return all ways to split *numbers* into two parts, of which the first is not larger than the second."""
     places = range(len(numbers))
     found = {
         (tuple(numbers[at] for at in chosen), tuple(numbers[at] for at in places if at not in chosen))
@@ -131,21 +135,21 @@ Numbers: TypeAlias = tuple[Fraction, ...]
 _LONGEST = 60
 """The most characters of an expression, or of a value, that a message repeats."""
 _SHORT = 1000
-"""The largest denominator of a fraction that is written as a decimal."""
+"""The largest denominator of a fraction that a message shows as a decimal."""
 _PLACES = 12
-"""The most decimal places that a number is looked at for."""
+"""A decimal is compared with at most this many places."""
 _LOST = Unknown("the numbers left are not known: an earlier line was not understood, or was wrong")
 
 
 class Followed(NamedTuple):
-    """The result of a step: the numbers left then (``None``: not known), and the fault in it, if any."""
+    """The result of a step: the numbers left after it (``None`` if that is not known), and its fault, if it has one."""
 
     left: Numbers | None
     fault: Verdict | None = None
 
 
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
-    """Take *step* from the numbers *left*, or from all of them: a new try need not be announced."""
+    """Apply *step* to the numbers *left*, or to all numbers of *puzzle*, because a new try may begin unannounced."""
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
         return Followed(None, fault)
@@ -158,7 +162,11 @@ def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) ->
 
 
 def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep, *, dead_ends: bool) -> Verdict:
-    """Judge the value, the numbers used, the numbers left, and whether the target can still be made."""
+    """Judge the value of *step*, the numbers that it uses and leaves, and whether the target can still be made.
+
+    *left* are the numbers before the step (``None`` if they are not known). Without *dead_ends*, a correct step passes
+    even if it leads nowhere.
+    """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
         return followed.fault
@@ -179,7 +187,7 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 
 
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
-    """Judge the expression, the numbers that it uses, and its value."""
+    """Judge the expression *final*, the numbers that it uses, and its value. *line* is its line."""
     if final.chain:
         return _judge_chain(puzzle, final)
     expression = next((side for side in final.sides if not side.is_bare), None)
@@ -195,7 +203,7 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
 
 
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
-    """Judge that the target cannot be made at all."""
+    """Judge the statement that the target cannot be made."""
     numbers = tuple(sorted(puzzle.numbers))
     if reaches(numbers, puzzle.target):
         why = f"{puzzle.target} can be made from {puzzle.listed}"
@@ -248,7 +256,11 @@ def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
 
 
 def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
-    """Return what is wrong with the last link of the equation: ``5 * 9 = 45 / 2 = 24`` may run on."""
+    """Judge the last two of the *sides* of an equation. Return ``None`` if they are equal.
+
+    Only these two are compared, because ``5 * 9 = 45 / 2 = 24`` may mean steps one after another. *base* is the start
+    of the statement.
+    """
     computed, stated = sides[-2], sides[-1]
     if stated.value is None or computed.value is None:
         return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")
@@ -268,7 +280,7 @@ def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
 
 
 def _is_rounded(value: Fraction, stated: Expression) -> bool:
-    """Tell whether the stated decimal is *value*, rounded or cut."""
+    """Tell whether the decimal *stated* is *value* after rounding or cutting."""
     said = stated.value
     if said is None or not stated.is_bare or said.denominator == 1:
         return False
@@ -324,7 +336,7 @@ def _at(start: int, end: int, base: int) -> Span:
 
 
 def _value(value: Fraction) -> str:
-    """Return *value* as people write it: as a decimal, where that is short and exact."""
+    """Format *value* for people: as a decimal if that is short and exact, and otherwise as a fraction."""
     if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
         return f"{float(value):g}"
     return _short(str(value))

@@ -1,4 +1,4 @@
-"""The statement of a line: a step, an answer, or that there is none."""
+"""Reads the statement of a line: a step, an answer, or that there is no solution."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ _NONE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CalculationStep(Spanned):
-    """An equation, and the numbers that the line says are left then (``None``: it does not say)."""
+    """An equation, and the numbers that the line says are left after it (``None`` if it does not say)."""
 
     equation: NumberEquation
     listed: tuple[WrittenNumber, ...] | None
     list_start: int
     is_given_up: bool = False
-    """Whether the line itself says that this leads nowhere."""
+    """Whether the line itself says that this step leads nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpressionAnswer(Spanned):
-    """The expression that is given as the answer, or a chain of steps (``64 + 29 = 93, 93 - 4 = 89``)."""
+    """The answer: one expression, or a chain of steps such as ``64 + 29 = 93, 93 - 4 = 89``."""
 
     sides: tuple[Expression, ...]
     chain: tuple[NumberEquation, ...] = ()
@@ -76,7 +76,10 @@ class ExpressionAnswer(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Hopeless(Spanned):
-    """The line says that the target cannot be made. ``is_answer``: certainly from the numbers of the puzzle."""
+    """The statement that the target cannot be made.
+
+    ``is_answer``: whether the line gives this as the answer, so that it is about all numbers of the puzzle.
+    """
 
     is_answer: bool
 
@@ -85,10 +88,10 @@ Said: TypeAlias = CalculationStep | ExpressionAnswer | Hopeless
 
 
 def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | None:
-    """Return the statement of *line*; ``None``: none that is surely understood. Linear in its length.
+    """Read the statement of *line*. Return ``None`` if it is not clear. Takes time linear in the length of *line*.
 
-    Only where the model is *answering*, an expression alone on its line may be the answer; it must have as many numbers
-    as the puzzle at least, for with fewer it may be a part of a calculation.
+    *answering*: whether the line is in the answer. Only there, an expression alone on its line may be the answer. It
+    must have at least as many numbers as the puzzle, because with fewer it may be part of a calculation.
     """
     if len(line) > MAX_LINE:
         return None
@@ -152,7 +155,7 @@ def _fraction(text: str) -> Fraction:
 
 
 def _alone(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
-    """Take an equation that makes the target, alone on its line, for the answer."""
+    """Return *step* as the answer if it makes the target from all numbers; otherwise return it unchanged."""
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
         return ExpressionAnswer(step.start, step.end, sides)
@@ -176,7 +179,7 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
 
 
 def _chained(line: str, start: int, end: int) -> list[NumberEquation]:
-    """Return the equations, with commas between them, that ``line[start:end]`` begins with; none if they are many."""
+    """Return the equations at the start of ``line[start:end]``, separated by commas; none if there are too many."""
     chain: list[NumberEquation] = []
     at = start
     while at < end:

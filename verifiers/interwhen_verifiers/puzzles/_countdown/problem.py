@@ -1,4 +1,4 @@
-"""What is asked: numbers, a target, and whether all of the numbers must be used."""
+"""Reads the puzzle of a prompt: the numbers, the target, and whether all numbers must be used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fractions import Fraction
 from typing import Literal
 
 Use = Literal["all", "some", "unclear"]
-"""Whether each number must be used, or need not be, or the text does not say."""
+"""Whether each number must be used (``all``), may be left out (``some``), or the text does not say (``unclear``)."""
 
 MAX_PROMPT = 20_000
-"""Of a longer prompt, only the end is read."""
+"""Only so many characters at the end of a prompt are read."""
 _MOST = 8
 _N = r"-?[0-9]{1,6}"
 _LIST = rf"{_N}(?:(?:\s?[,;]\s?(?:and\s)?|\sand\s|\s){_N}){{1,11}}"
@@ -56,7 +56,7 @@ _ALL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class NumberPuzzle:
-    """The numbers, what is to be made of them, and how many of them must be used."""
+    """The numbers, the target that must be made from them, and whether all of them must be used."""
 
     numbers: tuple[Fraction, ...]
     target: Fraction
@@ -64,14 +64,14 @@ class NumberPuzzle:
 
     @property
     def listed(self) -> str:
-        """The numbers, for people."""
+        """The numbers as text, with blanks between them."""
         return " ".join(map(str, self.numbers))
 
 
 def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
-    """Return the puzzle of *prompt*; ``None``: it states none, or more than one.
+    """Read the puzzle of *prompt*. Return ``None`` if it has none, or more than one.
 
-    *target* is meant where the prompt names none.
+    *target* is used if the prompt does not name one.
     """
     text = prompt[-MAX_PROMPT:]
     numbers = _numbers(text)
@@ -82,14 +82,18 @@ def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
 
 
 def _is_puzzle(text: str) -> bool:
-    """Tell whether *text* asks to make something of numbers, rather than only naming some."""
+    """Tell whether *text* asks for a calculation with numbers, and does not only mention numbers."""
     if _INPUT.search(text) and _SIGNS.search(text):
         return True
     return (_HINT.search(text) or _GAME.search(text)) is not None
 
 
 def _numbers(text: str) -> tuple[Fraction, ...] | None:
-    """Return the one list of numbers, or that of the last line "Input: ...", for examples may stand before it."""
+    """Return the only list of numbers in *text*.
+
+    If there are lines "Input: ...", the last one counts, because examples may come before it. Return ``None`` if it is
+    not clear which list is meant, or if it is too long.
+    """
     inputs = _INPUT.findall(text)
     lists = {tuple(map(int, re.findall(_N, found))) for found in (inputs[-1:] or _GIVEN.findall(text))}
     if len(lists) != 1:

@@ -1,1 +1,1 @@
-"""The parts of the logic verifier: private to it."""
+"""The private parts of the logic verifier."""

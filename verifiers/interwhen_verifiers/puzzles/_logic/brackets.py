@@ -1,4 +1,4 @@
-"""Brackets to close: the stack after each of them, and the statements of a line on it."""
+"""Bracket problems: reads the brackets to close from a prompt, and judges statements about the stack."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PLAIN = re.compile(rf"[\s\"'`]{{0,4}}{_SIGNS}[\s\"'`]{{0,4}}$")
 
 @dataclass(frozen=True, slots=True)
 class Read(Spanned):
-    """These brackets are the next ones after *at* of them."""
+    """The statement that the brackets ``signs`` follow after the first ``at`` brackets of the input."""
 
     signs: str
     at: int
@@ -47,7 +47,7 @@ class Read(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Stack(Spanned):
-    """After *at* brackets, this is the stack."""
+    """The statement that the stack is ``signs`` after the first ``at`` brackets of the input."""
 
     signs: str
     at: int
@@ -55,7 +55,7 @@ class Stack(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Closing(Spanned):
-    """These brackets are popped in the end, or close the rest."""
+    """The statement that ``signs`` are popped from the final stack (``is_popped``), or close what is still open."""
 
     signs: str
     is_popped: bool
@@ -66,28 +66,28 @@ Bracketed: TypeAlias = Read | Stack | Closing | FinalAnswer
 
 @dataclass(frozen=True, slots=True)
 class Brackets:
-    """The brackets that are given, and the stack of open ones: before all of them, and after each."""
+    """A bracket problem: the given brackets, and the stack of open ones at the start and after each of them."""
 
     given: str
     stacks: tuple[str, ...]
 
     @property
     def closing(self) -> str:
-        """The brackets that close the rest."""
+        """The brackets that close everything that is open after the input."""
         return "".join(PAIRS[sign] for sign in reversed(self.stacks[-1]))
 
     def begin(self) -> int:
-        """Return how many brackets have been read before the first line."""
+        """Return the state before the first line: no bracket has been read."""
         return 0
 
     def skip(self, at: int) -> int:
-        """Return how many have been read after a line that is too long."""
+        """Return the state after a line that is too long to read: *at*, unchanged."""
         return at
 
     def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:
-        """Return how many brackets have been read when *line* ends, and the statements in the line.
+        """Return the number of brackets read after *line*, and the statements in the line.
 
-        *at* is how many had been read before it. The time is linear in the length of the line.
+        *at* is the number of brackets read before it. Takes time linear in the length of *line*.
         """
         if _START.match(line):
             return 0, []
@@ -107,7 +107,7 @@ class Brackets:
         return at, found
 
     def judge(self, said: Bracketed) -> Verdict:
-        """Judge a statement on the brackets by reading them."""
+        """Compare the statement *said* with the brackets of the input."""
         match said:
             case Read():
                 return self._judge_read(said)
@@ -118,7 +118,7 @@ class Brackets:
                 return Pass("so the brackets are open") if signs == right else Violation(why=_differ(signs, right))
             case FinalAnswer(text=text):
                 if not _PLAIN.match(text):
-                    return Unknown("the answer is not of brackets alone")
+                    return Unknown("the answer has more than brackets in it")
                 signs, right = _only(text), self.closing
                 if len(signs) >= len(self.given) + len(right):
                     signs = signs.removeprefix(self.given)
@@ -156,7 +156,7 @@ def _differ(said: str, right: str) -> str:
 
 
 def read_brackets(prompt: str) -> Brackets | None:
-    """Return the brackets of *prompt*; ``None``: there are none, or one of them closes another kind."""
+    """Read the brackets of *prompt*. Return ``None`` if there are none, or if one closes another kind."""
     if len(prompt) > MAX_PROMPT:
         return None
     found = list(_INPUT.finditer(prompt))

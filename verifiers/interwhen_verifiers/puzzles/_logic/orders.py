@@ -1,4 +1,4 @@
-"""Objects in a fixed order: the problem of a prompt, and every arrangement that its clues allow."""
+"""Problems about objects in an order: reads the clues of a prompt, and finds every arrangement that they allow."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from interwhen_verifiers.puzzles._statements import Spanned
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The words for one kind of order, as patterns. Places are counted from its low end."""
+    """The words for one kind of order (by age, price, rank ...), as patterns. Each axis has a low and a high end."""
 
     name: str
     low: str
-    """It stands nearer to the low end than."""
+    """A comparison that places the first object nearer to the low end, such as "to the left of"."""
     high: str
     from_low: str
-    """The place at, or so far from, the low end; its ordinal is the group that the place is named by."""
+    """A place counted from the low end, such as "second from the left". The group ``low`` has the ordinal, if any."""
     from_high: str
     ends: tuple[str, str]
-    """The names of the two ends in "from … to …"."""
+    """The words for the low and the high end in "from … to …", each a text with ``|`` between alternatives."""
 
 
 def _compared(name: str, low: tuple[str, str], high: tuple[str, str]) -> Axis:
-    """Make an axis from the comparatives and superlatives for its ends."""
+    """Make an axis from the comparatives and superlatives of its *low* and its *high* end."""
     return Axis(
         name,
         rf"(?:{low[0]}) than",
@@ -83,7 +83,7 @@ AXES: Final = (
 
 
 MOST: Final = 7
-"""More objects are not arranged."""
+"""Problems with more objects are not read."""
 _SET = re.compile(
     rf"\b(?P<number>{'|'.join(NUMBERS)}|[2-8]) (?P<noun>[a-z]{{2,20}}): (?P<list>[^.:;\n]{{3,300}})\.", re.IGNORECASE
 )
@@ -102,14 +102,14 @@ _AFTER = re.compile(r"[\s*]{0,3}(?:or|unless|if|nor|except)\b|['\u2019]s\b|\?|/"
 
 
 class Placed(NamedTuple):
-    """The object stands in one of the places; places are counted from 0 at the low end."""
+    """The fact that object *item* is in one of *places*. Places are counted from 0 at the low end."""
 
     item: int
     places: frozenset[int]
 
 
 class OrderedPair(NamedTuple):
-    """*one* stands nearer to the low end than *other*."""
+    """The fact that object *one* is nearer to the low end than object *other*."""
 
     one: int
     other: int
@@ -117,11 +117,11 @@ class OrderedPair(NamedTuple):
 
 Fact: TypeAlias = Placed | OrderedPair
 Way: TypeAlias = Literal["up", "down"]
-"""Whether places are listed from the low end, or from the high one."""
+"""The direction in which a text lists places: ``up`` begins at the low end, ``down`` at the high end."""
 
 
 class FoundFact(NamedTuple):
-    """A fact, and its place in the sentence."""
+    """A fact, with its start and end in the sentence."""
 
     fact: Fact
     start: int
@@ -141,16 +141,16 @@ class OrderGrammar:
 
 @dataclass(frozen=True, slots=True)
 class ObjectOrder:
-    """The objects, and the arrangements that are left."""
+    """An order problem: the names of the objects, and all arrangements that the clues allow."""
 
     names: tuple[str, ...]
     grammar: OrderGrammar
     rows: tuple[tuple[int, ...], ...]
-    """For each arrangement: the place of each object."""
+    """The allowed arrangements. Each has the place of each object."""
     options: tuple[tuple[str, str], ...]
 
     def find(self, said: str) -> int | None:
-        """Return the object of that name."""
+        """Return the index of the object with the name *said*, or ``None``."""
         return _lookup(self.names, said, self.grammar.noun)
 
     def mentions(self, text: str) -> bool:
@@ -162,11 +162,14 @@ class ObjectOrder:
         return OrderState()
 
     def skip(self, _reading: OrderState) -> OrderState:
-        """Return the state after a line that is too long."""
+        """Return the state after a line that is too long to read: it may suppose something."""
         return OrderState(is_supposed=True)
 
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
-        """Return the state after *line*, and its statements on the order. Linear in its length."""
+        """Return the state after *line*, and its statements about the order.
+
+        *reading* is the state before it. Takes time linear in the length of *line*.
+        """
         found: list[ToldFacts] = []
         # An option that is quoted is not asserted.
         for start, end in [] if _OPTION.search(line) else sentences(line):
@@ -179,7 +182,7 @@ class ObjectOrder:
         return reading, found
 
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
-        """Judge facts, or the answer: the option that it names must follow."""
+        """Judge stated facts, or the answer. The option that the answer names must follow from the clues."""
         if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)
         text = dict(self.options).get(said.letter, said.text)
@@ -192,29 +195,32 @@ class ObjectOrder:
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """The state of the text so far."""
+    """What the text so far means for its next line."""
 
     is_supposed: bool = False
-    """Whether it has supposed something, so that its statements may rest on that."""
+    """Whether the text supposes something, so that later statements may depend on the supposition."""
     way: Way | None = None
-    """How it lists places. ``None``: that is not known."""
+    """The direction in which the text lists places; ``None`` if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToldFacts(Spanned):
-    """Facts that are said to hold together. *beyond*: a place that is not there, from 1; 0: all are there."""
+    """Facts that a line states together.
+
+    *beyond*: a stated place that does not exist, counted from 1; 0 if all places exist.
+    """
 
     facts: tuple[FoundFact, ...] = ()
     beyond: int = 0
 
 
 def holds(fact: Fact, row: tuple[int, ...]) -> bool:
-    """Tell whether *fact* is so in the arrangement *row*."""
+    """Tell whether *fact* holds in *row*, which has the place of each object."""
     return row[fact.item] in fact.places if isinstance(fact, Placed) else row[fact.one] < row[fact.other]
 
 
 def read_order(prompt: str) -> ObjectOrder | None:
-    """Return the problem of *prompt*; ``None``: there is none, or its clues contradict each other."""
+    """Read the problem of *prompt*. Return ``None`` if there is none, or if its clues contradict each other."""
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
         return None
@@ -239,7 +245,10 @@ def read_order(prompt: str) -> ObjectOrder | None:
 
 
 def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
-    """Yield each arrangement in which *facts* hold: object by object, so that most are never begun."""
+    """Yield each arrangement of *count* objects in which all *facts* hold.
+
+    The arrangements grow object by object, so most of those that break a fact are given up early.
+    """
     allowed = [set(range(count)) for _ in range(count)]
     befores = [fact for fact in facts if isinstance(fact, OrderedPair)]
     for fact in facts:
@@ -258,9 +267,10 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
 def read_facts(
     grammar: OrderGrammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
 ) -> Iterator[FoundFact]:
-    """Yield the facts that *sentence* asserts, in its order.
+    """Yield the facts that *sentence* asserts, from left to right.
 
-    *counts_down*: places have been listed from the high end, so that "second is X" may not count from the low one.
+    *counts_down*: the text has listed places from the high end, so "second is X" may not count from the low end, and is
+    not read.
     """
     inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
     matches = sorted([*grammar.facts.finditer(sentence), *inverted], key=lambda match: match.start())
@@ -317,7 +327,7 @@ def _grammar(axis: Axis, names: tuple[str, ...], noun: str) -> OrderGrammar:
 
 
 def _core(text: str, noun: str) -> str:
-    """Return a name without its article and its noun."""
+    """Return the name in *text* in lower case, without its article and without *noun*."""
     low = _ARTICLE.sub("", " ".join(text.strip().strip("*").casefold().split()))
     for form in _forms(noun):
         if low.endswith(f" {form}"):
@@ -326,7 +336,7 @@ def _core(text: str, noun: str) -> str:
 
 
 def _forms(name: str) -> tuple[str, ...]:
-    """Return a name as it is, and in the singular."""
+    """Return *name* and its possible singular forms."""
     return tuple(dict.fromkeys((name, *(name[: -len(end)] for end in ("s", "es") if name.endswith(end)))))
 
 
@@ -391,7 +401,7 @@ def _place(word: str, *, count: int, way: Way) -> int:
 
 
 def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
-    """Read "first is the black book, then second is …" as one statement."""
+    """Read a list such as "first is the black book, then second is …" from *start* on, as one statement."""
     count = len(problem.names)
     found: list[FoundFact] = []
     for match in _ITEM.finditer(text, start):
@@ -414,7 +424,7 @@ def _joined(found: list[FoundFact]) -> list[ToldFacts]:
 
 
 def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
-    """Read "the black book, the red book, …" if it names all of them."""
+    """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects."""
     rest = text[start:].rstrip(" .!")
     items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
     known = [item for item in items if item is not None]
@@ -430,7 +440,7 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 
 
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
-    """Yield "the third bird must be the falcon", which counts as the last list did."""
+    """Yield facts such as "the third bird must be the falcon", counted in the direction *way* of the last list."""
     if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):
@@ -442,7 +452,7 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 
 
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
-    """Judge facts by the arrangements that the clues allow: none with them all is a contradiction."""
+    """Judge stated facts: they contradict the clues if they hold in no allowed arrangement."""
     count = len(problem.names)
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")

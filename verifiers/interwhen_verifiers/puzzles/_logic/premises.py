@@ -1,4 +1,4 @@
-"""Premises: those of a prompt, the conclusions of a line, and whether they follow."""
+"""Problems about premises: reads them from a prompt, and judges whether the conclusions of a text follow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _ODD: Final = {
 
 
 class ClassStatement(NamedTuple):
-    """So much of *one* is *other*; in "is" and "is not", *one* is a name."""
+    """A statement about classes, such as "all *one* are *other*". With "is" and "is not", *one* is a person's name."""
 
     quantity: Quantity
     one: str
@@ -56,12 +56,12 @@ class ClassStatement(NamedTuple):
 
     @property
     def classes(self) -> frozenset[str]:
-        """The classes in it."""
+        """The classes that the statement names."""
         return frozenset({self.other} if self.quantity in {"is", "is not"} else {self.one, self.other})
 
 
 def read_statement(text: str) -> ClassStatement | None:
-    """Return the statement in *text*; ``None``: it is not of these forms."""
+    """Read the statement in *text*. Return ``None`` if it has none of the known forms."""
     said = " ".join(text.strip().rstrip(".?").split())
     for quantity, pattern in _FORMS:
         if len(said) < 200 and (found := pattern.fullmatch(said)):
@@ -85,42 +85,49 @@ def _singular(term: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """The premises: the combinations of classes that are allowed, and the demands for a member in some of them."""
+    """Premises about classes.
+
+    A case is a set of classes: that of a thing which is in these classes and in no other. The premises allow some
+    cases, and demand that some cases have a member.
+    """
 
     names: tuple[str, ...]
     allowed: int
-    """The combinations, one bit each."""
+    """The allowed cases, one bit for each case."""
     demands: tuple[int, ...]
     people: tuple[tuple[str, int], ...]
-    """For each name: the combinations that are left for it."""
+    """For each person's name: the cases that the premises leave for this person."""
     peopled: tuple[int, ...]
-    """More demands, in the tradition in which each class that is named has a member."""
+    """Further demands, for the school of logic in which each named class has a member."""
 
     def within(self, term: str) -> int:
-        """Return the combinations with that class."""
+        """Return the cases in which a thing is in the class *term*."""
         return _cases(self.names.index(term), len(self.names))
 
     def read(self, text: str) -> ClassStatement | None:
-        """Return the statement in *text*; ``None``: it is not understood, or names a class or person not given."""
+        """Read the statement in *text*. Return ``None`` if it is not understood, or has unknown classes or persons."""
         found = read_statement(text)
         if found is None or not found.classes <= set(self.names):
             return None
         return found if found.quantity not in {"is", "is not"} or found.one in dict(self.people) else None
 
     def status(self, statement: ClassStatement, *, are_peopled: bool = False) -> Status:
-        """Tell whether *statement* follows, whether its contrary does, or neither."""
+        """Tell whether *statement* follows, whether its contrary follows, or neither.
+
+        *are_peopled*: each class has a member.
+        """
         denied = statement._replace(quantity=_CONTRARIES[statement.quantity])
         if not self.with_premise(denied).is_consistent(are_peopled=are_peopled):
             return "follows"
         return "open" if self.with_premise(statement).is_consistent(are_peopled=are_peopled) else "contradicts"
 
     def is_consistent(self, *, are_peopled: bool = False) -> bool:
-        """Whether each demand keeps a combination."""
+        """Tell whether the premises can hold together: each demand must keep an allowed case."""
         people = (cases for _, cases in self.people)
         return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
 
     def with_premise(self, statement: ClassStatement) -> Classes:
-        """Return what is given with *statement*; a person in it must be known."""
+        """Return these premises with *statement* added. A person whom it names must be known."""
         cases = self._cases_of(statement)
         match statement.quantity:
             case "all" | "no":
@@ -133,7 +140,7 @@ class Classes:
                 return replace(self, people=tuple(people.items()))
 
     def _cases_of(self, statement: ClassStatement) -> int:
-        """Return the combinations that "all" and "no" rule out, and that "some" and a name demand."""
+        """Return the cases that *statement* forbids ("all", "no") or demands ("some", a person)."""
         other = self.within(statement.other)
         match statement.quantity:
             case "all" | "some not":
@@ -157,7 +164,7 @@ _CONTRARIES: Final[dict[Quantity, Quantity]] = {
 
 
 def make_classes(premises: tuple[ClassStatement, ...]) -> Classes | None:
-    """Return what *premises* allow; ``None``: too many classes, or they contradict each other."""
+    """Combine *premises*. Return ``None`` if they have too many classes or contradict each other."""
     names = tuple(sorted(frozenset().union(*(premise.classes for premise in premises))))
     if not 0 < len(names) <= MOST_CLASSES:
         return None
@@ -171,7 +178,7 @@ def make_classes(premises: tuple[ClassStatement, ...]) -> Classes | None:
 
 
 def _cases(at: int, count: int) -> int:
-    """Return the cases, one bit each, in which the class or sentence number *at* of *count* holds."""
+    """Return the cases in which class or sentence number *at* of *count* holds, one bit for each case."""
     return sum(1 << case for case in range(1 << count) if case >> at & 1)
 
 
@@ -219,7 +226,7 @@ _FORMULA_FORMS: Final[tuple[tuple[Connective, re.Pattern[str]], ...]] = (
 
 
 class Formula(NamedTuple):
-    """A sentence, or a connective and what it connects."""
+    """A formula: an atomic sentence (``op`` is ``atom``), or a connective and its parts."""
 
     op: Connective | Literal["atom"]
     name: str = ""
@@ -227,12 +234,12 @@ class Formula(NamedTuple):
 
     @property
     def atoms(self) -> frozenset[str]:
-        """The sentences in it."""
+        """The atomic sentences in the formula."""
         return frozenset({self.name}) if self.op == "atom" else frozenset().union(*(part.atoms for part in self.parts))
 
 
 def read_formula(text: str) -> Formula | None:
-    """Return the formula in *text*, in words or in signs; ``None``: it is not understood."""
+    """Read the formula in *text*, in words or in logical signs. Return ``None`` if it is not understood."""
     said = " ".join(text.strip().rstrip(".").split())
     if not said or len(said) > _LONGEST:
         return None
@@ -264,12 +271,12 @@ def _words(said: str, depth: int) -> Formula | None:
 
 
 def _name(said: str) -> str:
-    """Return a sentence in a form in which "it rains" and "(does not) rain" are the same."""
+    """Normalise the sentence *said*, so that "it rains" and "it does not rain" share one name."""
     return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 
 class _Signs:
-    """A parser of formulas in signs: one pass, from left to right."""
+    """A one-pass parser of formulas in logical signs, such as ``A & ~B``."""
 
     _ORDER: Final[tuple[Connective, ...]] = ("iff", "if", "or", "and")
 
@@ -315,7 +322,11 @@ class _Signs:
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """The premises, as the cases in which they hold: one bit for each way to make the sentences true or false."""
+    """Premises about atomic sentences, which are true or false.
+
+    A case says for each atomic sentence whether it is true. ``cases`` has one bit for each case: 1 if all premises hold
+    in it.
+    """
 
     atoms: tuple[str, ...]
     cases: int
@@ -342,12 +353,12 @@ class Sentences:
                 raise AssertionError(parts)
 
     def read(self, text: str) -> Formula | None:
-        """Return the formula in *text*; ``None``: it is not understood, or has sentences that are not given."""
+        """Read the formula in *text*. Return ``None`` if it is not understood, or has an unknown sentence."""
         formula = read_formula(text)
         return formula if formula and formula.atoms <= set(self.atoms) else None
 
     def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
-        """Tell whether *formula* follows, whether its contrary does, or neither."""
+        """Tell whether *formula* follows, whether its contrary follows, or neither."""
         cases = self.mask(formula)
         if not self.cases & ~cases:
             return "follows"
@@ -355,7 +366,7 @@ class Sentences:
 
 
 def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
-    """Return what *premises* allow; ``None``: too many sentences, or they contradict each other."""
+    """Combine *premises*. Return ``None`` if they have too many sentences or contradict each other."""
     atoms = tuple(sorted(frozenset().union(*(premise.atoms for premise in premises))))
     if not 0 < len(atoms) <= MOST_ATOMS:
         return None
@@ -396,30 +407,33 @@ _YES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Concluded(Spanned):
-    """This is said to hold."""
+    """The statement that *conclusion* holds."""
 
     conclusion: Formula | ClassStatement
 
 
 @dataclass(frozen=True, slots=True)
 class Premises:
-    """The premises, and the question."""
+    """A problem about premises: what they allow, and the question about them."""
 
     world: Sentences | Classes
     query: Formula | ClassStatement | None = None
     asked: Literal["", "follows", "true", "conclude"] = ""
-    """Whether the query follows, whether it is true, or what can be concluded; empty: it was not understood."""
+    """The question: whether the query follows, whether it is true, or what can be concluded; empty: not understood."""
 
     def begin(self) -> bool:
-        """Return whether something is supposed before the first line."""
+        """Return the state before the first line: whether the text supposes something."""
         return False
 
     def skip(self, _is_supposed: bool) -> bool:  # noqa: FBT001 (a state)
-        """Return whether something may be supposed after a line that is too long."""
+        """Return the state after a line that is too long to read: it may suppose something."""
         return True
 
     def read(self, is_supposed: bool, line: str) -> tuple[bool, list[Concluded]]:  # noqa: FBT001 (a state)
-        """Return whether something is supposed after *line*, and its conclusions. Linear in its length."""
+        """Return whether the text supposes something after *line*, and the conclusions in the line.
+
+        *is_supposed* is the state before it. Takes time linear in the length of *line*.
+        """
         found: list[Concluded] = []
         for start, end in [] if is_supposed else sentences(line):
             some = _concluded(self, line, start, end)
@@ -443,7 +457,7 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    """Return the premises of *prompt*; ``None``: there are none, or they contradict each other."""
+    """Read the premises of *prompt*. Return ``None`` if there are none, or if they contradict each other."""
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:
         return None
@@ -492,7 +506,7 @@ def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concl
 
 
 def _beginning(text: str) -> int:
-    """Return where the conclusion begins, after "So" and the like."""
+    """Return the offset in *text* at which the conclusion begins, after words such as "So"."""
     bullet = _BULLET.match(text)
     at = bullet.end() if bullet else 0
     for _ in range(_MOST_CONNECTIVES):
@@ -538,5 +552,6 @@ def _replied(problem: Premises, word: str, found: set[Status]) -> Verdict:
     if problem.asked == "follows" and said == "unknown" and "open" in found:
         return Unknown("the question asks for yes or no")
     if said in right:
-        return Pass("so the premises say") if len(right) == 1 else Unknown("traditions differ on it")
+        differ = Unknown("schools of logic differ on whether it follows")
+        return Pass("so the premises say") if len(right) == 1 else differ
     return Violation(why="the premises do not say so")

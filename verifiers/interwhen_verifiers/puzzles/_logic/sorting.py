@@ -1,4 +1,4 @@
-"""Words to sort: the problem of a prompt, the certain part of their order, and statements on it."""
+"""Sorting problems: reads the words to sort from a prompt, and judges statements about their order."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ PROSE: Final = frozenset(_PROSE.split())
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words, and whether the last comes first."""
+    """A sorting problem: the given words, and the order in which they must be sorted."""
 
     given: tuple[str, ...]
     is_descending: bool = False
     is_by_code: bool = False
-    """Whether capitals come before all small letters, as their codes do; if not, that is left open."""
+    """Whether capitals come before all small letters, as in ASCII. If not, the order of such words is left open."""
 
     def status(self, one: str, other: str) -> int:
-        """Return -1 if *one* must stand before *other*, 1 if after it, 0 if they are alike or it is left open."""
+        """Compare two words: -1 if *one* must stand first, 1 if *other* must, 0 if they are alike or it is open."""
         keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
         found = {(left > right) - (left < right) for left, right in keys}
         sign = found.pop() if len(found) == 1 else 0
         return -sign if self.is_descending else sign
 
     def misplaced(self, listed: Iterable[str]) -> tuple[str, str] | None:
-        """Return the first two neighbours in *listed* of which the first must stand after the second."""
+        """Return the first two neighbours in *listed* that stand in the wrong order; ``None`` if there are none."""
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Say how *listed* differs from a rearrangement of the words; empty: it does not."""
+        """Say how *listed* differs from a rearrangement of the given words. Return an empty text if it does not."""
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -65,15 +65,19 @@ class Words:
         return next((f"{word!r} is missing" for word in given if word not in found), "")
 
     def begin(self) -> int:
-        """Return the letter that is looked at before the first line: none (0)."""
+        """Return the state before the first line: the text compares no letter yet (0)."""
         return 0
 
     def skip(self, _rank: int) -> int:
-        """Return the letter that is looked at after a line that is too long."""
+        """Return the state after a line that is too long to read: the compared letter is not known (0)."""
         return 0
 
     def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
-        """Return which letter is looked at after *line* (0: none yet), and its statements. Linear in its length."""
+        """Return the state after *line*, and the statements in the line.
+
+        The state is the number of the letter that the text compares (first, second ...); 0 if it is not known. *rank*
+        is the state before the line. Takes time linear in the length of *line*.
+        """
         found: list[Sorted] = [
             Subpart(*match.span(), tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]))
             for match in _SUBPART.finditer(line)
@@ -87,7 +91,7 @@ class Words:
         return after, [*found, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
     def judge(self, said: Sorted) -> Verdict:
-        """Judge a statement on letters and order by the words themselves."""
+        """Judge a statement about letters or the order by comparing the words."""
         match said:
             case Letter():
                 return _judge_letter(said)
@@ -100,21 +104,21 @@ class Words:
 
 
 def letters(word: str) -> str:
-    """Return the letters of *word* alone, in lower case."""
+    """Return *word* in lower case, without anything but its letters."""
     return "".join(sign for sign in word.casefold() if sign.isalpha())
 
 
 _KEYS: Final = (str, str.casefold, letters)
-"""Ways in which words are ordered: by code, and without regard for capitals, or for signs in the word."""
+"""The usual sort keys: by character code, without regard to case, and by letters alone."""
 
 
 def _and_less(listed: str) -> str:
-    """Return *listed* without the "and" before its last word, if commas part the words."""
+    """Remove the "and" before the last word of *listed*, if commas separate the words."""
     return _AND.sub(r"\1", listed.rstrip(" .")) if "," in listed else listed
 
 
 def read_words(prompt: str) -> Words | None:
-    """Return the words that *prompt* gives to sort; ``None``: it gives none."""
+    """Read the words to sort from *prompt*. Return ``None`` if it has none."""
     if len(prompt) <= MAX_PROMPT and _PLAIN.fullmatch(prompt):
         return Words(tuple(prompt.split()))
     orders = list(_ORDER.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
@@ -162,7 +166,7 @@ _WHOLE = re.compile(
 _NOW = re.compile(r"\bwe now have:\s{0,3}$", re.IGNORECASE)
 _PART = re.compile(r"\s{0,3}for the subpart", re.IGNORECASE)
 _NEXT = re.compile(rf"[^.;\n]{{0,160}}?{_QUOTE}")
-"""More words in the sentence: the list goes on in a way that is not read."""
+"""Finds more quoted words in the same sentence: the list goes on in a form that is not read."""
 _BARE = re.compile(
     rf"\b(?:hence|thus|so|therefore),? we have:?\s{{1,3}}(?P<words>(?:{WORD} {{1,3}}){{2,200}}{WORD})", re.IGNORECASE
 )
@@ -176,46 +180,52 @@ _MOST: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Letter(Spanned):
-    """That letter of the word is this one, with that number in the alphabet (0: no number is given)."""
+    """The statement that letter number ``rank`` of ``word`` is ``letter``.
+
+    ``number`` is the stated position of the letter in the alphabet; 0 if none is stated.
+    """
 
     word: str
     rank: int
     letter: str
     number: int = 0
     said: str = ""
-    """The text from the quotation mark on, where a number may follow the letter."""
+    """The text from the quotation mark before the letter to the end of the statement, number included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subpart(Spanned):
-    """These words can be sorted by that letter."""
+    """The statement that the words ``words`` can be sorted by their letter number ``rank``."""
 
     words: tuple[str, ...]
     rank: int
 
 
 class WordGroup(NamedTuple):
-    """Words that are alike as far as they were compared, with the number of the letter (0: no number is given)."""
+    """Words that the text treats as equal so far.
+
+    ``number`` is the stated position in the alphabet of the compared letter; 0 if none is stated.
+    """
 
     number: int
     words: tuple[str, ...]
     start: int
     end: int
     is_loose: bool = False
-    """Whether words stand in it without brackets around them, so that it is not sure where it begins."""
+    """Whether the group has words without brackets, so that its start is not certain."""
 
 
 @dataclass(frozen=True, slots=True)
 class WordChain(Spanned):
-    """Each word of a group stands before each of the next."""
+    """The statement that each word of a group comes before each word of the next group."""
 
     groups: tuple[WordGroup, ...]
     rank: int = 0
-    """The letter that the numbers are of. 0: that is not known."""
+    """The letter that the numbers of the groups refer to; 0 if it is not known."""
     is_whole: bool = False
-    """Whether these are all the words."""
+    """Whether the chain claims to have all given words."""
     settled: tuple[str, ...] = ()
-    """The words whose order the line has just given, in this order."""
+    """The words whose order the same line has just given, in that order."""
 
 
 Sorted: TypeAlias = Letter | Subpart | WordChain | FinalAnswer
@@ -232,7 +242,7 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 
 
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
-    """Yield the chains of a line: ``(1) "a" < (2) ["b" ? "c"]``, in the order of the line."""
+    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``, from left to right."""
     if _LETTER.search(line):
         return
     settled: tuple[str, ...] = ()
@@ -288,12 +298,12 @@ def _bare(line: str) -> Iterator[WordChain]:
 # How statements on letters and order are judged.
 
 _LONGEST_AND = 4
-"""The most letters of a word for "and"."""
+"""The largest number of letters of a word for "and", in any language."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _at(word: str, rank: int) -> set[str]:
-    """Return the letters that may have that rank: with signs in the word counted, or not."""
+    """Return the possible letters number *rank* of *word*: signs in the word may be counted or not."""
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 
 
@@ -403,7 +413,7 @@ def _judge_answer(problem: Words, text: str) -> Verdict:
 
 
 def _joins(problem: Words, listed: list[str], at: int) -> bool:
-    """Tell whether the word there only stands between two of a list: "a, b, and c", in any language."""
+    """Tell whether ``listed[at]`` is only a joining word, as in "a, b, and c", in any language."""
     word = listed[at].casefold()
     is_last = at == len(listed) - 2 == len(problem.given) - 1 and len(word) <= _LONGEST_AND
     return (

@@ -1,4 +1,4 @@
-"""Things that people hold and swap: the problem of a prompt, the things after each swap, and statements on them."""
+"""Swap problems: reads who holds what and the swaps from a prompt, and judges statements about them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ _ASKED = re.compile(
     rf"\bat the end\b[^,\n]{{0,40}}, (?P<name>{NAME}) {VERB}(?: the| a)?\s{{0,3}}:?(?=\n|$)", re.IGNORECASE
 )
 _ARTICLE = re.compile(r"^(?:an?|the|his|her|their) ")
-"""In small letters: the article of a title belongs to it."""
+"""Matches only small letters, because a capital article may belong to a title."""
 _MOST = 60
-"""More swaps than that are not followed."""
+"""Problems with more swaps are not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holding(Spanned):
-    """This person holds that, after one of the numbers of swaps that may have been told."""
+    """The statement that ``person`` holds ``thing``. ``said`` is the thing as the text names it.
+
+    ``at``: the numbers of swaps after which the statement may be meant.
+    """
 
     person: int
     thing: str
@@ -49,55 +52,57 @@ class Holding(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class SwapState:
-    """How many swaps the text has told."""
+    """How many swaps the text has described so far."""
 
     at: frozenset[int] = frozenset({0})
-    """The numbers that are possible. Empty: the count was lost."""
+    """The possible numbers of swaps. Empty if the count was lost."""
     is_open: bool = False
-    """Whether the text has a swap whose result has not come yet."""
+    """Whether the text has described a swap without its result yet."""
     names_swaps: bool = False
-    """Whether the text describes swaps; if not, each list is that after the next swap."""
+    """Whether the text describes swaps. If not, each list gives the things after the next swap."""
     is_fresh: bool = True
-    """Whether no list has been read."""
+    """Whether no list has been read yet."""
     is_exact: bool = False
-    """Whether the text has given the start or a swap. If not, a state may be a later one than the text has shown."""
+    """Whether the text has described the start or a swap. If not, a list may be about a later state than the last
+    one."""
     known: frozenset[int] = frozenset()
-    """The people whose things the text has given since; giving them again may describe a later state."""
+    """The people whose things the text has given since the last swap. If it gives them again, a later state may be
+    meant."""
 
 
 LOST: Final = SwapState(frozenset(), names_swaps=True)
-"""The text told swaps in a way that was not read."""
+"""The state after the text described swaps in a form that is not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swaps:
-    """The people, what they hold in turn, and what is asked."""
+    """A swap problem: the people, what they hold after each swap, and the question."""
 
     names: tuple[str, ...]
     states: tuple[tuple[str, ...], ...]
-    """What each holds: at the start, and after each swap."""
+    """For the start and after each swap: what each person holds."""
     pairs: tuple[frozenset[int], ...]
     asked: int | None
     options: tuple[tuple[str, str], ...]
     """The letter and the text of each option."""
 
     def find(self, name: str) -> int | None:
-        """Return the person with that name, or with that initial if no other person has it."""
+        """Return the index of the person with the name or initial *name*; ``None`` if it is not exactly one."""
         low = name.casefold()
         known = [at for at, each in enumerate(self.names) if low in (each.casefold(), each[0].casefold())]
         return known[0] if len(known) == 1 else None
 
     def thing(self, said: str) -> str | None:
-        """Return the one thing whose name holds all words of *said*; ``None``: there is not exactly one."""
+        """Return the thing whose name has all words of *said*; ``None`` if it is not exactly one."""
         wanted, things = words(said), self.states[0]
         exact = [thing for thing in things if words(thing) == wanted]
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
         return known[0] if wanted and len(known) == 1 else None
 
     def said(self, thing: str, like: str) -> str:
-        """Return the name of *thing* in the style of *like*: with an article or without.
+        """Return the name of *thing* in the style of *like*: with the same article or without one.
 
-        The noun that all things share ("ball") is left out where *like* leaves it out.
+        If all things share a noun ("ball") and *like* leaves it out, the name leaves it out, too.
         """
         article, other = _ARTICLE.match(like), self.thing(like)
         named = _ARTICLE.sub("", thing)
@@ -111,15 +116,18 @@ class Swaps:
         return f"{indefinite if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
 
     def begin(self) -> SwapState:
-        """Return how many swaps the text has before the first line."""
+        """Return the state before the first line."""
         return SwapState()
 
     def skip(self, _told: SwapState) -> SwapState:
-        """Return how many the text has after a line that is too long."""
+        """Return the state after a line that is too long to read."""
         return LOST
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-        """Return how many swaps the text has after *line*, and its statements. Linear in its length."""
+        """Return the state after *line*, and the statements in the line.
+
+        *told* is the state before it. Takes time linear in the length of *line*.
+        """
         headed = _headed(self, told, line)
         if headed is not None:
             return headed
@@ -132,7 +140,7 @@ class Swaps:
         return told, found
 
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
-        """Judge who holds what, or the answer, by the swaps of the prompt."""
+        """Judge a statement about who holds what, or the answer, by carrying out the swaps of the prompt."""
         if isinstance(said, Holding):
             return _judge_holding(self, said)
         thing = self.thing(dict(self.options).get(said.letter, said.text))
@@ -143,12 +151,12 @@ class Swaps:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Return the words of *text* without articles, in small letters."""
+    """Return the words of *text* in lower case, without articles."""
     return tuple(word for word in re.findall(r"[\w'-]+", text.casefold()) if word not in {"a", "an", "the"})
 
 
 def read_swaps(prompt: str) -> Swaps | None:
-    """Return the problem of *prompt*; ``None``: it tells of no swaps, or not all is understood."""
+    """Read the problem of *prompt*. Return ``None`` if it has no swaps, or if any part is not understood."""
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
         return None
@@ -216,13 +224,13 @@ _PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2
 
 
 def _is_list(text: str) -> bool:
-    """Tell whether *text* is nothing but who holds what."""
+    """Tell whether *text* is only a list of people and what they hold."""
     parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
     return len(parts) > 1 and all(map(_PART.match, parts))
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Read a list without words: it gives the things after the next swap, or again those at the start or the end."""
+    """Read *line*, a list without sentences: the things after the next swap, or again at the start or the end."""
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
     again = {at for at in told.at if told.is_fresh or (at == 0 and _agrees(problem, said, at))}
@@ -236,7 +244,7 @@ def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 
 
 def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
-    """Tell whether the letters in *line* may be those of the options rather than initials."""
+    """Tell whether the letters in *line* may be those of the options instead of initials."""
     options, letters = dict(problem.options), _LETTERS.findall(line)
     pairs = zip(letters, said, strict=False)
     return len(letters) == len(said) and all(
@@ -268,7 +276,10 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 
 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
-    """Place statements that belong together: at the present swap, or, if that is not sure, at it or any later one."""
+    """Assign the statements *said*, which belong together, to a number of swaps.
+
+    That is the current number if it is certain, and otherwise that number or any later one.
+    """
     if not said:
         return told, []
     people = frozenset(each.person for each in said)
@@ -281,7 +292,10 @@ def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapS
 
 
 def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]] | None:
-    """Read "A B: A red, B blue": a swap that is named by its people alone, and its result."""
+    """Read *line* in the form "A B: A red, B blue": two people who swap, and the result.
+
+    Return ``None`` if it has another form.
+    """
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
         return None
@@ -300,7 +314,10 @@ def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 
 
 def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
-    """Tell whether a sentence speaks of swaps in another way than is read."""
+    """Tell whether the sentence ``line[start:end]`` describes swaps in a form that is not read.
+
+    *swaps* are the matches that were read; *is_open*: the result of an earlier swap is still missing.
+    """
     at = 0
     for word in _TRADES.finditer(line, start, end):
         while at < len(swaps) and swaps[at].end() <= word.start():
@@ -325,7 +342,10 @@ def _swapped(problem: Swaps, told: SwapState, swap: re.Match[str]) -> SwapState:
 def _said(
     problem: Swaps, line: str, start: int, end: int, at: frozenset[int], *, initials: bool = False
 ) -> Iterator[Holding]:
-    """Yield who is said to hold what. A letter alone may be that of an option, and is read only with *initials*."""
+    """Yield the statements about who holds what in ``line[start:end]``, for the numbers of swaps *at*.
+
+    A single letter may be that of an option, so it is read as a person only with *initials*.
+    """
     for found in _SAYS.finditer(line, start, end):
         if not initials and len(found["name"] or found["who"]) == 1:
             continue

@@ -1,4 +1,4 @@
-"""Shared by the kinds of problems: final answers, ordinals, sentences, and words that take an assertion back."""
+"""What the logic problems share: final answers, ordinals, sentences, and words that weaken an assertion."""
 
 # ruff: noqa: RUF001 (apostrophes of both kinds are read here)
 
@@ -12,7 +12,7 @@ from interwhen_verifiers.puzzles._answers import find_answer
 from interwhen_verifiers.puzzles._statements import Spanned
 
 MAX_LINE: Final = 6000
-"""A longer line is not read."""
+"""Longer lines are not read."""
 MAX_PROMPT: Final = 20_000
 
 ORDINALS: Final = (
@@ -46,19 +46,19 @@ _LETTER = re.compile(r"[\s*$]{0,4}\(?([A-H])\)?[\s.*$]{0,4}$")
 
 @dataclass(frozen=True, slots=True)
 class FinalAnswer(Spanned):
-    """The answer that a line gives."""
+    """The final answer in a line."""
 
     text: str
 
     @property
     def letter(self) -> str:
-        """The option that it names; empty: none."""
+        """The letter of the option that the answer names; empty if it names none."""
         found = _LETTER.match(self.text)
         return found[1] if found else ""
 
 
 def read_final(line: str) -> FinalAnswer | None:
-    """Return the final answer in *line*; ``None``: it gives none. Linear in its length."""
+    """Find the final answer in *line*. Return ``None`` if there is none. Takes time linear in the length of *line*."""
     if found := list(_SO.finditer(line)):
         start = found[-1].end()
         text = line[start:].rstrip().rstrip(".").rstrip()
@@ -68,29 +68,29 @@ def read_final(line: str) -> FinalAnswer | None:
 
 
 def ordinal(word: str) -> int:
-    """Return what an :data:`ORDINAL` counts, from 1."""
+    """Return the number of the ordinal *word* (see :data:`ORDINAL`), from 1."""
     low = word.lower()
     return ORDINALS.index(low) + 1 if low in ORDINALS else int(low[:-2])
 
 
 def spelled(number: int) -> str:
-    """Return the ordinal of *number*, as a word where there is a short one."""
+    """Return the ordinal of *number*: a word such as "third", or "17th" for large numbers."""
     return ORDINALS[number - 1] if 0 < number <= len(ORDINALS) else f"{number}th"
 
 
 def is_doubtful(text: str) -> bool:
-    """Tell whether *text* may ask, suppose, doubt or deny rather than assert."""
+    """Tell whether *text* may ask, suppose, doubt or deny something instead of asserting it."""
     return _DOUBT.search(text) is not None
 
 
 def supposes(text: str, *, is_about: bool) -> bool:
-    """Tell whether *text* may open a supposition, on which the statements after it rest.
+    """Tell whether *text* may begin a supposition, on which later statements depend.
 
-    *is_about*: whether it speaks of what the problem is about.
+    *is_about*: whether *text* is about the problem. Only then do weaker words such as "if" count.
     """
     return _SUPPOSED.search(text) is not None or (is_about and _PERHAPS.search(text) is not None)
 
 
 def sentences(line: str) -> list[tuple[int, int]]:
-    """Return where the sentences of *line* begin and end. Linear in its length."""
+    """Return the start and end of each sentence in *line*. Takes time linear in the length of *line*."""
     return [found.span() for found in _SENTENCE.finditer(line) if found[0].strip()]

@@ -1,1 +1,1 @@
-"""The parts of the maze verifier: private to it."""
+"""The private parts of the maze verifier."""

@@ -1,4 +1,4 @@
-"""A maze on a grid: walls, start, exit, perhaps a marked path; and directions and turns."""
+"""Reads the maze and the question of a prompt. Defines directions, turns, and ways to write coordinates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from interwhen_verifiers.puzzles._answers import read_options
 
 Cell: TypeAlias = tuple[int, int]
-"""Row and column, from the top left corner, counted from 0."""
+"""A row and a column, counted from 0 from the top left corner."""
 Direction = Literal["up", "right", "down", "left"]
 Turn = Literal["straight", "right", "back", "left"]
 
@@ -22,12 +22,12 @@ _TURNS: tuple[Turn, ...] = ("straight", "right", "back", "left")
 
 
 def turn_between(before: Direction, after: Direction) -> Turn:
-    """Return the turn from one direction of movement to the next."""
+    """Return the turn of a walk that moved in the direction *before* and then moves in the direction *after*."""
     return _TURNS[(CLOCKWISE.index(after) - CLOCKWISE.index(before)) % 4]
 
 
 def direction_between(one: Cell, other: Cell) -> Direction | None:
-    """Return the direction from *one* cell to *other* in the same row or column; ``None``: it is in neither."""
+    """Return the direction from *one* to *other*; ``None`` unless they are two cells of one row or column."""
     rows, columns = other[0] - one[0], other[1] - one[1]
     if (rows == 0) == (columns == 0):
         return None
@@ -36,14 +36,14 @@ def direction_between(one: Cell, other: Cell) -> Direction | None:
 
 
 def moved(cell: Cell, direction: Direction, count: int = 1) -> Cell:
-    """Return the cell that is *count* steps away."""
+    """Return the cell that is *count* steps from *cell* in *direction*."""
     step = STEPS[direction]
     return cell[0] + count * step[0], cell[1] + count * step[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Maze:
-    """A maze; ``path`` is the marked way from start to goal, in its order."""
+    """A maze. ``open`` are the cells without a wall; ``path`` is the marked way from start to goal, if there is one."""
 
     open: frozenset[Cell]
     size: Cell
@@ -51,10 +51,10 @@ class Maze:
     goal: Cell
     path: tuple[Cell, ...] = ()
     marked: frozenset[Cell] = frozenset()
-    """The cells of the path, start and goal included; empty where none is marked."""
+    """The cells of the path, start and goal included; empty if no path is marked."""
 
     def distance(self) -> int | None:
-        """Return the least number of steps from start to goal; ``None``: there is no way."""
+        """Return the least number of steps from start to goal; ``None`` if the goal cannot be reached."""
         seen, waiting = {self.start}, deque([(self.start, 0)])
         while waiting:
             cell, steps = waiting.popleft()
@@ -67,15 +67,16 @@ class Maze:
 
     @property
     def turns(self) -> list[Turn]:
-        """The turns of the marked path, in their order."""
+        """The right, left and back turns of the marked path, from start to goal."""
         ways = [way for one, other in pairwise(self.path) if (way := direction_between(one, other)) is not None]
         return [turn for one, other in pairwise(ways) if (turn := turn_between(one, other)) != "straight"]
 
 
 def make_maze(rows: Sequence[str], *, walls: str, start: str, goal: str, mark: str = "") -> Maze | None:
-    """Return the maze drawn by *rows*; ``None``: it has not exactly one start and one goal.
+    """Read the maze drawn by *rows*. Return ``None`` unless it has exactly one start and one goal.
 
-    A mark is a path only where it is one: no branches, no gaps, from start to goal.
+    *walls*, *start*, *goal* and *mark* are the signs of the drawing. The cells with *mark* must form a path from start
+    to goal, without branches and gaps; otherwise the result is ``None``, too.
     """
     cells = {(r, c): char for r, row in enumerate(rows) for c, char in enumerate(row)}
     starts = [cell for cell, char in cells.items() if char == start]
@@ -108,13 +109,13 @@ def _chain(marks: frozenset[Cell], start: Cell, goal: Cell) -> tuple[Cell, ...]:
 # What is asked about which maze.
 
 Asked = Literal["right turns", "left turns", "turns", "place", "steps", "moves", "unknown"]
-"""What the question is: how many turns, where the exit is, how many steps at least, a way, or something else."""
+"""What the question asks for: numbers of turns, where the exit is, the least number of steps, or a list of moves."""
 
 TURN_QUESTIONS: dict[str, Asked] = {"right": "right turns", "left": "left turns", "total": "turns"}
 
 MAX_PROMPT = 100_000
 _MOST = 200
-"""A larger maze is not read."""
+"""A maze with more rows or columns is not read."""
 _TURN_WORDS = re.compile(r"how many (right|left|total)?[ -]?turns?\b", re.IGNORECASE)
 _PLACE = re.compile(
     r"\bis the (?:exit|goal|end|destination)\b(?: ?\(.\))? ((?:directly )?(?:to the )?[a-z -]{2,40}?)"
@@ -159,22 +160,22 @@ _ORDER = re.compile(r"\((row|r|x|col|column), ?(col|column|c|y|row)\)", re.IGNOR
 
 @dataclass(frozen=True, slots=True)
 class MazeProblem:
-    """The maze, the question, its options, and what the prompt says of coordinates."""
+    """The maze, the question with its options, and how the prompt writes coordinates."""
 
     maze: Maze
     asked: Asked = "unknown"
     place: str = ""
-    """Where the exit is asked to be, as ``top left`` or ``directly above``."""
+    """The position of the exit that a yes-or-no question names, such as ``top left`` or ``directly above``."""
     options: dict[str, str] = field(default_factory=dict)
     base: int | None = None
     distance: int | None = None
-    """The least number of steps from start to goal; ``None``: there is no way."""
+    """The least number of steps from start to goal; ``None`` if the goal cannot be reached."""
     order: str = ""
-    """``rc``: row first; ``xy``: column first; empty: the prompt does not say."""
+    """The order of coordinates: ``rc`` (row first), ``xy`` (column first), or empty if the prompt does not say."""
 
 
 def read_problem(prompt: str) -> MazeProblem | None:
-    """Return the maze of *prompt* and what is asked of it; ``None``: it shows none that is understood."""
+    """Read the maze and the question of *prompt*. Return ``None`` if it shows no maze that can be read."""
     if len(prompt) > MAX_PROMPT:
         return None
     maze = _quoted(prompt) or _drawn(prompt)
@@ -200,7 +201,7 @@ def _quoted(prompt: str) -> Maze | None:
 
 
 def _drawn(prompt: str) -> Maze | None:
-    """Return the last maze that is drawn with the signs of the legend, or with common ones."""
+    """Return the last maze that is drawn with the signs of the legend, or else with common signs."""
     found: Maze | None = None
     for roles in _roles(prompt):
         for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):
@@ -214,7 +215,7 @@ def _drawn(prompt: str) -> Maze | None:
 
 
 def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
-    """Return the runs of two and more lines of equal length that hold nothing else than signs of a maze."""
+    """Return the drawings in *prompt*: two or more lines of equal length with *allowed* signs only."""
     blocks: list[list[str]] = [[]]
     for line in prompt.split("\n"):
         row = line.strip("\t\r`").strip()
@@ -227,7 +228,7 @@ def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
 
 
 def _roles(prompt: str) -> list[dict[str, str]]:
-    """Return what the signs may mean: what a legend says, or else what they commonly mean."""
+    """Return possible meanings of the signs: that of the legend, or else the common ones."""
     legend = {"wall": "", "start": "", "goal": "", "path": "", "open": ""}
     for sign, meaning in _LEGEND.findall(prompt):
         role = next((role for role, words in _MEANINGS.items() if words.search(meaning)), None)
@@ -254,7 +255,7 @@ def _asked(prompt: str) -> tuple[Asked, str]:
 
 
 class CoordinateFrame(NamedTuple):
-    """One way to write coordinates. ``base`` is -1 where the outer wall is not counted."""
+    """One way to write coordinates. ``base`` is the number of the first row; -1 if the outer wall is not counted."""
 
     order: str
     base: int
@@ -262,13 +263,13 @@ class CoordinateFrame(NamedTuple):
     is_from_below: bool
 
     def cell(self, pair: tuple[int, int]) -> Cell:
-        """Return the cell that *pair* stands for."""
+        """Return the cell whose coordinates are written as *pair*."""
         row, column = pair if self.order == "rc" else pair[::-1]
         row, column = row - self.base, column - self.base
         return (self.height - 1 - row if self.is_from_below else row), column
 
     def pair(self, cell: Cell) -> tuple[int, int]:
-        """Return how *cell* is written."""
+        """Return the coordinates of *cell* as they are written."""
         row = self.height - 1 - cell[0] if self.is_from_below else cell[0]
         pair = row + self.base, cell[1] + self.base
         return pair if self.order == "rc" else pair[::-1]
@@ -278,7 +279,7 @@ Frames: TypeAlias = tuple[CoordinateFrame, ...]
 
 
 def all_frames(problem: MazeProblem) -> Frames:
-    """Return the frames that the prompt allows."""
+    """Return all frames that the prompt allows."""
     orders = (problem.order,) if problem.order else ("rc", "xy")
     bases = (problem.base,) if problem.base is not None else (0, 1, -1)
     return tuple(
@@ -288,5 +289,5 @@ def all_frames(problem: MazeProblem) -> Frames:
 
 
 def fitting(frames: Iterable[CoordinateFrame], pair: tuple[int, int], cell: Cell) -> Frames:
-    """Return the *frames* in which *pair* is *cell*."""
+    """Return those of *frames* in which *pair* means *cell*."""
     return tuple(frame for frame in frames if frame.cell(pair) == cell)

@@ -1,4 +1,4 @@
-"""The statements of a line on a maze: positions, moves, turns, counts, an answer."""
+"""Reads the statements of a line about a maze: positions, moves, turns, counts and answers."""
 
 # ruff: noqa: RUF001 (signs that look alike are read here)
 
@@ -14,7 +14,7 @@ from interwhen_verifiers.puzzles._maze.grid import Direction, Turn
 from interwhen_verifiers.puzzles._statements import Spanned
 
 MAX_CELLS = 2000
-"""Of a longer chain of cells, the rest is not read."""
+"""Only so many cells of a chain are read."""
 
 _WAY = r"(?:up(?:wards?)?|down(?:wards?)?|left|right|north|south|east|west)(?:wards?)?"
 _NAMES: dict[Direction, str] = {
@@ -102,7 +102,7 @@ _BESIDE = re.compile(
 
 
 class Pair(NamedTuple):
-    """Coordinates as written; ``order`` is ``rc`` where the text names row and column."""
+    """Two coordinates in the text. ``order`` is ``rc`` if the text says which one is the row, and empty otherwise."""
 
     one: int
     two: int
@@ -110,23 +110,23 @@ class Pair(NamedTuple):
 
     @property
     def numbers(self) -> tuple[int, int]:
-        """Both, in their order."""
+        """The two coordinates, in the order of the text."""
         return self.one, self.two
 
 
 @dataclass(frozen=True, slots=True)
 class Located(Spanned):
-    """Start (``S``), exit (``E``) or the walker (``here``) is at *pair*."""
+    """The statement that the start (``S``), the exit (``E``) or the walker (``here``) is at ``pair``."""
 
     what: str
     pair: Pair
     is_sure: bool = True
-    """Whether it can only mean the start (exit) of the maze: "Start: (1,3)" may be that of a stretch."""
+    """Whether it is certainly about the start or exit of the maze. "Start: (1,3)" may be about a part of the walk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move(Spanned):
-    """One move: by direction, between coordinates, or both."""
+    """One move, with its direction ``way``, its two cells, or both. ``count`` is the number of steps."""
 
     way: Direction | None
     count: int = 1
@@ -136,7 +136,10 @@ class Move(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Moves(Spanned):
-    """Moves in a row. ``number``: of the step, where it is numbered; ``is_list``: the line is a list of moves."""
+    """Consecutive moves. ``number`` is the number of the step, if the text numbers it.
+
+    ``is_list``: whether the line is a list of moves, so that it may begin at the start of the maze.
+    """
 
     steps: tuple[Move, ...]
     number: int | None = None
@@ -145,7 +148,10 @@ class Moves(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Field(Spanned):
-    """A field of the last step: its turn, its direction or the one before, or the counts up to it."""
+    """A stated property of the last step.
+
+    ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (the numbers of turns so far).
+    """
 
     name: str
     value: str = ""
@@ -154,7 +160,7 @@ class Field(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Rotation(Spanned):
-    """From one direction to another is a right (or left) turn."""
+    """The statement that going from direction ``one`` to direction ``other`` is the turn ``turn``."""
 
     one: Direction
     other: Direction
@@ -163,7 +169,7 @@ class Rotation(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Count(Spanned):
-    """The path has that many turns. ``is_tally``: it may be how many there are so far."""
+    """The statement that the path has ``number`` turns. ``is_tally``: it may count only the turns so far."""
 
     kind: str
     number: int
@@ -172,14 +178,14 @@ class Count(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class ExitPlace(Spanned):
-    """The exit lies there, as seen from the start."""
+    """The statement that the exit is at ``place``, as seen from the start."""
 
     place: str
 
 
 @dataclass(frozen=True, slots=True)
 class MazeAnswer(Spanned):
-    """The answer: its text, and the moves that it gives, if any."""
+    """The answer: its text, and its moves if it is a list of moves."""
 
     text: str
     moves: Moves | None
@@ -189,9 +195,9 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 
 
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
-    """Return the statements of *line* that are surely understood. Linear in its length.
+    """Return the statements of *line* that are clear. Takes time linear in the length of *line*.
 
-    With *least*, a line that is only a list of that many moves or more, or "infeasible", is the answer.
+    If *least* is not 0, a line with nothing but that many moves or more, or with "infeasible", is the answer.
     """
     if len(line) > MAX_LINE:
         return ()
@@ -208,7 +214,10 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
 
 
 def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
-    """Return the list of directions in ``line[start:end]``, after a *label*; ``None``: it is none."""
+    """Read the list of directions in ``line[start:end]``. Return ``None`` if it is none.
+
+    *label* is the word before the list, such as "path".
+    """
     text = line[start:end].rstrip(" .*`")
     if _LETTERS.fullmatch(text):
         letters = tuple(Move(start + at, start + at + 1, _WAYS[char.lower()]) for at, char in enumerate(text))
@@ -248,7 +257,7 @@ def way_of(word: str) -> Direction:
 
 
 def _is_enumeration(steps: list[Move], label: str) -> bool:
-    """Tell whether these are directions as such ("up, down, left, right"), and no moves."""
+    """Tell whether *steps* may only list the directions ("up, down, left, right"), and may not be moves."""
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
         return False
@@ -344,7 +353,7 @@ def _numbered(line: str) -> Moves | None:
 
 
 def _labelled(line: str) -> Moves | None:
-    """Read ``Path: right, right, down`` or a line of nothing but directions."""
+    """Read ``Path: right, right, down`` or a line with nothing but directions."""
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")

@@ -1,4 +1,4 @@
-"""Replays the statements on a maze, and says what is wrong with them."""
+"""Replays the moves of a text on the maze, and judges its statements."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNPLACED = Unknown("it is not known how the text counts rows and columns")
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Where the moves so far lead. A ``cell`` of ``None``: that is not known."""
+    """The walk so far. ``cell`` is where it has led; ``None`` if that is not known."""
 
     cell: Cell | None
     before: Direction | None = None
@@ -42,29 +42,29 @@ class Walk:
     way: Direction | None = None
     """The direction of the last step."""
     turn: Turn | None = None
-    """The turn of the last step; ``None``: it is not known."""
+    """The turn of the last step; ``None`` if it is not known."""
     right: int = 0
     left: int = 0
     is_counted: bool = True
-    """Whether the counts hold all steps from the start."""
+    """Whether ``right`` and ``left`` count the turns of all steps from the start."""
     number: int | None = None
-    """The number of the last step, where the steps are numbered."""
+    """The number of the last step, if the text numbers the steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class WalkState:
-    """How coordinates are read, and where the walk is."""
+    """The possible ways in which the text writes coordinates, and the walk so far."""
 
     frames: Frames
     walk: Walk
     is_reasoning: bool = False
-    """Whether the model is thinking, and may change how it counts."""
+    """Whether the model is reasoning, where it may change how it writes coordinates."""
     is_confirmed: bool = False
-    """Whether the text, or the prompt, has shown that it counts in one of the frames."""
+    """Whether the text or the prompt has shown that one of ``frames`` is the right one."""
 
     @property
     def key(self) -> str:
-        """All of it, in short."""
+        """The whole state as a short text."""
         walk = self.walk
         ways = (walk.cell, walk.before, walk.way, walk.turn, walk.right, walk.left, walk.is_counted, walk.number)
         frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
@@ -72,7 +72,7 @@ class WalkState:
 
 
 class Outcome(NamedTuple):
-    """The place after a statement, and the verdict on it."""
+    """The state after a statement, and the verdict on it."""
 
     place: WalkState
     verdict: Verdict
@@ -84,13 +84,16 @@ class _Fault(NamedTuple):
 
 
 def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
-    """Return the place before the first line."""
+    """Return the state before the first line."""
     confirmed = problem.base is not None and bool(problem.order)
     return WalkState(all_frames(problem), Walk(problem.maze.start), is_reasoning, confirmed)
 
 
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
-    """Compare a position with the maze, and learn from it how the text counts."""
+    """Compare the stated position *said* with the maze, and learn from it how the text writes coordinates.
+
+    *place* is the state before the statement.
+    """
     maze = problem.maze
     if said.what == "here":
         if place.walk.cell is None or not place.is_confirmed:
@@ -119,9 +122,9 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 
 
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
-    """Replay *moves*: from where the walk is, or from the start if the moves begin there again.
+    """Replay *moves* from where the walk is, or from the start if the moves may begin there again.
 
-    With *whole*, they must lead from the start to the exit.
+    *place* is the state before the moves. With *whole*, they must lead from the start to the exit.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
@@ -141,7 +144,7 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
 
 
 def judge_field(place: WalkState, said: Field) -> Verdict:
-    """Compare a field of a step with the step itself."""
+    """Compare the stated property *said* with the last step of the walk."""
     last = place.walk
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
@@ -166,7 +169,7 @@ def judge_field(place: WalkState, said: Field) -> Verdict:
 
 
 def judge_rotation(said: Rotation) -> Verdict:
-    """Judge by the compass which turn it is from one direction to another."""
+    """Judge whether going from one direction to the other is the stated turn."""
     right = turn_between(said.one, said.other)
     if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
@@ -203,7 +206,10 @@ def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outc
 def _replayed(
     problem: MazeProblem, last: Walk, moves: Moves, frames: Iterable[CoordinateFrame]
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
-    """Return the frames in which the moves can be made, with where they lead, and the first fault in another."""
+    """Replay *moves* in each of *frames*.
+
+    Return the frames in which all moves can be made, each with the walk after them, and the first fault in another.
+    """
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
     for frame in frames:
@@ -217,7 +223,7 @@ def _replayed(
 
 
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
-    """Return the walk that these moves continue: the known one, a new one from the start, or one from elsewhere."""
+    """Return the walk that *moves* continue: *last*, a new one from the start, or one from another cell."""
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
     if cell is None:
@@ -244,7 +250,7 @@ def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFr
 
 
 def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
-    """Return the walk after *step*, or why the step cannot be made."""
+    """Return the walk after *step*, or a text that says why the step cannot be made."""
     if last.cell is None:
         return "it is not known where this begins"
     there = _target(last.cell, step, frame)
@@ -272,7 +278,7 @@ def _target(cell: Cell, step: Move, frame: CoordinateFrame | None) -> Cell | str
 
 
 def _blocked(problem: MazeProblem, cell: Cell, there: Cell, way: Direction) -> str:
-    """Return what is in the way from *cell* to *there*; empty: nothing is."""
+    """Say what blocks the way from *cell* to *there*. Return an empty text if nothing does."""
     maze = problem.maze
     while cell != there:
         cell = moved(cell, way)
@@ -314,7 +320,7 @@ def _named(frames: Frames, pair: Pair) -> Frames:
 
 
 def _written(frames: Frames, cell: Cell) -> str:
-    """Return how *cell* is written, most likely: frames from the top come first."""
+    """Return the likeliest coordinates of *cell*: those in the first frame."""
     return str(frames[0].pair(cell))
 
 
@@ -333,16 +339,19 @@ _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.
 
 
 def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
-    """Compare a number of turns with the marked path. Before its end, there may be fewer of them so far."""
+    """Compare the stated number of turns with the marked path.
+
+    If it is lower, it may be the number so far, as long as *last*, the walk, has not reached the exit.
+    """
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
     if isinstance(verdict, Violation) and said.is_tally and not is_high and last.cell != problem.maze.goal:
-        return Unknown("there may be so many turns so far")
+        return Unknown("the walk is not over, and may have this many turns so far")
     return verdict
 
 
 def judge_place(problem: MazeProblem, place: str) -> Verdict:
-    """Judge where the exit is, as seen from the start."""
+    """Judge whether the exit is at *place*, as seen from the start."""
     holds = _is_there(problem.maze, place)
     if holds is None:
         return Unknown(f"{place[:40]!r} was not understood")
@@ -391,7 +400,7 @@ def _judge_yes(problem: MazeProblem, text: str) -> Verdict:
 
 
 def _judge_way(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge a whole way from start to exit, and whether it is a shortest one where that is asked."""
+    """Judge a list of moves from start to exit. If the question asks for moves, it must be a shortest one."""
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
             return Unknown("the answer is no list of moves")
@@ -418,7 +427,7 @@ _PLACE_WORDS = (_UP | _DOWN | _LEFT | _RIGHT | {"directly", "to", "the", "and", 
 
 
 def _is_there(maze: Maze, place: str) -> bool | None:
-    """Tell whether the exit lies at *place*; ``None``: that is not understood."""
+    """Tell whether the exit is at *place*, as seen from the start. Return ``None`` if *place* is not understood."""
     rows, columns = maze.goal[0] - maze.start[0], maze.goal[1] - maze.start[1]
     words = set(re.findall(r"[a-z]+", place.lower()))
     up, down, left, right = (bool(words & names) for names in (_UP, _DOWN, _LEFT, _RIGHT))

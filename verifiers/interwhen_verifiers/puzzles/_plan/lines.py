@@ -1,4 +1,4 @@
-"""The content of one line: actions, a remark, or text that leaves the plan in doubt."""
+"""Reads one line of a plan: actions, a remark, or text that makes the rest of the plan unclear."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from interwhen_verifiers.puzzles._plan.model import Atom, PlanningProblem, misfi
 from interwhen_verifiers.puzzles._plan.pddl import read_telling
 
 LONGEST = 20_000
-"""A longer line is not read."""
+"""Longer lines are not read."""
 _SENTENCE = 200
-"""A longer line tells no action in English."""
+"""A longer line is not read as an action in English."""
 
 
 Form = Literal["pddl", "usual words", "other words"]
-"""How an action is written: as PDDL, with the four verbs of the problem in English, or with other words for them."""
+"""How an action is written: in PDDL, in English with the four verbs of the problem, or with other verbs."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionStep:
-    """An action at a place of the line. ``fault`` says why it is none of the problem's; empty: it is one."""
+    """An action in a line. ``fault`` says why the problem has no such action; empty if it has."""
 
     action: Atom
     start: int
@@ -29,27 +29,28 @@ class ActionStep:
     fault: str = ""
     form: Form = "pddl"
     number: int | None = None
-    """The number of the line in its list."""
+    """The number of the line, if the text numbers its actions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Text that is no action. After it, the plan may begin again."""
+    """A line that is not an action. After it, the plan may begin again from the start."""
 
     item: int | None = None
-    """Its number in a list, unless a label such as ``Current state:`` says that it is none of the actions there."""
+    """The number of the line in a list. ``None`` if it has none, or if a label such as ``Current state:`` shows that
+    the list is not one of actions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Text after which the plan is not known."""
+    """A line after which the state of the plan is not known, because of ``why``."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The mark ``[PLAN END]``: what follows is no part of the plan."""
+    """The mark ``[PLAN END]``. The text after it is not part of the plan."""
 
 
 Line: TypeAlias = tuple[ActionStep, ...] | Aside | Doubt | End
@@ -70,12 +71,12 @@ _REMARK = re.compile(
     r"(?:[.;,:]? \(?)(?:now|currently|since|because|as|so that|it|this|(?:your |my |the )?hand|the \w+ block is"
     r"|you are|you're|holding|freeing|making|leaving|achieving|to (?:free|clear|ensure|make|keep|expose)) "
 )
-"""What follows an action and speaks of the state, or gives a reason: ``(now holding the red block)``."""
+"""Matches the start of a remark after an action, such as ``(now holding the red block)``."""
 _NO_REMARK = re.compile(
     r"(?<!can )\b(?:pick|put|stack|unstack|lift|place|move|take|remove|release|drop)(?:s|ing|ed)?\b"
     r"|\b(?:not|or|if|but|no)\b|n't\b"
 )
-"""Words that make it more than that."""
+"""Words that show that such a text is more than a remark."""
 _WORD = re.compile(r"[\w-]++")
 _SOMEBODY = re.compile(
     r"\b(?:i|we|you|it|(?:the )?(?:arm|hand|robot|gripper))(?: (?:then|now|next|will|first)){0,2} "
@@ -97,7 +98,7 @@ _CORRECTION = re.compile(
 _OBJECTION = re.compile(
     r"\baction \d{1,6}, \([^()]{0,100}\), (?:cannot be done|is none): |actions the goal is not reached: "
 )
-"""Feedback of this verifier, which is in the text where the plan was cut."""
+"""Feedback of this verifier, which the text has after the place where the plan was cut."""
 _GENERIC = {"a", "an", "another", "any", "one", "the"}
 _SPELLINGS = {"pickup": "pick-up", "pick_up": "pick-up", "putdown": "put-down", "put_down": "put-down"}
 _APART = re.compile(r"(pick|put)[-_]?(up|down)\b|un[-_]stack\b")
@@ -111,17 +112,17 @@ this those though thus to together under until using was we what when where whic
 
 """
 _REMARKS = frozenset(_REMARK_WORDS.split())
-"""First words of remarks. A line that begins with another word, and names an object, may tell an action."""
+"""Words with which remarks begin. A line that begins with another word and names an object may be an action."""
 _TRAILING = " \t.,;:*_`\r\\"
 
 
 def corrects(text: str, at: int = 0) -> bool:
-    """Tell whether *text* takes something back after *at*, or speaks of failure."""
+    """Tell whether *text*, from the offset *at* on, takes something back or mentions a failure."""
     return _CORRECTION.search(text, at) is not None
 
 
 def read_line(text: str, problem: PlanningProblem) -> Line:
-    """Return the content of the line *text* for *problem*. Linear in its length."""
+    """Read the line *text* of a plan for *problem*. Takes time linear in the length of *text*."""
     if len(text) > LONGEST:
         return Doubt(f"a line of more than {LONGEST:,} characters is not read")
     if text.strip(_TRAILING).lower() == "[plan end]":
@@ -158,7 +159,7 @@ def _bracketed(
 
 
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
-    """Read an action as a call is written: ``PickUp(red)``."""
+    """Read an action in the form of a function call, such as ``PickUp(red)``."""
     match = _CALL.fullmatch(text, at)
     if match is None:
         return None
@@ -170,14 +171,14 @@ def _called(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | None:
-    """Read an action as PDDL writes it, but without its brackets, if it is one of the problem's."""
+    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action."""
     end = len(text.rstrip(_TRAILING))
     step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
     return (step,) if isinstance(step, ActionStep) and not step.fault else None
 
 
 def _step(words: Atom, start: int, end: int, number: int | None, problem: PlanningProblem) -> ActionStep | Doubt | None:
-    """Return the action in *words*; ``None``: a fact, or a remark."""
+    """Return the action that *words* name; ``None`` if they are a fact or a remark."""
     name = _name(words, problem)
     if name not in problem.domain.operators:
         known = len(words) <= 1 or name in problem.domain.predicates
@@ -215,7 +216,7 @@ def _told(
 
 
 def _read_action(said: str) -> Atom | None:
-    """Return the action that *said* tells, perhaps with a remark after it."""
+    """Read the action in the English text *said*, with or without a remark after it."""
     action = read_telling(said.rstrip(_TRAILING))
     remark = _REMARK.search(said)
     if action is not None or remark is None or _NO_REMARK.search(said, remark.end()) or corrects(said, remark.end()):
@@ -224,7 +225,7 @@ def _read_action(said: str) -> Atom | None:
 
 
 def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
-    """Tell a remark from a line that may tell an action in words that are not understood."""
+    """Decide whether a line that was not read is a remark, or may be an action in unknown words."""
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]
     if any(_name(tuple(words), problem) in operators for words in brackets):
@@ -241,7 +242,7 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _is_verb(word: str, problem: PlanningProblem) -> bool:
-    """Tell whether a line that begins with *word* may be an order rather than a remark."""
+    """Tell whether *word*, at the start of a line, may be the verb of an action."""
     return (
         word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
     )

@@ -1,4 +1,4 @@
-"""A planning problem in STRIPS: states are sets of facts, actions ask for facts, add some and delete some."""
+"""Planning problems in STRIPS: a state is a set of facts; an action needs, adds and deletes facts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Atom: TypeAlias = tuple[str, ...]
-"""A predicate and its arguments: ``("on", "a", "b")``."""
+"""A predicate and its arguments, such as ``("on", "a", "b")``."""
 State: TypeAlias = frozenset[Atom]
 
 ANYTHING = "object"
-"""The type of objects without another type."""
+"""The type of objects for which the problem gives no type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Literals:
-    """Facts that must hold (or are added), and facts that must not (or are deleted)."""
+    """The facts that a condition demands or an effect adds (``yes``), and those that it forbids or deletes (``no``)."""
 
     yes: tuple[Atom, ...] = ()
     no: tuple[Atom, ...] = ()
@@ -24,7 +24,7 @@ class Literals:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An action with variables. Each parameter is a variable and its type."""
+    """An action with parameters, each a variable and its type. ``needs`` is its precondition."""
 
     name: str
     parameters: tuple[tuple[str, str], ...]
@@ -34,7 +34,10 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """The actions. ``above`` gives for each type the types that it is a kind of, itself included."""
+    """A planning domain: its actions, predicates, types and constants.
+
+    ``above`` gives for each type all types that it belongs to, itself included.
+    """
 
     name: str
     operators: Mapping[str, Operator]
@@ -52,18 +55,18 @@ class PlanningProblem:
     start: State
     goal: Literals
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Other names of objects."""
+    """Other names of objects, with the names for which they stand."""
     in_words: bool = False
-    """Whether actions may be told in English, as those of blocksworld are."""
+    """Whether the plan may have actions in English, as in blocksworld."""
 
 
 def show(atom: Atom) -> str:
-    """Return *atom* as PDDL writes it."""
+    """Format *atom* in PDDL."""
     return f"({' '.join(atom)})"
 
 
 def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
-    """Return why *values* cannot be the arguments of the operator *name*; empty where they can."""
+    """Say why *values* cannot be the arguments of the action *name*. Return an empty text if they can."""
     parameters = problem.domain.operators[name].parameters
     if len(values) != len(parameters):
         count = len(parameters)
@@ -78,18 +81,18 @@ def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
 
 
 def unmet(literals: Literals, state: State, bound: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the *literals* that do not hold in *state*, in words."""
+    """Return a text for each of *literals* that does not hold in *state*. *bound* has the values of variables."""
     missing = [f"{show(atom)} does not hold" for atom in _ground(literals.yes, bound or {}) if atom not in state]
     return (*missing, *(f"{show(atom)} holds" for atom in _ground(literals.no, bound or {}) if atom in state))
 
 
 def bind(operator: Operator, values: Iterable[str]) -> dict[str, str]:
-    """Return the value of each variable of *operator*."""
+    """Return the value of each parameter of *operator*."""
     return {variable: value for (variable, _), value in zip(operator.parameters, values, strict=True)}
 
 
 def after(operator: Operator, state: State, bound: Mapping[str, str]) -> State:
-    """Return the state after *operator*: a fact that is deleted and added holds, as in PDDL."""
+    """Return the state after *operator*. As in PDDL, a fact that is both deleted and added holds."""
     return (state - frozenset(_ground(operator.effect.no, bound))) | frozenset(_ground(operator.effect.yes, bound))
 
 

@@ -1,4 +1,4 @@
-"""A reader of PDDL: domains with ``:strips``, ``:typing`` and ``:negative-preconditions``, and their problems."""
+"""Reads PDDL domains with ``:strips``, ``:typing`` and ``:negative-preconditions``, and their problems."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ class PddlError(ValueError):
 
 
 def read_domain(text: str) -> Domain:
-    """Read the one domain in *text*. Raises :class:`PddlError` on anything that is not understood."""
+    """Read the only domain in *text*. Raises :class:`PddlError` if any part cannot be read."""
     sections = _sections(text, "domain")
     asked = {str(each) for part in sections.get(":requirements", []) for each in part}
     unknown = (asked - _KNOWN) | (set(sections) - _DOMAIN_PARTS)
     if unknown:
-        raise PddlError(f"PDDL of this kind is not understood: {', '.join(sorted(unknown))}")
+        supported = ", ".join(sorted(_KNOWN | _DOMAIN_PARTS - {"domain"}))
+        raise PddlError(f"a domain may have only {supported}; got {', '.join(sorted(unknown))}; remove these")
     above = _above(_typed(_joined(sections, ":types")))
     operators = {one.name: one for one in map(_operator, sections.get(":action", []))}
     if not operators:
-        raise PddlError("the domain has no actions")
+        raise PddlError("a domain must have at least one :action, got none; add one")
     return Domain(
         name=_word(sections["domain"][0][0]),
         operators=operators,
@@ -41,14 +42,19 @@ def read_domain(text: str) -> Domain:
 
 
 def read_problem(text: str, domain: Domain) -> PlanningProblem:
-    """Read the one problem in *text*. Raises :class:`PddlError` on anything that is not understood."""
+    """Read the only problem in *text*, for *domain*. Raises :class:`PddlError` if any part cannot be read."""
     sections = _sections(text, "problem")
     unknown = set(sections) - _PROBLEM_PARTS
     if unknown or not sections.keys() >= {":init", ":goal"}:
-        raise PddlError(f"a problem needs :init and :goal, and no {', '.join(sorted(unknown)) or 'more'}")
+        raise PddlError(
+            "a problem must have :init and :goal, and may have :domain and :objects; got "
+            f"{', '.join(sorted(set(sections) - {'problem'})) or 'none'}; correct it"
+        )
     named = _joined(sections, ":domain")
     if named and _word(named[0]) != domain.name:
-        raise PddlError(f"the problem is of the domain {_word(named[0])!r}, not {domain.name!r}")
+        raise PddlError(
+            f"the problem must be of the domain {domain.name!r}, got {_word(named[0])!r}; give the domain that it names"
+        )
     return PlanningProblem(
         domain=domain,
         objects={**domain.constants, **dict(_typed(_joined(sections, ":objects")))},
@@ -62,45 +68,50 @@ _PROBLEM_PARTS = {"problem", ":domain", ":requirements", ":objects", ":init", ":
 
 
 def parse(text: str) -> list[Node]:
-    """Return the nested lists of *text*, in small letters, without comments."""
+    """Return the expressions in *text* as nested lists, in lower case and without comments."""
     if len(text) > LONGEST:
-        raise PddlError(f"a text of more than {LONGEST:,} characters is not read")
+        raise PddlError(f"a text must have at most {LONGEST:,} characters, got {len(text):,}; give a shorter one")
     stack: list[list[Node]] = [[]]
     for word in _TOKEN.findall(text.lower()):
         if word == "(":
             stack.append([])
             if len(stack) > DEEPEST:
-                raise PddlError(f"more than {DEEPEST} levels of brackets")
+                raise PddlError(f"brackets must be at most {DEEPEST} levels deep, got more; nest them less")
         elif word == ")":
             done = stack.pop()
             if not stack:
-                raise PddlError("a bracket is closed that was never opened")
+                raise PddlError(f"each ')' must close a '(', got one that closes none in {text[:60]!r}; remove it")
             stack[-1].append(done)
         elif not word.startswith(";"):
             stack[-1].append(word)
     if len(stack) > 1:
-        raise PddlError(f"brackets that are never closed: {len(stack) - 1}, in {text[:60]!r}; write a ')' for each")
+        raise PddlError(
+            f"each '(' must be closed, got {len(stack) - 1} that are not in {text[:60]!r}; write a ')' for each"
+        )
     return stack[0]
 
 
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
-    """Return the parts of the definition in *text* by their names, without the names."""
+    """Return the parts of the definition in *text*: the name of each part, and its contents without the name.
+
+    *kind* is ``domain`` or ``problem``.
+    """
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
-        raise PddlError(f"a {kind} begins with (define ({kind} NAME)")
+        raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
     found: dict[str, list[list[Node]]] = {}
     for each in whole[1:]:
         part = _list(each)
         if part:
             found.setdefault(_word(part[0]), []).append(part[1:])
     if len(found.get(kind, [])) != 1 or len(found[kind][0]) != 1:
-        raise PddlError(f"a {kind} begins with (define ({kind} NAME)")
+        raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
     return found
 
 
 def _operator(part: list[Node]) -> Operator:
     if not part or len(part) % 2 == 0:
-        raise PddlError("an action has a name and parts with a value each")
+        raise PddlError(f"an action must have a name and parts with a value each, got {str(part)[:80]}")
     parts = {_word(key): value for key, value in zip(part[1::2], part[2::2], strict=True)}
     unknown = set(parts) - {":parameters", ":precondition", ":effect"}
     if unknown or ":effect" not in parts:
@@ -125,7 +136,10 @@ def _vet(operator: Operator) -> None:
     for literals in (operator.needs, operator.effect):
         free = {term for atom in (*literals.yes, *literals.no) for term in atom[1:] if term.startswith("?")} - bound
         if free:
-            raise PddlError(f"the action {operator.name} uses {', '.join(sorted(free))}, which is no parameter of it")
+            raise PddlError(
+                f"the action {operator.name} may use only its parameters, got {', '.join(sorted(free))}; "
+                "add these to :parameters"
+            )
 
 
 def _literals(node: Node) -> Literals:
@@ -142,12 +156,15 @@ _LOGIC = {"and", "or", "not", "imply", "forall", "exists", "when", "=", "increas
 def _atom(part: Sequence[Node]) -> Atom:
     words = tuple(_word(each) for each in part)
     if not words or words[0] in _LOGIC:
-        raise PddlError(f"({' '.join(words)[:60]}) is not understood")
+        raise PddlError(
+            "a fact must be (PREDICATE ARGUMENT ...), with 'and' and 'not' around it only; got "
+            f"({' '.join(words)[:60]})"
+        )
     return words
 
 
 def _typed(words: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    """Yield names and types of a list such as ``a b - block c``."""
+    """Yield the names and types in a list such as ``a b - block c``."""
     waiting: list[str] = []
     rest = iter(words)
     for node in rest:
@@ -169,7 +186,7 @@ def _above(types: Iterator[tuple[str, str]]) -> dict[str, frozenset[str]]:
         while chain[-1] in parents and parents[chain[-1]] not in chain:
             chain.append(parents[chain[-1]])
             if len(chain) > DEEPEST:
-                raise PddlError(f"more than {DEEPEST} levels of types")
+                raise PddlError(f"types must be at most {DEEPEST} levels deep, got more; remove some")
         above[kind] = frozenset(chain)
     return above
 
@@ -180,19 +197,19 @@ def _joined(sections: dict[str, list[list[Node]]], name: str) -> list[Node]:
 
 def _one(nodes: Sequence[Node]) -> Node:
     if len(nodes) != 1:
-        raise PddlError(f"expected one expression, got {len(nodes)}")
+        raise PddlError(f"there must be one expression in brackets, got {len(nodes)}: {str(nodes)[:80]}; write one")
     return nodes[0]
 
 
 def _list(node: Node) -> list[Node]:
     if isinstance(node, str):
-        raise PddlError(f"expected a bracket, got {node[:60]!r}")
+        raise PddlError(f"an expression must be in brackets, got {node[:60]!r}; put it in brackets")
     return node
 
 
 def _word(node: Node) -> str:
     if not isinstance(node, str):
-        raise PddlError("expected a name, got a bracket")
+        raise PddlError(f"a name must stand here, got the expression {str(node)[:60]}; write a name")
     return node
 
 
@@ -217,7 +234,7 @@ BLOCKSWORLD: Final = read_domain("""
 """)
 
 _COLOURS = ["red", "blue", "orange", "yellow", "white", "magenta", "black", "cyan", "green", "violet", "silver", "gold"]
-"""The blocks that the letters a, b, c, ... name where the problem has colours and the plan has letters."""
+"""The blocks that the letters a, b, c, ... stand for, if the problem has colours and the plan has letters."""
 _INITIAL = "as initial conditions i have that"
 _GOAL = "my goal is to have that"
 LONGEST_STATEMENT = 20_000
@@ -243,7 +260,10 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def read_statement(text: str) -> PlanningProblem | None:
-    """Read the last problem told in *text*; ``None`` where there is none or a word of it is not understood."""
+    """Read the last blocksworld problem in English in *text*.
+
+    Return ``None`` if there is none, or if a part of it is not understood.
+    """
     low = text.lower()
     at = low.rfind(_INITIAL)
     goal_at = low.find(_GOAL, at)
@@ -261,7 +281,7 @@ def read_statement(text: str) -> PlanningProblem | None:
 
 
 def _facts(text: str) -> tuple[Atom, ...]:
-    """Return the facts in *text*; none where one of them is not understood."""
+    """Return the facts in *text*; no facts if one of them is not understood."""
     found = [_match(_FACTS, each.strip()) for each in _ROW.split(" ".join(text.split()).strip(" .,"))]
     return () if None in found else tuple(atom for atom in found if atom)
 
@@ -272,5 +292,5 @@ def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom
 
 
 def read_telling(text: str) -> Atom | None:
-    """Read an action in English, such as ``stack the red block on top of the blue block``, in lower case."""
+    """Read an action in lower-case English, such as ``stack the red block on top of the blue block``."""
     return _match(_TELLINGS, text)

@@ -1,4 +1,4 @@
-"""The states that the plan so far can have led to, one for each reading of its text."""
+"""Follows a plan: keeps the possible states after its actions, one for each way to read the text."""
 
 from __future__ import annotations
 
@@ -11,51 +11,54 @@ from interwhen_verifiers.puzzles._plan.model import Domain, PlanningProblem, Sta
 from interwhen_verifiers.puzzles._plan.pddl import LONGEST, PddlError, read_domain, read_problem, read_statement
 
 _MOST = 8
-"""The most readings of a text that are followed."""
+"""The largest number of readings of a text that are followed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The state of the plan. Text between actions may begin it again: then there are several readings."""
+    """The progress of the plan.
+
+    There are several states if text between actions may have begun the plan again from the start.
+    """
 
     states: tuple[State, ...]
-    """The state of each reading."""
+    """The possible states, one for each reading."""
     steps: int = 0
     fresh: bool = False
-    """Whether other text follows the last action."""
+    """Whether other text has come after the last action."""
     numbered: bool = False
-    """Whether an action stood in a numbered list: one without a number may only explain another."""
+    """Whether the text has numbered an action. Then an action without a number may only explain a numbered one."""
     dropped: bool = False
-    """Whether the plan can only have begun again, and had not reached its goal before."""
+    """Whether the plan must have begun again before it reached its goal, because no other reading is possible."""
     ended: bool = False
     """Whether the text says that the plan ends here."""
     last: int | None = None
-    """The number of the last item in the list of actions."""
+    """The number of the last action in the numbered list."""
     before: ActionStep | None = None
     """The last action that was taken."""
     doubt: str = ""
-    """Why the state is not known any more."""
+    """Why the state is not known any more; empty if it is known."""
     broken: bool = False
-    """Whether an action could not be done."""
+    """Whether the preconditions of an action did not hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An action and its unmet preconditions; none where it could be done."""
+    """An action of the plan. ``against`` are its unmet preconditions; empty if it can be done."""
 
     step: ActionStep
     place: int
-    """Its number among the actions, from 1."""
+    """The position of the action in the plan, counted from 1."""
     against: tuple[str, ...] = ()
 
 
 def begin(problem: PlanningProblem) -> Progress:
-    """Return the state before the first action."""
+    """Return the progress before the first action."""
     return Progress((problem.start,))
 
 
 def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
-    """Return the state after *line*, and the actions taken, up to the first that cannot be done."""
+    """Return the progress after *line*, and its actions up to the first that cannot be done."""
     if progress.broken or progress.doubt or progress.ended:
         return progress, ()
     match line:
@@ -110,7 +113,7 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
 
 
 def _may_explain(progress: Progress, step: ActionStep) -> bool:
-    """Tell whether *step* may only explain another: it is in English below a numbered one, or in another form."""
+    """Tell whether *step* may only explain an action: a numbered one above it, or the last one in another form."""
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 
@@ -121,7 +124,7 @@ def _says_again(progress: Progress, step: ActionStep) -> bool:
 
 
 def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
-    """Return the state where an action was taken, or only explained."""
+    """Return the progress after an action that may have been taken, or may only explain another."""
     states = tuple(dict.fromkeys((*progress.states, *reached)))
     if len(states) > _MOST:
         return replace(progress, doubt="the text can be read in too many ways")
@@ -129,14 +132,17 @@ def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
 
 
 def objection(taken: Taken) -> str:
-    """Return why the action of *taken* cannot be done."""
+    """Say why the action of *taken* cannot be done."""
     if taken.step.fault:
         return f"action {taken.place}, {show(taken.step.action)[:100]}, is none: {taken.step.fault}"
     return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the unmet parts of the goal: none where each reading reaches it, ``None`` where only some do."""
+    """Return the unmet parts of the goal.
+
+    Empty if each reading reaches the goal; ``None`` if only some readings reach it.
+    """
     lacking = [unmet(problem.goal, state) for state in progress.states]
     if all(lacking):
         return lacking[0]
@@ -150,7 +156,10 @@ _BRACKET = re.compile(r"[()]|;[^\n]*+")
 
 
 def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem | None:
-    """Return the last problem in *text*, of the domain in it or else of *domain*; ``None`` where there is none."""
+    """Read the last problem in *text*. Its domain is the one in *text*, or else *domain*.
+
+    With *in_words*, it may be a blocksworld problem in English. Return ``None`` if no problem can be read.
+    """
     found = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
     if "problem" not in found:
         return read_statement(text) if in_words and not found else None
@@ -162,10 +171,10 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at *at* to the one that closes it."""
+    """Return the text from the bracket at the offset *at* to the bracket that closes it."""
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
         if depth == 0:
             return text[at : match.end()]
-    raise PddlError("a bracket is never closed")
+    raise PddlError(f"each '(' must be closed, got one that is not in {text[at : at + 60]!r}; write a ')' for it")

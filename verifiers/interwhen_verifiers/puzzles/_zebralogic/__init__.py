@@ -1,1 +1,1 @@
-"""The parts of the zebralogic verifier: private to it."""
+"""The private parts of the zebralogic verifier."""

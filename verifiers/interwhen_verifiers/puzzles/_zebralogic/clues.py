@@ -1,4 +1,4 @@
-"""The relations between values and houses that clues state, and the grammar that reads them."""
+"""Reads the relations between values and houses that clues and other sentences state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POSSESSIVE = re.compile(r"['\u2019]s?(?![a-z])")
 _MODEL = re.compile(r"(?<![a-z0-9])([a-z])[- ](?=\d)")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 MAX_PHRASE = 200
-"""A longer phrase is not read."""
+"""Longer phrases are not read."""
 
 _ALIASES = {
     "british": "brit",
@@ -106,11 +106,12 @@ _CUES: dict[str, dict[str, int]] = {
     "name": {"": 1},
     "color": {"": 1},
 }
-"""Words of a phrase that decide for an attribute where its value is found in several; ``""``: no word is needed."""
+"""If several attributes have the same value, these words of a phrase decide which attribute is meant, by weight. An
+attribute with ``""`` needs no such word."""
 
 
 class Cell(NamedTuple):
-    """A value of an attribute: the person who has it."""
+    """A value of an attribute. It stands for the person who has this value."""
 
     attribute: int
     value: int
@@ -118,29 +119,29 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One characteristic of the houses."""
+    """One characteristic of the houses, such as the colour, with its values."""
 
     header: str
     kind: str
-    """One of the kinds that the language of these puzzles knows; empty for any other."""
+    """One of the kinds of attributes that this module knows; empty for any other."""
     values: tuple[str, ...]
 
 
 def stems(text: str) -> list[str]:
-    """Return the words of *text* without their endings; hyphens, case and quotes do not count."""
+    """Return the words of *text* without their endings, ignoring hyphens, case and quotes."""
     plain = _POSSESSIVE.sub("", text.lower())
     return [_stem(word) for word in _TOKEN.findall(_MODEL.sub(r"\1", plain))]
 
 
 def kind_of(header: str) -> str:
-    """Return which kind of attribute *header* announces; empty where none is known."""
+    """Return the kind of attribute that *header* names; empty if it is not known."""
     words = set(stems(_CAMEL.sub(" ", header)))
     return next((kind for kind, cues in _KINDS if words & cues), "")
 
 
 @dataclass(eq=False)
 class Phrases:
-    """The values of a puzzle, by the words that name them."""
+    """Finds the values of a puzzle by the words that name them."""
 
     attributes: tuple[Attribute, ...]
 
@@ -152,12 +153,12 @@ class Phrases:
         self._longest = max(map(len, self._cells), default=0)
 
     def find(self, phrase: str) -> Cell | None:
-        """Return the one value that *phrase* names; ``None`` where it holds anything that is not understood."""
+        """Return the only value that *phrase* names; ``None`` if any word of it is not understood."""
         found = self._mention(phrase)
         return None if found is None else self._chosen(*found)
 
     def labelled(self, label: str, phrase: str) -> Cell | None:
-        """Return the value that *phrase* names in a column with this *label*."""
+        """Return the value that *phrase* names in a column with the header *label*."""
         found = self._mention(phrase)
         if found is None:
             return None
@@ -167,11 +168,14 @@ class Phrases:
         return fitting[0] if len(fitting) == 1 else self._chosen(cells, words)
 
     def name(self, cell: Cell) -> str:
-        """Return the value of *cell*, as the puzzle writes it."""
+        """Return the value of *cell* in the spelling of the puzzle."""
         return self.attributes[cell.attribute].values[cell.value]
 
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
-        """Return the cells that the one value in *phrase* may be, and the other words."""
+        """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
+
+        Several cells are possible if attributes share the value.
+        """
         if len(phrase) > MAX_PHRASE:
             return None
         words = stems(phrase)
@@ -213,7 +217,7 @@ class Phrases:
 
 Kind = Literal["same", "beside", "directly_left", "left", "between", "house"]
 MAX_CLUE = 300
-"""A longer sentence is not read."""
+"""Longer sentences are not read."""
 
 
 class HouseRelation(NamedTuple):
@@ -285,7 +289,10 @@ _AND = re.compile(r" and ", re.IGNORECASE)
 
 
 def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | None:
-    """Read one sentence. ``None`` where any of it is not understood, or where it can be read in two ways."""
+    """Read the relation in the sentence *text*.
+
+    Return ``None`` if any part of it is not understood, or if it has more than one meaning.
+    """
     plain = " ".join(text.split()).rstrip(".!").strip()
     if not plain or len(plain) > MAX_CLUE:
         return None
@@ -326,9 +333,9 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
-    """Return the relation of the two values around a match of *between*; ``None`` unless there is one way to read it.
+    """Return the relation of the two values before and after *between*; ``None`` unless the text has one meaning.
 
-    "Eric is the person who is tall" can be parted at either "is", with the same result.
+    "Eric is the person who is tall" can be split at either "is", with the same result.
     """
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):

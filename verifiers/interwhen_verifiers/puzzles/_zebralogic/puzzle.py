@@ -1,4 +1,4 @@
-"""A puzzle of houses, read from its text: the attributes, their values, and the clues."""
+"""Reads a puzzle of houses: the attributes, their values, and the clues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_HOUSES = 12
 MAX_ATTRIBUTES = 16
 MAX_CLUES = 120
 MAX_TEXT = 40_000
-"""A problem that is larger than any of these is not read."""
+"""A puzzle that exceeds any of these limits is not read."""
 
 _HOUSES = re.compile(
     r"\bthere are (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten) houses\b(?! between)", re.IGNORECASE
@@ -33,7 +33,7 @@ _TICKED = re.compile(r"`([^`\n]{1,80})`")
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """One clue; *relation* is ``None`` where it was not understood."""
+    """A clue. *relation* is ``None`` if the clue was not understood."""
 
     number: int
     text: str
@@ -42,7 +42,10 @@ class Clue:
 
 @dataclass(frozen=True, slots=True)
 class HousePuzzle:
-    """The houses are numbered from 1, and each attribute has one value for each of them."""
+    """A puzzle: the number of houses, the values, and the clues.
+
+    The houses are numbered from 1. Each attribute has one value for each house.
+    """
 
     houses: int
     phrases: Phrases
@@ -60,7 +63,7 @@ class HousePuzzle:
 
 
 def read_puzzle(text: str) -> HousePuzzle | None:
-    """Read the last puzzle in *text*; ``None`` where there is none."""
+    """Read the last puzzle in *text*. Return ``None`` if there is none."""
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
         return None
@@ -79,7 +82,7 @@ def read_puzzle(text: str) -> HousePuzzle | None:
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
-    """Return the attributes; ``None`` unless each has a value for each house."""
+    """Return the attributes in *text*; ``None`` unless each has one value for each house."""
     found = []
     for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
@@ -90,7 +93,7 @@ def _attributes(text: str, houses: int) -> list[Attribute] | None:
 
 
 def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
-    """Return the clues, numbered from 1 as in the text; ``None`` where they are not."""
+    """Return the clues in *text*, whose numbers must run from 1; ``None`` if there are none."""
     clues: list[Clue] = []
     for line in text.splitlines():
         match = _CLUE.match(line)

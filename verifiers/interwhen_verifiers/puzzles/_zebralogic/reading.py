@@ -1,4 +1,4 @@
-"""The statements of a trace about the houses: sentences, lists, tables and JSON, read one line after another."""
+"""Reads the statements of a trace about the houses, line by line: sentences, lists, tables and JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from interwhen_verifiers.puzzles._zebralogic.clues import MAX_CLUE, HouseRelatio
 from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle
 
 MAX_LINE = 20_000
-"""A longer line is not read."""
+"""Longer lines are not read."""
 _MAX_COLUMNS = 32
 
 _SUPPOSED = re.compile(
@@ -22,13 +22,13 @@ _SUPPOSED = re.compile(
     r"then again|not sure|example)\b|\?",
     re.IGNORECASE,
 )
-"""A line with any of these may assert nothing."""
+"""A line with any of these words may not assert anything."""
 _OPENS = re.compile(
     r"\b(?:suppose|assum\w*|let'?s (?:try|say|test|consider|put|place)|try(?:ing)?|case \d|case [a-z]\b|"
     r"scenario|option|possibility|what if|guess|tentativ\w*|if|either|example)\b",
     re.IGNORECASE,
 )
-"""After a line with any of these, the next lines may depend on it."""
+"""The lines after one with any of these words may depend on a supposition."""
 _FINAL = re.compile(
     r"\b(?:final|complete) (?:answer|solution|arrangement|grid|table|assignment|result)|\bsolution\b[^\n]{0,20}:"
     r"|\bthe (?:answer|solution) is\b|\"solution\"",
@@ -52,26 +52,29 @@ _LEAD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Stated(Spanned):
-    """A relation that a line states."""
+    """The statement that *relation* holds."""
 
     relation: HouseRelation
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingState:
-    """The state that the lines so far leave for the next one."""
+    """What the lines so far mean for the next line."""
 
     puzzle: HousePuzzle
     house: int = 0
-    """The house whose JSON object is open."""
+    """The house whose JSON object is open; 0 if none is."""
     columns: tuple[str, ...] = ()
-    """The header of the table that is open."""
+    """The header of the table in which the next line may be a row."""
     supposing: bool = False
-    """Whether a hypothesis is open."""
+    """Whether the next line may depend on a supposition."""
 
 
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
-    """Read one line; with *answer*, it stands in the answer. Linear in its length."""
+    """Return the state after *line*, and the statements in the line. Takes time linear in its length.
+
+    *answer*: whether the line is in the answer.
+    """
     if len(line) > MAX_LINE:
         return reading, []
     final = _FINAL.search(line) is not None
@@ -109,7 +112,7 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 
 
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
-    """Read a row; the first row of a table is its header, and houses may be rows or columns."""
+    """Read a row of a table. The first row is the header. The houses may be the rows or the columns."""
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
     if not reading.columns:
@@ -144,7 +147,7 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
-    """Read "House 2: Eric, color: red"; nothing of it where any part is not understood."""
+    """Read "House 2: Eric, color: red". Return no statement if any part is not understood."""
     found: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
         start, end = _trimmed(match)
@@ -159,7 +162,7 @@ def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[State
 
 
 def _skip(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
-    """Return the end of the matches of *pattern* that follow each other from *start* on."""
+    """Return the offset after all consecutive matches of *pattern* from *start* on."""
     while found := pattern.match(line, start, end):
         start = found.end()
     return start

@@ -1,4 +1,4 @@
-"""Puzzles for Z3: whether there is one arrangement, and which clues contradict a statement."""
+"""Solves puzzles with Z3: finds the arrangement, and the clues that contradict a statement."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from interwhen_verifiers.puzzles._zebralogic.clues import Cell, HouseRelation
 from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle
 
 Arrangement: TypeAlias = tuple[tuple[int, ...], ...]
-"""For each attribute, the house of each of its values."""
+"""For each attribute, the houses of its values."""
 
 _SHARE = 0.9
-"""The part of the time left that Z3 may use."""
+"""The share of the remaining time that Z3 may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,18 @@ class Solved:
 
     status: Literal["unique", "open", "contradiction", "late"]
     arrangement: Arrangement | None = None
-    """An arrangement that fits, where there is any."""
+    """An arrangement that fits the clues, if Z3 found one."""
     text: str = ""
-    """The puzzle as Z3 reads it, for :func:`examine`."""
+    """The puzzle in the language of Z3, for :func:`examine`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of the clues for one statement."""
+    """What the clues say about one statement."""
 
     status: Literal["follows", "refuted", "open", "late"]
     clues: tuple[int, ...] = ()
-    """The numbers of the clues that rule it out (or, with ``follows``, that rule out its opposite)."""
+    """The numbers of the clues that contradict the statement (with ``follows``: that contradict its opposite)."""
 
 
 def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
@@ -49,7 +49,7 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    """Find an arrangement that fits the clues, and whether there is another one."""
+    """Find an arrangement that fits the clues, and find out whether there is another one."""
     text = write(puzzle)
     with problem() as found:
         houses = _Houses(puzzle, found.context)
@@ -68,9 +68,9 @@ def solve(puzzle: HousePuzzle) -> Solved:
 
 
 def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
-    """Tell whether *relation* follows from the clues, or is ruled out by some of them (a minimal set).
+    """Tell whether *relation* follows from the clues, or is contradicted by a minimal set of them.
 
-    *text* is the puzzle as :func:`write` returned it.
+    *text* is the puzzle in the form that :func:`write` returns.
     """
     refuted = _core(puzzle, text, relation)
     if isinstance(refuted, tuple):
@@ -82,7 +82,7 @@ def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
 
 
 def write(puzzle: HousePuzzle) -> str:
-    """Return the puzzle as a text for Z3, in which each clue holds if its label does.
+    """Return the puzzle as a text for Z3. Each clue applies only if its label is assumed.
 
     Z3 reads a text several times faster than it takes the same conditions one by one.
     """
@@ -105,7 +105,7 @@ class _Read(NamedTuple):
     text: str
     context: Any
     solver: Any
-    """It has the clues alone: a question is pushed and popped."""
+    """The solver with the clues alone. Each question is added and removed again (``push``, ``pop``)."""
     houses: _Houses
     numbers: dict[str, int]
     labels: tuple[Any, ...]
@@ -116,7 +116,7 @@ _READ = threading.local()
 
 
 def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
-    """Return the puzzle of *text*, read once for all questions of this thread."""
+    """Return the puzzle in *text*. Each thread reads it only once for all its questions."""
     last: _Read | None = getattr(_READ, "last", None)
     if last is not None and last.text == text and last.context is context:
         return last
@@ -130,7 +130,7 @@ def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
 
 
 def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return the clues that cannot hold together with *relation*; ``"open"`` where they can."""
+    """Return a minimal set of clues that contradict *relation*; ``"open"`` if no clues contradict it."""
     with problem() as found:
         read = _read(puzzle, text, found.context)
         solver = read.solver
@@ -146,7 +146,7 @@ def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int,
 
 
 def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return those of *labels* that are left if each, from the last to the first, is left out where it is not needed.
+    """Return a minimal part of *labels* that is still contradictory, by leaving out one label after the other.
 
     Z3's own cores depend on what it was asked before, and are not always minimal.
     """
@@ -169,7 +169,7 @@ def _ask(solver: Any, *assumed: Any) -> Any:
 
 
 class _Houses:
-    """One Boolean for each value and house: it is there."""
+    """The variables of a puzzle: one Boolean for each value and house, true if the value is in the house."""
 
     def __init__(self, puzzle: HousePuzzle, context: Any) -> None:
         self._context = context
@@ -178,7 +178,10 @@ class _Houses:
         self._rows: dict[tuple[int, int], list[Any]] = {}
 
     def writer(self) -> Any:
-        """Return a solver, only to be written out: each value has one house, and each house one value of each kind."""
+        """Return a solver with the rules of the puzzle, to be written as text.
+
+        The rules: each value has one house, and each house has one value of each attribute.
+        """
         solver = z3.SimpleSolver(ctx=self._context)
         for values in self._all():
             for row in (*values, *map(list, zip(*values, strict=True))):
@@ -187,7 +190,7 @@ class _Houses:
         return solver
 
     def states(self, relation: HouseRelation) -> Any:
-        """Return *relation* as a condition."""
+        """Return *relation* as a condition on the variables."""
         one = self._row(relation.one)
         if relation.other is None:
             pairs: Iterable[Sequence[Any]] = (
@@ -200,7 +203,7 @@ class _Houses:
         return z3.Or(*cases) if cases else z3.BoolVal(False, self._context)
 
     def arrangement(self, model: Any) -> Arrangement:
-        """Return the houses of all values in *model*."""
+        """Read the houses of all values from *model*."""
         return tuple(
             tuple(
                 next(n for n, here in zip(self._numbers, row, strict=True) if z3.is_true(model[here])) for row in values
@@ -209,7 +212,7 @@ class _Houses:
         )
 
     def differs_from(self, arrangement: Arrangement) -> Any:
-        """Return the condition that some value is elsewhere."""
+        """Return the condition that at least one value is in another house than in *arrangement*."""
         return z3.Or(
             [
                 z3.Not(row[house - 1])

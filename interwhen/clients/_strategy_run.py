@@ -1,0 +1,800 @@
+"""Answers one call with a strategy: several requests to the caller's server, and one text for the reader.
+
+`CallSampler` sends the caller's request as often as the strategy asks for it, and records each answer as it came over
+the wire. `StrategyRun` has the interface of a `Run`. It replays the chosen answer in a supervised run of its own, so
+that gates, tool calls and certificates follow the same rules as without a strategy. A strategy that answers with one
+run (`interrupt`, `greedy`) is not replayed: its run is shown while the model writes.
+
+Why: docs/decisions/0044-strategies-behind-the-url.md.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from interwhen._engine.run import is_off
+from interwhen._run import Run, run
+from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
+from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
+from interwhen._types.ledger import Ledger
+from interwhen._types.models import Capabilities, Chunk, Completion, Message, Prompt, Request, ResumeMode, Stream, Usage
+from interwhen._types.monitors import Monitor
+from interwhen._types.remedies import Abstain
+from interwhen._types.results import Abstained, Failed, Insertion, Result
+from interwhen._types.spans import Span
+from interwhen._types.strategies import CallStrategy, LiveRun, StrategyChoice, StrategyTask
+from interwhen._types.triggers import ToolCalls
+from interwhen.clients._calls import ApiCall, Settings
+from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
+from interwhen.clients._chunk_buffer import ChunkBuffer, Field
+from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, make_buffer
+from interwhen.models._metered import MeteredModel
+from interwhen.models._sse import END_MARK
+from interwhen.models._token_servers import Place
+from interwhen.models._transport import HttpResponse
+
+# Records answers as they came over the wire, so that the chosen one can be shown with all of its fields.
+
+_SLICE = 1 << 16
+"""How many bytes a replay passes on at a time, so that a long answer does not stop the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """The body of one response, compressed: chunks of a stream repeat each other, so this is about a twentieth."""
+
+    headers: Mapping[str, str]
+    packed: bytes
+    has_ids: bool
+    """Whether token ids were asked for, which the reader does not get unless the caller asked for them, too."""
+
+
+class _TappedResponse:
+    """An :class:`~interwhen.models.HttpResponse` that passes on *response*, and records its body."""
+
+    def __init__(self, response: HttpResponse, *, has_ids: bool) -> None:
+        self.status = response.status
+        self._has_ids = has_ids
+        self.headers = response.headers
+        self._response = response
+        self._packer = zlib.compressobj(1)
+        self._packed: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an optional attribute of the response, such as ``settle``."""
+        return getattr(self._response, name)
+
+    async def receive(self) -> bytes:
+        data = await self._response.receive()
+        if data:
+            self._packed.append(self._packer.compress(data))
+        return data
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+    def recorded(self) -> RecordedAnswer:
+        """Return what was received so far. Called once, at the end."""
+        packed = b"".join((*self._packed, self._packer.flush()))
+        return RecordedAnswer(dict(self.headers), packed, self._has_ids)
+
+
+class _ChosenResponse:
+    """An :class:`~interwhen.models.HttpResponse` with a body that is known already."""
+
+    status = 200
+
+    def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
+        self.headers = headers
+        self._body = body
+        self._at = 0
+
+    async def receive(self) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        start, self._at = self._at, self._at + _SLICE
+        return self._body[start : self._at]
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _RecordingTransport:
+    """A :class:`~interwhen.clients._upstream.CallTransport` that records the response to one request."""
+
+    def __init__(self, inner: CallTransport) -> None:
+        self._inner = inner
+        self.response: _TappedResponse | None = None
+
+    @property
+    def host(self) -> str:
+        return self._inner.host
+
+    async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
+        opened = await self._inner.open(body, place)
+        self.response = _TappedResponse(opened, has_ids=bool(body.get("return_token_ids")))
+        return self.response
+
+    async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
+        return await self._inner.ask(body, place)
+
+    async def get(self, facts: Facts) -> bytes:
+        return await self._inner.get(facts)
+
+
+class _ReplayTransport:
+    """A :class:`~interwhen.clients._upstream.CallTransport` that answers each request with *response*."""
+
+    def __init__(self, host: str, response: HttpResponse) -> None:
+        self.host = host
+        self._response = response
+
+    async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
+        del body, place  # there is one answer
+        return self._response
+
+    async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
+        raise UsageError(f"a replayed answer takes no request to {place!r} (of {len(body)} fields): ask the server")
+
+    async def get(self, facts: Facts) -> bytes:
+        raise UsageError(f"a replayed answer has no {facts!r}: ask the server")
+
+
+class _SampleStream:
+    """The stream of one sample. It enforces the timeouts of the server, which a run would enforce by itself."""
+
+    def __init__(self, stream: Stream, response: _TappedResponse | None, timeouts: Any) -> None:
+        self._stream = stream
+        self._response = response
+        self._timeouts = timeouts
+        self._has_text = False
+        self._is_over = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an optional attribute of the stream, such as ``resumed`` or ``notes``."""
+        return getattr(self._stream, name)
+
+    @property
+    def recording(self) -> RecordedAnswer | None:
+        """The whole answer as it came; ``None`` if the stream was not read to its end."""
+        return self._response.recorded() if self._is_over and self._response is not None else None
+
+    async def receive(self) -> Sequence[Chunk]:
+        timeouts = self._timeouts
+        seconds = timeouts.inter_token if self._has_text else timeouts.first_token
+        chunks: Sequence[Chunk] = ()
+        with anyio.move_on_after(seconds) as scope:
+            chunks = await self._stream.receive()
+        if scope.cancelled_caught:
+            raise StreamTimeout("inter_token" if self._has_text else "first_token", seconds or 0.0)
+        self._has_text = self._has_text or bool(chunks)
+        self._is_over = not chunks
+        return chunks
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+# The models of a strategy: one sends the caller's request, one counts and limits, one shows the chosen answer.
+
+
+class CallSampler:
+    """A :class:`~interwhen.Model` that sends the request of *call*, with another seed and temperature for each sample.
+
+    *resume* and *feedback* are those of the settings. Streams are decoded apart from each other, except those of
+    :meth:`show`.
+    """
+
+    def __init__(self, call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> None:
+        self._call = call
+        self._settings = settings
+        self._transport = transport
+        self._endpoint = endpoint
+        self._prompt = call.prompt
+        self._shown: CallModel | None = None
+        self.timeouts = endpoint.timeouts
+        self.feedback = settings.feedback
+        self.first: bytes = b""
+        """The first chunk of the server: the template of chunks that interwhen makes."""
+        self.reasoning: Field | None = None
+        """The field in which the server sends reasoning; ``None`` if it has not sent any."""
+        self.accepted = 0
+        """How many requests for streams the server has accepted."""
+        self.opened = anyio.Event()
+        """Set once the server has accepted a request."""
+
+    @property
+    def name(self) -> str:
+        """The model and its server."""
+        return f"{self._call.body.get('model', '')}@{self._transport.host}"
+
+    async def capabilities(self) -> Capabilities:
+        """Return the capabilities as far as they are known without a request."""
+        return await self._model(self._call, self._transport, make_buffer(self._call)).capabilities()
+
+    async def resume_mode(self) -> ResumeMode:
+        """Return how the server continues a text. This may ask a chat server."""
+        return await self._model(self._call, self._transport, make_buffer(self._call)).resume_mode()
+
+    def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> None:
+        """Make the next streams those of one run, which fill *buffer* for the reader.
+
+        *seed* is added to the caller's seed, if there is one.
+        """
+        body = dict(self._call.body)
+        if greedy:
+            body["temperature"] = 0
+        elif body.get("temperature") == 0:
+            body["temperature"] = _WARM
+        if self._call.body.get("seed") is not None:
+            body["seed"] = self._call.body["seed"] + seed
+        self._shown = self._model(replace(self._call, body=body), self._transport, buffer)
+
+    async def stream(self, request: Request) -> Stream:
+        """Send *request* and return the open stream, once the server has accepted it."""
+        if self._shown is not None:
+            shown = await self._shown.stream(request)
+            self.accepted += 1
+            return shown
+        buffer = make_buffer(self._call)
+        buffer.reasoning = self.reasoning
+        transport = _RecordingTransport(self._transport)
+        model = self._model(self._asked(request), transport, buffer)
+        stream = await model.stream(replace(request, sampling=replace(request.sampling, seed=None, temperature=None)))
+        self.accepted += 1
+        self.opened.set()
+        return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the answer to a fork."""
+        if self._shown is not None:
+            return await self._shown.complete(request)
+        buffer = make_buffer(self._call)
+        buffer.reasoning = self.reasoning
+        return await self._model(self._call, self._transport, buffer).complete(request)
+
+    async def aclose(self) -> None:
+        """Do nothing: the transport belongs to the caller."""
+
+    def _model(self, call: ApiCall, transport: CallTransport, buffer: ChunkBuffer) -> CallModel:
+        return CallModel(call, transport, self._endpoint, buffer, resume=self._settings.resume)
+
+    def _asked(self, request: Request) -> ApiCall:
+        """Return the call for *request*: the caller's, with the seed, temperature and prompt of the sample."""
+        body = {name: value for name, value in self._call.body.items() if name != "stream_options"}
+        sampling = request.sampling
+        if sampling.temperature is not None:
+            body["temperature"] = sampling.temperature
+        # Without a seed of the caller, samples differ by themselves, and some servers take no seed.
+        if sampling.seed is not None and body.get("seed") is not None:
+            body["seed"] = sampling.seed
+        if request.prompt != self._prompt:
+            self._ask_again(body, request.prompt)
+        return replace(self._call, body=body)
+
+    def _ask_again(self, body: dict[str, Any], prompt: Prompt) -> None:
+        """Set *prompt* in *body*: the caller's prompt with more text, or with more messages."""
+        known = self._prompt
+        if isinstance(prompt, str) and self._call.api == "completions":
+            body["prompt"] = prompt
+        elif isinstance(prompt, tuple) and isinstance(known, tuple) and prompt[: len(known)] == known:
+            body["messages"] = [*body["messages"], *map(_turn, prompt[len(known) :])]
+        else:
+            raise UsageError(
+                "this strategy asks again with further messages, which these messages do not allow, since they hold "
+                "more than text: choose a strategy that takes whole answers, such as until-verified"
+            )
+
+
+_WARM = 0.7
+"""The temperature of a second run if the call has temperature 0, at which it would be the same as the first one."""
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    return {"role": message.role, "content": message.content}
+
+
+class _LearningStream:
+    """Passes on *stream*, and tells *sampler* what its first chunks show about the server."""
+
+    def __init__(self, sampler: CallSampler, buffer: ChunkBuffer, stream: _SampleStream) -> None:
+        self._sampler = sampler
+        self._buffer = buffer
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def receive(self) -> Sequence[Chunk]:
+        chunks = await self._stream.receive()
+        buffer, sampler = self._buffer, self._sampler
+        sampler.first = sampler.first or buffer.first
+        sampler.reasoning = sampler.reasoning or buffer.reasoning
+        buffer.queue.clear()  # nothing of a sample is shown from here
+        return chunks
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class CallMeter(MeteredModel):
+    """Counts and limits the tokens and the samples of one call. An equal fork is asked and paid for once."""
+
+    def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
+        super().__init__(model, tokens)
+        self._samples = samples
+        self._answered: dict[tuple[object, ...], Completion] = {}
+        self.answered_tokens = 0
+        """Tokens of the forks that were answered. (``fork_tokens`` also counts forks that were cancelled, in full.)"""
+
+    @property
+    def left(self) -> int:
+        """The number of tokens that samples may still generate; 0 if no further sample may be asked for."""
+        # After the kill switch nothing rates samples, so the answer is chosen among those that there are.
+        return super().left if self.requests < self._samples and not is_off() else 0
+
+    async def stream(self, request: Request) -> Stream:
+        """Open a stream. Raises :class:`~interwhen.OutOfTokens` if the tokens or the samples are spent."""
+        if self.requests >= self._samples:
+            raise OutOfTokens(self.budget)
+        return await super().stream(request)
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a fork. The judge of a sample and the run that shows it ask the same, at temperature 0."""
+        asked = request.sampling
+        key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
+        if request.side is None:
+            return await self._complete(request)
+        known = self._answered.get(key)
+        if known is not None:
+            return replace(known, usage=Usage(0, 0, 0))
+        answer = self._answered[key] = await self._complete(request)
+        return answer
+
+    @property
+    def streamed(self) -> int:
+        """All tokens that servers generated in streams: by chunks, by their own count, and beyond the budget."""
+        return self.generated + self.unseen + self.wasted
+
+    async def _complete(self, request: Request) -> Completion:
+        reply = await super().complete(request)
+        self.answered_tokens += reply.usage.completion_tokens or 0
+        return reply
+
+
+class _ChosenModel:
+    """A :class:`~interwhen.Model` whose only stream is the chosen answer. Forks are answered by *meter*."""
+
+    def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities) -> None:
+        self._model = model
+        self._meter = meter
+        self._able = able
+        self.timeouts = ModelEndpoint().timeouts
+        self.name = meter.name
+
+    async def capabilities(self) -> Capabilities:
+        return self._able
+
+    async def stream(self, request: Request) -> Stream:
+        return await self._model.stream(request)
+
+    async def complete(self, request: Request) -> Completion:
+        return await self._meter.complete(request)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
+    """Return *monitors* for the run that shows a chosen answer, which is not corrected: the strategy has chosen it.
+
+    They observe. But what a gate holds is not shown if it is refuted, and neither is a refused tool call: the answer
+    ends there.
+    """
+    return tuple(
+        replace(monitor, delivery="observe") if _only_corrects(monitor) else replace(monitor, remedy=Abstain())
+        for monitor in monitors
+    )
+
+
+def _only_corrects(monitor: Monitor) -> bool:
+    """Tell whether *monitor* holds nothing back: neither text, nor tool calls, nor what is unproven."""
+    is_open = monitor.unproven == "open" and monitor.on_error != "closed"
+    return monitor.delivery in ("interrupt", "observe") and not isinstance(monitor.trigger, ToolCalls) and is_open
+
+
+class StrategyRun:
+    """Answers *call* with *strategy*. It has the methods of a :class:`~interwhen.Run` that a supervised call uses.
+
+    *monitors* are those of the call. The answer fills *buffer*. *is_final*: what the reader has seen cannot be
+    retracted, as with a gate.
+    """
+
+    def __init__(
+        self,
+        strategy: CallStrategy,
+        call: ApiCall,
+        settings: Settings,
+        monitors: tuple[Monitor, ...],
+        transport: CallTransport,
+        endpoint: ModelEndpoint,
+        buffer: ChunkBuffer,
+        *,
+        is_final: bool,
+    ) -> None:
+        self._strategy = strategy
+        self._call = call
+        self._settings = settings
+        self._monitors = monitors
+        self._transport = transport
+        self._endpoint = endpoint
+        self._buffer = buffer
+        self._is_final = is_final
+        self._prompt = call.prompt
+        self._sampler = CallSampler(call, settings, transport, endpoint)
+        self._meter = CallMeter(self._sampler, settings.strategy_tokens, settings.strategy_samples)
+        self._live = strategy.live(0, monitors)
+        self._number = 0
+        self._longest = 0
+        self._shown = 0
+        """How many characters of the run in progress were passed to the reader."""
+        self._spent: list[Ledger] = []
+        """The ledgers of runs that were given up."""
+        self._inner: Run | None = None
+        self._left: anyio.Event | None = None
+        self._leaving = anyio.Event()
+        self._began_off = False
+        """Whether supervision was off when the shown run began, which then has no monitors."""
+        self._has_begun = False
+        self._is_over = False
+        self._solved = anyio.Event()
+        self._choice: StrategyChoice | None = None
+        self._crash: Exception | None = None
+        self._result: Result | None = None
+        self._began = self._chosen_at = 0.0
+        self.error: ModelError | None = None
+        """The exception that caused the result, if the result is ``failed``."""
+        self.when_switched_off: Callable[[], object] | None = None
+        """A callback for the moment when supervision is switched off."""
+
+    @property
+    def monitors(self) -> tuple[Monitor, ...]:
+        """The monitors of the run that the reader sees first."""
+        live = self._live
+        return shown_by(self._monitors) if live is None or not live.acts else live.monitors
+
+    @property
+    def is_switched_off(self) -> bool:
+        """Whether supervision was switched off while the answer was shown."""
+        return self._began_off or (self._inner is not None and self._inner.is_switched_off)
+
+    @property
+    def text(self) -> str:
+        """The trace that the reader sees, so far."""
+        return "" if self._inner is None else self._inner.text
+
+    @property
+    def result(self) -> Result:
+        """The result of the call. Raises :class:`UsageError` before its end."""
+        if self._result is None:
+            raise UsageError("the call has no result yet: read its events to the end, or leave its `async with` block")
+        return self._result
+
+    async def __aenter__(self) -> Self:
+        self._began = anyio.current_time()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        if self._live is None:
+            self._group.start_soon(self._solve, name="strategy")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._group.cancel_scope.cancel()
+        try:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                return await self._group.__aexit__(kind, error, traceback)
+            await self._group.__aexit__(None, None, None)
+            return None
+        finally:
+            if self._result is None:
+                self._result = _abstained("the caller left before the end", self._ledger(kept=0))
+
+    async def batch(self) -> list[Event]:
+        """Wait for events of the run that the reader sees, and return them; empty at the end."""
+        while not self._is_over:
+            if self._live is None and not self._has_begun:
+                return await self._opened()
+            if self._inner is None and (ended := await self._begin()) is not None:
+                return self._end(ended)
+            assert self._inner is not None
+            events = await self._inner.batch()
+            if not events or isinstance(events[-1], Finished):
+                self.error = self._inner.error
+                await self._leave()
+                found = await self._finish(events)
+            else:
+                found = self._passed(events)
+            if found:
+                return found
+        return []
+
+    # ------------------------------------------------------------------ the strategy chooses
+
+    async def _solve(self) -> None:
+        """Let the strategy choose. Its errors are raised where the reader waits."""
+        settings, call = self._settings, self._call
+        seed = call.body.get("seed")
+        temperature = call.body.get("temperature")
+        task = StrategyTask(
+            model=self._meter,
+            prompt=self._prompt,
+            monitors=self._monitors,
+            sampling=replace(call.sampling, seed=None, temperature=temperature),
+            seed=seed if isinstance(seed, int) else random.randrange(1 << 30),  # noqa: S311  (sampling, not secrets)
+            starts_in=settings.starts_in,
+            workers=settings.workers,
+            has_tools=bool(call.body.get("tools") or call.body.get("functions")),
+            is_structured=call.is_structured,
+            wants_logprobs=bool(call.body.get("logprobs")),
+        )
+        try:
+            with anyio.move_on_after(settings.budgets.seconds) as scope:
+                self._choice = await self._strategy.choose(task)
+            if scope.cancelled_caught:
+                self._choice = StrategyChoice(gave_up=f"the time budget of {settings.budgets.seconds:g} s is spent")
+        except ModelError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001  raised where the reader reads
+            self._crash = error
+        finally:
+            self._chosen_at = anyio.current_time()
+            self._solved.set()
+            self._sampler.opened.set()
+
+    async def _opened(self) -> list[Event]:
+        """Wait until the server has accepted a request. If it refused the first one, return the failed result."""
+        await self._sampler.opened.wait()
+        self._has_begun = True
+        if self._crash is not None:
+            raise self._crash
+        if self.error is not None and not self._sampler.accepted:
+            return self._end(self._failed(self.error))
+        return [StreamStarted(0, None)]
+
+    async def _begin(self) -> Result | None:
+        """Begin the run that the reader sees. Return the result of the call if there is nothing to show."""
+        if self._live is not None:
+            await self._enter(self._make_live(self._live))
+            return None
+        await self._solved.wait()
+        if self._crash is not None:
+            raise self._crash
+        if self.error is not None:
+            return self._failed(self.error)
+        assert self._choice is not None
+        if self._choice.gave_up:
+            self._buffer.first = self._buffer.first or self._sampler.first
+            return _abstained(self._choice.gave_up, self._ledger(kept=0))
+        await self._enter(await self._make_shown(self._choice))
+        return None
+
+    async def _make_shown(self, choice: StrategyChoice) -> Run:
+        """Return the run that shows *choice*."""
+        recording = choice.recording
+        resume: Literal["tokens", "turn"] = "turn"
+        if isinstance(recording, RecordedAnswer):
+            resume = "tokens" if recording.has_ids else "turn"
+            response = _ChosenResponse(recording.headers, zlib.decompress(recording.packed))
+        else:
+            response = _ChosenResponse({"content-type": "text/event-stream"}, self._composed(choice))
+        transport = _ReplayTransport(self._transport.host, response)
+        model = CallModel(self._call, transport, ModelEndpoint(), self._buffer, resume=resume)
+        able = await self._sampler.capabilities()
+        return self._run(_ChosenModel(model, self._meter, replace(able, resume="prefix")), shown_by(self._monitors))
+
+    def _composed(self, choice: StrategyChoice) -> bytes:
+        """Return the stream of a server that would have written the text of *choice*."""
+        is_chat = self._call.api == "chat"
+        template = ChunkTemplate(self._sampler.first, chat=is_chat)
+        said: Field = "content" if is_chat else "text"
+        reasoned: Field = (self._sampler.reasoning or "reasoning_content") if is_chat else "text"
+        bodies = [
+            template.text(reasoned if chunk.phase == "reasoning" else said, chunk.text)
+            for chunk in choice.chunks
+            if chunk.text
+        ]
+        if bodies:
+            template.begin(bodies[0])
+        reason = wire_reason(choice.finish_reason)
+        if reason is not None:
+            bodies.append(template.finish(reason))
+        tokens = sum(chunk.tokens for chunk in choice.chunks)
+        prompt = self._meter.prompt_tokens
+        usage = {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
+        bodies.append(template.usage(usage))
+        end = b"" if choice.finish_reason == "truncated" else END_MARK
+        return b"".join(b"data: " + msgspec.json.encode(body) + b"\n\n" for body in bodies) + end
+
+    # ------------------------------------------------------------------ runs that the reader sees
+
+    def _make_live(self, live: LiveRun) -> Run:
+        self._sampler.show(self._buffer, greedy=live.greedy, seed=live.seed)
+        return self._run(self._meter, live.monitors if live.acts else shown_by(live.monitors), live)
+
+    def _run(self, model: Any, monitors: tuple[Monitor, ...], live: LiveRun | None = None) -> Run:
+        settings, call = self._settings, self._call
+        budgets, sampling = settings.budgets, call.sampling
+        if budgets.seconds is not None:
+            spent = anyio.current_time() - self._began
+            budgets = msgspec.structs.replace(budgets, seconds=max(budgets.seconds - spent, 0.0))
+        if live is not None:
+            seed = None if sampling.seed is None else sampling.seed + live.seed
+            sampling = replace(sampling, seed=seed, temperature=0.0 if live.greedy else None)
+        made = run(
+            model,
+            self._prompt,
+            monitors=monitors,
+            sampling=sampling,
+            budgets=budgets,
+            feedback=settings.feedback,
+            starts_in=settings.starts_in,
+            min_coverage=settings.min_coverage,
+            workers=settings.workers,
+            threads=settings.threads,
+            processes=settings.processes,
+        )
+        self._began_off = bool(monitors) and is_off()
+        if self._began_off and self.when_switched_off is not None:
+            self.when_switched_off()
+        made.when_switched_off = self.when_switched_off
+        return made
+
+    async def _enter(self, made: Run) -> None:
+        """Enter *made* in a task of its own, since the reader may leave it in another task."""
+        entered, self._leaving, self._left = anyio.Event(), anyio.Event(), anyio.Event()
+        self._group.start_soon(self._hold, made, entered, self._leaving, self._left, name="shown run")
+        await entered.wait()
+        if self._crash is not None:
+            raise self._crash
+        self._inner = made
+        self._shown = 0
+
+    async def _hold(self, made: Run, entered: anyio.Event, leaving: anyio.Event, left: anyio.Event) -> None:
+        try:
+            async with made:
+                entered.set()
+                await leaving.wait()
+        except Exception as error:  # noqa: BLE001  raised where the reader reads
+            self._crash = error
+        finally:
+            entered.set()
+            left.set()
+
+    async def _leave(self) -> None:
+        self._leaving.set()
+        if self._left is not None:
+            await self._left.wait()
+
+    def _passed(self, events: list[Event]) -> list[Event]:
+        """Return *events* for the reader, and note how much of the text they show."""
+        for event in events:
+            if isinstance(event, Delta):
+                self._shown = event.start + len(event.text)
+            elif isinstance(event, Retracted):
+                self._shown = min(self._shown, event.to)
+        if self._live is None:
+            return [event for event in events if not isinstance(event, StreamStarted)]
+        return events
+
+    async def _finish(self, events: list[Event]) -> list[Event]:
+        """Return the last *events* of a run, with the result of the call, or begin another run."""
+        assert self._inner is not None
+        result = self._inner.result
+        passed = self._passed([event for event in events if not isinstance(event, Finished)])
+        if self._live is None:
+            return [*passed, *self._end(self._of_chosen(result))]
+        self._longest = max(self._longest, result.ledger.kept)
+        following = self._following(result)
+        if following is None:
+            return [*passed, *self._end(self._of_live(result))]
+        if self._shown:
+            passed.append(Retracted(0))
+        self._spent.append(result.ledger)
+        self._number += 1
+        self._live, self._inner, self.error = following, None, None
+        return passed
+
+    def _following(self, result: Result) -> LiveRun | None:
+        """Return the run that follows a run with *result*; ``None`` if it has answered, or no other one is possible."""
+        if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
+            return None
+        is_out_of_time = self._settings.budgets.seconds is not None and (
+            anyio.current_time() - self._began >= self._settings.budgets.seconds
+        )
+        if is_out_of_time or (self._is_final and self._shown) or self._meter.left < max(self._longest, 1):
+            return None
+        return self._strategy.live(self._number + 1, self._monitors)
+
+    # ------------------------------------------------------------------ the result
+
+    def _end(self, result: Result) -> list[Event]:
+        self._result = result
+        self._is_over = True
+        return [Finished(result)]
+
+    def _of_live(self, result: Result) -> Result:
+        """Return *result*, of the last run, with the cost of all runs."""
+        return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
+
+    def _of_chosen(self, result: Result) -> Result:
+        """Return *result*, of the run that showed the chosen answer, with the cost and the time of the strategy."""
+        choice, timing = self._choice, result.timing
+        assert choice is not None
+        waited = self._chosen_at - self._began
+        first = None if timing.first_token is None else timing.first_token + waited
+        return msgspec.structs.replace(
+            result,
+            insertions=_written(choice, len(result.text)),
+            ledger=self._ledger(kept=result.ledger.kept),
+            timing=msgspec.structs.replace(timing, total=timing.total + waited, first_token=first),
+        )
+
+    def _failed(self, error: ModelError) -> Result:
+        ledger = self._ledger(kept=0)
+        why = f"{type(error).__name__}: {error}"
+        return Failed(text="", reasoning="", answer="", finish_reason=None, ledger=ledger, error=why)
+
+    def _summed(self, last: Ledger) -> Ledger:
+        """Return the sum of the ledgers of all runs. Only the text of the *last* one is kept."""
+        every = (*self._spent, last)
+        fields: dict[str, Any] = {
+            name: sum(getattr(each, name) for each in every) for name in Ledger.__struct_fields__ if name != "resumes"
+        }
+        thrown = sum(each.kept for each in self._spent)
+        fields |= {"kept": last.kept, "discarded": fields["discarded"] + thrown, "inserted_chars": last.inserted_chars}
+        if self._meter.wasted:
+            # The meter ended a stream at the budget of the call, and no run has seen the tokens beyond it.
+            fields["wasted_tokens"] += max(self._meter.streamed - fields["kept"] - fields["discarded"], 0)
+        return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
+
+    def _ledger(self, *, kept: int) -> Ledger:
+        """Return the ledger of a strategy that chooses, or of runs without a result. *kept* tokens are shown."""
+        if self._live is not None:
+            return self._summed(Ledger())
+        meter, choice = self._meter, self._choice
+        total = meter.generated + meter.unseen
+        written = () if choice is None else choice.chunks
+        return msgspec.structs.replace(
+            meter.ledger(0, remedies=0 if choice is None else choice.remedies),
+            kept=min(kept, total),
+            discarded=max(total - kept, 0),
+            fork_tokens=meter.answered_tokens,
+            requests=self._sampler.accepted,
+            inserted_chars=sum(len(chunk.text) for chunk in written if not chunk.tokens and chunk.call is None),
+        )
+
+
+def _written(choice: StrategyChoice, length: int) -> tuple[Insertion, ...]:
+    """Return the parts of the first *length* characters that the strategy wrote."""
+    found: list[Insertion] = []
+    at = 0
+    for chunk in choice.chunks:
+        end = at + len(chunk.text)
+        if chunk.text and not chunk.tokens and chunk.call is None and end <= length:
+            found.append(Insertion(Span(at, end), "feedback"))
+        at = end
+    return tuple(found)
+
+
+def _abstained(reason: str, ledger: Ledger) -> Result:
+    return Abstained(text="", reasoning="", answer="", finish_reason=None, ledger=ledger, reason=reason)

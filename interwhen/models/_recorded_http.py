@@ -1,0 +1,252 @@
+"""Records the HTTP exchanges with a server in a file, and plays such a file back without the server.
+
+`interwhen doctor --contract --record FILE` writes a recording. Tests play it back to the adapters, so that they read
+what a real server of a known version sent. A recording has no headers and so no API key.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import anyio.lowlevel
+import msgspec
+
+from interwhen._types.errors import ConnectError, StreamClosed, UsageError
+from interwhen.models._transport import HttpRequest, HttpResponse, Transport
+
+FORMAT = 1
+_COMPARED = (
+    "messages",
+    "prompt",
+    "tokens",
+    "tools",
+    "tool_choice",
+    "stream",
+    "stop",
+    "max_tokens",
+    "logprobs",
+    "return_token_ids",
+)
+"""The fields of a request body that decide which recorded answer belongs to it. A later version of an adapter may send
+further fields, and the recording still answers."""
+
+
+class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request and its answer."""
+
+    method: str
+    path: str
+    """The path of the URL, with its query."""
+    body: Any = None
+    """The JSON of the request; ``None`` for a GET request."""
+    status: int = 200
+    content_type: str = ""
+    answer: str = ""
+    """The body of the answer."""
+    is_cut: bool = False
+    """Whether the client closed the answer before its end."""
+    error: str = ""
+    """The error of the connection; empty if an answer arrived."""
+
+
+class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The exchanges with one server, in their order."""
+
+    server: str
+    """The name and the version of the server."""
+    model: str
+    exchanges: tuple[RecordedExchange, ...] = ()
+    format: int = FORMAT
+
+
+def save_recording(recording: HttpRecording, path: Path) -> None:
+    """Write *recording* to *path*, one exchange a line after a line about the server. `.gz` is compressed."""
+    head = msgspec.structs.replace(recording, exchanges=())
+    lines = [head, *recording.exchanges]
+    data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    # Without a time in the file, equal recordings are equal files.
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def load_recording(path: Path) -> HttpRecording:
+    """Read the file at *path*. Raises :class:`~interwhen.UsageError` if it is not a recording of this format."""
+    data = path.read_bytes()
+    try:
+        first, *others = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
+        head = msgspec.json.decode(first, type=HttpRecording)
+        exchanges = tuple(msgspec.json.decode(line, type=RecordedExchange) for line in others)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise UsageError(
+            f"{path} must be a recording of a server, got an invalid file ({error}): record again"
+        ) from error
+    if head.format != FORMAT:
+        raise UsageError(f"{path} must have format {FORMAT}, got {head.format}: record again")
+    return msgspec.structs.replace(head, exchanges=exchanges)
+
+
+# Recording.
+
+
+class RecordingTransport:
+    """A :class:`~interwhen.models.Transport` that sends requests by *transport* and records the exchanges."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._responses: list[_RecordedResponse | RecordedExchange] = []
+
+    async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
+        """Send *request*, and record its answer while it is read."""
+        try:
+            response = await self._transport.send(request, connect_timeout=connect_timeout)
+        except ConnectError as error:
+            if error.stale:
+                raise  # the request is sent again; when a server closes idle connections, depends on the time
+            self._responses.append(msgspec.structs.replace(_asked(request), status=0, error=str(error)))
+            raise
+        recorded = _RecordedResponse(response, _asked(request))
+        self._responses.append(recorded)
+        return recorded
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    def exchanges(self) -> tuple[RecordedExchange, ...]:
+        """Return the exchanges so far, in the order of their requests."""
+        return tuple(each if isinstance(each, RecordedExchange) else each.exchange() for each in self._responses)
+
+
+def _asked(request: HttpRequest) -> RecordedExchange:
+    return RecordedExchange(
+        request.method, _path_of(request.url), msgspec.json.decode(request.body) if request.body else None
+    )
+
+
+def _path_of(url: str) -> str:
+    parts = urlsplit(url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+class _RecordedResponse:
+    """A response whose body is recorded while it is read."""
+
+    def __init__(self, response: HttpResponse, asked: RecordedExchange) -> None:
+        self._response = response
+        self._asked = asked
+        self._body = bytearray()
+        self._is_whole = False
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    async def receive(self) -> bytes:
+        data = await self._response.receive()
+        self._body += data
+        self._is_whole = self._is_whole or not data
+        return data
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+    def exchange(self) -> RecordedExchange:
+        text = self._body.decode(errors="replace")
+        # After the end mark, a reader may close the response without another read.
+        cut = (
+            not self._is_whole
+            and "data: [DONE]" not in text
+            and self.headers.get("content-length") != str(len(self._body))
+        )
+        kind = self.headers.get("content-type", "")
+        return msgspec.structs.replace(self._asked, status=self.status, content_type=kind, answer=text, is_cut=cut)
+
+
+# Playing back.
+
+
+class NotRecordedError(UsageError):
+    """A recording has no answer to a request: the adapters ask for something that they did not ask when it was made."""
+
+
+class PlaybackTransport:
+    """A :class:`~interwhen.models.Transport` that answers from *exchanges*.
+
+    Equal requests get the recorded answers in their order; the last answer is repeated. A request without a recorded
+    answer raises :class:`NotRecordedError`.
+    """
+
+    def __init__(self, exchanges: Iterable[RecordedExchange]) -> None:
+        self._answers: dict[_Key, list[RecordedExchange]] = defaultdict(list)
+        self.requests: list[RecordedExchange] = []
+        """The requests so far."""
+        for exchange in exchanges:
+            self._answers[_key(exchange)].append(exchange)
+
+    async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> PlaybackResponse:  # noqa: ARG002
+        """Return the recorded answer to *request*."""
+        await anyio.lowlevel.checkpoint()
+        asked = _asked(request)
+        self.requests.append(asked)
+        answers = self._answers.get(_key(asked))
+        if not answers:
+            raise NotRecordedError(
+                f"the recording must have an answer to {asked.method} {asked.path}, and has none "
+                f"(body: {str(asked.body)[:200]!r}); record the server again"
+            )
+        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        if found.error:
+            raise ConnectError(found.error)
+        return PlaybackResponse(found)
+
+    async def aclose(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+class PlaybackResponse:
+    """A recorded answer. Each read returns one event."""
+
+    def __init__(self, exchange: RecordedExchange) -> None:
+        self.status = exchange.status
+        self.headers: Mapping[str, str] = {"content-type": exchange.content_type}
+        self._reads = [part for part in exchange.answer.encode().split(b"\n\n") if part]
+        self._reads[:-1] = [part + b"\n\n" for part in self._reads[:-1]]
+        if self._reads and exchange.answer.endswith("\n\n"):
+            self._reads[-1] += b"\n\n"
+        self._is_cut = exchange.is_cut
+        self._is_closed = False
+
+    async def receive(self) -> bytes:
+        """Return the next event; empty bytes at the end. Raises ``ConnectError`` where the recorded answer was cut."""
+        await anyio.lowlevel.checkpoint()
+        if self._is_closed:
+            raise StreamClosed
+        if self._reads:
+            return self._reads.pop(0)
+        if self._is_cut:
+            raise ConnectError("the recorded answer was closed here")
+        return b""
+
+    async def aclose(self) -> None:
+        """Close the response."""
+        self._is_closed = True
+
+
+class _Key(NamedTuple):
+    method: str
+    path: str
+    body: str
+
+
+def _key(exchange: RecordedExchange) -> _Key:
+    body = exchange.body if isinstance(exchange.body, dict) else {}
+    compared = {name: body[name] for name in _COMPARED if body.get(name) is not None}
+    return _Key(exchange.method, exchange.path, msgspec.json.encode(compared, order="sorted").decode())

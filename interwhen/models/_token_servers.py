@@ -1,0 +1,365 @@
+"""The requests with which each server tokenizes a chat, and continues a prompt of token ids.
+
+vLLM has an API for each step. llama.cpp renders the chat first (`/apply-template`), and continues ids with its own API
+(`/completion`), which also returns the ids of the continuation. SGLang tells the ids of a chat in a chat answer, and
+continues them with its own API (`/generate`).
+
+Sources: vLLM 0.32, `vllm/entrypoints/serve/tokenize/protocol.py`; llama.cpp, `tools/server/README.md`; SGLang,
+`docs/basic_usage/native_api` and `docs/basic_usage/sampling_params`, and for `return_prompt_token_ids` (SGLang 0.5.13)
+`python/sglang/srt/entrypoints/openai/serving_chat.py`. The requests to vLLM and llama.cpp are tested with these
+servers. Those to SGLang were never sent to a real server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from interwhen._types.errors import UnexpectedForm
+from interwhen._types.models import Completion
+from interwhen.models._chunks import NOT_JSON, CompletionBody, ModelCard, completion_of
+from interwhen.models._token_resume import ChatEvents, Ids, TokenPrompt, completion_body
+from interwhen.models._transport import HttpResponse
+
+Body: TypeAlias = dict[str, Any]
+Place: TypeAlias = Literal["call", "completions", "/tokenize", "/apply-template", "/completion", "/generate"]
+"""The path of a request. ``call``: the path of the chat. A path that starts with ``/`` is relative to the root of the
+server, another one to the version (``/v1``)."""
+
+Post: TypeAlias = Callable[[Body, Place], Awaitable[bytes]]
+"""A function that posts a body to a place, and returns the answer. It raises :class:`~interwhen.ModelError`."""
+
+_TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_processor_kwargs")
+"""The fields of a chat that its template reads."""
+
+
+class TokenServer(Protocol):
+    """One model of a server that continues token ids."""
+
+    place: Place
+    """Where a prompt of token ids is posted to."""
+
+    async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
+        """Return the ids of *chat*, up to the place where the answer begins."""
+        ...
+
+    async def text_ids(self, text: str, *, special: bool) -> Ids:
+        """Return the ids of *text*, without ids that mark its begin. *special*: tags of the model become one id."""
+        ...
+
+    def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
+        """Return the request that continues *prompt* with the settings of *chat*.
+
+        *with_ids* asks for the token ids of the continuation.
+        """
+        ...
+
+    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+        """Return *response*, the stream of such a request, as a stream of the chat API; see :class:`ChatEvents`."""
+        ...
+
+    def completion(self, data: bytes) -> Completion:
+        """Return the completion in *data*, the answer to such a request without a stream."""
+        ...
+
+
+def token_server(owned_by: str | None, model: str, post: Post) -> TokenServer:
+    """Return the requests for *model* on the server with the name *owned_by* in its model list (default: vLLM)."""
+    return _SERVERS.get(owned_by or "", VllmTokens)(model, post)
+
+
+def sends_ids(card: ModelCard | None) -> bool:
+    """Return whether the server of *card* may send token ids in the stream of a chat. ``None``: it is not known."""
+    # SGLang refuses such a request, and llama.cpp ignores the field.
+    return card is None or card.owned_by not in ("sglang", "llamacpp")
+
+
+class VllmTokens:
+    """The requests of vLLM."""
+
+    place: Place = "completions"
+
+    def __init__(self, model: str, post: Post) -> None:
+        self._model = model
+        self._post = post
+
+    async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
+        """Return the ids of *chat*."""
+        body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
+        return _tokens(await self._post(body, "/tokenize"))
+
+    async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM always reads special tokens
+        """Return the ids of *text*."""
+        body = {"model": self._model, "prompt": text, "add_special_tokens": False}
+        return _tokens(await self._post(body, "/tokenize"))
+
+    def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
+        """Return the request that continues *prompt*."""
+        return completion_body(chat, prompt, with_ids=with_ids)
+
+    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+        """Return *response* as a stream of the chat API."""
+        return ChatEvents(response, prompt, field)
+
+    def completion(self, data: bytes) -> Completion:
+        """Return the completion in *data*."""
+        return _completion(data, data)
+
+
+class LlamaCppTokens:
+    """The requests of llama.cpp."""
+
+    place: Place = "/completion"
+
+    def __init__(self, model: str, post: Post) -> None:
+        self._model = model
+        self._post = post
+
+    async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
+        """Return the ids of *chat*: its template is rendered first."""
+        body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
+        data = await self._post(body, "/apply-template")
+        rendered = _decoded(data, _TemplatePrompt, "/apply-template: expected a prompt")
+        return await self._ids(rendered.prompt, add_special=True, parse_special=True)
+
+    async def text_ids(self, text: str, *, special: bool) -> Ids:
+        """Return the ids of *text*."""
+        return await self._ids(text, add_special=False, parse_special=special)
+
+    def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
+        """Return the request that continues *prompt*."""
+        body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
+        if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
+            body["n_predict"] = limit
+        if chat.get("logprobs"):
+            body["n_probs"] = chat.get("top_logprobs") or 1
+        if (schema := _schema(chat)) is not None:
+            body["json_schema"] = schema
+        return {
+            "model": self._model,
+            **body,
+            "stream": bool(chat.get("stream")),
+            "prompt": list(prompt.ids),
+            "return_tokens": with_ids,
+            "cache_prompt": True,
+            # The server leaves special tokens out of the text, unless they are named here.
+            "preserved_tokens": [token for tag in prompt.family for token in _SPECIAL.findall(tag)],
+        }
+
+    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+        """Return *response* as a stream of the chat API."""
+        return ChatEvents(response, prompt, field, read=_llamacpp_event)
+
+    def completion(self, data: bytes) -> Completion:
+        """Return the completion in *data*."""
+        return _completion(msgspec.json.encode(_llamacpp_event(_object(data))), data)
+
+    async def _ids(self, text: str, *, add_special: bool, parse_special: bool) -> Ids:
+        body = {"content": text, "add_special": add_special, "parse_special": parse_special}
+        return _tokens(await self._post(body, "/tokenize"))
+
+
+class SglangTokens:
+    """The requests of SGLang, by its documentation. They were never sent to a real server."""
+
+    place: Place = "/generate"
+
+    def __init__(self, model: str, post: Post) -> None:
+        self._model = model
+        self._post = post
+
+    async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
+        """Return the ids of *chat*: the server tells them in a chat answer of one token (since SGLang 0.5.13)."""
+        body = {
+            **_template_fields(chat, "reasoning_effort"),
+            "max_tokens": 1,
+            "temperature": 0,
+            "return_prompt_token_ids": True,
+        }
+        data = await self._post({"model": self._model, **body}, "call")
+        answer = _decoded(data, _ChatAnswer, "a chat answer with prompt_token_ids was expected")
+        if not answer.choices or not answer.choices[0].prompt_token_ids:
+            raise UnexpectedForm("a chat answer with prompt_token_ids was expected", offset=0, sample=data)
+        return tuple(answer.choices[0].prompt_token_ids)
+
+    async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
+        """Return the ids of *text*."""
+        body = {"model": self._model, "prompt": text, "add_special_tokens": False}
+        return _tokens(await self._post(body, "/tokenize"))
+
+    def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
+        """Return the request that continues *prompt*."""
+        options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
+        if chat.get("seed") is not None:
+            options["sampling_seed"] = chat["seed"]
+        if (schema := _schema(chat)) is not None:
+            options["json_schema"] = msgspec.json.encode(schema).decode()
+        # Without a limit, /generate stops after 128 tokens; null means until the context is full, as in the chat API.
+        options["max_new_tokens"] = chat.get("max_completion_tokens", chat.get("max_tokens"))
+        options["skip_special_tokens"] = False
+        body: Body = {
+            "input_ids": list(prompt.ids),
+            "sampling_params": options,
+            "stream": bool(chat.get("stream")),
+            **{name: chat[name] for name in ("rid", "lora_path", "priority") if name in chat},
+        }
+        if chat.get("logprobs"):
+            top = chat.get("top_logprobs") or 1
+            body |= {"return_logprob": True, "top_logprobs_num": top, "return_text_in_logprobs": True}
+        return body
+
+    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+        """Return *response* as a stream of the chat API."""
+        return ChatEvents(response, prompt, field, read=_SglangEvents().event)
+
+    def completion(self, data: bytes) -> Completion:
+        """Return the completion in *data*."""
+        return _completion(msgspec.json.encode(_SglangEvents().event(_object(data))), data)
+
+
+_SERVERS: Mapping[str, Callable[[str, Post], TokenServer]] = {
+    "vllm": VllmTokens,
+    "llamacpp": LlamaCppTokens,
+    "sglang": SglangTokens,
+}
+
+
+# From the answers of a server to the form of `/v1/completions`.
+
+
+class _SglangEvents:
+    """Converts the events of one response of `/generate`.
+
+    By default, each event has the whole text and all ids so far. With the server's option
+    ``--incremental-streaming-output``, it has only what is new.
+    """
+
+    def __init__(self) -> None:
+        self._text = 0
+        self._ids = 0
+        self._scores = 0
+
+    def event(self, body: Body) -> Body:
+        """Return the event *body* in the form of `/v1/completions`."""
+        meta = body.get("meta_info")
+        if not isinstance(meta, dict):
+            return body  # an error
+        text, ids = body.get("text") or "", body.get("output_ids") or []
+        count = meta.get("completion_tokens")
+        # The count is of all tokens so far. If the event has fewer ids, it has only the new ones.
+        is_whole = not isinstance(count, int) or len(ids) >= count
+        new, new_ids = (text[self._text :], ids[self._ids :]) if is_whole else (text, ids)
+        self._text = len(text) if is_whole else self._text + len(text)
+        self._ids = len(ids) if is_whole else self._ids + len(ids)
+        choice: Body = {"index": 0, "text": new, "finish_reason": None, "token_ids": new_ids}
+        if isinstance(rows := meta.get("output_token_logprobs"), list):
+            tops = meta.get("output_top_logprobs") or [None] * len(rows)
+            start = self._scores if is_whole else 0
+            self._scores = len(rows)
+            choice["logprobs"] = {
+                "token_logprobs": [row[0] for row in rows[start:]],
+                "tokens": [row[2] for row in rows[start:]],
+                "top_logprobs": [{top[2]: top[0] for top in each or ()} for each in tops[start:]],
+            }
+        found: Body = {"id": str(meta.get("id", "")), "choices": [choice]}
+        reason = meta.get("finish_reason")
+        if isinstance(reason, dict):
+            if reason.get("type") == "abort":
+                return {"error": {"message": reason.get("message") or "aborted", "code": reason.get("status_code")}}
+            choice["finish_reason"] = reason.get("type")
+            found["usage"] = {
+                "prompt_tokens": meta.get("prompt_tokens"),
+                "completion_tokens": count,
+                "prompt_tokens_details": {"cached_tokens": meta.get("cached_tokens")},
+            }
+        return found
+
+
+def _llamacpp_event(body: Body) -> Body:
+    """Return *body*, an event or an answer of `/completion`, in the form of `/v1/completions`."""
+    if "content" not in body:
+        return body  # an error
+    choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}
+    if scores := body.get("completion_probabilities"):
+        choice["logprobs"] = {"content": scores}
+    found: Body = {"choices": [choice]}
+    if "prompt_progress" in body:
+        found["prompt_progress"] = body["prompt_progress"]
+    if body.get("stop"):
+        choice["finish_reason"] = "length" if body.get("stop_type") == "limit" else "stop"
+        timings = body.get("timings")
+        found["timings"] = timings
+        found["usage"] = {
+            "prompt_tokens": body.get("tokens_evaluated"),
+            "completion_tokens": body.get("tokens_predicted"),
+            "prompt_tokens_details": {"cached_tokens": timings.get("cache_n") if isinstance(timings, dict) else None},
+        }
+    return found
+
+
+class _TemplatePrompt(msgspec.Struct, frozen=True):
+    prompt: str
+
+
+class _Tokenized(msgspec.Struct, frozen=True):
+    tokens: list[int]
+
+
+class _AnswerChoice(msgspec.Struct, frozen=True):
+    prompt_token_ids: list[int] | None = None
+
+
+class _ChatAnswer(msgspec.Struct, frozen=True):
+    choices: list[_AnswerChoice] = []
+
+
+def _tokens(data: bytes) -> Ids:
+    return tuple(_decoded(data, _Tokenized, "/tokenize: expected tokens").tokens)
+
+
+def _decoded(data: bytes, kind: Any, expected: str) -> Any:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except NOT_JSON as error:
+        raise UnexpectedForm(f"{expected} ({error})", offset=0, sample=data) from error
+
+
+def _object(data: bytes) -> Body:
+    found: Body = _decoded(data, dict[str, Any], "expected a JSON object")
+    return found
+
+
+def _completion(converted: bytes, data: bytes) -> Completion:
+    """Return the completion in *converted*, which was made from the answer *data*."""
+    answer: CompletionBody = _decoded(converted, CompletionBody, "expected a completion")
+    return completion_of(answer, data)
+
+
+def _template_fields(chat: Mapping[str, Any], *more: str) -> Body:
+    return {name: chat[name] for name in (*_TEMPLATE, *more) if chat.get(name) is not None}
+
+
+def _schema(chat: Mapping[str, Any]) -> Body | None:
+    """Return the JSON schema that *chat* asks its answer to have; ``None`` if it asks for none."""
+    wanted = chat.get("response_format")
+    if not isinstance(wanted, Mapping):
+        return None
+    if wanted.get("type") == "json_object":
+        return {"type": "object"}
+    inner = wanted.get("json_schema")
+    return inner.get("schema") if wanted.get("type") == "json_schema" and isinstance(inner, Mapping) else None
+
+
+_LLAMACPP_FIELDS = (
+    *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "frequency_penalty", "presence_penalty"),
+    *("repeat_penalty", "logit_bias", "grammar", "id_slot", "cache_prompt", "return_progress"),
+)
+_SGLANG_OPTIONS = (
+    *("temperature", "top_p", "top_k", "min_p", "stop", "stop_token_ids", "frequency_penalty", "presence_penalty"),
+    *("repetition_penalty", "min_new_tokens", "logit_bias", "regex", "ebnf", "ignore_eos"),
+)
+_SPECIAL = re.compile(r"[<\[][^<>\[\]]+[>\]]")
+"""Matches the special tokens in a tag of reasoning."""

@@ -1,0 +1,49 @@
+"""Finds the answer in a text whose task is not known, and brings it into a form that can be compared."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from interwhen.toolkit.quantities import read_number
+
+ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
+"""The default pattern for answers: it finds the rest of a line that begins with "Answer:"."""
+
+_LINE = re.compile(ANSWER, re.IGNORECASE)
+# The forms of published mathematics tasks: MATH, and GSM8K.
+_BOXED = re.compile(r"\\boxed\{([^{}\n]{1,200})\}")
+_HASHES = re.compile(r"(?:^|\n)####[ \t]*([^\n]+)")
+_THOUGHT = "</think>"
+
+
+def normal(answer: str) -> str:
+    """Normalise *answer* for comparison: an exact number, or else its words in lower case."""
+    plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
+    value = read_number(plain)
+    return " ".join(plain.casefold().split()) if value is None else str(value)
+
+
+def read_answer(text: str) -> str | None:
+    r"""Return the answer in *text*, normalised; ``None`` if *text* is blank.
+
+    It is the rest of the last line that begins with "Answer:", or else the last ``\boxed{...}``, or the rest of the
+    last line that begins with ``####``, or else the last line. Text up to a closing ``</think>`` is reasoning.
+    """
+    said = text.rpartition(_THOUGHT)[2]
+    for pattern in (_LINE, _BOXED, _HASHES):
+        found = [match[1] for match in pattern.finditer(said)]
+        if found and (answer := normal(found[-1])):
+            return answer
+    lines = said.split("\n")
+    return next((normal(line) or line.strip() for line in reversed(lines) if line.strip()), None)
+
+
+def read_json(text: str) -> str | None:
+    """Return the JSON value in *text* in a canonical form; ``None`` if *text* is not JSON."""
+    try:
+        value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return msgspec.json.encode(value, order="deterministic").decode()

@@ -1,0 +1,141 @@
+"""Strategies of the catalogue for single calls: of a wrapped client, or of a gateway."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from interwhen._types.errors import ModelError, OutOfTokens, UsageError
+from interwhen._types.monitors import Monitor
+from interwhen._types.strategies import LiveRun, StrategyChoice, StrategyTask
+from interwhen.registry import STRATEGIES, names_of
+from interwhen.strategies._answers import read_answer, read_json
+from interwhen.strategies._baselines import BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
+from interwhen.strategies._catalog import SHIPPED, Adaptive, load_strategy
+from interwhen.strategies._interrupt import Interrupt
+from interwhen.strategies._strategy import Question, Strategy, StrategyContext
+from interwhen.strategies._traces import Trace
+
+_WARM = 0.7
+"""The temperature of samples if the call has temperature 0, at which all samples would be the same."""
+
+
+class CallCatalog:
+    """The :class:`~interwhen._types.strategies.StrategyCatalog` of all installed strategies."""
+
+    def names(self) -> frozenset[str]:
+        """Return the names of the shipped strategies and of those that are installed as plug-ins."""
+        return frozenset((*SHIPPED, *names_of(STRATEGIES)))
+
+    def load(self, spec: str) -> CatalogStrategy:
+        """Return the strategy that *spec* describes, for calls."""
+        return CatalogStrategy(load_strategy(spec))
+
+
+class CatalogStrategy:
+    """A :class:`~interwhen._types.strategies.CallStrategy` that answers calls with a strategy of the catalogue."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+
+    @property
+    def name(self) -> str:
+        """The name with its options."""
+        return self._strategy.name
+
+    def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
+        """Return run *number* of a strategy that answers with one run; ``None`` if it chooses among several texts."""
+        match self._strategy:
+            case Interrupt() as strategy:
+                if number > strategy.restarts:
+                    return None
+                return LiveRun(
+                    monitors=strategy.remedied(monitors),
+                    acts=True,
+                    greedy=strategy.is_greedy(number),
+                    seed=strategy.seed_of(number),
+                )
+            case Greedy():
+                return None if number else LiveRun(monitors=monitors, acts=False, greedy=True)
+            case _:
+                return None
+
+    async def choose(self, task: StrategyTask) -> StrategyChoice:
+        """Let the strategy answer *task*."""
+        self._vet(task)
+        question = _CallQuestion(
+            name="call",
+            prompt=task.prompt,
+            read=read_json if task.is_structured else read_answer,
+            monitors=task.monitors,
+            starts_in=task.starts_in,
+        )
+        sampling = task.sampling
+        if sampling.temperature == 0.0:
+            sampling = replace(sampling, temperature=_WARM)
+        context = StrategyContext(model=task.model, sampling=sampling, seed=task.seed, workers=task.workers)
+        try:
+            solution = await self._strategy.solve(question, context)
+        except OutOfTokens as error:
+            return StrategyChoice(gave_up=str(error))
+        if solution.failed:
+            raise ModelError(solution.failed)
+        trace = solution.trace
+        return StrategyChoice(
+            chunks=trace.chunks,
+            finish_reason=trace.finish_reason,
+            recording=trace.recording,
+            gave_up=solution.gave_up,
+            remedies=solution.remedies,
+        )
+
+    def _vet(self, task: StrategyTask) -> None:
+        """Raise :class:`UsageError` if the strategy cannot answer *task* as it was asked."""
+        name, strategy = self._strategy.name, self._strategy
+        if not task.monitors and _rates(strategy):
+            raise UsageError(
+                f"strategy {name!r} needs a monitor that rates the samples, and this call has none: add a monitor, or "
+                "choose self-consistency, which needs none"
+            )
+        stops_early = isinstance(strategy, Adaptive) or (isinstance(strategy, BestOf) and strategy.until_verified)
+        if stops_early and all(monitor.scope == "steps" for monitor in task.monitors):
+            raise UsageError(
+                f"strategy {name!r} samples until an answer is verified, and the monitors of this call verify only "
+                f"steps ({', '.join(monitor.name for monitor in task.monitors)}): add one that knows the task, or "
+                "choose best-of-n"
+            )
+        is_partial = isinstance(strategy, StepSearch | BudgetForcing)
+        asks_again = isinstance(strategy, Revision) and strategy.tell
+        if task.has_tools and (is_partial or asks_again):
+            what = "continues a partial text" if is_partial else "asks again with the text of the answer before"
+            raise UsageError(
+                f"strategy {name!r} {what}, which a call with tools does not allow: leave out the tools, or choose a "
+                "strategy that takes whole answers, such as until-verified"
+            )
+        if task.wants_logprobs and is_partial:
+            raise UsageError(
+                f"strategy {name!r} puts its answer together from several texts, which have no log-probabilities: "
+                "leave out logprobs, or choose a strategy that takes whole answers, such as best-of-n"
+            )
+
+
+def _rates(strategy: Strategy) -> bool:
+    """Tell whether *strategy* chooses by what monitors say."""
+    if isinstance(strategy, Vote):
+        return strategy.weighted != "not"
+    return isinstance(strategy, BestOf | Adaptive | Revision | StepSearch)
+
+
+class _CallQuestion(Question):
+    """The question of a call. What its model reasons is no part of the answer, and tool calls are an answer."""
+
+    __slots__ = ()
+
+    def answer(self, trace: Trace) -> str | None:
+        """Return the tool calls, or the answer in the text after the reasoning."""
+        calls = [chunk.text for chunk in trace.chunks if chunk.call is not None]
+        if calls:
+            return "\n".join(calls)
+        if any(chunk.phase == "reasoning" for chunk in trace.chunks):
+            answer = tuple(chunk for chunk in trace.chunks if chunk.phase == "answer")
+            trace = Trace(answer, trace.finish_reason)
+        return self.read(trace.said)

@@ -1,0 +1,55 @@
+"""Records what real servers send: ``python -m tests.contracts.record [NAME ...]``; without names, llama.cpp alone.
+
+The recordings of vLLM need its environment (``python tests/vllm/environment.py``). Each recording is what ``interwhen
+doctor --contract --record FILE`` writes. The fast tests play them back to our adapters.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+
+import anyio
+from interwhen.models._contract import ContractReport, check_contract
+from interwhen.models._httpx2_transport import Httpx2Transport
+from interwhen.models._recorded_http import HttpRecording, RecordingTransport, save_recording
+from tests.contracts.servers import FOLDER, LLAMACPP, VLLM, file_of, llamacpp
+from tests.vllm.server import vllm_servers
+
+
+async def record(name: str, url: str) -> ContractReport:
+    """Check the contract with the server at *url*, and write its recording."""
+    transport = RecordingTransport(Httpx2Transport())
+    try:
+        report = await check_contract(url, "tiny", transport=transport)
+    finally:
+        await transport.aclose()
+    FOLDER.mkdir(exist_ok=True)
+    # llama.cpp in this package does not know its own version.
+    package = f", xllamacpp {version('xllamacpp')}" if name in LLAMACPP else ""
+    save_recording(HttpRecording(f"{report.server}{package}", "tiny", transport.exchanges()), file_of(name))
+    return report
+
+
+def show(name: str, report: ContractReport) -> None:
+    print(f"{name}: {report.server}, {file_of(name).stat().st_size / 1024:.0f} KiB")
+    for line in report.lines:
+        print(f"  {line.mark:<8} {line.name:<24} {ascii(line.evidence)[1:-1][:140]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"among {', '.join([*LLAMACPP, *VLLM])}")
+    names = parser.parse_args().names or list(LLAMACPP)
+    for name in (name for name in names if name in LLAMACPP):
+        with llamacpp(name) as url:
+            show(name, anyio.run(record, name, url))
+    wanted = [name for name in names if name in VLLM]
+    if wanted:
+        with vllm_servers([VLLM[name] for name in wanted]) as urls:
+            for name in wanted:
+                show(name, anyio.run(record, name, urls[VLLM[name]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,380 @@
+"""Strategies behind the URL: chosen by the operator or the client, with their cost in headers and usage."""
+
+import json
+import socket
+import time
+from importlib.util import find_spec
+
+import httpx2
+import openai
+import pytest
+from helpers import ASK, post, refused, sse
+from interwhen import Abstain
+from interwhen.gateway import _answers
+from interwhen.testing.server import Sleep, counts, events, reply
+from watchers import passing, word
+
+
+def told(*texts, prompt=3):
+    """A script: request number *n* is answered with text number *n*, and with the server's own counts."""
+
+    def script(request):
+        steps = events([texts[min(request.number, len(texts) - 1)]], api="chat")
+        return (*steps[:-1], counts(prompt, 2), steps[-1])
+
+    return script
+
+
+def content(answer):
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+WAYS = {
+    "model": ({"model": "until-verified@m"}, {}),
+    "model with options": ({"model": "until-verified:n=5@m#word"}, {}),
+    "header": ({}, {"x-interwhen-strategy": "until-verified"}),
+    "field": ({"interwhen": {"strategy": "until-verified"}}, {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_request_names_its_strategy(way, streamed, upstream, gateway):
+    server = upstream(told("BAD\n", "BAD\n", "fine\n"))
+    running = gateway(server, watchers=[word(scope="answer")])
+    fields, headers = WAYS[way]
+    answer = post(running, {**ASK, **fields, "stream": streamed}, headers=headers)
+    assert answer.headers["x-interwhen-strategy"].partition(":")[0] == "until-verified"
+    assert answer.headers["x-interwhen-monitors"] == "word"
+    if streamed:
+        chunks = sse(answer.text)
+        assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1]) == "fine\n"
+        result = chunks[-2]["interwhen"]["result"]
+    else:
+        assert content(answer) == "fine\n"
+        result = answer.json()["interwhen"]["result"]
+        assert answer.headers["x-interwhen-status"] == "answer verified"
+        assert answer.headers["x-interwhen-ledger"] == (
+            "kept=2, discarded=4, fork-tokens=0, prompt-tokens=9, fork-prompt-tokens=0, cached-tokens=0, requests=3, "
+            "forks=0, remedies=0"
+        )
+        usage = answer.json()["usage"]
+        assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (9, 6, 15)
+    assert (result["type"], result["ledger"]["requests"]) == ("verified", 3)
+    assert {request.json["model"] for request in server.requests if request.method == "POST"} == {"m"}
+    assert not any("interwhen" in name for request in server.requests for name in request.headers)
+
+
+def test_the_operator_s_strategy_holds_for_every_call_and_a_request_may_leave_it(upstream, gateway):
+    server = upstream(told("BAD\n", "fine\n"))
+    running = gateway(server, watchers=[word(scope="answer")], strategy="until-verified")
+    assert content(post(running, ASK)) == "fine\n"
+    server.requests.clear()
+    for body, headers in (({}, {"x-interwhen-strategy": "none"}), ({"model": "none@m"}, {})):
+        answer = post(running, {**ASK, **body}, headers=headers)
+        assert "x-interwhen-strategy" not in answer.headers
+    server.requests.clear()
+    post(running, {**ASK, "interwhen": False})
+    assert len(server.requests) == 1
+
+
+def test_a_rule_chooses_the_strategy_of_its_models(upstream, gateway):
+    server = upstream(told("fine\n"))
+    rules = [{"match": "q*", "strategy": "best-of-n:n=2"}]
+    running = gateway(server, watchers=[passing()], models=rules)
+    assert post(running, {**ASK, "model": "qwen"}).headers["x-interwhen-strategy"] == "best-of-n:n=2"
+    assert "x-interwhen-strategy" not in post(running, ASK).headers
+
+
+def test_a_strategy_needs_no_monitor(upstream, gateway):
+    running = gateway(upstream(told("a\n", "b\n", "b\n")))
+    answer = post(running, {**ASK, "model": "self-consistency:n=3@m"})
+    assert content(answer) == "b\n"
+    assert answer.headers["x-interwhen-status"] == "unverified"
+    assert answer.headers["x-interwhen-monitors"] == "none"
+
+
+def test_names_of_models_with_the_same_sign_pass(upstream, gateway):
+    server = upstream(told("fine\n"))
+    running = gateway(server, watchers=[passing()])
+    for model in ("claude@20240229", "@cf/meta/llama", "a@b@c", "os:system@m", "greedy@"):
+        server.requests.clear()
+        assert post(running, {**ASK, "model": model}).status_code == 200
+        assert server.requests[0].json["model"] == model
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["nothing", "best-of-n:n=0", "best-of-n:n=65", "best-of-n:m=2", "os:getcwd", "examples.strategies:x", "dvts:", ":"],
+)
+def test_an_unknown_strategy_is_refused_and_imports_nothing(asked, upstream, gateway):
+    server = upstream(told("fine\n"))
+    running = gateway(server, watchers=[passing()])
+    error = refused(post(running, ASK, headers={"x-interwhen-strategy": asked}), 400, "unknown_strategy")
+    assert error["param"] == "strategy"
+    refused(post(running, {**ASK, "interwhen": {"strategy": 7}}), 400, "invalid_type")
+    assert not server.requests
+
+
+@pytest.mark.parametrize("offered", [(), ("best-of-n:n=2", "none")])
+def test_a_locked_gateway_decides_what_clients_may_ask_for(offered, upstream, gateway):
+    server = upstream(told("fine\n"))
+    running = gateway(
+        server, watchers=[passing(scope="answer")], locked=True, strategy="until-verified", strategies=offered
+    )
+    for asked in ("best-of-n:n=3", "best-of-n", "greedy", *(() if offered else ("best-of-n:n=2", "none"))):
+        refused(post(running, ASK, headers={"x-interwhen-strategy": asked}), 403, "locked")
+        refused(post(running, {**ASK, "model": f"{asked}@m"}), 403, "locked")
+    for asked in ("until-verified", *offered):
+        assert post(running, ASK, headers={"x-interwhen-strategy": asked}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"model": "best-of-n@m", "n": 3}, "only one answer"),
+        ({"model": "step-beam@m"}, "continues a partial text"),
+        ({"model": "dvts@m", "tools": [{"type": "function", "function": {"name": "f"}}]}, "leave out the tools"),
+        ({"model": "dvts@m", "logprobs": True}, "leave out logprobs"),
+    ],
+)
+def test_what_a_strategy_cannot_do_is_a_400(fields, why, upstream, gateway):
+    server = upstream(told("fine\n"))
+    for streamed in (True, False):
+        answer = post(gateway(server, watchers=[passing()]), {**ASK, **fields, "stream": streamed})
+        assert why in refused(answer, 400, "invalid_request")["message"]
+    assert not [request for request in server.requests if request.method == "POST"]
+
+
+def test_responses_are_refused_with_what_to_do(upstream, gateway):
+    running = gateway(upstream(told("fine\n")), watchers=[passing()])
+    answer = post(running, {"model": "best-of-n@m", "input": "q"}, path="responses")
+    assert "/chat/completions" in refused(answer, 400, "invalid_request")["message"]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_refusal_of_the_upstream_is_its_own(streamed, upstream, gateway):
+    server = upstream(reply(429, b'{"error": {"message": "slow down", "code": "rate"}}', {"retry-after": "7"}))
+    running = gateway(server, watchers=[passing()])
+    answer = post(running, {**ASK, "model": "best-of-n@m", "stream": streamed})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert answer.json()["error"]["code"] == "rate"
+    assert len([request for request in server.requests if request.method == "POST"]) == 1
+
+
+def test_an_upstream_that_breaks_off_ends_the_stream_with_an_error(upstream, gateway):
+    running = gateway(
+        upstream((*events(["one\n"], api="chat")[:-2], Sleep(30))), watchers=[passing()], patience={"inter_token": 0.2}
+    )
+    chunks = sse(post(running, {**ASK, "model": "best-of-n@m", "stream": True}).text)
+    assert chunks[-1]["error"]["code"] == "upstream_timeout"
+    assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 1
+
+
+def test_comments_keep_the_connection_while_a_strategy_chooses(upstream, gateway, monkeypatch):
+    monkeypatch.setattr(_answers, "BEAT_SECONDS", 0.05)
+    steps = events(["fine\n"], api="chat")
+    running = gateway(upstream((*steps[:-1], Sleep(0.3), steps[-1])), watchers=[passing()])
+    text = post(running, {**ASK, "model": "best-of-n:n=2@m", "stream": True}).text
+    assert text.startswith(": a strategy is choosing\n\n")
+    client = openai.OpenAI(base_url=running.base_url, api_key="key", max_retries=0)
+    chunks = list(client.chat.completions.create(model="best-of-n:n=2@m", messages=ASK["messages"], stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "fine\n"
+    client.close()
+
+
+def test_a_client_who_leaves_ends_the_samples(upstream, gateway):
+    server = upstream((*events(["one\n"], api="chat")[:-2], Sleep(60)))
+    running = gateway(server, watchers=[passing()])
+    for model in ("best-of-n@m", "interrupt@m"):
+        client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])))
+        body = json.dumps({**ASK, "model": model, "stream": True}).encode()
+        client.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        until = time.monotonic() + 10
+        while not server.open_connections:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        client.close()
+        running.idle()
+        while server.open_connections:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+    assert running.metric('interwhen_calls_total{api="chat",outcome="left"}') == 2
+
+
+def test_a_call_asks_for_one_sample_at_a_time_and_holds_one_slot(upstream, gateway):
+    most = 0
+
+    def script(request):
+        nonlocal most
+        most = max(most, server.open_connections)
+        steps = events(["BAD\n"], api="chat")
+        return (*steps[:-1], Sleep(0.02), steps[-1])
+
+    server = upstream(script)
+    running = gateway(server, watchers=[word(scope="answer")], limits={"concurrent": 1})
+    post(running, {**ASK, "model": "best-of-n:n=4@m"})
+    assert most == 1
+
+
+def test_the_operator_s_limits_hold(upstream, gateway):
+    server = upstream(told("BAD\n"))
+    running = gateway(server, watchers=[word(scope="answer")], strategy_samples=3)
+    post(running, {**ASK, "model": "best-of-n@m"})
+    assert len(server.requests) == 3
+    server.requests.clear()
+    running = gateway(server, watchers=[word(scope="answer")], strategy_tokens=2)
+    post(running, {**ASK, "model": "best-of-n@m"})
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("strategy", ["best-of-n:n=2", "interrupt", "greedy", "self-consistency:n=2"])
+def test_nothing_that_a_gate_refused_is_shown(strategy, upstream, gateway):
+    running = gateway(upstream(told("one\nBAD\n")), watchers=[word(remedy=Abstain(), delivery="gate")])
+    for streamed in (True, False):
+        answer = post(running, {**ASK, "model": f"{strategy}@m", "stream": streamed})
+        said = sse(answer.text)[-2] if streamed else answer.json()
+        assert said["choices"][0]["finish_reason"] == "content_filter"
+        shown = (
+            [chunk["choices"][0]["delta"].get("content") or "" for chunk in sse(answer.text)[:-1]]
+            if streamed
+            else [content(answer) or ""]
+        )
+        assert "BAD" not in "".join(shown)
+
+
+def test_the_kill_switch_passes_one_request(upstream, gateway):
+    server = upstream(told("BAD\n", "fine\n"))
+    running = gateway(server, watchers=[word(scope="answer")], off=True, strategy="until-verified")
+    answer = post(running, {**ASK, "model": "best-of-n:n=3@m", "stream": True})
+    assert sse(answer.text)[0]["choices"][0]["delta"]["content"] == "BAD\n"
+    assert answer.headers["x-interwhen-supervision"] == "off"
+    assert server.requests[0].json["model"] == "m"
+    assert len(server.requests) == 1
+
+
+def test_the_kill_switch_ends_the_sampling(portal, upstream, gateway):
+    def script(request):
+        if request.number == 1:
+            running.gateway.switch(off=True)
+        steps = events(["BAD\n"], api="chat")
+        return (*steps[:-1], Sleep(0.2), steps[-1])
+
+    server = upstream(script)
+    running = gateway(server, watchers=[word(scope="answer")])
+    try:
+        answer = post(running, {**ASK, "model": "best-of-n@m"})
+    finally:
+        portal.call(lambda: running.gateway.switch(off=False))
+    assert len(server.requests) == 2
+    assert content(answer) == "BAD\n"
+    assert (answer.headers["x-interwhen-supervision"], answer.headers["x-interwhen-status"]) == ("off", "unverified")
+
+
+def test_an_operator_s_wrong_strategy_stops_the_start(upstream, gateway):
+    from interwhen import PluginError
+
+    with pytest.raises(PluginError, match="no-such"):
+        gateway("http://127.0.0.1:1/v1", strategy="no-such")
+    with pytest.raises(PluginError, match="no-such"):
+        gateway("http://127.0.0.1:1/v1", models=[{"match": "*", "strategy": "no-such"}])
+
+
+def test_direct_and_by_one_sample_the_same_bytes_come(upstream, gateway):
+    server = upstream(told("fine\n"))
+    running = gateway(server, watchers=[word(scope="answer")], detail="off")
+    body = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
+    direct = httpx2.post(f"{server.base_url}/chat/completions", json=body).text
+    assert post(running, {**body, "model": "until-verified@m"}).text == direct
+
+
+# A real model: the ledger that a client gets is compared with the counts that the server sends.
+
+
+class Wiretap:
+    """Passes requests on to *inner*, and keeps the bytes of each answer."""
+
+    def __init__(self, inner):
+        self._inner = inner
+        self.answers = []
+
+    async def send(self, request, *, connect_timeout):
+        response = await self._inner.send(request, connect_timeout=connect_timeout)
+        self.answers.append(bytearray())
+        return Tapped(response, self.answers[-1])
+
+    async def aclose(self):
+        await self._inner.aclose()
+
+    def usages(self):
+        """Return the counts that the server sent at the end of each stream."""
+        bodies = [
+            json.loads(line.removeprefix(b"data: "))
+            for answer in self.answers
+            for line in bytes(answer).splitlines()
+            if line.startswith(b"data: {")
+        ]
+        return [body["usage"] for body in bodies if body.get("usage")]
+
+
+class Tapped:
+    def __init__(self, inner, answer):
+        self._inner, self._answer = inner, answer
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def receive(self):
+        data = await self._inner.receive()
+        self._answer += data
+        return data
+
+
+@pytest.fixture
+def tiny(portal):
+    """A llama.cpp server with the tiny model."""
+    from interwhen.models._local_server import LocalServer, ServerOptions
+    from interwhen.models._local_weights import find_weights, parse_weights
+
+    server = portal.call(LocalServer.start, find_weights(parse_weights("tiny")), ServerOptions(context=1024))
+    yield server
+    portal.call(server.stop)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("xllamacpp") is None, reason="not installed: xllamacpp (extra 'local')")
+@pytest.mark.parametrize(
+    "strategy", ["greedy", "best-of-n:n=4", "until-verified:n=8", "self-consistency:n=4", "interrupt", "revision"]
+)
+def test_a_real_model_answers_by_a_strategy_through_the_sdk(strategy, tiny, gateway):
+    from examples.tiny_monitors.monitors import monitors_for
+    from examples.tiny_tasks import totals
+
+    (exercise,) = totals(count=1, seed=11)
+    (asked,) = exercise.question.prompt
+    monitors = monitors_for("totals", asked.content, delivery="interrupt")
+    running = gateway(f"{tiny.url}/v1", watchers=monitors)
+    (server,) = running.gateway.upstreams
+    server._transport = tap = Wiretap(server._transport)
+    messages = [{"role": "user", "content": asked.content}]
+    ask = {"model": f"{strategy}@m", "messages": messages, "max_tokens": 200, "seed": 4, "temperature": 0.8}
+    with openai.OpenAI(base_url=running.base_url, api_key=tiny.api_key, max_retries=0, timeout=100) as client:
+        whole = client.chat.completions.create(**ask)
+        counted = tap.usages()
+        result = whole.interwhen["result"]
+        ledger = result["ledger"]
+        assert result["type"] in ("verified", "unverified", "abstained")
+        assert whole.choices[0].message.content or result["type"] == "abstained"
+        if not result["violations"] or strategy != "interrupt":
+            assert ledger["requests"] == len(counted)
+            assert ledger["prompt_tokens"] == sum(usage["prompt_tokens"] for usage in counted)
+            assert ledger["kept"] + ledger["discarded"] == sum(usage["completion_tokens"] for usage in counted)
+            assert whole.usage.completion_tokens == ledger["kept"] + ledger["discarded"]
+            assert whole.usage.prompt_tokens == ledger["prompt_tokens"]
+        if strategy.startswith("best-of-n"):
+            assert ledger["requests"] == 4
+        chunks = list(client.chat.completions.create(**ask, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text or chunks[-1].interwhen["result"]["type"] == "abstained"

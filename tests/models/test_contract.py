@@ -1,0 +1,128 @@
+"""The contract with servers that keep it, lack something, or break it."""
+
+import anyio
+import pytest
+from interwhen.models import _probe as probing
+from interwhen.models._contract import PROMISES, check_contract
+from interwhen.testing.server import ScriptedTransport, reply
+from tests.contract_server import ANSWER, THOUGHT, ContractServer
+from tests.token_server import Vllm, ids_of
+
+NAMES = [promise.name for promise in PROMISES]
+
+
+def examine(server):
+    return anyio.run(lambda: check_contract("http://host/v1", "m", api_key="k", transport=server))
+
+
+def marks_of(report):
+    return {line.name: line.mark for line in report.lines}
+
+
+LACKS = {
+    "reasoning: tokens": "absent",
+    "answer: tokens": "absent",
+    "completions: prefix": "absent",
+    "logprobs": "absent",
+}
+"""What the server above never has."""
+ALL = dict.fromkeys(NAMES, "holds") | LACKS
+
+
+@pytest.mark.parametrize("tags", [False, True])
+def test_a_server_that_keeps_the_contract(tags):
+    report = examine(ContractServer(tags=tags))
+    assert marks_of(report) == ALL
+    assert report.is_kept
+    assert report.is_usable
+    assert report.server == "llamacpp 9.8.7"
+    assert ("'</think>'" if tags else "a field of its own") in report["reasoning"].evidence
+    assert "assistant prefill: the first" in report["reasoning: chosen way"].evidence
+
+
+@pytest.mark.parametrize(
+    ("flaw", "broken"),
+    [
+        ("stream", {"stream", "length limit"}),
+        ("length limit", {"length limit"}),
+        ("stop", {"stop"}),
+        ("restarts", {"reasoning: chosen way", "answer: chosen way"}),
+        ("closes", {"reasoning: chosen way"}),
+        ("json", {"tool calls"}),
+        ("too long", {"too long"}),
+    ],
+)
+def test_a_server_that_breaks_one_line(flaw, broken):
+    report = examine(ContractServer(flaw))
+    assert {line.name for line in report.lines if line.mark == "broken"} == broken
+    assert not report.is_kept
+    assert report.is_usable
+
+
+@pytest.mark.parametrize(
+    ("flaw", "name", "mark"),
+    [
+        ("usage", "usage", "absent"),
+        ("cached", "cached tokens", "absent"),
+        ("at once", "stream", "absent"),
+        ("calls", "tool calls", "unknown"),
+    ],
+)
+def test_a_server_that_lacks_one_thing_keeps_the_contract(flaw, name, mark):
+    report = examine(ContractServer(flaw, tags=True))
+    assert report[name].mark == mark
+    assert report.is_kept
+
+
+def test_a_server_without_prefill_keeps_the_contract_by_a_turn():
+    report = examine(ContractServer("restarts", owner="somebody"))
+    assert report["answer: prefill"].mark == report["reasoning: prefill"].mark == "absent"
+    assert report["answer: chosen way"].mark == report["reasoning: chosen way"].mark == "holds"
+    assert "extra turn" in report["answer: chosen way"].evidence
+    assert report.is_kept
+
+
+def test_token_ids_are_the_chosen_way_of_vllm():
+    text = f"<think>\n{THOUGHT}</think>\n\n{ANSWER}"
+    report = examine(ScriptedTransport(Vllm(text=text), owned_by="vllm"))
+    for name in ("reasoning: tokens", "answer: tokens", "reasoning: chosen way", "answer: chosen way"):
+        assert report[name].mark == "holds", report[name]
+        assert "token ids" in report[name].evidence
+    assert report["reasoning: prefill"].mark == "absent"
+
+
+def test_token_ids_that_continue_elsewhere_break_the_contract():
+    class Forgetful(Vllm):
+        def __call__(self, request):
+            if request.path.endswith("/v1/completions") and not isinstance(request.json["prompt"], str):
+                return self.stream([({"text": char}, ids_of(char)) for char in "Something else."], asked=True)
+            return super().__call__(request)
+
+    report = examine(ScriptedTransport(Forgetful(text=f"<think>\n{THOUGHT}</think>\n\n{ANSWER}"), owned_by="vllm"))
+    assert report["answer: chosen way"].mark == "broken"
+    assert not report.is_kept
+
+
+def test_without_a_server_nothing_else_is_asked():
+    server = ContractServer("server")
+    report = examine(server)
+    assert marks_of(report) == dict.fromkeys(NAMES, "unknown") | {"server": "broken"}
+    assert not report.is_usable
+    assert len(server.requests) == 1
+
+
+def test_a_generation_that_goes_on_is_seen(monkeypatch):
+    monkeypatch.setattr(probing, "_ABORT_SECONDS", 0.05)
+    server = ContractServer()
+    pages = server.page
+
+    def page(request):
+        return reply(200, b'[{"is_processing": true}]') if request.path == "/slots" else pages(request)
+
+    server._pages = page
+    assert examine(server)["abort"].mark in {"absent", "unknown"}
+
+
+def test_names_are_unique_and_promises_are_said():
+    assert len(set(NAMES)) == len(NAMES)
+    assert all(promise.words for promise in PROMISES)

@@ -1,0 +1,198 @@
+"""The requests of llama.cpp and SGLang for token ids, with scripts that answer as their documentation says."""
+
+import interwhen
+import pytest
+from interwhen import Sampling
+from interwhen.models import ChatModel, Piece, Request, UpstreamError
+from interwhen.models._token_resume import FAMILIES, TokenPrompt, TokenTrail
+from interwhen.models._token_servers import LlamaCppTokens, SglangTokens, VllmTokens, token_server
+from interwhen.testing.server import ScriptedServer
+from tests.token_server import LlamaCpp, Sglang, Vllm, ids_of
+
+SCRIPTS = {
+    "vllm": Vllm,
+    "llamacpp": LlamaCpp,
+    "sglang": Sglang,
+    "sglang-incremental": lambda **options: Sglang(incremental=True, **options),
+}
+PROMPT = TokenPrompt((1, 2), "answer", FAMILIES[0], TokenTrail())
+
+
+async def supervised(kind, script, *, monitors=("arithmetic:remedy=repair",), max_tokens=200):
+    async with (
+        ScriptedServer(script, owned_by=kind.partition("-")[0]) as server,
+        ChatModel(server.base_url, "scripted", resume="tokens") as model,
+        interwhen.run(model, "Q", monitors=list(monitors), sampling=Sampling(max_tokens=max_tokens)) as run,
+    ):
+        async for _ in run:
+            pass
+        return run.result, server
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", SCRIPTS)
+@pytest.mark.parametrize("opened", [False, True])
+async def test_a_repair_in_the_reasoning_continues_there(kind, opened):
+    script = SCRIPTS[kind](opened=opened)
+    result, _ = await supervised(kind, script)
+    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert result.resume == "tokens"
+    assert result.reasoning == "59 + 1 = 60\n"
+    assert result.answer == "It is 60"
+    assert result.finish_reason == "stop"
+    if kind != "vllm":
+        assert result.ledger.cached_tokens == len(ids_of("Q<think>59 + 1 = 60")) - 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", SCRIPTS)
+async def test_the_second_correction_tokenizes_only_what_is_new(kind):
+    """From the second request on, all servers send the ids of their text."""
+    script = SCRIPTS[kind]()
+    async with (
+        ScriptedServer(script, owned_by=kind.partition("-")[0]) as server,
+        ChatModel(server.base_url, "scripted", resume="tokens") as model,
+    ):
+        first = await model.stream(Request("Q", (Piece("59 + 1 = 60", phase="reasoning"),)))
+        while await first.receive():
+            pass
+        await first.aclose()
+        assert first.trail.is_whole
+        script.tokenized.clear()
+        pieces = (Piece("59 + 1 = 60\n", phase="reasoning"), Piece("It is 60"), Piece("60", "repair"))
+        second = await model.stream(Request("Q", pieces, trail=first.trail))
+        await second.aclose()
+    assert script.continued[-1] == "Q<think>59 + 1 = 60\n</think>It is 6060"
+    assert script.tokenized == ["\n60"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", SCRIPTS)
+async def test_a_fork_is_read_in_the_form_of_each_server(kind):
+    async with (
+        ScriptedServer(SCRIPTS[kind](), owned_by=kind.partition("-")[0]) as server,
+        ChatModel(server.base_url, "scripted", resume="tokens") as model,
+    ):
+        found = await model.complete(Request("Q", (Piece("so ", phase="reasoning"),), Sampling(max_tokens=4), side="?"))
+    assert found.text == "Hi"
+    assert found.finish_reason == ("length" if kind == "llamacpp" else "stop")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["sglang", "sglang-incremental"])
+async def test_log_probabilities_of_sglang_are_those_of_each_event(kind):
+    async with (
+        ScriptedServer(SCRIPTS[kind](), owned_by="sglang") as server,
+        ChatModel(server.base_url, "scripted", resume="tokens", sampling=Sampling(logprobs=True)) as model,
+    ):
+        stream = await model.stream(Request("Q", (Piece("59 + 1 = 60", phase="reasoning"),)))
+        scores = []
+        while chunks := await stream.receive():
+            scores += [chunk.logprob for chunk in chunks if chunk.text]
+        await stream.aclose()
+        sampling = Sampling(max_tokens=4, logprobs=True, top_logprobs=2)
+        fork = await model.complete(Request("Q", (Piece("so ", phase="reasoning"),), sampling, side="?"))
+    assert set(scores) == {-0.5}
+    assert fork.tokens[0].text == "Hi"
+    assert fork.tokens[0].top == (("a", -0.5), ("b", -1.5))
+
+
+@pytest.mark.anyio
+async def test_a_server_of_sglang_without_prompt_ids_gets_another_way():
+    class Old(Sglang):
+        def __call__(self, request):
+            request.json.pop("return_prompt_token_ids", None)
+            return super().__call__(request)
+
+    script = Old()
+    result, _ = await supervised("sglang", script)
+    assert result.resume == "turn"
+    assert script.continued == []
+
+
+@pytest.mark.parametrize("server", [LlamaCppTokens, SglangTokens, VllmTokens])
+def test_settings_of_the_chat_reach_each_server(server):
+    async def post(body, place):
+        raise AssertionError(place)
+
+    chat = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["x"], "max_completion_tokens": 9, "stream": True}
+    chat |= {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "array"}}}}
+    body = server("m", post).body({**chat, "messages": []}, PROMPT, with_ids=True)
+    assert body["stream"] is True
+    assert "messages" not in body
+    options = body.get("sampling_params", body)
+    assert (options["temperature"], options["top_p"], options["stop"]) == (0.5, 0.9, ["x"])
+    if server is VllmTokens:
+        assert (body["prompt"], body["max_tokens"], body["seed"]) == ([1, 2], 9, 7)
+    elif server is LlamaCppTokens:
+        assert (body["prompt"], body["n_predict"], body["seed"]) == ([1, 2], 9, 7)
+        assert body["json_schema"] == {"type": "array"}
+        assert body["preserved_tokens"] == ["<think>", "</think>"]
+    else:
+        assert (body["input_ids"], options["max_new_tokens"], options["sampling_seed"]) == ([1, 2], 9, 7)
+        assert options["json_schema"] == '{"type":"array"}'
+
+
+def test_an_unknown_server_is_asked_as_vllm_is():
+    assert isinstance(token_server(None, "m", None), VllmTokens)
+    assert isinstance(token_server("somebody", "m", None), VllmTokens)
+    assert isinstance(token_server("sglang", "m", None), SglangTokens)
+
+
+@pytest.mark.anyio
+async def test_an_error_inside_the_stream_of_each_server_is_an_error():
+    for kind, event in (
+        ("sglang", {"error": {"message": "too long", "code": 400}}),
+        (
+            "sglang",
+            {"text": "", "output_ids": [], "meta_info": {"finish_reason": {"type": "abort", "message": "gone"}}},
+        ),
+        ("llamacpp", {"error": {"message": "gone", "code": 500}}),
+    ):
+
+        class Broken(SCRIPTS[kind]):
+            def parts(self, raw, event=event):
+                raise KeyError
+
+            def generate(self, body, event=event):
+                return _only(event)
+
+            native = generate
+
+        async with (
+            ScriptedServer(Broken(), owned_by=kind) as server,
+            ChatModel(server.base_url, "scripted", resume="tokens") as model,
+        ):
+            stream = await model.stream(Request("Q", (Piece("so", phase="reasoning"),)))
+            with pytest.raises(UpstreamError):
+                await stream.receive()
+            await stream.aclose()
+
+
+def _only(event):
+    from interwhen.testing.server import Head, Send, data
+
+    return Head(200, {"content-type": "text/event-stream"}), Send(data(event))
+
+
+# ------------------------------------------------------------------------------------------ spaces before a text
+
+
+class SentencePiece:
+    """A tokenizer that puts a space before a text, as that of Llama 2 does."""
+
+    async def chat_ids(self, chat):
+        return tuple(ids_of("Q<think>"))
+
+    async def text_ids(self, text, *, special):
+        return tuple(ids_of(text if text.startswith("<") and special else " " + text))
+
+
+@pytest.mark.anyio
+async def test_no_space_is_added_where_a_text_continues():
+    from interwhen.models._token_resume import KnownTags, TokenPrompts
+    from tests.token_server import text_of
+
+    pieces = (Piece("59 + 1 = ", phase="reasoning"), Piece("60", "repair", "reasoning"))
+    prompt = await TokenPrompts(SentencePiece(), KnownTags()).prompt({"messages": []}, pieces)
+    assert text_of(prompt.ids) == "Q<think>59 + 1 = 60"

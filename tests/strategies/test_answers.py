@@ -1,0 +1,37 @@
+"""The answer in a text whose task is not known: what votes compare."""
+
+import pytest
+from interwhen.strategies._answers import read_answer, read_json
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so\nAnswer: 8.0\n", "8"),
+        ("Answer: 7\nno\nAnswer: Eight  Cats\nbye", "eight cats"),
+        ("**Answer**: 1,000", "1000"),
+        ("thus \\boxed{12} and \\boxed{13}.", "13"),
+        ("work\n#### 42", "42"),
+        ("first\n\nThe last line.\n\n", "the last line"),
+        ("<think>Answer: 1</think>\nIt is two", "it is two"),
+        ("...\n", "..."),
+        ("\n \n", None),
+        ("", None),
+    ],
+)
+def test_the_answer_is_found_and_normalised(text, answer):
+    assert read_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"b": 1, "a": [2]}', '{"a":[2],"b":1}'),
+        ('<think>{</think> {"a": 1}', '{"a":1}'),
+        ('{"a": ', None),
+        ("[" * 100_000, None),
+        ("no JSON", None),
+    ],
+)
+def test_json_is_compared_by_its_value(text, value):
+    assert read_json(text) == value

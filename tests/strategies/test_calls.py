@@ -1,0 +1,117 @@
+"""Strategies of the catalogue for single calls."""
+
+import dataclasses
+
+import pytest
+from interwhen import PluginError, Repair, ToolCall, UsageError
+from interwhen._types.strategies import BudgetedModel, CallStrategy, StrategyCatalog, StrategyTask
+from interwhen.models import Chunk, MeteredModel, Sampling
+from interwhen.registry import STRATEGY_CATALOGS, load, load_monitor
+from interwhen.strategies._calls import CallCatalog, _CallQuestion
+from interwhen.strategies._catalog import SHIPPED
+from interwhen.strategies._traces import Trace
+from interwhen.testing import ScriptedModel
+from tests.strategies.worlds import writer
+
+pytestmark = pytest.mark.anyio
+
+
+def task(model, **options):
+    options.setdefault("sampling", Sampling(max_tokens=50))
+    options.setdefault("monitors", (load_monitor("arithmetic"),))
+    return StrategyTask(model=MeteredModel(model, 500), prompt="q\n", seed=1, **options)
+
+
+def test_the_catalogue_is_found_by_its_entry_point():
+    catalog = load(STRATEGY_CATALOGS, "catalog")()
+    assert isinstance(catalog, StrategyCatalog)
+    assert catalog.names() >= set(SHIPPED)
+    for name in SHIPPED:
+        found = catalog.load(name)
+        assert isinstance(found, CallStrategy)
+        assert found.name == name
+    with pytest.raises(PluginError, match="no-such"):
+        catalog.load("no-such")
+
+
+@pytest.mark.parametrize(
+    "spec", ["best-of-n:n=0", "best-of-n:n=65", "dvts:trees=65", "interrupt:restarts=-1", "revision:rounds=0"]
+)
+def test_options_have_bounds(spec):
+    with pytest.raises(PluginError, match="does not fit"):
+        CallCatalog().load(spec)
+
+
+def test_who_answers_with_one_run_says_how():
+    monitors = (load_monitor("arithmetic"),)
+    live = {name: CallCatalog().load(name).live(0, monitors) for name in SHIPPED}
+    assert {name for name, run in live.items() if run is not None} == {
+        "greedy",
+        "interrupt",
+        "interrupt-repair",
+        "interrupt-feedback",
+        "interrupt-resample",
+    }
+    assert [live["greedy"].acts, live["interrupt"].acts] == [False, True]
+    assert live["interrupt"].greedy
+    assert not live["interrupt-resample"].greedy
+    assert isinstance(live["interrupt-repair"].monitors[0].remedy, Repair)
+    following = CallCatalog().load("interrupt:restarts=2")
+    assert following.live(2, monitors).seed == 2000
+    assert following.live(3, monitors) is None
+    assert CallCatalog().load("greedy").live(1, monitors) is None
+
+
+async def test_the_choice_is_the_trace_of_the_strategy():
+    texts = ("Answer: 1", "Answer: 2", "so\nAnswer: 2")
+    model = writer(lambda request: texts[request.sampling.seed - 1])
+    choice = await CallCatalog().load("self-consistency:n=3").choose(task(model))
+    assert "".join(chunk.text for chunk in choice.chunks) == "Answer: 2"
+    assert choice.finish_reason == "stop"
+    assert choice.gave_up == ""
+    assert [request.sampling.seed for request in model.requests] == [1, 2, 3]
+
+
+async def test_samples_of_a_greedy_call_are_warm():
+    model = writer(lambda _: "x")
+    await CallCatalog().load("best-of-n:n=2").choose(task(model, sampling=Sampling(temperature=0.0)))
+    assert [request.sampling.temperature for request in model.requests] == [0.7, 0.7]
+
+
+async def test_a_strategy_that_gives_up_says_why():
+    choice = await CallCatalog().load("generate-test:rounds=2").choose(task(writer(lambda _: "")))
+    assert "gave no answer" in choice.gave_up
+
+
+async def test_what_cannot_be_answered_is_refused():
+    for name in ("step-beam", "dvts", "budget-forcing", "revision"):
+        with pytest.raises(UsageError, match="leave out the tools"):
+            await CallCatalog().load(name).choose(task(ScriptedModel([""]), has_tools=True))
+    for name in ("step-beam", "dvts", "budget-forcing"):
+        with pytest.raises(UsageError, match="leave out logprobs"):
+            await CallCatalog().load(name).choose(task(ScriptedModel([""]), wants_logprobs=True))
+
+
+async def test_a_strategy_that_rates_needs_a_monitor():
+    for name in sorted(SHIPPED.keys() - {"greedy", "self-consistency", "budget-forcing"}):
+        if not name.startswith("interrupt"):
+            with pytest.raises(UsageError, match="needs a monitor"):
+                await CallCatalog().load(name).choose(task(ScriptedModel([""]), monitors=()))
+    for name in ("until-verified", "adaptive"):
+        steps = dataclasses.replace(load_monitor("arithmetic"), scope="steps")
+        with pytest.raises(UsageError, match="verify only steps"):
+            await CallCatalog().load(name).choose(task(ScriptedModel([""]), monitors=(steps,)))
+
+
+def test_tool_calls_are_an_answer_and_reasoning_is_none():
+    question = _CallQuestion(name="call", prompt="q", read=lambda text: text.strip() or None)
+    call = ToolCall(name="f", arguments="{}", id="1")
+    assert question.answer(Trace((Chunk(call.text, call=call),), "tool_calls")) == call.text
+    thought = Chunk("so it is", "reasoning")
+    assert question.answer(Trace((thought, Chunk("yes")), "stop")) == "yes"
+    assert question.answer(Trace((thought,), "length")) is None
+
+
+def test_a_meter_is_a_budgeted_model():
+    meter: BudgetedModel = MeteredModel(ScriptedModel([""]), 5)
+    assert (meter.budget, meter.left) == (5, 5)
