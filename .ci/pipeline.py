@@ -41,6 +41,11 @@ LOWEST = ("tests/clients", "tests/gateway", "tests/models", "tests/local", "test
 """What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
 
 EXTRAS = "tests/packaging/test_extras.py"
+VLLM = "tests/vllm/environment.py"
+VLLM_SECONDS = 300
+"""How long the installation of vLLM may take. With its tests, the job must end within eight minutes."""
+CANNOT = 3
+"""The exit code of a command that cannot do its work on this machine."""
 PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers")
 
 Version = tuple[int, int]
@@ -48,6 +53,10 @@ Version = tuple[int, int]
 
 class JobError(Exception):
     """What a job has to say of its failure."""
+
+
+class CannotRunError(Exception):
+    """A job cannot run on this machine; the message says why. It has not failed, and the table names it."""
 
 
 # Which Pythons there are
@@ -115,7 +124,7 @@ def untested(bounds: Mapping[str, str], installed: Mapping[str, str]) -> list[st
 
 
 def _same(version: str, bound: str) -> bool:
-    """Whether *version* is the first of *bound*: 3.13.0 is that of 3.13."""
+    """Return whether *version* is the first one that *bound* allows: 3.13.0 is the first of 3.13."""
     have, want = ([int(part) for part in re.findall(r"\d+", text)] for text in (version, bound))
     return have[: len(want)] == want and not any(have[len(want) :][:1])
 
@@ -130,6 +139,8 @@ class Report:
     name: str
     seconds: float = 0.0
     error: str = ""
+    missing: str = ""
+    """Why the job could not run on this machine; empty if it ran."""
     closings: list[str] = field(default_factory=list)
     """The closing lines of pytest."""
     output: list[str] = field(default_factory=list)
@@ -175,6 +186,8 @@ class Shell:
                 self.say(lines[-1])
         if closing := closing_line(lines):
             self.report.closings.append(closing)
+        if process.returncode == CANNOT:
+            raise CannotRunError(lines[-1] if lines else f"exit code {CANNOT}")
         if process.returncode:
             raise JobError(
                 f"the command must exit with 0, got {process.returncode}: {Path(words[0]).name} "
@@ -229,6 +242,9 @@ def _one(job: Job, *, live: bool) -> Report:
     started = time.monotonic()
     try:
         job.work(shell)
+    except CannotRunError as error:
+        report.missing = str(error)
+        shell.say(f"NOT RUN {job.name}: {report.missing}")
     except Exception as error:  # a job that cannot even begin has failed, and the others continue
         report.error = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
         shell.say(f"FAILED {job.name}: {report.error}")
@@ -240,14 +256,19 @@ def table(reports: Sequence[Report], seconds: float) -> list[str]:
     """Return the lines that say how all jobs went in *seconds*, the sum of their tests at the end."""
     lines = ["", f"{'job':<22}{'seconds':>8}  {'':<7}tests"]
     lines += [
-        f"{report.name:<22}{report.seconds:8.0f}  {'FAILED' if report.error else 'ok':<7}"
-        f"{'; '.join(report.closings) or report.error}".rstrip()
+        f"{report.name:<22}{report.seconds:8.0f}  "
+        f"{'FAILED' if report.error else 'not run' if report.missing else 'ok':<7}"
+        f"{' ' if report.missing else ''}{report.missing or '; '.join(report.closings) or report.error}".rstrip()
         for report in reports
     ]
     sums = ", ".join(f"{count} {word}" for word, count in total(reports).items()) or "no tests"
     failed = [report.name for report in reports if report.error]
     lines.append("")
-    lines.append(f"jobs that failed: {', '.join(failed)}" if failed else "every job passed")
+    missing = [report.name for report in reports if report.missing]
+    if missing:
+        lines.append(f"jobs that cannot run on this machine: {', '.join(missing)}")
+    passed = "every other job passed" if missing else "every job passed"
+    lines.append(f"jobs that failed: {', '.join(failed)}" if failed else passed)
     lines.append(f"{sums} in {seconds:.2f}s")
     return lines
 
@@ -345,6 +366,7 @@ class Pipeline:
             Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
             Job("demo", "`make demo`", self._demo),
+            Job("vllm", "`make test-vllm`: a real vLLM on the CPU, where it can be installed", self._vllm),
         ]
 
     def _environment(self, shell: Shell) -> None:
@@ -399,6 +421,11 @@ class Pipeline:
         python = self._envs.pythons[self._newest]
         shell.run("make", "--no-print-directory", f"PYTHON={python}", f"DEMO={HOME / 'demo'}", "demo")
 
+    def _vllm(self, shell: Shell) -> None:
+        # Before make, which hides the exit code that says that vLLM cannot be installed here.
+        shell.run(self._bin / "python", VLLM, "--seconds", str(VLLM_SECONDS))
+        self._target("test-vllm", shell)
+
     def _test(self, shell: Shell, python: Path, *options: str, cwd: Path = ROOT, every: int = 1) -> None:
         sampled = [f"--sample={number}"] if (number := max(every, self._sample)) > 1 else []
         shell.run(python, "-m", "pytest", *PARALLEL, *sampled, *options, cwd=cwd)
@@ -434,7 +461,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     pythons = find_pythons()
     if not pythons:
-        print(f"error: no Python from {_dotted(OLDEST)} to {_dotted(NEWEST)} works here", file=sys.stderr)
+        print(
+            f"error: a Python from {_dotted(OLDEST)} to {_dotted(NEWEST)} must work here, and none does: install one",
+            file=sys.stderr,
+        )
         return 1
     every = Pipeline(Environments(pythons), given.sample).jobs()
     if given.list:
@@ -442,7 +472,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     unknown = [name for name in given.jobs if not any(job.name.startswith(name) for job in every)]
     if unknown:
-        print(f"error: no job begins with {unknown[0]!r}; --list names them", file=sys.stderr)
+        print(f"error: JOB must be the beginning of a job's name, got {unknown[0]!r}: see --list", file=sys.stderr)
         return 2
     if given.fresh:
         shutil.rmtree(HOME, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Recompute single steps of BIG-Bench Mistake by brute force: which labelled mistakes a program can find at all.
+"""Recompute single steps of BIG-Bench Mistake by brute force, to count the labelled mistakes that a program can find.
 
-Nothing here is shared with the verifier ``logic``, which :mod:`examples.measure_logic` judges by it. It is written for
-the few forms of this set, and knows no caution: it reads a step alone, and says whether one of its claims is false.
+This code shares nothing with the verifier ``logic``: :mod:`examples.measure_logic` uses it to judge that verifier.
+It reads only the few forms of this data set, one step at a time, and returns whether a claim of the step is false.
 """
 
 from __future__ import annotations

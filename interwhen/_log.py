@@ -27,6 +27,16 @@ def log_info(event: str, **values: Any) -> None:
     _log(_INFO, event, values)
 
 
+def logs_info() -> bool:
+    """Tell whether :func:`log_info` would log anything, so that a costly event is made only if somebody reads it."""
+    if "structlog" in sys.modules:
+        import structlog
+
+        if structlog.is_configured():
+            return True
+    return _stdlib().isEnabledFor(_INFO)
+
+
 def _log(level: int, event: str, values: dict[str, Any]) -> None:
     stdlib = _stdlib()
     application_uses_structlog = "structlog" in sys.modules

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLOCATORS",
+    "CONTEXTS",
     "LEARNERS",
     "MODELS",
     "PRODUCERS",
@@ -83,6 +84,8 @@ TRACES = "interwhen.traces"
 """The entry-point group of readers of labelled traces. A reader takes a ``Path`` and returns an iterable of
 ``interwhen.testing._traces.LabelledTrace``."""
 
+CONTEXTS = "interwhen.contexts"
+"""The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``."""
 PRODUCERS = "interwhen.producers"
 """The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 

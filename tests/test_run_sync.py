@@ -67,7 +67,7 @@ def test_an_exception_in_the_block_is_passed_on_as_it_is():
 
 def test_what_cannot_be_done_says_so():
     run = interwhen.run_sync(ScriptedModel(["x"]), "Q")
-    with pytest.raises(UsageError, match="inside the block"):
+    with pytest.raises(UsageError, match="must be read inside its block"):
         next(run)
     with pytest.raises(UsageError, match="no result yet"):
         _ = run.result
@@ -77,7 +77,7 @@ def test_what_cannot_be_done_says_so():
         assert run.drain().text == "x"  # the run has not noticed
         with pytest.raises(StopIteration):
             next(run)
-    with pytest.raises(UsageError, match="inside the block"):
+    with pytest.raises(UsageError, match="must be read inside its block"):
         next(run)
     assert run.result.text == "x"
 

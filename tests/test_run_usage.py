@@ -15,7 +15,7 @@ async def test_what_cannot_be_done_says_so():
         _ = run.result
     with pytest.raises(UsageError, match="must be entered before it is read"):
         await anext(run)
-    with pytest.raises(UsageError, match="enter it first"):
+    with pytest.raises(UsageError, match="must be entered before its text is read"):
         _ = run.text
     async with run:
         with pytest.raises(UsageError, match="no result yet"):

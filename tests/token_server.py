@@ -72,10 +72,10 @@ class Vllm:
 
     def stream(self, steps, asked):
         events = [{"id": "v", "choices": [{"index": 0, "finish_reason": None, **choice}]} for choice, _ in steps]
-        if asked:
-            for event, (_, ids) in zip(events, steps, strict=True):
-                event["choices"][0]["token_ids"] = ids
-            events[0]["prompt_token_ids"] = ids_of(self.prompt)
+        # vLLM 0.32 sends these fields also to callers who did not ask, with null.
+        for event, (_, ids) in zip(events, steps, strict=True):
+            event["choices"][0]["token_ids"] = ids if asked else None
+        events[0]["prompt_token_ids"] = ids_of(self.prompt) if asked else None
         last = {"id": "v", "choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "stop"}]}
         return (
             Head(200, {"content-type": "text/event-stream"}),

@@ -278,7 +278,7 @@ async def by_hand(path: str) -> int:
 
 
 async def journalled() -> str:
-    """Keep a record, go on from it, and look at it again."""
+    """Keep a journal, resume from it, and replay it."""
     journal = interwhen.Journal("run.journal", fsync=True, close_seconds=0.5)
     async with interwhen.run(own, "prompt", monitors=monitors, journal=journal) as run:
         result: Result = await run.drain()

@@ -115,7 +115,8 @@ def read_maze(prompt: str) -> Maze:
         beside.setdefault(other, []).append(one)
     if not {match["start"], match["goal"]} <= beside.keys():
         raise ValueError(
-            f"the start and the exit of a maze must have a door, and one has none in {prompt!r:.300}: "
+            "the start and the exit of a problem of the family maze must have a door, and one has none in "
+            f"{prompt!r:.300}: "
             "correct the problem"
         )
     return Maze(beside, match["start"], match["goal"])

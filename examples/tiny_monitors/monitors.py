@@ -34,8 +34,8 @@ def monitors_for(
 ) -> tuple[Monitor, ...]:
     """Make the monitors for one run on *prompt*, the text of a problem of *family*.
 
-    They keep what the lines so far have come to, so make new ones for each run, and let no other monitor rewind
-    the same reasoning. Raises :class:`ValueError` on a family or a text that is not understood.
+    They keep a state of the lines so far. So make new ones for each run, and use no other monitor that rewinds the same
+    reasoning. Raises :class:`ValueError` on a family or a text that is not understood.
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r:.80}")

@@ -62,7 +62,11 @@ class Ordering:
         lowest = len(self.below) - 1 - under
         if name not in self.below or not above <= self.rank <= lowest:
             return wrong(match.span(1), f"{name} is not the {self.asked}")
-        return Pass("the clues leave only this person") if above == lowest else Unknown("the clues leave it open")
+        return (
+            Pass("the clues leave only this person")
+            if above == lowest
+            else Unknown("the clues must decide this place, and leave it open")
+        )
 
     def _refute(self, before: list[str], one: str, other: str, where: tuple[int, int]) -> Violation:
         said = f"{one} > {other}"
@@ -102,7 +106,8 @@ def read_ordering(prompt: str) -> Ordering:
     _close(below)
     if any(name in names for name, names in below.items()):
         raise ValueError(
-            f"the clues of a problem must agree, and contradict each other in {prompt!r:.300}: correct the clues"
+            "the clues of a problem of the family ordering must agree, and contradict each other in "
+            f"{prompt!r:.300}: correct the clues"
         )
     rank = 1 if asked[2] else 0
     if asked[3] == words[3]:

@@ -15,8 +15,8 @@ from interwhen import Claim, Segment, Span, Unknown, Verdict, Violation
 
 StateT = TypeVar("StateT")
 
-LOST = Unknown("an earlier line was not understood")
-UNREAD = Unknown("the line was not understood")
+LOST = Unknown("each earlier line must be in a form that this monitor reads, and one is not, so the state is not known")
+UNREAD = Unknown("the line must be in a form that this monitor reads, and is not")
 
 
 class Step(NamedTuple, Generic[StateT]):
@@ -60,8 +60,8 @@ class LineClaim(Claim):
 class Trace(Generic[StateT]):
     """Extractor and verifier of one run on *puzzle*; make a new one for each run.
 
-    ``acts`` says whether a refuted line is followed by a remedy. Where it is not, what comes behind such a line
-    builds on it, so that the state is unknown from there on.
+    ``acts`` says whether a refuted line is followed by a remedy. If it is not, later lines depend on the wrong line, so
+    the state is unknown from there on.
     """
 
     def __init__(self, puzzle: Puzzle[StateT], *, acts: bool) -> None:

@@ -181,7 +181,7 @@ def _recalled(rng: random.Random, worked: Worked) -> list[Piece]:
 
 
 def _interrupted(rng: random.Random, worked: Worked) -> list[Piece]:
-    """Write a trace that was cut at any place and continues after a turn of the user."""
+    """Write a trace that is cut at any place and continues after a turn of the user."""
     at = rng.randrange(len(worked.steps))
     line = worked.steps[at].text
     cut = rng.randrange(len(line) + 1) if rng.random() < 0.7 else 0

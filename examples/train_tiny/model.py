@@ -89,7 +89,7 @@ class Tiny(nn.Module):
                 nn.init.normal_(parameter, std=spread / ((2 * shape.layers) ** 0.5 if closing else 1))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the logits of the token after each."""
+        """Return, for each token, the logits of the next token."""
         hidden = self.embedding(ids)
         time = ids.shape[1]
         cosine, sine = self.cosine[:time].to(hidden.dtype), self.sine[:time].to(hidden.dtype)

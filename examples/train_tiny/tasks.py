@@ -53,7 +53,7 @@ class Problem:
 
     @property
     def is_held_out(self) -> bool:
-        """Whether it belongs to the test split: by a hash of the facts, however they are worded."""
+        """Whether the problem belongs to the test split. A hash of its facts decides, whatever the words are."""
         key = json.dumps([self.family, self.facts], sort_keys=True)
         return hashlib.sha256(key.encode()).digest()[0] < HELD_OUT
 

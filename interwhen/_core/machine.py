@@ -7,7 +7,7 @@ same orders and events. The core is mutable, because copying the trace for each 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -41,6 +41,7 @@ from interwhen._core.release import (
     unverified_reasons,
 )
 from interwhen._core.segmenter import Due, Intake
+from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
@@ -283,6 +284,11 @@ class Counts:
         return not any(run.phase == "reasoning" for run in transcript.runs(self._begun_at, transcript.length))
 
 
+WRITTEN_AS_TEXT = (
+    "the request gave the tools in a field, and the model wrote a call as text, which is no tool call of the API"
+)
+"""The beginning of the reason for such a call."""
+
 State = Literal["opening", "streaming", "deciding", "draining", "done"]
 """``opening``: a request was ordered. ``streaming``: the model writes. ``deciding``: a violation was found and the
 stream is closed, but checks of earlier text are still open. ``draining``: the model has ended, and checks are still
@@ -303,6 +309,7 @@ class Core:
         "_orders",
         "_pace",
         "_resume",
+        "_tools_in_field",
         "_unchecked_from",
         "budgets",
         "checks",
@@ -340,11 +347,13 @@ class Core:
         min_coverage: float = 0.0,
         rules: int = RULES,
         codes: Sequence[str] = (),
+        offer: ToolOffer | None = NO_OFFER,
         resume: ResumeMode | None = None,
     ) -> None:
-        """*resume* is how the model continues text, if it is known.
+        """*offer* is what the request says about tool calls; ``None``: as in journals that are older than offers.
 
-        With token ids or a raw prefix, it can continue inside the reasoning although its answer has begun.
+        *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can continue inside
+        the reasoning although its answer has begun.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -359,7 +368,7 @@ class Core:
         self.state: State = "opening"
         # Each of these objects owns its part of the state. The core calls their methods, and never sets their fields.
         eager = any(monitor.delivery in GATING for monitor in monitors)
-        self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager)
+        self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager, offer=offer)
         self.transcript = self.intake.transcript
         self.resume = resume
         inside = resume in ("tokens", "prefix")
@@ -370,6 +379,7 @@ class Core:
         self.gates = Gates(monitors, self.intake, self.checks, self.events)
         self.window = Window(max_tokens, context_tokens)
         self.counts = Counts(self.intake, self.window, prompt_bytes)
+        self._tools_in_field = offer is not None and offer.in_field
         self._pace = RemedyPace()
         self._finish_reason: FinishReason | None = None
         """Why the model stopped; ``None``: it has sent no finish reason."""
@@ -819,7 +829,13 @@ class Core:
             found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
         if self.counts.hid_reasoning and not judges_answer(self.transcript, records, refuted, self.monitors):
             found = (UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"), *found)
-        return (*self.violations.concluded, *found)
+        return (*self.violations.concluded, *found, *self._misplaced_calls())
+
+    def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
+        """Yield a reason for each call that the model wrote as text, although it got its tools in a field."""
+        for span, written in self.intake.written_calls() if self._tools_in_field else ():
+            names = ", ".join(repr(call.name) for call in written.calls[:3]) or "a tool"
+            yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")
 
     def _summary(self, status: Status, why: str) -> RunSummary:
         """Return what became of the run. The *status* ``verified`` becomes ``unverified`` where a reason is found."""

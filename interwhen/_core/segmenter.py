@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, assert_never, get_args
 
+from interwhen._core.call_scanner import CallScanner
 from interwhen._core.scanners import (
     CountScanner,
     FenceScanner,
@@ -20,11 +21,12 @@ from interwhen._core.scanners import (
     TagScanner,
     WholeScanner,
 )
+from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Origin
 from interwhen._types.monitors import Monitor
-from interwhen._types.segments import Phase, Segment, ToolCall
+from interwhen._types.segments import CallFormat, Phase, Segment, ToolCall, WrittenCalls
 from interwhen._types.spans import Span
 from interwhen._types.triggers import (
     Answer,
@@ -53,7 +55,7 @@ class SharedScanner(NamedTuple):
 
     def sees_calls(self) -> bool:
         """Tell whether the monitors read structured tool calls, which belong to the answer phase."""
-        return isinstance(self.scanner, TagScanner) and self.phase != "reasoning"
+        return isinstance(self.scanner, CallScanner | TagScanner) and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
         """Tell whether the monitors read text of *phase*."""
@@ -69,8 +71,11 @@ class Due(NamedTuple):
     """The start of the last line of the segment, if a cut ended that line in the middle; ``None``: it is complete."""
 
 
-def scanner_for(trigger: Trigger) -> Scanner:
-    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger with invalid values."""
+def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner:
+    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger with invalid values.
+
+    *offer* is what the request says about tool calls; ``None``: only calls between tags are found, as in old journals.
+    """
     _refuse_useless(trigger)
     match trigger:
         case Lines(every=every, joins=joins):
@@ -82,7 +87,7 @@ def scanner_for(trigger: Trigger) -> Scanner:
         case Markers(words=words):
             return MarkerScanner(words)
         case ToolCalls(opening=opening, closing=closing):
-            return TagScanner(opening, closing)
+            return TagScanner(opening, closing) if offer is None else CallScanner(trigger, offer)
         case CodeBlocks():
             return FenceScanner()
         case EveryChars(count=count):
@@ -93,6 +98,11 @@ def scanner_for(trigger: Trigger) -> Scanner:
             return WholeScanner()
         case _:
             assert_never(trigger)
+
+
+def calls_in(scanner: Scanner) -> WrittenCalls | None:
+    """Return the calls in the segment that *scanner* has just yielded; ``None``: it does not look for calls."""
+    return scanner.found if isinstance(scanner, CallScanner) else None
 
 
 def _refuse_useless(trigger: Trigger) -> None:
@@ -114,6 +124,8 @@ def _refuse_useless(trigger: Trigger) -> None:
             raise UsageError(
                 f"trigger ToolCalls: opening and closing must not be empty, got {opening!r} and {closing!r}"
             )
+        case ToolCalls(formats=formats) if formats is not None and not set(formats) <= set(get_args(CallFormat)):
+            raise UsageError(f"trigger ToolCalls: formats must hold {', '.join(get_args(CallFormat))}, got {formats!r}")
         case _:
             pass
 
@@ -128,12 +140,12 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
             return monitor.phase
 
 
-def _share_scanners(monitors: Sequence[Monitor]) -> tuple[SharedScanner, ...]:
+def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer | None) -> tuple[SharedScanner, ...]:
     """Create one scanner for all monitors with the same trigger and phase."""
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
-    return tuple(_shared(scanner_for(trigger), phase, who) for (trigger, phase), who in groups.items())
+    return tuple(_shared(scanner_for(trigger, offer), phase, who) for (trigger, phase), who in groups.items())
 
 
 def _shared(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> SharedScanner:
@@ -172,6 +184,7 @@ class Intake:
         "_tags",
         "_tags_done",
         "_wake",
+        "_written",
         "discarded",
         "owed",
         "phase",
@@ -181,10 +194,16 @@ class Intake:
     )
 
     def __init__(
-        self, monitors: Sequence[Monitor], *, tags: tuple[str, str] | None, phase: Phase, eager: bool = False
+        self,
+        monitors: Sequence[Monitor],
+        *,
+        tags: tuple[str, str] | None,
+        phase: Phase,
+        eager: bool = False,
+        offer: ToolOffer | None = NO_OFFER,
     ) -> None:
         self.transcript = Transcript(phase)
-        self.scanners = _share_scanners(monitors)
+        self.scanners = _share_scanners(monitors, offer)
         self.plain = True
         """Whether the last text was added unchanged: one phase, and no tags or calls in it."""
         self._scanner_of = {number: shared for shared in self.scanners for number in shared.monitors}
@@ -199,6 +218,8 @@ class Intake:
         """Tokens that arrived and are not yet counted for any text of the trace."""
         self.discarded = 0
         """Tokens that cuts have removed."""
+        self._written: dict[Span, WrittenCalls] = {}
+        """The calls that are written as text in the trace, in the order of the text."""
         self._wake = _any_of("".join(sorted({c for shared in self.scanners for c in shared.scanner.wakes})))
         self._eager = eager
         self._must = eager
@@ -325,6 +346,8 @@ class Intake:
         """Remove the text from offset *to* on, and rewind the scanners."""
         transcript = self.transcript
         self._finished = False
+        while self._written and next(reversed(self._written)).end > to:
+            self._written.popitem()
         self.discarded += transcript.cut(to) + self.owed
         self.owed = 0
         if self._tags is not None:
@@ -336,6 +359,12 @@ class Intake:
             else:
                 shared.scanner.skip(transcript.length)
         self._plan()
+
+    def written_calls(self) -> Iterator[tuple[Span, WrittenCalls]]:
+        """Yield the calls that the model has written as text in the answer."""
+        for span, written in self._written.items():
+            if self.transcript.phase_at(span.start) == "answer":
+                yield span, written
 
     def tears(self, at: int) -> bool:
         """Tell whether a cut at offset *at* would be in the middle of a line."""
@@ -476,9 +505,11 @@ class Intake:
 
     def _due(self, span: Span, shared: SharedScanner) -> Due:
         transcript = self.transcript
-        return Due(
-            Segment(transcript.slice(span.start, span.end), span, transcript.phase_at(span.start)), shared.monitors
-        )
+        written = calls_in(shared.scanner)
+        if written is not None:
+            self._written[span] = written
+        text = transcript.slice(span.start, span.end)
+        return Due(Segment(text, span, transcript.phase_at(span.start), None, written), shared.monitors)
 
     def _plan(self) -> None:
         """Compute when the scanners must be called again, so that most chunks need only one search for `wakes`."""

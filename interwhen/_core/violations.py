@@ -121,12 +121,14 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 3
-"""The version of the rules for planning remedies. A journal records the version that its run used."""
-KNOWS_PLACES = 3
+RULES = 5
+"""The version of the rules of the core. A journal records the version that its run used."""
+KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
 COUNTS_PROMPTS = 3
 """The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
+READS_CALLS = 4
+"""The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
 _ANSWER = -1
 """The place of every refuted answer that rests on reasoning, for the ladder."""
@@ -244,7 +246,9 @@ def _plan(
             raise AssertionError("the ladder plans this remedy")
         case Feedback(place=place):
             sentence = template.render(monitor.level, violation, wrong_text)
-            if place == "rewind":
+            # A refuted call does not stay in the answer: an agent that reads calls in the text would make it.
+            is_call = candidate.ref.segment.written is not None and candidate.ref.segment.phase == "answer"
+            if place == "rewind" or is_call:
                 return RemedyPlan("feedback", segment.start, f"{sentence}\n")
             return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
         case Resample():
@@ -511,7 +515,9 @@ class Violations:
             lead = "" if self._transcript.slice(cut - 1, cut) == "\n" else "\n"
             return RemedyPlan("feedback", cut, f"{lead}{sentence}\n")
         place = auto.place or ("append" if self._is_reasoning(segment) else "rewind")
-        if place == "rewind":
+        # A refuted call does not stay in the answer: an agent that reads calls in the text would make it.
+        is_call = best.ref.segment.written is not None and not self._is_reasoning(segment)
+        if place == "rewind" or is_call:
             return RemedyPlan("feedback", segment.start, f"{sentence}\n")
         return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
 
@@ -543,7 +549,7 @@ class Violations:
         return max(floor, *fixed) if fixed else floor
 
     def may_pass_over(self, best: Candidate) -> bool:
-        """Tell whether the run goes on without a remedy for *best*, because its ladder has ended and allows that."""
+        """Tell whether the run continues without a remedy for *best*, because its ladder has ended and permits it."""
         monitor = self._monitors[best.ref.monitor]
         ends = isinstance(monitor.remedy, Auto) and monitor.remedy.end == "unverified"
         return ends and best.violation is not None and monitor.delivery == "interrupt"

@@ -11,14 +11,14 @@ from typing import Any, assert_never
 import anyio
 import msgspec
 
-from interwhen._core.machine import Core
+from interwhen._core.machine import WRITTEN_AS_TEXT, Core
 from interwhen._core.messages import Check, Close, Extract, Extracted, Fact, Finish, Open, Order, RunSummary, Settled
 from interwhen._core.violations import RULES
 from interwhen._engine.jobs import ForkMeter, Jobs
 from interwhen._engine.monitors import Watcher
 from interwhen._engine.stream import ModelReader, ask_capabilities
 from interwhen._engine.timers import Meter
-from interwhen._log import log_info
+from interwhen._log import log_info, log_warning
 from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError, ModelError, UsageError
 from interwhen._types.extensions import Task
@@ -273,6 +273,9 @@ def build_result(
             assert_never(summary.status)
 
 
+PARSER_HINT = "start the server with the tool call parser of the model, or pass no tools"
+
+
 def log_result(result: Result) -> None:
     """Log how a run ended, in numbers only. The content of a trace is never logged."""
     log_info(
@@ -286,6 +289,10 @@ def log_result(result: Result) -> None:
         forks=result.ledger.forks,
         seconds=round(result.timing.total, 3),
     )
+    reasons = result.unverified_reasons if isinstance(result, Unverified | Abstained | Failed) else ()
+    misplaced = sum(reason.why.startswith(WRITTEN_AS_TEXT) for reason in reasons)
+    if misplaced:
+        log_warning("tool_call.written_as_text", calls=misplaced, hint=PARSER_HINT)
 
 
 # Resume a run from its journal.

@@ -26,6 +26,7 @@ from interwhen._types.models import Reply
 from interwhen._types.monitors import Fork, Monitor, Recognizer, Tracker, tracks
 from interwhen._types.segments import Segment
 from interwhen._types.spans import Span
+from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker
 
@@ -414,6 +415,8 @@ class Watcher:
             return Settled(order.job, self._failure, seconds)
         if self._stands_aside:
             return Extracted(order.job, (), seconds)
+        if (unreadable := self._unreadable(order.segment)) is not None:
+            return Settled(order.job, unreadable, seconds)
         if reply is None and isinstance(self.monitor.extractor, Fork):
             # The fork's local parser had answered, so the journal has no reply.
             return self.locally(order, seconds) or Settled(order.job, Errored("fork: it was not answered"), seconds)
@@ -423,6 +426,16 @@ class Watcher:
             log_warning("extractor.failed", monitor=self.monitor.name)
             return Settled(order.job, claims, seconds)
         return self._found(order, claims, seconds, reply)
+
+    def _unreadable(self, segment: Segment) -> Errored | None:
+        """Return an error if *segment* looks like a tool call and cannot be read; ``None``: it can be read."""
+        written = segment.written
+        trigger = self.monitor.trigger
+        if written is None or not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
+            return None
+        # An extractor that found no claims in it would be silent, and silence must not release the call.
+        log_warning("tool_call.unreadable", monitor=self.monitor.name, format=written.form)
+        return Errored(f"unreadable tool call (format {written.form}): {written.problem}"[:500])
 
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
         """Return the claims of *segment* without storing a tracker state; ``None``: only a fork could read it."""

@@ -24,6 +24,7 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
+from interwhen._core.tool_offers import offer_for
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Recorder,
@@ -91,6 +92,7 @@ def core_for(
         resume=known.resume if known is not None else None,
         codes=[code_digest(monitor.verifier) for monitor in monitors],
         min_coverage=min_coverage,
+        offer=offer_for(monitors, prompt, sampling.extra),
     )
 
 
@@ -111,8 +113,8 @@ def refuse_import() -> None:
     module = sys.modules.get("multiprocessing.process")
     if module is not None and getattr(module.current_process(), "_inheriting", False):
         raise UsageError(
-            "a worker process imports this script to find its verifiers, and this import must not start the run "
-            "again; put what the script does under  if __name__ == '__main__':"
+            "a script with worker processes must start no run when it is imported, and this one does; put what it "
+            "does under  if __name__ == '__main__':"
         )
 
 
@@ -537,7 +539,10 @@ class Run:
     def result(self) -> Result:
         """The result of the run. Raises :class:`UsageError` before the end of the run."""
         if self._result is None:
-            raise UsageError("the run has no result yet: read its events to the end, or leave its `async with` block")
+            raise UsageError(
+                "the run must end before its result is read, and has no result yet: read its events to the "
+                "end, or leave its `async with` block"
+            )
         return self._result
 
     @property
@@ -549,7 +554,7 @@ class Run:
     def text(self) -> str:
         """The trace so far. Raises :class:`UsageError` before the run is entered."""
         if not self._open_for_readers:
-            raise UsageError("the run has no text yet: enter it first")
+            raise UsageError("the run must be entered before its text is read, and is not: use `async with`")
         return self._core.transcript.slice(0, self._core.transcript.length)
 
     async def drain(self) -> Result:

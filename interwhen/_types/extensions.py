@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import anyio
@@ -49,6 +51,20 @@ class Ready(Protocol):
 
     def end(self) -> None:
         """Signal that the run has released the model."""
+        ...
+
+
+class ContextOpener(Protocol):
+    """Opens a prepared context of a store for reading: an entry point of the group ``interwhen.contexts``."""
+
+    def __call__(
+        self, name: str, model: Model, *, store: str | None, key_file: Path | None
+    ) -> AbstractAsyncContextManager[Ready]:
+        """Open the context *name* for runs of *model*, until the end of the ``async with`` block.
+
+        *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. Raises
+        :class:`~interwhen.UsageError` if there is no such context, or if it was prepared for another model.
+        """
         ...
 
 

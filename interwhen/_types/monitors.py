@@ -100,8 +100,8 @@ class Fork:
     def __post_init__(self) -> None:
         if self.local is not None and isinstance(self.parse, Tracker):
             raise UsageError(
-                "Fork: local= must not go with a tracker, which reads every reply in the order of the "
-                "text; leave one of the two out"
+                "Fork: local= must not be used with a tracker, which reads every reply in the order of the text, got "
+                "both; leave one of them out"
             )
 
     @property

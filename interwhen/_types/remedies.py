@@ -35,7 +35,7 @@ class Feedback(msgspec.Struct, frozen=True, tag=True):
     """Write a sentence into the trace that tells the model what is wrong, as far as the monitor's level allows.
 
     ``rewind``: cut the trace before the segment with the wrong claim, and write the sentence there. ``append``: keep
-    that segment, cut the text after it, and write the sentence after the segment.
+    that segment, cut the text after it, and write the sentence after the segment. A refuted tool call is always cut.
     """
 
     place: Literal["rewind", "append"] = "append"
@@ -59,7 +59,7 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     refuted again at the same place, the ladder moves on. A new sample with other words may be followed by another one.
 
     A new sample after a violation in the answer may also remove the premises of the claim, or the last steps of the
-    reasoning, if the model can continue inside the reasoning. A refuted tool call gets feedback. Raises
+    reasoning, if the model can continue inside the reasoning. A refuted structured tool call gets feedback. Raises
     :class:`~interwhen.UsageError` on wrong values.
     """
 

@@ -1,4 +1,4 @@
-"""Segments, the complete units of the trace that extractors read, and structured tool calls."""
+"""Segments, the complete units of the trace that extractors read, and tool calls."""
 
 from __future__ import annotations
 
@@ -8,23 +8,43 @@ import msgspec
 
 from interwhen._types.spans import Span
 
-# Structured tool calls.
+# Tool calls.
+
+CallFormat = Literal[
+    "tagged",
+    "function_tag",
+    "invoke",
+    "mistral",
+    "deepseek",
+    "kimi",
+    "harmony",
+    "gemma",
+    "llama",
+    "phi",
+    "json",
+    "pythonic",
+    "react",
+    "code",
+]
+"""How models write tool calls as text. docs/tool-calls.md shows an example of each format."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """One complete tool call that the API sent as structured data.
+    """One complete tool call: structured data of the API, or a call that the model wrote as text.
 
-    Its position in the trace is stored as an offset. It is never searched for in the text.
+    The position of a structured call in the trace is stored as an offset. It is never searched for in the text.
     """
 
     id: str
-    """The identifier of this call from the model. The result is sent back with the same identifier."""
+    """The identifier of this call from the model. The result is sent back with the same identifier. Empty for a call
+    that is written as text."""
     name: str
     """The name of the tool."""
     arguments: str
-    """The arguments as the model wrote them: JSON, unless the model made an error."""
-    kind: Literal["function", "custom", "function_call"] = "function"
-    """``custom``: the tool takes plain text. ``function_call``: the older form of the chat API, without an id."""
+    """The arguments as JSON. In a structured call they are as the model wrote them, so they may be invalid JSON."""
+    kind: Literal["function", "custom", "function_call", "code"] = "function"
+    """``custom``: the tool takes plain text. ``function_call``: the older form of the chat API, without an id.
+    ``code``: the call is part of program code, and ``arguments`` is Python source that is computed when it runs."""
 
     @property
     def text(self) -> str:
@@ -38,6 +58,8 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
 
     def values(self) -> dict[str, Any]:
         """Return the arguments as a mapping. Raises :class:`ValueError` if they are not a JSON object."""
+        if self.kind == "code":
+            raise ValueError(f"the arguments of {self.name!r} are known only when the code runs")
         try:
             found = msgspec.json.decode(self.arguments)
         except (msgspec.DecodeError, UnicodeError) as error:
@@ -51,6 +73,17 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
                 "return Unknown for such a call"
             )
         return found
+
+
+class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
+    """The tool calls that one segment of text holds."""
+
+    form: CallFormat
+    calls: tuple[ToolCall, ...] = ()
+    problem: str = ""
+    """Why the text, which looks like a call, cannot be read; empty: it was read."""
+    untyped: bool = False
+    """Whether the format does not distinguish texts from numbers. Then an argument ``5`` may stand for the text "5"."""
 
 
 Phase = Literal["reasoning", "answer"]
@@ -67,7 +100,16 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     span: Span
     phase: Phase
     call: ToolCall | None = None
-    """The tool call, if this segment is a structured one; ``None`` for text, also for a call between tags."""
+    """The tool call, if this segment is a structured one; ``None`` for text, also for calls written as text."""
+    written: WrittenCalls | None = None
+    """The calls that the text of this segment holds; ``None``: it is a structured call, or another monitor's text."""
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """All tool calls of this segment: the structured call, or the calls that are written as text."""
+        if self.call is not None:
+            return (self.call,)
+        return () if self.written is None else self.written.calls
 
     def at(self, start: int, end: int) -> Span:
         """Return the trace span of ``text[start:end]`` (for example of a regex match).

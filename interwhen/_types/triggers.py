@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from interwhen._types.errors import UsageError
+from interwhen._types.segments import CallFormat
 
 DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let me check", "Let me double-check")
 
@@ -39,14 +40,26 @@ class ThinkEnd(msgspec.Struct, frozen=True, tag=True):
     """The whole reasoning, as one segment, when it has ended."""
 
 
-class ToolCalls(msgspec.Struct, frozen=True, tag=True):
-    """Each tool call: structured calls, and calls in the text between the tags ``opening`` and ``closing``.
+DEFAULT_TAGS = ("<tool_call>", "</tool_call>")
 
-    The segment of a call in the text includes both tags.
+
+class ToolCalls(msgspec.Struct, frozen=True, tag=True):
+    """Each tool call: structured calls, and calls that the model writes as text.
+
+    :attr:`Segment.calls` has the calls of a segment. Most formats have special tags and are always read, unless the
+    model quotes them. A format without tags (``json``, ``pythonic``, ``react``, ``code``) is read only if the request
+    shows that such calls may come: it offers tools, or its prompt describes them. See docs/tool-calls.md.
     """
 
-    opening: str = "<tool_call>"
-    closing: str = "</tool_call>"
+    opening: str = DEFAULT_TAGS[0]
+    """The tag before a call, for the format ``tagged``. With other tags, any text between them is a segment."""
+    closing: str = DEFAULT_TAGS[1]
+    formats: tuple[CallFormat, ...] | None = None
+    """The formats that are read, whatever the request shows. ``None``: they are chosen from the request."""
+    unreadable: Literal["fail", "extract"] = "fail"
+    """What happens to text that looks like a call and cannot be read. ``fail``: its check ends as an error, which holds
+    it back under ``gate_tools``. ``extract``: the extractor gets it, with ``Segment.written.problem``.
+    """
 
 
 class CodeBlocks(msgspec.Struct, frozen=True, tag=True):

@@ -383,7 +383,8 @@ async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Rep
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(
-            f"--sweep {axis} changes the benchmark's own monitors, got --monitor as well; leave one of them out"
+            f"--sweep {axis} must be used without --monitor, because it changes the benchmark's own "
+            "monitors, got --monitor as well; leave one of them out"
         )
     least = 0 if axis in ("verifier-latency", "monitors") else 1
     if min(chosen) < least:

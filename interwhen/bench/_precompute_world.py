@@ -317,7 +317,7 @@ class SlippingModel:
         """Return the text of the model for *request*."""
         task = Task(request.prompt)
         # An example between the task and the last turn changes nothing for this model.
-        prompt = "\n\n".join((task.messages[0].content, task.question)) if len(task.messages) > 2 else task.text
+        prompt = f"{task.messages[0].content}\n\n{task.question}" if len(task.messages) > 2 else task.text
         question = next((found for text, found in self._questions.items() if prompt.rstrip().endswith(text)), None)
         if question is not None:
             return "".join(self._reasoning(question, prompt, request.prefix))

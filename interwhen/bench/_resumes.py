@@ -122,7 +122,10 @@ def _rows(arm: Arm, found: Sequence[ResumeCost]) -> Iterator[Row]:
     again = [cost.uncached_tokens for cost in found if cost.uncached_tokens is not None]
     first = [cost.first_token * 1e3 for cost in found if cost.first_token is not None]
     if not shares or not first:
-        raise UsageError("no run was corrected, or the server counted no tokens: try more --pairs, or more --tokens")
+        raise UsageError(
+            "at least one run must be corrected, and the server must count its tokens, and neither was so: "
+            "try more --pairs, or more --tokens"
+        )
     limit = 90.0 if arm == _ARMS[0] else None
     yield {"what": f"{arm}: resumes", "measured": Estimate(len(found))}
     middle = Estimate(statistics.median(shares), "%", n=len(shares), limit=limit, at_least=True)

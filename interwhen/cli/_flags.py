@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -11,14 +12,16 @@ import msgspec
 from cyclopts import Group, Parameter
 
 from interwhen import Budgets, Model, Sampling, UsageError
+from interwhen._types.extensions import ContextOpener, Ready
 from interwhen.journal import ModelReference
 from interwhen.models import Prompt
 from interwhen.models._messages import as_message
-from interwhen.registry import Api, load_model
+from interwhen.registry import CONTEXTS, Api, load, load_model
 
 _MODEL = Group("Model", sort_key=1)
 _SAMPLING = Group("Sampling", sort_key=2)
 _BUDGETS = Group("Budgets", sort_key=3, help="The budgets of the run; when one is used up, the run ends as abstained.")
+_CONTEXT = Group("Context", sort_key=4)
 _DEFAULTS = Budgets()
 
 Seconds: TypeAlias = float
@@ -118,6 +121,30 @@ class BudgetFlags:
             reconnects=self.max_reconnects,
             seconds=self.max_seconds,
         )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ContextFlags:
+    """Which prepared context the run uses."""
+
+    context: Annotated[str | None, Parameter(group=_CONTEXT)] = None
+    """A context that "interwhen precompute" has prepared: its answer or facts are used if they fit the prompt."""
+    store: Annotated[str | None, Parameter(group=_CONTEXT)] = None
+    """The store of that context: a path or a URL; default: interwhen-precompute.db."""
+    key_file: Annotated[Path | None, Parameter(group=_CONTEXT)] = None
+    """A file with the key of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
+
+    def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
+        """Open the context for runs of *model*; without --context this gives ``None``."""
+        if self.context is None:
+            if self.store is not None or self.key_file is not None:
+                raise UsageError(
+                    "--store and --key-file must be used with --context, and it is missing: name a context, too"
+                )
+            return nullcontext()
+        opener: ContextOpener = load(CONTEXTS, "store")
+        return opener(self.context, model, store=self.store, key_file=self.key_file)
 
 
 def default_api(prompt: Prompt) -> Api:

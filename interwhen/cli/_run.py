@@ -16,14 +16,14 @@ from interwhen._run import replay as run_again
 from interwhen._run import resume as resume_run
 from interwhen._run import run as start
 from interwhen.cli import _exits
-from interwhen.cli._flags import BudgetFlags, ModelFlags, SamplingFlags, read_prompt
+from interwhen.cli._flags import BudgetFlags, ContextFlags, ModelFlags, SamplingFlags, read_prompt
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
 from interwhen.cli._text import json_safe, one_line, stdout_console, visible
 from interwhen.cli._view import viewer_for
 from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
 
-_MODEL, _SAMPLING, _BUDGETS = ModelFlags(), SamplingFlags(), BudgetFlags()
+_MODEL, _SAMPLING, _BUDGETS, _CONTEXT = ModelFlags(), SamplingFlags(), BudgetFlags(), ContextFlags()
 
 
 def run(
@@ -41,6 +41,7 @@ def run(
     model: ModelFlags = _MODEL,
     sampling: SamplingFlags = _SAMPLING,
     budgets: BudgetFlags = _BUDGETS,
+    context: ContextFlags = _CONTEXT,
 ) -> int:
     """Generate from PROMPT while verifiers check the stream, and show what was verified.
 
@@ -77,10 +78,11 @@ def run(
     opened = model.open(given)
 
     async def main() -> int:
-        async with closing(opened):
+        async with closing(opened), context.open(opened) as prepared:
             supervised = start(
                 opened,
                 given,
+                context=prepared,
                 monitors=monitors,
                 sampling=sampled,
                 budgets=spent,

@@ -54,6 +54,8 @@ def _verdict(result: Result, signs: Signs) -> Text:
         case Failed(error=error):
             sign, style, why = signs.violated, STYLES["violated"], one_line(error, 400)
     text = Text.assemble((f"\n {sign} {result.label}", f"bold {style}"), f"  {why}")
+    if isinstance(result, Verified) and result.hidden_reasoning:
+        text.append("\n   the reasoning of the model was not sent, so no check has seen it", style=STYLES["unproven"])
     if result.finish_reason not in {"stop", None}:
         text.append(f"\n   the model stopped because of: {result.finish_reason}", style=STYLES["unproven"])
     return text
@@ -91,6 +93,7 @@ def _numbers(result: Result) -> Table:
         ("tokens discarded", ledger.discarded),
         ("tokens of forks", ledger.fork_tokens),
         ("tokens ahead of time", ledger.offline_tokens),
+        *([("prepared items used", len(result.precomputed))] if result.precomputed else []),
         ("prompt tokens", ledger.prompt_tokens + ledger.fork_prompt_tokens),
         ("  of them cached", ledger.cached_tokens),
         ("prompt tokens without a count, estimated", ledger.estimated_prompt_tokens),
@@ -118,6 +121,8 @@ def _numbers(result: Result) -> Table:
         rows.append(("  tokens read again", f"{again} of {total}" if counted else "not counted"))
         waits = [cost.first_token for cost in ledger.resumes if cost.first_token is not None]
         times.append(("slowest resume", _seconds(max(waits)) if waits else "none"))
+    if ledger.reasoning_tokens:
+        rows.insert(2, ("tokens of reasoning", ledger.reasoning_tokens))
     both = Table.grid(padding=(0, 4))
     both.add_row(_pairs("ledger", [(name, str(value)) for name, value in rows]), _pairs("timing", times))
     return both

@@ -370,12 +370,15 @@ def _broken(total: Score, false: float | None, recall: float | None, precision: 
     if precision is not None:
         yield from _missed("precision", total.precision, least=precision)
     if total.troubles and any(bar is not None for bar in (false, recall, precision)):
-        yield f"{total.troubles} checks failed: a verifier that does not work meets no bar"
+        yield f"all checks must end with a verdict to meet a bar, and {total.troubles} failed: correct the verifier"
 
 
 def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> Iterator[str]:
     if rate.value is None:
-        yield f"{what}: there are no such traces, so the bar means nothing"
+        yield (
+            f"{what} must be measured on at least one such trace, got none: give traces of this kind, or leave "
+            "the bar out"
+        )
     elif rate.value < least:
         yield f"{what}: {rate.value:.2%} is below the bar of {least:.2%}"
     elif rate.value > most:

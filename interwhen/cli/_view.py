@@ -535,7 +535,7 @@ class JsonViewer(Viewer):
 
 
 class PlainViewer(Viewer):
-    """Lines that are appended, and the summary."""
+    """Shows a run as lines that are appended, and then its summary."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -6,10 +6,22 @@ lists the known fields of a chunk and says which of them hold text. Only the `_o
 with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapping-calls.md.
 """
 
+from interwhen.clients._call_record import CallRecord
 from interwhen.clients._calls import Reading, Settings
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._guard import Refused, guard
 from interwhen.clients._wrap import wrap
 
-__all__ = ["Demotion", "Part", "Reading", "Refused", "Settings", "SupervisionInfo", "guard", "supervision_info", "wrap"]
+__all__ = [
+    "CallRecord",
+    "Demotion",
+    "Part",
+    "Reading",
+    "Refused",
+    "Settings",
+    "SupervisionInfo",
+    "guard",
+    "supervision_info",
+    "wrap",
+]

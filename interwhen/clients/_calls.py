@@ -17,6 +17,7 @@ from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
+from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.models._messages import read_messages
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
@@ -58,7 +59,9 @@ class ApiCall:
         """The sampling options for the engine: token limit, seed, and temperature 0 if the call is greedy."""
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
-        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy)
+        # The run reads from these fields which tools were offered. The body has them anyway.
+        extra = {name: self.body[name] for name in ("tools", "functions") if name in self.body}
+        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy, extra=extra)
 
     @property
     def prompt(self) -> Prompt:
@@ -121,9 +124,10 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
                 f"prompt; {_OFF}"
             )
         if body.get("echo") or body.get("suffix"):
+            given = " and ".join(name for name in ("echo", "suffix") if body.get(name))
             raise Unsupported(
-                "echo and suffix must be left out of a supervised call, because corrections continue the "
-                f"prompt; {_OFF}"
+                "echo and suffix must be left out of a supervised call, because corrections continue the prompt, "
+                f"got {given}: leave it out; {_OFF}"
             )
     agents = body.get("multi_agent")
     if api == "responses" and isinstance(agents, Mapping) and agents.get("enabled"):
@@ -196,6 +200,8 @@ class Settings:
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
     strategy_samples: int = 64
     """How many requests the strategy may make for one call, without forks."""
+    audit: AuditFile | None = None
+    """The file that gets one record per call; ``None``: records are only logged (``call.ended``)."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -221,6 +227,7 @@ class Settings:
             ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
             ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
+            ("audit", isinstance(self.audit, AuditFile | None), "a path, or a mapping with a path"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not fits:
@@ -266,6 +273,8 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
         found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
     if isinstance(found.get("feedback"), Mapping):
         found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
+    if "audit" in found:
+        found["audit"] = open_audit(found["audit"])
     if isinstance(found.get("strategy"), str):
         found["strategy"] = load_catalog().load(found["strategy"])
     return found

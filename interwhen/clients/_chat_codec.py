@@ -32,6 +32,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """The events of the run since the previous chunk, without the events for text."""
     result: Result | None = None
     """The result of the run; only on the last chunk."""
+    call_id: str = ""
+    """The id of the call, as in its log event and in the audit file; only with a result."""
 
     @property
     def verdicts(self) -> tuple[CheckRecord, ...]:
@@ -345,7 +347,7 @@ class Composer:
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
-            if arrival.start > released or arrival.kind in ("end", "usage"):
+            if arrival.start > released or (arrival.kind in ("end", "usage") and not self._is_early(arrival)):
                 return
             end = arrival.start + len(arrival.text)
             if end > released:
@@ -359,6 +361,14 @@ class Composer:
                     self._show_piece(arrival, end)
             else:
                 self._show(arrival)
+
+    def _is_early(self, arrival: BufferedChunk) -> bool:
+        """Tell whether *arrival*, the first chunk of the queue, has token counts that came before other chunks.
+
+        llama.cpp sends them with ``return_progress``, vLLM with ``continuous_usage_stats``. They must not hold the text
+        back until the end.
+        """
+        return arrival.kind == "usage" and len(self._buffer.queue) > 1
 
     def _show(self, arrival: BufferedChunk) -> None:
         """Show the part of *arrival* that has not been shown."""

@@ -220,7 +220,7 @@ class BufferedChunk:
 
     @property
     def end(self) -> int:
-        """The offset of the end of its text."""
+        """The offset in the trace at which the text of the chunk ends."""
         return self.start + len(self.text)
 
     def goes(self, kept: int) -> bool:

@@ -20,11 +20,13 @@ from openai import AsyncOpenAI, OpenAI
 from openai._base_client import _merge_mappings
 from openai._models import FinalRequestOptions
 from openai._streaming import extract_stream_chunk_type
+from openai._utils import is_given
 
 from interwhen._engine.run import is_off
 from interwhen._run import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
+from interwhen.clients._call_record import trace_id_of
 from interwhen.clients._calls import PATHS, ApiCall, Settings, read_call
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._openai_streams import (
@@ -39,7 +41,7 @@ from interwhen.clients._openai_streams import (
     with_info,
 )
 from interwhen.clients._openai_wire import SdkError, SdkTransport, Send, raise_sdk_error, sync_sender
-from interwhen.clients._supervision import Supervised, supervise
+from interwhen.clients._supervision import CallOrigin, Supervised, supervise
 from interwhen.clients._upstream import ModelEndpoint
 
 # Supervised calls over an SDK client, with the SDK's errors, for sync and async code.
@@ -61,7 +63,8 @@ class SdkCall:
         """Send the request. Return the supervised call, and the server's response for its status and headers."""
         transport = SdkTransport(self.options, self.send, self.list_models)
         try:
-            supervised = await supervise(self.call, self.settings, transport, self.endpoint)
+            origin = CallOrigin(trace_id=_trace_id(self.options))
+            supervised = await supervise(self.call, self.settings, transport, self.endpoint, origin)
         except ModelError as error:
             raise_sdk_error(error, transport.response.request if transport.response is not None else None)
         assert transport.response is not None
@@ -89,6 +92,15 @@ class SdkCall:
                 await supervised.aclose()
             await anyio.sleep(self.client._calculate_retry_timeout(left, self.options))  # noqa: SLF001
         raise AssertionError
+
+
+def _trace_id(options: FinalRequestOptions) -> str:
+    """Return the trace id in the caller's header ``traceparent``; empty if there is none."""
+    headers = options.headers
+    for name, value in headers.items() if is_given(headers) and headers else ():
+        if name.lower() == "traceparent" and isinstance(value, str):
+            return trace_id_of(value)
+    return ""
 
 
 # Adds supervision info to the events of the SDK's stream helpers (``chat.completions.stream``, ``responses.stream``).

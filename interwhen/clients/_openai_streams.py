@@ -328,7 +328,8 @@ def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part],
 def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
     """Return the supervision info of a complete answer: the events of all *parts*, and the result."""
     events: tuple[Event, ...] = tuple(event for part in parts for event in part.info.events)
-    return SupervisionInfo(events=events, result=parts[-1].info.result if parts else None)
+    last = parts[-1].info if parts else SupervisionInfo()
+    return SupervisionInfo(events=events, result=last.result, call_id=last.call_id)
 
 
 def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:

@@ -62,7 +62,7 @@ class ItemPart:
 
     @property
     def text(self) -> str:
-        """Its text so far."""
+        """The text of the part so far."""
         return "".join(self.pieces)
 
     @property

@@ -10,7 +10,7 @@ Why: docs/decisions/0044-strategies-behind-the-url.md.
 
 from __future__ import annotations
 
-import random
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -142,10 +142,15 @@ class _ReplayTransport:
         return self._response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        raise UsageError(f"a replayed answer takes no request to {place!r} (of {len(body)} fields): ask the server")
+        raise UsageError(
+            f"a replayed answer must be opened as it is, got a request to {place!r} with {len(body)} "
+            "fields: ask the server"
+        )
 
     async def get(self, facts: Facts) -> bytes:
-        raise UsageError(f"a replayed answer has no {facts!r}: ask the server")
+        raise UsageError(
+            f"a replayed answer must not be asked for facts of the server, got a question for {facts!r}: ask the server"
+        )
 
 
 class _SampleStream:
@@ -225,7 +230,7 @@ class CallSampler:
         return await self._model(self._call, self._transport, make_buffer(self._call)).resume_mode()
 
     def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> None:
-        """Make the next streams those of one run, which fill *buffer* for the reader.
+        """Let the next streams belong to one run, and fill *buffer* with them for the reader.
 
         *seed* is added to the caller's seed, if there is one.
         """
@@ -289,8 +294,8 @@ class CallSampler:
             body["messages"] = [*body["messages"], *map(_turn, prompt[len(known) :])]
         else:
             raise UsageError(
-                "this strategy asks again with further messages, which these messages do not allow, since they hold "
-                "more than text: choose a strategy that takes whole answers, such as until-verified"
+                "the messages must hold only text for a strategy that adds messages, got messages with more "
+                "than text: choose a strategy that takes whole answers, such as until-verified"
             )
 
 
@@ -485,7 +490,10 @@ class StrategyRun:
     def result(self) -> Result:
         """The result of the call. Raises :class:`UsageError` before its end."""
         if self._result is None:
-            raise UsageError("the call has no result yet: read its events to the end, or leave its `async with` block")
+            raise UsageError(
+                "the result must be read after the end of the call, got a read before it: read its events "
+                "to the end, or leave its `async with` block"
+            )
         return self._result
 
     async def __aenter__(self) -> Self:
@@ -540,7 +548,7 @@ class StrategyRun:
             prompt=self._prompt,
             monitors=self._monitors,
             sampling=replace(call.sampling, seed=None, temperature=temperature),
-            seed=seed if isinstance(seed, int) else random.randrange(1 << 30),  # noqa: S311  (sampling, not secrets)
+            seed=seed if isinstance(seed, int) else int.from_bytes(os.urandom(4)) >> 2,
             starts_in=settings.starts_in,
             workers=settings.workers,
             has_tools=bool(call.body.get("tools") or call.body.get("functions")),

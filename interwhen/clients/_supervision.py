@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import msgspec
 
-from interwhen._log import log_warning
+from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, run
 from interwhen._types.claims import Claim
 from interwhen._types.events import Event, Finished, StreamStarted
@@ -21,6 +23,7 @@ from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
+from interwhen.clients._call_record import CallRecord, log_call, record_call
 from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
 from interwhen.clients._chat_codec import Composer, Part
 from interwhen.clients._chunk_buffer import ChunkBuffer
@@ -47,8 +50,9 @@ _tasks: set[asyncio.Task[None]] = set()
 class RunTask:
     """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose`."""
 
-    def __init__(self, run: Run | StrategyRun) -> None:
+    def __init__(self, run: Run | StrategyRun, ending: CallEnding | None = None) -> None:
         self._run = run
+        self._ending = ending
         self._entered = anyio.Event()
         self._leaving = anyio.Event()
         self._left = anyio.Event()
@@ -98,6 +102,71 @@ class RunTask:
         finally:
             self._left.set()
             self._entered.set()
+            if self._ending is not None:
+                self._ending.publish(self.result)
+
+
+def new_call_id() -> str:
+    """Return an id for a call: 12 hex digits of the time in milliseconds, and 20 random ones. So ids sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallOrigin:
+    """Where a call comes from, and when it began."""
+
+    source: Literal["wrap", "gateway"] = "wrap"
+    call_id: str = field(default_factory=new_call_id)
+    trace_id: str = ""
+    began: float = field(default_factory=time.time)
+    """In seconds since the epoch."""
+    clock: float = field(default_factory=time.monotonic)
+    """The same moment on the clock that only goes forward."""
+
+
+class CallEnding:
+    """Makes the record of a call when it ends. *judged* changes a result as the caller gets it."""
+
+    def __init__(
+        self,
+        origin: CallOrigin,
+        call: ApiCall,
+        settings: Settings,
+        monitors: tuple[Monitor, ...],
+        judged: Callable[[Result], Result],
+    ) -> None:
+        self._origin = origin
+        self._call = call
+        self._settings = settings
+        self._monitors = monitors
+        self._judged = judged
+
+    def publish(self, result: Result | None) -> None:
+        """Log the call, and add it to the audit file. A gateway does this itself, because it knows more."""
+        if self._origin.source == "gateway" or not (self._settings.audit is not None or logs_info()):
+            return
+        try:
+            record = self.record(result)
+            log_call(record)
+            if self._settings.audit is not None:
+                self._settings.audit.write(record)
+        except Exception as error:  # noqa: BLE001  no call fails because of its record
+            log_warning("call.unrecorded", error=type(error).__name__)
+
+    def record(self, result: Result | None, outcome: str = "") -> CallRecord:
+        """Return the record of the call, which ended with *result* and, if given, with another *outcome*."""
+        settings, call = self._settings, self._call
+        return record_call(
+            self._origin,
+            api=call.api,
+            model=str(call.body.get("model") or ""),
+            strategy="" if settings.strategy is None else settings.strategy.name,
+            monitors=self._monitors,
+            prompt=call.prompt,
+            result=None if result is None else self._judged(result),
+            outcome=outcome,
+            content=settings.audit is not None and settings.audit.settings.content,
+        )
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
@@ -130,14 +199,18 @@ class FormatClaim(Claim):
     required: tuple[str, ...] | None
     """The required arguments of the tool; ``None`` if no such tool is offered."""
     offered: tuple[str, ...]
+    problem: str = ""
+    """Why the call, which is written as text, cannot be read; empty: it was read."""
 
 
 def check(claim: FormatClaim) -> Verdict:
     """Check that the tool is offered, and that the arguments are valid JSON with all required names."""
     call, required = claim.call, claim.required
+    if claim.problem:
+        return Violation(why=f"the tool call cannot be read: {claim.problem}")
     if required is None:
         return Violation(why=f"there is no tool {call.name!r}; there are {', '.join(claim.offered)}")
-    if call.kind == "custom":
+    if call.kind in ("custom", "code"):
         return Pass()
     if not call.arguments.strip() and not required:
         return Pass("a call without arguments")
@@ -160,15 +233,20 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     offered = tuple(required)
 
     def extract(segment: Segment) -> Iterator[FormatClaim]:
-        call = segment.call
-        if call is not None:
+        written = segment.written
+        if written is not None and written.problem:
+            unread = ToolCall("", "", "")
+            yield FormatClaim(
+                key=written.problem, span=segment.span, call=unread, required=(), offered=(), problem=written.problem
+            )
+        for call in segment.calls:
             needs = required.get(call.name) if required else ()
             key = msgspec.json.encode((call.kind, call.name, call.arguments, needs, offered)).decode()
             yield FormatClaim(key=key, span=segment.span, call=call, required=needs, offered=offered)
 
     return Monitor(
         name=NAME,
-        trigger=ToolCalls(),
+        trigger=ToolCalls(unreadable="extract"),
         extractor=extract,
         verifier=_VERIFIER,
         delivery="interrupt",  # the composer holds all tool calls until the end anyway
@@ -193,12 +271,23 @@ HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 class Supervised:
     """The answer to one call, chunk by chunk. :func:`supervise` makes it. Read it to its end, or close it."""
 
-    def __init__(self, inner: Run | StrategyRun, model: CallModel, composer: Composer, settings: Settings) -> None:
+    def __init__(
+        self,
+        inner: Run | StrategyRun,
+        model: CallModel,
+        composer: Composer,
+        settings: Settings,
+        ending: CallEnding,
+        call_id: str,
+    ) -> None:
+        self.ending = ending
+        """Makes the record of the call."""
+        self._call_id = call_id
         self._settings = settings
         self._run = inner
         self._model = model
         self._composer = composer
-        self._run_task = RunTask(inner)
+        self._run_task = RunTask(inner, ending)
         self._waiting: list[Event] = []
         self._over = False
         self._raised = False
@@ -250,6 +339,9 @@ class Supervised:
                 if events and isinstance(events[-1], Finished) and self._settings.demotion is not None:
                     self._settings.demotion.saw(self._settings.monitors, events[-1].result)
             if parts:
+                last = parts[-1]
+                if last.info.result is not None:
+                    last.info = msgspec.structs.replace(last.info, call_id=self._call_id)
                 return parts
         if not self._raised:
             self._raise()
@@ -288,11 +380,18 @@ class Supervised:
             raise self._run.error
 
 
-async def supervise(call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> Supervised:
+async def supervise(
+    call: ApiCall,
+    settings: Settings,
+    transport: CallTransport,
+    endpoint: ModelEndpoint,
+    origin: CallOrigin | None = None,
+) -> Supervised:
     """Send *call* over *transport*, supervised with *settings*. Return once the server has accepted it.
 
-    *endpoint* is what was learned about the model. If the caller did not ask for a stream, the chunks are made at the
-    end, from the final text. Raises :class:`~interwhen.ModelError` if the server refuses or cannot be reached.
+    *endpoint* is what was learned about the model. *origin* has the id of the call, for its record. If the caller did
+    not ask for a stream, the chunks are made at the end, from the final text. Raises
+    :class:`~interwhen.ModelError` if the server refuses or cannot be reached.
     """
     monitors = settings.deliveries(structured=call.is_structured)
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
@@ -300,7 +399,9 @@ async def supervise(call: ApiCall, settings: Settings, transport: CallTransport,
         monitors = (*monitors, tool_format(call.tools))
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume)
     if settings.strategy is not None:
-        return await _by_strategy(settings.strategy, call, settings, monitors, transport, endpoint, buffer, model)
+        return await _by_strategy(
+            settings.strategy, call, settings, monitors, transport, endpoint, buffer, model, origin or CallOrigin()
+        )
     inner = run(
         model,
         call.prompt,
@@ -322,7 +423,8 @@ async def supervise(call: ApiCall, settings: Settings, transport: CallTransport,
 
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
-    supervised = Supervised(inner, model, _composer(call, settings, buffer, inner, splits=has_gates), settings)
+    composer = _composer(call, settings, buffer, inner, splits=has_gates)
+    supervised = _supervised(inner, model, composer, settings, call, monitors, origin or CallOrigin())
     # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
     await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
@@ -337,12 +439,13 @@ async def _by_strategy(
     endpoint: ModelEndpoint,
     buffer: ChunkBuffer,
     model: CallModel,
+    origin: CallOrigin,
 ) -> Supervised:
     """Answer *call* with *strategy*; see :func:`supervise`."""
     if call.api == "responses":
         raise Unsupported(
-            f"strategy {strategy.name!r} answers calls of /chat/completions and /completions, not of /responses: use "
-            "one of these, or choose no strategy for this call"
+            f"a call with the strategy {strategy.name!r:.80} must go to /chat/completions or /completions, "
+            "got /responses: use one of these, or choose no strategy for this call"
         )
     holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
     inner = StrategyRun(strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds)
@@ -352,9 +455,23 @@ async def _by_strategy(
 
     inner.when_switched_off = let_through
     splits = any(monitor.delivery in GATING for monitor in inner.monitors)
-    supervised = Supervised(inner, model, _composer(call, settings, buffer, inner, splits=splits), settings)
+    composer = _composer(call, settings, buffer, inner, splits=splits)
+    supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
     await supervised.start(ahead=False, seconds=None)
     return supervised
+
+
+def _supervised(
+    inner: Run | StrategyRun,
+    model: CallModel,
+    composer: Composer,
+    settings: Settings,
+    call: ApiCall,
+    monitors: tuple[Monitor, ...],
+    origin: CallOrigin,
+) -> Supervised:
+    ending = CallEnding(origin, call, settings, monitors, composer.judged)
+    return Supervised(inner, model, composer, settings, ending, origin.call_id)
 
 
 def _composer(

@@ -406,7 +406,7 @@ class CallModel:
         known = self._resume or endpoint.resume.known
         card = endpoint.resume.card if endpoint.resume.has_card else None
         self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens" and sends_ids(card)
-        self._hides_ids = not call.body.get("return_token_ids")
+        self._hides_ids = not call_has_ids(call)
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
 
@@ -462,7 +462,8 @@ class CallModel:
                 answer = await self._answer(body)
                 self._take(mode)
             response = await streamed(self._call.api, answer)
-            if self._asks_ids and not request.pieces:
+            has_ids = self._asks_ids or (call_has_ids(self._call) and not has_tools(self._call))
+            if has_ids and not request.pieces:
                 trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
@@ -675,6 +676,11 @@ class CallModel:
         for support in unknown:
             support.learn(refused, body)
         return response
+
+
+def call_has_ids(call: ApiCall) -> bool:
+    """Return whether the caller of the chat *call* asked for token ids."""
+    return call.api == "chat" and bool(call.body.get("return_token_ids"))
 
 
 def has_tools(call: ApiCall) -> bool:

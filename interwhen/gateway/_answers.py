@@ -95,7 +95,8 @@ def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
     body = whole(api, parts)
     if detail != "off":
         events = tuple(event for part in parts for event in part.info.events)
-        field = _field(SupervisionInfo(events=events, result=parts[-1].info.result if parts else None), detail)
+        last = parts[-1].info if parts else SupervisionInfo()
+        field = _field(SupervisionInfo(events=events, result=last.result, call_id=last.call_id), detail)
         if field is not None:
             body[FIELD] = field
     return _encode(body)
@@ -142,6 +143,7 @@ def _brief(info: SupervisionInfo, events: Sequence[Event]) -> dict[str, Any]:
         field["events"] = events
     if info.result is not None:
         field["result"] = _summary(info.result)
+        field["call_id"] = info.call_id
     return field
 
 
@@ -161,9 +163,11 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
         upstream, exchange.onward(path), sent(exchange.raw_headers, without=exchange.admitted_by)
     )
     try:
-        supervised = await supervise(call, choice.settings, transport, upstream.endpoint(choice.model))
+        endpoint = upstream.endpoint(choice.model)
+        supervised = await supervise(call, choice.settings, transport, endpoint, exchange.origin)
     except ModelError as error:
         raise counted(gateway, upstream, error) from error
+    exchange.supervised = supervised
     answering = _AnswerWriter(gateway, exchange, api, choice, upstream, supervised, transport)
     try:
         await (answering.stream() if call.streams else answering.whole())

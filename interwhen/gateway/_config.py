@@ -19,6 +19,7 @@ from interwhen._types.budgets import Budgets, Count
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Phase
 from interwhen.clients import Reading
+from interwhen.clients._audit import AuditSettings
 from interwhen.gateway._http_errors import HttpError
 
 Detail = Literal["off", "brief", "full"]
@@ -230,6 +231,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = AllocatorConfig()
     remedies: Annotated[RemediesConfig, Meta(description="The order of remedies, learned from earlier calls.")] = (
         RemediesConfig()
+    )
+    audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
+        AuditSettings()
     )
     demotion: Annotated[DemotionConfig, Meta(description="Demotes a monitor that refutes too much to observing.")] = (
         DemotionConfig()

@@ -12,6 +12,8 @@ import anyio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from interwhen.clients._call_record import trace_id_of
+from interwhen.clients._supervision import CallOrigin, Supervised
 from interwhen.gateway._config import GatewayLimits
 from interwhen.gateway._http_errors import Headers, HttpError, overloaded, shutting_down, too_many
 from interwhen.gateway._json_bodies import SECONDS, TooManyValues, decode_object
@@ -46,6 +48,11 @@ class Exchange:
         self.strategy = ""
         """The name of the strategy that answers; empty if there is none."""
         self.began = time.monotonic()
+        self.origin = CallOrigin("gateway", trace_id=trace_id_of(self.headers.get("traceparent")))
+        """The id of this call, which its answer, its log event and its audit record have."""
+        self.model = ""
+        """The name of the model, for the record; empty before the body was read."""
+        self.supervised: Supervised | None = None
         self.started = False
         self.ended = False
         self.blocked_since: float | None = None
@@ -72,6 +79,7 @@ class Exchange:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
         self.started = True
+        headers = [*headers, (b"x-interwhen-call", self.origin.call_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:

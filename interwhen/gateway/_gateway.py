@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -22,6 +23,7 @@ from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.results import Result
 from interwhen._types.verdicts import Judged
+from interwhen.clients._audit import open_audit
 from interwhen.gateway._config import Config, GatewayLimits, UpstreamConfig, load_keys
 from interwhen.gateway._exchange import Bodies, Exchange
 from interwhen.gateway._http_errors import HttpError, head_too_large, overloaded, shutting_down, too_many
@@ -119,6 +121,9 @@ class Metrics:
             ("why",),
             registry=registry,
         )
+        self.dropped = Gauge(
+            "interwhen_audit_dropped", "Records of calls that the audit file could not take.", registry=registry
+        )
         self.off = Gauge("interwhen_supervision_off", "Whether supervision is switched off.", registry=registry)
         self.demoted = Gauge(
             "interwhen_monitor_demoted",
@@ -190,6 +195,11 @@ class Gateway:
         self.bodies = Bodies(config.limits)
         self.slots = CallSlots(config.limits)
         self.metrics = Metrics(self.slots)
+        self.audit = open_audit(config.audit)
+        """The audit file; ``None`` if none is configured."""
+        if self.audit is not None:
+            audit = self.audit
+            self.metrics.dropped.set_function(lambda: audit.dropped)
         self.transport = _transport(config.transport)
         patience = config.patience
         self.timeouts = Timeouts(patience.connect, patience.first_token, patience.inter_token)
@@ -208,6 +218,8 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            if self.audit is not None:
+                stack.push_async_callback(anyio.to_thread.run_sync, self.audit.close)
             stack.push_async_callback(self.transport.aclose)
             stack.push_async_callback(self.chooser.workers.aclose)
             stack.push_async_callback(anyio.to_thread.run_sync, self.chooser.close)

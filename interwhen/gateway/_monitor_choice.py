@@ -18,6 +18,7 @@ from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import Allocator, RemedyLearner
 from interwhen._types.strategies import CallStrategy
 from interwhen.clients import Reading, Settings
+from interwhen.clients._audit import open_audit
 from interwhen.clients._calls import load_catalog
 from interwhen.clients._demotion import Demotion
 from interwhen.gateway._config import Config, Detail, ModelRule
@@ -175,8 +176,9 @@ class MonitorChooser:
                 raise HttpError(
                     403,
                     "locked",
-                    f"this gateway is locked, and requests may not choose the strategy {asked.strategy!r:.100}; they "
-                    f"may choose: {', '.join(self._config.strategies) or 'none'}",
+                    "the strategy must be one that this locked gateway offers "
+                    f"({', '.join(self._config.strategies) or 'none'}), got {asked.strategy!r:.100}: choose "
+                    "one of these, or leave it out",
                     param="strategy",
                 )
             names = (*usual, *names)
@@ -206,7 +208,12 @@ class MonitorChooser:
     def _vetted(self, asked: object) -> str:
         """Return the strategy that a request *asked* for. Raises :class:`HttpError` if it may not or cannot be used."""
         if not isinstance(asked, str):
-            raise HttpError(400, "invalid_type", f"strategy must be a text, got {asked!r:.100}", param="strategy")
+            raise HttpError(
+                400,
+                "invalid_type",
+                f"strategy must be a text, got {asked!r:.100}: write NAME or NAME:OPTION=VALUE",
+                param="strategy",
+            )
         if asked in (_NONE, "") or asked in self._config.strategies:
             return asked
         name = asked.partition(":")[0]
@@ -215,7 +222,8 @@ class MonitorChooser:
             raise HttpError(
                 400,
                 "unknown_strategy",
-                f"unknown strategy {asked!r:.100}; write NAME or NAME:OPTION=VALUE; this gateway has: {known}",
+                f"strategy must be one of this gateway ({known or 'none'}), got {asked!r:.100}: write NAME "
+                "or NAME:OPTION=VALUE",
                 param="strategy",
             )
         try:
@@ -247,6 +255,7 @@ class MonitorChooser:
             allocator=self.allocator,
             learner=self.learner,
             demotion=self.demotion,
+            audit=open_audit(config.audit),
             strategy=self._load_strategy(strategy),
             strategy_tokens=config.strategy_tokens,
             strategy_samples=config.strategy_samples,

@@ -17,8 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from interwhen._log import log_info, log_warning
+from interwhen._log import log_warning, logs_info
 from interwhen._types.errors import ModelError, UpstreamError
+from interwhen.clients._call_record import log_call, record_call
 from interwhen.clients._calls import PATHS, Api
 from interwhen.gateway._answers import answer
 from interwhen.gateway._config import Config
@@ -75,6 +76,7 @@ class ApiApp:
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers)
+        exchange.model = choice.model
         upstream = gateway.upstream_for(choice.model)
 
         async def work() -> str:
@@ -155,8 +157,19 @@ class ApiApp:
         seconds = time.monotonic() - exchange.began
         metrics.calls.labels(api, outcome).inc()
         metrics.whole.observe(seconds)
-        more = {"strategy": exchange.strategy} if exchange.strategy else {}
-        log_info("call.ended", api=api, monitors=exchange.monitors, outcome=outcome, seconds=round(seconds, 4), **more)
+        audit = self._gateway.audit if api != "other" else None
+        if audit is None and not logs_info():
+            return
+        supervised = exchange.supervised
+        if supervised is None:
+            record = record_call(
+                exchange.origin, api=api, model=exchange.model, strategy=exchange.strategy, outcome=outcome
+            )
+        else:
+            record = supervised.ending.record(supervised.result, outcome)
+        log_call(record, watching=exchange.monitors)
+        if audit is not None:
+            audit.write(record)
 
 
 def _found(exchange: Exchange) -> RouteMatch:

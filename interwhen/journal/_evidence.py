@@ -33,6 +33,7 @@ def _flaws(result: Result) -> Iterator[str]:
             yield f"an insertion at {insertion.span!r} lies outside its text of {len(result.text)} characters"
     if isinstance(result, Verified):
         yield from _certificate_flaws(result)
+        yield from _reasoning_flaws(result)
 
 
 def _certificate_flaws(result: Verified) -> Iterator[str]:
@@ -55,6 +56,14 @@ def _certificate_flaws(result: Verified) -> Iterator[str]:
         yield f"its certificate has a coverage of {certificate.coverage:.2f}, and its checks of {share:.2f}"
     if result.finish_reason not in ("stop", "tool_calls"):
         yield f"it is verified, and its model stopped because of {result.finish_reason!r}"
+
+
+def _reasoning_flaws(result: Verified) -> Iterator[str]:
+    certificate = result.certificate
+    if certificate.hidden_reasoning != result.hidden_reasoning:
+        yield "its certificate contradicts it about reasoning that the server did not send"
+    if certificate.hidden_reasoning and certificate.scope != "answer":
+        yield "its certificate covers steps, and the server did not send the reasoning"
 
 
 def _check_flaws(check: CheckRecord, text: str) -> Iterator[str]:

@@ -30,6 +30,8 @@ from interwhen._core.messages import (
     Settled,
     Suspend,
 )
+from interwhen._core.tool_offers import offer_for
+from interwhen._core.violations import READS_CALLS
 from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Chunk, Reply, Usage
@@ -304,6 +306,7 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         resume=header.resume,
         codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
         min_coverage=header.min_coverage,
+        offer=None if header.rules < READS_CALLS else offer_for(monitors, header.prompt, header.sampling.extra),
     )
 
 

@@ -98,7 +98,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     offline: Offline = Offline()
     """The prepared items that the run used. ``prompt`` already contains their text."""
     rules: int = 0
-    """The version of the core's rules for planning remedies; 0 in journals that are older than this field."""
+    """The version of the core's rules; 0 in journals that are older than this field."""
     resume: ResumeMode | None = None
     """How the model continues text, if that was known when the run began."""
     min_coverage: float = 0.0

@@ -483,7 +483,7 @@ def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
     else:
         hint = "check that base_url is that of an OpenAI-compatible API"
     return UnexpectedForm(
-        "an event of the stream must be a chunk of this API, got", offset=offset, sample=data, hint=hint
+        "an event of the stream must be a chunk of this API, got something else", offset=offset, sample=data, hint=hint
     )
 
 

@@ -25,11 +25,11 @@ from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON
 from interwhen.models._exchange import open_stream
 from interwhen.models._httpx2_transport import Httpx2Transport
-from interwhen.models._local import shared
 from interwhen.models._openai_api import ChatModel
-from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, Prober, chunks_of
+from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, ProbedChat, Prober, chunks_of
+from interwhen.models._recorded_http import NotRecordedError
 from interwhen.models._sse import SseDecoder
-from interwhen.models._token_resume import FAMILIES
+from interwhen.models._token_resume import FAMILIES, shared
 from interwhen.models._transport import HttpRequest, Timeouts, Transport
 
 ContractMark = Literal["holds", "absent", "broken", "unknown"]
@@ -141,7 +141,7 @@ _Place = Literal["reasoning", "answer"]
 
 
 class _WholeStream(NamedTuple):
-    """The text of a complete stream, which later requests cut."""
+    """The text of a complete stream. Later requests send parts of it as kept text."""
 
     chunks: tuple[Chunk, ...]
     reasoning: str
@@ -209,8 +209,8 @@ class _Examiner(Prober):
         self.adapters: dict[_Way, ChatModel] = {
             "tokens": self.by_tokens,
             "prefill": self.chat,
-            "turn": ChatModel(base_url, model, **self.options, resume="turn"),
-            "auto": ChatModel(base_url, model, **self.options, resume="auto"),
+            "turn": ProbedChat(base_url, model, **self.options, resume="turn"),
+            "auto": ProbedChat(base_url, model, **self.options, resume="auto"),
         }
         self._ready: set[_Way] = {"prefill"}
 
@@ -225,6 +225,8 @@ class _Examiner(Prober):
     async def _check(self, promise: _Promise) -> _Evidence:
         try:
             return await promise.check(self)
+        except NotRecordedError as error:
+            return _Evidence("unknown", str(error))
         except (ConnectError, StreamTimeout) as error:
             return _Evidence("broken" if promise.name == "server" else "unknown", str(error))
         except ModelError as error:

@@ -109,7 +109,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
-                raise httpcore2.ReadError("the stream was closed while it was being read")
+                raise httpcore2.ReadError("the stream must be open while it is read, and this side closed it")
             if protocol.error is not None:
                 raise httpcore2.ReadError(str(protocol.error)) from protocol.error
             if protocol.ended:
@@ -120,13 +120,13 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
             finally:
                 protocol.waiter = None
         if self._closed:
-            raise httpcore2.ReadError("the stream was closed while it was being read")
+            raise httpcore2.ReadError("the stream must be open while it is read, and this side closed it")
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
         """Write *buffer*. Does not wait until it is sent, because a request is small."""
         if self._closed or self._transport.is_closing():
-            raise httpcore2.WriteError("the connection was closed before the request was sent")
+            raise httpcore2.WriteError("the connection must be open for a request, and was closed before")
         self._transport.write(buffer)
 
     async def aclose(self) -> None:
@@ -158,7 +158,9 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
             self._transport.abort()
             raise
         if transport is None:
-            raise httpcore2.ConnectError("the server closed the connection during the TLS handshake")
+            raise httpcore2.ConnectError(
+                "the server must complete the TLS handshake, and closed the connection: check scheme and port"
+            )
         self._protocol.transport = transport
         return AsyncioStream(transport, self._protocol)
 

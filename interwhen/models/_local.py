@@ -45,20 +45,8 @@ from interwhen.models._local_weights import (
     parse_weights,
 )
 from interwhen.models._openai_api import ChatModel, CompletionsModel, prompt_turns, read_json
+from interwhen.models._token_resume import shared
 from interwhen.models._transport import HttpRequest, Timeouts, Transport
-
-
-def shared(one: str, other: str) -> int:
-    """Return the length of the common prefix of *one* and *other*."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
 
 # The slots of a llama.cpp server, and their saved states. A fork can get its prefix from a slot or a saved state.
 

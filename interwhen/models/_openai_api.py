@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -519,6 +519,9 @@ class ChatModel(OpenAICompatible):
     that continue a generation after the connection was closed.
     """
 
+    _optional: ClassVar[tuple[str, ...]] = ()
+    """The sampling options that a request leaves out if the server refuses them."""
+
     def __init__(
         self,
         base_url: str,
@@ -585,7 +588,9 @@ class ChatModel(OpenAICompatible):
         return stream
 
     async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
-        return await self._options.send(payload, (), lambda body: self._open("chat/completions", body, decode))
+        return await self._options.send(
+            payload, self._optional, lambda body: self._open("chat/completions", body, decode)
+        )
 
     async def _continued(self, request: Request, send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
         """Return the result of *send* for the body of *request*. If the server refuses a prefill, use a turn."""
@@ -677,7 +682,7 @@ class ChatModel(OpenAICompatible):
             if prompt is not None:
                 body = server.body(self._chat(request), prompt, with_ids=False)
                 return server.completion(await retrying(lambda: self._ask_place(body, server.place), self.retries))
-        optional = FORK_OPTIONS if request.side is not None else ()
+        optional = FORK_OPTIONS if request.side is not None else self._optional
         found = await self._continued(
             request,
             lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),

@@ -12,6 +12,7 @@ from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, Ups
 from interwhen._types.models import Chunk, Message, Piece, Prompt, Request, ResumeMode, Sampling, Stream, Usage
 from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
 from interwhen.models._exchange import Retries, exchange
+from interwhen.models._field_support import FORK_OPTIONS
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel, CompletionsModel
 from interwhen.models._transport import HttpRequest, Timeouts, Transport
@@ -91,6 +92,12 @@ async def probe(
             await used.aclose()
 
 
+class ProbedChat(ChatModel):
+    """A chat model for probes. Its requests leave out sampling options that the server refuses, as hosted models do."""
+
+    _optional = FORK_OPTIONS
+
+
 class Prober:
     """Asks the questions in order, and stores the results that later questions need."""
 
@@ -105,8 +112,8 @@ class Prober:
         }
         self.options = options
         self.text = CompletionsModel(base_url, model, **options)
-        self.chat = ChatModel(base_url, model, **options, resume="prefill")
-        self.by_tokens = ChatModel(base_url, model, **options, resume="tokens")
+        self.chat = ProbedChat(base_url, model, **options, resume="prefill")
+        self.by_tokens = ProbedChat(base_url, model, **options, resume="tokens")
         self.base_url = base_url
         self.root = base_url.removesuffix("/v1")
         self.model = model
@@ -206,7 +213,7 @@ async def _prefix(prober: Prober) -> _Observation:
 async def _prefill(prober: Prober) -> _Observation:
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
-    return await _resumed(prober, prober.chat, _TURNS)
+    return await _resumed(prober, prober.chat, _TURNS, wanted="prefill")
 
 
 async def _reasoning(prober: Prober) -> _Observation:
@@ -216,6 +223,9 @@ async def _reasoning(prober: Prober) -> _Observation:
     chunks, _, _ = await chunks_of(prober, prober.chat, Request(_SUM, sampling=_THOUGHT))
     whole = "".join(chunk.text for chunk in chunks if chunk.phase == "reasoning")
     if not whole.strip():
+        usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
+        if usage is not None and usage.reasoning_tokens and not any("<think>" in chunk.text for chunk in chunks):
+            return _Observation("no", f"{usage.reasoning_tokens} tokens of reasoning were counted, and none was sent")
         return _Observation("unknown", "no reasoning came in a field of its own")
     kept = whole[: len(whole) // 2]
     failed = []
@@ -229,6 +239,9 @@ async def _reasoning(prober: Prober) -> _Observation:
             continue
         if adapter is prober.by_tokens and resumed != "tokens":
             failed.append(f"{way}: the server must have /tokenize, and has none")
+            continue
+        if adapter is prober.chat and resumed != "prefill":
+            failed.append(f"{way}: the server refuses an unfinished turn of the assistant")
             continue
         text = "".join(chunk.text for chunk in rest if chunk.phase == "reasoning")
         if text and (whole[len(kept) :].startswith(text) or text.startswith(whole[len(kept) :])):
@@ -354,15 +367,20 @@ QUESTIONS = (
 _Adapter: TypeAlias = CompletionsModel | ChatModel
 
 
-async def _resumed(prober: Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
+async def _resumed(
+    prober: Prober, adapter: _Adapter, prompt: Prompt, *, wanted: ResumeMode | None = None
+) -> _Observation:
     """Stream an answer, cut it, and find out whether a second stream continues it.
 
-    Both answers are streamed, as in a run, because some servers behave differently without streaming.
+    With *wanted*, it must continue in this way: an adapter takes another one if the server refuses it. Both answers are
+    streamed, as in a run, because some servers behave differently without streaming.
     """
     whole, _ = await _streamed(prober, adapter, Request(prompt, sampling=_GREEDY))
     kept = _first_words(whole)
-    rest, _ = await _streamed(prober, adapter, Request(prompt, (Piece(kept),), _GREEDY))
-    return _continued(whole, kept, rest)
+    rest, resumed, _ = await chunks_of(prober, adapter, Request(prompt, (Piece(kept),), _GREEDY))
+    if wanted is not None and resumed != wanted:
+        return _Observation("no", "the server refuses an unfinished turn of the assistant")
+    return _continued(whole, kept, "".join(chunk.text for chunk in rest))
 
 
 async def _streamed(prober: Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:

@@ -232,7 +232,9 @@ class PlaybackResponse:
         if self._reads:
             return self._reads.pop(0)
         if self._is_cut:
-            raise ConnectError("the recorded answer was closed here")
+            raise ConnectError(
+                "the answer must be read whole, and the recorded one was closed here: send the request again"
+            )
         return b""
 
     async def aclose(self) -> None:
@@ -248,5 +250,5 @@ class _Key(NamedTuple):
 
 def _key(exchange: RecordedExchange) -> _Key:
     body = exchange.body if isinstance(exchange.body, dict) else {}
-    compared = {name: body[name] for name in _COMPARED if body.get(name) is not None}
+    compared = {name: body[name] for name in _COMPARED if body.get(name)}
     return _Key(exchange.method, exchange.path, msgspec.json.encode(compared, order="sorted").decode())

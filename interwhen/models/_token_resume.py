@@ -12,8 +12,12 @@ Source: vLLM 0.32, `vllm/entrypoints/openai/chat_completion/protocol.py` (`retur
 
 from __future__ import annotations
 
+import bisect
+import io
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -65,7 +69,7 @@ _SPECIAL = re.compile(r"[<\[](?=[^\s<>\[\]]{1,40}[>\]])")
 # The token ids of the text that has arrived.
 
 
-class _Unit(NamedTuple):
+class TrailEvent(NamedTuple):
     """The tokens of one event with text. *parts* are the phases and texts of its tokens *ids*."""
 
     lead: Ids
@@ -88,18 +92,26 @@ _events = msgspec.json.Decoder(_Event)
 
 
 class TokenTrail:
-    """The token ids of a stream, each with its text. They are added while the stream is read.
+    """The token ids of a stream, and its text. They are added while the stream is read.
 
-    *prompt* has the ids of the prompt, *units* the ids of the text. If the server sends no ids, the trail is incomplete
-    and cannot be used; see :attr:`is_whole`.
+    *prompt* has the ids of the prompt. If the server sends no ids, the trail is incomplete and cannot be used; see
+    :attr:`is_whole`.
     """
 
-    __slots__ = ("_lead", "_missing", "prompt", "units")
+    # Every token of every supervised stream is added here, so the numbers are in arrays and the text is one buffer.
+    __slots__ = ("_ends", "_ids", "_leads", "_length", "_missing", "_phases", "_stops", "_text", "prompt")
 
-    def __init__(self, prompt: Ids = (), units: Iterable[_Unit] = ()) -> None:
+    def __init__(self, prompt: Ids = ()) -> None:
         self.prompt = prompt
-        self.units = list(units)
-        self._lead: Ids = ()
+        self._ids = array("I")
+        """The ids of the text, and of tags between texts."""
+        self._text = io.StringIO()
+        self._length = 0
+        self._phases: list[tuple[int, Phase]] = []
+        """The offset in the text at which each phase begins."""
+        # For each event with text: where its own ids begin and end in the ids, and where its text ends in the text. Ids
+        # before its own ids came without text.
+        self._leads, self._stops, self._ends = array("I"), array("I"), array("I")
         self._missing = False
 
     @property
@@ -117,7 +129,7 @@ class TokenTrail:
         def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
             nonlocal is_told
             found = decode(without_ids(data) if hides else data, offset, first)
-            asked = self.size
+            asked = 0 if is_told else self.size
             self._take(data, found)
             if is_told or not self.prompt:
                 return found
@@ -130,17 +142,77 @@ class TokenTrail:
     @property
     def size(self) -> int:
         """The number of known ids, of the prompt and of the text."""
-        return len(self.prompt) + sum(len(unit.lead) + len(unit.ids) for unit in self.units)
+        return len(self.prompt) + len(self._ids)
+
+    @property
+    def events(self) -> list[TrailEvent]:
+        """The events with text."""
+        found, text, start = [], self._text.getvalue(), 0
+        for number, end in enumerate(self._ends):
+            before = self._stops[number - 1] if number else 0
+            lead, stop = self._leads[number], self._stops[number]
+            borders = [start, *(at for at, _ in self._phases if start < at < end), end]
+            parts = tuple((self._phase_at(at), text[at:to]) for at, to in itertools.pairwise(borders))
+            found.append(TrailEvent(tuple(self._ids[before:lead]), tuple(self._ids[lead:stop]), parts))
+            start = end
+        return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
         """Append the token *ids* of the text in *parts*. Ids without text are added to the text that follows."""
-        if not parts:
-            self._lead += tuple(ids)
-            return
-        if not ids and not self._lead:
+        lead = len(self._ids)
+        try:
+            self._ids.extend(ids)
+        except OverflowError:  # no token has such an id
             self._missing = True
-        self.units.append(_Unit(self._lead, tuple(ids), tuple(parts)))
-        self._lead = ()
+        if not parts:
+            return
+        if len(self._ids) == (self._stops[-1] if self._stops else 0):
+            self._missing = True
+        for phase, text in parts:
+            if not self._phases or self._phases[-1][1] != phase:
+                self._phases.append((self._length, phase))
+            self._text.write(text)
+            self._length += len(text)
+        self._leads.append(lead)
+        self._stops.append(len(self._ids))
+        self._ends.append(self._length)
+
+    def kept(self, runs: Sequence[_TextRun]) -> _Kept:
+        """Compare *runs* with the text; return the ids as far as complete events match, and the text after them."""
+        events = bisect.bisect_right(self._ends, self._common(runs))
+        end = self._ends[events - 1] if events else 0
+        stop = self._stops[events - 1] if events else 0
+        phase = self._phase_at(end - 1) if end else None
+        left = _from(runs, end)
+        if left and events < len(self._ends) and phase != left[0].phase == self._phase_at(end):
+            # The rest starts with the next phase: keep the tag between the phases exactly as the model wrote it.
+            stop, phase = self._leads[events], left[0].phase
+        trail = TokenTrail(self.prompt)
+        trail._ids, trail._length = self._ids[:stop], end
+        trail._text.write(self._text.getvalue()[:end])
+        trail._phases = [(at, each) for at, each in self._phases if at < end]
+        trail._leads, trail._stops, trail._ends = self._leads[:events], self._stops[:events], self._ends[:events]
+        return _Kept((*self.prompt, *trail._ids), phase, trail, left)
+
+    def _common(self, runs: Sequence[_TextRun]) -> int:
+        """Return how many characters at the begin of the text are those of *runs*, in the same phases."""
+        text, at = self._text.getvalue(), 0
+        for run in runs:
+            offset = 0
+            while offset < len(run.text):
+                if at == len(text) or self._phase_at(at) != run.phase:
+                    return at
+                following = bisect.bisect_right(self._phases, at, key=_offset_of)
+                end = self._phases[following][0] if following < len(self._phases) else len(text)
+                size = min(end - at, len(run.text) - offset)
+                same = shared(text[at : at + size], run.text[offset : offset + size])
+                at, offset = at + same, offset + same
+                if same < size:
+                    return at
+        return at
+
+    def _phase_at(self, offset: int) -> Phase:
+        return self._phases[bisect.bisect_right(self._phases, offset, key=_offset_of) - 1][1]
 
     def _take(self, data: bytes, found: Decoded) -> None:
         chunks = found if isinstance(found, tuple) else (found,) if isinstance(found, Chunk) else ()
@@ -178,50 +250,40 @@ class _TextRun(NamedTuple):
 class _Kept(NamedTuple):
     """The part of a trail that can be used again, and the text after it, which has no ids yet.
 
-    *units* are the events that can be used, *ids* the ids of the prompt and these events, *rest* the text without ids.
+    *trail* has the events that can be used, *ids* the ids of the prompt and these events, *rest* the text without ids.
     """
 
     ids: Ids
     phase: Phase | None
     """The phase at the end of the ids; ``None`` if no text precedes."""
-    units: tuple[_Unit, ...]
+    trail: TokenTrail
     rest: tuple[_TextRun, ...]
 
 
-def kept_of(trail: TokenTrail, runs: Sequence[_TextRun]) -> _Kept:
-    """Compare the kept text *runs* with *trail*; return the ids as far as complete events match, and the other text."""
-    ids: list[int] = [*trail.prompt]
-    run = offset = 0
-    units: list[_Unit] = []
-    following: _Unit | None = None
-    for unit in trail.units:
-        # Nearly every event has a text of one phase that ends within the run: no further call, as there may be many.
-        if len(unit.parts) == 1 and run < len(runs):
-            wanted, text = unit.parts[0]
-            known = runs[run]
-            if known.phase == wanted and len(known.text) > offset + len(text) and known.text.startswith(text, offset):
-                offset += len(text)
-                ids += unit.lead
-                ids += unit.ids
-                units.append(unit)
-                continue
-        after = _after(runs, _Place(run, offset), unit.parts)
-        if after is None:
-            following = unit
-            break
-        run, offset = after
-        ids += unit.lead
-        ids += unit.ids
-        units.append(unit)
-    phase: Phase | None = next((unit.parts[-1][0] for unit in reversed(units) if unit.parts), None)
-    place = _Place(run, offset)
-    left = _rest(runs, place)
-    if left and following is not None and left[0].phase != phase and following.parts[0][0] == left[0].phase:
-        # The rest starts with the next phase: keep the tag between the phases exactly as the model wrote it.
-        ids += following.lead
-        phase = left[0].phase
-        units.append(_Unit(following.lead, (), ()))
-    return _Kept(tuple(ids), phase, tuple(units), left)
+def _offset_of(entry: tuple[int, Phase]) -> int:
+    return entry[0]
+
+
+def _from(runs: Sequence[_TextRun], offset: int) -> tuple[_TextRun, ...]:
+    """Return *runs* without their first *offset* characters."""
+    left: list[_TextRun] = []
+    for run in runs:
+        if offset < len(run.text):
+            left.append(run._replace(text=run.text[offset:]) if offset else run)
+        offset = max(offset - len(run.text), 0)
+    return tuple(left)
+
+
+def shared(one: str, other: str) -> int:
+    """Return the length of the common prefix of *one* and *other*."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
@@ -262,57 +324,20 @@ def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
     return found
 
 
-class _Place(NamedTuple):
-    """A position in a list of text runs: the index of the run, and the offset in its text."""
-
-    run: int
-    offset: int
-
-
-def _after(runs: Sequence[_TextRun], place: _Place, parts: Sequence[tuple[Phase, str]]) -> _Place | None:
-    """Return the place in *runs* after *parts*; ``None`` if *runs* do not continue with *parts* at *place*."""
-    run, offset = place
-    for phase, text in parts:
-        while text:
-            if run == len(runs) or runs[run].phase != phase:
-                return None
-            known = runs[run].text
-            size = min(len(text), len(known) - offset)
-            if not known.startswith(text[:size], offset):
-                return None
-            text = text[size:]  # noqa: PLW2901  the text of this part that is not matched yet
-            offset += size
-            if offset == len(known):
-                run, offset = run + 1, 0
-    return _Place(run, offset)
-
-
-def _rest(runs: Sequence[_TextRun], place: _Place) -> tuple[_TextRun, ...]:
-    """Return *runs* from *place* on."""
-    left = runs[place.run :]
-    return (left[0]._replace(text=left[0].text[place.offset :]), *left[1:]) if left else ()
-
-
 # The fields of events that hold token ids, for readers who did not ask for them.
 
-_ID_FIELD = rb'"(?:prompt_)?token_ids"\s*:\s*(?:\[[\d,\s]*\]|null)'
-_ID_FIELDS = re.compile(rb",\s*" + _ID_FIELD + rb"|(?<=\{)\s*" + _ID_FIELD + rb"\s*,?")
-"""Matches a field with token ids, and the comma before or after it. It never matches inside a JSON string, where
-quotation marks are escaped."""
-
-
-_LAST_FIELD = b',"token_ids":['
+_ID_FIELDS = re.compile(rb'("(?:prompt_)?token_ids"\s*:\s*)\[[\d,\s]*\]')
+"""Matches a field with token ids. It never matches inside a JSON string, where quotation marks are escaped."""
+_ID_FIELD = b'"token_ids":['
 
 
 def without_ids(data: bytes) -> bytes:
-    """Return the event *data* without the fields that hold token ids."""
-    if b'token_ids"' not in data:
-        return data
-    # Bytes are removed, because decoding and encoding the event would change its other fields.
-    start = data.find(_LAST_FIELD)
-    if start >= 0 and data.count(b'token_ids"') == 1:  # nearly every event of vLLM
-        return data[:start] + data[data.index(b"]", start) + 1 :]
-    return _ID_FIELDS.sub(b"", data)
+    """Return the event *data* with ``null`` in place of token ids, as vLLM sends it to callers who did not ask."""
+    # Only these bytes are changed, because decoding and encoding the event would change its other fields.
+    start = data.find(_ID_FIELD)
+    if start >= 0 and data.count(b"token_ids") == 1:  # nearly every event of vLLM
+        return data[: start + len(_ID_FIELD) - 1] + b"null" + data[data.index(b"]", start) + 1 :]
+    return _ID_FIELDS.sub(rb"\1null", data) if b'token_ids"' in data else data
 
 
 # Converting the kept text to the token ids of a prompt.
@@ -366,12 +391,12 @@ class TokenPrompts:
         text. Raises :class:`~interwhen.ModelError` if the server has no `/tokenize`.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
-        kept = kept_of(known, runs_of(pieces, tags_in_text=tags_in_text))
+        kept = known.kept(runs_of(pieces, tags_in_text=tags_in_text))
         markup = await self._family()
         phase = kept.phase
         if phase is None and not tags_in_text and await self._is_open(known.prompt, markup):
             phase = "reasoning"
-        after = TokenTrail(known.prompt, kept.units)
+        after = kept.trail
         ids = list(kept.ids)
         # A cut may fall inside a token. Its rest and the inserted text are tokenized together, as one text.
         for run in kept.rest if tags_in_text else joined(kept.rest):

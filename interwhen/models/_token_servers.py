@@ -122,7 +122,7 @@ class LlamaCppTokens:
         """Return the ids of *chat*: its template is rendered first."""
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
-        rendered = _decoded(data, _TemplatePrompt, "/apply-template: expected a prompt")
+        rendered = _decoded(data, _TemplatePrompt, "the answer of /apply-template must have a prompt")
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
@@ -180,9 +180,10 @@ class SglangTokens:
             "return_prompt_token_ids": True,
         }
         data = await self._post({"model": self._model, **body}, "call")
-        answer = _decoded(data, _ChatAnswer, "a chat answer with prompt_token_ids was expected")
+        wanted = "a chat answer must have prompt_token_ids"
+        answer = _decoded(data, _ChatAnswer, wanted)
         if not answer.choices or not answer.choices[0].prompt_token_ids:
-            raise UnexpectedForm("a chat answer with prompt_token_ids was expected", offset=0, sample=data)
+            raise UnexpectedForm(f"{wanted}, got none", offset=0, sample=data, hint=_HINT)
         return tuple(answer.choices[0].prompt_token_ids)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
@@ -317,24 +318,27 @@ class _ChatAnswer(msgspec.Struct, frozen=True):
 
 
 def _tokens(data: bytes) -> Ids:
-    return tuple(_decoded(data, _Tokenized, "/tokenize: expected tokens").tokens)
+    return tuple(_decoded(data, _Tokenized, "the answer of /tokenize must have tokens").tokens)
 
 
-def _decoded(data: bytes, kind: Any, expected: str) -> Any:
+_HINT = "choose another way to resume with resume="
+
+
+def _decoded(data: bytes, kind: Any, wanted: str) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)
     except NOT_JSON as error:
-        raise UnexpectedForm(f"{expected} ({error})", offset=0, sample=data) from error
+        raise UnexpectedForm(f"{wanted}, got something else ({error})", offset=0, sample=data, hint=_HINT) from error
 
 
 def _object(data: bytes) -> Body:
-    found: Body = _decoded(data, dict[str, Any], "expected a JSON object")
+    found: Body = _decoded(data, dict[str, Any], "the answer must be a JSON object")
     return found
 
 
 def _completion(converted: bytes, data: bytes) -> Completion:
     """Return the completion in *converted*, which was made from the answer *data*."""
-    answer: CompletionBody = _decoded(converted, CompletionBody, "expected a completion")
+    answer: CompletionBody = _decoded(converted, CompletionBody, "the answer must be a completion")
     return completion_of(answer, data)
 
 

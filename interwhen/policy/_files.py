@@ -55,7 +55,7 @@ def read_examples(
     found = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
     names = [example.name for example in found]
     if len(set(names)) < len(names):
-        raise UsageError("the names of examples must differ, and two are the same: rename one")
+        raise UsageError("the names of examples must differ, got one name twice: rename one")
     return tuple(found)
 
 
@@ -406,7 +406,10 @@ def _shelves(written: Any) -> Mapping[str, DatabaseTable]:
     try:
         return {name: DatabaseTable(str(at["tool"]), str(at["key"])) for name, at in written.items()}
     except (AttributeError, KeyError, TypeError) as error:
-        says = 'policy.toml: \'database\' must be a table such as orders = { tool = "get_order", key = "id" }'
+        says = (
+            '\'database\' in policy.toml must be a table such as orders = { tool = "get_order", key = "id" }, '
+            "got another form: correct it"
+        )
         raise UsageError(says) from error
 
 

@@ -186,8 +186,10 @@ def _same(left: Kind, right: Kind, node: Node) -> Kind:
     found = _common([left, right], node)
     match left, right:
         case Text(words=one), Text(words=other) if one is not None and other is not None and not one & other:
-            never = f"both sides must have a value in common, got {describe(left)} and {describe(right)}"
-            raise ExpressionError(f"{never[:300]}, which are never equal, in {_short(node)}: correct the word")
+            raise ExpressionError(
+                f"both sides must have a value in common, got {describe(left)[:120]} and {describe(right)[:120]}, "
+                f"which are never equal, in {_short(node)}: correct the word"
+            )
         case _:
             return found
 

@@ -204,7 +204,9 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
     """Yield the problems of *rule*: unknown names, kinds that do not match, messages that reveal too much."""
     for tool in rule.over():
         if tool is not None and tool not in schema.tools:
-            yield f"there is no tool {tool!r:.80}; tools: {', '.join(schema.tools)}"[:300]
+            yield f"'tools' must name tools of the schema ({', '.join(schema.tools)}), got {tool!r:.80}: correct it"[
+                :300
+            ]
             continue
         scope = schema.scope(tool, rule.moment)
         found = list(_misfits(rule, scope))
@@ -224,7 +226,7 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
         for what, node in (("when", rule.when), ("require", rule.require)):
             found = kind_of(node, scope)
             if not isinstance(found, Bool):
-                yield f"{what} must be true or false, and is {describe(found)}"
+                yield f"{what} must be true or false, got {describe(found)}: write a condition"
     except ExpressionError as error:
         yield str(error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,13 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
+from interwhen._run import run as start
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits, _flags
+from interwhen.cli._supervise import closing, run_to_end, show_run
 from interwhen.cli._text import joined, stdout_console, visible
-from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers, open_store
+from interwhen.cli._view import viewer_for
+from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers
 from interwhen.precompute._contexts import (
     ContextRecord,
     PreparedContext,
@@ -32,9 +34,12 @@ from interwhen.precompute._contexts import (
 )
 from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import Item, ItemId
+from interwhen.precompute._opening import PLACE, open_context, open_place, read_text
 from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._savings import read_records, worth
+from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.facts import notes_of
+from interwhen.registry import load_monitors
 
 # Tables for ``interwhen precompute status``: the savings of items, and facts by pass.
 
@@ -83,9 +88,7 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 
 app = App(name="precompute", help="Prepare contexts ahead of time, and show the results.")
-PLACE = "interwhen-precompute.db"
-KEY_VARIABLE = "INTERWHEN_STORE_KEY"
-_MODEL = _flags.ModelFlags()
+_MODEL, _SAMPLING = _flags.ModelFlags(), _flags.SamplingFlags()
 _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothing", "due", "waiting")
 
 
@@ -101,9 +104,7 @@ class StoreFlags:
 
     def open(self) -> Store:
         """Open the store."""
-        # Other users of the machine can read a command line, so the key itself is no option.
-        key = os.environ.get(KEY_VARIABLE) or None
-        return open_store(self.store, key=key if self.key_file is None else _text(self.key_file).strip())
+        return open_place(self.store, self.key_file)
 
 
 _STORE = StoreFlags()
@@ -134,7 +135,7 @@ def add(
     """
     if passes < 1:
         raise UsageError(f"--passes must be at least 1, got {passes}; give a larger number")
-    texts = {path.name: _text(path) for path in files}
+    texts = {path.name: read_text(path) for path in files}
     if not texts:
         raise UsageError("a context needs at least one file, got none; name the files after the context")
     pieces = as_pieces(next(iter(texts.values())) if len(texts) == 1 else texts)
@@ -211,6 +212,51 @@ async def _work(
         found.close()
         await adapter.aclose()
     return done
+
+
+@app.command
+def ask(
+    name: str,
+    question: str,
+    /,
+    *,
+    model: _flags.ModelFlags = _MODEL,
+    monitor: Annotated[tuple[str, ...], Parameter(name=("--monitor", "-m"), negative="")] = (),
+    place: StoreFlags = _STORE,
+    sampling: _flags.SamplingFlags = _SAMPLING,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    plain: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Ask a question about a context, with what was prepared for it. The summary lists the items that were used.
+
+    Exit codes: 0 answer or steps verified, 3 unverified, 4 abstained, 5 failed, 2 wrong usage, 130 interrupted.
+
+    Parameters
+    ----------
+    name
+        The context. Its text and the question are the prompt.
+    question
+        The question. A stored answer is used only for a question in the same words.
+    monitor
+        A monitor of the run, as in "interwhen run". May be given several times.
+    json
+        Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
+    plain
+        Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
+    """
+    monitors = load_monitors(monitor)
+    sampled = sampling.value()
+    adapter = model.open("")
+
+    async def main() -> int:
+        async with closing(adapter), open_context(name, adapter, store=place.store, key_file=place.key_file) as ref:
+            context = ref.precomputer.contexts[name].context
+            assert context is not None  # an opened context is in the store
+            run = start(adapter, compose(context.text, question), monitors=monitors, sampling=sampled, context=ref)
+            result = await show_run(run, viewer_for(stdout_console(), json=json, plain=plain))
+        return _exits.BY_STATUS[result.status]
+
+    return run_to_end(main)
 
 
 @app.command
@@ -306,15 +352,6 @@ def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STO
         found.close()
     stdout_console().print(Text(f"{len(items)} items deleted, generation {generation}"))
     return _exits.OK
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{str(path)!r} must be a readable text file, got an error ({error}); name another file"
-        ) from error
 
 
 def _worker(pre: Precomputer) -> WorkerSettings:

@@ -48,6 +48,11 @@ class Context:
     """The largest number of passes of a consolidating producer over the pieces."""
 
     @property
+    def text(self) -> str:
+        """The texts of its pieces, with a line end between two pieces."""
+        return "\n".join(piece.text for piece in self.pieces)
+
+    @property
     def digest(self) -> Digest:
         """The digest of the names and texts of its pieces in order."""
         return digest(*(part for piece in self.pieces for part in (piece.name, piece.sha256)))

@@ -112,10 +112,8 @@ class SqliteShelf:
                 if time.monotonic() > deadline:
                     raise StoreError(
                         self.place,
-                        (
-                            f"{error}: another process has kept it locked for {_BUSY_SECONDS:g} s; end that process, "
-                            "or try again"
-                        ),
+                        f"it must become unlocked within {_BUSY_SECONDS:g} s, and another process keeps it locked "
+                        f"({error}); end that process, or try again",
                     ) from error
             time.sleep(_PAUSE_SECONDS)
 

@@ -480,7 +480,7 @@ class ProcessSandbox(BlockingSandbox):
         def run(abort: Abort) -> tuple[Outcome, ...]:
             return judge_each(self._heard(calls, limits, abort), calls, limits) if calls else ()
 
-        return await self._in_thread(run, "run_each() needs")
+        return await self._in_thread(run, "run_each()")
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
         return judge(self._heard((program,), limits, abort), program, limits)

@@ -375,13 +375,13 @@ class BlockingSandbox(abc.ABC):
 
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:
         """Run *program*; cancelling kills it. Waits first while the maximum number of programs is running."""
-        return await self._in_thread(lambda abort: self._run(program, limits, abort), "run() needs")
+        return await self._in_thread(lambda abort: self._run(program, limits, abort), "run()")
 
-    async def _in_thread(self, work: Callable[[Abort], T], needs: str) -> T:
+    async def _in_thread(self, work: Callable[[Abort], T], call: str) -> T:
         if self._limiter is None:
             raise UsageError(
-                f"{needs} a sandbox that was entered with `async with`, and this one was not: enter it so, "
-                "or use run_sync() in threads"
+                f"a sandbox must be entered with `async with` for {call}, and this one was not: enter it so, or use "
+                "run_sync() in threads"
             )
         return await in_thread(work, self._limiter)
 

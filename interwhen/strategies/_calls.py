@@ -108,13 +108,14 @@ class CatalogStrategy:
         if task.has_tools and (is_partial or asks_again):
             what = "continues a partial text" if is_partial else "asks again with the text of the answer before"
             raise UsageError(
-                f"strategy {name!r} {what}, which a call with tools does not allow: leave out the tools, or choose a "
-                "strategy that takes whole answers, such as until-verified"
+                f"strategy {name!r} must be used without tools, because it {what}, and this call has tools: "
+                "leave them out, or choose a strategy that takes whole answers, such as until-verified"
             )
         if task.wants_logprobs and is_partial:
             raise UsageError(
-                f"strategy {name!r} puts its answer together from several texts, which have no log-probabilities: "
-                "leave out logprobs, or choose a strategy that takes whole answers, such as best-of-n"
+                f"strategy {name!r} must be used without logprobs, because it puts its answer together from "
+                "several texts, and this call asks for them: leave out logprobs, or choose a strategy that "
+                "takes whole answers, such as best-of-n"
             )
 
 

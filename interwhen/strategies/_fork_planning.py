@@ -17,7 +17,7 @@ import msgspec
 
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.models import Capabilities, Completion, Model, Piece, Prompt, Request, Route, Sampling, Stream
-from interwhen.models._local import shared
+from interwhen.models._token_resume import shared
 
 # The input and feedback of a planner: frozen records, and one Protocol.
 

@@ -164,10 +164,13 @@ def _decoded(where: Path, number: int, line: bytes) -> LabelledTrace:
     try:
         return _DECODER.decode(line)
     except msgspec.ValidationError as error:
-        said = f"must be a labelled trace, got other JSON ({error}"
+        said = f"other JSON ({error}"
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        said = f"must be a labelled trace as JSON, got something else ({error}"
-    raise UsageError(f"{str(where)!r}, line {number}: {said[:_SHOWN]}): correct or remove this line")
+        said = f"something else ({error}"
+    raise UsageError(
+        f"{str(where)!r}, line {number}: must be a labelled trace as JSON, got {said[:_SHOWN]}): correct or "
+        "remove this line"
+    )
 
 
 def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:

@@ -26,7 +26,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._core.segmenter import scanner_for
+from interwhen._core.segmenter import calls_in, scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen._run import Run, Workers
 from interwhen._types.budgets import Budgets
@@ -211,8 +211,9 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
     """Return the segments of *text* that *trigger* gives to a monitor. All of *text* belongs to *phase*."""
     transcript = Transcript(phase)
     transcript.append(text, 0)
-    spans = scanner_for(trigger).flush(transcript)
-    return [Segment(text[span.start : span.end], span, phase) for span in spans]
+    scanner = scanner_for(trigger)
+    spans = scanner.flush(transcript)
+    return [Segment(text[span.start : span.end], span, phase, None, calls_in(scanner)) for span in spans]
 
 
 async def try_monitor(

@@ -183,7 +183,10 @@ class ScriptedResponse:
         return None
 
     def _broken(self) -> ConnectError:
-        return ConnectError(f"the connection broke after {self._received} bytes, as the script says")
+        return ConnectError(
+            f"the scripted connection broke after {self._received} bytes, as its script says: change the "
+            "script to keep it open"
+        )
 
     def _end(self) -> None:
         if self._is_open:

@@ -1,18 +1,20 @@
 """Helpers for authors of verifiers: text normalization, exact quantities, matches as claims, solving with Z3.
 
 The modules are independent of each other, and each has an `__all__`: `normalization` (maps offsets to the original
-text), `quantities`, `quotes`, and `solving` (Z3 with limits, extra `z3`). The names below are for type annotations;
-most verifiers need only the names in `interwhen` itself. The package does not depend on runs or models.
+text), `quantities`, `quotes`, `solving` (Z3 with limits, extra `z3`), and `tool_calls`. The names below are for type
+annotations; most verifiers need only the names in `interwhen` itself. The package does not depend on runs or models.
 """
 
 from interwhen._types.errors import MissingExtraError
 from interwhen._types.monitors import Extractor, Parser
+from interwhen._types.segments import CallFormat, WrittenCalls
 from interwhen._types.spans import Offset
 from interwhen._types.verdicts import OnError, Outcome
 from interwhen._types.verifiers import Worker
 from interwhen.toolkit.normalization import Normalized, normalize
 
 __all__ = [
+    "CallFormat",
     "Extractor",
     "MissingExtraError",
     "Normalized",
@@ -21,5 +23,6 @@ __all__ = [
     "Outcome",
     "Parser",
     "Worker",
+    "WrittenCalls",
     "normalize",
 ]

@@ -24,7 +24,6 @@ PARTS = {
     "interwhen.cli._exits": ("interwhen.cli._main", "exit codes"),
     "interwhen.cli._flags": ("interwhen.cli._demo", "options that several commands share"),
     "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
-    "interwhen.cli._summary": ("interwhen.cli._view", "the end of what is shown"),
     "interwhen.cli._text": ("interwhen.cli._view", "escapes what is shown; the tests of hostile text show how"),
     "interwhen.clients._responses_fields": ("interwhen.clients._responses_codec", "the events that the codec reads"),
     "interwhen.clients._wrap": ("interwhen.clients._openai_client", "the function that makes such a client"),
@@ -163,6 +162,7 @@ REACHES = {
     "strategies/test_docs.py": ("interwhen.bench._task_files", "the page lists the tasks of the benchmark"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "toolkit/test_solving_warm.py": ("interwhen.bench._precompute", "the problems that the benchmark measures"),
+    "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
     "verifiers/test_tool_policy_tau.py": ("interwhen.policy._admission", "replays recorded runs as the command does"),
 }
 

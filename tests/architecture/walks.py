@@ -87,7 +87,7 @@ async def walk_token() -> Walk:
 
 
 async def walk_violation() -> Walk:
-    """Record from the token that holds a wrong equation to the stream that goes on from the repaired text."""
+    """Record from the token that holds a wrong equation to the stream that continues from the repaired text."""
     walk = Walk("a violation that is repaired")
     async with (
         ScriptedServer(_answer) as server,

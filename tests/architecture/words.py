@@ -27,6 +27,7 @@ WORDS = (
     r"is no (?:Model|Monitor|JSON|number|verifier|English)",
     r"can be checked in less than",
     r"in the reader's way",
+    r"(?:go|goes|going|gone|went) on",
 )
 DIALECT = re.compile(r"\b(?:" + "|".join(WORDS) + r")\b")
 # Problems and traces are quoted as people and models wrote them; this file lists the words, and another one finds them

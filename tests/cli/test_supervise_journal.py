@@ -29,7 +29,7 @@ def run(*arguments):
 
 @pytest.fixture
 def model(monkeypatch):
-    """Let any model be one that goes on with the story."""
+    """Let any model be one that continues with the story."""
     made = []
 
     def load(*args, **kwargs):
@@ -280,7 +280,7 @@ async def test_a_killed_process_is_resumed_by_another(sent, path):
     def script(request):
         begun = len(request.json["prompt"].removeprefix("Q"))
         if not killed:
-            # What was refuted is gone on from, and then nothing more comes until the kill.
+            # The run continues from the refuted line, and then no more text comes until the kill.
             return (*events(cut_into(WRONG[begun : 5 * sent], 5))[:-2], Stall())
         return events(cut_into(WRONG[begun:], 5))
 

@@ -29,7 +29,7 @@ async def read(stream):
 
 
 async def ask(client, api="chat", **options):
-    """Make the call; plain code runs in a thread, so that the test's own loop goes on."""
+    """Make the call; plain code runs in a thread, so that the test's own loop continues."""
     options = {"model": "m", **options}
     if api == "chat":
         options.setdefault("messages", [{"role": "user", "content": "q"}])

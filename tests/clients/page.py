@@ -25,7 +25,7 @@ def everything(language):
 
 
 def mistaken(request):
-    """Says 17 * 24 = 418 in whatever way it is asked, and goes on from what it is given after that."""
+    """Says 17 * 24 = 418 in whatever way it is asked, and continues from what it is given after that."""
     texts = ["17 * 24", " = 418\n"] if request.number == 0 else ["\n"]
     api = request.path.removeprefix("/v1/")
     if api == "responses":

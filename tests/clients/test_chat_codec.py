@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Feedback, Resample, Stop
 from watchers import no_call_with, passing, word
-from wires import MemoryWire, collect, read_naively, said, spelled, texts
+from wires import MemoryWire, collect, event, read_naively, said, spelled, texts
 
 pytestmark = pytest.mark.anyio
 
@@ -21,6 +21,25 @@ def cut(text, borders):
 async def test_what_is_refuted_before_it_is_shown_is_not_shown():
     transport = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n"]][number]))
     parts, result = await collect(transport, [word(remedy=Resample())])
+    assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\n"
+
+
+def counts(**fields):
+    return event({"id": "c", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], **fields})
+
+
+EARLY = {
+    "vLLM, continuous_usage_stats": counts(usage={"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}),
+    "llama.cpp, return_progress": counts(prompt_progress={"total": 9, "cache": 8, "processed": 9}),
+}
+
+
+@pytest.mark.parametrize("early", EARLY.values(), ids=EARLY)
+async def test_token_counts_before_the_text_do_not_hold_it_back(early):
+    def script(number, _):
+        return [early, *texts([["one\n", "BAD\n", "x"], ["two\n"]][number])]
+
+    parts, result = await collect(MemoryWire(script), [word(remedy=Resample())])
     assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\n"
 
 

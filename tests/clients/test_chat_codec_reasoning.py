@@ -1,4 +1,4 @@
-"""Reasoning between tags is corrected where it stands; where a server hides it, everything else goes on as ever."""
+"""Reasoning between tags is corrected where it stands; where a server hides it, everything else stays as it is."""
 
 import pytest
 from both import KINDS, ask, outcome, read, shown

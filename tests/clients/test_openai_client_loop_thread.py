@@ -24,7 +24,7 @@ SCRIPTS = {
         loop = LoopThread()
         loop.running()
         """,
-    "a loop with a task that goes on": """
+    "a loop with a task that continues": """
         import anyio
         from interwhen._run import LoopThread
         loop = LoopThread()

@@ -68,7 +68,7 @@ async def test_a_corrected_response_adds_up(pause, remedy, reading, serve, helpe
     monitor = word(good=None if remedy else "good", slow=0.05, **({"remedy": remedy} if remedy else {}))
     seen, final = await helper(server, [monitor], "responses", extra_body={"interwhen": {"reading": reading}})
     items = vet(seen)
-    assert len(items) == 1 or not pause  # cut in its middle, it goes on; else it was done, and another follows
+    assert len(items) == 1 or not pause  # cut in its middle, it continues; else it was done, and another follows
     assert final.id == "resp_0"
     assert final.output_text.endswith(" Now it is\n")
     assert "BAD" not in final.output_text or isinstance(remedy, interwhen.Feedback)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from interwhen import Answer, CodeBlocks, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
 
 TRIGGERS = (
@@ -135,6 +137,33 @@ def tool_calls(text, opening, closing):
     return found
 
 
+HEAD = re.compile(r"\s*[{\[]|\s*<function=|[ \t]*\n\s*[^\s<`.…]|[^\s<`.…]")
+UNCLOSED = re.compile(r"\s*[{\[]|\s*<function=|[A-Za-z_][\w.-]{0,99}(\s*<|[ \t]*\n|\()")
+
+
+def is_quoted(before):
+    *lines, last = before.split("\n")
+    fences = sum(line.lstrip().startswith(("```", "~~~")) for line in lines)
+    return fences % 2 == 1 or last.count("`") % 2 == 1
+
+
+def written_calls(text):
+    """Return the calls between the default tags, for a request that offers no tools."""
+    found, at = [], 0
+    while (low := text.find("<tool_call>", at)) >= 0:
+        body = low + len("<tool_call>")
+        if HEAD.match(text[body : body + 400]) is None or is_quoted(text[:low]):
+            at = low + 1
+            continue
+        high = text.find("</tool_call>", body)
+        if high < 0 and UNCLOSED.match(text[body:]) is None:
+            at = low + 1
+            continue
+        at = len(text) if high < 0 else high + len("</tool_call>")
+        found.append((low, at))
+    return found
+
+
 def code_blocks(text):
     found, opened, at = [], None, 0
     for line in text.split("\n"):
@@ -174,7 +203,7 @@ def reference(trigger, text):
         case Markers(words=words):
             return markers(text, words)
         case ToolCalls(opening=opening, closing=closing):
-            return tool_calls(text, opening, closing)
+            return written_calls(text) if opening == "<tool_call>" else tool_calls(text, opening, closing)
         case CodeBlocks():
             return code_blocks(text)
         case EveryChars(count=count):

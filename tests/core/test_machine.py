@@ -247,7 +247,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(now=st.integers(0, 9))
     def resumed(self, now):
-        """Another process goes on: text that was held back, half a tag, is gone with the stream."""
+        """Another process resumes: text that was held back, half a tag, is gone with the stream."""
         if now or self.driver.summary is not None:
             return
         reconnects, streaming = self.driver.core.counts.reconnects, self.driver.state == "streaming"
@@ -306,7 +306,7 @@ class CoreMachine(RuleBasedStateMachine):
                 for found in SUM.finditer(run.text):
                     at = range(run.start + found.start(), run.start + found.end())
                     inside = run.start < at[0] and at[-1] + 1 < run.start + len(run.text)
-                    if inside:  # a sum at the border of a run may go on beyond it
+                    if inside:  # a sum at the border of a run may continue beyond it
                         assert self.was_settled(who, found[0], at), (who, found[0])
 
     def was_settled(self, who, key, at):

@@ -176,3 +176,27 @@ def test_a_cut_after_the_end_lets_the_text_go_on():
     intake.cut(2)
     intake.feed("3", 1, "answer")
     assert intake.tears(3)
+
+
+def test_text_before_a_gated_segment_is_shown_when_the_segment_is_complete():
+    """`Core._due`: the text before the block is in no segment, so the reader need not wait for the check of the block."""
+    driver = drive(monitor(trigger=CodeBlocks(), delivery="gate"))
+    driver.chunk("so\n```\n1+1=2\n```\n")
+    assert driver.shown == "so\n"
+
+
+def test_a_cut_removes_all_later_calls():
+    """`Transcript.cut`: a turn can have several calls."""
+    transcript = Transcript("answer")
+    transcript.append("so", 1)
+    for name in ("first", "second", "third"):
+        transcript.append_call(_call(name, "1+1=2").call, 1)
+    transcript.cut(2)
+    assert transcript.calls == []
+
+
+def test_a_number_at_the_end_of_a_sentence_ends_it():
+    """`SentenceScanner._is_abbreviation`: only a number that stands alone is the number of a list."""
+    driver = drive(monitor(trigger=Sentences()))
+    driver.feed("I have 5. Then 6 more. ")
+    assert [order.segment.text for order in driver.pending.values()] == ["I have 5.", "Then 6 more."]

@@ -157,7 +157,7 @@ def test_a_repair_that_is_refuted_again_gives_way_to_feedback_and_then_to_an_end
     for _ in range(9):
         if driver.summary is None:
             driver.open()
-            # Behind a repair the line goes on; behind feedback the model insists.
+            # After a repair the line continues; after feedback the model insists.
             driver.feed("\n" if driver.of(Remedied)[-1].violation.remedy == "repair" else "2+5=8\n")
             driver.settle()
     assert driver.summary.status == "abstained"

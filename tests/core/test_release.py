@@ -35,7 +35,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "release.md"
 FAILED = [Errored("x"), TimedOut(1.0), Cancelled("x"), Skipped("x")]
 GATES = ["gate", "gate_tools", "final"]
 DELIVERIES = ["observe", "interrupt", *GATES]
-CALL = "<tool_call>1+1=2</tool_call>"
+CALL = "<tool_call>{1+1=2}</tool_call>"
 
 
 def gated(delivery, **options):

@@ -48,6 +48,9 @@ SMALL = st.sampled_from(
             "\u2028",
             "é",
             "_",
+            "<tool_call>\n",
+            '{"name": "f"}',
+            "a\n",
         ),
     ]
 )
@@ -122,8 +125,8 @@ def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, la
             follower.end()
         to = round(share * len(text))
         if isinstance(trigger, CodeBlocks):
-            # A closing fence is one by what follows it. Cut behind it, and gone on with in the same line, a block would be
-            # none, and no segment would take its place; but what is cut there is gone on with in a new line.
+            # A closing fence is one by what follows it. Cut after it, and continued in the same line, a block would be
+            # none, and no segment would take its place; but text that is cut there continues in a new line.
             to = text.rfind("\n", 0, to) + 1
         follower.cut(to)
         text = text[:to]
@@ -344,11 +347,11 @@ def test_feedback_ends_a_line_but_not_the_reasoning(trigger, expected):
 def test_a_tool_call_with_feedback_inside_is_still_a_tool_call():
     intake = Intake([monitor(ToolCalls())], tags=None, phase="answer")
     found = [
-        *intake.feed("x<tool_call>a", 1, "answer"),
+        *intake.feed("x<tool_call>{a", 1, "answer"),
         *intake.insert("\nWAIT\n", "feedback"),
         *intake.feed("b</tool_call>", 1, "answer"),
     ]
-    assert [due.segment.text for due in found] == ["<tool_call>a\nWAIT\nb</tool_call>"]
+    assert [due.segment.text for due in found] == ["<tool_call>{a\nWAIT\nb</tool_call>"]
 
 
 def test_what_is_held_is_kept_when_the_run_is_over():

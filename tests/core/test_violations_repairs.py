@@ -1,4 +1,4 @@
-"""A repair is not written where the number or the name goes on after the wrong part."""
+"""A repair is not written where the number or the name continues after the wrong part."""
 
 import pytest
 from interwhen import Span

@@ -1,4 +1,4 @@
-"""The reader is cancelled at every point there is: nothing is left behind, and the record goes on to the same end."""
+"""The reader is cancelled at every point there is: nothing is left behind, and the journal leads to the same end."""
 
 import asyncio
 

@@ -65,7 +65,7 @@ def test_the_table_goes_into_the_page(data, tmp_path, monkeypatch, capsys):
 
 
 def test_a_page_without_a_place_is_left_alone():
-    with pytest.raises(SystemExit, match="no place"):
+    with pytest.raises(SystemExit, match="the page must have the lines"):
         judge.placed("text", "table")
 
 

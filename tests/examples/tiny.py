@@ -81,7 +81,7 @@ def chunked(rng: random.Random, text: str) -> list[str]:
 
 
 def learner(rng: random.Random, worked: Worked, at: int, wrong: str) -> Script:
-    """Return a model that writes *wrong* as line *at*, goes on, and does better once it is interrupted."""
+    """Return a model that writes *wrong* as line *at*, continues, and does better once it is interrupted."""
     lines = [step.text for step in worked.steps]
     closing = f"</think>\n{worked.answer}"
 

@@ -1,4 +1,4 @@
-"""Large bodies are counted and decoded in another process, and the loop goes on meanwhile."""
+"""Large bodies are counted and decoded in another process, and the loop continues meanwhile."""
 
 import json
 import time

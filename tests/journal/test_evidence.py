@@ -76,6 +76,10 @@ FORGED = {
     "a check's place": with_check(span=Span(0, 3)),
     "a check's verdict": with_check(outcome=Judged(Unknown("?"))),
     "a check's words": with_check(claim_sha256="0" * 64),
+    "hidden reasoning": with_result(hidden_reasoning=True),
+    "hidden reasoning, with the certificate": lambda record: with_result(hidden_reasoning=True)(
+        with_certificate(hidden_reasoning=True)(record)
+    ),
     "the finish reason": with_result(finish_reason="length"),
     "the prompt": lambda record: msgspec.structs.replace(record, prompt="P") if isinstance(record, Header) else record,
 }
@@ -105,7 +109,7 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
         path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, EndRecord) else record
     )
     assert isinstance(read_journal(path).result, Verified)
-    with pytest.raises(JournalError, match="differs from the one that its facts give"):
+    with pytest.raises(JournalError, match="must be the one that its facts give, and it differs"):
         async with resume(path, monitors=[watch(delivery="observe")]) as run:
             await run.drain()
 

@@ -1,4 +1,4 @@
-"""A run that is killed anywhere goes on to what it would have been."""
+"""A run that is killed at any point and resumed ends as an unbroken run."""
 
 import interwhen
 import pytest
@@ -92,7 +92,7 @@ async def test_a_kill_at_every_byte(path, record_property):
         found = interwhen.read_journal(path)
         whole = max(end for end in ends if end <= size)
         assert (found.size, found.left_out) == (whole, size - whole)
-        # A torn record goes on as the whole ones before it; a few bytes of each will do to see that.
+        # A torn record resumes like the whole ones before it; a few bytes of each are enough to see that.
         if (whole, size - whole) not in tried and size - whole in (0, 1, 9, 40):
             tried.add((whole, size - whole))
             async with kind.resume(path) as run:

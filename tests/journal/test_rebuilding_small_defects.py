@@ -1,4 +1,4 @@
-"""Small defects of going on that nothing else noticed: each test fails where its line is changed in one place."""
+"""Small defects of resuming that no other test noticed: each test fails where its line is changed in one place."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for
 
 
 async def test_a_check_that_is_tried_again_after_going_on_gets_its_whole_claim(path):
-    """A verifier that fails when the run goes on is asked again, with all that the extractor had read."""
+    """A verifier that fails when the run is resumed is asked again, with all that the extractor had read."""
     seen = []
 
     def note(claim):

@@ -1,4 +1,4 @@
-"""What a run may be gone on with, and by whom."""
+"""What may resume a run: the models, monitors and settings."""
 
 import interwhen
 import pytest

@@ -37,7 +37,7 @@ class Played(NamedTuple):
     result: object
     events: list
     streams: list
-    """The prefix from which each stream went on."""
+    """The prefix from which each stream continued."""
 
     def of(self, kind):
         return [event for event in self.events if isinstance(event, kind)]

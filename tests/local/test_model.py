@@ -78,7 +78,7 @@ async def test_both_apis_say_the_same(anyio_backend, api):
 
 @pytest.fixture
 async def by_turns(anyio_backend):
-    """The same server, asked as one whose chat can only go on by further turns."""
+    """The same server, asked as one whose chat can only continue by further turns."""
     server = await LocalServer.start(find_weights(TinyWeights()), ServerOptions(TINY_CONTEXT))
     model = ChatModel(f"{server.url}/v1", "tiny", api_key=server.api_key, resume="turn")
     try:

@@ -1,4 +1,4 @@
-"""What follows a refuted line, by remedy, and how the trace goes on."""
+"""What follows a refuted line, by remedy, and how the trace continues."""
 
 import pytest
 from interwhen import (
@@ -25,7 +25,7 @@ APIS = ("completions", "chat")
 
 
 def remedied(played):
-    """The one violation of *played*, after the checks that hold for every remedy that goes on."""
+    """The one violation of *played*, after the checks that hold for every remedy that continues."""
     result = played.result
     [violation] = result.violations
     assert violation.interrupted
@@ -35,7 +35,7 @@ def remedied(played):
     kept = result.text[: violation.cut] + violation.inserted
     assert played.streams == ["", kept]
     assert result.text.startswith(kept)
-    assert len(result.text) > len(kept), "the trace did not go on"
+    assert len(result.text) > len(kept), "the trace did not continue"
     assert (result.ledger.requests, result.ledger.remedies) == (2, 1)
     assert result.ledger.inserted_chars == len(violation.inserted)
     return violation

@@ -54,7 +54,7 @@ async def test_over_a_real_connection_the_run_ends_right(name, api, transport):
                 run, shown = await supervised(model)
         check(case, run, shown, len(server.posts), exact=not case.seconds)
         for request in server.posts:
-            request.aborted.set()  # what is deaf goes on
+            request.aborted.set()  # a deaf stream continues
         await server.settled(5)
 
 

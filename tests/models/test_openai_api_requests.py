@@ -1,4 +1,4 @@
-"""What the adapters send, and how they go on from kept text."""
+"""What the adapters send, and how they continue from kept text."""
 
 import json
 

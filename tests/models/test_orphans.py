@@ -1,4 +1,4 @@
-"""Servers that go on behind a closed connection: told to stop, bounded in number, and counted."""
+"""Servers that continue after the connection was closed: they get an abort call, are bounded in number, and are counted."""
 
 import anyio
 import pytest

@@ -18,7 +18,6 @@ from interwhen.models._token_resume import (
     TokenTrail,
     completion_body,
     fragments,
-    kept_of,
     runs_of,
     without_ids,
 )
@@ -47,14 +46,14 @@ STORY = ((None, "<think>"), ("reasoning", "1 + 1"), ("reasoning", " = 3"), (None
 
 
 def test_text_that_stands_whole_keeps_the_ids_it_came_with():
-    kept = kept_of(trail_of(*STORY), runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 3")]))
+    kept = trail_of(*STORY).kept(runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 3")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>It is 3")]
     assert kept.rest == ()
     assert kept.phase == "answer"
 
 
 def test_a_cut_inside_a_token_keeps_the_whole_tokens_before_it():
-    kept = kept_of(trail_of(*STORY), runs_of([Piece("1 + 1 =", phase="reasoning"), Piece(" 2", "repair", "reasoning")]))
+    kept = trail_of(*STORY).kept(runs_of([Piece("1 + 1 =", phase="reasoning"), Piece(" 2", "repair", "reasoning")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1")]
     assert [(run.phase, run.text, run.ours) for run in kept.rest] == [
         ("reasoning", " =", False),
@@ -64,15 +63,15 @@ def test_a_cut_inside_a_token_keeps_the_whole_tokens_before_it():
 
 
 def test_the_tag_between_two_phases_is_the_one_that_the_model_wrote():
-    kept = kept_of(trail_of(*STORY), runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 2", "repair")]))
+    kept = trail_of(*STORY).kept(runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 2", "repair")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>")]
     assert [(run.phase, run.text) for run in kept.rest] == [("answer", "It is 2")]
     assert kept.phase == "answer"
 
 
 def test_a_cut_at_the_end_of_the_reasoning_leaves_its_closing_tag_out():
-    kept = kept_of(
-        trail_of(*STORY), runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece(" No", "feedback", "reasoning")])
+    kept = trail_of(*STORY).kept(
+        runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece(" No", "feedback", "reasoning")])
     )
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3")]
     assert kept.phase == "reasoning"
@@ -82,7 +81,7 @@ def test_a_cut_at_the_end_of_the_reasoning_leaves_its_closing_tag_out():
 def test_any_cut_gives_the_ids_and_the_text_of_exactly_what_stands(reasoning, answer):
     thought, said = "1 + 1 = 3"[:reasoning], "It is 3"[:answer] if reasoning == 9 else ""
     pieces = [Piece(thought, phase="reasoning"), Piece(said)]
-    kept = kept_of(trail_of(*STORY), runs_of(pieces))
+    kept = trail_of(*STORY).kept(runs_of(pieces))
     standing = "".join(text for tag, text in (("", thought), ("</think>", said)) if text)
     rest = "".join(run.text for run in kept.rest)
     raw = text_of(kept.ids[2:]).replace("<think>", "").replace("</think>", "") + rest
@@ -115,10 +114,13 @@ def test_kept_ids_and_the_rest_are_always_the_kept_text(units, pick):
             pick.draw(st.sampled_from(["", "abx", "b"])), "repair", pick.draw(st.sampled_from(["reasoning", "answer"]))
         )
     )
-    kept = kept_of(trail, runs_of(pieces))
-    found = [part for unit in kept.units for part in unit.parts] + [(run.phase, run.text) for run in kept.rest]
+    kept = trail.kept(runs_of(pieces))
+    found = [part for unit in kept.trail.events for part in unit.parts] + [(run.phase, run.text) for run in kept.rest]
     assert spell(found) == spell((piece.phase, piece.text) for piece in pieces)
-    assert list(kept.ids) == [9, 9, *(number for unit in kept.units for number in (*unit.lead, *unit.ids))]
+    own = [number for unit in kept.trail.events for number in (*unit.lead, *unit.ids)]
+    assert list(kept.ids)[: 2 + len(own)] == [9, 9, *own]
+    # After these ids, only the tag before the next phase may follow.
+    assert all(number in TAGS.values() for number in kept.ids[2 + len(own) :])
 
 
 def spell(parts):
@@ -140,7 +142,7 @@ EVENTS = (
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_only_the_fields_with_ids_leave_an_event(event):
+def test_only_the_ids_leave_an_event(event):
     shown = without_ids(event)
     if not event.startswith(b"{") or not event.endswith(b"}"):
         assert shown == event
@@ -148,7 +150,7 @@ def test_only_the_fields_with_ids_leave_an_event(event):
 
     def bare(value):
         if isinstance(value, dict):
-            return {name: bare(inner) for name, inner in value.items() if not name.endswith("token_ids")}
+            return {name: None if name.endswith("token_ids") else bare(inner) for name, inner in value.items()}
         return [bare(inner) for inner in value] if isinstance(value, list) else value
 
     assert json.loads(shown) == bare(json.loads(event))
@@ -157,7 +159,7 @@ def test_only_the_fields_with_ids_leave_an_event(event):
 @given(st.text(alphabet=',"[]{}:\\ token_ids', max_size=30))
 def test_text_never_looks_like_a_field_with_ids(text):
     event = json.dumps({"choices": [{"delta": {"content": text}, "token_ids": [1]}]}, separators=(",", ":")).encode()
-    assert json.loads(without_ids(event)) == {"choices": [{"delta": {"content": text}}]}
+    assert json.loads(without_ids(event)) == {"choices": [{"delta": {"content": text}, "token_ids": None}]}
 
 
 # ------------------------------------------------------------------------------------------ raw text
@@ -232,12 +234,12 @@ async def test_the_ids_of_an_event_never_hold_text_that_comes_later():
     read = trail.reading(decode_chat)
     for event in await chat_events([*raw, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}]):
         read(json.dumps(event).encode(), 0, False)
-    assert [(unit.lead, unit.ids, unit.parts) for unit in trail.units] == [
+    assert [(unit.lead, unit.ids, unit.parts) for unit in trail.events] == [
         ((), (0,), (("reasoning", "x"),)),
         ((1,), (2,), (("reasoning", "a < 5"),)),
         ((3,), (4,), (("reasoning", " "), ("answer", "b"))),
     ]
-    assert kept_of(trail, runs_of([Piece("xa ", phase="reasoning")])).ids == (9, 0)
+    assert trail.kept(runs_of([Piece("xa ", phase="reasoning")])).ids == (9, 0)
 
 
 def test_settings_of_the_chat_reach_the_completion():

@@ -115,6 +115,32 @@ def test_a_failed_job_does_not_stop_the_others_and_is_not_lost(pipeline, capsys)
     assert "1 failed, 4 passed" in capsys.readouterr().out
 
 
+def test_a_job_that_cannot_run_here_is_named_and_has_not_failed(pipeline):
+    def cannot(shell):
+        shell.run(sys.executable, "-c", "print('no such package'); raise SystemExit(3)")
+
+    reports = pipeline.run_jobs([pipeline.Job("one", "", cannot), pipeline.Job("two", "", lambda shell: None)])
+    lines = pipeline.table(reports, 1.0)
+    assert lines[2].split(maxsplit=2)[2] == "not run no such package"
+    assert "jobs that cannot run on this machine: one" in lines
+    assert "every other job passed" in lines
+    assert not any(report.error for report in reports)
+
+
+def test_an_installation_that_takes_too_long_or_fails_says_so(monkeypatch, tmp_path):
+    from tests.vllm import environment
+
+    slow = tmp_path / "python3.11"
+    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(environment, "find_python", lambda: str(slow))
+    with pytest.raises(environment.CannotInstallError, match="longer than it may"):
+        environment.install(tmp_path / "env", 0.1)
+    slow.write_text("#!/bin/sh\necho no venv >&2\nexit 1\n")
+    with pytest.raises(environment.CannotInstallError, match="no venv"):
+        environment.install(tmp_path / "other", 60)
+
+
 def test_what_has_no_input_and_fails_ends_with_a_code(pipeline, monkeypatch, capsys):
     monkeypatch.setattr(pipeline.Pipeline, "jobs", lambda self: [pipeline.Job("set up", "", lambda shell: 1 / 0)])
     assert pipeline.main(["set"]) == 1
@@ -127,12 +153,12 @@ def test_the_script_lists_its_jobs():
         ["bash", ROOT / ".ci" / "run", "--list"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True
     )
     names = [line[:22].strip() for line in done.stdout.splitlines()]
-    for name in ("style", "types", "core coverage", "lowest versions", "wheel", "extras", "demo"):
+    for name in ("style", "types", "core coverage", "lowest versions", "wheel", "extras", "demo", "vllm"):
         assert name in names
     assert any(name.startswith("suite ") for name in names)
 
 
 @pytest.mark.source
 def test_what_the_jobs_name_is_there(pipeline):
-    for path in (*pipeline.LOWEST, *pipeline.PACKAGES, pipeline.EXTRAS):
+    for path in (*pipeline.LOWEST, *pipeline.PACKAGES, pipeline.EXTRAS, pipeline.VLLM):
         assert (ROOT / path).exists(), path

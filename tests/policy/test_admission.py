@@ -192,7 +192,7 @@ WRONG = {
     ),
     "a quote of one word": (RULE.replace("An open order can be cancelled.", "order"), "which is not in its text"),
     "kinds": (RULE.replace('order.status = "open"', 'order.status = "opened"'), "which are never equal"),
-    "a tool that is none": (RULE.replace('["cancel"]', '["drop"]'), "no tool 'drop'"),
+    "a tool that is none": (RULE.replace('["cancel"]', '["drop"]'), "got 'drop'"),
     "no condition": (RULE.replace('order.status = "open"', "args.amount"), "true or false"),
     "examples": (RULE.replace('expect = "keeps"', 'expect = "breaks"', 1), "an example that keeps it, got none"),
     "an example that is judged otherwise": (

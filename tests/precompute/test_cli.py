@@ -1,5 +1,6 @@
-"""``interwhen precompute add|run|status|why|evict``, and a worker that is killed and gone on with."""
+"""``interwhen precompute add|run|status|why|evict``, and a worker that is killed and resumed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -131,6 +132,34 @@ def test_one_line_and_code_2(arguments, said, producer, book, capsys):
     assert err.count("\n") == 1
     assert said in err
     assert out == ""
+
+
+def test_a_question_is_asked_with_what_was_prepared(producer, book, capsys):
+    run("add", "book", book)
+    run("run", "-m", "toy")
+    capsys.readouterr()
+    assert run("ask", "book", "add 3 4", "--plain") == 3  # nothing watches this run
+    out = capsys.readouterr().out
+    assert "prepared items used" in out
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "add 3 4", "--context", "book", "--json"])
+    assert caught.value.code == 3
+    *_, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last)["result"]["precomputed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--context", "never"), "context 'never' must be in the store"),
+        (("--store", "elsewhere.db"), "must be used with --context only"),
+    ],
+)
+def test_a_context_that_cannot_be_opened_ends_the_run_with_one_line(options, said, producer, book, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "add 3 4", *options])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("way", ["file", "environment"])

@@ -23,8 +23,8 @@ def value_of(text):
 
 
 def answer(model, prompt):
-    """What *model* says to *prompt* ("add 3 4"): right for most, wrong for some, vague for others."""
-    left, right = (int(word) for word in prompt.split()[1:3])
+    """What *model* says to *prompt*, whose last line is "add 3 4": right for most, wrong for some, vague for others."""
+    left, right = (int(word) for word in prompt.strip().splitlines()[-1].split()[1:3])
     draw = hashlib.sha256(f"{model} {prompt}".encode()).digest()[0] % 8
     total = (left + right) % 1000
     if draw == 0:

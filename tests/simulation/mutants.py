@@ -270,8 +270,8 @@ def only_whole_chunks_are_scanned(patch):
 def certificate_of_another_text(patch):
     real = machine.certificate
 
-    def certificate(*arguments):
-        return msgspec.structs.replace(real(*arguments), text_sha256="0" * 64)
+    def certificate(*arguments, **options):
+        return msgspec.structs.replace(real(*arguments, **options), text_sha256="0" * 64)
 
     patch.setattr(machine, "certificate", certificate)
 
@@ -344,8 +344,8 @@ def generation_is_not_counted(patch):
 def coverage_counts_overlaps_twice(patch):
     real = machine.certificate
 
-    def certificate(*arguments):
-        found = real(*arguments)
+    def certificate(*arguments, **options):
+        found = real(*arguments, **options)
         covered = tuple(check.span for check in found.checks if check.span is not None)
         share = sum(map(len, covered)) / max(arguments[0].length, 1)
         return msgspec.structs.replace(found, covered=covered, coverage=share)
@@ -356,8 +356,8 @@ def coverage_counts_overlaps_twice(patch):
 def certificate_lists_what_did_not_pass(patch):
     real = machine.certificate
 
-    def certificate(transcript, records, *rest):
-        found = real(transcript, records, *rest)
+    def certificate(transcript, records, *rest, **options):
+        found = real(transcript, records, *rest, **options)
         return msgspec.structs.replace(found, checks=tuple(records)) if len(records) > len(found.checks) else found
 
     patch.setattr(machine, "certificate", certificate)
@@ -366,8 +366,8 @@ def certificate_lists_what_did_not_pass(patch):
 def certificate_forgets_a_check(patch):
     real = machine.certificate
 
-    def certificate(*arguments):
-        found = real(*arguments)
+    def certificate(*arguments, **options):
+        found = real(*arguments, **options)
         fewer = found.checks[:-1] if len(found.checks) > 1 else found.checks
         covered = release_rule.merge(check.span for check in fewer if check.span is not None)
         share = sum(map(len, covered)) / arguments[0].length if arguments[0].length else 0.0
@@ -480,15 +480,19 @@ def reasoning_counts_as_answer(patch):
 def any_monitor_may_judge_the_answer(patch):
     real = machine.certificate
 
-    def certificate(trace, records, watching, *rest):
-        return real(trace, records, [replace(monitor, scope="answer") for monitor in watching], *rest)
+    def certificate(trace, records, watching, *rest, **options):
+        return real(trace, records, [replace(monitor, scope="answer") for monitor in watching], *rest, **options)
 
     patch.setattr(machine, "certificate", certificate)
 
 
 def an_answer_counts_as_steps(patch):
     real = machine.certificate
-    patch.setattr(machine, "certificate", lambda *arguments: msgspec.structs.replace(real(*arguments), scope="steps"))
+    patch.setattr(
+        machine,
+        "certificate",
+        lambda *arguments, **options: msgspec.structs.replace(real(*arguments, **options), scope="steps"),
+    )
 
 
 MUTANTS = [
@@ -502,7 +506,7 @@ MUTANTS = [
     Mutant("a retraction is not told", retraction_is_not_told, "P4"),
     Mutant("a delta is lost behind a cut", delta_is_lost_after_a_cut, "P4"),
     Mutant("verdicts on text that was cut count", stale_records_stay, "P"),
-    Mutant("checks of text that was cut go on", cut_checks_go_on, ""),
+    Mutant("checks of text that was cut continue", cut_checks_go_on, ""),
     Mutant("the ledger forgets what was cut", discarded_is_forgotten, "P5"),
     Mutant("the ledger forgets what came late", late_is_forgotten, "P5"),
     Mutant("the ledger forgets what was read with the end", reads_behind_the_end_are_forgotten, "P5"),
@@ -539,7 +543,7 @@ MUTANTS = [
     Mutant("a preparation that fails stands aside", a_preparation_that_fails_stands_aside, ""),
     Mutant("prompts of earlier requests are not counted", prompts_are_not_counted, "server's token counts"),
     Mutant("prompts of forks are not counted", fork_prompts_are_not_counted, "server's token counts"),
-    Mutant("a run that goes on checks half a claim", tried_again_with_half_a_claim, ""),
+    Mutant("a resumed run checks half a claim", tried_again_with_half_a_claim, ""),
     Mutant("only the first monitor counts", only_the_first_monitor_counts, "P2"),
     Mutant("a refuted answer is disavowed", answers_are_refuted, "P2"),
     Mutant("one verifier's verdict serves another", verdicts_forget_the_verifier, "P"),

@@ -1,4 +1,4 @@
-"""Defects to be planted in the journal, and in what goes on from one: none shows unless a process dies."""
+"""Defects for the journal, and for runs resumed from one: a defect shows only if a process dies."""
 
 from __future__ import annotations
 
@@ -139,10 +139,10 @@ MUTANTS_OF_DEATHS = [
     Mutant("a torn record stays in the file", torn_record_stays, "P4"),
     Mutant("what the reader saw is not told again", nothing_is_told_again, "P4"),
     Mutant("the last fact on file comes twice", last_fact_is_told_twice, "P4"),
-    Mutant("half a tag stays when a run goes on", half_a_tag_stays, "P4"),
+    Mutant("half a tag stays when a run is resumed", half_a_tag_stays, "P4"),
     Mutant("a request is sent before what led to it is on file", requests_are_not_hurried, "P4"),
     Mutant("a run that its reader left is over", a_reader_who_left_has_ended_it, "P4"),
-    Mutant("going on counts as a reconnect", going_on_is_a_reconnect, "P5"),
+    Mutant("resuming counts as a reconnect", going_on_is_a_reconnect, "P5"),
     Mutant("the time before a death is not counted", time_begins_anew, "P5"),
     Mutant("the fork tokens before a death are not counted", fork_tokens_are_forgotten, "P5"),
     Mutant("remedies before a death do not count", budget_of_remedies_begins_anew, "budgets"),

@@ -1,4 +1,4 @@
-"""Processes that die, and the ones that go on: nothing is lost, nothing happens twice."""
+"""Processes that die, and those that resume: nothing is lost, nothing happens twice."""
 
 import msgspec
 import pytest

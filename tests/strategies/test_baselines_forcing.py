@@ -1,4 +1,4 @@
-"""Budget forcing: thinking that ends too early goes on, and thinking that is too long is ended."""
+"""Budget forcing: thinking that ends too early continues, and thinking that is too long is ended."""
 
 import pytest
 from interwhen import Sampling

@@ -36,7 +36,7 @@ async def read(model, most=None, stop_at=None, **sampling):
 
 
 def going_on():
-    """A model that goes on with its text from wherever it stands."""
+    """A model that continues its text from any place."""
     return writer(lambda request: TEXT[len(request.prefix) :])
 
 

@@ -39,7 +39,7 @@ def question(**options):
 
 
 def writer(choose, **options):
-    """A model that goes on as *choose* says, which gets the request."""
+    """A model that continues as *choose* says, which gets the request."""
 
     def script(request):
         text = choose(request)

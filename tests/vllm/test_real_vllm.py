@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 
+import httpx2
 import interwhen
+import openai
 import pytest
 from interwhen import Message, Sampling, Verified
 from interwhen.models import ChatModel, Piece, Request, probe
+from interwhen.models._contract import check_contract
+from tests.contracts.servers import VLLM, assert_kept
+from tests.vllm.measure import measure, problems
+from tests.vllm.server import PARSERS
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +62,7 @@ async def test_the_ids_of_a_stream_are_those_that_the_server_tokenizes(url):
     root = url.removesuffix("/v1")
     chat = {"model": "tiny", "messages": [{"role": "user", "content": question(59, 12, 63)[0].content}]}
     assert list(trail.prompt) == post(f"{root}/tokenize", {**chat, "add_generation_prompt": True})["tokens"]
-    ids = [number for unit in trail.units for number in (*unit.lead, *unit.ids)]
+    ids = [number for unit in trail.events for number in (*unit.lead, *unit.ids)]
     text = post(f"{root}/detokenize", {"model": "tiny", "tokens": ids})["prompt"]
     assert text.startswith("<think>\n")
     assert "</think>" in text
@@ -98,7 +105,78 @@ async def test_corrected_reasoning_finishes(url):
     assert corrected >= 2
 
 
+@pytest.mark.parametrize("name", VLLM)
+async def test_the_contract_holds_as_it_was_recorded(name, servers):
+    assert_kept(name, await check_contract(servers[VLLM[name]], "tiny"))
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+async def test_corrected_streams_finish_and_are_mostly_right(parser, servers):
+    given = list(problems(16, seed=11))
+    tally = await measure(servers[parser], given, at_once=8)
+    assert tally.corrected >= 6, tally
+    assert tally.ways.keys() == {"tokens"}, tally
+    assert tally.loops == 0, tally
+    assert tally.finished + tally.abstained == tally.corrected, tally
+    assert tally.right == tally.finished >= tally.corrected / 3, tally
+
+
 async def test_doctor_says_that_tokens_continue_inside_the_reasoning(url):
     found = await probe(url, "tiny")
     assert found.usable
     assert found["model list"].mark == "ok"
+
+
+@pytest.mark.parametrize("parser", ["parser-on", "parser-off"])
+async def test_corrected_calls_of_a_wrapped_client_finish(servers, parser):
+    """After the first correction, kept text is never tokenized again, and the reader sees no ids."""
+    tokenized = []
+
+    async def note(request):
+        if request.url.path == "/tokenize":
+            tokenized.append(json.loads(request.content))
+
+    corrected = 0
+    async with (
+        httpx2.AsyncClient(event_hooks={"request": [note]}, timeout=120) as http,
+        openai.AsyncOpenAI(base_url=servers[parser], api_key="none", http_client=http) as bare,
+    ):
+        client = interwhen.wrap(bare, ["arithmetic:remedy=repair"])
+        for start, factor, less in CHAINS:
+            stream = await client.chat.completions.create(
+                model="tiny",
+                messages=[{"role": "user", "content": question(start, factor, less)[0].content}],
+                stream=True,
+                temperature=0,
+                max_tokens=400,
+            )
+            chunks = [chunk async for chunk in stream]
+            result = interwhen.supervision_info(chunks[-1]).result
+            # vLLM sends these fields to everybody, with null for callers who did not ask.
+            assert not re.search(r"token_ids': \[", repr([chunk.model_dump() for chunk in chunks]))
+            if not result.violations:
+                continue
+            corrected += 1
+            assert (result.resume, result.finish_reason) == ("tokens", "stop")
+            assert f"Answer: {start * factor - less}" in result.answer
+            if corrected > 1:
+                assert all(len(body["prompt"]) < 12 for body in tokenized), tokenized
+            tokenized.clear()
+    assert corrected >= 2
+
+
+async def test_a_fork_has_the_prefix_of_the_stream(url):
+    prompt = question(59, 12, 63)
+    async with ChatModel(url, "tiny", resume="tokens") as model:
+        stream = await model.stream(Request(prompt, sampling=GREEDY))
+        text = ""
+        while chunks := await stream.receive():
+            text += "".join(chunk.text for chunk in chunks if chunk.phase == "reasoning")
+        kept = text[: text.index("=") + 2]
+        sampling = Sampling(max_tokens=4, temperature=0.0)
+        fork = await model.complete(
+            Request(prompt, (Piece(kept, phase="reasoning"),), sampling, side="590", trail=stream.trail)
+        )
+        await stream.aclose()
+    assert fork.usage.prompt_tokens is not None
+    assert fork.text

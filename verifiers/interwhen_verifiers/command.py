@@ -183,7 +183,10 @@ def _checker(
     require_choice("command", PRESETS, preset=known)
     checker = PRESETS[known]
     if not checker.steps and not argv:
-        raise UsageError('command: got no preset and no argv; give one, for example argv=("checker", "{file}")')
+        raise UsageError(
+            "command: must have a preset or argv, got no preset and no argv; give one, for example "
+            'argv=("checker", "{file}")'
+        )
     if argv and not any("{file}" in part for part in argv):
         raise UsageError(f"command: argv must contain the file as {{file}}, got {argv!r}; write {{file}} in its place")
     if file and ("/" in file or file.startswith(".") or "\0" in file):

@@ -53,6 +53,8 @@ class Documented(Claim):
     value: str = ""
     tool: str = ""
     """The name of the tool, if the document is the arguments of a call."""
+    untyped: bool = False
+    """Whether the call was written in a format that does not distinguish texts from numbers."""
     doubt: str = ""
     """Why it is not read, though it looks like a document. Empty: it is read."""
 
@@ -84,7 +86,12 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
     judge: Judge | None = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
     if judge is None:
         return Unknown("there is no schema for this tool")
-    return judge.matches(claim.pattern, claim.value) if claim.pattern else judge.validate(claim.document)
+    found = judge.matches(claim.pattern, claim.value) if claim.pattern else judge.validate(claim.document)
+    if claim.untyped and isinstance(found, Violation):
+        return Unknown(
+            f"the format of the call does not distinguish texts from numbers, so this may be right: {found.why}"
+        )
+    return found
 
 
 @verifier(name="json_schema", version="3", deadline=10.0)
@@ -102,7 +109,7 @@ def check_apart(claim: Documented, prepared: Any) -> Verdict:
 def _step(answer: _Answer, segment: Segment) -> tuple[_Answer, Iterable[Documented]]:
     search = answer.search
     if answer.end is not None and segment.span.start != answer.end and search.place == "inside":
-        # A remedy has written text in between, so it is not known where the document goes on.
+        # A remedy has written text in between, so it is not known where the document continues.
         search, found = Search("over"), [Found(0, len(segment.text), doubt="the document was broken off here")]
     else:
         search, found = answer.finder.feed(search, segment.text)
@@ -126,18 +133,21 @@ def _claim(segment: Segment, found: Found) -> Documented:
 
 
 def _of_calls(segment: Segment, prepared: Mapping[str, Any]) -> Iterator[Documented]:
-    for call in read_calls(segment):
-        if segment.call is not None and call.name in prepared:
-            base, arguments = segment.call.arguments_at, segment.call.arguments
-            span = segment.at(base, base + len(arguments))
-            yield Documented(key=f"{call.name} {arguments}", span=span, document=arguments or "{}", tool=call.name)
-        elif call.name in prepared:
-            text = segment.text[segment.text.find("{") : segment.text.rfind("}") + 1]
-            wrong = call.problem
-            yield Documented(key=text, span=segment.span, document=call.raw, tool=call.name, wrong=wrong)
-        else:
-            doubt = "there is no schema for this tool" if call.name else call.problem or "the call was not understood"
+    for call, read in zip(segment.calls, read_calls(segment), strict=False):
+        if call.name not in prepared or not read.name:
+            doubt = "there is no schema for this tool" if read.name else read.problem
             yield Documented(key=f"{call.name} {doubt}", span=segment.span, doubt=doubt)
+        elif call.kind == "code":
+            yield Documented(key=call.text, span=segment.span, tool=call.name, doubt=read.problem)
+        elif segment.call is not None:
+            base = call.arguments_at
+            span = segment.at(base, base + len(call.arguments))
+            key = f"{call.name} {call.arguments}"
+            yield Documented(key=key, span=span, document=call.arguments or "{}", tool=call.name)
+        else:
+            untyped = segment.written is not None and segment.written.untyped
+            key = f"{call.name} {call.arguments} {untyped}"
+            yield Documented(key=key, span=segment.span, document=call.arguments, tool=call.name, untyped=untyped)
 
 
 def json_schema(

@@ -106,7 +106,12 @@ def _refuse_submounts(target: str) -> None:
     with open("/old/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.split()[4].startswith(f"{target}/"):
-                raise OSError(95, "mounts below it cannot be made read-only before Linux 5.12", target)
+                raise OSError(
+                    95,
+                    "a readable path must have no mounts below it before Linux 5.12, and has some: leave it "
+                    "out of readable, or update Linux",
+                    target,
+                )
 
 
 def _accounts(view: View) -> None:

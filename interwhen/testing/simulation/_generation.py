@@ -194,7 +194,7 @@ def _sum(dice: Random, swarm: _Swarm, *, call: bool = False) -> SumItem:
         off = dice.choice(((1, 0), (1, 0), (1, 1, 0), (1,), (1, 2, 3, 0), (10, 0), (1, 2), (0, 1, 0)))
     before, after = "", dice.choice(_BETWEEN)
     if dice.random() < 0.08:
-        before, after = "<tool_call>", "</tool_call>\n"
+        before, after = "<call>", "</call>\n"
     return SumItem(left, op, right, off, before, after, call)
 
 

@@ -24,7 +24,7 @@ SEED = 1000
 """The sampling seed of generation 0. The seed of a request minus this one is its generation."""
 TIMER = 8.0
 """The timeout for silence of the model, in seconds."""
-ADAPTER_DEFECT = "simulated fault: the adapter has a defect"
+ADAPTER_DEFECT = "simulated fault, which the run must handle: the adapter has a defect"
 """The message of the exception that a simulated adapter raises because of a defect."""
 SILENCE = min(Timeouts().idle or TIMER, TIMER / 2)
 """The silence after which monitors look at unfinished text, in seconds."""
@@ -136,7 +136,9 @@ class SimulatedModel:
             self.fork_faults += 1
             match world.fork_fault:
                 case "raises":
-                    raise UpstreamError("simulated fault: the server refuses forks", status=500)
+                    raise UpstreamError(
+                        "simulated fault, which the run must handle: the server refuses forks", status=500
+                    )
                 case "hangs":
                     await anyio.sleep_forever()
                 case "garbled":
@@ -215,13 +217,17 @@ class SimulatedModel:
 async def _fail_opening(wire: WireFault) -> None:
     match wire.kind:
         case "refused":
-            raise ConnectError("simulated fault: the connection was refused")
+            raise ConnectError("simulated fault, which the run must handle: the connection was refused")
         case "busy":
-            raise UpstreamError("simulated fault: the server is overloaded (503)", status=503)
+            raise UpstreamError(
+                "simulated fault, which the run must handle: the server is overloaded (503)", status=503
+            )
         case "rejected":
-            raise UpstreamError("simulated fault: the server refused the request (400)", status=400)
+            raise UpstreamError(
+                "simulated fault, which the run must handle: the server refused the request (400)", status=400
+            )
         case "overflow":
-            raise ContextOverflow("simulated fault: the context is full (400)", status=400)
+            raise ContextOverflow("simulated fault, which the run must handle: the context is full (400)", status=400)
         case "mute":
             await anyio.sleep_forever()
         case "slow":
@@ -287,12 +293,14 @@ class SimulatedStream(GuardedStream):
     async def _struck(self, strike: WireFault) -> list[Chunk]:
         match strike.kind:
             case "reset" | "reset_after_stop":
-                raise ConnectError("simulated fault: the connection was reset")
+                raise ConnectError("simulated fault, which the run must handle: the connection was reset")
             case "garbled":
-                raise StreamProtocolError("simulated fault: an event is not JSON", offset=self._at)
+                raise StreamProtocolError(
+                    "simulated fault, which the run must handle: an event is not JSON", offset=self._at
+                )
             case "error" | "fatal":
                 raise UpstreamError(
-                    "simulated fault: the server sent an error in the stream",
+                    "simulated fault, which the run must handle: the server sent an error in the stream",
                     status=500 if strike.kind == "error" else 400,
                 )
             case "stall":

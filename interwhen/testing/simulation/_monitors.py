@@ -63,7 +63,7 @@ _TRIGGERS: dict[TriggerKind, Trigger] = {
     "markers": Markers(words=MARKERS),
     "think_end": ThinkEnd(),
     "answer": Answer(),
-    "calls": ToolCalls(),
+    "calls": ToolCalls("<call>", "</call>"),
     "chars": EveryChars(count=CHARS),
 }
 
@@ -136,7 +136,7 @@ class SimulatedVerifier:
             return Pass("summed up", scope=scope) if claim.is_right else self._refute(claim, kind)
         match kind:
             case "raises":
-                raise ValueError("simulated fault: the verifier raised")
+                raise ValueError("simulated fault, which the run must handle: the verifier raised")
             case "exits":
                 raise SystemExit(3)
             case _:
@@ -160,7 +160,7 @@ class SimulatedVerifier:
 
 
 _GARBAGE: dict[str, object] = {
-    "unknown": Unknown("simulated: the verifier cannot decide"),
+    "unknown": Unknown("simulated fault, which the run must handle: the verifier cannot decide"),
     "none": None,
     "true": True,
     "pass_class": Pass,
@@ -238,7 +238,7 @@ class _WorldReader:
     def _found(self, segment: Segment, reply: str | None, before: int) -> Iterable[Claim]:
         watch = self._watch
         if reply == "!":
-            raise ValueError("simulated fault: the reply of the fork cannot be read")
+            raise ValueError("simulated fault, which the run must handle: the reply of the fork cannot be read")
         if watch.extractor_fails_on and f"{watch.extractor_fails_on}=" in segment.text:
             raise KeyError(watch.extractor_fails_on)
         named = None if reply is None else set(reply.split("; "))

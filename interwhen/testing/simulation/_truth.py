@@ -17,7 +17,7 @@ _IN_WORDS = re.compile(r"(?<!\d)\d+ (plus|minus|times) \d+ is \d+(?!\d)")
 _SIGNS = {"plus": "+", "minus": "-", "times": "*"}
 _SENTENCE = re.compile(r"[.!?](?=\s)|\n")
 _MARKER = re.compile(r"(?<![^\W_])(?:Wait|Hmm)(?![^\W_])")
-_CALL = re.compile(r"<tool_call>.*?</tool_call>", re.DOTALL)
+_CALL = re.compile(r"<call>.*?</call>", re.DOTALL)
 _REACH = 4
 UNREAD = "could not be read"
 """A part of the reason that a run gives for text that a recognizer found and no claim covers."""

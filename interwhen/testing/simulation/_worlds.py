@@ -326,14 +326,14 @@ def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[Te
             if at < len(stands):
                 after, found, expected = stands[:at][-40:], stands[at:][:40], half.rest[:40]
                 raise LostTextError(
-                    f"the kept text must continue with {expected!r} after {after!r}, got {found!r}: text "
-                    "was lost or repeated"
+                    f"the kept text must continue with {expected!r} after {after!r}, got {found!r}: "
+                    "text was lost or repeated, which is a defect of the engine; report this world"
                 )
             yield _part(item, half, phase if world.thinking == "field" else "answer")
     if at < len(stands):
         raise LostTextError(
             f"the kept text must end where the text of the model ends, got {stands[at:][:40]!r} after it: "
-            "text was repeated"
+            "text was repeated, which is a defect of the engine; report this world"
         )
 
 
@@ -342,7 +342,8 @@ def _part(item: Item, half: _Match, phase: Phase) -> TextPart:
         return TextPart(half.rest, phase)
     if half.stands:
         raise LostTextError(
-            f"a tool call must be kept whole or not at all, got one without {half.rest!r:.80}: text was lost"
+            f"a tool call must be kept whole or not at all, got one without {half.rest!r:.80}: text was "
+            "lost, which is a defect of the engine; report this world"
         )
     return TextPart(half.rest, phase, ToolCall(f"c{item.left}", TOOL, half.rest[len(TOOL) + 1 : -1]))
 

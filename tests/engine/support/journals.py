@@ -1,4 +1,4 @@
-"""Runs worth recording, and what to do to their journals: a model that goes on from any text as it would have."""
+"""Runs worth recording, and what to do to their journals: a model that continues any text as it would have."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ def rest(prefix, lines=LINES):
     left = list(lines[len(ours) :])
     if begun and left:
         line = left.pop(0)
-        # What we wrote in its place is gone on from where the line would have gone on.
+        # Text that we wrote in its place continues as the line would have.
         left.insert(0, line[len(begun) :] if len(begun) < len(line) else "\n")
     return "".join(left)
 

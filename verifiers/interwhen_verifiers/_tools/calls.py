@@ -1,4 +1,4 @@
-"""Reads the calls in a segment: a structured call, or JSON between the tags that some models write."""
+"""Reads the calls in a segment: a structured call, or calls that the model wrote as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from interwhen import Segment, UsageError
+from interwhen import Segment, ToolCall, UsageError
 from interwhen.policy import name_fits
 
 _LARGEST = 200_000
@@ -35,26 +35,14 @@ def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
     """Return the calls of *segment*, which the trigger ``ToolCalls`` has made."""
     if len(segment.text) > _LARGEST:
         return (ReadCall("", {}, "", f"a call of more than {_LARGEST:,} characters is not read"),)
-    call = segment.call
-    if call is not None:
-        try:
-            return (ReadCall(call.name, call.values(), call.text),)
-        except (ValueError, RecursionError) as error:
-            return (ReadCall(call.name, {}, call.text, str(error)),)
-    return (tagged_call(segment.text),)
+    return tuple(map(_read, segment.calls))
 
 
-def tagged_call(text: str) -> ReadCall:
-    """Read a call such as ``<tool_call>{"name": "f", "arguments": {}}</tool_call>``."""
-    start, end = text.find("{"), text.rfind("}")
+def _read(call: ToolCall) -> ReadCall:
     try:
-        found = msgspec.json.decode(text[start : end + 1])
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return ReadCall("", {}, text, "the call between the tags is not valid JSON")
-    name, arguments = found.get("name"), found.get("arguments", found.get("parameters", {}))
-    if not isinstance(name, str) or not isinstance(arguments, Mapping):
-        return ReadCall("", {}, text, "the call between the tags has no name, or no arguments that can be read")
-    return ReadCall(name, arguments, text)
+        return ReadCall(call.name, call.values(), call.text)
+    except (ValueError, RecursionError) as error:
+        return ReadCall(call.name, {}, call.text, str(error))
 
 
 # Names of tools and arguments, chosen by patterns.

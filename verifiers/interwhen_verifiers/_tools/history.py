@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 from interwhen import Message, Task, ToolCall
-
-from interwhen_verifiers._tools.calls import tagged_call
+from interwhen.toolkit.tool_calls import CallReader
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class History:
 
 def read_history(task: Task) -> History:
     """Read the conversation of *task*. Linear in its length."""
-    messages = tuple(part for message in task.messages for part in _structured(message))
+    messages = tuple(_structured(task))
     found: list[PastCall] = []
     waiting: list[tuple[ToolCall, int]] = []  # calls without a result, each with its index in *found*
     for at, message in enumerate(messages):
@@ -85,22 +84,27 @@ def read_history(task: Task) -> History:
     return History(messages, tuple(found))
 
 
-_CALL, _CALL_END = "<tool_call>", "</tool_call>"
 _RESULT, _RESULT_END = "<tool_response>", "</tool_response>"
+_OBSERVATION = re.compile(r"\s*Observation:[ \t]*")
 
 
-def _structured(message: Message) -> Iterator[Message]:
-    """Yield *message*, with the calls or results in its text, which a chat template wrote there, as structured data."""
-    if message.role == "assistant" and not message.calls and _CALL in message.content:
-        read = [tagged_call(text) for text in _between(message.content, _CALL, _CALL_END)]
-        calls = tuple(ToolCall("", call.name, call.raw) for call in read if not call.problem)
-        yield Message("assistant", message.content.partition(_CALL)[0], calls)
-    elif message.role == "user" and message.content.lstrip().startswith(_RESULT):
-        # A template put results of tools into the turn of the user.
-        for text in _between(message.content, _RESULT, _RESULT_END):
-            yield Message("tool", text.strip())
-    else:
-        yield message
+def _structured(task: Task) -> Iterator[Message]:
+    """Yield the messages of *task*, with the calls or results that are written in their text as structured data."""
+    reader = CallReader(task)
+    asked = False
+    for message in task.messages:
+        if message.role == "assistant" and not message.calls:
+            calls, before = reader.read(message.content)
+            asked = bool(calls)
+            yield Message("assistant", before, calls) if calls else message
+        elif message.role == "user" and message.content.lstrip().startswith(_RESULT):
+            # A template put results of tools into the turn of the user.
+            for text in _between(message.content, _RESULT, _RESULT_END):
+                yield Message("tool", text.strip())
+        elif asked and message.role == "user" and (observed := _OBSERVATION.match(message.content)) is not None:
+            yield Message("tool", message.content[observed.end() :].strip())
+        else:
+            yield message
 
 
 def _between(text: str, opening: str, closing: str) -> Iterator[str]:
@@ -331,7 +335,7 @@ def _points(text: str) -> Entries | None:
         if not stripped or stripped.startswith("#"):
             continue
         match = _POINT.fullmatch(stripped)
-        # A value that begins with a quote or as a block may go on over the next lines.
+        # A value that begins with a quote or as a block may continue over the next lines.
         marked = stripped[0] in "-*+_" or stripped[0].isdigit()
         if match is None or not marked or match["value"].strip()[:1] in ("'", '"', "|", ">"):
             return None

@@ -126,7 +126,10 @@ class Policy(Generic[StateT]):
                 known = [rule.name for rule in self.rules]
                 close = difflib.get_close_matches(name, known, n=1)
                 meant = f"did you mean {close[0]!r}? " if close else ""
-                raise UsageError(f"policy {self.name!r} has no rule {name!r}; {meant}choose one of {', '.join(known)}")
+                raise UsageError(
+                    f"a rule of policy {self.name!r} must be one of {', '.join(known)}, got {name!r}; "
+                    f"{meant}choose one of them"
+                )
             left = [rule for rule in left if rule.name != name]
         return Policy(self.name, self.version, self.begin, self.advance, self.load, left)
 

@@ -132,7 +132,7 @@ class Brackets:
             return Pass(f"bracket {said.at + 1} of the input")
         if len(said.signs) == 1:
             return Violation(why=f"bracket {after} of the input is not {said.signs!r}")
-        return Violation(why=f"the input does not go on so after bracket {said.at}")
+        return Violation(why=f"the input does not continue so after bracket {said.at}")
 
     def _judge_stack(self, said: Stack) -> Verdict:
         if said.at >= len(self.stacks):

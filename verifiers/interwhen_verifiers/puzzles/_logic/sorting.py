@@ -166,7 +166,7 @@ _WHOLE = re.compile(
 _NOW = re.compile(r"\bwe now have:\s{0,3}$", re.IGNORECASE)
 _PART = re.compile(r"\s{0,3}for the subpart", re.IGNORECASE)
 _NEXT = re.compile(rf"[^.;\n]{{0,160}}?{_QUOTE}")
-"""Finds more quoted words in the same sentence: the list goes on in a form that is not read."""
+"""Finds more quoted words in the same sentence: the list continues in a form that is not read."""
 _BARE = re.compile(
     rf"\b(?:hence|thus|so|therefore),? we have:?\s{{1,3}}(?P<words>(?:{WORD} {{1,3}}){{2,200}}{WORD})", re.IGNORECASE
 )
@@ -286,7 +286,7 @@ def _bare(line: str) -> Iterator[WordChain]:
     for match in _BARE.finditer(line):
         start = match.start("words")
         words = list(re.finditer(WORD, match["words"]))
-        # After a word such as "and" or "which", the sentence may go on in prose.
+        # After a word such as "and" or "which", the sentence may continue in prose.
         prose = next((at for at, word in enumerate(words) if word[0].lower() in PROSE), len(words))
         groups = tuple(
             WordGroup(0, (word[0].rstrip("."),), start + word.start(), start + word.end()) for word in words[:prose]

@@ -188,7 +188,7 @@ def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outc
         frames, known = (fits, True) if fits else (frames, False)
     alive, fault = _replayed(problem, place.walk, moves, frames)
     if not alive and first is not None and place.is_reasoning:
-        # It may have begun to count in another way; then it goes on from where it was, or from the start.
+        # It may have begun to count in another way; then it continues from where it was, or from the start.
         others = [frame for frame in all_frames(problem) if frame.cell(first.numbers) in begins]
         alive, _ = _replayed(problem, place.walk, moves, others)
     if alive:

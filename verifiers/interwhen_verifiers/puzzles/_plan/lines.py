@@ -204,7 +204,7 @@ def _told(
         return None
     end = len(text.rstrip(_TRAILING))
     if end - at > _SENTENCE:
-        return Doubt("a line that begins with an action goes on")
+        return Doubt("a line that begins with an action continues")
     action = _read_action(f"{other[1]}{said[other.end() :]}" if other else said)
     if action is None:
         return Doubt("a line that begins with an action is not understood") if is_usual else None

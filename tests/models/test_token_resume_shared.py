@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.models._local import shared
+from interwhen.models._token_resume import shared
 
 
 @given(st.text("ab"), st.text("ab"))

@@ -1,0 +1,187 @@
+"""The audit file: one line of JSON per call, written in the background, with rotation.
+
+A call never waits for the disk. If the disk is full or too slow, records are dropped, counted and logged.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from interwhen._log import log_info, log_warning
+from interwhen._types.errors import UsageError
+from interwhen.clients._call_record import CallRecord
+
+_QUEUED = 1000
+"""The most records that wait for the disk. Further ones are dropped."""
+_CLOSE_SECONDS = 5.0
+
+
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the records of calls are kept."""
+
+    path: Annotated[
+        str,
+        Meta(description="The file, one JSON object per line; empty for none. Older files end in .1, .2, …"),
+    ] = ""
+    max_bytes: Annotated[
+        int, Meta(ge=1024, description="The size beyond which the file is renamed and a new one begins.")
+    ] = 64 << 20
+    files: Annotated[int, Meta(ge=1, description="How many files are kept, with the current one.")] = 8
+    content: Annotated[
+        bool, Meta(description="Whether records hold the prompt, the text and what was wrong; they do not by default.")
+    ] = False
+
+
+class AuditFile:
+    """Appends records to a file. All clients of a process that name the same path share one object.
+
+    One thread writes for all calls. A record that does not fit a file is the only one in it.
+    """
+
+    _open: ClassVar[weakref.WeakValueDictionary[str, AuditFile]] = weakref.WeakValueDictionary()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, settings: AuditSettings) -> None:
+        self.settings = settings
+        self.dropped = 0
+        """How many records could not be written."""
+        self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
+        self._thread: threading.Thread | None = None
+        self._process = 0
+        self._descriptor: int | None = None
+        self._size = 0
+        self._is_torn = False
+        """Whether the last line is incomplete, since the disk was full."""
+        self._is_failing = False
+
+    @classmethod
+    def at(cls, settings: AuditSettings) -> AuditFile:
+        """Return the audit file for *settings*. Raises :class:`UsageError` if it is open with other settings."""
+        path = str(Path(settings.path).absolute())
+        with cls._lock:
+            known = cls._open.get(path)
+            if known is None:
+                known = cls._open[path] = cls(msgspec.structs.replace(settings, path=path))
+            elif msgspec.structs.replace(settings, path=path) != known.settings:
+                raise UsageError(
+                    f"all users of the audit file {settings.path!r:.200} must have the same settings, got "
+                    f"{settings} and {known.settings}: use equal ones, or another path"
+                )
+            return known
+
+    def write(self, record: CallRecord) -> None:
+        """Queue *record*. Never waits, and never raises because of the disk."""
+        line = msgspec.json.encode(record, enc_hook=str) + b"\n"
+        self._start()
+        try:
+            self._queue.put_nowait(line)
+        except queue.Full:
+            self._drop("queue_full")
+
+    def close(self) -> None:
+        """Write what is queued, for at most five seconds, and close the file. A later record opens it again."""
+        thread, self._thread = self._thread, None
+        if thread is None or self._process != os.getpid():
+            return
+        atexit.unregister(self.close)
+        try:
+            self._queue.put(None, timeout=_CLOSE_SECONDS)
+        except queue.Full:
+            return  # the disk hangs, and the thread with it
+        thread.join(_CLOSE_SECONDS)
+
+    def _start(self) -> None:
+        """Start the thread, unless it runs. A forked process has none of its parent's threads."""
+        if self._thread is not None and self._process == os.getpid():
+            return
+        with self._lock:
+            if self._thread is not None and self._process == os.getpid():
+                return
+            if self._process != os.getpid():
+                self._queue, self._descriptor = queue.Queue(_QUEUED), None
+            self._process = os.getpid()
+            self._thread = threading.Thread(target=self._write_all, name="interwhen audit", daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
+
+    def _write_all(self) -> None:
+        lines = self._queue
+        while (line := lines.get()) is not None:
+            try:
+                self._append(line)
+            except OSError as error:
+                self._drop(errno.errorcode.get(error.errno or 0, "OSError"))
+                self._close_file()
+            else:
+                if self._is_failing:
+                    self._is_failing = False
+                    log_info("audit.resumed", path=self.settings.path, dropped=self.dropped)
+        self._close_file()
+
+    def _append(self, line: bytes) -> None:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.settings.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._size = os.fstat(self._descriptor).st_size
+        if self._size and self._size + len(line) > self.settings.max_bytes:
+            self._rotate()
+        if self._is_torn:
+            line = b"\n" + line
+        written = os.write(self._descriptor, line)
+        self._size += written
+        self._is_torn = written < len(line)
+        if self._is_torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _rotate(self) -> None:
+        """Rename the files by one, which replaces the oldest, and begin a new one."""
+        path = self.settings.path
+        for number in range(self.settings.files - 1, 0, -1):
+            older = f"{path}.{number - 1}" if number > 1 else path
+            if Path(older).exists():
+                Path(older).replace(f"{path}.{number}")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC
+        self._close_file()
+        self._descriptor = os.open(path, flags, 0o600)
+        self._size, self._is_torn = 0, False
+
+    def _close_file(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _drop(self, why: str) -> None:
+        self.dropped += 1
+        if not self._is_failing:  # once, until records are written again
+            self._is_failing = True
+            log_warning("audit.failed", path=self.settings.path, why=why)
+
+
+def open_audit(wanted: object) -> AuditFile | None:
+    """Return the audit file that *wanted* describes: a path, or a mapping of the fields of :class:`AuditSettings`.
+
+    Raises :class:`UsageError` if it describes none.
+    """
+    if wanted is None or isinstance(wanted, AuditFile):
+        return wanted
+    fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
+    if isinstance(fields, AuditSettings):
+        return AuditFile.at(fields) if fields.path else None
+    if not isinstance(fields, Mapping) or not fields.get("path"):
+        raise UsageError(f"audit must be a path, or a mapping with a path, got {wanted!r:.200}")
+    try:
+        return AuditFile.at(msgspec.convert(dict(fields), AuditSettings))
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"audit must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
+        ) from error

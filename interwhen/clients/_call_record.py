@@ -1,0 +1,201 @@
+"""One record per call: what was called, what watched it, how it ended, and what it cost.
+
+The log event ``call.ended`` and the lines of an audit file are made from it. Why:
+docs/decisions/0050-one-record-a-call.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from interwhen._log import log_info
+from interwhen._types.ledger import Ledger, Timing
+from interwhen._types.models import FinishReason, Prompt, ResumeMode
+from interwhen._types.monitors import Delivery, Monitor
+from interwhen._types.results import RemedyName, Result, Unverified, Verified, prompt_sha256, sha256
+from interwhen._types.spans import Span
+from interwhen._types.verdicts import Judged, Scope
+
+if TYPE_CHECKING:
+    from interwhen.clients._supervision import CallOrigin
+
+SCHEMA = 1
+"""The version of the form of a record."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""Matches the header ``traceparent`` of the W3C recommendation "Trace Context", whose second part is the trace id."""
+_NO_TRACE = "0" * 32
+
+
+def trace_id_of(traceparent: str | None) -> str:
+    """Return the trace id in the header *traceparent*; empty if there is none, or if it is malformed."""
+    found = _TRACEPARENT.fullmatch(traceparent or "")
+    return found[1] if found is not None and found[1] != _NO_TRACE else ""
+
+
+class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
+    """A monitor of the call, and its verifier."""
+
+    name: str
+    verifier: str
+    version: str
+    delivery: Delivery
+
+
+class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
+    """A check on the returned text, without the text."""
+
+    monitor: str
+    verifier: str
+    version: str
+    outcome: str
+    """``pass``, ``violation`` or ``unknown``; or why there is no verdict: ``error``, ``timedout``, ``skipped``, …"""
+    span: Span | None
+    milliseconds: float
+    claim_sha256: str
+    code_sha256: str
+
+
+class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
+    """A violation, also of text that was cut, without the text."""
+
+    monitor: str
+    verifier: str
+    span: Span
+    interrupted: bool
+    remedy: RemedyName | None
+
+
+class CallContent(msgspec.Struct, frozen=True, gc=False):
+    """The content of a call, which a record has only if it was asked for."""
+
+    prompt: Prompt
+    text: str
+    whys: tuple[str, ...]
+    """What was wrong in each violation, in the order of ``violations``."""
+
+
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of one call. Without ``content`` it has no text of the prompt or of the model."""
+
+    schema: int = SCHEMA
+    call_id: str
+    trace_id: str = ""
+    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
+    began: str
+    """The time at which the call began, in UTC (ISO 8601, with milliseconds)."""
+    source: Literal["wrap", "gateway"]
+    api: str
+    model: str
+    strategy: str = ""
+    monitors: tuple[RecordedMonitor, ...] = ()
+    outcome: str
+    """The label of the result (``answer verified``, ``steps verified``, ``unverified``, ``abstained``, ``failed``), or
+    what the gateway says of a call without one (``passed``, ``left``, ``refused``, ``cut``, ``slow``, ``error``)."""
+    scope: Scope | None = None
+    """The scope of the certificate; ``None`` if nothing is verified."""
+    finish_reason: FinishReason | None = None
+    resume: ResumeMode | None = None
+    reasons: int = 0
+    """How many reasons there are against ``verified``."""
+    checks: tuple[RecordedCheck, ...] = ()
+    violations: tuple[RecordedViolation, ...] = ()
+    ledger: Ledger = Ledger()
+    milliseconds: float = 0.0
+    """The time of the whole call."""
+    timing: Timing = Timing()
+    """Where that time went, in seconds; see :class:`~interwhen.Timing`."""
+    prompt_sha256: str = ""
+    text_sha256: str = ""
+    content: CallContent | None = None
+
+
+def record_call(
+    origin: CallOrigin,
+    *,
+    api: str,
+    model: str,
+    strategy: str = "",
+    monitors: Sequence[Monitor] = (),
+    prompt: Prompt = "",
+    result: Result | None = None,
+    outcome: str = "",
+    content: bool = False,
+) -> CallRecord:
+    """Return the record of a call that ends now. *outcome* is for a call without a *result*. *content*: keep texts."""
+    began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
+    common: dict[str, Any] = {
+        "call_id": origin.call_id,
+        "trace_id": origin.trace_id,
+        "began": began.isoformat(timespec="milliseconds"),
+        "source": origin.source,
+        "api": api,
+        "model": model[:200],
+        "strategy": strategy,
+        "monitors": tuple(
+            RecordedMonitor(one.name, one.verifier.name, one.verifier.version, one.delivery) for one in monitors
+        ),
+        "milliseconds": round((time.monotonic() - origin.clock) * 1000, 3),
+    }
+    if result is None:
+        return CallRecord(**common, outcome=outcome or "failed")
+    return CallRecord(
+        **common,
+        outcome=outcome or result.label,
+        scope=result.certificate.scope if isinstance(result, Verified) else None,
+        finish_reason=result.finish_reason,
+        resume=result.resume,
+        reasons=len(result.unverified_reasons) if isinstance(result, Unverified) else 0,
+        checks=tuple(
+            RecordedCheck(
+                check.monitor,
+                check.verifier,
+                check.version,
+                type(check.outcome.verdict if isinstance(check.outcome, Judged) else check.outcome).__name__.lower(),
+                check.span,
+                round(check.seconds * 1000, 3),
+                check.claim_sha256,
+                check.code_sha256,
+            )
+            for check in result.checks
+        ),
+        violations=tuple(
+            RecordedViolation(one.monitor, one.verifier, one.span, one.interrupted, one.remedy)
+            for one in result.violations
+        ),
+        ledger=result.ledger,
+        timing=result.timing,
+        prompt_sha256=prompt_sha256(prompt),
+        text_sha256=sha256(result.text),
+        content=CallContent(prompt, result.text, tuple(one.why for one in result.violations)) if content else None,
+    )
+
+
+def log_call(record: CallRecord, *, watching: str = "") -> None:
+    """Log *record* as the event ``call.ended``, without its lists and without content.
+
+    *watching* names the monitors, if a display has other names for them, such as ``arithmetic (demoted)``.
+    """
+    ledger = record.ledger
+    log_info(
+        "call.ended",
+        call_id=record.call_id,
+        **({"trace_id": record.trace_id} if record.trace_id else {}),
+        source=record.source,
+        api=record.api,
+        **({"model": record.model} if record.model else {}),
+        monitors=watching or ", ".join(monitor.name for monitor in record.monitors) or "none",
+        **({"strategy": record.strategy} if record.strategy else {}),
+        outcome=record.outcome,
+        checks=len(record.checks),
+        violations=len(record.violations),
+        tokens=ledger.total_tokens,
+        prompt_tokens=ledger.total_prompt_tokens,
+        seconds=round(record.milliseconds / 1000, 4),
+    )

@@ -1,0 +1,61 @@
+"""Opens stores and prepared contexts for commands and servers, which read them and do no background work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio.to_thread
+
+from interwhen._types.errors import UsageError
+from interwhen._types.models import Model
+from interwhen.precompute._contexts import last_worker
+from interwhen.precompute._precomputer import ContextRef, Precomputer
+from interwhen.precompute._store import Store, open_store
+
+PLACE = "interwhen-precompute.db"
+"""The store that is used if no other is named: a file in the current folder."""
+KEY_VARIABLE = "INTERWHEN_STORE_KEY"
+
+
+def open_place(place: str | None = None, key_file: Path | None = None) -> Store:
+    """Open the store at *place*, with the key in *key_file*, or in the environment if no file is given."""
+    # Other users of the machine can read a command line, so the key itself is no option.
+    key = os.environ.get(KEY_VARIABLE) or None
+    return open_store(place or PLACE, key=key if key_file is None else read_text(key_file).strip())
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file at *path*. Raises :class:`UsageError` if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{str(path)!r} must be a readable text file, got an error ({error}); name another file"
+        ) from error
+
+
+@asynccontextmanager
+async def open_context(
+    name: str, model: Model, *, store: str | None = None, key_file: Path | None = None
+) -> AsyncIterator[ContextRef]:
+    """Open the context *name* for runs of *model*: a :class:`~interwhen._types.extensions.ContextOpener`.
+
+    The items are those of the last worker on the context: its producers and monitors decide which of them are current.
+    """
+    found = await anyio.to_thread.run_sync(open_place, store, key_file)
+    try:
+        worker = await anyio.to_thread.run_sync(last_worker, found, name)
+        precomputer = Precomputer(found, model, producers=None if worker is None else worker.producers, debounce=0.0)
+        if worker is not None:
+            if worker.model != model.name:
+                raise UsageError(
+                    f"context {name!r} must be used with the model that it was prepared for, {worker.model!r}, got "
+                    f"{model.name!r}; use that model, or prepare it for this one: interwhen precompute run {name}"
+                )
+            precomputer.key_settings = worker.key_settings
+        yield await precomputer.open(name)
+    finally:
+        await anyio.to_thread.run_sync(found.close)

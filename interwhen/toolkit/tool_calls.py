@@ -1,0 +1,33 @@
+"""Reads the tool calls that an assistant wrote as text in earlier messages, in all formats of ``ToolCalls``."""
+
+from __future__ import annotations
+
+from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.tool_offers import read_offer
+from interwhen._core.transcript import Transcript
+from interwhen._types.extensions import Task
+from interwhen._types.segments import ToolCall
+from interwhen._types.triggers import ToolCalls
+
+__all__ = ["CallReader"]
+
+
+class CallReader:
+    """Reads the calls in messages of the assistant. The system message of *task* shows which formats may come."""
+
+    def __init__(self, task: Task) -> None:
+        self._offer = read_offer(task.prompt, {})
+
+    def read(self, text: str) -> tuple[tuple[ToolCall, ...], str]:
+        """Return the calls in *text* that can be read, and the text before the first of them."""
+        transcript = Transcript("answer")
+        transcript.append(text, 0)
+        scanner = scanner_for(ToolCalls(), self._offer)
+        found: list[ToolCall] = []
+        first = len(text)
+        for span in scanner.flush(transcript):
+            written = calls_in(scanner)
+            if written is not None and written.calls:
+                found += written.calls
+                first = min(first, span.start)
+        return tuple(found), text[:first]

@@ -1,0 +1,151 @@
+"""The audit file: one line per call, rotation, and what happens if the disk does not take it."""
+
+import json
+import os
+import stat
+import threading
+import time
+
+import msgspec
+import pytest
+from interwhen import UsageError
+from interwhen.clients import _audit
+from interwhen.clients._audit import AuditFile, AuditSettings, open_audit
+from interwhen.clients._call_record import SCHEMA, CallRecord, record_call
+from interwhen.clients._supervision import CallOrigin
+
+
+def record(number=0):
+    return record_call(CallOrigin(call_id=f"{number:032x}"), api="chat", model="m")
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_bytes().splitlines() if line]
+
+
+@pytest.fixture
+def audit(tmp_path):
+    made = []
+
+    def make(**options):
+        made.append(open_audit({"path": str(tmp_path / "audit.jsonl"), **options}))
+        return made[-1]
+
+    yield make
+    for file in made:
+        file.close()
+
+
+def test_a_record_is_a_line_and_can_be_read_back(audit, tmp_path):
+    file = audit()
+    for number in range(20):
+        file.write(record(number))
+    file.close()
+    found = lines(tmp_path / "audit.jsonl")
+    assert [int(line["call_id"], 16) for line in found] == list(range(20))
+    assert found[0]["schema"] == SCHEMA
+    assert msgspec.convert(found[3], CallRecord).call_id == f"{3:032x}"
+    assert stat.S_IMODE((tmp_path / "audit.jsonl").stat().st_mode) == 0o600
+
+
+def test_a_closed_file_is_opened_again_and_appended_to(audit, tmp_path):
+    for number in range(3):
+        file = audit()
+        file.write(record(number))
+        file.close()
+    assert len(lines(tmp_path / "audit.jsonl")) == 3
+
+
+def test_files_rotate_and_the_oldest_goes(audit, tmp_path):
+    file = audit(max_bytes=2048, files=3)
+    for number in range(30):
+        file.write(record(number))
+    file.close()
+    parts = sorted(path.name for path in tmp_path.iterdir())
+    assert parts == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
+    found = [int(line["call_id"], 16) for name in reversed(parts) for line in lines(tmp_path / name)]
+    assert found == list(range(30))[-len(found) :]
+    assert all((tmp_path / name).stat().st_size <= 2048 for name in parts)
+
+
+def test_a_full_disk_costs_records_and_no_call_and_is_visible(audit, tmp_path, monkeypatch):
+    real, state = os.write, {"full": False}
+
+    def write(descriptor, data):
+        if not state["full"]:
+            return real(descriptor, data)
+        state["full"] = "torn"
+        return real(descriptor, data[:10]) if len(data) > 100 else len(data)
+
+    file = audit()
+    file.write(record(0))
+    file.close()
+    monkeypatch.setattr(_audit.os, "write", write)
+    state["full"] = True
+    file.write(record(1))
+    file.close()
+    state["full"] = False
+    file.write(record(2))
+    file.close()
+    assert file.dropped == 1
+    found = (tmp_path / "audit.jsonl").read_bytes().split(b"\n")
+    assert json.loads(found[0])["call_id"] == f"{0:032x}"
+    assert len(found[1]) == 10  # what the disk took of the lost record, on a line of its own
+    assert json.loads(found[2])["call_id"] == f"{2:032x}"
+
+
+def test_a_path_that_cannot_be_written_is_counted(tmp_path):
+    file = open_audit(tmp_path / "missing" / "audit.jsonl")
+    file.write(record())
+    file.close()
+    assert file.dropped == 1
+
+
+def test_a_hanging_disk_fills_the_queue_and_holds_nobody_up(audit, monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr(_audit, "_QUEUED", 4)
+    monkeypatch.setattr(AuditFile, "_append", lambda self, line: go_on.wait(10))
+    file = audit()
+    began = time.monotonic()
+    for number in range(20):
+        file.write(record(number))
+    assert time.monotonic() - began < 5
+    assert file.dropped >= 14
+    go_on.set()
+    file.close()
+
+
+def test_equal_paths_share_one_file_and_other_settings_are_refused(audit, tmp_path):
+    first = audit()
+    assert audit() is first
+    assert open_audit(str(tmp_path / "." / "audit.jsonl")) is first
+    with pytest.raises(UsageError, match="must have the same settings"):
+        audit(content=True)
+
+
+@pytest.mark.parametrize("wrong", [7, {}, {"path": "x", "files": 0}, {"path": "x", "colour": "red"}, {"files": 3}])
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(UsageError, match="audit"):
+        open_audit(wrong)
+    assert open_audit(None) is None
+    assert open_audit(AuditSettings()) is None
+
+
+def test_a_forked_process_writes_on(audit, tmp_path):
+    file = audit()
+    file.write(record(0))
+    file.close()
+    file.write(record(1))
+    child = os.fork()
+    if not child:
+        file.write(record(2))
+        file.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    file.close()
+    assert {line["call_id"] for line in lines(tmp_path / "audit.jsonl")} == {f"{n:032x}" for n in range(3)}
+
+
+def test_the_defaults_keep_no_file_and_no_content():
+    assert AuditSettings().path == ""
+    assert not AuditSettings().content

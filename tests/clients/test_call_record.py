@@ -1,0 +1,153 @@
+"""One record per call of a wrapped client: what it says, when it is written, and that it holds no content."""
+
+import json
+
+import anyio
+import interwhen
+import openai
+import pytest
+import structlog
+from both import KINDS, ask, read
+from interwhen.clients._call_record import trace_id_of
+from interwhen.clients._supervision import new_call_id
+from interwhen.testing.server import Sleep, events, reply
+from watchers import passing, word
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def logs():
+    with structlog.testing.capture_logs() as found:
+        yield found
+
+
+def ended(logs):
+    return [log for log in logs if log["event"] == "call.ended"]
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def audited(tmp_path, serve, clients):
+    """Make a wrapped client with an audit file; return both and a function that closes the file and reads it."""
+    from interwhen.clients._audit import open_audit
+
+    path = tmp_path / "audit.jsonl"
+
+    def make(script, kind="async", monitors=None, **options):
+        content = options.pop("content", False)
+        settings = {"path": str(path), "content": content}
+        client = interwhen.wrap(
+            clients(KINDS[kind], serve(script)), monitors=monitors or [word(good="good")], audit=settings, **options
+        )
+
+        def found():
+            open_audit(settings).close()
+            return records(path)
+
+        return client, found
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("api", ["chat", "completions"])
+async def test_a_call_has_one_record_with_its_facts_and_without_its_content(kind, stream, api, audited, logs):
+    def script(request):
+        return events(["one\n", "BAD\n"] if request.number == 0 else ["\n"], api=api)
+
+    client, found = audited(script, kind)
+    traced = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
+    answer = await ask(client, api, stream=stream, extra_headers=traced)
+    info = (await read(answer))[-1].interwhen if stream else answer.interwhen
+    [line] = found()
+    assert line["call_id"] == info.call_id
+    assert len(line["call_id"]) == 32
+    assert (line["trace_id"], line["source"], line["api"], line["model"]) == ("a1" * 16, "wrap", api, "m")
+    assert line["monitors"] == [{"name": "word", "verifier": "word", "version": "1", "delivery": "interrupt"}]
+    assert (line["outcome"], line["scope"], line["finish_reason"]) == ("steps verified", "steps", "stop")
+    assert [check["outcome"] for check in line["checks"]] == ["pass"] * len(line["checks"])
+    [violation] = line["violations"]
+    assert (violation["verifier"], violation["remedy"], violation["span"]) == ("word", "repair", {"start": 4, "end": 7})
+    assert line["ledger"]["kept"] == info.result.ledger.kept
+    assert line["milliseconds"] > 0
+    assert line["began"].endswith("+00:00")
+    assert line["text_sha256"] == info.result.certificate.text_sha256
+    assert line["content"] is None
+    text = json.dumps(line)
+    assert "BAD" not in text
+    assert "good" not in text
+    assert "one" not in text.replace('"none"', "")
+    [log] = ended(logs)
+    assert (log["call_id"], log["outcome"], log["violations"]) == (info.call_id, "steps verified", 1)
+    assert "BAD" not in repr(log)
+
+
+async def test_content_is_kept_if_it_is_asked_for(audited):
+    client, found = audited(
+        lambda _: events(["one\n", "BAD\n"], api="chat"), content=True, monitors=[word()], budgets={"remedies": 0}
+    )
+    await ask(client)
+    [line] = found()
+    assert line["content"]["prompt"][0]["content"] == "q"
+    assert line["content"]["text"] == "one\n"
+    assert line["content"]["whys"] == ["BAD is no word"]
+
+
+async def test_a_call_that_fails_or_is_left_has_a_record_too(audited):
+    client, found = audited(lambda _: reply(404, b'{"error": {"message": "no such model"}}'))
+    with pytest.raises(openai.NotFoundError):
+        await ask(client)
+    [line] = found()
+    assert line["outcome"] == "failed"
+    client, found = audited(lambda _: (*events(["one\n"], api="chat")[:-2], Sleep(60)))
+    with anyio.move_on_after(0.3):
+        async for _ in await ask(client, stream=True):
+            pass
+    with anyio.fail_after(5):
+        while len(found()) < 2:
+            await anyio.sleep(0.02)
+    assert found()[1]["outcome"] in ("abstained", "unverified")
+
+
+async def test_a_record_that_cannot_be_made_costs_no_answer(audited, logs, monkeypatch):
+    from interwhen.clients import _supervision
+
+    monkeypatch.setattr(_supervision, "record_call", lambda *_, **__: 1 / 0)
+    client, _ = audited(lambda _: events(["one\n"], api="chat"), monitors=[passing()])
+    answer = await ask(client)
+    assert answer.choices[0].message.content == "one\n"
+    assert [log["error"] for log in logs if log["event"] == "call.unrecorded"] == ["ZeroDivisionError"]
+
+
+async def test_a_strategy_is_named_and_its_cost_is_the_ledger(audited):
+    client, found = audited(lambda _: events(["one\n"], api="chat"), strategy="best-of-n:n=3", monitors=[passing()])
+    await ask(client)
+    [line] = found()
+    assert (line["strategy"], line["ledger"]["requests"]) == ("best-of-n:n=3", 3)
+
+
+def test_ids_sort_by_time_and_differ():
+    made = [new_call_id() for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert [one[:12] for one in made] == sorted(one[:12] for one in made)
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (f"00-{'a1' * 16}-{'b2' * 8}-01", "a1" * 16),
+        (f"cc-{'a1' * 16}-{'b2' * 8}-01-more", "a1" * 16),
+        (f"00-{'0' * 32}-{'b2' * 8}-01", ""),
+        (f"00-{'A1' * 16}-{'b2' * 8}-01", ""),
+        ("00-zz", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_the_trace_id_is_that_of_a_sound_header(header, trace):
+    assert trace_id_of(header) == trace

@@ -1,0 +1,194 @@
+"""The scanner of written calls: any chunking gives the same, nothing of a call is let through, prose is no call."""
+
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interwhen import Monitor, Pass, ToolCalls, UsageError, verifier
+from interwhen._core.call_scanner import openings_of
+from interwhen._core.segmenter import Intake, scanner_for
+from interwhen._core.tool_offers import NO_OFFER
+from tests.core.call_texts import CODE, OFFER, PROSE, REACT, TEXTS, UNREADABLE
+
+ALL = {**TEXTS, **UNREADABLE}
+EVERY = pytest.mark.parametrize("name", ALL)
+
+
+@verifier(name="passes", worker="inline")
+def passes(claim):
+    return Pass()
+
+
+def intake_for(offer, trigger=None, *, eager=True, phase="answer"):
+    monitor = Monitor(name="m", verifier=passes, extractor=lambda _segment: (), trigger=trigger or ToolCalls())
+    return Intake([monitor], tags=None, phase=phase, eager=eager, offer=offer)
+
+
+def spans(dues):
+    return [(due.segment.span.start, due.segment.span.end, due.segment.written) for due in dues]
+
+
+def found_in(text, offer, cuts=(), *, eager=True, trigger=None, phase="answer"):
+    intake = intake_for(offer, trigger, eager=eager, phase=phase)
+    at = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    found = []
+    for start, end in pairwise(at):
+        found += spans(intake.feed(text[start:end], 1, phase))
+    return found + spans(intake.end())
+
+
+@EVERY
+def test_a_call_is_found_in_the_middle_of_a_text_however_it_is_cut(name):
+    given = ALL[name]
+    text = f"I will look it up.\n{given.text}"
+    whole = found_in(text, given.offer)
+    assert len(whole) == given.segments
+    assert all(start >= len("I will look it up.\n") for start, _, _ in whole)
+    rng = random.Random(name)
+    ways = [range(len(text)), *([rng.randrange(len(text)) for _ in range(4)] for _ in range(10))]
+    for way in ways:
+        assert found_in(text, given.offer, way) == whole
+        assert found_in(text, given.offer, way, eager=False) == whole
+
+
+@given(
+    names=st.lists(st.sampled_from(list(ALL)), min_size=1, max_size=3),
+    between=st.lists(st.sampled_from(["\n", "\n\nthen\n", " and ", "`", "```\n", "Observation: x\n"]), min_size=3),
+    cuts=st.lists(st.integers(0, 400), max_size=8),
+)
+@settings(max_examples=60, deadline=None)
+def test_calls_of_any_mixture_are_the_same_however_they_are_cut(names, between, cuts):
+    offer = OFFER.__class__(tools=OFFER.tools, react=True, code=CODE.code)
+    text = "".join(gap + ALL[name].text for name, gap in zip(names, between, strict=False))
+    assert found_in(text, offer, cuts) == found_in(text, offer, range(len(text))) == found_in(text, offer)
+
+
+@given(
+    name=st.sampled_from(list(ALL)), cut=st.integers(0, 400), more=st.sampled_from(["", "x", "\n", "}", "</tool_call>"])
+)
+@settings(max_examples=100, deadline=None)
+def test_a_cut_leaves_the_calls_of_the_text_that_stands(name, cut, more):
+    given = ALL[name]
+    intake = intake_for(given.offer)
+    list(intake.feed(given.text, 1, "answer"))
+    list(intake.end())
+    to = cut % (len(given.text) + 1)
+    intake.cut(to)
+    standing = given.text[:to] + more
+    after = spans(intake.feed(more, 1, "answer")) if more else []
+    after += spans(intake.end())
+    expected = found_in(standing, given.offer)
+    assert [entry for entry in expected if entry[1] > to] == [entry for entry in after if entry[1] > to]
+    assert [span for span, _ in intake.written_calls()][-1:] == [span for span, _ in intake.written_calls()][
+        -1:
+    ]  # the calls that were cut are forgotten
+    assert all(span.end <= len(standing) for span, _ in intake.written_calls())
+
+
+@EVERY
+def test_no_character_of_a_call_is_let_through_before_it_is_complete(name):
+    given = ALL[name]
+    text = f"Well.\n{given.text}"
+    whole = found_in(text, given.offer)
+    intake = intake_for(given.offer)
+    first, end = whole[0][0], whole[0][1]
+    for at, char in enumerate(text[:end]):
+        if spans(intake.feed(char, 1, "answer")):
+            break
+        assert intake.hold(0) <= max(first, 0) or at < first
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_ordinary_text_is_no_call(text):
+    assert found_in(text, NO_OFFER) == []
+    assert found_in(f"Yes.\n\n{text}\n\nThat is it.", NO_OFFER, range(0, 200, 3)) == []
+
+
+@pytest.mark.parametrize("text", [text for text in PROSE if "tool_call>" not in text and "TOOL_CALLS" not in text])
+def test_ordinary_text_is_no_call_even_though_tools_are_offered(text):
+    assert found_in(text, OFFER) == []
+
+
+@pytest.mark.parametrize("text", PROSE[:7])
+def test_ordinary_text_is_not_held_longer_than_its_line(text):
+    intake = intake_for(NO_OFFER)
+    list(intake.feed(f"{text}\nmore", 1, "answer"))
+    assert intake.hold(0) >= len(text)
+
+
+QUOTED = [
+    'It writes `<tool_call>{"name": "f"}</tool_call>`.',
+    'So:\n```\n<tool_call>{"name": "f"}</tool_call>\n```',
+    'So:\n~~~xml\n[TOOL_CALLS][{"name": "f"}]\n~~~',
+]
+
+
+@pytest.mark.parametrize("text", QUOTED)
+def test_a_quotation_is_a_call_only_if_tools_are_offered(text):
+    assert found_in(text, NO_OFFER) == []
+    assert len(found_in(text, OFFER)) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if text.form in ("json", "react", "code")])
+def test_a_format_without_tags_needs_a_request_that_shows_it(name):
+    assert found_in(TEXTS[name].text, NO_OFFER) == []
+
+
+def test_a_format_without_tags_counts_only_at_the_start_of_a_line():
+    call = TEXTS["llama 3.1, json"].text
+    assert found_in(f"Write {call}", OFFER) == []
+    assert len(found_in(f"Done.\n  {call}", OFFER)) == 1
+
+
+def test_formats_can_be_chosen():
+    call = TEXTS["llama 3.1, json"].text
+    trigger = ToolCalls(formats=("json",))
+    assert len(found_in(call, NO_OFFER, trigger=trigger)) == 1
+    assert found_in(TEXTS["mistral v3"].text, NO_OFFER, trigger=trigger) == []
+    with pytest.raises(UsageError, match="formats must hold tagged, function_tag"):
+        scanner_for(ToolCalls(formats=("xml",)))
+
+
+def test_own_tags_around_code():
+    trigger = ToolCalls("<execute>", "</execute>", formats=("code",))
+    [(_, _, written)] = found_in("So: <execute>\nopen('x')\n</execute> done", NO_OFFER, trigger=trigger)
+    assert [call.name for call in written.calls] == ["python_interpreter"]
+
+
+def test_own_tags_hold_what_their_user_knows():
+    [(start, end, written)] = found_in("a <q>not a call</q> b", NO_OFFER, trigger=ToolCalls("<q>", "</q>"))
+    assert (start, end, written.calls, written.problem) == (2, 19, (), "")
+
+
+@pytest.mark.parametrize("text", ["<tool_call>\n{broken}\n</tool_call>", '<tool_call>{"name": "f"', PROSE[2]])
+def test_the_reasoning_may_hold_what_cannot_be_read(text):
+    assert found_in(text, OFFER, phase="reasoning") == []
+
+
+def test_a_react_line_ends_before_the_observation():
+    [(start, end, written)] = found_in("Action: f\nAction Input: x\nObservation: y\n", REACT)
+    assert (start, end) == (0, len("Action: f\nAction Input: x"))
+    assert written.calls[0].text == 'f({"input": "x"})'
+
+
+def test_two_react_actions_are_two_calls():
+    assert len(found_in("Action: f\nAction Input: x\nAction: g\nAction Input: y", REACT)) == 2
+
+
+def test_plain_text_needs_no_scan():
+    """A chunk costs one search for the characters that can end a call. Letters, digits and spaces are none of them."""
+    for offer in (NO_OFFER, OFFER, REACT, CODE):
+        wakes = scanner_for(ToolCalls(), offer).wakes
+        assert not any(char.isalnum() or char == " " for char in wakes)
+
+
+def test_every_opening_has_a_reader():
+    from interwhen._core.written_calls import _READERS
+
+    forms = {
+        opening.form
+        for opening in openings_of(ToolCalls(), OFFER.__class__(tools=OFFER.tools, react=True, code=CODE.code))
+    }
+    assert forms == set(_READERS)

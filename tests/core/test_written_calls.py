@@ -1,0 +1,108 @@
+"""Readers of calls that are written as text."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import ToolCalls
+from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.tool_offers import NO_OFFER, ToolOffer
+from interwhen._core.transcript import Transcript
+from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_written
+from tests.core.call_texts import CODE, OFFER, TEXTS, UNREADABLE
+
+FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "json",
+         "pythonic", "react", "code")  # fmt: skip
+
+
+def found_in(text, offer):
+    transcript = Transcript("answer")
+    transcript.append(text, 1)
+    scanner = scanner_for(ToolCalls(), offer)
+    return [calls_in(scanner) for _ in scanner.flush(transcript)]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_calls_of_each_family_are_read(name):
+    given = TEXTS[name]
+    found = found_in(given.text, given.offer)
+    assert [written.form for written in found] == [given.form] * given.segments
+    assert [written.problem for written in found] == [""] * given.segments
+    calls = [call for written in found for call in written.calls]
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == given.calls
+    assert {call.kind for call in calls} == {"function"}
+
+
+@pytest.mark.fault("G4", injected="a call in each format that cannot be parsed", happens="a problem, not silence")
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_call_that_cannot_be_read_has_a_problem(name):
+    given = UNREADABLE[name]
+    [written] = found_in(given.text, given.offer)
+    assert written.form == given.form
+    assert written.problem
+    assert written.calls == ()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(text=st.text(max_size=60) | st.sampled_from([text.text for text in TEXTS.values()]))
+def test_a_reader_returns_calls_a_problem_or_nothing(form, text):
+    written = read_written(form, text, OFFER)
+    assert written is None or bool(written.calls) is not bool(written.problem)
+    for call in () if written is None else written.calls:
+        assert call.kind == "code" or isinstance(json.loads(call.arguments), dict)
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        ("get_weather(city=name)", "city=name"),
+        ("get_weather(**given)", "**given"),
+        ("get_weather(f'{x}')", "f'{x}'"),
+        ("for name in names:\n    name = 'Rome'\n    get_weather(name)", "name"),
+        ("def ask(city):\n    return get_weather(city)\ncity = 'Rome'\nask('Oslo')", "city"),
+        ("ask = get_weather\nask('Rome')", "..."),
+        ("get_weather('a', 1, 2)", "'a', 1, 2"),
+    ],
+)
+def test_arguments_that_the_code_computes_are_not_guessed(code, arguments):
+    written = read_written("code", code, CODE)
+    [interpreter, call] = written.calls
+    assert interpreter.name == "python_interpreter"
+    assert (call.name, call.kind, call.arguments) == ("get_weather", "code", arguments)
+    with pytest.raises(ValueError, match="only when the code runs"):
+        call.values()
+
+
+def test_a_constant_that_is_set_once_is_known():
+    written = read_written("code", "c = 'Rome'\nn = 2\nn = 3\nget_weather(c)\nget_weather(c, n)", CODE)
+    assert [(call.kind, call.arguments) for call in written.calls[1:]] == [
+        ("function", '{"city": "Rome"}'),
+        ("code", "c, n"),
+    ]
+
+
+@pytest.mark.parametrize(("offer", "value", "untyped"), [(OFFER, "5", False), (NO_OFFER, 5, True)])
+def test_a_format_without_types_is_read_by_the_types_of_the_tool(offer, value, untyped):
+    text = "<function=get_weather><parameter=city>5</parameter></function>"
+    written = read_written("function_tag", text, offer)
+    assert written.calls[0].values() == {"city": value}
+    assert written.untyped is untyped
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_text_that_is_too_long_or_too_deep_has_a_problem(form):
+    assert read_written(form, "x" * (LONGEST_JSON + 1), OFFER).problem
+    for text in (
+        "[" * 50_000,
+        "{" * 5_000 + '"get_weather"',
+        "-" * (LONGEST_CODE - 1) + "1",
+        "f(" * 5_000,
+        '{"a":' * 5_000,
+    ):
+        written = read_written(form, text, OFFER)
+        assert written is None or written.problem
+
+
+def test_code_that_is_too_long_is_not_parsed():
+    assert "20,000" in read_written("code", "x = 1\n" * 4_000, ToolOffer()).problem

@@ -1,0 +1,96 @@
+"""One record per call through a gateway: its id in the answer, its log event, and its line in the audit file."""
+
+import json
+import socket
+import time
+
+import httpx2
+import pytest
+import structlog
+from helpers import ASK, corrected, post, sse
+from interwhen.testing.server import Sleep, events, reply
+from watchers import passing, word
+
+
+@pytest.fixture
+def audited(tmp_path, gateway):
+    path = tmp_path / "audit.jsonl"
+
+    def make(server, **options):
+        running = gateway(server, audit={"path": str(path)}, **options)
+
+        def found():
+            running.idle()
+            until = time.monotonic() + 5
+            while running.gateway.audit._queue.qsize():
+                assert time.monotonic() < until
+                time.sleep(0.005)
+            running.gateway.audit.close()
+            return [json.loads(line) for line in path.read_text().splitlines()]
+
+        return running, found
+
+    return make
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("detail", ["brief", "full"])
+def test_the_id_of_a_call_is_in_its_answer_its_event_and_its_record(streamed, detail, upstream, audited):
+    running, found = audited(upstream(corrected), watchers=[word(good="good")])
+    traced = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
+    body = {**ASK, "stream": streamed, "interwhen": {"detail": detail}}
+    with structlog.testing.capture_logs() as logs:
+        answer = post(running, body, headers=traced)
+        [line] = found()
+    call_id = answer.headers["x-interwhen-call"]
+    told = (sse(answer.text)[-2] if streamed else answer.json())["interwhen"]
+    assert call_id == line["call_id"] == told["call_id"]
+    [log] = [log for log in logs if log["event"] == "call.ended"]
+    assert (log["call_id"], log["trace_id"], log["monitors"]) == (call_id, "a1" * 16, "word")
+    assert (log["outcome"], log["violations"]) == ("steps verified", 1)
+    assert (line["source"], line["api"], line["model"], line["outcome"]) == ("gateway", "chat", "m", "steps verified")
+    assert line["ledger"]["requests"] == 2
+    assert "BAD" not in json.dumps(line)
+
+
+def test_calls_that_no_monitor_reads_and_that_are_refused_have_records(upstream, audited):
+    running, found = audited(upstream(events(["x"], api="chat")), offers=[passing()])
+    answers = [
+        post(running, ASK),
+        post(running, {**ASK, "interwhen": {"monitors": ["no-such"]}}),
+        post(running, {**ASK, "n": 2, "interwhen": {"monitors": ["passing"]}}),
+        httpx2.get(f"{running.base_url}/models"),
+    ]
+    ids = [answer.headers["x-interwhen-call"] for answer in answers]
+    assert len(set(ids)) == 4
+    lines = found()
+    assert [(line["call_id"], line["outcome"]) for line in lines] == list(
+        zip(ids[:3], ("passed", "refused", "refused"), strict=True)
+    )
+
+
+def test_failures_and_clients_that_leave_have_records(upstream, audited):
+    refusing = upstream(reply(503, b'{"error": {"message": "busy"}}'))
+    running, found = audited(refusing, watchers=[passing()])
+    post(running, ASK)
+    assert [line["outcome"] for line in found()] == ["failed"]
+    slow = upstream((*events(["one\n"], api="chat")[:-2], Sleep(60)))
+    running.gateway.upstreams[0].url = slow.base_url
+    client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])))
+    body = json.dumps({**ASK, "stream": True}).encode()
+    client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    assert b"200" in client.recv(1024)
+    client.close()
+    line = found()[-1]
+    assert (line["outcome"], line["checks"][0]["outcome"] if line["checks"] else "pass") == ("left", "pass")
+
+
+def test_a_full_disk_loses_no_call_and_is_a_metric(upstream, gateway):
+    running = gateway(upstream(events(["x\n"], api="chat")), watchers=[passing()], audit={"path": "/dev/full"})
+    for _ in range(3):
+        assert post(running, ASK).status_code == 200
+    running.idle()
+    until = time.monotonic() + 5
+    while running.metric("interwhen_audit_dropped") < 3:
+        assert time.monotonic() < until
+        time.sleep(0.01)
