@@ -78,7 +78,7 @@ async def test_a_chat_that_hides_its_reasoning_is_the_same(stream, kind, serve, 
         assert got[0].choices[0].message.content == "one\ntwo"
     assert got[-1].usage.completion_tokens_details.reasoning_tokens == 7
     result = got[-1].interwhen.result
-    assert (result.status, result.reasoning, result.answer) == ("verified", "", "one\ntwo")
+    assert (result.status, result.reasoning, result.answer) == ("unverified", "", "one\ntwo")
     assert result.resume is None
 
 
@@ -92,7 +92,7 @@ async def test_a_chat_that_hides_its_reasoning_is_corrected(stream, kind, serve,
     result = (chunks[-1] if stream else found).interwhen.result
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert (text if stream else found.choices[0].message.content) == result.text == "We see good news\n"
-    assert (result.status, result.resume, result.reasoning) == ("verified", "turn", "")
+    assert (result.status, result.resume, result.reasoning) == ("unverified", "turn", "")
     assert server.posts[1].json["messages"][1] == {"role": "assistant", "content": "We see good"}
 
 

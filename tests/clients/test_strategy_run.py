@@ -254,7 +254,12 @@ async def test_a_refused_tool_call_is_shown_by_no_strategy(bad, serve, clients):
         ("best-of-n:n=2", {}, "responses", "got /responses"),
         ("step-beam", {}, "chat", "continues a partial text"),
         ("dvts", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "must be used without tools"),
-        ("revision", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "must be used without tools"),
+        (
+            "revision",
+            {"tools": [{"type": "function", "function": {"name": "a"}}]},
+            "chat",
+            "must be used without tools",
+        ),
         ("budget-forcing", {"logprobs": 1}, "completions", "leave out logprobs"),
         ("best-of-n", {"interwhen": {"monitors": []}}, "chat", "choose self-consistency"),
         ("until-verified", {"interwhen": {"monitors": [word()]}}, "chat", "verify only steps"),
