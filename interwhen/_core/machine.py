@@ -321,6 +321,7 @@ class Core:
         "monitors",
         "prompt_sha256",
         "released",
+        "resume",
         "rules",
         "starts_in",
         "state",
@@ -347,8 +348,13 @@ class Core:
         rules: int = RULES,
         codes: Sequence[str] = (),
         offer: ToolOffer | None = NO_OFFER,
+        resume: ResumeMode | None = None,
     ) -> None:
-        """*offer* is what the request says about tool calls; ``None``: as in journals that are older than offers."""
+        """*offer* is what the request says about tool calls; ``None``: as in journals that are older than offers.
+
+        *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can continue inside
+        the reasoning although its answer has begun.
+        """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
         self.template = template or DEFAULT_TEMPLATE
@@ -364,7 +370,11 @@ class Core:
         eager = any(monitor.delivery in GATING for monitor in monitors)
         self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager, offer=offer)
         self.transcript = self.intake.transcript
-        self.violations = Violations(monitors, self.intake, self.budgets, self.template, rules)
+        self.resume = resume
+        inside = resume in ("tokens", "prefix")
+        self.violations = Violations(
+            monitors, self.intake, self.budgets, self.template, rules, continues_reasoning=inside
+        )
         self.checks = CheckTable(monitors, self.transcript, self.violations, self.budgets, self.events, codes)
         self.gates = Gates(monitors, self.intake, self.checks, self.events)
         self.window = Window(max_tokens, context_tokens)
@@ -609,13 +619,16 @@ class Core:
     def _apply(self, best: Candidate) -> None:
         violations = self.violations
         self._orders.extend(self.checks.withdraw())
-        todo, spent = violations.plan(best)
-        spent = spent or self._overspent(todo)
-        if spent is not None:
+        # What a gate has shown is never cut.
+        todo, spent = violations.plan(best, self.released if self.gates.holding else 0)
+        no_tokens = self._overspent(todo)
+        if spent is not None or no_tokens is not None:
             if todo.ask:
                 self._go_on_thinking()
+            elif no_tokens is None and violations.may_pass_over(best):
+                self._pass_over(best)
             else:
-                self._give_up(best, spent)
+                self._give_up(best, spent or no_tokens or "")
             return
         record = violations.acted(best, todo)
         refused = () if best.ref.segment.call is None else self.transcript.calls_from(todo.cut)
@@ -675,6 +688,14 @@ class Core:
         ``Conclude`` only saves tokens, so the spent budget must not end the run.
         """
         self.violations.pass_over_conclusions()
+        self._go_on_without_remedy()
+
+    def _pass_over(self, best: Candidate) -> None:
+        """Let the text with *best* stand: the ladder of its monitor has ended, and allows an unverified answer."""
+        self.violations.pass_over(best.ref.monitor)
+        self._go_on_without_remedy()
+
+    def _go_on_without_remedy(self) -> None:
         if self.violations:
             self._after_settling()
         elif self._finish_reason is not None:

@@ -172,6 +172,7 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         monitors=monitors,
         offline=offline,
         rules=RULES,
+        resume=core.resume,
         min_coverage=core.min_coverage,
     )
     try:

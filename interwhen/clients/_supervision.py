@@ -415,6 +415,7 @@ async def supervise(
         threads=settings.threads,
         processes=settings.processes,
         allocator=settings.allocator,
+        learner=settings.learner,
     )
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back
