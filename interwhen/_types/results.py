@@ -7,12 +7,8 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from interwhen._types.ledger import Ledger, Timing, WireReport
-<<<<<<< HEAD
 from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
-=======
-from interwhen._types.models import FinishReason, Origin, Prompt, ResumeMode
 from interwhen._types.segments import Phase
->>>>>>> main
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome, Scope
 
