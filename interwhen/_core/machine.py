@@ -45,7 +45,7 @@ from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
-from interwhen._types.models import Chunk, FinishReason, ResumeWay, Usage
+from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
