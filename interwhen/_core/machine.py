@@ -45,7 +45,7 @@ from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
-from interwhen._types.models import Chunk, FinishReason, ResumeMode, Usage
+from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
@@ -385,7 +385,7 @@ class Core:
         """Why the model stopped; ``None``: it has sent no finish reason."""
         self._unchecked_from: int | None = None
         """The frontier when supervision was switched off; ``None``: it was not switched off."""
-        self._resume: ResumeMode | None = None
+        self._resume: ResumeWay | None = None
         """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
         self._orders: list[Order] = []
         self._live = not self.gates.holding
@@ -451,8 +451,8 @@ class Core:
                 self._extracted(fact)
             case Settled(job, outcome, seconds):
                 self._settled(job, outcome, seconds)
-            case Opened(resume):
-                self._opened(resume)
+            case Opened(resume, reason, reasoning):
+                self._opened(None if resume is None else ResumeWay(resume, reason, reasoning))
             case Ended() | Resumed():
                 self._stream_is_over(lost=isinstance(fact, Resumed))
             case Broken(error, retryable):
@@ -491,13 +491,13 @@ class Core:
             self._finish_reason = "length"
             self._ended()
 
-    def _opened(self, resume: ResumeMode | None) -> None:
+    def _opened(self, resume: ResumeWay | None) -> None:
         if self.state != "opening":
             return
         self.state = "streaming"
         self.counts.opened()
         self._resume = resume or self._resume
-        self.events.append(StreamStarted(self.violations.remedies, resume))
+        self.events.append(StreamStarted(self.violations.remedies, None if resume is None else resume.mode))
 
     def _idle(self, *, dead: bool) -> None:
         """Check the incomplete segments while the model is silent. Only violations in them count.

@@ -593,6 +593,7 @@ class Run:
         )
         self._alarm = Alarm(self._group, self._clock, timers.check)
         self._alarm.start()
+        upstream.start_probe()
         if self._reads_ahead:
             self._group.start_soon(self._read_ahead, name="reader")
 
@@ -608,6 +609,7 @@ class Run:
             requests=self._core.counts.requests,
             usages=upstream.usages,
             resumes=upstream.resumes,
+            probe_tokens=upstream.probe_tokens,
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from interwhen._types.ledger import Ledger, Timing, WireReport
-from interwhen._types.models import FinishReason, Origin, Prompt, ResumeMode
+from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
 from interwhen._types.segments import Phase
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome, Scope
@@ -168,8 +168,9 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[ViolationRecord, ...] = ()
     """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies."""
     insertions: tuple[Insertion, ...] = ()
-    resume: ResumeMode | None = None
-    """How the model continued after a cut or a reconnect; ``None``: there was no cut and no reconnect."""
+    resume: ResumeWay | None = None
+    """How the model continued after the last cut or reconnect, and why so; ``None``: there was no cut and no
+    reconnect."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
     journal: JournalState | None = None

@@ -20,6 +20,7 @@ from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.models._messages import read_messages
+from interwhen.models._resume_proof import ResumeProbe
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
 
 Api = Literal["chat", "completions", "responses"]
@@ -177,6 +178,8 @@ class Settings:
     """The monitors. A call without monitors passes through unsupervised."""
     reading: Reading = "live"
     resume: Resuming = "auto"
+    probe: ResumeProbe = "auto"
+    """Whether the endpoint may be probed to find out how it continues kept text."""
     budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
     """The budgets of a call. By default a broken stream is not reconnected, as without supervision."""
     feedback: FeedbackTemplate | None = None
@@ -210,6 +213,7 @@ class Settings:
         for label, value, choices in (
             ("reading", self.reading, get_args(Reading)),
             ("resume", self.resume, get_args(Resuming)),
+            ("probe", self.probe, get_args(ResumeProbe)),
             ("starts_in", self.starts_in, get_args(Phase)),
         ):
             if value not in choices:

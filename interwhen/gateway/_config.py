@@ -67,6 +67,10 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Literal["auto", "tokens", "prefill", "turn"] | None,
         Meta(description="How a chat is continued from kept text."),
     ] = None
+    probe: Annotated[
+        Literal["auto", "always", "never"] | None,
+        Meta(description="Whether the server may be probed to find out how it continues kept text."),
+    ] = None
 
 
 class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -222,6 +226,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 0.0
     resume: Literal["auto", "tokens", "prefill", "turn"] = "auto"
+    probe: Annotated[
+        Literal["auto", "always", "never"],
+        Meta(
+            description="Whether a server may be probed to find out how it continues kept text. 'auto' sends a probe "
+            "that generates tokens only to vLLM, SGLang and llama.cpp; 'always' also to hosted servers, which bill it."
+        ),
+    ] = "auto"
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be complete, valid JSON, and to a tool that was offered.")
     ] = True

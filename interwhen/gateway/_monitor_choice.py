@@ -247,6 +247,7 @@ class MonitorChooser:
             monitors=tuple(self.monitors[name] for name in names),
             reading=reading,
             resume=rule.resume or config.resume,
+            probe=rule.probe or config.probe,
             budgets=config.budgets,
             starts_in=rule.starts_in or config.starts_in,
             min_coverage=config.min_coverage,

@@ -153,6 +153,8 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     ``SpentRecord`` has them."""
     resumes: tuple[tuple[int, float | None], ...] = ()
     """For each request that continued kept text: its number, and the seconds until its first text."""
+    probe_tokens: int = 0
+    """As :attr:`~interwhen.Ledger.probe_tokens`."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
@@ -211,6 +213,9 @@ def with_current_names(result: Any) -> Any:
             holder = holder.get(name) if isinstance(holder, dict) else None
         if isinstance(holder, dict) and old in holder:
             holder[new] = holder.pop(old)
+    # Earlier versions wrote the mode alone.
+    if isinstance(result, dict) and isinstance(result.get("resume"), str):
+        result["resume"] = {"mode": result["resume"]}
     return result
 
 

@@ -35,7 +35,7 @@ async def test_a_wrapped_call_continues_inside_the_reasoning():
     ):
         _, content, result = await answer(interwhen.wrap(bare, REPAIR))
     assert script.continued == ["Q<think>59 + 1 = 60"]
-    assert result.resume == "tokens"
+    assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
     assert content == "It is 60"
@@ -50,7 +50,7 @@ async def test_a_server_without_tokenize_is_asked_once_and_gets_a_turn():
         client = interwhen.wrap(bare, REPAIR)
         for _ in range(2):
             _, _, result = await answer(client)
-            assert result.resume == "turn"
+            assert result.resume.mode == "turn"
         assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
 
 
@@ -62,7 +62,7 @@ async def test_a_call_with_tools_continues_by_a_turn():
         openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
     ):
         _, _, result = await answer(interwhen.wrap(bare, REPAIR), tools=tools)
-        assert result.resume == "turn"
+        assert result.resume.mode == "turn"
         assert not any(post.path.endswith("/tokenize") for post in server.posts)
 
 
@@ -85,7 +85,7 @@ async def test_after_the_first_correction_kept_text_is_never_tokenized_again():
         _, content, result = await answer(client, seen)
     assert texts_of(script) == ["\n0"]
     assert script.tokenized == ["\n0"], "the tags are known from the call before"
-    assert (content, result.resume) == ("It is 60", "tokens")
+    assert (content, result.resume.mode) == ("It is 60", "tokens")
     assert not re.search(r"token_ids': \[", repr(seen)), "the caller did not ask for ids"
 
 
@@ -169,7 +169,7 @@ async def test_each_server_continues_inside_the_reasoning_by_its_own_api(kind):
         client = interwhen.wrap(bare, REPAIR, resume="tokens")
         for _ in range(2):
             _, content, result = await answer(client)
-            assert (content, result.resume) == ("It is 60", "tokens")
+            assert (content, result.resume.mode) == ("It is 60", "tokens")
             assert result.reasoning == "59 + 1 = 60\n"
         assert script.continued == ["Q<think>59 + 1 = 60"] * 2
         refused = [
