@@ -46,6 +46,7 @@ from interwhen.models._field_support import (
     until_stop,
 )
 from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._raw_calls import RawCalls
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
@@ -401,11 +402,11 @@ class CallModel:
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
-        # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
-        # known after the first correction. The reader gets the ids only if the caller asked for them.
+        # Whether the server continues from token ids is known after the first correction. The reader gets the ids only
+        # if the caller asked for them.
         known = self._resume or endpoint.resume.known
         card = endpoint.resume.card if endpoint.resume.has_card else None
-        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens" and sends_ids(card)
+        self._asks_ids = continues_raw(call) and known == "tokens" and sends_ids(card)
         self._hides_ids = not call_has_ids(call)
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
@@ -462,14 +463,16 @@ class CallModel:
                 answer = await self._answer(body)
                 self._take(mode)
             response = await streamed(self._call.api, answer)
-            has_ids = self._asks_ids or (call_has_ids(self._call) and not has_tools(self._call))
+            has_ids = self._asks_ids or (call_has_ids(self._call) and continues_raw(self._call))
             if has_ids and not request.pieces:
                 trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
             asks = self._endpoint.token_ids.is_likely
             opened = await self._transport.open(server.body(chat, prompt, with_ids=asks), server.place)
-            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning")
+            may_call = bool(self._call.body.get("tools")) and self._call.body.get("tool_choice") != "none"
+            calls = RawCalls(self._call.body) if may_call else None
+            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning", calls)
             trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
@@ -531,10 +534,7 @@ class CallModel:
     async def _token_server(self, request: Request) -> TokenServer | None:
         """Return the server if *request* continues token ids; ``None`` if it is a first one or continues otherwise."""
         call, pieces = self._call, request.pieces
-        if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
-            return None
-        # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
-        if has_tools(call):
+        if not continues_raw(call) or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
             return None
         try:
             card = await self._card()
@@ -683,9 +683,18 @@ def call_has_ids(call: ApiCall) -> bool:
     return call.api == "chat" and bool(call.body.get("return_token_ids"))
 
 
-def has_tools(call: ApiCall) -> bool:
-    """Return whether *call* offers tools to the model."""
-    return bool(call.body.get("tools") or call.body.get("functions"))
+def continues_raw(call: ApiCall) -> bool:
+    """Return whether the answer to *call* may continue as raw text, in which interwhen reads reasoning and tool calls.
+
+    A server that is told to call a tool restricts the text of the model, which only its chat API does.
+    """
+    tools = call.body.get("tools") or ()
+    return (
+        call.api == "chat"
+        and not call.body.get("functions")
+        and call.body.get("tool_choice") in (None, "auto", "none")
+        and all(isinstance(tool, Mapping) and tool.get("type", "function") == "function" for tool in tools)
+    )
 
 
 _LIMIT: Mapping[Api, str] = {
