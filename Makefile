@@ -36,7 +36,7 @@ reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that p
 	@$(TEST)/bin/python -m pytest -q -m fault --reliability-report=docs/reliability.md
 
 verifiers-table: $(TEST)/.ready  ## the table in docs/verifiers.md, from the public sets in the folder DATA
-	@test -n "$(DATA)" || { echo "error: say where the sets are: make verifiers-table DATA=/path/to/sets" >&2; exit 1; }
+	@test -n "$(DATA)" || { echo "error: DATA must name the folder of the data sets, and is empty; write: make verifiers-table DATA=/path/to/sets" >&2; exit 1; }
 	@echo "==> judging the verifiers"
 	@$(TEST)/bin/python -m examples.judge_verifiers "$(DATA)" --write docs/verifiers.md
 
@@ -89,12 +89,12 @@ endef
 define venv
 echo "==> making a virtual environment in $(1)"; \
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-  || { echo "error: interwhen needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }; \
+  || { echo "error: PYTHON must be Python 3.11 or newer, and $(PYTHON) is not; write: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }; \
 $(PYTHON) -m venv $(1) \
-  || { echo "error: no virtual environment could be made (on Debian: apt install python3-venv)" >&2; exit 1; }; \
+  || { echo "error: $(PYTHON) could not make a virtual environment in $(1); install venv (on Debian: apt install python3-venv)" >&2; exit 1; }; \
 echo "==> installing $(2) with pip: $(4); a line each as it is fetched"; \
 $(1)/bin/python -m pip install $(PIP) -e '$(2)' \
   $(3) \
-  || { echo "error: the installation failed; the lines above say why" >&2; exit 1; }; \
+  || { echo "error: the installation with pip failed; correct what the lines above say, and run make again" >&2; exit 1; }; \
 touch $@
 endef

@@ -397,7 +397,9 @@ class Pipeline:
         lowest = ("--resolution", "lowest-direct", "--editable", ".[all]")
         python = self._envs.make(shell, "lowest", self._oldest, *lowest, *testers())
         if wrong := untested(declared(), self._envs.versions(python)):
-            raise JobError("; ".join(wrong))
+            raise JobError(
+                f"the lowest declared versions must be installed, and are not: {'; '.join(wrong)}; raise these bounds"
+            )
         self._test(shell, python, "-m", "not slow", *LOWEST)
         self._test(shell, python, "-m", "not slow", *(f"--ignore={path}" for path in LOWEST), every=SMOKE)
 

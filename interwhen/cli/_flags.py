@@ -139,7 +139,9 @@ class ContextFlags:
         """Open the context for runs of *model*; without --context this gives ``None``."""
         if self.context is None:
             if self.store is not None or self.key_file is not None:
-                raise UsageError("--store and --key-file must be used with --context only: name a context, too")
+                raise UsageError(
+                    "--store and --key-file must be used with --context, and it is missing: name a context, too"
+                )
             return nullcontext()
         opener: ContextOpener = load(CONTEXTS, "store")
         return opener(self.context, model, store=self.store, key_file=self.key_file)

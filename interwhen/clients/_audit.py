@@ -75,8 +75,8 @@ class AuditFile:
                 known = cls._open[path] = cls(msgspec.structs.replace(settings, path=path))
             elif msgspec.structs.replace(settings, path=path) != known.settings:
                 raise UsageError(
-                    f"the audit file {settings.path!r} is in use with {known.settings}, got {settings}: use the same "
-                    "settings everywhere, or another path"
+                    f"all users of the audit file {settings.path!r:.200} must have the same settings, got "
+                    f"{settings} and {known.settings}: use equal ones, or another path"
                 )
             return known
 
@@ -182,4 +182,6 @@ def open_audit(wanted: object) -> AuditFile | None:
     try:
         return AuditFile.at(msgspec.convert(dict(fields), AuditSettings))
     except msgspec.ValidationError as error:
-        raise UsageError(f"audit={dict(fields)!r:.200}: {error}") from error
+        raise UsageError(
+            f"audit must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
+        ) from error

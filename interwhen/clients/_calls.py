@@ -136,7 +136,8 @@ def _refuse(api: Api, body: Mapping[str, Any]) -> None:
         )
     if api == "responses" and body.get("background"):
         raise Unsupported(
-            f"background must be False in a supervised call, because such a response is not streamed; {_OFF}"
+            "background must be False in a supervised call, because such a response is not streamed, got "
+            f"{body['background']!r:.80}: leave it out; {_OFF}"
         )
 
 

@@ -211,6 +211,10 @@ class CallSampler:
         """The first chunk of the server: the template of chunks that interwhen makes."""
         self.reasoning: Field | None = None
         """The field in which the server sends reasoning; ``None`` if it has not sent any."""
+        self.reasoning_tokens = 0
+        """Tokens of reasoning in all samples, as the server counted them."""
+        self.hides_reasoning = False
+        """Whether the server said of a sample that it did not send all of the reasoning."""
         self.accepted = 0
         """How many requests for streams the server has accepted."""
         self.opened = anyio.Event()
@@ -314,6 +318,7 @@ class _LearningStream:
         self._sampler = sampler
         self._buffer = buffer
         self._stream = stream
+        self._usage: Usage | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -321,6 +326,13 @@ class _LearningStream:
     async def receive(self) -> Sequence[Chunk]:
         chunks = await self._stream.receive()
         buffer, sampler = self._buffer, self._sampler
+        for chunk in chunks:
+            if chunk.usage is not None:
+                self._usage = chunk.usage
+                sampler.hides_reasoning = sampler.hides_reasoning or chunk.usage.hides_reasoning
+        if not chunks and self._usage is not None and self._usage.reasoning_tokens:
+            sampler.reasoning_tokens += self._usage.reasoning_tokens
+            sampler.hides_reasoning = sampler.hides_reasoning or sampler.reasoning is None
         sampler.first = sampler.first or buffer.first
         sampler.reasoning = sampler.reasoning or buffer.reasoning
         buffer.queue.clear()  # nothing of a sample is shown from here
@@ -378,7 +390,8 @@ class CallMeter(MeteredModel):
 class _ChosenModel:
     """A :class:`~interwhen.Model` whose only stream is the chosen answer. Forks are answered by *meter*."""
 
-    def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities) -> None:
+    def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
+        self._hides_reasoning = hides_reasoning
         self._model = model
         self._meter = meter
         self._able = able
@@ -389,13 +402,35 @@ class _ChosenModel:
         return self._able
 
     async def stream(self, request: Request) -> Stream:
-        return await self._model.stream(request)
+        stream = await self._model.stream(request)
+        return _HidingStream(stream) if self._hides_reasoning else stream
 
     async def complete(self, request: Request) -> Completion:
         return await self._meter.complete(request)
 
     async def aclose(self) -> None:
         pass
+
+
+class _HidingStream:
+    """Says at the end of *stream* that reasoning was hidden. A text of several samples has no such count of its own."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def receive(self) -> Sequence[Chunk]:
+        return [
+            msgspec.structs.replace(chunk, usage=msgspec.structs.replace(chunk.usage or Usage(), hides_reasoning=True))
+            if chunk.finish_reason is not None
+            else chunk
+            for chunk in await self._stream.receive()
+        ]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
@@ -608,7 +643,9 @@ class StrategyRun:
         transport = _ReplayTransport(self._transport.host, response)
         model = CallModel(self._call, transport, ModelEndpoint(), self._buffer, resume=resume)
         able = await self._sampler.capabilities()
-        return self._run(_ChosenModel(model, self._meter, replace(able, resume="prefix")), shown_by(self._monitors))
+        hides = not isinstance(recording, RecordedAnswer) and self._sampler.hides_reasoning
+        shown = _ChosenModel(model, self._meter, replace(able, resume="prefix"), hides_reasoning=hides)
+        return self._run(shown, shown_by(self._monitors))
 
     def _composed(self, choice: StrategyChoice) -> bytes:
         """Return the stream of a server that would have written the text of *choice*."""
@@ -787,6 +824,7 @@ class StrategyRun:
             kept=min(kept, total),
             discarded=max(total - kept, 0),
             fork_tokens=meter.answered_tokens,
+            reasoning_tokens=self._sampler.reasoning_tokens,
             requests=self._sampler.accepted,
             inserted_chars=sum(len(chunk.text) for chunk in written if not chunk.tokens and chunk.call is None),
         )

@@ -349,7 +349,7 @@ def _value(name: str, field: str, text: str) -> Any:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             raise UsageError(
-                f"{name} begins like JSON and must be valid JSON, and is not ({error}): correct it"
+                f"the value of {name} begins like JSON, so it must be valid JSON, and is not ({error}): correct it"
             ) from error
     if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models"):
         return text.split()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio.lowlevel
+import msgspec
 
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
@@ -244,7 +245,7 @@ class _MeteredStream:
             elif self._left >= 0:
                 self._left = -1
                 # Tokens beyond the budget are wasted, so the server's count of generated tokens does not hold here.
-                usage = chunk.usage and Usage(chunk.usage.prompt_tokens, chunk.usage.cached_tokens)
+                usage = chunk.usage and msgspec.structs.replace(chunk.usage, completion_tokens=None)
                 taken.append(Chunk("", tokens=0, finish_reason="length", usage=usage))
         if self._left < 0:
             await self._stream.aclose()

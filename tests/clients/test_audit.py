@@ -119,7 +119,7 @@ def test_equal_paths_share_one_file_and_other_settings_are_refused(audit, tmp_pa
     first = audit()
     assert audit() is first
     assert open_audit(str(tmp_path / "." / "audit.jsonl")) is first
-    with pytest.raises(UsageError, match="in use"):
+    with pytest.raises(UsageError, match="must have the same settings"):
         audit(content=True)
 
 

@@ -250,11 +250,16 @@ async def test_a_refused_tool_call_is_shown_by_no_strategy(bad, serve, clients):
 @pytest.mark.parametrize(
     ("strategy", "call", "api", "why"),
     [
-        ("best-of-n:n=2", {"n": 2}, "chat", "only one answer per call"),
-        ("best-of-n:n=2", {}, "responses", "not of /responses"),
+        ("best-of-n:n=2", {"n": 2}, "chat", "n must be 1"),
+        ("best-of-n:n=2", {}, "responses", "got /responses"),
         ("step-beam", {}, "chat", "continues a partial text"),
-        ("dvts", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "leave out the tools"),
-        ("revision", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "leave out the tools"),
+        ("dvts", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "must be used without tools"),
+        (
+            "revision",
+            {"tools": [{"type": "function", "function": {"name": "a"}}]},
+            "chat",
+            "must be used without tools",
+        ),
         ("budget-forcing", {"logprobs": 1}, "completions", "leave out logprobs"),
         ("best-of-n", {"interwhen": {"monitors": []}}, "chat", "choose self-consistency"),
         ("until-verified", {"interwhen": {"monitors": [word()]}}, "chat", "verify only steps"),
@@ -426,6 +431,34 @@ async def test_the_words_of_a_strategy_are_marked_as_inserted(serve, clients):
     (inserted,) = result.insertions
     assert result.text[inserted.span.start : inserted.span.end] == "\nWait,"
     assert result.ledger.inserted_chars == 6
+
+
+@pytest.mark.parametrize("strategy", ["step-beam", "best-of-n:n=2"])
+@pytest.mark.parametrize("hidden", [0, 9])
+async def test_steps_of_hidden_reasoning_are_not_verified(strategy, hidden, serve, clients):
+    """Whether one sample brought the text, or it was put together from several."""
+
+    def script(request):
+        if request.method == "GET":
+            return reply(404, b"{}")
+        steps = events(["one\n"] if request.json["prompt"] == "q" else [], api="completions")
+        usage = {"prompt_tokens": 3, "completion_tokens": 12, "completion_tokens_details": {"reasoning_tokens": hidden}}
+        body = {
+            "id": "scripted",
+            "object": "text_completion",
+            "created": 0,
+            "model": "m",
+            "choices": [],
+            "usage": usage,
+        }
+        return (*steps[:-1], Send(data(body)), steps[-1])
+
+    text, result, _ = await answer(
+        clients, serve(script), strategy, stream=True, api="completions", monitors=[passing()]
+    )
+    assert text == "one\n"
+    assert result.status == ("unverified" if hidden else "verified")
+    assert bool(result.ledger.reasoning_tokens) is bool(hidden)
 
 
 async def test_a_strategy_of_the_program_s_own_works_like_a_shipped_one(serve, clients, tmp_path, monkeypatch):

@@ -42,8 +42,9 @@ def expected_of(name: str) -> dict[str, str]:
 def assert_kept(name: str, report: ContractReport) -> None:
     """Compare the marks of *report* with those of the server *name*."""
     marks = {line.name: line.mark for line in report.lines}
-    # On a busy machine, a generation may end before it can be stopped.
-    assert marks.pop("abort") in {"holds", "unknown"}, report["abort"]
+    # On a busy machine, a generation may end before it can be stopped, or stop too late.
+    is_busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    assert marks.pop("abort") in {"holds", "unknown", *(["absent"] if is_busy else [])}, report["abort"]
     assert marks == {line: mark for line, mark in expected_of(name).items() if line != "abort"}, report
 
 

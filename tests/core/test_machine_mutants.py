@@ -16,12 +16,14 @@ from interwhen import (
     Span,
     ToolCall,
     ToolCalls,
+    Tracker,
 )
+from interwhen._core.messages import Abandoned, Extracted, Invalidate
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, RefutationCounts
 from interwhen.models import Chunk
-from tests.core.worlds import drive, monitor
+from tests.core.worlds import drive, monitor, parse
 
 
 def _call(name, arguments):
@@ -185,6 +187,14 @@ def test_text_before_a_gated_segment_is_shown_when_the_segment_is_complete():
     assert driver.shown == "so\n"
 
 
+def test_text_before_an_open_block_is_shown():
+    """`FenceScanner._held`: what may become a block is held, and nothing before it."""
+    driver = drive(monitor(trigger=CodeBlocks(), delivery="gate"))
+    for text, shown in (("so\n", "so\n"), ("and", "so\nand"), ("\n``", "so\nand\n"), ("`\n1+1", "so\nand\n")):
+        driver.chunk(text)
+        assert driver.shown == shown
+
+
 def test_a_cut_removes_all_later_calls():
     """`Transcript.cut`: a turn can have several calls."""
     transcript = Transcript("answer")
@@ -200,3 +210,47 @@ def test_a_number_at_the_end_of_a_sentence_ends_it():
     driver = drive(monitor(trigger=Sentences()))
     driver.feed("I have 5. Then 6 more. ")
     assert [order.segment.text for order in driver.pending.values()] == ["I have 5.", "Then 6 more."]
+
+
+@pytest.mark.parametrize("place", [5, 13])
+def test_a_place_is_the_same_after_places_behind_it(place):
+    """`RefutationCounts._place`: a place is counted from the last known place before it."""
+    transcript = Transcript("answer")
+    counts = RefutationCounts(transcript)
+    transcript.append("aaaa bbbb cccc dddd ", 1)
+    assert counts.met(_refuted(place)) == 1
+    for later in (10, 15):
+        counts.met(_refuted(later, "2+2=5"))
+    assert counts.met(_refuted(place)) == 2
+
+
+def test_a_tag_in_the_middle_of_an_answer_is_text_after_a_cut_too():
+    """`Intake.cut` and `ThinkTags.restart`: only the start of the text may open the reasoning."""
+    intake = Intake([monitor()], tags=("<think>", "</think>"), phase="answer")
+    for text in ("so it is 5\n", " or 6\n"):
+        list(intake.feed(text, 1, "answer"))
+    intake.cut(3)
+    list(intake.feed("<think>well\n", 1, "answer"))
+    assert intake.phase == "answer"
+    assert intake.transcript.text_of("answer") == "so <think>well\n"
+
+
+def test_a_violation_that_waits_when_the_reader_leaves_has_interrupted():
+    """`Violations.records`: it would have been acted on after the checks before it."""
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    driver.tell(Abandoned())
+    assert [record.interrupted for record in driver.summary.violations] == [True]
+
+
+def test_tracker_states_are_removed_from_a_cut_to_the_end():
+    """`Invalidate.end`: 0 says that the text was cut, and another number that it stays."""
+    driver = drive(monitor(extractor=Tracker(dict, lambda state, segment: (state, list(parse(segment))))))
+    driver.feed("2+2=5\n")
+    driver.take(
+        driver.core.step(Extracted(min(driver.pending), parse(driver.pending.pop(min(driver.pending)).segment)))
+    )
+    driver.settle()
+    assert [(order.start, order.end) for order in driver.orders if isinstance(order, Invalidate)] == [(4, 0)]

@@ -132,9 +132,9 @@ def test_a_locked_gateway_decides_what_clients_may_ask_for(offered, upstream, ga
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"model": "best-of-n@m", "n": 3}, "only one answer"),
+        ({"model": "best-of-n@m", "n": 3}, "n must be 1"),
         ({"model": "step-beam@m"}, "continues a partial text"),
-        ({"model": "dvts@m", "tools": [{"type": "function", "function": {"name": "f"}}]}, "leave out the tools"),
+        ({"model": "dvts@m", "tools": [{"type": "function", "function": {"name": "f"}}]}, "must be used without tools"),
         ({"model": "dvts@m", "logprobs": True}, "leave out logprobs"),
     ],
 )

@@ -85,7 +85,7 @@ async def test_a_strategy_that_gives_up_says_why():
 
 async def test_what_cannot_be_answered_is_refused():
     for name in ("step-beam", "dvts", "budget-forcing", "revision"):
-        with pytest.raises(UsageError, match="leave out the tools"):
+        with pytest.raises(UsageError, match="without tools"):
             await CallCatalog().load(name).choose(task(ScriptedModel([""]), has_tools=True))
     for name in ("step-beam", "dvts", "budget-forcing"):
         with pytest.raises(UsageError, match="leave out logprobs"):

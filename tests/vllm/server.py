@@ -25,13 +25,13 @@ SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
     # The tiny model gains nothing from a second thread, and on a busy machine threads wait for each other at each layer.
     "OMP_NUM_THREADS": "1",
+    # Even an eager server compiles what computes log-probabilities, at the first request for them.
+    "TORCHDYNAMO_DISABLE": "1",
 }
 OPTIONS = (
     *("--dtype", "float32"),
     *("--max-model-len", "1024"),
     *("--max-num-seqs", "16"),
-    # No process of its own for the only worker.
-    *("--distributed-executor-backend", "uni"),
     # The CPU build caches blocks of 128 tokens, which the prompts here hardly fill; 32 is the smallest that it can.
     *("--block-size", "32"),
     *("--tool-call-parser", "hermes"),

@@ -16,17 +16,33 @@ from typing import TypeAlias
 
 from interwhen.toolkit.quantities import read_number
 
-_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[$\u20ac\u00a3%]")
-_AMOUNT = r"[$\u20ac\u00a3]?(?:NUMBER)%?(?:\s(?!x\b)[^\W\d_]+)?".replace("NUMBER", r"\d[\d,]*(?:\.\d+)?")
+_TOKEN = re.compile(
+    r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa%]"
+)
+_AMOUNT = r"[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa]?(?:NUMBER)%?(?:\s(?!x\b)[^\W\d_]+)?".replace(
+    "NUMBER", r"\d[\d,]*(?:\.\d+)?"
+)
 _OPERATOR = r"\s*(?:[-+*/\u2212\u00d7\u00f7]|\bx\b)\s*"
 _EQUATION = re.compile(
-    rf"(?P<left>{_AMOUNT}(?:{_OPERATOR}{_AMOUNT})+)\s*=\s*[$\u20ac\u00a3]?(?P<result>\d[\d,]*(?:\.\d+)?)"
+    rf"(?P<left>{_AMOUNT}(?:{_OPERATOR}{_AMOUNT})+)\s*=\s*[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa]?(?P<result>\d[\d,]*(?:\.\d+)?)"
 )
 _OPERAND = re.compile(
     r"(?P<number>\d[\d,]*(?:\.\d+)?%?)[^-+*/\u2212\u00d7\u00f7\dx]*(?P<operator>[-+*/\u2212\u00d7\u00f7x]?)"
 )
 _CLAUSE_END = re.compile(r"[.;:!?](?=\s|$)|,\s|\n|\b(?:and|but|while|whereas|or)\b")
-_SIGNS = {"$": "dollar", "\u20ac": "euro", "\u00a3": "pound", "%": "percent"}
+_SIGNS = {
+    "$": "dollar",
+    "\u20ac": "euro",
+    "\u00a3": "pound",
+    "\u00a5": "yen",
+    "\u20b9": "rupee",
+    "\u20ba": "lira",
+    "\u20a9": "won",
+    "\u20bd": "ruble",
+    "\u20b1": "peso",
+    "\u20aa": "shekel",
+    "%": "percent",
+}
 _NUMBER_WORDS: dict[str, Fraction] = {
     "half": Fraction(1, 2),
     "twice": Fraction(2),
@@ -150,17 +166,16 @@ def _lack_of_result(word: _Word, counted: str, clauses: Sequence[_Clause], terms
     """Return why the result *word* of an equation does not count *counted*; empty if it does, or says no thing.
 
     In each product of the sum, one factor must count the same thing, and the clauses of the other factors must not name
-    it: 45 dollars a day for 4 days are dollars, and not days.
+    it: 45 dollars a day for 4 days are dollars, and not days; 5 folders for 8 dollars each are not 40 folders.
     """
     if not counted:
         return ""
     for factors in terms:
-        for factor in factors:
+        for at, factor in enumerate(factors):
             counts = any((factor, counted) in clause.counts for clause in clauses)
-            others = (clause for clause in clauses for other in factors if (other, "") in clause.counts)
-            if counts and not any(
-                counted in clause.stems for clause in others if (factor, counted) not in clause.counts
-            ):
+            others = (*factors[:at], *factors[at + 1 :])
+            names = (clause for clause in clauses if any((other, "") in clause.counts for other in others))
+            if counts and not any(counted in clause.stems for clause in names):
                 break
         else:
             return f"the equation does not show that {word.text} counts {counted}"
@@ -209,9 +224,14 @@ def _pairs(words: Sequence[_Word], at: int) -> Iterator[tuple[Fraction, str]]:
     if at and words[at - 1].text in _SIGNS:
         yield value, words[at - 1].stem
     for word in words[at + 1 : at + 4]:
-        if word.value is not None or word.text.lower() in _FREE:
+        if _ends_amount(word):
             return
         yield value, word.stem
+
+
+def _ends_amount(word: _Word) -> bool:
+    """Tell whether *word* cannot say what the number before it counts. A sign such as "$" belongs to the next one."""
+    return word.value is not None or word.text.lower() in _FREE or (word.text in _SIGNS and word.text != "%")
 
 
 def _counted(words: Sequence[_Word], at: int) -> str:
@@ -219,7 +239,7 @@ def _counted(words: Sequence[_Word], at: int) -> str:
     after = words[at + 1] if at + 1 < len(words) else None
     if at and words[at - 1].text in _SIGNS:
         return _SIGNS[words[at - 1].text]
-    if after is None or after.value is not None or after.text.lower() in _FREE:
+    if after is None or _ends_amount(after):
         return ""
     return after.stem
 
