@@ -686,7 +686,7 @@ def call_has_ids(call: ApiCall) -> bool:
 def continues_raw(call: ApiCall) -> bool:
     """Return whether the answer to *call* may continue as raw text, in which interwhen reads reasoning and tool calls.
 
-    A server that is told to call a tool restricts the text of the model, which only its chat API does.
+    With a forced call, the server restricts the text of the model. Only its chat API does that.
     """
     tools = call.body.get("tools") or ()
     return (
