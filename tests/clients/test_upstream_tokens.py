@@ -36,7 +36,7 @@ async def test_a_wrapped_call_continues_inside_the_reasoning():
     ):
         _, content, result = await answer(interwhen.wrap(bare, REPAIR))
     assert script.continued == ["Q<think>59 + 1 = 60"]
-    assert result.resume == "tokens"
+    assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
     assert content == "It is 60"
@@ -51,7 +51,7 @@ async def test_a_server_without_tokenize_is_asked_once_and_gets_a_turn():
         client = interwhen.wrap(bare, REPAIR)
         for _ in range(2):
             _, _, result = await answer(client)
-            assert result.resume == "turn"
+            assert result.resume.mode == "turn"
         assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
 
 
@@ -92,7 +92,7 @@ async def test_a_call_after_a_correction_comes_as_the_server_would_send_it():
     answer, _ = await called(script)
     choice, result = answer.choices[0], interwhen.supervision_info(answer).result
     assert script.continued == ["Q<think>59 + 1 = 60"]
-    assert result.resume == "tokens"
+    assert result.resume.mode == "tokens"
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", "I buy. ")
     (call,) = choice.message.tool_calls
     assert (call.function.name, json.loads(call.function.arguments)) == ("buy", {"eggs": 60})
@@ -123,7 +123,7 @@ async def test_a_broken_call_after_a_correction_is_not_passed_on():
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "buy"}}])
 async def test_a_call_that_the_server_must_enforce_continues_by_a_turn(choice):
     answer, server = await called(Caller(), tool_choice=choice)
-    assert interwhen.supervision_info(answer).result.resume == "turn"
+    assert interwhen.supervision_info(answer).result.resume.mode == "turn"
     assert not any(post.path.endswith("/tokenize") for post in server.posts)
 
 
@@ -176,7 +176,7 @@ async def test_after_the_first_correction_kept_text_is_never_tokenized_again():
         _, content, result = await answer(client, seen)
     assert texts_of(script) == ["\n0"]
     assert script.tokenized == ["\n0"], "the tags are known from the call before"
-    assert (content, result.resume) == ("It is 60", "tokens")
+    assert (content, result.resume.mode) == ("It is 60", "tokens")
     assert not re.search(r"token_ids': \[", repr(seen)), "the caller did not ask for ids"
 
 
@@ -260,7 +260,7 @@ async def test_each_server_continues_inside_the_reasoning_by_its_own_api(kind):
         client = interwhen.wrap(bare, REPAIR, resume="tokens")
         for _ in range(2):
             _, content, result = await answer(client)
-            assert (content, result.resume) == ("It is 60", "tokens")
+            assert (content, result.resume.mode) == ("It is 60", "tokens")
             assert result.reasoning == "59 + 1 = 60\n"
         assert script.continued == ["Q<think>59 + 1 = 60"] * 2
         refused = [

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from interwhen import (
+    Judged,
     Monitor,
     Pass,
     PluginError,
@@ -326,6 +327,27 @@ def test_a_document_without_its_end_is_not_verified() -> None:
     model = ScriptedModel(['{"name": "Ann", '])
     with interwhen.run_sync(model, "Who?", monitors=[json_schema(schema=PERSON)]) as run:
         assert run.drain().status == "unverified"
+
+
+@pytest.mark.parametrize(
+    ("text", "whys", "doubts"),
+    [
+        ('[TOOL_CALLS]add{"name": 1}', ["the document breaks the schema at $.name: type"], []),
+        ("<tool_call>add<arg_key>name</arg_key><arg_value>1</arg_value></tool_call>", [], ["does not distinguish"]),
+        ("<tool_call>add<arg_key>name</arg_key><arg_value>Al</arg_value></tool_call>", [], []),
+        ("<tool_call>add(name=x)</tool_call>", [], ["only when the code runs"]),
+    ],
+)
+def test_arguments_of_calls_in_the_text(text: str, whys: list[str], doubts: list[str]) -> None:
+    """A number in a format without types may stand for a text, so it is not refuted."""
+    monitor = json_schema(tools={"add": PERSON})
+    with interwhen.run_sync(ScriptedModel([[text], ["No."]]), "Add A.", monitors=[monitor]) as run:
+        result = run.drain()
+    assert [record.why for record in result.violations] == whys
+    verdicts = [record.outcome.verdict for record in result.checks if isinstance(record.outcome, Judged)]
+    found = [verdict.why for verdict in verdicts if isinstance(verdict, Unknown)]
+    assert len(found) == len(doubts)
+    assert all(doubt in why for doubt, why in zip(doubts, found, strict=True))
 
 
 def test_arguments_of_calls() -> None:

@@ -62,6 +62,37 @@ def test_calls_and_results_in_the_text_of_turns_are_what_they_are() -> None:
     assert list(history.texts("user")) == ["Look!"]
 
 
+LINES = "Use lines of Thought, Action: and Action Input:, and then comes the Observation."
+
+
+def test_actions_and_observations_in_the_text_of_turns_are_calls_and_results() -> None:
+    messages = (
+        Message("system", LINES),
+        Message("user", "Look!"),
+        Message("assistant", 'Thought: I look.\nAction: look\nAction Input: {"id": 1}'),
+        Message("user", "Observation: nothing"),
+        Message("assistant", "Final Answer: nothing"),
+        Message("user", "Observation: you are quick"),
+    )
+    history = read_history(Task(messages))
+    assert [(past.name, past.arguments, past.result) for past in history.calls] == [("look", {"id": 1}, "nothing")]
+    # Without a call before it, an observation is what the user says.
+    assert list(history.texts("user")) == ["Look!", "Observation: you are quick"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[TOOL_CALLS]look[ARGS]{"id": 1}',
+        "<tool_call>look\n<arg_key>id</arg_key>\n<arg_value>1</arg_value>\n</tool_call>",
+        '<|channel|>commentary to=functions.look <|constrain|>json<|message|>{"id": 1}',
+    ],
+)
+def test_earlier_calls_are_read_in_all_formats(text: str) -> None:
+    history = read_history(Task((Message("user", "Look!"), Message("assistant", f"Well. {text}"))))
+    assert [(past.name, past.arguments) for past in history.calls] == [("look", {"id": 1})]
+
+
 def test_a_result_that_names_another_call_is_not_that_of_this_one() -> None:
     messages = (
         Message("assistant", "", (ToolCall("1", "look", "{}"),)),
