@@ -3,7 +3,7 @@
 import importlib
 import typing
 
-from interwhen._run import Run, SyncRun, Workers, recheck, replay, resume, resume_sync, run, run_sync
+from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
@@ -25,7 +25,17 @@ from interwhen._types.extensions import Task
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import Message, Model, Sampling
 from interwhen._types.monitors import Delivery, Fork, Monitor, Recognizer, Tracker
-from interwhen._types.remedies import Abstain, Conclude, Feedback, FeedbackTemplate, Remedy, Repair, Resample, Stop
+from interwhen._types.remedies import (
+    Abstain,
+    Auto,
+    Conclude,
+    Feedback,
+    FeedbackTemplate,
+    Remedy,
+    Repair,
+    Resample,
+    Stop,
+)
 from interwhen._types.results import (
     Abstained,
     Certificate,
@@ -80,6 +90,7 @@ __all__ = [
     "Abstain",
     "Abstained",
     "Answer",
+    "Auto",
     "Budgets",
     "Cancelled",
     "Certificate",
@@ -140,7 +151,6 @@ __all__ = [
     "StreamEnded",
     "StreamStarted",
     "SupervisionInfo",
-    "SyncRun",
     "Task",
     "ThinkEnd",
     "TimedOut",

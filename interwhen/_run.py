@@ -25,7 +25,7 @@ from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event, Finished, Remedied, StreamBroken
-from interwhen._types.extensions import Allocator, Ready, Unprepared, WorkerPool, fits
+from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepared, WorkerPool, fits
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -46,7 +46,14 @@ from interwhen.journal._rebuilding import (
     rebuild_to_go_on,
     standing,
 )
-from interwhen.journal._records import Header, as_recorded, recorded_monitors, refuse_others, with_current_names
+from interwhen.journal._records import (
+    Header,
+    as_recorded,
+    recorded_monitors,
+    refuse_others,
+    with_current_names,
+    with_recorded_remedies,
+)
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._replay import Recording, ReplayModel
@@ -457,6 +464,7 @@ def run(
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
     allocator: Allocator | None = None,
+    learner: RemedyLearner | None = None,
     context: Ready | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, supervised by *monitors*. It starts when it is entered (``async with``).
@@ -472,7 +480,8 @@ def run(
     :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``): the
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
-    With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
+    *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which remedies are tried, and learns from
+    the result. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
     Raises :class:`~interwhen.UsageError` on arguments that cannot work.
     """
@@ -489,6 +498,10 @@ def run(
     if allocator is not None and not fits(allocator, Allocator):
         raise UsageError(
             f"allocator must have the methods allow() and learn(), got {allocator!r:.200}: give an Allocator"
+        )
+    if learner is not None and not fits(learner, RemedyLearner):
+        raise UsageError(
+            f"learner must have the methods order() and learn(), got {learner!r:.200}: give a RemedyLearner"
         )
     if context is not None and not fits(context, Ready):
         raise UsageError(
@@ -514,6 +527,7 @@ def run(
         owns_model=owned,
         journal=_journal(journal, model if isinstance(model, str) else None, specs),
         allocator=allocator,
+        learner=learner,
         context=context,
     )
 
@@ -730,7 +744,7 @@ def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple
     if monitors is None:
         watchers = as_recorded(found.header, load_monitors(_specs(found.path, found.header)))
     else:
-        watchers = load_monitors(_several(monitors))
+        watchers = with_recorded_remedies(found.header, load_monitors(_several(monitors)))
     refuse_others(found.path, found.header, watchers)
     return watchers
 

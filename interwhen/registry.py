@@ -22,7 +22,7 @@ import msgspec
 from interwhen._types.errors import InterwhenError, PluginError, UsageError, without_user
 from interwhen._types.models import Model
 from interwhen._types.monitors import Delivery, Monitor
-from interwhen._types.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
+from interwhen._types.remedies import Abstain, Auto, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen._types.triggers import PhaseFilter
 from interwhen._types.verdicts import Level, OnError, Retry, Scope, read_on_error
 from interwhen._types.verifiers import Verifier
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALLOCATORS",
     "CONTEXTS",
+    "LEARNERS",
     "MODELS",
     "PRODUCERS",
     "STRATEGIES",
@@ -63,6 +64,9 @@ __all__ = [
 
 
 ALLOCATORS = "interwhen.allocators"
+LEARNERS = "interwhen.learners"
+"""The entry-point group of learners. A factory takes annotated options, and returns an
+``interwhen.strategies.RemedyLearner``."""
 VERIFIERS = "interwhen.verifiers"
 """The entry-point group of verifiers. A factory takes annotated keyword-only options and returns a ``Monitor``."""
 MODELS = "interwhen.models"
@@ -243,6 +247,7 @@ _SEPARATOR = re.compile(r",(?=\s*[A-Za-z_]\w*\s*=)")
 
 Place = Literal["rewind", "append"]
 _REMEDIES: Mapping[str, Remedy] = {
+    "auto": Auto(),
     "repair": Repair(),
     "feedback": Feedback(),
     "resample": Resample(),
@@ -260,8 +265,9 @@ GENERIC: Mapping[str, Any] = {
     "required": bool,
     "label": str,
     "deadline": float,
-    "remedy": Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"],
+    "remedy": Literal["auto", "repair", "feedback", "resample", "conclude", "stop", "abstain"],
     "place": Place,
+    "end": Literal["abstain", "unverified"],
 }
 """The generic options and their types. Every monitor accepts them, even if its factory has no such parameter."""
 
@@ -359,12 +365,16 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
         ) from error
 
 
+_APART = ("label", "deadline", "remedy", "place", "end")
+"""The generic options that are not fields of a monitor."""
+
+
 def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) -> Monitor:
     """Return a copy of *monitor* with the generic *options* set. *name* is the plug-in, for errors.
 
     Raises :class:`PluginError` if an option is not possible for this monitor.
     """
-    fields: dict[str, Any] = {k: v for k, v in options.items() if k not in {"label", "deadline", "remedy", "place"}}
+    fields: dict[str, Any] = {k: v for k, v in options.items() if k not in _APART}
     if "label" in options:
         fields["name"] = options["label"]
     if "on_error" in options:
@@ -373,9 +383,11 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
         fields["verifier"] = _with_deadline(name, monitor.verifier, options["deadline"])
     if "remedy" in options or "place" in options:
         own, wanted = monitor.remedy, options.get("remedy", monitor.remedy)
-        if wanted == "repair" and isinstance(own, Repair):
-            wanted = own  # keeps its fallback
+        if (wanted, type(own)) in (("repair", Repair), ("auto", Auto)):
+            wanted = own  # keeps its options
         fields["remedy"] = _remedy(name, wanted, options.get("place"))
+    if "end" in options:
+        fields["remedy"] = _ending(name, fields.get("remedy", monitor.remedy), options["end"])
     try:
         return dataclasses.replace(monitor, **fields)
     except UsageError as error:
@@ -391,11 +403,13 @@ def _on_error(name: str, wanted: object) -> OnError:
         raise PluginError(name, str(error)) from error
 
 
-def _remedy(name: str, wanted: object, place: object) -> Remedy:
+def _remedy(name: str, wanted: object, place: Any) -> Remedy:
     remedy = _REMEDIES[wanted] if isinstance(wanted, str) else wanted
     match remedy, place:
-        case ((Repair() | Feedback() | Resample() | Conclude() | Stop() | Abstain()), None):
+        case ((Auto() | Repair() | Feedback() | Resample() | Conclude() | Stop() | Abstain()), None):
             return remedy
+        case Auto(), "rewind" | "append":
+            return msgspec.structs.replace(remedy, place=place)
         case Feedback(), "rewind" | "append":
             return Feedback(place)
         case Repair(), "rewind" | "append":
@@ -403,10 +417,17 @@ def _remedy(name: str, wanted: object, place: object) -> Remedy:
         case _:
             raise PluginError(
                 name,
-                f"place must be used with the remedy repair or feedback only, got place={place!r:.80} with "
+                f"place must be used with the remedy auto, repair or feedback only, got place={place!r:.80} with "
                 f"{remedy!r:.80}",
                 "remove place",
             )
+
+
+def _ending(name: str, remedy: Remedy, end: object) -> Remedy:
+    if not isinstance(remedy, Auto):
+        what = f"end must be used with the remedy auto only, got end={end!r:.80} with {remedy!r:.80}"
+        raise PluginError(name, what, "remove end")
+    return msgspec.structs.replace(remedy, end=end)
 
 
 def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:

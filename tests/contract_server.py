@@ -16,7 +16,7 @@ class ContractServer(ScriptedTransport):
     """
 
     def __init__(self, *flaws, owner="llamacpp", tags=False, context=1024):
-        super().__init__(self.chat, pages=self.page)
+        super().__init__(self.chat, owned_by=owner, pages=self.page)
         self.flaws = set(flaws)
         self.owner = owner
         self.tags = tags
@@ -35,6 +35,15 @@ class ContractServer(ScriptedTransport):
                 return reply(200, json.dumps([{"is_processing": self.running > 0}]).encode())
             case _:
                 return reply(404, b"{}")
+
+    def _render(self, request):
+        """Render the messages: "closes" says what its template does, the other flaws do not show."""
+        if "closes" not in self.flaws:
+            return super()._render(request)
+        said = request.json["messages"][-1]
+        if said["role"] == "user":
+            return super()._render(request)
+        return reply(200, json.dumps({"prompt": f"{said.get('reasoning_content')}</think>{said['content']}"}).encode())
 
     def chat(self, request):
         body = request.json
@@ -70,7 +79,7 @@ class ContractServer(ScriptedTransport):
             whole = f"<think>\n{THOUGHT}</think>\n{ANSWER}"
             return [{"content": char} for char in whole[len(said) :]]
         inside = THOUGHT[len(thought) :] if not said else ""
-        if "closes" in self.flaws and thought:
+        if self.flaws & {"closes", "closes unseen"} and thought:
             inside = ""  # the chat template closes the reasoning
         return [{"reasoning_content": char} for char in inside] + [{"content": char} for char in ANSWER[len(said) :]]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from interwhen import (
+    Auto,
     Claim,
     Feedback,
     InterwhenError,
@@ -236,7 +237,9 @@ class TestSpecs:
             ("remedy=feedback", "remedy", Feedback()),
             ("remedy=feedback,place=rewind", "remedy", Feedback("rewind")),
             ("remedy=repair,place=rewind", "remedy", Repair(Feedback("rewind"))),
-            ("place=rewind", "remedy", Repair(Feedback("rewind"))),
+            ("place=rewind", "remedy", Auto(place="rewind")),
+            ("end=unverified", "remedy", Auto(end="unverified")),
+            ("remedy=auto,end=unverified,place=append", "remedy", Auto(place="append", end="unverified")),
         ],
     )
     def test_generic_options(self, acme: Path, options: str, field: str, value: object) -> None:
@@ -288,7 +291,8 @@ class TestFaults:
             ("dates:tolerence=1", r"must be among calendar, .*level.*, got 'tolerence' \(did you mean 'tolerance'\?\)"),
             ("dates:tolerance=wide", r"option tolerance must have a value that fits, got 'wide'"),
             ("dates:level=loud", r"option level must .*, got 'loud'.*choose one of flag, locate, explain, witness"),
-            ("dates:remedy=hope", r"choose one of repair, feedback, resample, conclude, stop, abstain"),
+            ("dates:remedy=hope", r"choose one of auto, repair, feedback, resample, conclude, stop, abstain"),
+            ("dates:remedy=stop,end=unverified", r"got end='unverified' with Stop"),
             ("dates:remedy=stop,place=rewind", r"got place='rewind' with Stop"),
             ("dates:deadline=-1", r"deadline must be a positive number of seconds, got -1.0"),
             ("dates:level", r"must have a name and a value, got 'level'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interwhen import Delivery, Feedback, Level, Lines, Monitor, Pass, Remedy, Repair, ToolCalls, Verdict, verifier
+from interwhen import Auto, Delivery, Level, Lines, Monitor, Pass, Remedy, ToolCalls, Verdict, verifier
 
 from .countdown import read_countdown
 from .maze import read_maze
@@ -23,14 +23,12 @@ FAMILIES: dict[str, Callable[[str], Puzzle[Any]]] = {
 }
 """Reads a problem of each family. Raises :class:`ValueError` on a text that it does not understand."""
 
-REPAIR = Repair(otherwise=Feedback(place="rewind"))
-
 
 def monitors_for(
     family: str,
     prompt: str,
     *,
-    remedy: Remedy = REPAIR,
+    remedy: Remedy = Auto(),  # noqa: B008  (a frozen value)
     level: Level = "witness",
     delivery: Delivery = "interrupt",
 ) -> tuple[Monitor, ...]:

@@ -541,7 +541,7 @@ class CheckTable:
         if ref.home.certain is not None and self._may_become_right(candidate):
             return
         acts = monitor.delivery != "observe" and ref.claim.span is not None and not violations.is_answered(ref)
-        acts = acts and not self._is_moot(ref.monitor)
+        acts = acts and not self._is_moot(ref.monitor) and not violations.is_passed_over(ref.monitor)
         record = violations.record(candidate, interrupted=acts)
         self._events.append(ViolationFound(record))
         if acts:

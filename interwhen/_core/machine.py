@@ -45,7 +45,7 @@ from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
-from interwhen._types.models import Chunk, FinishReason, ResumeMode, Usage
+from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
@@ -321,6 +321,7 @@ class Core:
         "monitors",
         "prompt_sha256",
         "released",
+        "resume",
         "rules",
         "starts_in",
         "state",
@@ -347,8 +348,13 @@ class Core:
         rules: int = RULES,
         codes: Sequence[str] = (),
         offer: ToolOffer | None = NO_OFFER,
+        resume: ResumeMode | None = None,
     ) -> None:
-        """*offer* is what the request says about tool calls; ``None``: as in journals that are older than offers."""
+        """*offer* is what the request says about tool calls; ``None``: as in journals that are older than offers.
+
+        *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can continue inside
+        the reasoning although its answer has begun.
+        """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
         self.template = template or DEFAULT_TEMPLATE
@@ -364,7 +370,11 @@ class Core:
         eager = any(monitor.delivery in GATING for monitor in monitors)
         self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager, offer=offer)
         self.transcript = self.intake.transcript
-        self.violations = Violations(monitors, self.intake, self.budgets, self.template, rules)
+        self.resume = resume
+        inside = resume in ("tokens", "prefix")
+        self.violations = Violations(
+            monitors, self.intake, self.budgets, self.template, rules, continues_reasoning=inside
+        )
         self.checks = CheckTable(monitors, self.transcript, self.violations, self.budgets, self.events, codes)
         self.gates = Gates(monitors, self.intake, self.checks, self.events)
         self.window = Window(max_tokens, context_tokens)
@@ -375,7 +385,7 @@ class Core:
         """Why the model stopped; ``None``: it has sent no finish reason."""
         self._unchecked_from: int | None = None
         """The frontier when supervision was switched off; ``None``: it was not switched off."""
-        self._resume: ResumeMode | None = None
+        self._resume: ResumeWay | None = None
         """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
         self._orders: list[Order] = []
         self._live = not self.gates.holding
@@ -441,8 +451,8 @@ class Core:
                 self._extracted(fact)
             case Settled(job, outcome, seconds):
                 self._settled(job, outcome, seconds)
-            case Opened(resume):
-                self._opened(resume)
+            case Opened(resume, reason, reasoning):
+                self._opened(None if resume is None else ResumeWay(resume, reason, reasoning))
             case Ended() | Resumed():
                 self._stream_is_over(lost=isinstance(fact, Resumed))
             case Broken(error, retryable):
@@ -481,13 +491,13 @@ class Core:
             self._finish_reason = "length"
             self._ended()
 
-    def _opened(self, resume: ResumeMode | None) -> None:
+    def _opened(self, resume: ResumeWay | None) -> None:
         if self.state != "opening":
             return
         self.state = "streaming"
         self.counts.opened()
         self._resume = resume or self._resume
-        self.events.append(StreamStarted(self.violations.remedies, resume))
+        self.events.append(StreamStarted(self.violations.remedies, None if resume is None else resume.mode))
 
     def _idle(self, *, dead: bool) -> None:
         """Check the incomplete segments while the model is silent. Only violations in them count.
@@ -609,13 +619,16 @@ class Core:
     def _apply(self, best: Candidate) -> None:
         violations = self.violations
         self._orders.extend(self.checks.withdraw())
-        todo, spent = violations.plan(best)
-        spent = spent or self._overspent(todo)
-        if spent is not None:
+        # What a gate has shown is never cut.
+        todo, spent = violations.plan(best, self.released if self.gates.holding else 0)
+        no_tokens = self._overspent(todo)
+        if spent is not None or no_tokens is not None:
             if todo.ask:
                 self._go_on_thinking()
+            elif no_tokens is None and violations.may_pass_over(best):
+                self._pass_over(best)
             else:
-                self._give_up(best, spent)
+                self._give_up(best, spent or no_tokens or "")
             return
         record = violations.acted(best, todo)
         refused = () if best.ref.segment.call is None else self.transcript.calls_from(todo.cut)
@@ -675,6 +688,14 @@ class Core:
         ``Conclude`` only saves tokens, so the spent budget must not end the run.
         """
         self.violations.pass_over_conclusions()
+        self._go_on_without_remedy()
+
+    def _pass_over(self, best: Candidate) -> None:
+        """Let the text with *best* stand: the ladder of its monitor has ended, and allows an unverified answer."""
+        self.violations.pass_over(best.ref.monitor)
+        self._go_on_without_remedy()
+
+    def _go_on_without_remedy(self) -> None:
         if self.violations:
             self._after_settling()
         elif self._finish_reason is not None:

@@ -6,12 +6,12 @@ create. Facts have tags, because a journal stores them: renaming a fact changes 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from interwhen._types.claims import Claim
-from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMode
+from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMode, ResumeWay
 from interwhen._types.results import Certificate, CheckRecord, Insertion, Status, UnverifiedReason, ViolationRecord
 from interwhen._types.segments import Segment
 from interwhen._types.spans import Span
@@ -22,6 +22,10 @@ class Opened(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The model accepted the last request."""
 
     resume: ResumeMode | None
+    reason: str = ""
+    """As :attr:`~interwhen.models.ResumeWay.reason`."""
+    reasoning: Literal["field", "tags"] | None = None
+    """As :attr:`~interwhen.models.ResumeWay.reasoning`."""
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -162,7 +166,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     checks: tuple[CheckRecord, ...]
     violations: tuple[ViolationRecord, ...]
     insertions: tuple[Insertion, ...]
-    resume: ResumeMode | None
+    resume: ResumeWay | None
     unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
     reason: str

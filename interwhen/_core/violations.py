@@ -12,6 +12,7 @@ from typing import NamedTuple, assert_never
 
 import msgspec
 
+from interwhen._core.ladder import Trouble, back, depth, level_of, next_rung, premise_start, step_starts
 from interwhen._core.release import gates
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
@@ -22,12 +23,14 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import (
     DEFAULT_TEMPLATE,
     Abstain,
+    Auto,
     Conclude,
     Feedback,
     FeedbackTemplate,
     Remedy,
     Repair,
     Resample,
+    Rung,
     Stop,
     is_writable,
     quote,
@@ -118,12 +121,17 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 4
+RULES = 5
 """The version of the rules of the core. A journal records the version that its run used."""
+KNOWS_PLACES = 5
+"""The first version of the rules in which records of violations have a place."""
 COUNTS_PROMPTS = 3
 """The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
+
+_ANSWER = -1
+"""The place of every refuted answer that rests on reasoning, for the ladder."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
@@ -146,6 +154,9 @@ class RemedyPlan(NamedTuple):
     turn. Empty for all other remedies."""
     torn: bool = False
     """Whether ``cut`` is in the middle of a line."""
+    heat: int | None = None
+    """For a new sample that the ladder orders: how many there were at this place, this one included. ``None``: count
+    the resamples in a row."""
 
     @property
     def goes_on(self) -> bool:
@@ -204,7 +215,7 @@ def _plan_call(
     # The model cannot continue inside a call. So a call is never repaired, and it does not stay in the trace.
     remedy = monitor.remedy.otherwise if isinstance(monitor.remedy, Repair) else monitor.remedy
     match remedy:
-        case Feedback():
+        case Feedback() | Auto():  # without feedback, the model would not know why its call was refused
             return RemedyPlan("feedback", cut, template.render(monitor.level, violation, wrong_text))
         case Resample():
             return RemedyPlan("resample", cut)
@@ -231,6 +242,8 @@ def _plan(
             if writes and violation.repair is not None:
                 return RemedyPlan("repair", candidate.span.start, violation.repair, "repair")
             return _plan(candidate, violation, monitor, otherwise, template, wrong_text)
+        case Auto():
+            raise AssertionError("the ladder plans this remedy")
         case Feedback(place=place):
             sentence = template.render(monitor.level, violation, wrong_text)
             # A refuted call does not stay in the answer: an agent that reads calls in the text would make it.
@@ -280,7 +293,10 @@ class Violations:
         budgets: Budgets,
         template: FeedbackTemplate = DEFAULT_TEMPLATE,
         rules: int = RULES,
+        *,
+        continues_reasoning: bool = False,
     ) -> None:
+        """*continues_reasoning*: the model can continue inside the reasoning after its answer was cut."""
         self.unproven: list[UnverifiedReason] = []
         """Unproven claims that ended the run. Their spans are offsets of the trace before the cut that followed."""
         self.concluded: list[UnverifiedReason] = []
@@ -288,14 +304,25 @@ class Violations:
         self.remedies = 0
         """The number of remedies after which the run continued."""
         self.resamples = 0
-        """How many of the last remedies, without a break, were resamples."""
+        """How many of the last remedies, without a break, were resamples. For ``Auto``: how many of the remedies at the
+        place of the last one were, if the last one was."""
         self._monitors = monitors
         self._intake = intake
         self._transcript = intake.transcript
         self._budgets = budgets
         self._template = template
         self._rules = rules
+        self._continues_reasoning = continues_reasoning
         self._trouble = RefutationCounts(intake.transcript)
+        self._tried: dict[tuple[int, int], list[Rung]] = {}
+        """The rungs of the ladder that were used so far, by monitor and place."""
+        self._restarts = 0
+        self._answer_cuts = 0
+        """How often an answer that rests on reasoning was sampled again."""
+        self._place: int | None = None
+        """The place of the last violation that was planned for."""
+        self._passed_over: set[int] = set()
+        """The monitors that interrupt no more, because their ladder has ended."""
         self._written: dict[tuple[int, str], int] = {}
         """How often the same text was written at the same cut. Only version 0 of the rules uses this, to detect
         repetition."""
@@ -376,15 +403,25 @@ class Violations:
 
     # ------------------------------------------------------------------ what is done
 
-    def plan(self, best: Candidate) -> tuple[RemedyPlan, str | None]:
-        """Return the plan of the remedy for *best*, and a text about the budget that forbids it (or ``None``)."""
+    def plan(self, best: Candidate, floor: int = 0) -> tuple[RemedyPlan, str | None]:
+        """Return the plan of the remedy for *best*, and a text about the budget that forbids it (or ``None``).
+
+        A ladder that goes back to an earlier point does not cut below offset *floor*.
+        """
         intake = self._intake
         monitor = self._monitors[best.ref.monitor]
-        times = 1
+        times, self._place = 1, None
         if self._rules and best.violation is not None and not isinstance(monitor.remedy, Conclude):
-            times = self._trouble.met(best)
+            times, self._place = self._trouble.met(best)
         first_call = self._transcript.first_call
-        todo = plan(best, monitor, self._template, self.text(best), first_call, again=times > 1, cuts=not self._rules)
+        if isinstance(monitor.remedy, Auto) and best.violation is not None and best.ref.segment.call is None:
+            climbed, times = self._climb(best, best.violation, monitor.remedy, times, floor)
+            if climbed is None:
+                return plan_surrender(best, first_call), "not converging: every remedy was tried at the same place"
+            todo = climbed
+        else:
+            cuts = not self._rules
+            todo = plan(best, monitor, self._template, self.text(best), first_call, again=times > 1, cuts=cuts)
         if not self._rules and todo.goes_on:
             key = (todo.cut, f"{todo.remedy}:{todo.insert}")
             self._written[key] = times = self._written.get(key, 0) + 1
@@ -397,6 +434,139 @@ class Violations:
         if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
             todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
         return todo, self._overspent(todo, times)
+
+    def _climb(
+        self, best: Candidate, violation: Violation, auto: Auto, times: int, floor: int
+    ) -> tuple[RemedyPlan | None, int]:
+        """Return the plan of the next rung of *auto* (``None``: the ladder ends), and how often the words came here."""
+        monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
+        starts = step_starts(self._transcript, self._floor(floor, segment), segment.start)
+        rests = self._rests_on_reasoning(segment)
+        place = self._place or 0
+        if rests:
+            # The place of an answer changes with its reasoning, so all answers of the run are one place.
+            place, times = _ANSWER, max(times, self._trouble.met_answer(best))
+        tried = self._tried.setdefault((best.ref.monitor, place), [])
+        repair = violation.repair if monitor.level == "witness" else None
+        repairable = repair is not None and is_writable(repair) and not _is_cut_short(best)
+        rung = next_rung(auto, Trouble(times, tuple(tried), repairable, bool(starts), rests))
+        if rung is None:
+            return None, times
+        number = tried.count(rung)
+        tried.append(rung)
+        return self._plan_rung(best, violation, auto, rung, number, times, starts), times
+
+    def _plan_rung(
+        self,
+        best: Candidate,
+        violation: Violation,
+        auto: Auto,
+        rung: Rung,
+        number: int,
+        times: int,
+        starts: Sequence[int],
+    ) -> RemedyPlan:
+        """Return the plan of *rung*, which was used *number* times before at this place."""
+        match rung:
+            case "repair":
+                assert violation.repair is not None
+                return RemedyPlan("repair", best.span.start, violation.repair, "repair")
+            case "resample":
+                cut = self._cut_for_sample(best, starts, times)
+                # Reasoning that passed its checks is sampled again without more noise than needed.
+                return RemedyPlan("resample", cut, heat=number + 1 if cut == best.ref.segment.span.start else 1)
+            case "feedback":
+                return self._plan_feedback(best, violation, auto, number)
+            case "restart":
+                self._restarts += 1
+                # The second time, all of the text before the place may be wrong.
+                steps = (len(starts) + 1) // 2 if self._restarts == 1 else len(starts)
+                earlier = back(starts, steps)
+                assert earlier is not None
+                return RemedyPlan("restart", earlier, heat=1)
+            case _:
+                assert_never(rung)
+
+    def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
+        """Return where to sample again: at the segment of *best*, or in the reasoning that a refuted answer rests on.
+
+        *times*: how often the same words were refuted here. If they were before, the answer alone is not enough.
+        """
+        segment = best.ref.segment.span
+        reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]
+        if not self._rests_on_reasoning(segment) or not reasoning:
+            return segment.start
+        number, self._answer_cuts = self._answer_cuts, self._answer_cuts + 1
+        steps = max(depth(number), 1 if times > 1 else 0)
+        if not steps:
+            return segment.start
+        at = premise_start(reasoning, best.ref.claim.premises, steps - 1)
+        if at is None:
+            at = back(reasoning, steps)
+        return segment.start if at is None else at
+
+    def _plan_feedback(self, best: Candidate, violation: Violation, auto: Auto, number: int) -> RemedyPlan:
+        monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
+        level = level_of(monitor.level, number, has_witness=bool(violation.witness))
+        sentence = self._template.render(level, violation, self.text(best), number)
+        if self._rests_on_reasoning(segment):
+            # Feedback in the answer would be a part of it, so it is written where the model was still thinking.
+            cut = self._reasoning_end()
+            lead = "" if self._transcript.slice(cut - 1, cut) == "\n" else "\n"
+            return RemedyPlan("feedback", cut, f"{lead}{sentence}\n")
+        place = auto.place or ("append" if self._is_reasoning(segment) else "rewind")
+        # A refuted call does not stay in the answer: an agent that reads calls in the text would make it.
+        is_call = best.ref.segment.written is not None and not self._is_reasoning(segment)
+        if place == "rewind" or is_call:
+            return RemedyPlan("feedback", segment.start, f"{sentence}\n")
+        return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
+
+    def _rests_on_reasoning(self, segment: Span) -> bool:
+        """Tell whether *segment* is in an answer that follows a reasoning in which the model can continue."""
+        transcript = self._transcript
+        if not self._continues_reasoning or transcript.phase_at(segment.start) != "answer" or transcript.conclusions:
+            return False
+        return self._reasoning_end() > 0
+
+    def _reasoning_end(self) -> int:
+        """Return the end of the text of the reasoning, before the closing tag; 0 if there is no reasoning."""
+        transcript = self._transcript
+        if not any(phase == "reasoning" for _, phase in transcript.phases):
+            return 0
+        end = next((at for at, phase in reversed(transcript.phases) if phase == "answer"), transcript.length)
+        return next((tag.start for tag in transcript.tags if tag.end == end), end)
+
+    def _floor(self, floor: int, segment: Span) -> int:
+        """Return the offset below which the ladder does not cut: *floor*, or the end of earlier calls.
+
+        If the model cannot continue inside the reasoning, a violation in the answer does not cut into it.
+        """
+        transcript = self._transcript
+        fixed = [span.end for span, _ in transcript.calls if span.end <= segment.start]
+        fixed += [span.end for span, _ in (*transcript.refusals, *transcript.conclusions) if span.end <= segment.start]
+        if transcript.phase_at(segment.start) == "answer" and not self._continues_reasoning:
+            fixed.append(next(at for at, phase in reversed(transcript.phases) if phase == "answer"))
+        return max(floor, *fixed) if fixed else floor
+
+    def may_pass_over(self, best: Candidate) -> bool:
+        """Tell whether the run continues without a remedy for *best*, because its ladder has ended and permits it."""
+        monitor = self._monitors[best.ref.monitor]
+        ends = isinstance(monitor.remedy, Auto) and monitor.remedy.end == "unverified"
+        return ends and best.violation is not None and monitor.delivery == "interrupt"
+
+    def pass_over(self, monitor: int) -> None:
+        """Record the candidates of *monitor*, and let it interrupt no more."""
+        self._passed_over.add(monitor)
+        standing, self._candidates = self._candidates, []
+        for other in standing:
+            if other.ref.monitor != monitor:
+                self._candidates.append(other)
+            elif other.violation is not None:
+                self.note(self.record(other, interrupted=False))
+
+    def is_passed_over(self, monitor: int) -> bool:
+        """Tell whether *monitor* interrupts no more."""
+        return monitor in self._passed_over
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:
         """Return a text about the budget that forbids *todo*; ``None``: no budget forbids it.
@@ -420,6 +590,9 @@ class Violations:
         An unproven claim is not a violation. It ends the run, and becomes one of the unverified reasons of the result.
         """
         record = self.record(candidate, interrupted=True, todo=todo)
+        if self._rules >= KNOWS_PLACES:
+            phase = self._transcript.phase_at(candidate.ref.segment.span.start)
+            record = msgspec.structs.replace(record, place=self._place, phase=phase)
         if candidate.violation is not None:
             self._acted.append(record)
         else:
@@ -431,7 +604,10 @@ class Violations:
 
         It may pass if the segment is reasoning that stays in the trace because feedback answers it.
         """
-        self.resamples = self.resamples + 1 if todo.remedy == "resample" else 0
+        if todo.heat is not None:
+            self.resamples = todo.heat
+        else:
+            self.resamples = self.resamples + 1 if todo.remedy == "resample" else 0
         self.remedies += 1
         if not todo.answers_segment:
             return False
@@ -552,13 +728,20 @@ class RefutationCounts:
         self._marks: list[tuple[int, int]] = [(0, 0)]
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
-    def met(self, candidate: Candidate) -> int:
-        """Count *candidate*; return how often its monitor has refuted the same words at the same position so far.
+    def met(self, candidate: Candidate) -> tuple[int, int]:
+        """Count *candidate*; return how often its monitor has refuted the same words at the same position, and that.
 
         The counts are per monitor: another monitor that refutes the same words is not a repetition.
         """
         ref = candidate.ref
-        key = (ref.monitor, self._place(ref.segment.span.start), " ".join(ref.text.split()))
+        place = self._place(ref.segment.span.start)
+        key = (ref.monitor, place, " ".join(ref.text.split()))
+        self._times[key] = times = self._times.get(key, 0) + 1
+        return times, place
+
+    def met_answer(self, candidate: Candidate) -> int:
+        """Count *candidate*, which is in the answer; return how often its monitor has refuted the same words in one."""
+        key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 

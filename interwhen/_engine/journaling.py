@@ -117,6 +117,7 @@ class Recorder:
             wire=report if report != _PLAIN else None,
             wasted=wire.wasted(self._clock()),
             resumes=self._upstream.resumes,
+            probe_tokens=self._upstream.probe_tokens,
         )
 
     def _note_spent(self, **ending: Any) -> None:
@@ -171,6 +172,7 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         monitors=monitors,
         offline=offline,
         rules=RULES,
+        resume=core.resume,
         min_coverage=core.min_coverage,
     )
     try:
@@ -211,6 +213,7 @@ def build_result(
     requests: int,
     usages: Mapping[int, Usage],
     resumes: Sequence[tuple[int, float | None]],
+    probe_tokens: int,
     unread: int,
     forks: ForkMeter,
     timing: Timing,
@@ -249,6 +252,7 @@ def build_result(
         inserted_chars=sum(len(insertion.span) for insertion in summary.insertions),
         offline_tokens=offline.tokens,
         offline_share=offline.share,
+        probe_tokens=probe_tokens,
         resumes=tuple(_cost(number, seconds, usages.get(number)) for number, seconds in resumes),
     )
     common["precomputed"] = offline.items
@@ -346,7 +350,7 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
     ended_at = None if past.ended_at is None else meter.started + past.ended_at
     # In an unfinished run, each chunk of the last read is in the journal, or the model will send its text again.
     unread = spent.unread if past.summary is not None else 0
-    upstream.recall(past.usages, spent.resumes, spent.close_latency, ended_at, unread)
+    upstream.recall(past.usages, spent.resumes, spent.probe_tokens, spent.close_latency, ended_at, unread)
     upstream.wire.recall(spent.wire, spent.wasted)
 
 
@@ -419,6 +423,7 @@ def result_of(past: RebuiltRun) -> Result | None:
         requests=past.core.counts.requests,
         usages=past.usages,
         resumes=spent.resumes,
+        probe_tokens=spent.probe_tokens,
         unread=spent.unread,
         forks=forks,
         timing=Timing(past.finished_at, first, spent.largest_gap, tail, spent.paused, 0.0, spent.close_latency),

@@ -9,6 +9,7 @@ Why: docs/decisions/0002-the-reader-reads.md.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import weakref
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 import anyio
+import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
@@ -43,11 +45,11 @@ from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.events import Event, Finished
-from interwhen._types.extensions import Allocator, Ready, Task, Unprepared, WorkerPool
+from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Task, Unprepared, WorkerPool
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling
 from interwhen._types.monitors import GATING, Monitor
-from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
 from interwhen._types.results import Result, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
@@ -87,6 +89,7 @@ def core_for(
         context_tokens=known.context_tokens if known is not None else None,
         prompt_sha256=prompt_sha256(prompt),
         prompt_bytes=prompt_bytes(prompt),
+        resume=known.resume if known is not None else None,
         codes=[code_digest(monitor.verifier) for monitor in monitors],
         min_coverage=min_coverage,
         offer=offer_for(monitors, prompt, sampling.extra),
@@ -137,6 +140,49 @@ class RunAllocation:
             self._allocator.learn(self._task, result)
         except Exception as error:  # noqa: BLE001  (it is a plug-in, and the run is over)
             log_warning("allocator.failed", error=type(error).__name__)
+
+
+# The learner of a run sets the order of its ladders and learns from its result.
+
+
+class RunLearning:
+    """Calls the learner for one run. Without a learner it does nothing."""
+
+    def __init__(self, learner: RemedyLearner | None) -> None:
+        self._learner = learner
+        self._orders: dict[str, tuple[Rung, ...]] = {}
+
+    def ordered(self, model: str, monitors: tuple[Monitor, ...], *, is_resumed: bool) -> tuple[Monitor, ...]:
+        """Return *monitors*, each with a ladder in the order that the learner sets for its verifier.
+
+        If the learner raises or returns no order, the ladders stay as they are, and this is only logged.
+        """
+        if self._learner is None or is_resumed:
+            return monitors
+        return tuple(self._ordered(model, monitor) for monitor in monitors)
+
+    def _ordered(self, model: str, monitor: Monitor) -> Monitor:
+        assert self._learner is not None
+        remedy, verifier = monitor.remedy, str(monitor.verifier.name)
+        if not isinstance(remedy, Auto):
+            return monitor
+        try:
+            order = self._orders.get(verifier) or tuple(self._learner.order(model, verifier, remedy.order))
+            changed = msgspec.structs.replace(remedy, order=order)
+        except Exception as error:  # noqa: BLE001  (it is a plug-in)
+            log_warning("learner.failed", error=type(error).__name__)
+            return monitor
+        self._orders[verifier] = order
+        return dataclasses.replace(monitor, remedy=changed)
+
+    def learn(self, model: str, result: Result) -> None:
+        """Let the learner learn from *result*. If the learner raises, this is only logged."""
+        if self._learner is None or not self._orders:
+            return
+        try:
+            self._learner.learn(model, self._orders, result)
+        except Exception as error:  # noqa: BLE001  (it is a plug-in, and the run is over)
+            log_warning("learner.failed", error=type(error).__name__)
 
 
 # The kill switch turns supervision off: then the text of the model passes through unchecked.
@@ -224,6 +270,7 @@ class Run:
         "_is_awaited",
         "_jobs",
         "_journal",
+        "_learning",
         "_meter",
         "_min_coverage",
         "_model",
@@ -275,6 +322,7 @@ class Run:
         past: RebuiltRun | None = None,
         context: Ready | None = None,
         allocator: Allocator | None = None,
+        learner: RemedyLearner | None = None,
     ) -> None:
         refuse_import()
         self._model = model
@@ -292,6 +340,7 @@ class Run:
         self._journal = journal
         self._past = past
         self._allocation = RunAllocation(allocator, prompt)
+        self._learning = RunLearning(learner)
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
@@ -330,6 +379,8 @@ class Run:
         self._context.begin()
         try:
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
+            # A resumed run has the order that its journal recorded.
+            self._monitors = self._learning.ordered(self._model.name, self._monitors, is_resumed=past is not None)
             able = await capabilities_for(self._model, self._timeouts, self._budgets.seconds, past)
             self._core = core = core_for(
                 past,
@@ -542,6 +593,7 @@ class Run:
         )
         self._alarm = Alarm(self._group, self._clock, timers.check)
         self._alarm.start()
+        upstream.start_probe()
         if self._reads_ahead:
             self._group.start_soon(self._read_ahead, name="reader")
 
@@ -557,6 +609,7 @@ class Run:
             requests=self._core.counts.requests,
             usages=upstream.usages,
             resumes=upstream.resumes,
+            probe_tokens=upstream.probe_tokens,
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
@@ -577,6 +630,7 @@ class Run:
         self._result = result
         log_result(result)
         self._allocation.learn(result)
+        self._learning.learn(self._model.name, result)
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:

@@ -16,7 +16,18 @@ from interwhen._engine.timers import Meter, Pace, is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError, UsageError
 from interwhen._types.ledger import WireReport
-from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Request, ResumeMode, Sampling, Stream, Usage
+from interwhen._types.models import (
+    Capabilities,
+    Chunk,
+    Model,
+    Prompt,
+    Request,
+    ResumeMode,
+    ResumeWay,
+    Sampling,
+    Stream,
+    Usage,
+)
 from interwhen.models._exchange import Retries
 from interwhen.models._token_stream import KEPT_SAMPLES, StreamNotes
 from interwhen.models._transport import Timeouts
@@ -209,6 +220,7 @@ class ModelReader:
         "_do",
         "_foreseen",
         "_group",
+        "_has_begun",
         "_meter",
         "_mode",
         "_model",
@@ -224,6 +236,7 @@ class ModelReader:
         "close_latency",
         "ended_at",
         "error",
+        "probe_tokens",
         "stream",
         "trail",
         "wanted",
@@ -259,6 +272,9 @@ class ModelReader:
         self._usages: dict[int, Usage] = {}
         self._resumes: dict[int, float | None] = {}
         self._asked_at = 0.0
+        self._has_begun: anyio.Event | None = None
+        self.probe_tokens = 0
+        """The tokens of the probe that this run has sent."""
         self._backoff = Backoff(model, clock)
         self.wire = WireMeter()
         """The irregularities of the streams of this run."""
@@ -299,6 +315,7 @@ class ModelReader:
         self,
         usages: Mapping[int, Usage],
         resumes: Sequence[tuple[int, float | None]],
+        probe_tokens: int,
         close_latency: Sequence[float],
         ended_at: float | None,
         unread: int,
@@ -307,6 +324,7 @@ class ModelReader:
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
         self._resumes.update(resumes)
+        self.probe_tokens = probe_tokens
         self.close_latency.extend(close_latency)
         self.ended_at = ended_at
 
@@ -363,9 +381,25 @@ class ModelReader:
     def _begun(self, now: float) -> None:
         """Record that the first text of the current stream arrived."""
         self._meter.begun(now)
+        if self._has_begun is not None:
+            self._has_begun.set()
         request = self._core.counts.requests
         if request in self._resumes:
             self._resumes[request] = now - self._asked_at
+
+    def start_probe(self) -> None:
+        """Let the model find out how its endpoint continues kept text, beside the first stream, if it needs to."""
+        if getattr(self._model, "needs_proof", False):
+            self._has_begun = anyio.Event()
+            self._group.start_soon(self._prove, self._has_begun, name="probe")
+
+    async def _prove(self, has_begun: anyio.Event) -> None:
+        # Before the first text, a probe could delay it: a server may have only one slot.
+        await has_begun.wait()
+        try:
+            self.probe_tokens += await self._model.prove()  # type: ignore[attr-defined]
+        except ModelError as error:
+            log_warning("probe.failed", error=type(error).__name__)
 
     async def open(self, order: Open) -> None:
         """Wait until the previous stream is closed, and then send the request of *order*."""
@@ -417,7 +451,11 @@ class ModelReader:
             self._tell(Opened(None))
             return
         self._resumes[self._core.counts.requests + 1] = None
-        self._tell(Opened(getattr(stream, "resumed", None) or self._mode))
+        way = getattr(stream, "way", None)
+        if isinstance(way, ResumeWay):
+            self._tell(Opened(way.mode, way.reason, way.reasoning))
+        else:
+            self._tell(Opened(self._mode, "the model states this mode"))
 
     # ------------------------------------------------------------------ closing and failing
 

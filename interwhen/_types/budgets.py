@@ -20,7 +20,7 @@ class Budgets(msgspec.Struct, frozen=True):
 
     remedies: Count = 16
     """The largest number of remedies."""
-    repeats: Count = 2
+    repeats: Count = 3
     """How often a monitor may refute the same words at the same position in the model's text. After one more refutation
     the run ends: it does not converge. The kind of remedy does not matter. A new sample with other words does not
     count."""

@@ -19,3 +19,6 @@ class Claim:
     """Identifies the claim. It must contain, in a normal form, everything that the verdict depends on."""
     span: Span | None
     """The position of the claim in the trace. ``None``: the position is not known, and the claim never interrupts."""
+    premises: tuple[Span, ...] = ()
+    """The positions of the earlier text that the claim rests on. If the claim is in the answer and is refuted, the
+    remedy :class:`~interwhen.Auto` may cut the trace back to them. They do not affect the verdict."""

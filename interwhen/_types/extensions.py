@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from interwhen._types.budgets import Budgets
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Message, Model, Prompt
+from interwhen._types.remedies import Rung
 from interwhen._types.results import Result
 from interwhen._types.verifiers import Verifier
 
@@ -185,6 +187,26 @@ class Allocator(Protocol):
 
     def learn(self, task: Task, result: Result) -> None:
         """Learn from the *result* of the run on *task*."""
+        ...
+
+
+# The learner of remedies: the order in which the ladder of `Auto` tries them.
+
+
+@runtime_checkable
+class RemedyLearner(Protocol):
+    """Sets the order of the ladder of :class:`~interwhen.Auto` before each run, and learns from the results.
+
+    Both methods run in the task of the run, so they must be quick. The order is recorded in the journal, so a replay
+    does not ask the learner.
+    """
+
+    def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        """Return the order of *rungs* for a run of *model* with *verifier*. Called when the run is entered."""
+        ...
+
+    def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
+        """Learn from the *result* of a run of *model*. *orders* has the order that each verifier had in it."""
         ...
 
 

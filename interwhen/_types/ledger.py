@@ -81,6 +81,9 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """This run's share of ``offline_tokens``. The tokens of each item are divided by the number of runs that have used
     the item so far."""
 
+    probe_tokens: int = 0
+    """Tokens, prompts included, of the probe that found out how the endpoint continues kept text. 0 if it was known, or
+    if the probe generated no token."""
     resumes: tuple[ResumeCost, ...] = ()
     """The cost of each request that continued kept text, in order."""
 

@@ -13,8 +13,24 @@ from interwhen._types.segments import Phase, ToolCall
 Origin = Literal["model", "repair", "feedback"]
 """Who wrote a piece of the trace: the model, or interwhen (a repaired value, or feedback)."""
 
-ResumeMode = Literal["tokens", "prefix", "prefill", "turn"]
-"""How a model continues existing text: from token ids, a raw prefix, an assistant prefill, or an extra user turn."""
+ResumeMode = Literal["tokens", "prefix", "prefill", "unproven_prefill", "turn"]
+"""How a model continues existing text: from token ids, a raw prefix, an assistant prefill, or an extra user turn.
+
+``prefill``: the kept text is an unfinished assistant message, and the endpoint was shown to continue it.
+``unproven_prefill``: the same message, but this was not shown."""
+
+
+class ResumeWay(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a request continued the existing text, and why this way was chosen."""
+
+    mode: ResumeMode
+    reason: str = ""
+    """Why this way was chosen: what the endpoint was shown to do, or which option was given. It may quote the
+    server."""
+    reasoning: Literal["field", "tags"] | None = None
+    """For ``prefill``: where the kept reasoning was. ``field``: in its field of the message. ``tags``: between tags in
+    the content, although the server sends it in a field. ``None``: where the server had sent it."""
+
 
 Route = Literal["parser", "live", "restored", "prefill", "summary"]
 """How a fork gets its prefix. ``parser``: no prefix is needed, because a parser reads the segment. ``live``: the server
@@ -191,7 +207,7 @@ class Stream(Protocol):
 
     A stream may have these optional members:
 
-    * ``resumed``: the :data:`ResumeMode` of this request, for a model that decides it for each request.
+    * ``way``: the :class:`ResumeWay` of this request, for a model that decides it for each request.
     * ``trail``: the token ids of a model that continues from them. The next request of the run carries them.
     * ``notes``: a :class:`~interwhen.models.StreamNotes` with the irregularities of the stream.
     * ``abort()``: an async method that tells the server to stop. It is called after :meth:`aclose`.

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 from interwhen._types.claims import Claim
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
-from interwhen._types.remedies import Conclude, Remedy, Repair
+from interwhen._types.remedies import Auto, Conclude, Remedy
 from interwhen._types.spans import Span
 from interwhen._types.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
 from interwhen._types.verdicts import Ending, Level, OnError, Retry, Scope
@@ -128,7 +128,7 @@ class Monitor:
     trigger: Trigger = field(default_factory=Lines)
     """Which segments the monitor reads."""
     delivery: Delivery = "interrupt"
-    remedy: Remedy = field(default_factory=Repair)
+    remedy: Remedy = field(default_factory=Auto)
     """What follows a violation. A monitor with ``observe`` has no remedy."""
     level: Level = "witness"
     """How much the feedback of this monitor may say."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -45,6 +45,47 @@ class Resample(msgspec.Struct, frozen=True, tag=True):
     """Cut the trace before the segment with the wrong claim, and sample it again without any feedback."""
 
 
+Rung = Literal["repair", "resample", "feedback", "restart"]
+"""A remedy of the ladder of :class:`Auto`. ``restart``: cut the trace back to an earlier point, and sample again."""
+LADDER: tuple[Rung, ...] = get_args(Rung)
+"""The order of the ladder before anything is learned."""
+
+
+class Auto(msgspec.Struct, frozen=True, tag=True):
+    """Choose the remedy at each violation: the default of a monitor.
+
+    The remedies form a ladder: write a repair if the verifier has one; sample again; give feedback, in other words and
+    at a higher level each time; go back to an earlier point and sample again from there; end. If the same words are
+    refuted again at the same place, the ladder moves on. A new sample with other words may be followed by another one.
+
+    A new sample after a violation in the answer may also remove the premises of the claim, or the last steps of the
+    reasoning, if the model can continue inside the reasoning. A refuted structured tool call gets feedback. Raises
+    :class:`~interwhen.UsageError` on wrong values.
+    """
+
+    order: tuple[Rung, ...] = LADDER
+    """The order of the ladder. A rung that is left out is not used. A run with a learner sets it."""
+    samples: int = 8
+    """How many samples with other words may follow each other at one place before the ladder moves on."""
+    place: Literal["rewind", "append"] | None = None
+    """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
+    place in the answer, because an answer with refuted text is never verified."""
+    end: Literal["abstain", "unverified"] = "abstain"
+    """What follows the last rung. ``abstain``: no answer. ``unverified``: the refuted text stays, the model continues,
+    this monitor interrupts no more, and the result is ``unverified`` with the violation as a reason. Monitors that hold
+    text back always abstain."""
+
+    def __post_init__(self) -> None:
+        if not self.order or len(set(self.order)) < len(self.order) or not set(self.order) <= set(LADDER):
+            raise UsageError(f"Auto: order must be some of {', '.join(LADDER)}, each once; got {self.order!r}")
+        if type(self.samples) is not int or self.samples < 1:
+            raise UsageError(f"Auto: samples must be a whole number of at least 1, got {self.samples!r}")
+        if self.end not in ("abstain", "unverified"):
+            raise UsageError(f"Auto: end must be abstain or unverified, got {self.end!r}")
+        if self.place not in (None, "rewind", "append"):
+            raise UsageError(f"Auto: place must be rewind, append or None, got {self.place!r}")
+
+
 class Stop(msgspec.Struct, frozen=True, tag=True):
     """End the run as ``unverified``, with the text before the segment of the violation."""
 
@@ -74,7 +115,7 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
             )
 
 
-Remedy: TypeAlias = Repair | Feedback | Resample | Conclude | Stop | Abstain
+Remedy: TypeAlias = Auto | Repair | Feedback | Resample | Conclude | Stop | Abstain
 
 
 # Feedback: templates, levels, and the cleaning of quoted text.
@@ -149,6 +190,8 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     locate: str = 'Wait, "{quote}" is not right. Let me redo that step.'
     explain: str = "Wait, {why}."
     witness: str = "Wait, {witness}."
+    again: tuple[FeedbackTemplate, ...] = ()
+    """Other words for the second, third … feedback at one place. After the last of them, its words are repeated."""
 
     def __post_init__(self) -> None:
         for level, allowed in _ALLOWED.items():
@@ -170,11 +213,15 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
                         f"more than this level may; got {template!r}; remove it"
                     )
 
-    def render(self, level: Level, violation: Violation, wrong_text: str) -> str:
+    def render(self, level: Level, violation: Violation, wrong_text: str, number: int = 0) -> str:
         """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.
+
+        *number* counts the feedback given before at this place; see :attr:`again`.
 
         A violation without a witness is rendered at the level ``explain`` instead of ``witness``.
         """
+        if number and self.again:
+            return self.again[min(number, len(self.again)) - 1].render(level, violation, wrong_text)
         if level == "witness" and not violation.witness:
             level = "explain"
         template: str = getattr(self, level)
@@ -183,7 +230,16 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
         return _FIELDS.sub(lambda field: quote(values[field[1]]), template)
 
 
-DEFAULT_TEMPLATE = FeedbackTemplate()
+DEFAULT_TEMPLATE = FeedbackTemplate(
+    again=(
+        FeedbackTemplate(
+            flag="This is still not right. I will do it another way.",
+            locate='No, "{quote}" is not right either. I will do that step another way.',
+            explain="That is still not right: {why}. I will do it another way.",
+            witness="That is still not right: {witness}. I will do it another way.",
+        ),
+    )
+)
 """The default sentences of feedback. One shared instance, because each new instance is validated."""
 
 

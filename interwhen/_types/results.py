@@ -7,11 +7,12 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from interwhen._types.ledger import Ledger, Timing, WireReport
-from interwhen._types.models import FinishReason, Origin, Prompt, ResumeMode
+from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
+from interwhen._types.segments import Phase
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Outcome, Scope
 
-RemedyName = Literal["repair", "feedback", "resample", "conclude", "stop", "abstain"]
+RemedyName = Literal["repair", "feedback", "resample", "restart", "conclude", "stop", "abstain"]
 Status = Literal["verified", "unverified", "abstained", "failed"]
 Label = Literal["answer verified", "steps verified", "unverified", "abstained", "failed"]
 """The name of a result in all displays. ``verified`` alone would not say whether the answer itself was checked."""
@@ -64,6 +65,11 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     remedy: RemedyName | None = None
     cut: int | None = None
     inserted: str = ""
+    place: int | None = None
+    """The number of characters of the model's own text before the segment: without white space, feedback, and refuted
+    text that feedback answers. ``None``: there was no remedy, or an older version wrote the record."""
+    phase: Phase | None = None
+    """The phase of the refuted segment; ``None`` as for ``place``."""
 
 
 class Insertion(msgspec.Struct, frozen=True, gc=False):
@@ -162,8 +168,9 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[ViolationRecord, ...] = ()
     """All violations, including those whose text was cut: first those with a remedy, in the order of the remedies."""
     insertions: tuple[Insertion, ...] = ()
-    resume: ResumeMode | None = None
-    """How the model continued after a cut or a reconnect; ``None``: there was no cut and no reconnect."""
+    resume: ResumeWay | None = None
+    """How the model continued after the last cut or reconnect, and why so; ``None``: there was no cut and no
+    reconnect."""
     ledger: Ledger = Ledger()
     timing: Timing = Timing()
     journal: JournalState | None = None

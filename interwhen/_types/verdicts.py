@@ -16,6 +16,8 @@ Level = Literal["flag", "locate", "explain", "witness"]
 """How much feedback may say. ``flag``: that something is wrong. ``locate``: also where. ``explain``: also why.
 ``witness``: also the counterexample or the right value."""
 
+LEVELS: tuple[Level, ...] = ("flag", "locate", "explain", "witness")
+"""The levels of feedback, lowest first."""
 
 Scope = Literal["answer", "steps"]
 """What a pass covers: the answer to the task, or only steps on the way to it."""

@@ -8,7 +8,7 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from interwhen import Claim, Lines, Model, Monitor, Pass, Sampling, Segment, Task, Unknown, Verdict, Violation, verifier
 from interwhen.bench._experiment import say
@@ -93,7 +93,7 @@ def extract(segment: Segment, _right: int) -> Iterator[Figure]:
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
         else:
-            numbers = {name: int(found[name]) for name in ("left", "right", "value")}
+            numbers: Any = {name: int(found[name]) for name in ("left", "right", "value")}
             yield Figure(key=found.text, span=found.span, sign=found["sign"], **numbers)
 
 

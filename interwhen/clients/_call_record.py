@@ -150,7 +150,7 @@ def record_call(
         outcome=outcome or result.label,
         scope=result.certificate.scope if isinstance(result, Verified) else None,
         finish_reason=result.finish_reason,
-        resume=result.resume,
+        resume=result.resume.mode if result.resume else None,
         reasons=len(result.unverified_reasons) if isinstance(result, Unverified) else 0,
         checks=tuple(
             RecordedCheck(

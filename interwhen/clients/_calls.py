@@ -11,7 +11,7 @@ import msgspec
 
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator, WorkerPool
+from interwhen._types.extensions import Allocator, RemedyLearner, WorkerPool
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -20,6 +20,7 @@ from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.models._messages import read_messages
+from interwhen.models._resume_proof import ResumeProbe
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
 
 Api = Literal["chat", "completions", "responses"]
@@ -177,6 +178,8 @@ class Settings:
     """The monitors. A call without monitors passes through unsupervised."""
     reading: Reading = "live"
     resume: Resuming = "auto"
+    probe: ResumeProbe = "auto"
+    """Whether the endpoint may be probed to find out how it continues kept text."""
     budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
     """The budgets of a call. By default a broken stream is not reconnected, as without supervision."""
     feedback: FeedbackTemplate | None = None
@@ -193,6 +196,8 @@ class Settings:
     processes: int = 2
     allocator: Allocator | None = None
     """Limits the budget of each call to its expected benefit, which it learns from the results of earlier calls."""
+    learner: RemedyLearner | None = None
+    """Sets the order in which remedies are tried, and learns from the results of earlier calls."""
     strategy: CallStrategy | None = None
     """Answers the calls with several requests, or with other remedies; ``None``: one request per call."""
     strategy_tokens: int = 16_384
@@ -208,6 +213,7 @@ class Settings:
         for label, value, choices in (
             ("reading", self.reading, get_args(Reading)),
             ("resume", self.resume, get_args(Resuming)),
+            ("probe", self.probe, get_args(ResumeProbe)),
             ("starts_in", self.starts_in, get_args(Phase)),
         ):
             if value not in choices:
@@ -222,6 +228,7 @@ class Settings:
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
             ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
+            ("learner", isinstance(self.learner, RemedyLearner | None), "RemedyBeliefs(...)"),
             ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
             ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),

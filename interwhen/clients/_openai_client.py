@@ -61,7 +61,9 @@ class SdkCall:
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
         """Send the request. Return the supervised call, and the server's response for its status and headers."""
-        transport = SdkTransport(self.options, self.send, self.list_models)
+        transport = SdkTransport(
+            self.options, self.send, self.list_models, is_cancellable=isinstance(self.client, AsyncOpenAI)
+        )
         try:
             origin = CallOrigin(trace_id=_trace_id(self.options))
             supervised = await supervise(self.call, self.settings, transport, self.endpoint, origin)

@@ -139,7 +139,16 @@ class SdkBody:
 class SdkTransport:
     """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`."""
 
-    def __init__(self, options: FinalRequestOptions, send: Send, list_models: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self,
+        options: FinalRequestOptions,
+        send: Send,
+        list_models: Callable[[], Awaitable[bytes]],
+        *,
+        is_cancellable: bool = False,
+    ) -> None:
+        self.is_cancellable = is_cancellable
+        """Whether a request ends at once if its task is cancelled; a request in a worker thread does not."""
         self._options = options
         self._send = send
         self._list_models = list_models
@@ -177,6 +186,8 @@ class SdkTransport:
             options.url = "/completions"
         elif place.startswith("/") and self._first is not None:
             options.url = self._beside(place.removeprefix("/"), self._first)
+            if place == "/apply-template":
+                options.max_retries = 0  # a server without this path is asked in vain
         options.json_data = body
         return await self._sent(options)
 

@@ -397,7 +397,7 @@ async def supervise(
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
-    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume)
+    model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
     if settings.strategy is not None:
         return await _by_strategy(
             settings.strategy, call, settings, monitors, transport, endpoint, buffer, model, origin or CallOrigin()
@@ -415,6 +415,7 @@ async def supervise(
         threads=settings.threads,
         processes=settings.processes,
         allocator=settings.allocator,
+        learner=settings.learner,
     )
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back

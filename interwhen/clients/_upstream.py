@@ -10,8 +10,18 @@ import anyio
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import ModelError, StreamProtocolError, UpstreamError
-from interwhen._types.models import Capabilities, Completion, Piece, Request, ResumeMode, Sampling, Usage
+from interwhen._types.errors import ModelError, StreamProtocolError, StreamTimeout, UpstreamError
+from interwhen._types.models import (
+    Capabilities,
+    Chunk,
+    Completion,
+    Piece,
+    Request,
+    ResumeMode,
+    ResumeWay,
+    Sampling,
+    Usage,
+)
 from interwhen._types.segments import ToolCall
 from interwhen.clients._calls import Api, ApiCall
 from interwhen.clients._chunk_buffer import ChunkBuffer
@@ -45,7 +55,21 @@ from interwhen.models._field_support import (
     refuses,
     until_stop,
 )
-from interwhen.models._openai_api import CONTINUE, LLAMACPP, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._raw_calls import RawCalls
+from interwhen.models._resume_proof import (
+    BY_IDS,
+    LLAMACPP,
+    NO_IDS,
+    PREFILL_REFUSED,
+    PROBE_SECONDS,
+    EndpointProof,
+    ResumeProbe,
+    choose_prefill,
+    why_turn,
+    why_unproven,
+    with_tags,
+)
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
@@ -289,7 +313,7 @@ def _responses(body: Body) -> list[Body]:
     return [*events, {"type": f"response.{status}", "response": body}]
 
 
-Facts = Literal["models", "slots"]
+Facts = Literal["models", "slots", "version", "props", "server_info"]
 """The path of a GET request for facts about the server. Only ``models`` is relative to the version (``/v1``)."""
 
 
@@ -326,6 +350,10 @@ class ResumeSupport:
         self.tags = KnownTags()
         """The tags of reasoning, if the model continues from token ids."""
         self._card: ModelCard | None = None
+        self.proof = EndpointProof(place)
+        """What the model was shown to do with an unfinished assistant message."""
+        self.why_turn = ""
+        """Why a chat continues by a turn, if the server refused another way."""
         self._mode: ChatMode | None = None
         self._until = self._card_until = 0.0
 
@@ -348,8 +376,9 @@ class ResumeSupport:
         """The mode that was learned in the last ``REMEMBERED_SECONDS``, or ``None``."""
         return self._mode if anyio.current_time() < self._until else None
 
-    def learn(self, mode: ChatMode) -> ChatMode:
-        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it."""
+    def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
+        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it. *why_turn*: which way the server refused."""
+        self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
         self.tags = KnownTags()
         self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
@@ -395,17 +424,20 @@ class CallModel:
         buffer: ChunkBuffer,
         *,
         resume: Literal["auto", "tokens", "prefill", "turn"],
+        probe: ResumeProbe = "auto",
     ) -> None:
+        self._option = resume
+        self._probe: ResumeProbe = probe
         self._call = call
-        self._transport = transport
+        self.transport = transport
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
-        # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
-        # known after the first correction. The reader gets the ids only if the caller asked for them.
+        # Whether the server continues from token ids is known after the first correction. The reader gets the ids only
+        # if the caller asked for them.
         known = self._resume or endpoint.resume.known
         card = endpoint.resume.card if endpoint.resume.has_card else None
-        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens" and sends_ids(card)
+        self._asks_ids = continues_raw(call) and known == "tokens" and sends_ids(card)
         self._hides_ids = not call_has_ids(call)
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
@@ -413,7 +445,7 @@ class CallModel:
     @property
     def name(self) -> str:
         """The model and its server."""
-        return f"{self._call.body.get('model', '')}@{self._transport.host}"
+        return f"{self._call.body.get('model', '')}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities as far as they are known without a request."""
@@ -444,32 +476,33 @@ class CallModel:
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        server = await self._token_server(request)
-        prompt = await self._token_prompt(request, server)
+        way = await self._way(request) if request.pieces or request.side else None
+        server, prompt, way = await self._by_ids(request, way)
         if request.pieces and self._call.api != "responses":
             await self._wait_for_slot()
-        mode: ResumeMode | None = "tokens"
         trail = None
         if prompt is None or server is None:
-            body, mode = await self._body(request)
+            body = self._body(request, way)
             try:
                 answer = await self._answer(body)
             except UpstreamError as error:
-                if mode != "prefill" or not refuses_prefill(error):
+                if "continue_final_message" not in body or not refuses_prefill(error):
                     raise
                 log_warning("model.prefill_refused", model=self.name, error=type(error).__name__, taken="turn")
-                body, mode = self._by_turn(request), "turn"
-                answer = await self._answer(body)
-                self._take(mode)
+                way = ResumeWay("turn", PREFILL_REFUSED)
+                answer = await self._answer(self._body(request, way))
+                self._take("turn", PREFILL_REFUSED)
             response = await streamed(self._call.api, answer)
-            has_ids = self._asks_ids or (call_has_ids(self._call) and not has_tools(self._call))
+            has_ids = self._asks_ids or (call_has_ids(self._call) and continues_raw(self._call))
             if has_ids and not request.pieces:
                 trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
             asks = self._endpoint.token_ids.is_likely
-            opened = await self._transport.open(server.body(chat, prompt, with_ids=asks), server.place)
-            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning")
+            opened = await self.transport.open(server.body(chat, prompt, with_ids=asks), server.place)
+            may_call = bool(self._call.body.get("tools")) and self._call.body.get("tool_choice") != "none"
+            calls = RawCalls(self._call.body) if may_call else None
+            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning", calls)
             trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
@@ -477,7 +510,7 @@ class CallModel:
         if asks_to_reason(self._call.body):
             decode = noting_question(decode)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
-        stream.resumed = mode
+        stream.way = way
         stream.trail = trail
         self._endpoint.slots.add(stream)
         return stream
@@ -491,13 +524,12 @@ class CallModel:
         except ModelError:
             return
         if card is not None and card.owned_by == LLAMACPP:
-            await self._endpoint.slots.wait(lambda: self._transport.get("slots"))
+            await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
-        server = await self._token_server(request)
-        prompt = await self._token_prompt(request, server)
-        body = self._first(request.sampling, aside=True) if prompt is not None else (await self._body(request))[0]
+        server, prompt, way = await self._by_ids(request, await self._way(request))
+        body = self._first(request.sampling, aside=True) if prompt is not None else self._body(request, way)
         for name in (
             "stream",
             "stream_options",
@@ -520,32 +552,117 @@ class CallModel:
             body |= asked_scores(api, sampling)
         if prompt is not None and server is not None:
             body = server.body({**body, "stream": False}, prompt, with_ids=False)
-            return server.completion(await self._transport.ask(body, server.place))
-        answer = await self._endpoint.options.send(body, FORK_OPTIONS, self._transport.ask)
+            return server.completion(await self.transport.ask(body, server.place))
+        answer = await self._endpoint.options.send(body, FORK_OPTIONS, self.transport.ask)
         found = _WHOLE[api](answer)
         return replace(found, text=until_stop(found.text, sampling.stop))
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to the caller."""
 
-    async def _token_server(self, request: Request) -> TokenServer | None:
-        """Return the server if *request* continues token ids; ``None`` if it is a first one or continues otherwise."""
-        call, pieces = self._call, request.pieces
-        if call.api != "chat" or not pieces or needs_turns(pieces) or await self._mode() != "tokens":
-            return None
-        # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows.
-        if has_tools(call):
-            return None
+    async def _by_ids(
+        self, request: Request, way: ResumeWay | None
+    ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
+        """Return the server and the token ids to continue from, if *way* says so, and how *request* continues.
+
+        If the server refuses to tokenize, this is another way.
+        """
+        if way is None or way.mode != "tokens":
+            return None, None, way
         try:
             card = await self._card()
         except ModelError:
             card = None
-        return token_server(card.owned_by if card else None, str(call.body.get("model", "")), self._transport.ask)
+        name = str(self._call.body.get("model", ""))
+        server = token_server(card.owned_by if card else None, name, self.transport.ask)
+        prompt = await self._token_prompt(request, server)
+        if prompt is None:
+            return None, None, await self._way(request, by_ids=False)
+        return server, prompt, way
 
-    async def _token_prompt(self, request: Request, server: TokenServer | None) -> TokenPrompt | None:
-        """Return the token ids to continue from; ``None`` if there is no *server* for them, or it refuses them."""
-        if server is None:
-            return None
+    @property
+    def needs_proof(self) -> bool:
+        """Whether :meth:`prove` would ask the server.
+
+        With the option ``auto``, it does so only after a correction has made the server known.
+        """
+        known = self._endpoint.resume
+        if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
+            return False
+        # The end of a call would wait for a probe in a worker thread.
+        if not getattr(self.transport, "is_cancellable", False):
+            return False
+        return self._probe == "always" or known.known == "prefill"
+
+    async def prove(self) -> int:
+        """Find out how the server continues kept text; return how many tokens this took, prompts included."""
+        if await self._mode() != "prefill":
+            return 0
+        known = self._endpoint.resume
+        return await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe)
+
+    @property
+    def _model_name(self) -> str:
+        return str(self._call.body.get("model", ""))
+
+    async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
+        """Send *body* to the chat API, and return all chunks, for a probe."""
+        found: list[Chunk] = []
+        with anyio.move_on_after(PROBE_SECONDS):
+            response = await self.transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
+            stream = TokenStream(response, decode_chat)
+            self._endpoint.slots.add(stream)
+            try:
+                while chunks := await stream.receive():
+                    found += chunks
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await stream.aclose()
+            return found
+        raise StreamTimeout("total", PROBE_SECONDS)
+
+    async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
+        """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
+        api = self._call.api
+        if api == "completions":
+            return ResumeWay("prefix", "the completions API continues any text")
+        if api == "responses":
+            return ResumeWay("turn", "the Responses API has no unfinished messages")
+        if needs_turns(request.pieces):
+            return ResumeWay("turn", "an assistant message with tool calls cannot be left unfinished")
+        mode = await self._mode()
+        known, has_field = self._endpoint.resume, self._buffer.reasoning is not None
+        # A fork has no kept text to continue if its request has no pieces.
+        by_ids = by_ids and continues_raw(self._call) and bool(request.pieces)
+        if by_ids and mode == "tokens":
+            return BY_IDS if self._option == "auto" else ResumeWay("tokens", "the option resume='tokens'")
+        if self._option != "auto":
+            why = known.why_turn or f"the option resume={self._option!r}"
+            # Servers that continue token ids have chat templates that drop or close reasoning in a separate field.
+            is_turn = mode == "turn" or (mode == "tokens" and has_field)
+            return ResumeWay("turn" if is_turn else "unproven_prefill", why)
+        if mode == "turn":
+            return ResumeWay("turn", known.why_turn or why_turn(known.card))
+        has_template = known.card is not None and known.card.owned_by == LLAMACPP
+        if has_template:
+            await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe, generates=False)
+        await known.proof.wait()
+        why = why_unproven(known.card, self._probe)
+        if not continues_raw(self._call):
+            why = f"a call with such tools is not continued by token ids, and {why}"
+        elif known.why_turn:
+            why = f"{known.why_turn}, and {why}"
+        return choose_prefill(
+            known.proof.known,
+            request.pieces,
+            has_field=has_field,
+            documented=mode_of(known.card) != "turn",
+            by_ids=by_ids and has_template,
+            why_unproven=why,
+        )
+
+    async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
+        """Return the token ids to continue from; ``None`` if *server* refuses to tokenize."""
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
@@ -556,43 +673,37 @@ class CallModel:
         except (UpstreamError, StreamProtocolError) as error:
             if error.retryable:
                 raise
-            mode: ChatMode = "turn" if self._buffer.reasoning else "prefill"
+            mode: ChatMode = "turn" if self._buffer.reasoning and self._option != "auto" else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=type(error).__name__, taken=mode)
-            self._take(mode)
+            self._take(mode, NO_IDS)
             return None
 
-    def _take(self, mode: ChatMode) -> None:
-        """Continue by *mode* from now on, because the server refused another way."""
-        self._endpoint.resume.learn(mode)
+    def _take(self, mode: ChatMode, why_turn: str) -> None:
+        """Continue by *mode* from now on, because the server refused another way: *why_turn* says which."""
+        self._endpoint.resume.learn(mode, why_turn)
         if self._resume is not None:
             self._resume = mode
 
-    async def _body(self, request: Request) -> tuple[dict[str, Any], ResumeMode | None]:
-        """Return the body of *request*, and how it continues kept text (``None`` if there is none)."""
+    def _body(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
+        """Return the body of *request*, which continues its text by *way*; ``None``: it is a first request."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
-        if not request.pieces and not request.side:
-            return body, None
+        if way is None or not (request.pieces or request.side):
+            return body
         if call.api == "completions":
             prompt = body["prompt"]
             body["prompt"] = (prompt if isinstance(prompt, str) else prompt[0]) + request.prefix + (request.side or "")
-            return body, "prefix"
-        if call.api == "responses":
+        elif call.api == "responses":
             body["input"] = in_items(body.get("input"), request.pieces, request.side)
-            return body, "turn"
-        mode = await self._mode()
-        # Servers that resume by token ids have chat templates that drop or close reasoning in a separate field.
-        if needs_turns(request.pieces) or mode == "turn" or (mode == "tokens" and self._buffer.reasoning is not None):
-            return self._by_turn(request), "turn"
-        body["messages"] = prefilled(body["messages"], request.pieces, request.side, self._buffer.reasoning)
-        body["continue_final_message"] = True
-        body["add_generation_prompt"] = False
-        return body, "prefill"
-
-    def _by_turn(self, request: Request) -> dict[str, Any]:
-        """Return the body of a chat *request* that continues by a turn."""
-        body = self._first(request.sampling, aside=request.side is not None)
-        body["messages"] = in_turns(body["messages"], request.pieces, request.side, self._buffer.call_extras)
+        elif way.mode == "turn":
+            body["messages"] = in_turns(body["messages"], request.pieces, request.side, self._buffer.call_extras)
+        else:
+            in_text = way.reasoning == "tags"
+            pieces = with_tags(request.pieces) if in_text else request.pieces
+            field = None if in_text else self._buffer.reasoning
+            body["messages"] = prefilled(body["messages"], pieces, request.side, field)
+            body["continue_final_message"] = True
+            body["add_generation_prompt"] = False
         return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
@@ -627,13 +738,15 @@ class CallModel:
         except ModelError as error:
             log_warning("model.resume_unknown", model=self.name, error=type(error).__name__, taken="turn")
             return "turn"
-        return self._endpoint.resume.learn(mode_of(card))
+        mode = mode_of(card)
+        # With the option "always", any server may be shown to continue an assistant message.
+        return self._endpoint.resume.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``. Raises :class:`~interwhen.ModelError`."""
         known = self._endpoint.resume
         if not known.has_card:
-            cards = read_json(await self._transport.get("models"), models_decoder).data
+            cards = read_json(await self.transport.get("models"), models_decoder).data
             known.learn_card(card_of(str(self._call.body.get("model", "")), cards))
         return known.card
 
@@ -651,7 +764,7 @@ class CallModel:
                     raise
                 refused = error
         body.pop("stream_options", None)
-        response = await self._transport.open({**body, "stream": False})
+        response = await self.transport.open({**body, "stream": False})
         if refused is not None:
             stream.learn(refused, body)
         return response
@@ -665,17 +778,33 @@ class CallModel:
             wanted[self._endpoint.token_ids] = True
         wanted = {support: value for support, value in wanted.items() if support.is_likely}
         try:
-            return await self._transport.open({**body, **{found.field: value for found, value in wanted.items()}})
+            return await self.transport.open({**body, **{found.field: value for found, value in wanted.items()}})
         except UpstreamError as error:
             refused = error
             unknown = [found for found in wanted if refuses(error, found.field) or mentions(error, found.field)]
             if not unknown:
                 raise
         left = {found.field: value for found, value in wanted.items() if found not in unknown}
-        response = await self._transport.open({**body, **left})
+        response = await self.transport.open({**body, **left})
         for support in unknown:
             support.learn(refused, body)
         return response
+
+
+class _CallWire:
+    """Sends the requests of a probe with the transport of *model*."""
+
+    def __init__(self, model: CallModel) -> None:
+        self._model = model
+
+    async def get(self, path: str) -> bytes:
+        return await self._model.transport.get(path)  # type: ignore[arg-type]
+
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        return await self._model.transport.ask(body, f"/{path}")  # type: ignore[arg-type]
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        return await self._model.probe_chat(body)
 
 
 def call_has_ids(call: ApiCall) -> bool:
@@ -683,9 +812,18 @@ def call_has_ids(call: ApiCall) -> bool:
     return call.api == "chat" and bool(call.body.get("return_token_ids"))
 
 
-def has_tools(call: ApiCall) -> bool:
-    """Return whether *call* offers tools to the model."""
-    return bool(call.body.get("tools") or call.body.get("functions"))
+def continues_raw(call: ApiCall) -> bool:
+    """Return whether the answer to *call* may continue as raw text, in which interwhen reads reasoning and tool calls.
+
+    With a forced call, the server restricts the text of the model. Only its chat API does that.
+    """
+    tools = call.body.get("tools") or ()
+    return (
+        call.api == "chat"
+        and not call.body.get("functions")
+        and call.body.get("tool_choice") in (None, "auto", "none")
+        and all(isinstance(tool, Mapping) and tool.get("type", "function") == "function" for tool in tools)
+    )
 
 
 _LIMIT: Mapping[Api, str] = {

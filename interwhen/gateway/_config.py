@@ -67,6 +67,10 @@ class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Literal["auto", "tokens", "prefill", "turn"] | None,
         Meta(description="How a chat is continued from kept text."),
     ] = None
+    probe: Annotated[
+        Literal["auto", "always", "never"] | None,
+        Meta(description="Whether the server may be probed to find out how it continues kept text."),
+    ] = None
 
 
 class GatewayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,6 +129,21 @@ class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     hopeless: Annotated[
         float, Meta(ge=0, le=1, description="The chance of success below which no further correction is made.")
     ] = 0.01
+
+
+class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """In which order remedies are tried, learned from earlier calls for each model and verifier."""
+
+    learn: Annotated[bool, Meta(description="Whether the order is learned; otherwise it is that of the default.")] = (
+        True
+    )
+    store: Annotated[
+        str, Meta(description="The SQLite file that workers share; empty: each process learns in memory.")
+    ] = ""
+    explore: Annotated[
+        float, Meta(ge=0, le=0.5, description="The largest share of calls that try another order; 0 for none.")
+    ] = 0.05
+    seed: Annotated[int, Meta(description="The seed of these choices.")] = 0
 
 
 class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -207,6 +226,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 0.0
     resume: Literal["auto", "tokens", "prefill", "turn"] = "auto"
+    probe: Annotated[
+        Literal["auto", "always", "never"],
+        Meta(
+            description="Whether a server may be probed to find out how it continues kept text. 'auto' sends a probe "
+            "that generates tokens only to vLLM, SGLang and llama.cpp; 'always' also to hosted servers, which bill it."
+        ),
+    ] = "auto"
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be complete, valid JSON, and to a tool that was offered.")
     ] = True
@@ -214,6 +240,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         AllocatorConfig,
         Meta(description="Spends the budget for corrections on the calls where it is expected to help most."),
     ] = AllocatorConfig()
+    remedies: Annotated[RemediesConfig, Meta(description="The order of remedies, learned from earlier calls.")] = (
+        RemediesConfig()
+    )
     audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
         AuditSettings()
     )

@@ -222,6 +222,7 @@ class Gateway:
                 stack.push_async_callback(anyio.to_thread.run_sync, self.audit.close)
             stack.push_async_callback(self.transport.aclose)
             stack.push_async_callback(self.chooser.workers.aclose)
+            stack.push_async_callback(anyio.to_thread.run_sync, self.chooser.close)
             group = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(group.cancel_scope.cancel)
             group.start_soon(self._end_stalled, name="stalled calls")

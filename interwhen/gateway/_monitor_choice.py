@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from interwhen._run import Workers
 from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.extensions import Allocator
+from interwhen._types.extensions import Allocator, RemedyLearner
 from interwhen._types.strategies import CallStrategy
 from interwhen.clients import Reading, Settings
 from interwhen.clients._audit import open_audit
@@ -24,7 +24,7 @@ from interwhen.clients._demotion import Demotion
 from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
-from interwhen.registry import ALLOCATORS, load, load_monitors
+from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -94,6 +94,13 @@ class MonitorChooser:
         self.allocator: Allocator | None = (
             load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
             if told.tokens
+            else None
+        )
+        """Learns from the calls of all clients. It stores only counts, and no text."""
+        learned = config.remedies
+        self.learner: RemedyLearner | None = (
+            load(LEARNERS, "beliefs")(learned.store or None, explore=learned.explore, seed=learned.seed)
+            if learned.learn
             else None
         )
         """Learns from the calls of all clients. It stores only counts, and no text."""
@@ -181,6 +188,12 @@ class MonitorChooser:
         strategy = usual_strategy if asked.strategy is None else self._vetted(asked.strategy)
         return self._settings(rule, chosen, reading, strategy), detail
 
+    def close(self) -> None:
+        """Wait until what was learned is written. Call it at the end, and not on the event loop."""
+        close = getattr(self.learner, "close", None)
+        if close is not None:
+            close()
+
     def _split(self, model: str) -> tuple[str | None, str]:
         """Return the strategy in the name *model* (``None`` if it names none), and the rest of the name.
 
@@ -234,12 +247,14 @@ class MonitorChooser:
             monitors=tuple(self.monitors[name] for name in names),
             reading=reading,
             resume=rule.resume or config.resume,
+            probe=rule.probe or config.probe,
             budgets=config.budgets,
             starts_in=rule.starts_in or config.starts_in,
             min_coverage=config.min_coverage,
             tools=config.tools,
             workers=self.workers,
             allocator=self.allocator,
+            learner=self.learner,
             demotion=self.demotion,
             audit=open_audit(config.audit),
             strategy=self._load_strategy(strategy),

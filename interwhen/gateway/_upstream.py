@@ -75,6 +75,8 @@ class GatewayTransport:
         """Host and port of the server."""
         return self._upstream.host
 
+    is_cancellable = True
+
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* and return the open response."""
         headers = {**self._headers, "accept": "text/event-stream"}

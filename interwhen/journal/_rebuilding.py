@@ -303,6 +303,7 @@ def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
         prompt_sha256=header.prompt_sha256,
         prompt_bytes=prompt_bytes(header.prompt),
         rules=header.rules,
+        resume=header.resume,
         codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
         min_coverage=header.min_coverage,
         offer=None if header.rules < READS_CALLS else offer_for(monitors, header.prompt, header.sampling.extra),

@@ -34,9 +34,9 @@ from interwhen._types.budgets import Budgets
 from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.ledger import Offline, WireReport
-from interwhen._types.models import Chunk, Prompt, Sampling, Usage
+from interwhen._types.models import Chunk, Prompt, ResumeMode, Sampling, Usage
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
-from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.remedies import Auto, FeedbackTemplate
 from interwhen._types.results import Result
 from interwhen._types.segments import Phase, Segment
 from interwhen._types.verdicts import Unknown
@@ -99,6 +99,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """The prepared items that the run used. ``prompt`` already contains their text."""
     rules: int = 0
     """The version of the core's rules; 0 in journals that are older than this field."""
+    resume: ResumeMode | None = None
+    """How the model continues text, if that was known when the run began."""
     min_coverage: float = 0.0
     """The smallest share of the text (0 to 1) that checked claims must cover."""
 
@@ -151,6 +153,8 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     ``SpentRecord`` has them."""
     resumes: tuple[tuple[int, float | None], ...] = ()
     """For each request that continued kept text: its number, and the seconds until its first text."""
+    probe_tokens: int = 0
+    """As :attr:`~interwhen.Ledger.probe_tokens`."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
@@ -209,6 +213,9 @@ def with_current_names(result: Any) -> Any:
             holder = holder.get(name) if isinstance(holder, dict) else None
         if isinstance(holder, dict) and old in holder:
             holder[new] = holder.pop(old)
+    # Earlier versions wrote the mode alone.
+    if isinstance(result, dict) and isinstance(result.get("resume"), str):
+        result["resume"] = {"mode": result["resume"]}
     return result
 
 
@@ -372,6 +379,22 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
         chosen = {name: value for name, value in _data(record, hints).items() if name in _CHOSEN}
         chosen.setdefault("scope", "steps")  # older records lack it
         found.append(dataclasses.replace(monitor, **chosen))
+    return tuple(found)
+
+
+def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
+    """Return *monitors*, each whose remedy is ``Auto`` with the remedy that *header* recorded.
+
+    The recorded ladder may have another order, which was learned. An older version had another default.
+    """
+    hints = get_type_hints(Monitor)
+    recorded = {record.fields.get("name"): record.fields.get("remedy") for record in header.monitors}
+    found = []
+    for monitor in monitors:
+        remedy = recorded.get(monitor.name)
+        if isinstance(monitor.remedy, Auto) and remedy is not None:
+            monitor = dataclasses.replace(monitor, remedy=msgspec.convert(remedy, hints["remedy"]))  # noqa: PLW2901
+        found.append(monitor)
     return tuple(found)
 
 

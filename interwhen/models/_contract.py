@@ -405,7 +405,13 @@ def _continues(
     return _Evidence("broken" if way == "auto" else "absent", evidence)
 
 
-_WAYS = {"tokens": "token ids", "prefill": "assistant prefill", "turn": "an extra turn", "prefix": "a raw prefix"}
+_WAYS = {
+    "tokens": "token ids",
+    "prefill": "assistant prefill",
+    "unproven_prefill": "assistant prefill",
+    "turn": "an extra turn",
+    "prefix": "a raw prefix",
+}
 
 
 async def _prefix(examiner: _Examiner) -> _Evidence:

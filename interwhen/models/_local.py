@@ -10,7 +10,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -208,6 +207,16 @@ class LocalModel:
         """Return the capabilities. Starts the server to ask for the length of the context."""
         return (await self._ready()).capabilities
 
+    @property
+    def needs_proof(self) -> bool:
+        """Whether :meth:`prove` would ask the server."""
+        return self._running is not None and getattr(self._running.inner, "needs_proof", False)
+
+    async def prove(self) -> int:
+        """Find out how the chat API continues kept text; return how many tokens this took, which is none."""
+        inner = (await self._ready()).inner
+        return await inner.prove() if isinstance(inner, ChatModel) else 0
+
     async def stream(self, request: Request) -> Stream:
         """Send *request* and return the open stream."""
         running = await self._ready()
@@ -344,8 +353,7 @@ async def _start(spec: str, weights: Path, options: ServerOptions, api: Api, tim
     server = await LocalServer.start(weights, options)
     # No proxies: the server is on this machine. No retries: a server that fails once is dead and does not come back.
     transport = Httpx2Transport(trust_env=False)
-    client = partial(ChatModel, resume="prefill") if api == "chat" else CompletionsModel
-    inner = client(
+    inner = (ChatModel if api == "chat" else CompletionsModel)(
         f"{server.url}/v1",
         spec,
         api_key=server.api_key,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
+import anyio
 import msgspec
 from msgspec import UNSET
 
@@ -17,6 +18,7 @@ from interwhen._types.errors import (
     MissingExtraError,
     ModelError,
     StreamProtocolError,
+    StreamTimeout,
     UpstreamError,
     UsageError,
     without_user,
@@ -28,6 +30,8 @@ from interwhen._types.models import (
     Message,
     Piece,
     Request,
+    ResumeMode,
+    ResumeWay,
     Sampling,
     ScoredToken,
 )
@@ -68,6 +72,20 @@ from interwhen.models._field_support import (
 )
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
+from interwhen.models._resume_proof import (
+    BY_IDS,
+    LLAMACPP,
+    NO_IDS,
+    PREFILL_REFUSED,
+    PROBE_SECONDS,
+    EndpointProof,
+    ResumeProbe,
+    choose_prefill,
+    parse_probe,
+    why_turn,
+    why_unproven,
+    with_tags,
+)
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
@@ -75,9 +93,6 @@ from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Tra
 
 T = TypeVar("T")
 
-
-LLAMACPP = "llamacpp"
-"""The name of llama.cpp in its model list."""
 
 Malformed = Literal["strict", "skip"]
 """What to do with an event that is not a valid chunk. ``strict``: break the stream. ``skip``: skip and count it."""
@@ -206,10 +221,14 @@ class OpenAICompatible:
         return {"return_progress": True, **body}
 
     async def _get_slots(self) -> bytes:
-        # The path has no version: http://host/slots, not http://host/v1/slots.
-        url = f"{self._base_url.removesuffix('/v1')}/slots"
-        request = HttpRequest("GET", url, {**self._headers, "accept": "application/json"})
-        return await exchange(self._transport, request, self.timeouts)
+        return await self.ask_beside("GET", "slots")
+
+    async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
+        """Return the answer of a request for *path* beside the version: http://host/slots, not http://host/v1/slots."""
+        url = f"{self._base_url.removesuffix('/v1')}/{path}"
+        headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
+        data = b"" if body is None else msgspec.json.encode(body)
+        return await exchange(self._transport, HttpRequest(method, url, headers, data), self.timeouts)
 
     async def _open(
         self,
@@ -384,10 +403,12 @@ class CompletionsModel(OpenAICompatible):
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        body = self._payload(request)
-        if request.prefix:
-            body = await self._prepare_resume(body)
-        return await self._open("completions", body, decode_completion)
+        if not request.prefix:
+            return await self._open("completions", self._payload(request), decode_completion)
+        body = await self._prepare_resume(self._payload(request))
+        stream = await self._open("completions", body, decode_completion)
+        stream.way = ResumeWay("prefix", "the completions API continues any text")
+        return stream
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer, without streaming."""
@@ -504,6 +525,22 @@ def refuses_prefill(error: UpstreamError) -> bool:
     return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
+class _ModelWire:
+    """Sends the requests of a probe with the address, keys and timeouts of *model*."""
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+
+    async def get(self, path: str) -> bytes:
+        return await self._model.ask_beside("GET", path)
+
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        return await self._model.ask_beside("POST", path, body)
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        return await self._model.chat(body)
+
+
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
@@ -517,6 +554,9 @@ class ChatModel(OpenAICompatible):
     a transport object, which :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be
     parsed: ``"strict"`` breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers
     that continue a generation after the connection was closed.
+
+    *probe* says whether the endpoint may be asked how it continues kept text. With ``"auto"``, an endpoint that may
+    bill tokens is not asked for any; with ``"always"``, it is; with ``"never"``, no endpoint is asked.
     """
 
     _optional: ClassVar[tuple[str, ...]] = ()
@@ -537,6 +577,7 @@ class ChatModel(OpenAICompatible):
         abort: AbortCall | None = None,
         max_orphans: int | None = None,
         resume: ChatResume = "auto",
+        probe: ResumeProbe = "auto",
     ) -> None:
         super().__init__(
             base_url,
@@ -552,6 +593,10 @@ class ChatModel(OpenAICompatible):
             max_orphans=max_orphans,
         )
         self._resume: ChatMode | None = None if resume == "auto" else resume
+        self._option: ChatResume = resume
+        self._probe = parse_probe(probe)
+        self._proof = EndpointProof(f"{model}@{self._base_url}")
+        self._why_turn = ""
         self._known_tags = KnownTags()
         self._token_ids = FieldSupport("return_token_ids", self.name)
         self._options = SamplingSupport(self.name)
@@ -560,7 +605,9 @@ class ChatModel(OpenAICompatible):
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. If *resume* is ``auto``, the first call sends a request."""
-        resume = await self._resume_mode()
+        resume: ResumeMode = await self._resume_mode()
+        if resume == "prefill" and self._proof.known is None:
+            resume = "unproven_prefill"
         tags = ("<think>", "</think>") if self._reasoning_field is None else None
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
 
@@ -574,42 +621,91 @@ class ChatModel(OpenAICompatible):
             # for token ids later.
             if self._resume == "tokens":
                 return await self._open_with_ids(request, decode)
-            return await self._open_chat(await self._payload(request), decode)
-        if await self._resume_mode() == "tokens" and (continued := await self._open_by_ids(request)) is not None:
-            return continued
+            return await self._open_chat(self._payload(request, None), decode)
+        way = await self._way(request)
+        if way.mode == "tokens":
+            if (continued := await self._open_by_ids(request, way)) is not None:
+                return continued
+            way = await self._way(request, by_ids=False)
 
         async def send(payload: dict[str, Any]) -> TokenStream:
             if "continue_final_message" in payload:
                 payload = await self._prepare_resume(payload)
             return await self._open_chat(payload, decode)
 
-        stream = await self._continued(request, send)
-        stream.resumed = self._resume  # the mode may have changed since the run began
+        stream, stream_way = await self._continued(request, way, send)
+        stream.way = stream_way
         return stream
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether :meth:`prove` would ask the endpoint."""
+        return (
+            self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known
+        )
+
+    async def prove(self) -> int:
+        """Find out how the endpoint continues kept text; return how many tokens this took, prompts included.
+
+        A run calls this beside its first stream, if :attr:`needs_proof`.
+        """
+        return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
+
+    async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
+        """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
+        mode = await self._resume_mode()
+        if self._option != "auto":
+            if by_ids and mode == "tokens":
+                return ResumeWay("tokens", "the option resume='tokens'")
+            why = f"the option resume={self._option!r}" if by_ids else NO_IDS
+            return ResumeWay("turn" if mode == "turn" else "unproven_prefill", why)
+        if by_ids and mode == "tokens":
+            return BY_IDS
+        card = await self._known_card()
+        if mode == "turn":
+            return ResumeWay("turn", self._why_turn or why_turn(card))
+        has_template = card is not None and card.owned_by == LLAMACPP
+        if has_template:
+            # Takes no token. After the first stream of a run, it is known.
+            await self._proof.learn(_ModelWire(self), self.model, card, self._probe, generates=False)
+        await self._proof.wait()
+        return choose_prefill(
+            self._proof.known,
+            request.pieces,
+            has_field=self._reasoning_field is not None,
+            documented=mode_of(card) != "turn",
+            by_ids=by_ids and has_template,
+            why_unproven=("" if by_ids else f"{NO_IDS}; ") + why_unproven(card, self._probe),
+        )
 
     async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
         return await self._options.send(
             payload, self._optional, lambda body: self._open("chat/completions", body, decode)
         )
 
-    async def _continued(self, request: Request, send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
-        """Return the result of *send* for the body of *request*. If the server refuses a prefill, use a turn."""
-        payload = await self._payload(request)
+    async def _continued(
+        self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
+    ) -> tuple[T, ResumeWay | None]:
+        """Return the result of *send* for the body of *request*, which continues by *way*, and how it continued.
+
+        If the server refuses a prefill, this is a turn.
+        """
+        payload = self._payload(request, way)
         try:
-            return await send(payload)
+            return await send(payload), way
         except UpstreamError as error:
             if "continue_final_message" not in payload or not refuses_prefill(error):
                 raise
             refused = error
         found = await send({**self._sampled(request), "messages": extra_turns(request)})
         log_warning("model.prefill_refused", model=self.name, error=str(refused), taken="turn")
-        self._resume = "turn"
-        return found
+        self._resume, self._why_turn = "turn", PREFILL_REFUSED
+        return found, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         """Open a stream whose events contain token ids, so that its text can be continued by them."""
         trail = TokenTrail()
-        body = await self._payload(request)
+        body = self._payload(request, None)
         read = trail.reading(decode)
         if self._token_ids.is_likely and sends_ids(self._card):
             try:
@@ -624,7 +720,7 @@ class ChatModel(OpenAICompatible):
             return stream
         return await self._open("chat/completions", body, decode)
 
-    async def _open_by_ids(self, request: Request) -> TokenStream | None:
+    async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
         """Open a stream that continues the kept text by token ids; ``None`` if the server cannot do that."""
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
@@ -638,7 +734,7 @@ class ChatModel(OpenAICompatible):
             trail=prompt.trail,
             translate=lambda response: server.events(response, prompt, field),
         )
-        stream.resumed = "tokens"
+        stream.way = way
         return stream
 
     async def _token_server(self) -> TokenServer:
@@ -659,7 +755,7 @@ class ChatModel(OpenAICompatible):
             if error.retryable:
                 raise
             # The server has no /tokenize, and will not have it later. Prefill can continue an answer, not a reasoning.
-            self._resume = "turn" if self._reasoning_field else "prefill"
+            self._resume = "turn" if self._reasoning_field and self._option != "auto" else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=str(error), taken=self._resume)
             return None
 
@@ -676,15 +772,18 @@ class ChatModel(OpenAICompatible):
 
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return the complete answer. Reasoning in a separate field is not part of the text."""
-        if (request.prefix or request.side) and await self._resume_mode() == "tokens":
+        way = await self._way(request) if request.prefix or request.side else None
+        if way is not None and way.mode == "tokens":
             server = await self._token_server()
             prompt = await self._token_prompt(request, server)
             if prompt is not None:
                 body = server.body(self._chat(request), prompt, with_ids=False)
                 return server.completion(await retrying(lambda: self._ask_place(body, server.place), self.retries))
+            way = await self._way(request, by_ids=False)
         optional = FORK_OPTIONS if request.side is not None else self._optional
-        found = await self._continued(
+        found, _ = await self._continued(
             request,
+            way,
             lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),
         )
         return replace(found, text=until_stop(found.text, request.sampling.stop))
@@ -722,24 +821,42 @@ class ChatModel(OpenAICompatible):
                 body.setdefault("top_logprobs", request.sampling.top_logprobs)
         return body
 
-    async def _payload(self, request: Request) -> dict[str, Any]:
+    def _payload(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
+        """Return the body of *request*, which continues its text by *way*; ``None``: it is a first request."""
         body = self._sampled(request)
-        kept = bool(request.prefix or request.side)
-        if kept and await self._resume_mode() == "turn":
+        if way is not None and way.mode == "turn":
             body["messages"] = extra_turns(request)
             return body
-        body["messages"] = prefill_turns(request, self._reasoning_field)
-        if kept:
+        if way is not None and way.reasoning == "tags":
+            body["messages"] = prefill_turns(replace(request, pieces=with_tags(request.pieces)), None)
+        else:
+            body["messages"] = prefill_turns(request, self._reasoning_field)
+        if way is not None:
             # vLLM and SGLang need these two fields; llama.cpp continues any last assistant turn.
             body["continue_final_message"] = True
             body["add_generation_prompt"] = False
         return body
 
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        """Send *body*, a request to the chat API, and return all chunks of its stream. For probes."""
+        stream = await self._open("chat/completions", body, decode_chat)
+        found: list[Chunk] = []
+        try:
+            with anyio.fail_after(PROBE_SECONDS):
+                while chunks := await stream.receive():
+                    found += chunks
+        except TimeoutError as error:
+            raise StreamTimeout("total", PROBE_SECONDS) from error
+        finally:
+            await stream.aclose()
+        return found
+
     async def _resume_mode(self) -> ChatMode:
         if self._resume is None:
             card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
-            self._resume = mode_of(card)
+            # With the option "always", any server may be shown to continue an assistant message.
+            self._resume = "prefill" if mode_of(card) == "turn" and self._probe == "always" else mode_of(card)
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

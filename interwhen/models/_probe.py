@@ -9,7 +9,18 @@ import anyio
 import msgspec
 
 from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
-from interwhen._types.models import Chunk, Message, Piece, Prompt, Request, ResumeMode, Sampling, Stream, Usage
+from interwhen._types.models import (
+    Chunk,
+    Message,
+    Piece,
+    Prompt,
+    Request,
+    ResumeMode,
+    ResumeWay,
+    Sampling,
+    Stream,
+    Usage,
+)
 from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
 from interwhen.models._exchange import Retries, exchange
 from interwhen.models._field_support import FORK_OPTIONS
@@ -113,6 +124,8 @@ class Prober:
         self.options = options
         self.text = CompletionsModel(base_url, model, **options)
         self.chat = ProbedChat(base_url, model, **options, resume="prefill")
+        # The user has asked for this probe, so it may generate tokens on any server.
+        self.auto = ProbedChat(base_url, model, **options, resume="auto", probe="always")
         self.by_tokens = ProbedChat(base_url, model, **options, resume="tokens")
         self.base_url = base_url
         self.root = base_url.removesuffix("/v1")
@@ -250,6 +263,38 @@ async def _reasoning(prober: Prober) -> _Observation:
     return _Observation("no", "; ".join(failed))
 
 
+async def _way(prober: Prober) -> _Observation:
+    """Find out which way a run or a wrapped call would take here, by the same code, and why."""
+    if not prober.has_chat:
+        return _Observation("unknown", "needs the chat API")
+    chunks, _, _ = await chunks_of(prober, prober.auto, Request(_SUM, sampling=_THOUGHT))
+    thought = "".join(chunk.text for chunk in chunks if chunk.phase == "reasoning")
+    cuts: list[tuple[Piece, ...]] = [(Piece("The result is"),)]
+    if thought.strip():
+        whole = Piece(thought, phase="reasoning")
+        cuts = [(Piece(thought[: len(thought) // 2], phase="reasoning"),), (whole, *cuts[0])]
+    await prober.auto.capabilities()
+    ways = []
+    # A server may refuse token ids only when it gets the first ones. Then another way is proven.
+    for _ in range(2):
+        if prober.auto.needs_proof:
+            await prober.auto.prove()
+        ways = [await _way_after(prober, pieces) for pieces in cuts]
+        if all(way.mode != "unproven_prefill" for way in ways):
+            break
+    modes = {way.mode for way in ways}
+    mark: Mark = "unknown" if "unproven_prefill" in modes else "no" if "turn" in modes else "ok"
+    said = [f"in the {cut[-1].phase} by {way.mode} ({way.reason})" for cut, way in zip(cuts, ways, strict=True)]
+    return _Observation(mark, "; ".join(said))
+
+
+async def _way_after(prober: Prober, pieces: tuple[Piece, ...]) -> ResumeWay:
+    stream = await prober.auto.stream(Request(_SUM, pieces, Sampling(max_tokens=4, temperature=0.0)))
+    await stream.aclose()
+    assert stream.way is not None
+    return stream.way
+
+
 async def _logprobs(prober: Prober) -> _Observation:
     sampling = Sampling(max_tokens=4, temperature=0.0, logprobs=True)
     answer = await prober.either.complete(prober.request(sampling))
@@ -356,6 +401,12 @@ QUESTIONS = (
         "a correction in the reasoning continues there",
         "a correction in a reasoning field may start another turn",
     ),
+    ProbeQuestion(
+        "way of resuming",
+        _way,
+        "a correction continues exactly at the cut",
+        "after a correction, the model is asked to continue in another turn",
+    ),
     ProbeQuestion("logprobs", _logprobs, "confidence can be measured", "stopping rules on confidence do not work"),
     ProbeQuestion("cached tokens", _cached, "the cost of a resume is counted", "the cost of a resume is not known"),
     ProbeQuestion("seed", _seed, "runs can be repeated and compared in pairs", "compare many runs, not single ones"),
@@ -407,7 +458,7 @@ async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _Rea
             found += chunks
     finally:
         await stream.aclose()
-    return _ReadStream(found, stream.resumed, stream.trail)
+    return _ReadStream(found, stream.way.mode if stream.way else None, stream.trail)
 
 
 async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:

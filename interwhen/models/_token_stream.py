@@ -12,7 +12,7 @@ import msgspec
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, MalformedEvent, ModelError, StreamClosed
 from interwhen._types.ledger import SkippedEvent
-from interwhen._types.models import Chunk, Completion, FinishReason, ResumeMode, Stream, Usage
+from interwhen._types.models import Chunk, Completion, FinishReason, ResumeWay, Stream, Usage
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded, EndMark, SlotState
 from interwhen.models._field_support import REMEMBERED_SECONDS
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams
@@ -187,8 +187,8 @@ class TokenStream:
         "_response",
         "_stop",
         "notes",
-        "resumed",
         "trail",
+        "way",
     )
 
     def __init__(
@@ -203,8 +203,8 @@ class TokenStream:
         event_bytes: int = DEFAULT_LIMIT,
     ) -> None:
         self.notes = notes or StreamNotes()
-        self.resumed: ResumeMode | None = None
-        """How the request continued kept text, if the model decided this only for this request; else ``None``."""
+        self.way: ResumeWay | None = None
+        """How the request continued kept text, and why so; ``None``: it did not continue text."""
         self.trail: object | None = None
         """The token ids of the stream (a ``TokenTrail``); ``None`` if they are not recorded."""
         self._response = response

@@ -6,17 +6,18 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import Task
-from interwhen._types.remedies import Feedback, Repair, Resample
+from interwhen._types.remedies import LADDER, Auto, Feedback, Repair, Resample
 from interwhen.registry import STRATEGIES, make
 from interwhen.strategies._allocation import AdaptiveAllocator, Classify, by_length
 from interwhen.strategies._baselines import MOST_SAMPLES, BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
 from interwhen.strategies._interrupt import Interrupt
+from interwhen.strategies._remedy_beliefs import RemedyBeliefs
 from interwhen.strategies._strategy import Judgement, Question, Solution, Strategy, StrategyContext, merit
 from interwhen.strategies._traces import Trace
 
@@ -137,6 +138,24 @@ def interrupt(*, restarts: Repeats = 16) -> Interrupt:
     return Interrupt(restarts=restarts)
 
 
+def interrupt_auto(
+    *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
+) -> Interrupt:
+    """Make the supervised run in which every monitor has the remedy ``Auto``.
+
+    *order* is the order of its ladder, such as ``resample+restart``. Unless *learn* is false, it is learned over the
+    questions, with the share *explore* of runs that try another one.
+    """
+    rungs: Any = tuple(order.split("+")) if order else LADDER
+    learner = RemedyBeliefs(explore=explore) if learn else None
+    return Interrupt("interrupt-auto", Auto(order=rungs, samples=samples), restarts, learner)
+
+
+def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
+    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not."""
+    return Interrupt("interrupt-repair-feedback", Repair(), restarts)
+
+
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
     """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not."""
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
@@ -165,7 +184,9 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
     "generate-test": generate_test,
     "revision": revision,
     "interrupt": interrupt,
+    "interrupt-auto": interrupt_auto,
     "interrupt-repair": interrupt_repair,
+    "interrupt-repair-feedback": interrupt_repair_feedback,
     "interrupt-feedback": interrupt_feedback,
     "interrupt-resample": interrupt_resample,
 }

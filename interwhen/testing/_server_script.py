@@ -180,8 +180,12 @@ class ScriptedEndpoint:
 
     @property
     def posts(self) -> list[ReceivedRequest]:
-        """The POST requests, without the abort calls."""
-        return [request for request in self.requests if request.method == "POST" and not _is_abort(request)]
+        """The POST requests that ask for text: without the abort calls, and without the questions about templates."""
+        return [
+            request
+            for request in self.requests
+            if request.method == "POST" and not _is_abort(request) and not _is_template_question(request)
+        ]
 
     @property
     def aborts(self) -> list[ReceivedRequest]:
@@ -197,10 +201,25 @@ class ScriptedEndpoint:
                 if post.json.get("rid") == request.json.get("rid"):
                     post.aborted.set()
             return reply(200, b"{}")
+        if _is_template_question(request):
+            return self._render(request)
         return self._script(request) if request.method == "POST" else self._pages(request)
+
+    def _render(self, request: ReceivedRequest) -> tuple[Step, ...]:
+        """Answer as llama.cpp does for a template that continues an unfinished assistant message."""
+        if self._card["owned_by"] != "llamacpp":
+            return reply(404, b'{"error": {"message": "File Not Found"}}')
+        texts = [
+            (turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in request.json["messages"]
+        ]
+        return reply(200, json.dumps({"prompt": "".join(texts)}).encode())
 
     def _list_models(self, _request: ReceivedRequest) -> tuple[Step, ...]:
         return reply(200, json.dumps({"object": "list", "data": [self._card]}).encode())
+
+
+def _is_template_question(request: ReceivedRequest) -> bool:
+    return request.path.endswith("/apply-template")
 
 
 def _is_abort(request: ReceivedRequest) -> bool:

@@ -56,6 +56,8 @@ class Endpoint(ScriptedTransport):
     def generate(self, request):
         if refusal := self.refusal(request.path):
             return refusal
+        if request.path.endswith("/tokenize"):
+            return reply(404, b"{}")
         body, chat = request.json, request.api == "chat"
         text = self.text(body, chat)
         usage = {"prompt_tokens": 9, "completion_tokens": 3}
@@ -135,6 +137,27 @@ class TestProbe:
         )
         assert found["resume in reasoning"].mark == mark
         assert detail in found["resume in reasoning"].detail
+
+    @pytest.mark.parametrize(
+        ("server", "mark", "said"),
+        [
+            (Vllm(text="<think>64 + 129 = 193</think>193"), "ok", "in the reasoning by tokens"),
+            (ContractServer(owner="sglang"), "ok", "in the reasoning by prefill (sglang: a probe cut a text: answer"),
+            (
+                ContractServer("closes unseen", owner="sglang"),
+                "no",
+                "in the reasoning by turn (sglang does not continue",
+            ),
+            (ContractServer("restarts", owner="sglang"), "no", "in the answer by turn (sglang does not continue"),
+            (ContractServer("closes"), "no", "in the reasoning by turn (llamacpp does not continue inside"),
+            (ContractServer(tags=True), "ok", "in the answer by prefill (llamacpp: its prompt ends with the kept text"),
+            (ContractServer("restarts", owner="openai", tags=True), "no", "in the answer by turn (openai does not"),
+        ],
+    )
+    def test_the_way_that_a_run_would_take_is_named_with_its_reason(self, server, mark, said):
+        found = examine(ScriptedTransport(server, owned_by="vllm") if isinstance(server, Vllm) else server)
+        assert found["way of resuming"].mark == mark
+        assert said in found["way of resuming"].detail
 
     def test_what_is_not_said_is_unknown(self):
         found = examine(Endpoint("/slots", "/metrics", "length", "/props"))

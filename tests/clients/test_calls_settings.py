@@ -22,7 +22,7 @@ BAD = [
     ),
     ({"budgets": {"remedies": "1"}}, "Expected `int`, got `str` - at `$.remedies`"),
     ({"budgets": {"seconds": -1}}, "Expected `float` >= 0.0 - at `$.seconds`"),
-    ({"feedback": {"x": 1}}, "the options of feedback must be among flag, locate, explain, witness, got 'x'"),
+    ({"feedback": {"x": 1}}, "the options of feedback must be among flag, locate, explain, witness, again, got 'x'"),
     ({"feedback": {"flag": 1}}, "Expected `str`, got `int` - at `$.flag`"),
     ({"feedback": "Wait."}, "feedback must be FeedbackTemplate(...) or a mapping, got 'Wait.'"),
     ({"correction": 3}, "correction must be a text, got 3"),

@@ -50,7 +50,7 @@ async def test_a_repair_reads_on_from_the_beginning_of_its_line():
     parts, result = await collect(transport, [word(good="good", slow=0.01)])
     assert read_naively(parts) == "We see BAD news\nand so on\nCorrection: We see good news\nagain"
     assert spelled(parts) == result.text == "We see good news\nagain"
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
 
 
 async def test_a_repair_that_a_gate_releases_in_pieces_takes_nothing_with_it():
@@ -116,7 +116,7 @@ async def test_reasoning_is_corrected_in_its_own_field():
     assert read_naively(parts) == "We BAD\nx\nCorrection: We goodmore\ndone"
     assert spelled(parts) == result.text == "We goodmore\ndone"
     assert result.answer == "done"
-    assert result.resume == "prefill"
+    assert result.resume.mode == "prefill"
     assert transport.bodies[1]["messages"][-1] == {"role": "assistant", "content": "", "reasoning_content": "We good"}
     assert transport.bodies[1]["continue_final_message"] is True
 

@@ -26,8 +26,8 @@ def hiding(texts, finish="stop"):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
-@pytest.mark.parametrize("resume", ["turn", "prefill"])
-async def test_what_is_wrong_between_think_tags_is_corrected_there(resume, reading, stream, kind, serve, clients):
+@pytest.mark.parametrize(("resume", "mode"), [("turn", "turn"), ("prefill", "unproven_prefill")])
+async def test_what_is_wrong_between_think_tags_is_corrected_there(resume, mode, reading, stream, kind, serve, clients):
     answers = [["<thi", "nk>so\n", "BAD\n", "hm</think>", "no\n"], ["ok\n", "</think>", "not BAD here\n"]]
     server = serve(lambda request: events(answers[request.number], api="chat"))
     monitors = [word(phase="reasoning"), passing()]
@@ -40,7 +40,7 @@ async def test_what_is_wrong_between_think_tags_is_corrected_there(resume, readi
     assert text == result.text == f"<think>so\nBAD\n{ADVICE}ok\n</think>not BAD here\n"
     assert result.reasoning == f"so\nBAD\n{ADVICE}ok\n"
     assert result.answer == "not BAD here\n"
-    assert (result.status, result.resume, len(result.violations)) == ("verified", resume, 1)
+    assert (result.status, result.resume.mode, len(result.violations)) == ("verified", mode, 1)
     _, *own = server.posts[1].json["messages"]
     kept = "<think>so\nBAD"
     turns = [{"role": "assistant", "content": kept}, {"role": "user", "content": ADVICE.strip()}]
@@ -92,7 +92,7 @@ async def test_a_chat_that_hides_its_reasoning_is_corrected(stream, kind, serve,
     result = (chunks[-1] if stream else found).interwhen.result
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert (text if stream else found.choices[0].message.content) == result.text == "We see good news\n"
-    assert (result.status, result.resume, result.reasoning) == ("unverified", "turn", "")
+    assert (result.status, result.resume.mode, result.reasoning) == ("unverified", "turn", "")
     assert server.posts[1].json["messages"][1] == {"role": "assistant", "content": "We see good"}
 
 
@@ -124,7 +124,7 @@ async def test_a_response_that_hides_its_reasoning_is_corrected(what, stream, ki
     seen = await read(found) if stream else []
     last = seen[-1] if stream else found
     result = last.interwhen.result
-    assert (result.status, result.resume, result.reasoning) == ("verified", "turn", "")
+    assert (result.status, result.resume.mode, result.reasoning) == ("verified", "turn", "")
     response = last.response if stream else found
     # The reasoning must be given back with the calls of the same request, by who makes them.
     reasoning = [item.encrypted_content for item in response.output if item.type == "reasoning"]

@@ -102,7 +102,7 @@ async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
     ]
     assert transport.bodies[1]["tools"] == TOOLS
     assert result.status == "verified"
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
 
 
 async def test_parallel_calls_are_each_judged_and_asked_for_again_together():

@@ -89,7 +89,7 @@ async def test_what_is_wrong_is_corrected(where, serve, pair):
     shown_text = "".join(event.delta for event in events if event.type.endswith("text.delta"))
     result = events[-1].interwhen.result
     assert result.text == "We see good Now it is right.\n"
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
     assert "Correction: We see good" in shown_text
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert events[-1].response.id == "resp_1"

@@ -68,7 +68,7 @@ async def test_a_reasoning_item_without_tokens_hides_nothing():
 async def test_a_correction_goes_by_a_turn(vendor, api):
     script = Hosted(vendor, WRONG, "So it is 408.")
     _, result = await ask(script, api, monitors=["arithmetic:remedy=feedback"])
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
     assert result.ledger.remedies == 1
     assert result.hidden_reasoning
     turns = script.accepted[1]["input" if api == "responses" else "messages"]
@@ -78,7 +78,7 @@ async def test_a_correction_goes_by_a_turn(vendor, api):
 async def test_a_refused_prefill_becomes_a_turn_and_is_not_tried_again():
     script = Hosted("anthropic", WRONG, "17 * 24 = 418.", "So it is 408.")
     _, result = await ask(script, "chat", monitors=["arithmetic:remedy=feedback"], options={"resume": "prefill"})
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
     assert all(body["messages"][-1]["role"] == "user" for body in script.accepted)
 
 

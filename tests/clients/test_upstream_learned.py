@@ -21,17 +21,20 @@ async def test_what_is_learned_of_a_model_is_not_said_to_another(kind, serve, cl
 
     prefilling, other = serve(script, owned_by="vllm"), serve(script, owned_by="openai")
     bare = clients(KINDS[kind], prefilling)
-    client = wrap(bare, [word(good="good")])
+    client = wrap(bare, [word(good="good")], probe="never")
 
     async def resumed(using):
-        return (await ask(using)).interwhen.result.resume
+        return (await ask(using)).interwhen.result.resume.mode
 
-    assert await resumed(client) == "prefill"
-    assert await resumed(client.with_options(timeout=9)) == "prefill"
+    assert await resumed(client) == "unproven_prefill"
+    assert await resumed(client.with_options(timeout=9)) == "unproven_prefill"
     assert [request.path for request in prefilling.requests].count("/v1/models") == 1
     assert await resumed(client.copy(base_url=other.base_url)) == "turn"
     assert not any("continue_final_message" in post.json for post in other.posts)
-    assert await resumed(client.copy(base_url=other.base_url).with_options(base_url=prefilling.base_url)) == "prefill"
+    assert (
+        await resumed(client.copy(base_url=other.base_url).with_options(base_url=prefilling.base_url))
+        == "unproven_prefill"
+    )
     await ask(client, model="n")
     await ask(client, model="n")
     assert [request.path for request in prefilling.requests].count("/v1/models") == 2
@@ -71,7 +74,7 @@ async def test_how_a_chat_goes_on_is_asked_again_after_a_while_and_logged(serve,
 
     with capture_logs() as logged:
         for _ in range(3):
-            assert (await ask(client)).interwhen.result.resume == "prefill"
+            assert (await ask(client)).interwhen.result.resume.mode == "prefill"
     assert asked() == 1
     learned = [entry for entry in logged if entry["event"] == "endpoint.resume_learned"]
     assert [(entry["mode"], entry["model"]) for entry in learned] == [
@@ -79,5 +82,5 @@ async def test_how_a_chat_goes_on_is_asked_again_after_a_while_and_logged(serve,
     ]
     assert learned[0]["seconds"] > 1
     now[0] += learned[0]["seconds"]
-    assert (await ask(client)).interwhen.result.resume == "prefill"
+    assert (await ask(client)).interwhen.result.resume.mode == "prefill"
     assert asked() == 2

@@ -34,6 +34,7 @@ class MemoryWire:
     """Answers each request with what *script* returns for its number and body: a list of bytes."""
 
     host = "memory"
+    is_cancellable = True
 
     def __init__(self, script, models=b'{"data": []}'):
         self.script = script
@@ -51,9 +52,14 @@ class MemoryWire:
         return self.sent[-1]
 
     async def ask(self, body, place="call"):
-        raise NotImplementedError
+        if place != "/apply-template":
+            raise NotImplementedError
+        last = body["messages"][-1]
+        return json.dumps({"prompt": last.get("reasoning_content", "") + last["content"]}).encode()
 
     async def get(self, facts):
+        if facts != "models":
+            return b"{}"
         self.model_lists += 1
         return self.list
 

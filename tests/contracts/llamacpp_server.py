@@ -1,8 +1,8 @@
-"""Runs llama.cpp with the tiny model: ``python llamacpp_server.py {tags,field} GGUF`` prints its URL and serves until
+"""Runs llama.cpp with the tiny model: ``python llamacpp_server.py {tags,field,closes} GGUF`` prints its URL and serves until
 stdin ends.
 
 llama.cpp sends reasoning in a field of its own if the chat template of the model names that field, and between tags in
-the text otherwise.
+the text otherwise. With ``closes``, the template closes the reasoning of every assistant message, as published templates do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ _FIELD = """\
 {% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
 
+_CLOSES = _FIELD.replace(
+    "message.reasoning_content + '</think>\\n'", "message.reasoning_content | trim + '</think>\\n\\n'"
+).replace("{{ message['content'] }}{% else %}", "{{ message['content'] | trim }}{{ '\\n' }}{% else %}")
+
+
 def main(kind: str, weights: str) -> None:
     params = xllamacpp.CommonParams()
     params.model.path = weights
@@ -32,8 +37,8 @@ def main(kind: str, weights: str) -> None:
     params.warmup = False
     params.ui = False
     params.verbosity = 0
-    if kind == "field":
-        params.chat_template = _FIELD
+    if kind != "tags":
+        params.chat_template = {"field": _FIELD, "closes": _CLOSES}[kind]
     server = xllamacpp.Server(params)
     sys.stdout.write(f"\nURL {server.listening_address}\n")
     sys.stdout.flush()

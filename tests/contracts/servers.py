@@ -16,6 +16,7 @@ from interwhen.models._contract import PROMISES, ContractReport
 
 FOLDER = Path(__file__).parent / "records"
 LLAMACPP = {"llamacpp-tags": "tags", "llamacpp-field": "field"}
+KINDS = {**LLAMACPP, "llamacpp-closes": "closes"}
 VLLM = {"vllm-0.32-parser-on": "parser-on", "vllm-0.32-parser-off": "parser-off"}
 
 
@@ -55,14 +56,14 @@ def file_of(name: str) -> Path:
 
 @contextmanager
 def llamacpp(name: str) -> Iterator[str]:
-    """Run the server *name*, of `LLAMACPP`, and yield its base URL."""
+    """Run the server *name*, of `KINDS`, and yield its base URL."""
     tiny = Path(_local.__file__).with_name("tiny.gguf")
     with tempfile.TemporaryDirectory() as home:
         # In its own folder, because the server shows the path to the model, and that is recorded.
         shutil.copy(tiny, home)
         script = Path(__file__).with_name("llamacpp_server.py")
         process = subprocess.Popen(
-            [sys.executable, str(script), LLAMACPP[name], tiny.name],
+            [sys.executable, str(script), KINDS[name], tiny.name],
             cwd=home,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

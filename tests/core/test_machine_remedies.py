@@ -162,7 +162,7 @@ def test_a_repair_that_is_refuted_again_gives_way_to_feedback_and_then_to_an_end
             driver.settle()
     assert driver.summary.status == "abstained"
     assert "not converging" in driver.summary.reason
-    assert [record.remedy for record in driver.summary.violations] == ["repair", "feedback", "abstain"]
+    assert [record.remedy for record in driver.summary.violations] == ["repair", "feedback", "feedback", "abstain"]
     assert driver.summary.violations[-1].inserted == ""
 
 

@@ -77,8 +77,8 @@ def test_progress_ends_the_pauses():
 REMEDIES = [Resample(), Feedback(), Feedback("rewind"), Repair(otherwise=Resample()), Repair(otherwise=Feedback())]
 
 
-@pytest.mark.fault("V11", injected="a model that always says the same", happens="not converging, after three requests")
-@pytest.mark.fault("G9", injected="a model that always says the same", happens="not converging, after three requests")
+@pytest.mark.fault("V11", injected="a model that always says the same", happens="not converging, after four requests")
+@pytest.mark.fault("G9", injected="a model that always says the same", happens="not converging, after four requests")
 @pytest.mark.parametrize("remedy", REMEDIES)
 @pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Sentences()])
 @pytest.mark.parametrize("said", ["3+2=9\n\n", "\n3+2=9. \n\n", "  so 3+2=9\n\n"])
@@ -86,10 +86,10 @@ def test_the_same_words_at_the_same_place_are_no_convergence(remedy, trigger, sa
     driver = drive(monitor(remedy=remedy, trigger=trigger))
     driver.feed("1+1=2\n\n")
     end = storm(driver, text=said)
-    assert (end.status, end.remedies) == ("abstained", 2)
-    assert "not converging: the same words were refuted at the same place 3 times" in end.reason
-    assert [violation.key for violation in end.violations] == ["3+2=9"] * 3
-    assert len(opened(driver)) == 3
+    assert (end.status, end.remedies) == ("abstained", 3)
+    assert "not converging: the same words were refuted at the same place 4 times" in end.reason
+    assert [violation.key for violation in end.violations] == ["3+2=9"] * 4
+    assert len(opened(driver)) == 4
 
 
 @pytest.mark.parametrize("remedy", [Resample(), Feedback(), Feedback("rewind")])

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 import msgspec
-from interwhen import Claim, Delta, Judged, Monitor, Pass, Retracted, Span, Unknown, Violation, verifier
+from interwhen import Claim, Delta, Judged, Monitor, Pass, Repair, Retracted, Span, Unknown, Violation, verifier
 from interwhen._core.machine import Core
 from interwhen._core.messages import (
     Check,
@@ -60,8 +60,9 @@ def make_verifier(name):
 PLAIN, STRICT = make_verifier("plain"), make_verifier("strict")
 
 
-def monitor(name="m", *, verifier=PLAIN, extractor=parse, **options):
-    return Monitor(name=name, verifier=verifier, extractor=extractor, **options)
+def monitor(name="m", *, verifier=PLAIN, extractor=parse, remedy=None, **options):
+    """A monitor that repairs, unless *remedy* says otherwise: what follows is then plain from one violation."""
+    return Monitor(name=name, verifier=verifier, extractor=extractor, remedy=remedy or Repair(), **options)
 
 
 @dataclass

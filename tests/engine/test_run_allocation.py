@@ -66,7 +66,7 @@ async def test_a_run_that_is_never_entered_asks_for_nothing():
 
 
 async def test_what_is_no_allocator_is_refused():
-    with pytest.raises(UsageError, match=r"allocator='cheap'.*allow\(\) and learn\(\)"):
+    with pytest.raises(UsageError, match=r"allocator must have the methods allow\(\) and learn\(\), got 'cheap'"):
         interwhen.run(ScriptedModel([""]), "What?", allocator="cheap")
 
 

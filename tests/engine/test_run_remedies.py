@@ -46,7 +46,7 @@ async def test_what_is_asked_next_and_what_the_reader_is_left_with(name, deliver
     assert [request.prefix for request in model.requests] == ["", kept]
     resumed = model.requests[1]
     assert resumed.pieces == tuple(pieces)
-    assert result.resume == "prefill"
+    assert result.resume.mode == "prefill"
     assert resumed.sampling.seed == 8
     assert resumed.sampling.temperature == 0.5
     if size == 1:  # one token a character

@@ -190,4 +190,4 @@ async def test_a_stream_that_somebody_else_closes_is_taken_up_again():
     model = Accountant([["1+1=2\n", StreamClosed()], "3+3=6\n"])
     result, _ = await supervise(model, watch())
     assert (result.status, result.text) == ("verified", "1+1=2\n3+3=6\n")
-    assert result.resume == Capabilities(resume="prefix").resume
+    assert result.resume.mode == Capabilities(resume="prefix").resume

@@ -389,4 +389,4 @@ async def test_a_script_without_a_main_guard_is_not_run_once_more_in_each_worker
         "the worker process died during the check (exit code 1): it could not import the main script"
     )
     assert "if __name__ == '__main__':" in said
-    assert b"a worker process imports this script to find its verifiers" in done.stderr
+    assert b"a script with worker processes must start no run when it is imported" in done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from examples.tiny_monitors import FAMILIES, monitors_for
-from interwhen import Feedback, Pass, Repair, Unknown
+from interwhen import Auto, Feedback, Pass, Unknown
 from tests.examples.tiny import is_pass, judge, last, refuted
 
 CHAIN = "Start with 64. Add 29. Then multiply by 23. Take away 9. What is the result?"
@@ -346,4 +346,4 @@ def test_a_problem_that_is_not_understood_is_refused(family, prompt):
 def test_the_options_reach_both_monitors():
     for monitor in monitors_for("maze", MAZE, remedy=Feedback(), level="locate", delivery="gate"):
         assert (monitor.remedy, monitor.level, monitor.delivery) == (Feedback(), "locate", "gate")
-    assert all(monitor.remedy == Repair(otherwise=Feedback(place="rewind")) for monitor in monitors_for("maze", MAZE))
+    assert all(monitor.remedy == Auto() for monitor in monitors_for("maze", MAZE))

@@ -65,7 +65,8 @@ def test_a_wrong_answer_is_told_so_and_written_again(family):
         rng = random.Random(seed)
         right = trace_of(worked)
         wrong = right.removesuffix(worked.answer) + worked.blunder(rng).text
-        result = supervise(family, worked.problem.prompt, [chunked(rng, wrong + "\n"), chunked(rng, worked.answer)])
+        texts = [chunked(rng, wrong + "\n"), chunked(rng, worked.answer)]
+        result = supervise(family, worked.problem.prompt, texts, remedy=Feedback(place="rewind"))
         assert isinstance(result, Verified), (result.text, result.violations)
         assert result.violations[0].remedy == "feedback"
         assert result.answer.strip().startswith(f"Wait, {result.violations[0].why}.\n")

@@ -41,7 +41,7 @@ async def test_the_sdk_reads_a_corrected_answer(kind, streamed, upstream, gatewa
     assert text == "one\ngood\ntwo\n"
     assert reason == "stop"
     assert told["result"]["type"] == "verified"
-    assert told["result"]["resume"] == "turn"
+    assert told["result"]["resume"]["mode"] == "turn"
     if isinstance(client, openai.OpenAI):
         client.close()
     else:

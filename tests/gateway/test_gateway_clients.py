@@ -236,7 +236,7 @@ def test_a_real_model_is_corrected_behind_the_gateway(api, llama, gateway):
     assert told["type"] in ("verified", "unverified", "abstained")
     assert told["ledger"]["kept"] > 10
     if told["violations"]:
-        assert told["resume"] == ("prefix" if api == "completions" else "prefill")
+        assert told["resume"]["mode"] == ("prefix" if api == "completions" else "prefill")
     assert running.metric(f'interwhen_calls_total{{api="{api}",outcome="{told["label"]}"}}') == 1
 
 

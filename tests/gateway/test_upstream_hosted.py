@@ -33,7 +33,7 @@ def test_a_correction_goes_by_a_turn(upstream, gateway, vendor):
     running = gateway(upstream(script, owned_by=vendor), watchers=[load_monitor("arithmetic:remedy=feedback")])
     *_, last, end = sse(post(running, {**asked(vendor, "What is 17 * 24?"), "stream": True}).text)
     assert end == "[DONE]"
-    assert last["interwhen"]["result"]["resume"] == "turn"
+    assert last["interwhen"]["result"]["resume"]["mode"] == "turn"
     assert last["interwhen"]["result"]["hidden_reasoning"]
     assert script.accepted[1]["messages"][-1]["role"] == "user"
 

@@ -16,7 +16,7 @@ def test_a_streamed_call_continues_inside_the_reasoning(upstream, gateway):
     assert [raw.partition("<think>")[2] for raw in script.continued] == ["59 + 1 = 60"]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk.get("choices", ())]
     assert "".join(delta.get("content") or "" for delta in deltas) == "It is 60"
-    assert chunks[-1]["interwhen"]["result"]["resume"] == "tokens"
+    assert chunks[-1]["interwhen"]["result"]["resume"]["mode"] == "tokens"
 
 
 def test_the_ids_of_a_stream_are_kept_and_not_shown(upstream, gateway):
@@ -27,7 +27,7 @@ def test_the_ids_of_a_stream_are_kept_and_not_shown(upstream, gateway):
     text = post(running, {**ASK, "stream": True}).text
     assert script.tokenized == ["\n0"]
     assert not re.search(r'token_ids": ?\[', text)
-    assert sse(text)[-2]["interwhen"]["result"]["resume"] == "tokens"
+    assert sse(text)[-2]["interwhen"]["result"]["resume"]["mode"] == "tokens"
 
 
 def test_a_client_that_asks_for_ids_gets_them(upstream, gateway):
@@ -46,5 +46,5 @@ def test_each_server_continues_inside_the_reasoning_by_its_own_api(upstream, gat
     chunks = sse(post(running, {**ASK, "stream": True}).text)[:-1]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk.get("choices", ())]
     assert "".join(delta.get("content") or "" for delta in deltas) == "It is 60"
-    assert chunks[-1]["interwhen"]["result"]["resume"] == "tokens"
+    assert chunks[-1]["interwhen"]["result"]["resume"]["mode"] == "tokens"
     assert [raw.partition("<think>")[2] for raw in script.continued] == ["59 + 1 = 60"]

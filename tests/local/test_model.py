@@ -101,7 +101,7 @@ async def test_a_chat_that_takes_no_prefix_goes_on_by_another_turn(by_turns, rem
     played = await play(by_turns, [refuting(remedy=remedy)])
     [violation] = played.result.violations
     assert violation.interrupted
-    assert played.result.resume == "turn"
+    assert played.result.resume.mode == "turn"
     assert played.shown == played.result.text
     kept = played.result.text[: violation.cut]
     assert len(played.result.text) > len(kept + violation.inserted)

@@ -64,7 +64,7 @@ async def test_repair_puts_the_sound_text_in_place_and_the_same_line_goes_on(any
     before = played.result.text[: violation.cut]
     assert before
     assert not before.endswith("\n")
-    assert played.result.resume == stated.resume == {"completions": "prefix", "chat": "prefill"}[api]
+    assert played.result.resume.mode == stated.resume == {"completions": "prefix", "chat": "prefill"}[api]
 
 
 async def test_what_follows_a_repair_is_what_the_model_says_after_that_very_prefix(anyio_backend):

@@ -44,7 +44,7 @@ async def test_the_continuation_of_kept_text_is_the_text_that_was_cut(size):
         assert "<think>" in whole
         stream = await model.stream(Request(prompt, (Piece(whole[:size]),), GREEDY))
         chunks = await read(stream)
-        assert stream.resumed == "tokens"
+        assert stream.way.mode == "tokens"
         assert whole[:size] + "".join(chunk.text for chunk in chunks) == whole
         assert chunks[-1].finish_reason == "stop" or any(chunk.finish_reason == "stop" for chunk in chunks)
         usage = [chunk.usage for chunk in chunks if chunk.usage is not None][-1]
@@ -84,7 +84,7 @@ async def test_corrected_runs_finish():
                 continue
             corrected += 1
             start, factor, less = chain
-            assert (result.resume, result.finish_reason) == ("tokens", "stop")
+            assert (result.resume.mode, result.finish_reason) == ("tokens", "stop")
             assert f"Answer: {start * factor - less}" in result.answer
             assert all(cost.cached_share >= 0.9 for cost in result.ledger.resumes), result.ledger.resumes
         assert corrected >= 2
@@ -111,7 +111,7 @@ async def test_corrected_calls_of_a_wrapped_client_finish():
                     continue
                 corrected += 1
                 start, factor, less = chain
-                assert (result.resume, result.finish_reason) == ("tokens", "stop")
+                assert (result.resume.mode, result.finish_reason) == ("tokens", "stop")
                 assert f"Answer: {start * factor - less}" in result.answer
         assert corrected >= 2
 

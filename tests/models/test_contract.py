@@ -47,7 +47,7 @@ def test_a_server_that_keeps_the_contract(tags):
         ("length limit", {"length limit"}),
         ("stop", {"stop"}),
         ("restarts", {"reasoning: chosen way", "answer: chosen way"}),
-        ("closes", {"reasoning: chosen way"}),
+        ("closes unseen", {"reasoning: chosen way"}),
         ("json", {"tool calls"}),
         ("too long", {"too long"}),
     ],
@@ -57,6 +57,14 @@ def test_a_server_that_breaks_one_line(flaw, broken):
     assert {line.name for line in report.lines if line.mark == "broken"} == broken
     assert not report.is_kept
     assert report.is_usable
+
+
+def test_where_the_template_closes_the_reasoning_the_chosen_way_is_a_turn():
+    report = examine(ContractServer("closes"))
+    assert report["reasoning: prefill"].mark == "absent"
+    assert report["reasoning: chosen way"].evidence.startswith("an extra turn")
+    assert report["answer: chosen way"].evidence.startswith("assistant prefill")
+    assert report.is_kept
 
 
 @pytest.mark.parametrize(

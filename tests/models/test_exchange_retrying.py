@@ -189,7 +189,7 @@ async def test_a_connection_that_was_closed_while_idle_does_not_hide_what_the_se
     model = ChatModel("http://h/v1", "m", transport=transport)
     stream = await model.stream(Request("q", (Piece("kept"),)))
     assert (await stream.receive())[0].text == "x"
-    assert stream.resumed == "prefill"
+    assert stream.way.mode == "prefill"
 
 
 async def test_a_request_on_a_closed_connection_is_sent_again_at_once():

@@ -76,7 +76,7 @@ async def test_what_only_some_models_and_streams_have_is_passed_on():
     assert MeteredModel(model, 1).timeouts is model.timeouts
     with pytest.raises(AttributeError):
         MeteredModel(model, 1).feedback  # noqa: B018
-    assert not hasattr(await MeteredModel(model, 1).stream(Request("")), "resumed")
+    assert not hasattr(await MeteredModel(model, 1).stream(Request("")), "way")
 
 
 class Reads:

@@ -70,7 +70,7 @@ async def test_a_model_that_did_not_reason_is_verified_as_before():
 async def test_a_correction_goes_by_a_turn(vendor):
     script = Hosted(vendor, WRONG, "So it is 408.")
     result = await supervised(script, monitor="arithmetic:remedy=feedback")
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
     assert result.ledger.remedies == 1
     assert script.accepted[1]["messages"][-1]["role"] == "user"
     assert result.answer.endswith("So it is 408.")
@@ -81,7 +81,7 @@ async def test_a_correction_goes_by_a_turn(vendor):
 async def test_a_refused_prefill_becomes_a_turn_and_is_not_tried_again():
     script = Hosted("anthropic", WRONG, "17 * 24 = 418.", "So it is 408.")
     result = await supervised(script, monitor="arithmetic:remedy=feedback", resume="prefill")
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
     assert result.status != "failed"
     assert all(body["messages"][-1]["role"] == "user" for body in script.accepted)
 

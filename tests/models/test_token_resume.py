@@ -275,7 +275,7 @@ async def test_a_repair_in_the_reasoning_continues_there(opened):
     script = Vllm(opened=opened)
     result, server = await supervised(script)
     assert script.continued == ["Q<think>59 + 1 = 60"]
-    assert result.resume == "tokens"
+    assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
     assert [post.path for post in server.posts if post.path.endswith("chat/completions")] == ["/v1/chat/completions"]
@@ -336,7 +336,7 @@ async def test_a_journal_that_is_resumed_has_no_trail_and_asks_for_the_ids():
 @pytest.mark.anyio
 async def test_a_server_without_tokenize_gets_a_turn_and_is_not_asked_again():
     result, server = await supervised(Vllm(tokenizes=False))
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
     assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
 
 
@@ -364,7 +364,7 @@ async def test_tags_that_are_part_of_the_text_are_tokens_again_and_are_shown():
     script = Plain()
     result, _ = await supervised(script)
     assert script.continued == ["Q<think>59 + 1 = 60"]
-    assert result.resume == "tokens"
+    assert result.resume.mode == "tokens"
     assert result.text == "<think>59 + 1 = 60\n</think>It is 60"
 
 

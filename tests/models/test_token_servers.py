@@ -36,7 +36,7 @@ async def test_a_repair_in_the_reasoning_continues_there(kind, opened):
     script = SCRIPTS[kind](opened=opened)
     result, _ = await supervised(kind, script)
     assert script.continued == ["Q<think>59 + 1 = 60"]
-    assert result.resume == "tokens"
+    assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
     assert result.finish_reason == "stop"
@@ -106,7 +106,7 @@ async def test_a_server_of_sglang_without_prompt_ids_gets_another_way():
 
     script = Old()
     result, _ = await supervised("sglang", script)
-    assert result.resume == "turn"
+    assert result.resume.mode == "turn"
     assert script.continued == []
 
 

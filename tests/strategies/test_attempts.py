@@ -43,7 +43,7 @@ def babbler(seed):
 
 async def outcomes(seed, budget, order):
     """Let all strategies attempt a question in some order, each with a model of its own."""
-    shuffled = list(STRATEGIES)
+    shuffled = list(load_strategies())  # new ones: some learn from each question
     random.Random(order).shuffle(shuffled)
     found = {}
     for strategy in shuffled:

@@ -221,7 +221,7 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
             tool_policy(policy=wrong)
     with pytest.raises(UsageError, match="state must be a function"):
         tool_policy(policy=SHOP, state="somewhere")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="must be a JSON object in a readable file"):
         tool_policy(policy="airline", state=str(tmp_path))
 
 

@@ -91,7 +91,7 @@ class Tally:
         self.right += ended and f"Answer: {problem.answer}" in result.answer.split("\n")
         self.abstained += result.status == "abstained"
         self.loops += result.finish_reason == "length"
-        self.ways[result.resume or "none"] += 1
+        self.ways[result.resume.mode if result.resume else "none"] += 1
         for prompt, cached in resumed(exchanges):
             self.shares.append(cached / prompt)
             self.prompts.append(prompt)

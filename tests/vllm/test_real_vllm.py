@@ -125,7 +125,7 @@ async def test_corrected_calls_of_a_wrapped_client_finish(servers, parser):
             if not result.violations:
                 continue
             corrected += 1
-            assert result.resume == "tokens"
+            assert result.resume.mode == "tokens"
             if result.status != "abstained":
                 assert result.finish_reason == "stop"
                 assert f"Answer: {problem.answer}" in result.answer

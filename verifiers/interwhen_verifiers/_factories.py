@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from interwhen import (
+    Auto,
     Delivery,
     Level,
     Lines,
@@ -13,8 +14,6 @@ from interwhen import (
     PhaseFilter,
     Recognizer,
     Remedy,
-    Repair,
-    Resample,
     Task,
     Tracker,
     UsageError,
@@ -59,8 +58,7 @@ def task_monitor(
         prepare=prepare,
         recognizer=recognizer,
         delivery=delivery,
-        # A second answer to the same task is likely to differ, so a value that cannot be repaired is sampled again.
-        remedy=remedy or Repair(otherwise=Resample()),
+        remedy=remedy or Auto(),
         level=level,
         phase=phase,
         scope="answer",

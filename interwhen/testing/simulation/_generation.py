@@ -49,7 +49,7 @@ _BETWEEN = ("\n", "\n", "\n", ".\n", ". ", ", ", "\n\n", " and ", "; ")
 _PROSE = ("so ", "Wait, ", "Hmm. ", "then ", "\n", "well", "\u2028", "<think>", "</", "Let me see.\n")
 _GAPS = ((0.0,), (0.0,), (0.1,), (0.0, 0.0, 0.3), (0.05, 1.0, 0.0), (2.0,), (0.0, 5.0))
 _SECONDS = ((0.0,), (0.1,), (0.5,), (0.0, 0.7), (2.0, 0.1, 0.9), (3.0,), (0.3, 9.0))
-_REMEDIES: tuple[RemedyKind, ...] = ("repair", "repair", *get_args(RemedyKind))
+_REMEDIES: tuple[RemedyKind, ...] = ("auto", "auto", "repair", *get_args(RemedyKind))
 _TRIGGERS: tuple[TriggerKind, ...] = ("lines", "lines", "lines", *get_args(TriggerKind))
 _DELIVERIES: tuple[Delivery, ...] = ("interrupt", "interrupt", "interrupt", "gate", "gate", "observe", "final")
 
@@ -226,7 +226,9 @@ def _watch(dice: Random, swarm: _Swarm, name: str, judges: int, items: tuple[Ite
     if trigger == "calls" and dice.random() < 0.5:
         delivery = "gate_tools"
     remedy: RemedyKind = (
-        dice.choice(_REMEDIES) if swarm.odd_monitors else dice.choice(("repair", "append", "rewind", "resample"))
+        dice.choice(_REMEDIES)
+        if swarm.odd_monitors
+        else dice.choice(("auto", "repair", "append", "rewind", "resample"))
     )
     if remedy == "conclude" and delivery not in ("interrupt", "observe"):
         delivery = "interrupt"
@@ -290,7 +292,7 @@ def _limits(dice: Random) -> RunLimits:
 
     return RunLimits(
         remedies=maybe(dice.choice((0, 1, 2)), 16),
-        repeats=maybe(1, 2),
+        repeats=maybe(dice.choice((1, 2)), 3),
         discarded=maybe(dice.choice((0, 3, 12)), 8192),
         forks=maybe(dice.choice((0, 1, 2)), 256),
         reconnects=maybe(dice.choice((0, 1)), 3),

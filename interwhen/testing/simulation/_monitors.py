@@ -13,7 +13,7 @@ from interwhen._types.claims import Claim
 from interwhen._types.extensions import Task
 from interwhen._types.models import Reply
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
-from interwhen._types.remedies import Abstain, Conclude, Feedback, Remedy, Repair, Resample, Stop
+from interwhen._types.remedies import Abstain, Auto, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen._types.segments import Segment
 from interwhen._types.spans import Span
 from interwhen._types.triggers import (
@@ -44,6 +44,8 @@ from interwhen.testing.simulation._worlds import MonitorSetup, RemedyKind, Trigg
 
 PROMPT = "Add up."
 _REMEDIES: dict[RemedyKind, Remedy] = {
+    "auto": Auto(),
+    "auto_unverified": Auto(end="unverified"),
     "repair": Repair(),
     "repair_resample": Repair(otherwise=Resample()),
     "append": Feedback("append"),

@@ -89,7 +89,18 @@ class VerifierSetup(msgspec.Struct, frozen=True):
     mishaps: tuple[VerifierFault, ...] = ()
 
 
-RemedyKind = Literal["repair", "repair_resample", "append", "rewind", "resample", "conclude", "stop", "abstain"]
+RemedyKind = Literal[
+    "auto",
+    "auto_unverified",
+    "repair",
+    "repair_resample",
+    "append",
+    "rewind",
+    "resample",
+    "conclude",
+    "stop",
+    "abstain",
+]
 TriggerKind = Literal["lines", "pairs", "paragraphs", "sentences", "markers", "think_end", "answer", "calls", "chars"]
 ForkFault = Literal["none", "raises", "hangs", "garbled"]
 Keys = Literal["text", "kind"]
@@ -188,7 +199,7 @@ class RunLimits(msgspec.Struct, frozen=True):
     """Budgets, timeouts and workers."""
 
     remedies: int = 16
-    repeats: int = 2
+    repeats: int = 3
     discarded: int = 8192
     forks: int = 256
     reconnects: int = 3

@@ -1,0 +1,510 @@
+"""Finds out how an endpoint continues the kept text of a chat, remembers it, and chooses the way for a request.
+
+A server may close an unfinished assistant message, drop the reasoning in it, or start again, and it reports no error.
+So the endpoint is asked before this way is called ``prefill``:
+
+* llama.cpp renders messages without generating (``/apply-template``). The prompt must end with the kept text. This
+  costs no token and takes no slot.
+* Other servers generate three short answers: a first one, and two that continue a cut of it. Such a probe runs if the
+  server names itself as one that users run themselves, or if the user asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from interwhen._log import log_info, log_warning
+from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.models import Chunk, Piece, ResumeWay
+from interwhen._types.results import sha256
+from interwhen._types.segments import Phase
+from interwhen.models._chunks import NOT_JSON, ModelCard
+
+ResumeProbe = Literal["auto", "always", "never"]
+"""Whether an endpoint may be probed. ``auto``: a probe that generates tokens is sent only to a server whose model list
+names vLLM, SGLang or llama.cpp. ``always``: to any server, also to a hosted one that bills the tokens. ``never``: no
+probe at all."""
+LLAMACPP = "llamacpp"
+"""The name of llama.cpp in its model list."""
+SELF_HOSTED = frozenset({LLAMACPP, "sglang", "vllm"})
+"""The servers, by the name in their model list, that accept a probe which generates tokens. Users run them themselves.
+A proxy in front of a hosted API has another name there."""
+PROVEN_SECONDS = 600.0
+"""How long a proof is believed in one process, in seconds. The server may be updated or replaced meanwhile."""
+FILE_SECONDS = 86_400.0
+"""How long a proof in a file is believed, in seconds. It also names the version of the server."""
+FOLDER_VARIABLE = "INTERWHEN_PROBE_CACHE"
+"""The environment variable with the folder for proofs; without it, proofs are kept in memory only."""
+WAIT_SECONDS = 2.0
+"""How long a resume waits for a probe that is running, in seconds."""
+PROBE_SECONDS = 60.0
+"""The longest time of one stream of a probe, in seconds."""
+MOST_PROBES = 3
+"""How often a probe is begun that the end of its run then cancels, until ``PROVEN_SECONDS`` have passed."""
+
+
+def parse_probe(probe: str) -> ResumeProbe:
+    """Return *probe* if it is a valid option; raise :class:`~interwhen.UsageError` otherwise."""
+    if probe not in get_args(ResumeProbe):
+        raise UsageError(f"probe must be one of {', '.join(get_args(ResumeProbe))}, got {probe!r}")
+    return probe  # type: ignore[return-value]
+
+
+class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an endpoint was shown to do with an unfinished assistant message.
+
+    ``None``: this was not observed.
+    """
+
+    server: str
+    """The name and the version of the server."""
+    answer: bool | None = None
+    """Whether a cut in the answer is continued."""
+    field: bool | None = None
+    """Whether a cut in the reasoning is continued, with the reasoning in its field of the message."""
+    tags: bool | None = None
+    """Whether a cut in the reasoning is continued, with the reasoning between tags in the content."""
+    evidence: str = ""
+    """How this was observed. It may quote the server."""
+    generated: bool = False
+    """Whether the model continued text, so that the phase of the continuation was observed, too."""
+
+
+class ProofWire(Protocol):
+    """Sends the requests of a probe to one endpoint. Each method raises :class:`~interwhen.ModelError`."""
+
+    async def get(self, path: str) -> bytes:
+        """Return the answer of a GET request for *path*, which is beside the version (``/v1``)."""
+        ...
+
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        """Return the answer of a POST request for *path*, which is beside the version."""
+        ...
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
+        """Send *body* to the chat API, and return the chunks of its stream."""
+        ...
+
+
+# Choosing the way for a request.
+
+
+BY_IDS = ResumeWay("tokens", "the server sends token ids, and a prompt of token ids continues after any token")
+NO_IDS = "the server does not tokenize a chat"
+PREFILL_REFUSED = "the server has refused an unfinished assistant message"
+
+
+def why_turn(card: ModelCard | None) -> str:
+    """Return why a chat with the server in *card* continues by an extra turn."""
+    if card is None:
+        return "the model list could not be read, so it is not known whether the server continues an assistant message"
+    return (
+        f"the model list names {card.owned_by!r}, which is not documented to continue an assistant message, and a "
+        "probe costs tokens: allow it with probe='always'"
+    )
+
+
+def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
+    """Return why there is no proof how the server in *card* continues an assistant message."""
+    name = repr(card.owned_by) if card else "the server"
+    if probe == "never":
+        return f"probe='never' forbids to find out how {name} continues an assistant message"
+    return f"no probe has shown yet how {name} continues an assistant message"
+
+
+def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """Return *pieces* with tags around the reasoning, as parts of one text. An unfinished reasoning stays open."""
+    found: list[Piece] = []
+    phase: Phase = "answer"
+    for piece in pieces:
+        if piece.phase != phase:
+            found.append(Piece(OPENING if piece.phase == "reasoning" else CLOSING))
+            phase = piece.phase
+        found.append(piece)
+    return tuple(found)
+
+
+def choose_prefill(
+    proof: ResumeProof | None,
+    pieces: Sequence[Piece],
+    *,
+    has_field: bool,
+    documented: bool,
+    by_ids: bool,
+    why_unproven: str,
+) -> ResumeWay:
+    """Return how a chat continues *pieces* at an endpoint that may continue an unfinished assistant message.
+
+    *has_field*: the server sends reasoning in a field of its own. *documented*: the server is documented to continue
+    such a message. *by_ids*: the server continues token ids, too, by more requests. *why_unproven* is the reason for a
+    way without a proof.
+    """
+    phase: Phase = next((piece.phase for piece in reversed(pieces) if piece.text), "answer")
+    in_field = has_field and any(piece.phase == "reasoning" for piece in pieces)
+    if proof is None:
+        if documented and not (in_field and phase == "reasoning"):
+            return ResumeWay("unproven_prefill", f"{why_unproven}; the server is documented to continue the message")
+        return ResumeWay("turn", why_unproven)
+    if in_field and phase == "reasoning":
+        if proof.field:
+            return ResumeWay("prefill", f"{proof.server}: {proof.evidence}", "field")
+        # A rendered prompt does not show in which field the continuation comes. After an opening tag in the content, it
+        # may come as an answer, with the closing tag in it.
+        if proof.tags and proof.generated:
+            return ResumeWay("prefill", f"{proof.server}: {proof.evidence}", "tags")
+        return _otherwise(f"{proof.server} does not continue inside the reasoning: {proof.evidence}", by_ids=by_ids)
+    known = proof.tags if not has_field and has_tags(pieces) else proof.answer
+    if known:
+        return ResumeWay("prefill", f"{proof.server}: {proof.evidence}", "field" if in_field else None)
+    return _otherwise(f"{proof.server} does not continue an assistant message: {proof.evidence}", by_ids=by_ids)
+
+
+def _otherwise(why: str, *, by_ids: bool) -> ResumeWay:
+    return ResumeWay("tokens" if by_ids else "turn", why)
+
+
+OPENING, CLOSING = "<think>", "</think>"
+
+
+def has_tags(pieces: Sequence[Piece]) -> bool:
+    """Return whether the text of *pieces* has an opening tag of reasoning."""
+    return any(OPENING in piece.text for piece in pieces)
+
+
+# Asking an endpoint.
+
+_MARK = "One and two and three"
+_QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"
+# A cut inside a word: a new message of a model that only saw the text would not begin with the rest of the word.
+_COUNT, _NEXT = "The days of the week are Monday, Tuesday, Wednes", "day"
+_FIRST_TOKENS, _NEXT_TOKENS = 64, 12
+_SAME = 8
+"""So many equal characters prove that a continuation continues."""
+_VERSIONS = {"vllm": ("version", "version"), LLAMACPP: ("props", "build_info"), "sglang": ("server_info", "version")}
+"""For each server: the path that has its version, and the field there."""
+
+
+class _TemplateText(msgspec.Struct, frozen=True):
+    prompt: str
+
+
+_rendered = msgspec.json.Decoder(_TemplateText)
+
+
+class Proven(NamedTuple):
+    """The result of asking an endpoint, and the tokens that this took, prompts included."""
+
+    proof: ResumeProof | None
+    tokens: int
+
+
+async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
+    """Return the name of the server in *card*, and its version if the server tells it."""
+    owner = (card.owned_by if card else None) or "unknown server"
+    path, field = _VERSIONS.get(owner, ("", ""))
+    if not path:
+        return owner
+    try:
+        found = msgspec.json.decode(await wire.get(path))
+    except (ModelError, *NOT_JSON):
+        return owner
+    version = found.get(field) if isinstance(found, dict) else None
+    return f"{owner} {version:.80}" if isinstance(version, str) else owner
+
+
+async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) -> Proven:
+    """Find out how *model* on *server* continues kept text; without *generates*, only by requests without a token.
+
+    The proof is ``None`` if nothing could be observed.
+    """
+    if server.partition(" ")[0] == LLAMACPP:
+        try:
+            return Proven(await _by_template(wire, server), 0)
+        except (ModelError, *NOT_JSON) as error:
+            log_info("probe.template_unknown", server=server, error=type(error).__name__)
+    if not generates:
+        return Proven(None, 0)
+    probe = _TextProbe(wire, model, server)
+    try:
+        return Proven(await probe.run(), probe.tokens)
+    except ModelError as error:
+        log_info("probe.failed", server=server, error=type(error).__name__)
+        return Proven(None, probe.tokens)
+
+
+async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
+    question = {"role": "user", "content": "Q"}
+
+    async def rendered(**message: str) -> str:
+        turns = [question, {"role": "assistant", **message}] if message else [question]
+        return _rendered.decode(await wire.post("apply-template", {"messages": turns})).prompt.rstrip()
+
+    start = await rendered()
+    answer = (await rendered(content=_MARK)).endswith(_MARK)
+    field = (await rendered(reasoning_content=_MARK, content="")).endswith(_MARK)
+    # A template may write an empty reasoning before the content. Then the tags in the content are a second one.
+    tags = await rendered(content=f"{OPENING}\n{_MARK}") == f"{start}{OPENING}\n{_MARK}"
+    places = [name for name, does in (("answer", answer), ("reasoning field", field), ("tags", tags)) if does]
+    return ResumeProof(
+        server, answer, field, tags, f"its prompt ends with the kept text in: {', '.join(places) or 'no place'}"
+    )
+
+
+class _TextProbe:
+    """Lets the model begin an answer, cuts it, and compares the continuations with the text that was cut."""
+
+    def __init__(self, wire: ProofWire, model: str, server: str) -> None:
+        self._wire = wire
+        self._model = model
+        self._server = server
+        self.tokens = 0
+
+    async def run(self) -> ResumeProof:
+        reasoning, answer = await self._ask(_FIRST_TOKENS)
+        field = tags = found = None
+        if reasoning.strip():
+            kept = reasoning[: _half(reasoning)]
+            field = await self._continues(reasoning, kept, "reasoning", {**_both_fields(kept), "content": ""})
+            if not field:
+                tags = await self._continues(reasoning, kept, "reasoning", {"content": OPENING + kept})
+        elif answer.lstrip().startswith(OPENING):
+            inside = answer.partition(CLOSING)[0]
+            kept = inside[: _half(inside)]
+            tags = await self._continues(inside, kept, "answer", {"content": kept})
+            answer = ""
+        if tags and not reasoning:
+            found = True  # the reasoning is part of the content there
+        elif len(answer.strip()) > _SAME:
+            kept = answer[: _half(answer)]
+            found = await self._continues(answer, kept, "answer", {**_both_fields(reasoning), "content": kept})
+        else:
+            _, text = await self._ask(_NEXT_TOKENS, {"content": _COUNT})
+            found = text.startswith(_NEXT)
+        names = {"answer": found, "reasoning field": field, "tags": tags}
+        seen = [
+            f"{name} {'continued' if does else 'not continued'}" for name, does in names.items() if does is not None
+        ]
+        return ResumeProof(self._server, found, field, tags, f"a probe cut a text: {', '.join(seen)}", generated=True)
+
+    async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
+        """Return whether the text after *kept* is that of *whole*, in *phase*, and not the begin of *whole* again."""
+        try:
+            reasoning, answer = await self._ask(_NEXT_TOKENS, message)
+        except ModelError as error:
+            if error.retryable:
+                raise
+            return False
+        got, expected = reasoning if phase == "reasoning" else answer, whole[len(kept) :]
+        size = _common(got, expected)
+        again = _common(got, whole)
+        return size >= min(_SAME, len(expected)) > 0 and size > again
+
+    async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
+        """Return the reasoning and the answer that follow *kept*, an unfinished assistant message."""
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": _QUESTION}],
+            "max_tokens": most,
+            "temperature": 0,
+        }
+        if kept is not None:
+            body["messages"].append({"role": "assistant", **kept})
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        chunks = await self._wire.chat(body)
+        usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
+        made = sum(chunk.tokens for chunk in chunks)
+        self.tokens += made if usage is None else (usage.prompt_tokens or 0) + (usage.completion_tokens or made)
+        texts = {"reasoning": "", "answer": ""}
+        for chunk in chunks:
+            texts[chunk.phase] += chunk.text
+        return texts["reasoning"], texts["answer"]
+
+
+def _common(one: str, other: str) -> int:
+    """Return the length of the common prefix of *one* and *other*."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _half(text: str) -> int:
+    """Return about the middle of *text*, before a space if possible, because tokens usually begin there."""
+    space = text.rfind(" ", 1, len(text) // 2 + 1)
+    return space if space > 0 else len(text) // 2
+
+
+def _both_fields(reasoning: str) -> dict[str, str]:
+    # Servers read one of the two names and ignore the other one.
+    return {"reasoning": reasoning, "reasoning_content": reasoning} if reasoning else {}
+
+
+# Remembering the proof of an endpoint: in memory, and in a file if the user names a folder.
+
+
+class EndpointProof:
+    """The proof of one model of one server. All runs and calls to it share this object.
+
+    *place* names the model and its server, for the log and for the file.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self._proof: ResumeProof | None = None
+        self._until = 0.0
+        self._begun = 0
+        self._running: anyio.Event | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the endpoint was asked in the last ``PROVEN_SECONDS``."""
+        return anyio.current_time() < self._until
+
+    @property
+    def known(self) -> ResumeProof | None:
+        """The proof; ``None`` if nothing could be observed, or if the endpoint was not asked lately."""
+        return self._proof if self.is_known else None
+
+    async def learn(
+        self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
+    ) -> int:
+        """Ask the endpoint, unless it is known or is being asked. Return how many tokens this took.
+
+        Without *generates*, no request that generates a token is sent. With it, *probe* decides about that.
+        """
+        if self.is_known or self._running is not None or probe == "never":
+            return 0
+        owner = card.owned_by if card else None
+        generates = generates and (probe == "always" or owner in SELF_HOSTED)
+        self._running = anyio.Event()
+        try:
+            server = await server_of(wire, card)
+            proof = await _read(self.place, server)
+            tokens = 0
+            if proof is None:
+                generates = generates and self._begun < MOST_PROBES
+                self._begun += generates
+                proof, tokens = await prove(wire, model, server, generates=generates)
+                await _write(self.place, proof)
+            if proof is not None or generates:
+                self._remember(proof)
+            return tokens
+        finally:
+            self._running.set()
+            self._running = None
+
+    async def wait(self) -> None:
+        """Wait for a probe that is running, for at most ``WAIT_SECONDS``."""
+        if self._running is not None:
+            with anyio.move_on_after(WAIT_SECONDS):
+                await self._running.wait()
+
+    def _remember(self, proof: ResumeProof | None) -> None:
+        self._proof, self._until, self._begun = proof, anyio.current_time() + PROVEN_SECONDS, 0
+        log_info(
+            "endpoint.resume_proven",
+            model=self.place,
+            answer=proof.answer if proof else None,
+            field=proof.field if proof else None,
+            tags=proof.tags if proof else None,
+            seconds=PROVEN_SECONDS,
+        )
+
+
+_FORMAT = 1
+_MOST_BYTES = 8192
+"""The largest size of a file with a proof, in bytes."""
+
+
+class _StoredProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of a file with a proof."""
+
+    format: int
+    place: str
+    until: float
+    """When the proof expires, in seconds since 1970."""
+    proof: ResumeProof
+
+
+_stored = msgspec.json.Decoder(_StoredProof)
+
+
+def _path_of(place: str, server: str) -> Path | None:
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return None
+    # Without a version, a server that was replaced would keep its proof.
+    return Path(folder) / f"{sha256(f'{place} {server}')[:40]}.json"
+
+
+async def _read(place: str, server: str) -> ResumeProof | None:
+    path = _path_of(place, server)
+    if path is None or " " not in server:
+        return None
+    found = await anyio.to_thread.run_sync(load_proof, path)
+    if found is None or found.place != place or found.proof.server != server:
+        return None
+    return found.proof
+
+
+async def _write(place: str, proof: ResumeProof | None) -> None:
+    path = None if proof is None else _path_of(place, proof.server)
+    if path is None or proof is None or " " not in proof.server:
+        return
+    stored = _StoredProof(_FORMAT, place, time.time() + FILE_SECONDS, proof)
+    await anyio.to_thread.run_sync(save_proof, path, stored)
+
+
+def load_proof(path: Path) -> _StoredProof | None:
+    """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired, damaged or not ours.
+
+    A link, a file of another user, and a file that others may write are ignored with a warning.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log_warning("probe.file_ignored", path=str(path), why=error.strerror or type(error).__name__)
+        return None
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            if why := _flaw(os.fstat(file.fileno())):
+                log_warning("probe.file_ignored", path=str(path), why=why)
+                return None
+            found = _stored.decode(file.read(_MOST_BYTES))
+    except (OSError, *NOT_JSON) as error:
+        log_warning("probe.file_ignored", path=str(path), why=type(error).__name__)
+        return None
+    now = time.time()
+    return found if found.format == _FORMAT and now < found.until <= now + FILE_SECONDS else None
+
+
+def _flaw(state: os.stat_result) -> str:
+    if not stat.S_ISREG(state.st_mode):
+        return "it is not a regular file"
+    if hasattr(os, "getuid") and state.st_uid != os.getuid():
+        return "it belongs to another user"
+    if hasattr(os, "getuid") and state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others may write it"
+    return "it is too large" if state.st_size > _MOST_BYTES else ""
+
+
+def save_proof(path: Path, stored: _StoredProof) -> None:
+    """Write *stored* to the file at *path*. If this fails, it is only logged."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(stored))
+        part.replace(path)
+    except OSError as error:
+        log_warning("probe.file_not_written", path=str(path), why=error.strerror or type(error).__name__)

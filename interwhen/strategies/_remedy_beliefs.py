@@ -1,0 +1,389 @@
+"""Learns in which order the remedies of ``Auto`` help, for each model and verifier, from the results of runs.
+
+Why: docs/decisions/0043-the-ladder-of-remedies.md.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import random
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Self, get_args
+
+import msgspec
+
+from interwhen._log import log_warning
+from interwhen._types.errors import StoreError, UsageError
+from interwhen._types.remedies import LADDER, Rung
+from interwhen._types.results import Abstained, Result, Verified, ViolationRecord
+
+# What a result says about the remedies in it.
+
+
+class RemedyUse(NamedTuple):
+    """One remedy of a run, and whether it worked."""
+
+    verifier: str
+    rung: Rung
+    is_fresh: bool
+    """Whether it was the first remedy at its place. Later ones are at places where another remedy has failed."""
+    worked: bool
+
+
+def uses_of(result: Result) -> tuple[RemedyUse, ...]:
+    """Return the remedies of the ladder in *result*, each with whether it worked.
+
+    A remedy in the reasoning worked if the next refutation at its place or after it is after it. A remedy in the answer
+    worked if no answer was refuted after it. Without such a refutation, it worked if the result is verified. It is left
+    out if the run was ended from outside.
+    """
+    acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
+    seen: set[tuple[str, int]] = set()
+    found = []
+    for number, act in enumerate(acts):
+        is_fresh = (act.monitor, act.place or 0) not in seen
+        seen.add((act.monitor, act.place or 0))
+        worked = _worked(act, acts[number + 1 :], result)
+        if worked is not None and act.remedy in get_args(Rung):
+            found.append(RemedyUse(act.verifier, act.remedy, is_fresh, worked))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _worked(act: ViolationRecord, later: Sequence[ViolationRecord], result: Result) -> bool | None:
+    for other in later:
+        if other.phase == "answer" or act.phase == "answer":
+            if other.phase == act.phase:
+                return False  # the place of an answer changes with its reasoning
+            if other.phase == "answer":
+                return True
+        elif (other.place or 0) >= (act.place or 0):
+            return (other.place or 0) > (act.place or 0)
+    if isinstance(result, Verified | Abstained) or result.finish_reason in ("stop", "tool_calls", "length"):
+        return isinstance(result, Verified)
+    return None
+
+
+# Beta beliefs about the rungs, and the order that follows from them.
+
+PRIOR: Mapping[Rung, float] = {"repair": 0.8, "resample": 0.5, "feedback": 0.4, "restart": 0.3}
+"""The chance that a rung works, before anything is known. It gives the order of the ladder."""
+WEIGHT = 6.0
+"""The weight of the prior, in uses."""
+MEMORY = 0.98
+"""Each use of a rung multiplies the weight of its earlier uses by this number, so that a belief follows a change."""
+RECENT = 16
+"""How many of the last uses of a rung are compared with the belief about it."""
+SURPRISE = 3.5
+"""How many standard deviations the recent uses may differ from the belief, before it is reset."""
+
+
+class RungBelief(msgspec.Struct):
+    """The counts of one rung: uses that worked and that did not, with older ones counting less."""
+
+    worked: float = 0.0
+    failed: float = 0.0
+    recent: str = ""
+    """The last uses: ``1`` worked, ``0`` did not."""
+
+    @property
+    def uses(self) -> float:
+        """The weight of all uses."""
+        return self.worked + self.failed
+
+    def saw(self, *, worked: bool) -> bool:
+        """Count a use. Returns whether the recent uses contradict the belief: the model has probably changed."""
+        surprised = self._is_surprised()
+        self.worked = self.worked * MEMORY + worked
+        self.failed = self.failed * MEMORY + (not worked)
+        self.recent = (self.recent + "01"[worked])[-RECENT:]
+        return surprised
+
+    def chance(self, prior: float, weight: float = WEIGHT) -> float:
+        """Return the mean of the posterior, for a Beta prior with mean *prior* and *weight*."""
+        return (prior * weight + self.worked) / (weight + self.uses)
+
+    def draw(self, rng: random.Random, prior: float) -> float:
+        """Draw from the posterior."""
+        return rng.betavariate(prior * WEIGHT + self.worked, (1.0 - prior) * WEIGHT + self.failed)
+
+    def _is_surprised(self) -> bool:
+        if len(self.recent) < RECENT or self.uses < 1.5 * RECENT:
+            return False
+        # The belief before the recent uses, so that these are not compared with themselves.
+        hits = self.recent.count("1")
+        chance = (max(self.worked - hits, 0.0) + 1.0) / (max(self.uses - RECENT, 0.0) + 2.0)
+        return abs(hits / RECENT - chance) > SURPRISE * math.sqrt(chance * (1.0 - chance) / RECENT)
+
+
+class VerifierBeliefs(msgspec.Struct):
+    """The beliefs about the rungs for one model and verifier."""
+
+    fresh: dict[Rung, RungBelief] = msgspec.field(default_factory=dict)
+    """Uses that were the first at their place."""
+    later: dict[Rung, RungBelief] = msgspec.field(default_factory=dict)
+    """Uses at places where another remedy had failed. Such places are harder, so these are counted apart."""
+    runs: int = 0
+    explored: int = 0
+    """The number of runs that began with another rung than the best one, to learn about it."""
+    resets: int = 0
+    """How often recent uses contradicted the beliefs, which were then reset."""
+
+    def saw(self, uses: Iterable[RemedyUse]) -> None:
+        """Count the *uses* of one run."""
+        for use in uses:
+            beliefs = self.fresh if use.is_fresh else self.later
+            if beliefs.setdefault(use.rung, RungBelief()).saw(worked=use.worked):
+                self.fresh, self.later = {}, {}
+                self.resets += 1
+
+    def chance(self, rung: Rung, *, is_fresh: bool) -> float:
+        """Return the chance that *rung* works, as the first remedy at a place or as a later one."""
+        prior = PRIOR[rung] if rung == "repair" else min(PRIOR[rung] * self._ease(), 0.9)
+        later = self.later.get(rung, RungBelief()).chance(prior)
+        # What is known about hard places is a prior for all places.
+        return self.fresh.get(rung, RungBelief()).chance(max(later, prior / 2)) if is_fresh else later
+
+    def _ease(self) -> float:
+        """Return how much more often remedies work here than the prior says.
+
+        Where all remedies seldom work, a rung without uses is not expected to work more often than the others.
+        """
+        worked = expected = WEIGHT / 2
+        for beliefs in (self.fresh, self.later):
+            for rung, belief in beliefs.items():
+                if rung != "repair":
+                    worked += belief.worked
+                    expected += PRIOR[rung] * belief.uses
+        return worked / expected
+
+    def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
+        """Return *rungs* with the best first remedy first, and then those that work best after another one failed.
+
+        *lead* replaces the best first remedy. A repair goes before it while it works more often than not: it applies
+        only where the verifier knows the value, and costs least. A restart is never first, because it costs the most.
+        """
+        repairs = [rung for rung in rungs if rung == "repair" and self.chance(rung, is_fresh=True) >= 0.5]
+        others: list[Rung] = [rung for rung in rungs if rung != "restart" and rung not in repairs]
+        firsts: list[Rung] = []
+        if lead is not None:
+            firsts = [lead]
+        elif others:
+            firsts = [max(others, key=lambda rung: self.chance(rung, is_fresh=True))]
+        rest = [rung for rung in rungs if rung not in (*repairs, *firsts)]
+        rest.sort(key=lambda rung: self.chance(rung, is_fresh=False), reverse=True)
+        return (*repairs, *firsts, *rest)
+
+
+class RemedyBelief(NamedTuple):
+    """A belief for display."""
+
+    model: str
+    verifier: str
+    rung: Rung
+    first: float
+    """The chance that it works as the first remedy at a place."""
+    first_uses: float
+    later: float
+    """The chance that it works where another remedy has failed."""
+    later_uses: float
+
+
+class RunCounts(NamedTuple):
+    """The runs that were learned from, for one model and verifier."""
+
+    runs: int
+    """Runs with a remedy."""
+    explored: int
+    """Runs that tried another order than the best one."""
+    resets: int
+    """How often recent uses contradicted the beliefs, which were then reset."""
+
+
+# The learner: beliefs in memory, and in a file that several processes share.
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS beliefs (model TEXT, verifier TEXT, data BLOB NOT NULL, PRIMARY KEY (model, verifier))"
+)
+_SELECT = "SELECT data FROM beliefs WHERE model = ? AND verifier = ?"
+_BUSY_SECONDS = 5.0
+_MOST = 1024
+"""How many pairs of model and verifier are known. Further ones are not learned."""
+
+_Key = tuple[str, str]
+
+
+class RemedyBeliefs:
+    """Learns the order of the ladder of :class:`~interwhen.Auto`. Several runs may share it.
+
+    With *path*, the beliefs are in a SQLite file that several processes share; without it, they are in memory. In at
+    most the share *explore* of the runs, the ladder begins with another rung than the best one, so that a rung with few
+    uses is tried; 0 switches this off. Equal seeds and equal results give equal orders. It stores counts only, and no
+    text.
+
+    A thread writes the file, so that no run waits for it. :meth:`flush` waits for the thread.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, explore: float = 0.1, seed: int = 0) -> None:
+        if not isinstance(explore, int | float) or not 0.0 <= explore <= 0.5:
+            raise UsageError(f"RemedyBeliefs: explore must be a share from 0 to 0.5, got {explore!r}")
+        self.explore = explore
+        self.seed = seed
+        self._known: dict[_Key, VerifierBeliefs] = {}
+        self._lock = threading.Lock()
+        self._path = None if path is None else os.fspath(path)
+        self._work: queue.SimpleQueue[tuple[_Key, tuple[RemedyUse, ...], bool] | threading.Event | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread: threading.Thread | None = None
+        if self._path is not None:
+            try:
+                with _opened(self._path) as connection:
+                    self._known = _all(connection)
+            except (sqlite3.Error, msgspec.MsgspecError) as error:
+                raise StoreError(self._path, f"the beliefs cannot be read: {error}; give another file") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        """Return the order of *rungs* for a run of *model* with *verifier*."""
+        with self._lock:
+            known = self._known.get((model, verifier), VerifierBeliefs())
+            best = known.order(rungs)
+            firsts = [rung for rung in best if rung not in ("restart", "repair")]
+            others = firsts[1:]
+            if not others or not self.explore:
+                return best
+            rng = random.Random(f"{self.seed} {model} {verifier} {known.runs}")  # noqa: S311  (no secret)
+            if rng.random() >= self.explore or known.explored >= self.explore * known.runs + 1:
+                return best
+            lead = max(others, key=lambda rung: known.fresh.get(rung, RungBelief()).draw(rng, PRIOR[rung]))
+            return known.order(rungs, lead)
+
+    def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
+        """Learn from the *result* of a run of *model*. *orders* has the order that each verifier had in it."""
+        uses = uses_of(result)
+        for verifier, order in orders.items():
+            mine = tuple(use for use in uses if use.verifier == verifier)
+            with self._lock:
+                known = self._known.get((model, verifier))
+                if known is None:
+                    if len(self._known) >= _MOST:
+                        continue
+                    known = self._known[model, verifier] = VerifierBeliefs()
+                explored = bool(mine) and order != known.order(order)
+                _count(known, mine, explored=explored)
+            if self._path is not None and mine:
+                self._write(((model, verifier), mine, explored))
+
+    def beliefs(self) -> tuple[RemedyBelief, ...]:
+        """Return all beliefs, by model and verifier, in the order of the ladder."""
+        with self._lock:
+            return tuple(
+                RemedyBelief(
+                    model,
+                    verifier,
+                    rung,
+                    known.chance(rung, is_fresh=True),
+                    known.fresh.get(rung, RungBelief()).uses,
+                    known.chance(rung, is_fresh=False),
+                    known.later.get(rung, RungBelief()).uses,
+                )
+                for (model, verifier), known in sorted(self._known.items())
+                for rung in known.order(LADDER)
+            )
+
+    def counts(self) -> dict[tuple[str, str], RunCounts]:
+        """Return the counts of runs for each model and verifier."""
+        with self._lock:
+            return {key: RunCounts(known.runs, known.explored, known.resets) for key, known in self._known.items()}
+
+    def flush(self) -> None:
+        """Wait until everything that was learned is in the file."""
+        if self._thread is not None:
+            done = threading.Event()
+            self._work.put(done)
+            done.wait()
+
+    def close(self) -> None:
+        """Write what was learned, and end the thread."""
+        if self._thread is not None:
+            self._work.put(None)
+            self._thread.join()
+            self._thread = None
+
+    # ------------------------------------------------------------------ the file
+
+    def _write(self, job: tuple[_Key, tuple[RemedyUse, ...], bool]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_all, name="interwhen remedies", daemon=True)
+            self._thread.start()
+        self._work.put(job)
+
+    def _write_all(self) -> None:
+        assert self._path is not None
+        while (job := self._work.get()) is not None:
+            if isinstance(job, threading.Event):
+                job.set()
+                continue
+            try:
+                with _opened(self._path) as connection:
+                    _add(connection, *job)
+                    fresh = _all(connection)
+            except (sqlite3.Error, msgspec.MsgspecError) as error:
+                log_warning("remedies.not_written", error=type(error).__name__)
+                continue
+            with self._lock:
+                if self._work.empty():  # otherwise memory is ahead of the file
+                    self._known |= fresh
+
+
+def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool) -> None:
+    """Add the *uses* of one run to *known*. A run without a remedy says nothing, so it is not counted."""
+    if uses:
+        known.runs += 1
+        known.explored += explored
+        known.saw(uses)
+
+
+class _opened:  # noqa: N801  (a context manager, used like a function)
+    """Open the SQLite file at *path* for one transaction, and close it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(_TABLE)
+        except BaseException:
+            self._connection.close()
+            raise
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        try:
+            self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+        finally:
+            self._connection.close()
+
+
+def _add(connection: sqlite3.Connection, key: _Key, uses: Sequence[RemedyUse], explored: bool) -> None:  # noqa: FBT001
+    row = connection.execute(_SELECT, key).fetchone()
+    known = VerifierBeliefs() if row is None else msgspec.json.decode(row[0], type=VerifierBeliefs)
+    _count(known, uses, explored=explored)
+    connection.execute("INSERT OR REPLACE INTO beliefs VALUES (?, ?, ?)", (*key, msgspec.json.encode(known)))
+
+
+def _all(connection: sqlite3.Connection) -> dict[_Key, VerifierBeliefs]:
+    rows = connection.execute("SELECT model, verifier, data FROM beliefs").fetchall()
+    return {(model, verifier): msgspec.json.decode(data, type=VerifierBeliefs) for model, verifier, data in rows}

@@ -1,0 +1,166 @@
+"""The ladder: a repetition of the same words moves it on, other words may have another sample, and it ends."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import Auto, Span
+from interwhen._core.ladder import (
+    FEEDBACKS,
+    RESTARTS,
+    Trouble,
+    back,
+    depth,
+    level_of,
+    next_rung,
+    premise_start,
+    step_starts,
+)
+from interwhen._core.transcript import Transcript
+
+RUNGS = ("repair", "resample", "feedback", "restart")
+
+
+def climb(auto, times, *, repairable=False, earlier=True):
+    """Return the rungs that follow each other when the words were refuted so often before at one place."""
+    tried = []
+    for each in times:
+        rung = next_rung(auto, Trouble(each, tuple(tried), repairable, earlier))
+        if rung is None:
+            break
+        tried.append(rung)
+    return tried
+
+
+def test_the_same_words_climb_the_ladder():
+    assert climb(Auto(), range(1, 10)) == ["resample", "feedback", "restart"]
+    assert climb(Auto(), range(1, 10), repairable=True) == ["repair", "resample", "feedback", "restart"]
+    assert climb(Auto(), range(1, 10), earlier=False) == ["resample", "feedback"]
+
+
+def test_other_words_have_another_sample_until_these_are_used_up():
+    assert climb(Auto(samples=3), [1] * 20) == ["resample"] * 3 + ["feedback"] * FEEDBACKS + ["restart"] * RESTARTS
+
+
+def test_other_words_have_a_repair_of_their_own():
+    assert climb(Auto(), [1] * 3, repairable=True) == ["repair"] * 3
+    assert next_rung(Auto(), Trouble(1, ("repair", "resample"), True, True)) == "repair"
+
+
+def test_a_repair_lower_on_the_ladder_waits_for_its_turn():
+    auto = Auto(order=("feedback", "repair"))
+    assert next_rung(auto, Trouble(1, (), True, True)) == "feedback"
+    assert next_rung(auto, Trouble(2, ("feedback",), True, True)) is None  # these words were not new
+    assert next_rung(auto, Trouble(1, ("feedback", "feedback"), True, True)) == "repair"
+
+
+@given(
+    order=st.permutations(RUNGS).flatmap(lambda all_: st.integers(1, 4).map(lambda n: tuple(all_[:n]))),
+    samples=st.integers(1, 9),
+    times=st.lists(st.integers(1, 5), max_size=60),
+    repairable=st.booleans(),
+    earlier=st.booleans(),
+)
+def test_any_ladder_uses_only_its_rungs_and_ends(order, samples, times, repairable, earlier):
+    tried = climb(Auto(order=order, samples=samples), times, repairable=repairable, earlier=earlier)
+    assert set(tried) <= set(order)
+    assert tried.count("resample") <= samples
+    assert tried.count("feedback") <= FEEDBACKS
+    assert tried.count("restart") <= (RESTARTS if earlier else 0)
+    assert repairable or "repair" not in tried
+
+
+@given(order=st.permutations(RUNGS), repairable=st.booleans())
+def test_the_same_words_never_get_a_rung_twice(order, repairable):
+    tried = climb(Auto(order=tuple(order)), range(1, 30), repairable=repairable)
+    assert len(set(tried)) == len(tried)
+
+
+@pytest.mark.parametrize(
+    ("most", "witness", "levels"),
+    [
+        ("witness", True, ["explain", "witness", "witness"]),
+        ("witness", False, ["locate", "explain", "explain"]),
+        ("explain", True, ["locate", "explain", "explain"]),
+        ("locate", True, ["flag", "locate", "locate"]),
+        ("flag", True, ["flag", "flag", "flag"]),
+    ],
+)
+def test_the_level_rises_up_to_that_of_the_monitor(most, witness, levels):
+    assert [level_of(most, number, has_witness=witness) for number in range(3)] == levels
+
+
+# ----------------------------------------------------------------------------------------------- earlier points
+
+
+def trace(*parts, phase="answer"):
+    transcript = Transcript(phase)
+    for part in parts:
+        if isinstance(part, tuple):
+            transcript.insert(*part)
+        else:
+            transcript.append(part, 1)
+    return transcript
+
+
+def starts_of(transcript, floor=0, end=None):
+    text = transcript.slice(0, transcript.length)
+    found = step_starts(transcript, floor, transcript.length if end is None else end)
+    return [text[at:].split("\n")[0] for at in found]
+
+
+def test_the_steps_are_the_lines_of_the_model():
+    transcript = trace("one", "\n\n  two\n", "\nthree")
+    assert starts_of(transcript) == ["one", "  two", "three"]
+    assert starts_of(transcript, floor=4) == ["  two", "three"]
+    assert starts_of(transcript, end=6) == ["one"]
+
+
+def test_feedback_is_no_step_and_a_repair_is_a_part_of_its_line():
+    transcript = trace("one\n2 + 2 = ", ("4", "repair"), " and so\n", ("Wait.\n", "feedback"), "three\n")
+    assert starts_of(transcript) == ["one", "2 + 2 = 4 and so", "three"]
+
+
+def test_tags_are_no_step():
+    transcript = Transcript("answer")
+    transcript.enter("reasoning")
+    transcript.append_tag("<think>", 1)
+    transcript.append("one\ntwo\n", 2)
+    transcript.append_tag("</think>", 1)
+    transcript.enter("answer")
+    transcript.append("three", 1)
+    assert starts_of(transcript) == ["one", "two", "three"]
+
+
+def test_a_single_line_is_split_at_its_sentences():
+    assert starts_of(trace("It is 2.5. Then it is 3! So")) == ["It is 2.5. Then it is 3! So", "Then it is 3! So", "So"]
+
+
+@given(st.lists(st.sampled_from(["a", "\n", " ", ". ", ("b\n", "feedback"), ("c", "repair")]), max_size=20), st.data())
+def test_steps_are_sorted_and_within_their_range(parts, data):
+    transcript = trace(*parts)
+    floor = data.draw(st.integers(0, transcript.length))
+    end = data.draw(st.integers(floor, transcript.length))
+    starts = step_starts(transcript, floor, end)
+    assert starts == sorted(set(starts))
+    assert all(floor <= at < end for at in starts)
+
+
+def test_deeper_cuts_come_less_often():
+    assert [depth(number) for number in range(15)] == [0, 0, 1, 0, 0, 1, 2, 0, 0, 1, 0, 0, 1, 2, 4]
+
+
+def test_the_same_answer_again_is_sampled_with_its_reasoning_before_the_ladder_moves_on():
+    auto = Auto()
+    assert next_rung(auto, Trouble(2, ("resample",), False, True, True)) == "resample"
+    assert next_rung(auto, Trouble(3, ("resample", "resample"), False, True, True)) == "feedback"
+
+
+def test_going_back_stops_at_the_first_step():
+    assert back([], 1) is None
+    assert [back([3, 5, 8], steps) for steps in (1, 2, 3, 4, 99)] == [8, 5, 3, 3, 3]
+
+
+def test_premises_are_taken_from_the_last_one_on():
+    premises = (Span(4, 5), Span(9, 10), Span(9, 12))
+    assert [premise_start([3, 8], premises, number) for number in range(3)] == [8, 3, None]
+    assert premise_start([6], premises, 1) is None

@@ -1,0 +1,265 @@
+"""A run with the remedy ``Auto``: what is cut, what is written, how many requests it costs, and how it ends."""
+
+import pytest
+from interwhen import Auto, Budgets, Claim, Judged, Pass, Remedied, Violation
+from interwhen._core.messages import Open, Settled
+from interwhen.models import Piece
+from tests.core.worlds import drive, monitor, parse, plain_summary
+
+TAGS = ("<think>", "</think>")
+
+
+def auto(**options):
+    return monitor(remedy=Auto(**options))
+
+
+def opened(driver):
+    return [order for order in driver.orders if isinstance(order, Open)]
+
+
+def acts(driver):
+    return [(event.violation.remedy, event.violation.cut, event.violation.inserted) for event in driver.of(Remedied)]
+
+
+def answer(driver, *texts, phase="answer"):
+    """Let the model say *texts*, one after each remedy."""
+    for text in texts:
+        if driver.state == "opening":
+            driver.open()
+        driver.feed(text, phase=phase)
+        driver.settle()
+
+
+@pytest.mark.fault("G9", injected="a model that always says the same", happens="four requests, then the ladder ends")
+@pytest.mark.fault("V11", injected="a model that always says the same", happens="four requests, then the ladder ends")
+def test_the_same_words_at_one_place_cost_four_requests():
+    driver = drive(auto())
+    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n"])
+    assert [name for name, *_ in acts(driver)] == ["resample", "feedback", "restart"]
+    assert len(opened(driver)) == 4
+    assert (driver.summary.status, driver.summary.text) == ("abstained", "1+1=2\n")
+    assert "not converging" in driver.summary.reason
+
+
+def test_a_repair_comes_first_and_other_words_are_repaired_again():
+    driver = drive(auto())
+    answer(driver, "2+2=5\n", "\n4+2=7\n", "\n")
+    assert [name for name, *_ in acts(driver)] == ["repair", "repair"]
+
+
+def test_samples_that_differ_follow_each_other_and_then_the_model_is_told():
+    driver = drive(auto(samples=2), budgets=Budgets(remedies=99))
+    answer(driver, "1+1=2\n", *[f"3+2={value}\n" for value in (7, 8, 9, 6, 4, 3, 2)])
+    names = [name for name, *_ in acts(driver)]
+    assert names[:5] == ["resample", "resample", "feedback", "feedback", "restart"]
+
+
+def test_feedback_says_more_and_other_words_the_second_time():
+    driver = drive(auto(order=("feedback",)))
+    answer(driver, "3+2=7\n", "3+2=8\n", "3+2=9\n")
+    first, second = (text for _, _, text in acts(driver))
+    assert first == "Wait, 3+2=7 is wrong.\n"
+    assert second == "That is still not right: it is 5. I will do it another way.\n"
+    assert driver.summary.status == "abstained"
+
+
+def test_feedback_follows_refuted_reasoning_and_replaces_a_refuted_answer():
+    driver = drive(auto(order=("feedback",)))
+    answer(driver, "3+2=7\n", phase="reasoning")
+    assert acts(driver) == [("feedback", 5, "\nWait, 3+2=7 is wrong.\n")]
+    driver = drive(auto(order=("feedback",)))
+    answer(driver, "3+2=7\n")
+    assert acts(driver) == [("feedback", 0, "Wait, 3+2=7 is wrong.\n")]
+    driver = drive(auto(order=("feedback",), place="append"))
+    answer(driver, "3+2=7\n")
+    assert acts(driver) == [("feedback", 5, "\nWait, 3+2=7 is wrong.\n")]
+
+
+def test_trouble_is_counted_by_place_whatever_was_inserted():
+    driver = drive(auto(order=("feedback", "resample")))
+    answer(driver, "1+1=2\n3+2=7\n", "3+2=7\n", "3+2=7\n", phase="reasoning")
+    # The refuted line and the feedback on it stand before the second one, and it is at the same place.
+    assert [record.place for record in driver.summary.violations] == [5, 5, 5]
+    assert [name for name, *_ in acts(driver)] == ["feedback", "resample"]
+    assert driver.summary.status == "abstained"
+
+
+def test_a_restart_goes_back_half_of_the_steps_and_then_to_the_start():
+    driver = drive(auto(order=("restart",)))
+    answer(driver, "1+1=2\n1+2=3\n1+3=4\n3+2=7\n", "1+2=3\n1+3=4\n3+2=8\n", "\n")
+    assert acts(driver) == [("restart", 6, ""), ("restart", 0, "")]
+
+
+# ------------------------------------------------------------------------------ an answer rests on the reasoning
+
+
+def thinking(*, resume="prefix", **options):
+    return drive(monitor(remedy=Auto(**options)), think_tags=TAGS, resume=resume)
+
+
+STEPS = "<think>1+1=2\n1+2=3\n1+3=4\n"
+
+
+def test_a_violation_in_the_answer_may_cut_back_into_the_reasoning():
+    driver = thinking(samples=20)
+    answer(driver, f"{STEPS}</think>", *[f"3+2={value}\n" for value in (7, 8, 9)])
+    answer(driver, "1+3=4\n</think>3+2=6\n", "3+2=4\n", "3+2=3\n", "1+3=4\n</think>3+2=2\n")
+    end = len(f"{STEPS}</think>")
+    last, second = STEPS.index("1+3"), STEPS.index("1+2")
+    assert [cut for _, cut, _ in acts(driver)] == [end, end, last, end, end, last, second]
+    assert opened(driver)[3].pieces[-1].phase == "reasoning"
+    assert driver.core.transcript.phase == "reasoning"
+
+
+def test_the_same_answer_again_is_cut_back_into_the_reasoning():
+    driver = thinking()
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n")
+    assert [(name, cut) for name, cut, _ in acts(driver)] == [
+        ("resample", len(f"{STEPS}</think>")),
+        ("resample", STEPS.index("1+3")),
+    ]
+
+
+@pytest.mark.parametrize("resume", ["prefill", "turn", None])
+def test_it_does_not_if_the_model_cannot_go_on_inside_the_reasoning(resume):
+    driver = thinking(resume=resume)
+    answer(driver, f"{STEPS}</think>", "3+2=7\n")
+    assert acts(driver) == [("resample", len(f"{STEPS}</think>"), "")]
+
+
+def test_a_reasoning_in_a_field_of_its_own_is_cut_too():
+    driver = drive(auto(), resume="tokens")
+    driver.feed("1+1=2\n1+2=3\n", phase="reasoning")
+    answer(driver, "3+2=7\n", "3+2=7\n")
+    assert acts(driver)[1] == ("resample", 6, "")
+    assert opened(driver)[-1].pieces == (Piece("1+1=2\n", phase="reasoning"),)
+
+
+def test_all_answers_of_a_run_are_one_place():
+    """After feedback, the reasoning is longer, so the next answer has another offset; the ladder still moves on."""
+    driver = thinking(order=("feedback", "restart"))
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "2+1=3\n</think>3+2=8\n", "2+2=4\n</think>3+2=9\n")
+    assert [name for name, *_ in acts(driver)] == ["feedback", "feedback", "restart"]
+    # The restart removes what the feedback has led to.
+    assert "feedback" not in [piece.origin for piece in opened(driver)[-1].pieces][2:]
+
+
+def test_the_same_answer_after_other_reasoning_is_a_repetition():
+    driver = thinking()
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "2+2=4\n</think>3+2=7\n", "1+3=4\n</think>3+2=7\n")
+    assert [name for name, *_ in acts(driver)] == ["resample", "resample", "feedback"]
+    assert driver.summary.status == "abstained"
+    assert len(opened(driver)) == 4
+
+
+def test_the_premises_of_the_claim_are_where_it_is_cut():
+    def extract(segment):
+        for claim in parse(segment):
+            at = STEPS.index("1+2")
+            yield Claim(key=claim.key, span=claim.span, premises=(segment.span.__class__(at, at + 5),))
+
+    driver = drive(monitor(remedy=Auto(), extractor=extract), think_tags=TAGS, resume="prefix")
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n")
+    assert acts(driver)[1] == ("resample", STEPS.index("1+2"), "")
+
+
+def test_feedback_on_an_answer_is_given_in_the_reasoning():
+    driver = thinking(order=("feedback",))
+    answer(driver, f"{STEPS}</think>", "3+2=7\n")
+    assert acts(driver) == [("feedback", len(STEPS), "Wait, 3+2=7 is wrong.\n")]
+    answer(driver, "</think>3+2=5\n")
+    driver.end()
+    driver.settle()
+    assert driver.summary.status == "verified"
+    assert driver.summary.answer == "3+2=5\n"
+
+
+def test_what_a_gate_has_shown_is_not_cut():
+    driver = drive(monitor(remedy=Auto(order=("restart",)), delivery="gate"), think_tags=TAGS, resume="prefix")
+    answer(driver, f"{STEPS}</think>", "3+2=7\n")
+    assert driver.shown.startswith(STEPS)
+    assert driver.summary.status == "abstained"
+
+
+# -------------------------------------------------------------------------------------- temperature and the end
+
+
+def test_the_temperature_rises_with_the_samples_at_one_place_only():
+    driver = drive(auto(), budgets=Budgets(remedies=99))
+    answer(driver, "3+2=7\n", "3+2=8\n", "3+2=5\n5+2=8\n", "5+2=7\n2+2=5\n")
+    assert [order.resamples for order in opened(driver)] == [0, 1, 2, 1, 0]
+
+
+def test_the_end_may_be_an_unverified_answer_with_the_violation_as_a_reason():
+    driver = drive(auto(end="unverified"))
+    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n"])
+    assert driver.state == "opening"
+    assert driver.summary is None
+    answer(driver, "5+2=9\nso it is 9")  # this monitor interrupts no more
+    driver.end()
+    driver.settle()
+    assert driver.summary.status == "unverified"
+    assert driver.summary.text == "1+1=2\n3+2=9\n5+2=9\nso it is 9"
+    reasons = {reason.why for reason in driver.summary.unverified_reasons}
+    assert reasons >= {"violation: 3+2=9 is wrong", "violation: 5+2=9 is wrong"}
+    assert driver.shown == driver.summary.text
+
+
+def test_a_gate_never_passes_an_answer_over():
+    driver = drive(monitor(remedy=Auto(end="unverified"), delivery="gate"))
+    answer(driver, *["3+2=9\n"] * 9)
+    assert driver.summary.status == "abstained"
+
+
+def test_another_monitor_still_interrupts():
+    driver = drive(monitor("a", remedy=Auto(order=("feedback",), end="unverified")), monitor("b", remedy=Auto()))
+    answer(driver, *["3+2=9\n"] * 9)
+    assert driver.summary.status == "abstained"
+    assert {event.violation.monitor for event in driver.of(Remedied)} == {"a", "b"}
+
+
+def test_the_same_facts_give_the_same_ladder():
+    def play():
+        driver = drive(auto(samples=2), resume="prefix", think_tags=TAGS)
+        answer(driver, f"{STEPS}3+2=7\n", *[f"3+2={n}\n" for n in (8, 8, 9, 7, 6)])
+        return driver
+
+    first, second = play(), play()
+    assert first.orders == second.orders
+    assert [acts(first)] == [acts(second)]
+
+
+def test_a_cycle_of_repairs_ends():
+    driver = drive(monitor(extractor=lambda s: [Claim(key=s.text, span=s.span)], remedy=Auto()))
+    other = {"a": "b", "b": "a"}
+    driver.feed("sound\na\n")
+    for _ in range(40):
+        if driver.summary is not None:
+            break
+        if driver.state == "opening":
+            driver.open()
+            driver.feed("\n" if driver.of(Remedied)[-1].violation.remedy == "repair" else "a\n")
+        driver.extract()
+        for job in sorted(driver.pending):
+            order = driver.pending.pop(job, None)
+            if order is None:
+                continue
+            wrong = order.claim.key in other
+            driver.tell(Settled(job, Judged(Violation("no", repair=other[order.claim.key]) if wrong else Pass("yes"))))
+    assert driver.summary.status == "abstained"
+    assert len(opened(driver)) <= 8
+
+
+def test_a_summary_is_the_same_for_any_order_of_verdicts():
+    def play(pick):
+        driver = drive(auto(), monitor("n", remedy=Auto()), resume="prefix")
+        for text in ("1+1=2\n3+2=7\n5+2=8\n", "3+2=8\n", "3+2=5\n", "5+2=7\n"):
+            if driver.state == "opening":
+                driver.open()
+            driver.feed(text)
+            driver.settle(pick)
+        driver.end()
+        driver.settle(pick)
+        return plain_summary(driver.summary)
+
+    assert play(min) == play(max)

@@ -1,0 +1,343 @@
+"""What a result says about its remedies, and the order of the ladder that is learned from it."""
+
+import random
+import sqlite3
+import threading
+
+import interwhen
+import pytest
+from interwhen import Abstained, Auto, Span, Unverified, UsageError, Verified, ViolationRecord
+from interwhen.journal import Journal
+from interwhen.precompute import StoreError
+from interwhen.strategies import RemedyBeliefs
+from interwhen.strategies._remedy_beliefs import MEMORY, RemedyUse, RungBelief, VerifierBeliefs, uses_of
+from interwhen.testing import ScriptedModel
+
+LADDER = Auto().order
+CERTIFICATE = interwhen.Certificate("", "", "", (), (), 0.0)
+
+
+def act(remedy, place, phase="reasoning"):
+    return ViolationRecord("m", "v", "k", Span(0, 1), "", "", "", True, remedy, 0, "", place, phase)
+
+
+def result(*acts, kind="verified", finish="stop"):
+    common = {"text": "", "reasoning": "", "answer": "", "finish_reason": finish, "violations": acts}
+    match kind:
+        case "verified":
+            return Verified(**common, certificate=CERTIFICATE)
+        case "abstained":
+            return Abstained(**common, reason="no")
+        case _:
+            return Unverified(**common, unverified_reasons=())
+
+
+def told(*acts, **options):
+    return [(use.rung, use.is_fresh, use.worked) for use in uses_of(result(*acts, **options))]
+
+
+# ------------------------------------------------------------------------------------------ what a result says
+
+
+def test_a_remedy_worked_if_the_next_trouble_is_further_on():
+    assert told(act("resample", 5), act("resample", 5), act("feedback", 9)) == [
+        ("resample", True, False),
+        ("resample", False, True),
+        ("feedback", True, True),
+    ]
+
+
+def test_trouble_before_the_place_is_that_of_other_remedies():
+    assert told(act("resample", 30), act("repair", 10), kind="verified")[0] == ("resample", True, True)
+    assert told(act("resample", 30), act("repair", 10), act("resample", 30))[0] == ("resample", True, False)
+
+
+def test_a_remedy_in_the_answer_worked_if_no_answer_is_refuted_after_it():
+    """Feedback makes the reasoning longer, so the place of the next answer is further on, although nothing got better."""
+    assert told(act("feedback", 26, "answer"), act("resample", 37, "answer"))[0] == ("feedback", True, False)
+    assert told(act("resample", 26, "answer"), act("repair", 10))[0] == ("resample", True, True)
+    assert told(act("repair", 10), act("resample", 26, "answer"))[0] == ("repair", True, True)
+
+
+def test_the_last_remedy_has_the_outcome_of_the_run():
+    assert told(act("resample", 5)) == [("resample", True, True)]
+    assert told(act("resample", 5), kind="unverified") == [("resample", True, False)]
+    assert told(act("resample", 5), act("abstain", 5), kind="abstained", finish=None) == [("resample", True, False)]
+
+
+def test_a_run_that_used_up_its_tokens_has_failed():
+    assert told(act("resample", 5), kind="unverified", finish="length") == [("resample", True, False)]
+
+
+@pytest.mark.parametrize("finish", ["truncated", None])
+def test_a_run_that_was_cut_short_says_nothing_about_its_last_remedy(finish):
+    assert told(act("resample", 5), act("feedback", 9), kind="unverified", finish=finish) == [("resample", True, True)]
+
+
+def test_other_remedies_and_older_records_are_left_out():
+    assert told(act("conclude", 5), act("stop", 6), act("repair", None)) == []
+
+
+# ------------------------------------------------------------------------------------------ beliefs and the order
+
+
+def test_before_anything_is_known_the_order_is_that_of_the_ladder():
+    assert RemedyBeliefs(explore=0).order("m", "v", LADDER) == LADDER
+    assert RemedyBeliefs(explore=0).order("m", "v", ("restart",)) == ("restart",)
+    assert RemedyBeliefs(explore=0).order("m", "v", ("restart", "feedback")) == ("feedback", "restart")
+
+
+def test_a_remedy_that_fails_loses_its_place():
+    beliefs = RemedyBeliefs(explore=0)
+    for _ in range(20):
+        beliefs.learn("m", {"v": LADDER}, result(act("resample", 5), act("feedback", 5)))
+    assert beliefs.order("m", "v", LADDER)[:2] == ("repair", "feedback")
+    assert beliefs.order("m", "other", LADDER) == LADDER
+    assert beliefs.order("other", "v", LADDER) == LADDER
+
+
+def test_old_uses_count_less():
+    belief = RungBelief()
+    for _ in range(500):
+        belief.saw(worked=False)
+    assert belief.uses == pytest.approx(1 / (1 - MEMORY), rel=0.01)
+
+
+@pytest.mark.parametrize("explore", [0.0, 0.1, 0.3])
+def test_exploration_is_bounded_and_can_be_switched_off(explore):
+    beliefs = RemedyBeliefs(explore=explore, seed=3)
+    explored = 0
+    for _ in range(300):
+        order = beliefs.order("m", "v", ("resample", "feedback", "restart"))
+        explored += order[0] != "resample"
+        beliefs.learn("m", {"v": order}, result(act(order[0], 5), kind="verified" if order[0] == "resample" else "un"))
+    assert explored <= explore * 300 + 2
+    assert (explored > 0) is (explore > 0)
+    assert beliefs.counts()["m", "v"][:2] == (300, explored)
+
+
+def test_equal_seeds_give_equal_orders():
+    def orders(seed):
+        beliefs = RemedyBeliefs(explore=0.3, seed=seed)
+        found = []
+        for number in range(60):
+            found.append(beliefs.order("m", "v", LADDER))
+            beliefs.learn("m", {"v": found[-1]}, result(act("resample", 5), *[act("feedback", 5)] * (number % 3)))
+        return found
+
+    assert orders(1) == orders(1)
+    assert orders(1) != orders(2)
+
+
+@pytest.mark.parametrize("explore", [-0.1, 0.6, "much"])
+def test_a_wrong_share_is_refused(explore):
+    with pytest.raises(UsageError, match="explore must be a share"):
+        RemedyBeliefs(explore=explore)
+
+
+class SimulatedModel:
+    """A model whose remedies work with known chances. Its places differ: at a hard one, everything works less often."""
+
+    def __init__(self, chances, seed):
+        self.chances = chances
+        self.rng = random.Random(seed)
+
+    def run(self, order):
+        """Return the result of a run with up to four places and eight remedies, in *order* at each place."""
+        acts = []
+        for place in range(self.rng.randint(1, 4)):
+            ease = self.rng.choice((0.4, 1.0, 1.0))
+            tried = 0
+            while True:
+                rung = order[min(tried // 2, len(order) - 1)]
+                acts.append(act(rung, place))
+                tried += 1
+                if self.rng.random() < self.chances[rung] * ease:
+                    break
+                if len(acts) >= 8:
+                    return result(*acts, act("abstain", place), kind="abstained", finish=None)
+        return result(*acts)
+
+
+WORLDS = [
+    {"resample": 0.6, "feedback": 0.15, "restart": 0.4},  # a small model
+    {"resample": 0.2, "feedback": 0.7, "restart": 0.3},  # a large one
+    {"resample": 0.05, "feedback": 0.5, "restart": 0.3},  # one that always says the same
+]
+RUNGS = ("resample", "feedback", "restart")
+
+
+def verified(model, order_of, runs):
+    won = 0
+    for _ in range(runs):
+        order = order_of()
+        won += isinstance(model.run(order), Verified)
+    return won / runs
+
+
+def learned(*stages, seed):
+    """Return the first remedy that is learned from runs of each of *stages*: the chances, and the number of runs."""
+    beliefs = RemedyBeliefs(seed=seed)
+    for chances, runs in stages:
+        model = SimulatedModel(chances, seed)
+        for _ in range(runs):
+            order = beliefs.order("m", "v", RUNGS)
+            beliefs.learn("m", {"v": order}, model.run(order))
+    beliefs.explore = 0.0
+    return beliefs.order("m", "v", RUNGS)[0]
+
+
+@pytest.mark.parametrize("chances", WORLDS)
+def test_after_200_runs_the_first_remedy_is_that_of_the_best_measured_arm(chances):
+    arms = {
+        order: verified(SimulatedModel(chances, seed=99), lambda order=order: order, 3000)
+        for order in (("resample", "feedback", "restart"), ("feedback", "resample", "restart"))
+    }
+    best = max(arms, key=arms.get)[0]
+    assert sum(learned((chances, 200), seed=seed) == best for seed in range(20)) >= 19
+
+
+@pytest.mark.parametrize(("before", "after"), [(WORLDS[0], WORLDS[1]), (WORLDS[1], WORLDS[0])])
+def test_a_model_that_changes_is_followed_within_50_runs(before, after):
+    best = max(("resample", "feedback"), key=after.get)
+    assert sum(learned((before, 200), (after, 50), seed=seed) == best for seed in range(20)) >= 19
+
+
+def test_a_steady_model_causes_few_resets():
+    beliefs = RemedyBeliefs()
+    model = SimulatedModel(WORLDS[0], 5)
+    for _ in range(400):
+        order = beliefs.order("m", "v", RUNGS)
+        beliefs.learn("m", {"v": order}, model.run(order))
+    assert beliefs.counts()["m", "v"][2] <= 3
+
+
+# ------------------------------------------------------------------------------------------ the file
+
+
+def test_several_learners_share_a_file(tmp_path):
+    path = tmp_path / "remedies.db"
+    with RemedyBeliefs(path, explore=0) as one, RemedyBeliefs(path, explore=0) as other:
+        threads = [
+            threading.Thread(
+                target=lambda who=who: [
+                    who.learn("m", {"v": who.order("m", "v", LADDER)}, result(act("resample", 5), act("feedback", 5)))
+                    for _ in range(10)
+                ]
+            )
+            for who in (one, other)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        one.flush()
+        other.flush()
+    with RemedyBeliefs(path, explore=0) as again:
+        assert again.counts()["m", "v"][0] == 20
+        assert again.order("m", "v", LADDER)[:2] == ("repair", "feedback")
+        assert [belief.rung for belief in again.beliefs()] == list(again.order("m", "v", LADDER))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "remedies.db"
+    path.write_text("this is not a database, but long enough to be looked at " * 20)
+    with pytest.raises(StoreError, match=r"remedies\.db"):
+        RemedyBeliefs(path)
+
+
+def test_a_file_that_cannot_be_written_loses_no_run(tmp_path):
+    path = tmp_path / "remedies.db"
+    beliefs = RemedyBeliefs(path)
+    path.unlink()
+    path.mkdir()
+    beliefs.learn("m", {"v": LADDER}, result(act("resample", 5)))
+    beliefs.flush()
+    assert beliefs.counts() == {("m", "v"): (1, 0, 0)}
+    beliefs.close()
+    with pytest.raises(sqlite3.Error):
+        sqlite3.connect(path).execute("SELECT 1 FROM beliefs")
+
+
+def test_only_counts_are_stored(tmp_path):
+    path = tmp_path / "remedies.db"
+    with RemedyBeliefs(path) as beliefs:
+        secret = ViolationRecord(
+            "m", "v", "secret", Span(0, 1), "secret", "secret", "secret", True, "repair", 0, "secret", 1
+        )
+        beliefs.learn("m", {"v": LADDER}, result(secret))
+    assert b"secret" not in path.read_bytes()
+
+
+def test_verifiers_have_beliefs_of_their_own():
+    known = VerifierBeliefs()
+    known.saw([RemedyUse("v", "resample", is_fresh=True, worked=False)] * 10)
+    assert known.chance("resample", is_fresh=True) < known.chance("feedback", is_fresh=True)
+
+
+# ------------------------------------------------------------------------------------------ in a run
+
+
+def ask(learner, text, **options):
+    model = ScriptedModel([text, ", so it is 408.\n"])
+    with interwhen.run_sync(
+        model, "How much is 17 * 24?\n", monitors=["arithmetic"], learner=learner, **options
+    ) as run:
+        return run.drain()
+
+
+def test_a_run_asks_the_learner_and_tells_it_the_result(tmp_path):
+    learner = RemedyBeliefs(explore=0)
+    found = ask(learner, "17 * 24 = 409, so it is 409.\n")
+    assert found.violations[0].remedy == "repair"
+    [(model, verifier)] = learner.counts()
+    assert (model, verifier) == ("scripted", "arithmetic")
+    ask(learner, "17 * 24 = 408, so it is 408.\n")
+    assert learner.counts()[model, verifier][0] == 1  # a run without a remedy says nothing
+
+
+class Backwards:
+    """A learner whose order is odd, and never the same twice."""
+
+    def __init__(self):
+        self.asked = 0
+        self.learned = []
+
+    def order(self, model, verifier, rungs):
+        self.asked += 1
+        return ("resample", "feedback") if self.asked == 1 else ("restart",)
+
+    def learn(self, model, orders, result):
+        self.learned.append((model, dict(orders), result.status))
+
+
+def test_the_journal_records_the_order_and_a_replay_does_not_ask_again(tmp_path):
+    path = tmp_path / "run.journal"
+    learner = Backwards()
+    found = ask(learner, "17 * 24 = 409, so it is 409.\n", journal=Journal(path))
+    assert found.violations[0].remedy == "resample"
+    assert learner.learned == [("scripted", {"arithmetic": ("resample", "feedback")}, found.status)]
+    replay = interwhen.replay(path)
+    assert replay.differences == ()
+    assert replay.result.violations == found.violations
+    with interwhen.resume_sync(path, model=ScriptedModel([""]), monitors=["arithmetic"]) as run:
+        assert run.drain().violations == found.violations
+    assert learner.asked == 1
+
+
+class Broken:
+    def order(self, model, verifier, rungs):
+        return ("sing",)
+
+    def learn(self, model, orders, result):
+        raise RuntimeError("no")
+
+
+def test_a_broken_learner_changes_nothing():
+    found = ask(Broken(), "17 * 24 = 409, so it is 409.\n")
+    assert found.violations[0].remedy == "repair"
+
+
+def test_another_object_is_no_learner():
+    with pytest.raises(UsageError, match="learner must have the methods"):
+        interwhen.run(ScriptedModel([""]), "", learner=Auto())
