@@ -58,6 +58,7 @@ ROWS = {
     "P11": "many runs that share their inputs",
     "P12": "500 streams in one process",
     "G3": "a route that no monitor sees",
+    "G4": "tool calls that are written as text",
     "G5": "what an error of one client changes for others",
     "G6": "a stream that is cut inside a number or a word",
     "G2": "text in a field that no monitor reads",

@@ -32,8 +32,6 @@ class Trouble(NamedTuple):
     """Whether a repair can be written."""
     has_earlier_point: bool
     """Whether there is an earlier point to restart from."""
-    rests_on_reasoning: bool = False
-    """Whether the claim is in the answer, and a new sample may remove steps of the reasoning, too."""
 
 
 def next_rung(auto: Auto, trouble: Trouble) -> Rung | None:
@@ -43,8 +41,8 @@ def next_rung(auto: Auto, trouble: Trouble) -> Rung | None:
     on its rung as long as that may be repeated, since new samples are what helps most.
     """
     at = max((auto.order.index(rung) for rung in trouble.tried if rung in auto.order), default=0)
-    # The same answer again: its reasoning is sampled again, too, before the ladder moves on.
-    deeper = trouble.rests_on_reasoning and trouble.times == 2 and trouble.tried[-1:] == ("resample",)
+    # A deeper sample, with the step before, is the rung between a sample and the next remedy: it costs little.
+    deeper = trouble.has_earlier_point and trouble.times == 2 and trouble.tried[-1:] == ("resample",)
     if trouble.times > 1 and trouble.tried and not deeper:
         at += 1
     elif trouble.repairable and "repair" in auto.order[: at + 1]:

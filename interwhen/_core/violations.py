@@ -449,7 +449,7 @@ class Violations:
         tried = self._tried.setdefault((best.ref.monitor, place), [])
         repair = violation.repair if monitor.level == "witness" else None
         repairable = repair is not None and is_writable(repair) and not _is_cut_short(best)
-        rung = next_rung(auto, Trouble(times, tuple(tried), repairable, bool(starts), rests))
+        rung = next_rung(auto, Trouble(times, tuple(tried), repairable, bool(starts)))
         if rung is None:
             return None, times
         number = tried.count(rung)
@@ -490,12 +490,13 @@ class Violations:
     def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
         """Return where to sample again: at the segment of *best*, or in the reasoning that a refuted answer rests on.
 
-        *times*: how often the same words were refuted here. If they were before, the answer alone is not enough.
+        *times*: how often the same words were refuted here. If they were before, the step before is sampled again, too.
         """
         segment = best.ref.segment.span
         reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]
         if not self._rests_on_reasoning(segment) or not reasoning:
-            return segment.start
+            earlier = back(starts, 1) if times > 1 else None
+            return segment.start if earlier is None else earlier
         number, self._answer_cuts = self._answer_cuts, self._answer_cuts + 1
         steps = max(depth(number), 1 if times > 1 else 0)
         if not steps:

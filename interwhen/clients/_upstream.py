@@ -56,6 +56,7 @@ from interwhen.models._field_support import (
     until_stop,
 )
 from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._raw_calls import RawCalls
 from interwhen.models._resume_proof import (
     BY_IDS,
     LLAMACPP,
@@ -432,11 +433,11 @@ class CallModel:
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
-        # Only chats without tools continue from token ids; see `_token_prompt`. Whether the server can do that is
-        # known after the first correction. The reader gets the ids only if the caller asked for them.
+        # Whether the server continues from token ids is known after the first correction. The reader gets the ids only
+        # if the caller asked for them.
         known = self._resume or endpoint.resume.known
         card = endpoint.resume.card if endpoint.resume.has_card else None
-        self._asks_ids = call.api == "chat" and not has_tools(call) and known == "tokens" and sends_ids(card)
+        self._asks_ids = continues_raw(call) and known == "tokens" and sends_ids(card)
         self._hides_ids = not call_has_ids(call)
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
@@ -492,14 +493,16 @@ class CallModel:
                 answer = await self._answer(self._body(request, way))
                 self._take("turn", PREFILL_REFUSED)
             response = await streamed(self._call.api, answer)
-            has_ids = self._asks_ids or (call_has_ids(self._call) and not has_tools(self._call))
+            has_ids = self._asks_ids or (call_has_ids(self._call) and continues_raw(self._call))
             if has_ids and not request.pieces:
                 trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
             asks = self._endpoint.token_ids.is_likely
             opened = await self.transport.open(server.body(chat, prompt, with_ids=asks), server.place)
-            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning")
+            may_call = bool(self._call.body.get("tools")) and self._call.body.get("tool_choice") != "none"
+            calls = RawCalls(self._call.body) if may_call else None
+            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning", calls)
             trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
@@ -629,9 +632,8 @@ class CallModel:
             return ResumeWay("turn", "an assistant message with tool calls cannot be left unfinished")
         mode = await self._mode()
         known, has_field = self._endpoint.resume, self._buffer.reasoning is not None
-        # Raw text of a call with tools may hold tool calls, in a form that only the server's parser knows. A fork has
-        # no tools, but its request has no kept text to continue if it has no pieces.
-        by_ids = by_ids and not has_tools(self._call) and bool(request.pieces)
+        # A fork has no kept text to continue if its request has no pieces.
+        by_ids = by_ids and continues_raw(self._call) and bool(request.pieces)
         if by_ids and mode == "tokens":
             return BY_IDS if self._option == "auto" else ResumeWay("tokens", "the option resume='tokens'")
         if self._option != "auto":
@@ -646,8 +648,8 @@ class CallModel:
             await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe, generates=False)
         await known.proof.wait()
         why = why_unproven(known.card, self._probe)
-        if has_tools(self._call):
-            why = f"a call with tools is not continued by token ids, and {why}"
+        if not continues_raw(self._call):
+            why = f"a call with such tools is not continued by token ids, and {why}"
         elif known.why_turn:
             why = f"{known.why_turn}, and {why}"
         return choose_prefill(
@@ -810,9 +812,18 @@ def call_has_ids(call: ApiCall) -> bool:
     return call.api == "chat" and bool(call.body.get("return_token_ids"))
 
 
-def has_tools(call: ApiCall) -> bool:
-    """Return whether *call* offers tools to the model."""
-    return bool(call.body.get("tools") or call.body.get("functions"))
+def continues_raw(call: ApiCall) -> bool:
+    """Return whether the answer to *call* may continue as raw text, in which interwhen reads reasoning and tool calls.
+
+    With a forced call, the server restricts the text of the model. Only its chat API does that.
+    """
+    tools = call.body.get("tools") or ()
+    return (
+        call.api == "chat"
+        and not call.body.get("functions")
+        and call.body.get("tool_choice") in (None, "auto", "none")
+        and all(isinstance(tool, Mapping) and tool.get("type", "function") == "function" for tool in tools)
+    )
 
 
 _LIMIT: Mapping[Api, str] = {

@@ -25,6 +25,7 @@ import msgspec
 from interwhen._types.models import Chunk, Piece, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded
+from interwhen.models._raw_calls import RawCalls, has_call, may_begin_call, wire_calls
 from interwhen.models._sse import SseDecoder
 from interwhen.models._transport import HttpResponse
 
@@ -539,7 +540,7 @@ class ChatEvents:
 
     See :class:`~interwhen.models.HttpResponse` for the methods. *prompt* is the prompt of the request. *field* is the
     field for reasoning (``reasoning`` or ``reasoning_content``). *read* converts the events of another API to those of
-    `/v1/completions`.
+    `/v1/completions`. *calls* finds tool calls in the text of the answer; ``None``: the chat has no tools.
     """
 
     def __init__(
@@ -549,6 +550,7 @@ class ChatEvents:
         field: str,
         *,
         read: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        calls: RawCalls | None = None,
     ) -> None:
         self._response = response
         self._decoder = SseDecoder()
@@ -556,6 +558,8 @@ class ChatEvents:
         self._waiting: list[tuple[Phase, str]] = []
         self._field = field
         self._read = read
+        self._calls = calls
+        self._called = False
 
     @property
     def status(self) -> int:
@@ -592,22 +596,45 @@ class ChatEvents:
         if not isinstance(body, dict) or not body.get("choices"):
             return data
         choice = body["choices"][0]
-        parts = self._waiting + self._text.feed(choice.get("text") or "")
+        parts = self._waiting
+        parts += self._text.feed(choice.get("text") or "")
         self._waiting = []
         if choice.get("finish_reason") is not None:
             parts += self._text.finish()
-        elif self._text.is_holding:
+        elif self._text.is_holding or (self._calls is not None and self._may_call(parts)):
             # The ids of this event are also those of the held text. So all its text waits: a cut between the two would
             # keep ids whose text was cut.
             self._waiting, parts = parts, []
-        delta: dict[str, str] = {}
+        delta: dict[str, Any] = {}
         for phase, text in parts:
             name = self._field if phase == "reasoning" else "content"
             delta[name] = delta.get(name, "") + text
+        called = self._finish_calls(choice, delta) if choice.get("finish_reason") is not None else {}
         kept = {name: choice[name] for name in ("index", "logprobs", "finish_reason", "token_ids") if name in choice}
         body.pop("prompt_token_ids", None)  # they are of this request, not of the chat
-        body |= {"object": "chat.completion.chunk", "choices": [{**kept, "delta": delta}]}
+        body |= {"object": "chat.completion.chunk", "choices": [{**kept, "delta": delta, **called}]}
         return msgspec.json.encode(body)
+
+    def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
+        """Return whether the answer in *parts* has a tool call, or may end inside the tag of one."""
+        if not self._called:
+            text = "".join(text for phase, text in parts if phase == "answer")
+            self._called = has_call(text)
+            return self._called or may_begin_call(text)
+        return True
+
+    def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+        """Move the tool calls in the last text to their own field of *delta*; return what changes in the choice."""
+        if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
+            return {}
+        answer = self._calls.read(delta["content"])
+        if not answer.calls:
+            return {}
+        del delta["content"]
+        if answer.text:
+            delta["content"] = answer.text
+        delta["tool_calls"] = wire_calls(answer.calls)
+        return {"finish_reason": "tool_calls"}
 
 
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import msgspec
 from interwhen._types.errors import UnexpectedForm
 from interwhen._types.models import Completion
 from interwhen.models._chunks import NOT_JSON, CompletionBody, ModelCard, completion_of
+from interwhen.models._raw_calls import CALL_TOKENS, RawCalls
 from interwhen.models._token_resume import ChatEvents, Ids, TokenPrompt, completion_body
 from interwhen.models._transport import HttpResponse
 
@@ -57,7 +58,9 @@ class TokenServer(Protocol):
         """
         ...
 
-    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+    def events(
+        self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
+    ) -> HttpResponse:
         """Return *response*, the stream of such a request, as a stream of the chat API; see :class:`ChatEvents`."""
         ...
 
@@ -100,9 +103,11 @@ class VllmTokens:
         """Return the request that continues *prompt*."""
         return completion_body(chat, prompt, with_ids=with_ids)
 
-    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+    def events(
+        self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
+    ) -> HttpResponse:
         """Return *response* as a stream of the chat API."""
-        return ChatEvents(response, prompt, field)
+        return ChatEvents(response, prompt, field, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
         """Return the completion in *data*."""
@@ -146,12 +151,17 @@ class LlamaCppTokens:
             "return_tokens": with_ids,
             "cache_prompt": True,
             # The server leaves special tokens out of the text, unless they are named here.
-            "preserved_tokens": [token for tag in prompt.family for token in _SPECIAL.findall(tag)],
+            "preserved_tokens": [
+                *(token for tag in prompt.family for token in _SPECIAL.findall(tag)),
+                *(CALL_TOKENS if chat.get("tools") else ()),
+            ],
         }
 
-    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+    def events(
+        self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
+    ) -> HttpResponse:
         """Return *response* as a stream of the chat API."""
-        return ChatEvents(response, prompt, field, read=_llamacpp_event)
+        return ChatEvents(response, prompt, field, read=_llamacpp_event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
         """Return the completion in *data*."""
@@ -212,9 +222,11 @@ class SglangTokens:
             body |= {"return_logprob": True, "top_logprobs_num": top, "return_text_in_logprobs": True}
         return body
 
-    def events(self, response: HttpResponse, prompt: TokenPrompt, field: str) -> HttpResponse:
+    def events(
+        self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
+    ) -> HttpResponse:
         """Return *response* as a stream of the chat API."""
-        return ChatEvents(response, prompt, field, read=_SglangEvents().event)
+        return ChatEvents(response, prompt, field, read=_SglangEvents().event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
         """Return the completion in *data*."""

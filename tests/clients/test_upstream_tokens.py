@@ -1,5 +1,6 @@
 """Wrapped calls and calls through the gateway continue inside the reasoning, by token ids."""
 
+import json
 import re
 
 import interwhen
@@ -54,16 +55,106 @@ async def test_a_server_without_tokenize_is_asked_once_and_gets_a_turn():
         assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
 
 
-@pytest.mark.anyio
-async def test_a_call_with_tools_continues_by_a_turn():
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "buy", "parameters": {"type": "object", "properties": {"eggs": {"type": "integer"}}}},
+    }
+]
+CALL = '<tool_call>\n{"name": "buy", "arguments": {"eggs": 60}}\n</tool_call>'
+
+
+class Caller(Vllm):
+    """After the correction, the model writes *said*."""
+
+    said = f"\n</think>I buy. {CALL}"
+
+    def __call__(self, request):
+        body = request.json
+        if isinstance(body.get("prompt"), list):
+            self.continued.append(text_of(body["prompt"]))
+            return self.stream([({"text": char}, ids_of(char)) for char in self.said], body.get("return_token_ids"))
+        return super().__call__(request)
+
+
+async def called(script, **options):
     async with (
-        ScriptedServer(Vllm(), owned_by="vllm") as server,
+        ScriptedServer(script, owned_by="vllm") as server,
         openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
     ):
-        _, _, result = await answer(interwhen.wrap(bare, REPAIR), tools=tools)
-        assert result.resume.mode == "turn"
-        assert not any(post.path.endswith("/tokenize") for post in server.posts)
+        client = interwhen.wrap(bare, REPAIR)
+        return await client.chat.completions.create(**ASK, **{"tools": TOOLS, **options}), server
+
+
+@pytest.mark.anyio
+async def test_a_call_after_a_correction_comes_as_the_server_would_send_it():
+    script = Caller()
+    answer, _ = await called(script)
+    choice, result = answer.choices[0], interwhen.supervision_info(answer).result
+    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert result.resume.mode == "tokens"
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", "I buy. ")
+    (call,) = choice.message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("buy", {"eggs": 60})
+    assert call.id.startswith("call_")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("said", ["3 < 4, <b>bold</b> [1]", "a <tool_call", "<"])
+async def test_text_that_is_no_call_arrives_whole(said):
+    script = Caller()
+    script.said = f"\n</think>{said}"
+    answer, _ = await called(script)
+    assert answer.choices[0].message.content == said
+    assert not answer.choices[0].message.tool_calls
+
+
+@pytest.mark.anyio
+async def test_a_broken_call_after_a_correction_is_not_passed_on():
+    script = Caller()
+    script.said = "\n</think><tool_call>\n{broken\n</tool_call>"
+    answer, _ = await called(script)
+    assert not answer.choices[0].message.tool_calls
+    assert "broken" not in (answer.choices[0].message.content or "")
+    assert interwhen.supervision_info(answer).result.status != "verified"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "buy"}}])
+async def test_a_call_that_the_server_must_enforce_continues_by_a_turn(choice):
+    answer, server = await called(Caller(), tool_choice=choice)
+    assert interwhen.supervision_info(answer).result.resume.mode == "turn"
+    assert not any(post.path.endswith("/tokenize") for post in server.posts)
+
+
+@pytest.mark.anyio
+async def test_a_refused_call_of_a_continuation_is_held_and_answered():
+    @interwhen.verifier(name="few")
+    def few(claim):
+        return interwhen.Violation(why="too many eggs")
+
+    def extract(segment):
+        if segment.call is not None:
+            yield interwhen.Claim(key=segment.call.arguments, span=segment.span)
+
+    gate = interwhen.Monitor(
+        name="few",
+        trigger=interwhen.ToolCalls(),
+        extractor=extract,
+        verifier=few,
+        delivery="gate_tools",
+        remedy=interwhen.Feedback(),
+        unproven="closed",
+    )
+    script = Caller()
+    async with (
+        ScriptedServer(script, owned_by="vllm") as server,
+        openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
+    ):
+        answer = await interwhen.wrap(bare, [*REPAIR, gate]).chat.completions.create(**ASK, tools=TOOLS)
+        last = server.posts[-1].json["messages"]
+    assert not answer.choices[0].message.tool_calls
+    assert any("too many eggs" in str(turn.get("content")) for turn in last)
 
 
 def texts_of(script):

@@ -32,7 +32,7 @@ def climb(auto, times, *, repairable=False, earlier=True):
 
 
 def test_the_same_words_climb_the_ladder():
-    assert climb(Auto(), range(1, 10)) == ["resample", "feedback", "restart"]
+    assert climb(Auto(), range(1, 10)) == ["resample", "resample", "feedback", "restart"]
     assert climb(Auto(), range(1, 10), repairable=True) == ["repair", "resample", "feedback", "restart"]
     assert climb(Auto(), range(1, 10), earlier=False) == ["resample", "feedback"]
 
@@ -70,9 +70,11 @@ def test_any_ladder_uses_only_its_rungs_and_ends(order, samples, times, repairab
 
 
 @given(order=st.permutations(RUNGS), repairable=st.booleans())
-def test_the_same_words_never_get_a_rung_twice(order, repairable):
+def test_the_same_words_get_only_a_sample_twice(order, repairable):
+    """The second sample removes the step before, too."""
     tried = climb(Auto(order=tuple(order)), range(1, 30), repairable=repairable)
-    assert len(set(tried)) == len(tried)
+    assert all(tried.count(rung) == 1 for rung in tried if rung != "resample")
+    assert tried.count("resample") <= 2
 
 
 @pytest.mark.parametrize(
@@ -149,10 +151,11 @@ def test_deeper_cuts_come_less_often():
     assert [depth(number) for number in range(15)] == [0, 0, 1, 0, 0, 1, 2, 0, 0, 1, 0, 0, 1, 2, 4]
 
 
-def test_the_same_answer_again_is_sampled_with_its_reasoning_before_the_ladder_moves_on():
+def test_the_same_words_again_are_sampled_with_the_step_before_and_then_the_ladder_moves_on():
     auto = Auto()
-    assert next_rung(auto, Trouble(2, ("resample",), False, True, True)) == "resample"
-    assert next_rung(auto, Trouble(3, ("resample", "resample"), False, True, True)) == "feedback"
+    assert next_rung(auto, Trouble(2, ("resample",), False, True)) == "resample"
+    assert next_rung(auto, Trouble(2, ("resample",), False, False)) == "feedback"
+    assert next_rung(auto, Trouble(3, ("resample", "resample"), False, True)) == "feedback"
 
 
 def test_going_back_stops_at_the_first_step():

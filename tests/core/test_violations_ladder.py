@@ -34,10 +34,10 @@ def answer(driver, *texts, phase="answer"):
 @pytest.mark.fault("V11", injected="a model that always says the same", happens="four requests, then the ladder ends")
 def test_the_same_words_at_one_place_cost_four_requests():
     driver = drive(auto())
-    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n"])
-    assert [name for name, *_ in acts(driver)] == ["resample", "feedback", "restart"]
+    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n", "3+2=9\n"])
+    assert [(name, cut) for name, cut, _ in acts(driver)] == [("resample", 6), ("resample", 0), ("feedback", 6)]
     assert len(opened(driver)) == 4
-    assert (driver.summary.status, driver.summary.text) == ("abstained", "1+1=2\n")
+    assert (driver.summary.status, driver.summary.text) == ("abstained", "1+1=2\nWait, 3+2=9 is wrong.\n")
     assert "not converging" in driver.summary.reason
 
 
@@ -192,14 +192,14 @@ def test_the_temperature_rises_with_the_samples_at_one_place_only():
 
 def test_the_end_may_be_an_unverified_answer_with_the_violation_as_a_reason():
     driver = drive(auto(end="unverified"))
-    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n"])
+    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n", "3+2=9\n"])
     assert driver.state == "opening"
     assert driver.summary is None
     answer(driver, "5+2=9\nso it is 9")  # this monitor interrupts no more
     driver.end()
     driver.settle()
     assert driver.summary.status == "unverified"
-    assert driver.summary.text == "1+1=2\n3+2=9\n5+2=9\nso it is 9"
+    assert driver.summary.text == "1+1=2\nWait, 3+2=9 is wrong.\n3+2=9\n5+2=9\nso it is 9"
     reasons = {reason.why for reason in driver.summary.unverified_reasons}
     assert reasons >= {"violation: 3+2=9 is wrong", "violation: 5+2=9 is wrong"}
     assert driver.shown == driver.summary.text

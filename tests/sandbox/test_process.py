@@ -266,7 +266,7 @@ def test_it_must_be_entered_first():
 def test_bad_settings_are_the_callers_fault(sandbox):
     with pytest.raises(UsageError, match="isolation must be one of kernel, bubblewrap, got 'docker'"):
         ProcessSandbox(isolation="docker")
-    with pytest.raises(UsageError, match=r"allow_missing=\['walls'\]"):
+    with pytest.raises(UsageError, match=r"allow_missing must name guarantees .*, got \['walls'\]"):
         ProcessSandbox(allow_missing={"walls"})
     with pytest.raises(UsageError, match="whole machine"):
         ProcessSandbox(readable=["/"])

@@ -38,7 +38,7 @@ def test_the_catalogue_is_found_by_its_entry_point():
     "spec", ["best-of-n:n=0", "best-of-n:n=65", "dvts:trees=65", "interrupt:restarts=-1", "revision:rounds=0"]
 )
 def test_options_have_bounds(spec):
-    with pytest.raises(PluginError, match="does not fit"):
+    with pytest.raises(PluginError, match="must have a value that fits"):
         CallCatalog().load(spec)
 
 
@@ -51,6 +51,8 @@ def test_who_answers_with_one_run_says_how():
         "interrupt-repair",
         "interrupt-feedback",
         "interrupt-resample",
+        "interrupt-repair-feedback",
+        "interrupt-auto",
     }
     assert [live["greedy"].acts, live["interrupt"].acts] == [False, True]
     assert live["interrupt"].greedy

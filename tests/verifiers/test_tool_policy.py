@@ -221,7 +221,7 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
             tool_policy(policy=wrong)
     with pytest.raises(UsageError, match="state must be a function"):
         tool_policy(policy=SHOP, state="somewhere")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="must be a JSON object in a readable file"):
         tool_policy(policy="airline", state=str(tmp_path))
 
 
@@ -354,3 +354,27 @@ def test_a_call_that_breaks_a_written_rule_is_refused_and_the_run_goes_on(writte
     assert result.violations[0].why == "this is not Ann's"
     assert result.text.endswith("I cannot delete it.")
     assert "delete(" not in result.text
+
+
+AGENT = (
+    "Work in a cycle of Thought, Code and Observation.\n<code>\n"
+    'def look(id: string) -> string:\n    """Look."""\n\ndef delete(id: string) -> string:\n    """Delete."""\n</code>'
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ('print(look("7"))', None),
+        ('delete("7")', "this has not been looked at"),
+        ('look("7")\nlook("8")', "one call at a time"),
+    ],
+)
+def test_the_calls_in_the_code_of_an_agent_are_judged(code: str, why: str | None) -> None:
+    """The code as a whole is a call of the interpreter, but not one that is made beside the calls in it."""
+    prompt = [Message("system", AGENT), Message("user", "Tidy up.")]
+    model = ScriptedModel([[f"<code>\n{code}\n", End("stop")], ["I may not.", End("stop")]])
+    with interwhen.run_sync(model, prompt, monitors=[tool_policy(policy=SHOP)]) as run:
+        result = run.drain()
+    assert [record.why for record in result.violations if record.interrupted] == ([] if why is None else [why])
+    assert (code in result.text) is (why is None)

@@ -37,7 +37,7 @@ from interwhen import (
 from interwhen.policy import WrittenPolicy
 
 from interwhen_verifiers._factories import require_choice
-from interwhen_verifiers._tools.calls import ReadCall, read_calls
+from interwhen_verifiers._tools.calls import INTERPRETER, ReadCall, read_calls
 from interwhen_verifiers._tools.history import History, PastCall, read_history
 from interwhen_verifiers._tools.rules import Call, Moment, Policy, Rule, adapt, open_policy
 
@@ -116,7 +116,8 @@ def _step(turn: _Turn, segment: Segment) -> tuple[_Turn, Iterable[Ruled]]:
     claims = []
     for read in read_calls(segment):
         claims.append(_claim(turn, segment, read))
-        turn = _after(turn, read)
+        if read.name != INTERPRETER or segment.written is None:  # code is not made beside the calls in it
+            turn = _after(turn, read)
     return turn, claims
 
 

@@ -10,6 +10,8 @@ import msgspec
 from interwhen import Segment, ToolCall, UsageError
 from interwhen.policy import name_fits
 
+INTERPRETER = "python_interpreter"
+"""The name of the call that stands for the whole code of a code agent. The calls in the code follow it."""
 _LARGEST = 200_000
 """Longer calls are ``Unknown``."""
 

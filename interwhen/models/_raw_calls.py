@@ -1,0 +1,97 @@
+"""Finds tool calls in the raw text of a model, as the parser of a server does for a chat.
+
+A continuation from token ids is raw text. If the chat has tools, the model may write calls in it, between the tags of
+its family. The reader of a chat expects them in the field ``tool_calls``. docs/tool-calls.md lists the formats.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from interwhen._core.call_scanner import openings_of
+from interwhen._core.segmenter import calls_in, scanner_for
+from interwhen._core.tool_offers import read_offer
+from interwhen._core.transcript import Transcript
+from interwhen._types.segments import CallFormat, ToolCall
+from interwhen._types.triggers import ToolCalls
+
+
+class RawAnswer(NamedTuple):
+    """The end of a raw answer: its text without the calls, and the calls."""
+
+    text: str
+    calls: tuple[ToolCall, ...]
+
+
+class RawCalls:
+    """Reads the tool calls between tags in the raw text of an answer. *chat* has the fields of its request."""
+
+    def __init__(self, chat: Mapping[str, Any]) -> None:
+        self._offer = read_offer("", {name: chat[name] for name in ("tools", "functions") if name in chat})
+
+    def read(self, text: str) -> RawAnswer:
+        """Return the calls in *text*, the end of a complete answer. If one of them cannot be read, all is text."""
+        transcript = Transcript("answer")
+        transcript.append(text, 0)
+        scanner = scanner_for(ToolCalls(formats=_MARKED), self._offer)
+        calls: list[ToolCall] = []
+        other, at = "", 0
+        for span in scanner.flush(transcript):
+            written = calls_in(scanner)
+            if written is None or written.problem or not written.calls:
+                return RawAnswer(text, ())
+            calls += written.calls
+            other += text[at : span.start]
+            at = span.end
+        return RawAnswer((other + text[at:]).strip(), tuple(calls)) if calls else RawAnswer(text, ())
+
+
+def has_call(text: str) -> bool:
+    """Return whether *text* has the opening tag of a call."""
+    return _OPENING.search(text) is not None
+
+
+def may_begin_call(text: str) -> bool:
+    """Return whether *text* may end inside the opening tag of a call."""
+    tail = text[-_LONGEST:]
+    starts = [at for at, sign in enumerate(tail) if sign in "<["]
+    return any(opening.startswith(tail[at:]) for at in starts for opening in _OPENINGS)
+
+
+def wire_calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
+    """Return *calls* as the field ``tool_calls`` of a chunk, with new ids."""
+    return [
+        {
+            "index": index,
+            "id": f"call_{secrets.token_hex(12)}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for index, call in enumerate(calls)
+    ]
+
+
+_MARKED: tuple[CallFormat, ...] = (
+    "tagged",
+    "function_tag",
+    "invoke",
+    "mistral",
+    "deepseek",
+    "kimi",
+    "harmony",
+    "gemma",
+    "llama",
+    "phi",
+)
+"""The formats between tags. Calls without tags stay text: a server would not read them either."""
+_ALL = [each for each in openings_of(ToolCalls(formats=_MARKED), read_offer("", {})) if each.text[0] in "<["]
+_OPENINGS = tuple(dict.fromkeys(opening.text for opening in _ALL))
+_OPENING = re.compile("|".join(map(re.escape, _OPENINGS)))
+_ENDS_OF_TURN = ("<|eom_id|>", "<|eot_id|>")
+_CLOSINGS = (closing for opening in _ALL for closing in opening.closings if closing not in _ENDS_OF_TURN)
+CALL_TOKENS = (*_OPENINGS, *dict.fromkeys(_CLOSINGS))
+"""The tags around calls. A server that hides special tokens must show these."""
+_LONGEST = max(map(len, _OPENINGS))
