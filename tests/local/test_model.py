@@ -93,8 +93,8 @@ async def test_a_chat_that_takes_no_prefix_goes_on_by_another_turn(by_turns, rem
     sent = []
     body = ChatModel._payload
 
-    async def payload(self, request):
-        sent.append(await body(self, request))
+    def payload(self, request, way):
+        sent.append(body(self, request, way))
         return sent[-1]
 
     monkeypatch.setattr(ChatModel, "_payload", payload)
