@@ -80,7 +80,6 @@ async def test_text_that_nobody_reads_leaves_a_doubt(fields, unmonitored, stream
         {"reasoning_details": []},
         {"reasoning_details": [{"type": "reasoning.encrypted", "data": "eJwz"}]},
         {"reasoning_details": [{"type": "reasoning.text", "text": "hm\n"}], "reasoning": "hm\n"},
-        {"reasoning_details": [{"type": "reasoning.summary", "summary": "hm\n"}], "reasoning_content": "hm\n"},
         {"thinking_blocks": [{"type": "thinking", "thinking": "hm\n", "signature": "s"}], "reasoning_content": "hm\n"},
         {"reasoning_content": "hm\n", "reasoning": "hm\n"},
         {"annotations": [], "audio": None, "thinking": "", "extra": {"n": [1, None, True], "s": ""}},
@@ -92,6 +91,16 @@ async def test_what_is_read_or_says_nothing_leaves_none(fields):
     transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), said(fields), *texts(["yes\n"])])
     _, result = await collect(transport, [passing()])
     assert result.status == "verified"
+
+
+async def test_a_summary_is_read_and_hides_the_reasoning():
+    """Its text is checked, so no field is unread. But the reasoning itself was not sent."""
+    summary = {"reasoning_details": [{"type": "reasoning.summary", "summary": "hm\n"}], "reasoning_content": "hm\n"}
+    transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), said(summary), *texts(["yes\n"])])
+    _, result = await collect(transport, [passing()])
+    [reason] = result.unverified_reasons
+    assert "reasoning" in reason.why
+    assert "no monitor reads the field" not in reason.why
 
 
 async def test_other_doubts_stay():

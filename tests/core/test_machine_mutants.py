@@ -14,14 +14,16 @@ from interwhen import (
     Segment,
     Sentences,
     Span,
+    StreamStarted,
     ToolCall,
     ToolCalls,
     Tracker,
 )
 from interwhen._core.messages import Abandoned, Extracted, Invalidate
+from interwhen._core.scanners import TagScanner
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
-from interwhen._core.violations import Candidate, Ref, RefutationCounts
+from interwhen._core.violations import Candidate, Ref, RefutationCounts, cuts_short
 from interwhen.models import Chunk
 from tests.core.worlds import drive, monitor, parse
 
@@ -254,3 +256,56 @@ def test_tracker_states_are_removed_from_a_cut_to_the_end():
     )
     driver.settle()
     assert [(order.start, order.end) for order in driver.orders if isinstance(order, Invalidate)] == [(4, 0)]
+
+
+def test_each_stream_is_announced():
+    """`Core._opened`: the first stream, and the one after a remedy."""
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.settle()
+    driver.open()
+    assert [event.generation for event in driver.of(StreamStarted)] == [0, 1]
+
+
+@pytest.mark.parametrize("phase", ["reasoning", "answer"])
+def test_a_call_belongs_to_the_answer(phase):
+    """`Intake.feed_call`: a server with a field for the reasoning sends no tag before a call."""
+    intake = Intake([monitor()], tags=None, phase=phase)
+    list(intake.feed("so\n", 1, phase))
+    intake.feed_call(_call("first", "1+1=2").call, 1)
+    assert intake.phase == "answer"
+    assert [phase for _, phase in intake.transcript.phases][-1] == "answer"
+
+
+@pytest.mark.parametrize("first", ["<", "</", "</th", "</think"])
+def test_a_closing_tag_may_come_in_two_parts_that_hold_nothing_else(first):
+    """`ThinkTags._partial`: the part that is held back is no longer than the text."""
+    intake = Intake([monitor()], tags=("<think>", "</think>"), phase="reasoning")
+    for text in (first, "</think>"[len(first) :] + "so"):
+        list(intake.feed(text, 1, "answer"))
+    assert intake.phase == "answer"
+    assert intake.transcript.text_of("answer") == "so"
+
+
+def test_counting_of_lines_starts_again_with_a_phase():
+    """`Scanner.flush`: one line of the reasoning is no part of the first two lines of the answer."""
+    driver = drive(monitor(trigger=Lines(every=2)))
+    driver.chunk("a\n", phase="reasoning")
+    driver.chunk("b\nc\n")
+    assert [order.segment.text for order in driver.pending.values()] == ["a", "b\nc"]
+
+
+def test_a_word_with_a_hyphen_is_cut_short_before_the_hyphen_only_if_a_letter_follows():
+    """`cuts_short`: the character directly after the hyphen decides."""
+    assert cuts_short("well-known", Span(0, 4))
+    assert not cuts_short("well- known", Span(0, 4))
+    assert not cuts_short("well-1a", Span(0, 4))
+
+
+def test_half_an_opening_tag_is_held_back():
+    """`TagScanner.feed`: it may become a call, and the text before it may not."""
+    transcript, scanner = Transcript("answer"), TagScanner("<tool>", "</tool>")
+    for text, hold in (("so <to", 3), ("ast", 9), (" <", 10), ("tool>x", 10), ("</tool>", 24)):
+        transcript.append(text, 1)
+        list(scanner.feed(transcript))
+        assert scanner.hold == hold
