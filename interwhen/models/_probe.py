@@ -226,7 +226,7 @@ async def _prefix(prober: Prober) -> _Observation:
 async def _prefill(prober: Prober) -> _Observation:
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
-    return await _resumed(prober, prober.chat, _TURNS, wanted="prefill")
+    return await _resumed(prober, prober.chat, _TURNS)
 
 
 async def _reasoning(prober: Prober) -> _Observation:
@@ -418,18 +418,15 @@ QUESTIONS = (
 _Adapter: TypeAlias = CompletionsModel | ChatModel
 
 
-async def _resumed(
-    prober: Prober, adapter: _Adapter, prompt: Prompt, *, wanted: ResumeMode | None = None
-) -> _Observation:
+async def _resumed(prober: Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
     """Stream an answer, cut it, and find out whether a second stream continues it.
 
-    With *wanted*, it must continue in this way: an adapter takes another one if the server refuses it. Both answers are
-    streamed, as in a run, because some servers behave differently without streaming.
+    Both answers are streamed, as in a run, because some servers behave differently without streaming.
     """
     whole, _ = await _streamed(prober, adapter, Request(prompt, sampling=_GREEDY))
     kept = _first_words(whole)
     rest, resumed, _ = await chunks_of(prober, adapter, Request(prompt, (Piece(kept),), _GREEDY))
-    if wanted is not None and resumed != wanted:
+    if resumed == "turn":  # the adapter takes a turn if the server refuses a prefill
         return _Observation("no", "the server refuses an unfinished turn of the assistant")
     return _continued(whole, kept, "".join(chunk.text for chunk in rest))
 
