@@ -1,6 +1,7 @@
 """After a correction, llama.cpp takes nearly the whole prompt from its cache, and the ledger says so."""
 
 import pytest
+from interwhen import Repair
 from interwhen.models import ChatModel, CompletionsModel, Piece, Request, open_local
 
 from .support import GREEDY, play, refuting
@@ -54,7 +55,7 @@ async def test_a_resume_right_after_the_cut_does_not_read_the_prefix_again():
 
 async def test_a_resume_that_is_cut_again_has_its_counts():
     async with open_local(slots=2) as model:
-        ledger = (await play(model, [refuting(1, times=4)])).result.ledger
+        ledger = (await play(model, [refuting(1, times=4, remedy=Repair())])).result.ledger
         once, again = ledger.resumes
         # Only the feedback and the token after the cut are new to the server.
         assert again.cached_tokens >= once.prompt_tokens
