@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Auto, Span
-from interwhen._core.ladder import (
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import (
     FEEDBACKS,
     RESTARTS,
     Trouble,
@@ -15,7 +16,6 @@ from interwhen._core.ladder import (
     premise_start,
     step_starts,
 )
-from interwhen._core.transcript import Transcript
 
 RUNGS = ("repair", "resample", "feedback", "restart")
 
