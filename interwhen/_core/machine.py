@@ -41,8 +41,8 @@ from interwhen._core.release import (
     unverified_reasons,
 )
 from interwhen._core.segmenter import Due, Intake
-from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
+from interwhen._core.written_calls import NO_OFFER, ToolOffer
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, assert_never, get_args
 
-from interwhen._core.call_scanner import CallScanner
 from interwhen._core.scanners import (
     CountScanner,
     FenceScanner,
@@ -21,8 +20,8 @@ from interwhen._core.scanners import (
     TagScanner,
     WholeScanner,
 )
-from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
+from interwhen._core.written_calls import NO_OFFER, CallScanner, ToolOffer
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Origin
 from interwhen._types.monitors import Monitor

@@ -24,7 +24,7 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
-from interwhen._core.tool_offers import offer_for
+from interwhen._core.written_calls import offer_for
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
     Recorder,

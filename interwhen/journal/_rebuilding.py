@@ -30,8 +30,8 @@ from interwhen._core.messages import (
     Settled,
     Suspend,
 )
-from interwhen._core.tool_offers import offer_for
 from interwhen._core.violations import READS_CALLS
+from interwhen._core.written_calls import offer_for
 from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Chunk, Reply, Usage

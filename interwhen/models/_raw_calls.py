@@ -11,10 +11,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from interwhen._core.call_scanner import openings_of
 from interwhen._core.segmenter import calls_in, scanner_for
-from interwhen._core.tool_offers import read_offer
 from interwhen._core.transcript import Transcript
+from interwhen._core.written_calls import openings_of, read_offer
 from interwhen._types.segments import CallFormat, ToolCall
 from interwhen._types.triggers import ToolCalls
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from interwhen._core.segmenter import calls_in, scanner_for
-from interwhen._core.tool_offers import read_offer
 from interwhen._core.transcript import Transcript
+from interwhen._core.written_calls import read_offer
 from interwhen._types.extensions import Task
 from interwhen._types.segments import ToolCall
 from interwhen._types.triggers import ToolCalls

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from interwhen._core.tool_offers import FENCES, ToolOffer
+from interwhen._core.written_calls import FENCES, ToolOffer
 
 WEATHER = {
     "type": "function",

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import ToolCalls
 from interwhen._core.segmenter import calls_in, scanner_for
-from interwhen._core.tool_offers import NO_OFFER, ToolOffer
 from interwhen._core.transcript import Transcript
-from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_written
+from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, NO_OFFER, ToolOffer, read_written
 from tests.core.call_texts import CODE, OFFER, TEXTS, UNREADABLE
 
 FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "json",
