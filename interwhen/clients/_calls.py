@@ -19,8 +19,8 @@ from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
+from interwhen.models._endpoint_support import ResumeProbe
 from interwhen.models._messages import read_messages
-from interwhen.models._resume_proof import ResumeProbe
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
 
 Api = Literal["chat", "completions", "responses"]
@@ -61,7 +61,7 @@ class ApiCall:
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         # The run reads from these fields which tools were offered. The body has them anyway.
-        extra = {name: self.body[name] for name in ("tools", "functions") if name in self.body}
+        extra = {name: value for name, value in self.body.items() if name in ("tools", "functions")}
         return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy, extra=extra)
 
     @property

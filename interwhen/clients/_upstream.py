@@ -45,31 +45,29 @@ from interwhen.models._chunks import (
     scored_tokens,
     usage_of,
 )
-from interwhen.models._field_support import (
-    FORK_OPTIONS,
-    REMEMBERED_SECONDS,
-    FieldSupport,
-    SamplingSupport,
-    asks_to_reason,
-    mentions,
-    refuses,
-    until_stop,
-)
-from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json, refuses_prefill
-from interwhen.models._raw_calls import RawCalls
-from interwhen.models._resume_proof import (
+from interwhen.models._endpoint_support import (
     BY_IDS,
+    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
     PREFILL_REFUSED,
     PROBE_SECONDS,
+    REMEMBERED_SECONDS,
     EndpointProof,
+    FieldSupport,
     ResumeProbe,
+    SamplingSupport,
+    asks_to_reason,
     choose_prefill,
+    mentions,
+    refuses,
+    until_stop,
     why_turn,
     why_unproven,
     with_tags,
 )
+from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._raw_calls import RawCalls
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server

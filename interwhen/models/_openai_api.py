@@ -60,32 +60,30 @@ from interwhen.models._chunks import (
     unknown_shape,
     usage_of_answer,
 )
-from interwhen.models._exchange import Retries, exchange, open_stream, retrying
-from interwhen.models._field_support import (
-    FORK_OPTIONS,
-    FieldSupport,
-    SamplingSupport,
-    asks_to_reason,
-    mentions,
-    refuses,
-    until_stop,
-)
-from interwhen.models._messages import as_turn
-from interwhen.models._orphans import AbortCall, OrphanedStreams
-from interwhen.models._resume_proof import (
+from interwhen.models._endpoint_support import (
     BY_IDS,
+    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
     PREFILL_REFUSED,
     PROBE_SECONDS,
     EndpointProof,
+    FieldSupport,
     ResumeProbe,
+    SamplingSupport,
+    asks_to_reason,
     choose_prefill,
+    mentions,
     parse_probe,
+    refuses,
+    until_stop,
     why_turn,
     why_unproven,
     with_tags,
 )
+from interwhen.models._exchange import Retries, exchange, open_stream, retrying
+from interwhen.models._messages import as_turn
+from interwhen.models._orphans import AbortCall, OrphanedStreams
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient

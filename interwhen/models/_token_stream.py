@@ -14,7 +14,7 @@ from interwhen._types.errors import ConnectError, MalformedEvent, ModelError, St
 from interwhen._types.ledger import SkippedEvent
 from interwhen._types.models import Chunk, Completion, FinishReason, ResumeWay, Stream, Usage
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded, EndMark, SlotState
-from interwhen.models._field_support import REMEMBERED_SECONDS
+from interwhen.models._endpoint_support import REMEMBERED_SECONDS
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models._transport import HttpResponse

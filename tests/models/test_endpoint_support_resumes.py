@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from interwhen import Claim, Message, Monitor, Pass, Sampling, Span, UsageError, Violation
 from interwhen.models import ChatModel, Piece, Request, UpstreamError
-from interwhen.models import _resume_proof as proofs
+from interwhen.models import _endpoint_support as proofs
 from interwhen.models._chunks import ModelCard
-from interwhen.models._resume_proof import (
+from interwhen.models._endpoint_support import (
     FILE_SECONDS,
     MOST_PROBES,
     PROVEN_SECONDS,

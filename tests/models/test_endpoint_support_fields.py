@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.models import UpstreamError
+from interwhen.models._endpoint_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
 from interwhen.models._exchange import refusal
-from interwhen.models._field_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
 from structlog.testing import capture_logs
 
 ASKED = {"model": "m", "messages": []}
@@ -90,7 +90,7 @@ def test_a_request_in_the_shape_of_an_error_teaches_nothing(key):
 @pytest.mark.anyio
 async def test_what_was_learned_is_logged_and_expires(anyio_backend_name, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("interwhen.models._field_support.anyio.current_time", lambda: now)
+    monkeypatch.setattr("interwhen.models._endpoint_support.anyio.current_time", lambda: now)
     support = FieldSupport("stream_options", "m@host")
     with capture_logs() as logs:
         support.learn(error(OPENAI), ASKED)
@@ -120,5 +120,5 @@ def test_no_code_looks_for_words_in_the_body_of_an_error():
                 found += [
                     f"{path}:{node.lineno}" for each in node.args if ast.unparse(each) in ("error.body", "exc.body")
                 ]
-    assert [place for place in found if "field_support.py" not in place] == []
+    assert [place for place in found if "_endpoint_support.py" not in place] == []
     assert found
