@@ -104,7 +104,7 @@ def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
 # Earlier points of the trace, to which a remedy may cut.
 
 
-_LINE = re.compile(r"[^\n]*\S[^\n]*")
+_LINE = re.compile(r"(?m:^)[^\S\n]*+\S[^\n]*+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 

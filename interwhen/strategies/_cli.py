@@ -106,7 +106,9 @@ def _show(console: Console, found: Explanation) -> None:
 
 
 def remedies(file: Annotated[str, Parameter(env_var="INTERWHEN_REMEDIES_STORE")], *, json: bool = False) -> None:
-    """Show which remedies have worked, for each model and verifier, and the order that follows from it.
+    """Show which remedies have worked, and the order that follows from it.
+
+    There is an order for each model and verifier.
 
     Parameters
     ----------

@@ -188,7 +188,7 @@ class TestInformation:
         assert run("verifiers", "show", "arithmetic") == 0
         out = capsys.readouterr().out
         assert "required" in out
-        assert "remedy    Repair" in out
+        assert "remedy    Auto" in out
 
     def test_why_a_verifier_fails(self, capsys):
         assert run("verifiers", "why-failed", "arithmetic") == 0

@@ -65,7 +65,7 @@ def test_json_is_one_object_with_every_case(cli_run, traces):
         (("--fail-above-false", "0.01"), 1, "false interrupts: 50.00% is above the bar of 1.00%"),
         (("--fail-below-recall", "0.9"), 1, "recall: 50.00% is below the bar of 90.00%"),
         (("--fail-below-precision", "0.9"), 1, "precision: 50.00% is below the bar of 90.00%"),
-        (("--limit", "1", "--fail-below-recall", "0.1"), 1, "no such traces"),
+        (("--limit", "1", "--fail-below-recall", "0.1"), 1, "recall must be measured on at least one such trace"),
     ],
 )
 def test_bars(cli_run, traces, bars, code, why):
@@ -137,7 +137,7 @@ def test_a_factory_in_the_working_directory(cli_run, traces, beside):
 def test_a_verifier_that_does_not_work_meets_no_bar(cli_run, traces, beside):
     code, _out, err = cli_run(beside, traces, "--fail-above-false", "0.5")
     assert code == 1
-    assert "2 checks failed" in err
+    assert "all checks must end with a verdict to meet a bar, and 2 failed" in err
 
 
 def test_formats_are_listed(capsys):

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 
@@ -131,19 +133,32 @@ def test_wrong_settings_are_refused(wrong):
     assert open_audit(AuditSettings()) is None
 
 
-def test_a_forked_process_writes_on(audit, tmp_path):
-    file = audit()
-    file.write(record(0))
+FORKING = """
+import os, sys
+from interwhen.clients._audit import open_audit
+from interwhen.clients._call_record import record_call
+from interwhen.clients._supervision import CallOrigin
+
+file = open_audit({"path": sys.argv[1]})
+write = lambda number: file.write(record_call(CallOrigin(call_id=f"{number:032x}"), api="chat", model="m"))
+write(0)
+file.close()
+write(1)
+child = os.fork()
+if not child:
+    write(2)
     file.close()
-    file.write(record(1))
-    child = os.fork()
-    if not child:
-        file.write(record(2))
-        file.close()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    file.close()
-    assert {line["call_id"] for line in lines(tmp_path / "audit.jsonl")} == {f"{n:032x}" for n in range(3)}
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+file.close()
+"""
+
+
+def test_a_forked_process_writes_on(tmp_path):
+    # In a process of its own: the one of the tests has other threads.
+    path = tmp_path / "audit.jsonl"
+    subprocess.run([sys.executable, "-c", FORKING, str(path)], check=True, timeout=60)
+    assert {line["call_id"] for line in lines(path)} == {f"{n:032x}" for n in range(3)}
 
 
 def test_the_defaults_keep_no_file_and_no_content():

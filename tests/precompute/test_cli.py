@@ -152,7 +152,7 @@ def test_a_question_is_asked_with_what_was_prepared(producer, book, capsys):
     ("options", "said"),
     [
         (("--context", "never"), "context 'never' must be in the store"),
-        (("--store", "elsewhere.db"), "must be used with --context only"),
+        (("--store", "elsewhere.db"), "must be used with --context, and it is missing"),
     ],
 )
 def test_a_context_that_cannot_be_opened_ends_the_run_with_one_line(options, said, producer, book, capsys):

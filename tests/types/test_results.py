@@ -39,6 +39,7 @@ from interwhen import (
     ViolationFound,
     ViolationRecord,
 )
+from interwhen._types.models import ResumeWay
 from interwhen._types.results import prompt_bytes, sha256
 from interwhen.journal import Insertion
 
@@ -61,7 +62,7 @@ COMMON = {
     "checks": CHECKS,
     "violations": (VIOLATION,),
     "insertions": (Insertion(Span(0, 1), "repair"),),
-    "resume": "prefix",
+    "resume": ResumeWay("prefix", "an option asks for it"),
     "ledger": Ledger(kept=3, discarded=2, fork_tokens=4, offline_tokens=1),
     "timing": Timing(total=1.0, close_latency=(0.001,)),
 }

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from interwhen import Lines, Pass, Repair, Resample, Segment, Span, Unknown, UsageError, Verdict, Violation
+from interwhen import Auto, Lines, Pass, Segment, Span, Unknown, UsageError, Verdict, Violation
 
 from interwhen_verifiers.arithmetic import Equation, arithmetic, check, check_exactly, extract
 
@@ -274,7 +274,7 @@ def test_factory() -> None:
     assert monitor.verifier.version != arithmetic().verifier.version
     assert (monitor.level, monitor.delivery, monitor.phase) == ("locate", "observe", "answer")
     assert isinstance(arithmetic().trigger, Lines)
-    assert arithmetic().remedy == Repair(otherwise=Resample())
+    assert arithmetic().remedy == Auto()
     assert arithmetic().verifier.worker == "inline"
     kinds = {parameter.kind for parameter in inspect.signature(arithmetic).parameters.values()}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}

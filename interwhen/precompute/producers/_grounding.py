@@ -19,15 +19,13 @@ from interwhen.toolkit.quantities import read_number
 _TOKEN = re.compile(
     r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa%]"
 )
-_AMOUNT = r"[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa]?(?:NUMBER)%?(?:\s(?!x\b)[^\W\d_]+)?".replace(
-    "NUMBER", r"\d[\d,]*(?:\.\d+)?"
-)
-_OPERATOR = r"\s*(?:[-+*/\u2212\u00d7\u00f7]|\bx\b)\s*"
-_EQUATION = re.compile(
-    rf"(?P<left>{_AMOUNT}(?:{_OPERATOR}{_AMOUNT})+)\s*=\s*[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa]?(?P<result>\d[\d,]*(?:\.\d+)?)"
-)
+_SIGN = r"[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa]"
+_NUMBER = r"\d[\d,]*+(?:\.\d++)?+"
+_AMOUNT = rf"{_SIGN}?+{_NUMBER}%?+(?:\s(?!x\b)[^\W\d_]++)?+"
+_OPERATOR = r"\s*+(?:[-+*/\u2212\u00d7\u00f7]|x\b)\s*+"
+_EQUATION = re.compile(rf"(?P<left>{_AMOUNT}(?:{_OPERATOR}{_AMOUNT})++)\s*+=\s*+{_SIGN}?+(?P<result>{_NUMBER})")
 _OPERAND = re.compile(
-    r"(?P<number>\d[\d,]*(?:\.\d+)?%?)[^-+*/\u2212\u00d7\u00f7\dx]*(?P<operator>[-+*/\u2212\u00d7\u00f7x]?)"
+    rf"(?P<number>{_NUMBER}%?+)[^-+*/\u2212\u00d7\u00f7\dx]*+(?P<operator>[-+*/\u2212\u00d7\u00f7x]?+)"
 )
 _CLAUSE_END = re.compile(r"[.;:!?](?=\s|$)|,\s|\n|\b(?:and|but|while|whereas|or)\b")
 _SIGNS = {
