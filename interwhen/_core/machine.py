@@ -619,8 +619,8 @@ class Core:
     def _apply(self, best: Candidate) -> None:
         violations = self.violations
         self._orders.extend(self.checks.withdraw())
-        # What a gate has shown is never cut.
-        todo, spent = violations.plan(best, self.released if self.gates.holding else 0)
+        # What a gate has shown is never cut. How much that is depends on when checks end, and a remedy must not.
+        todo, spent = violations.plan(best, goes_back=not self.gates.shows_checked_text)
         no_tokens = self._overspent(todo)
         if spent is not None or no_tokens is not None:
             if todo.ask:

@@ -176,6 +176,7 @@ class Gates:
         "_checks",
         "_events",
         "_final",
+        "_gates_text",
         "_gating",
         "_intake",
         "_required",
@@ -191,6 +192,7 @@ class Gates:
         self._checks = checks
         self._events = events
         self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery in GATING]
+        self._gates_text = any(monitor.delivery == "gate" for monitor in monitors)
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
 
@@ -202,6 +204,11 @@ class Gates:
     def holding(self) -> bool:
         """Whether any monitor holds text back."""
         return bool(self._gating or self._final)
+
+    @property
+    def shows_checked_text(self) -> bool:
+        """Whether all text is shown piece by piece after its checks, because a monitor has the delivery ``gate``."""
+        return self._gates_text and bool(self._gating)
 
     def limit(self) -> int:
         """Return the offset up to which the text may be shown."""

@@ -113,6 +113,8 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
 
     If there is only one line, sentences count as steps. Think tags and feedback are no steps.
     """
+    if floor >= end:
+        return []
     starts: list[int] = []
     sentences: list[int] = []
     tags = {tag.start for tag in transcript.tags}
@@ -429,6 +431,7 @@ class Violations:
         self._template = template
         self._rules = rules
         self._continues_reasoning = continues_reasoning
+        self._goes_back = True
         self._trouble = RefutationCounts(intake.transcript)
         self._tried: dict[tuple[int, int], list[Rung]] = {}
         """The rungs of the ladder that were used so far, by monitor and place."""
@@ -519,11 +522,12 @@ class Violations:
 
     # ------------------------------------------------------------------ what is done
 
-    def plan(self, best: Candidate, floor: int = 0) -> tuple[RemedyPlan, str | None]:
+    def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*, and a text about the budget that forbids it (or ``None``).
 
-        A ladder that goes back to an earlier point does not cut below offset *floor*.
+        Unless *goes_back*, a ladder does not cut before the segment of *best*.
         """
+        self._goes_back = goes_back
         intake = self._intake
         monitor = self._monitors[best.ref.monitor]
         times, self._place = 1, None
@@ -531,7 +535,7 @@ class Violations:
             times, self._place = self._trouble.met(best)
         first_call = self._transcript.first_call
         if isinstance(monitor.remedy, Auto) and best.violation is not None and best.ref.segment.call is None:
-            climbed, times = self._climb(best, best.violation, monitor.remedy, times, floor)
+            climbed, times = self._climb(best, best.violation, monitor.remedy, times)
             if climbed is None:
                 return plan_surrender(best, first_call), "not converging: every remedy was tried at the same place"
             todo = climbed
@@ -551,12 +555,10 @@ class Violations:
             todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
         return todo, self._overspent(todo, times)
 
-    def _climb(
-        self, best: Candidate, violation: Violation, auto: Auto, times: int, floor: int
-    ) -> tuple[RemedyPlan | None, int]:
+    def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
         """Return the plan of the next rung of *auto* (``None``: the ladder ends), and how often the words came here."""
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
-        starts = step_starts(self._transcript, self._floor(floor, segment), segment.start)
+        starts = step_starts(self._transcript, self._floor(segment), segment.start)
         rests = self._rests_on_reasoning(segment)
         place = self._place or 0
         if rests:
@@ -641,7 +643,8 @@ class Violations:
     def _rests_on_reasoning(self, segment: Span) -> bool:
         """Tell whether *segment* is in an answer that follows a reasoning in which the model can continue."""
         transcript = self._transcript
-        if not self._continues_reasoning or transcript.phase_at(segment.start) != "answer" or transcript.conclusions:
+        may_cut = self._goes_back and self._continues_reasoning and not transcript.conclusions
+        if not may_cut or transcript.phase_at(segment.start) != "answer":
             return False
         return self._reasoning_end() > 0
 
@@ -653,17 +656,19 @@ class Violations:
         end = next((at for at, phase in reversed(transcript.phases) if phase == "answer"), transcript.length)
         return next((tag.start for tag in transcript.tags if tag.end == end), end)
 
-    def _floor(self, floor: int, segment: Span) -> int:
-        """Return the offset below which the ladder does not cut: *floor*, or the end of earlier calls.
+    def _floor(self, segment: Span) -> int:
+        """Return the offset below which the ladder does not cut, such as the end of earlier calls.
 
         If the model cannot continue inside the reasoning, a violation in the answer does not cut into it.
         """
+        if not self._goes_back:
+            return segment.start
         transcript = self._transcript
         fixed = [span.end for span, _ in transcript.calls if span.end <= segment.start]
         fixed += [span.end for span, _ in (*transcript.refusals, *transcript.conclusions) if span.end <= segment.start]
         if transcript.phase_at(segment.start) == "answer" and not self._continues_reasoning:
             fixed.append(next(at for at, phase in reversed(transcript.phases) if phase == "answer"))
-        return max(floor, *fixed) if fixed else floor
+        return max(fixed, default=0)
 
     def may_pass_over(self, best: Candidate) -> bool:
         """Tell whether the run continues without a remedy for *best*, because its ladder has ended and permits it."""

@@ -119,7 +119,29 @@ def _enriched(dice: Random, world: World) -> World:
         watches.append(_concluding(dice, f"m{len(watches)}", len(world.judges)))
     world = msgspec.structs.replace(world, watches=tuple(watches), counts=dice.random() < 0.4)
     world = _with_words(dice, world) if dice.random() < 0.3 else world
-    return _with_scopes(dice, world) if dice.random() < 0.4 else world
+    world = _with_scopes(dice, world) if dice.random() < 0.4 else world
+    return _with_a_stubborn_mistake(dice, world) if dice.random() < 0.1 else world
+
+
+def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
+    """Return *world* with a wrong sum that is repeated, changed, and repeated again, and with judges without repairs.
+
+    Only such a model brings a ladder of remedies to its last rungs.
+    """
+    sums = [at for at, item in enumerate(world.items) if isinstance(item, SumItem) and not item.call]
+    if not sums or not world.watches:
+        return world
+    items = [msgspec.structs.replace(item, off=(0,)) if isinstance(item, SumItem) else item for item in world.items]
+    off = dice.choice(((1, 1, 1, 2, 2, 2, 0), (1, 1, 1, 2, 2, 2, 3, 3)))
+    items[sums[-1]] = msgspec.structs.replace(items[sums[-1]], off=off, after="\n")
+    climbing = msgspec.structs.replace(world.watches[0], remedy="auto", trigger="lines", delivery="interrupt")
+    return msgspec.structs.replace(
+        world,
+        items=tuple(items),
+        watches=(climbing, *world.watches[1:]),
+        limits=msgspec.structs.replace(world.limits, remedies=dice.choice((2, 3, 16, 16))),
+        judges=tuple(msgspec.structs.replace(judge, repairs=False) for judge in world.judges),
+    )
 
 
 def _with_words(dice: Random, world: World) -> World:

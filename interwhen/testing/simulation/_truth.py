@@ -88,7 +88,8 @@ class SimulatedTrace:
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
         """Append text of the model."""
-        if self.thinking == "field" and phase == "answer" and self.answer_at is None and text:
+        # A call belongs to the answer, so it ends the reasoning.
+        if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
             self.answer_at = len(self.text)
         if call:
             self.calls.append((len(self.text), len(self.text) + len(text)))
@@ -129,8 +130,9 @@ class SimulatedTrace:
                 return [(0, size, "answer")]
             begin = len("<think>")
         close = self.text.find("</think>", begin)
-        if close < 0:
-            return [(begin, size, "reasoning")]
+        first_call = min((start for start, _ in self.calls if start >= begin), default=size)
+        if close < 0 or first_call < close:
+            return [(begin, first_call, "reasoning"), *([(first_call, size, "answer")] if first_call < size else [])]
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
