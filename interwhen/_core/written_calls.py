@@ -917,7 +917,7 @@ class _Quoting(NamedTuple):
     """The first three characters of the current line, without its indentation."""
 
     def after(self, text: str) -> _Quoting:
-        """Return what is known after *text*, which follows."""
+        """Return the state after the next part of the transcript, *text*."""
         _, _, in_block, ticks, lead = self
         for number, part in enumerate(text.split("\n")):
             if number:

@@ -74,7 +74,8 @@ def core_for(
 ) -> Core:
     """Return the core of the resumed run *past*, or a new core.
 
-    *able* are the capabilities of the model; for an error or a spent time budget, the core gets no capabilities.
+    *able* is the result of asking the model for its capabilities: the capabilities, an error, or the time budget (in
+    seconds) that was spent meanwhile. After an error or a spent budget, the core gets no capabilities.
     """
     if past is not None:
         return past.core

@@ -96,7 +96,10 @@ class StoreError(InterwhenError):
 
 
 class StoreConflict(StoreError):
-    """Another process changed the entry ``name``, which is no longer at generation ``expected``. Read it again."""
+    """Another process changed the entry ``name`` of a store: its version number is not ``expected`` any more.
+
+    Read the entry again, and repeat the change.
+    """
 
     def __init__(self, place: str, name: str, expected: int) -> None:
         self.name = name

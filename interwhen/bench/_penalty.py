@@ -326,7 +326,7 @@ class Penalty:
 
 
 def _why_not(flows: Sequence[Flow]) -> str:
-    """Return why the runs of a pair are not correct runs; empty if they are correct."""
+    """Return why the pair of runs *flows* (one bare, one supervised) is left out; an empty string if it counts."""
     reasons = [flow.why_not or "fewer than two pieces of text came" * (len(flow.arrivals) < 2) for flow in flows]
     return next(filter(None, reasons), "")
 

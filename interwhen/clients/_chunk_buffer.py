@@ -115,7 +115,7 @@ class CallAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a call has begun in this stream. The last call is complete only at the end."""
+        """Whether a tool call has begun in this stream. The last one may grow until the stream ends."""
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:

@@ -15,9 +15,10 @@ from interwhen._types.results import Result
 class Demotion:
     """Demotes a monitor to the delivery ``observe`` when it finds violations in too many calls.
 
-    Too many means: in more than the share *above* of its last *calls* calls. The calls of one client or gateway are
-    counted together. A demoted monitor still checks, so its violations appear in results and metrics. It stays
-    demoted until :meth:`restore`. Raises :class:`UsageError` on invalid values.
+    Too many means: in a larger share of its latest calls than *above* (from 0 to 1). *calls* is how many of its latest
+    calls count. The calls of one client or gateway are counted together. A demoted monitor still checks, so its
+    violations appear in results and metrics. It stays demoted until :meth:`restore`. Raises :class:`UsageError` on
+    invalid values.
     """
 
     def __init__(self, *, above: float, calls: int = 100) -> None:

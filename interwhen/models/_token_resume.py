@@ -370,7 +370,10 @@ class KnownTags:
 
 
 class TokenPrompts:
-    """Makes prompts of token ids with *tokenizer*. *known* holds the tags that earlier calls have asked for."""
+    """Makes prompts of token ids with *tokenizer*.
+
+    *known* holds the ids of think tags that earlier calls have tokenized, so that each tag is tokenized once.
+    """
 
     def __init__(self, tokenizer: Tokenizer, known: KnownTags) -> None:
         self._tokenizer = tokenizer

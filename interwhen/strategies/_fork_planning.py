@@ -292,7 +292,7 @@ class ForkPlanner:
 
     @property
     def rates(self) -> Rates:
-        """The present estimates in seconds."""
+        """The present estimates of how long each route takes, in seconds."""
         return self.tracking.rates
 
     @property

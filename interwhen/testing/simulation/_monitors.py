@@ -279,7 +279,10 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 
 
 def concludes(watch: MonitorSetup) -> bool:
-    """Return whether *watch* can end the reasoning: it checks only unfinished reasoning, and is not required."""
+    """Return whether *watch* may have the remedy ``Conclude``, which ends the reasoning.
+
+    Such a monitor reads only unfinished reasoning. It proves nothing, so it is not required for a verified result.
+    """
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
 

@@ -269,7 +269,7 @@ class PlayedWorld:
 
     @property
     def seen(self) -> list[SeenEvent]:
-        """The events of the last reader, which are those of the whole run."""
+        """The events of the whole run. After a resume, the reader gets them from the start, so the last one has all."""
         return self.last.seen
 
     @property

@@ -273,7 +273,11 @@ def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
 
 
 def _names_share(share: Node, amount: Node) -> bool:
-    """Tell whether *share* may be a part of something that *amount* counts: ``3/4 = 15``, ``20% + 5% = 10``."""
+    """Tell whether the equation of *share* and *amount* may mean "a share of something is an amount".
+
+    ``3/4 = 15`` is wrong as an equation, but people write it for "three quarters of them are 15"; and likewise
+    ``20% + 5% = 10``.
+    """
     if any(number.percent for number in numbers(amount)):
         return False
     if all(number.percent for number in numbers(share)):

@@ -302,7 +302,10 @@ class Reader:
         return found
 
     def _mutable(self) -> frozenset[str]:
-        """Return the variables of the tests that hold results of the code, such as objects of its classes."""
+        """Return the names of the test variables whose values the tested code made, such as objects of its classes.
+
+        A later call may change such a value.
+        """
         found: set[str] = set()
         for step in self._before:
             if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.AugAssign) and step.reads & (self.names | found):

@@ -162,7 +162,10 @@ class ObjectOrder:
         return OrderState()
 
     def skip(self, _reading: OrderState) -> OrderState:
-        """Return the state after a line that is too long to read: it may suppose something."""
+        """Return the state after a line that is too long to read.
+
+        That line may begin a case ("suppose ..."), so later lines may hold only in that case.
+        """
         return OrderState(is_supposed=True)
 
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:

@@ -122,7 +122,11 @@ class Classes:
         return "open" if self.with_premise(statement).is_consistent(are_peopled=are_peopled) else "contradicts"
 
     def is_consistent(self, *, are_peopled: bool = False) -> bool:
-        """Tell whether the premises can hold together: each demand must keep an allowed case."""
+        """Tell whether the premises can hold together.
+
+        Each premise that demands one of several cases must have a case that the other premises allow.
+        *are_peopled*: each class has a member.
+        """
         people = (cases for _, cases in self.people)
         return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
 
