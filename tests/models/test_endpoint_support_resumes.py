@@ -301,9 +301,9 @@ def test_a_file_is_read_as_it_was_written(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("bad", [stored(until=-1), stored(until=FILE_SECONDS + 60), stored(form=2)])
+@pytest.mark.parametrize("bad", [{"until": -1}, {"until": FILE_SECONDS + 60}, {"form": 2}], ids=str)
 def test_an_expired_file_and_one_of_another_format_are_ignored(path, bad):
-    save_proof(path, bad)
+    save_proof(path, stored(**bad))  # made here: its times count from now
     assert load_proof(path) is None
 
 
