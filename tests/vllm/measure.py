@@ -8,6 +8,7 @@ names, all endpoints are measured. vLLM needs its environment: ``python tests/vl
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import random
 import statistics
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import interwhen
-from interwhen import Message, Result, Sampling
+from interwhen import Message, Repair, Resample, Result, Sampling
 from interwhen.models import ChatModel
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._recorded_http import RecordedExchange, RecordingTransport
@@ -37,6 +38,11 @@ SYSTEM = Message("system", "Work in small steps, one step on each line.")
 """It makes the prompts longer: vLLM caches blocks of 32 tokens, and the rest of a prompt is always computed again."""
 LIMIT = 20_000
 """The tiny model has not learned larger totals."""
+
+
+def repairing() -> interwhen.Monitor:
+    """Return `arithmetic` with one remedy, so that the ladder of remedies plays no part: a repair, or a new sample."""
+    return dataclasses.replace(interwhen.load_monitor("arithmetic"), remedy=Repair(otherwise=Resample()))
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,7 @@ async def measure(url: str, given: Sequence[Problem], at_once: int) -> Tally:
         async with limiter:
             transport = RecordingTransport(shared)
             model = ChatModel(url, "tiny", transport=transport)
-            async with interwhen.run(
-                model, problem.chat, monitors=["arithmetic:remedy=repair"], sampling=problem.sampling
-            ) as run:
+            async with interwhen.run(model, problem.chat, monitors=[repairing()], sampling=problem.sampling) as run:
                 result = await run.drain()
             posts = [each for each in transport.exchanges() if each.method == "POST"]
             tally.add(problem, result, posts)

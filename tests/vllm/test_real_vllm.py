@@ -14,7 +14,7 @@ from interwhen import Message, Sampling
 from interwhen.models import ChatModel, Piece, Request, probe
 from interwhen.models._contract import check_contract
 from tests.contracts.servers import VLLM, assert_kept
-from tests.vllm.measure import measure, problems
+from tests.vllm.measure import measure, problems, repairing
 from tests.vllm.server import PARSERS
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +109,7 @@ async def test_corrected_calls_of_a_wrapped_client_finish(servers, parser):
         httpx2.AsyncClient(event_hooks={"request": [note]}, timeout=120) as http,
         openai.AsyncOpenAI(base_url=servers[parser], api_key="none", http_client=http) as bare,
     ):
-        client = interwhen.wrap(bare, ["arithmetic:remedy=repair"])
+        client = interwhen.wrap(bare, [repairing()])
         for problem in [each for each in problems(16, seed=7) if not each.sampling.temperature]:
             stream = await client.chat.completions.create(
                 model="tiny",
