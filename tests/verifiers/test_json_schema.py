@@ -82,7 +82,7 @@ REFUTED = [
     ('{"contact": {"phone": 1', '{"contact": {"p', "no property here"),
     ('{"contact": {}', '{"contact": {}', "ends without 'mail'"),
     ('{"contact": 3', '{"contact": 3', "null or there cannot be a number here, but an object"),
-    ('{"name": "a", "name"', '{"name": "a", "name"', "stands in the object already"),
+    ('{"name": "a", "name"', '{"name": "a", "name"', "is in the object already"),
     ('{"name": "a"} ', None, ""),
     ('["a"]', "[", "there cannot be an array here"),
     ("{name", "{n", "invalid JSON"),

@@ -249,7 +249,11 @@ def _earliest(case: PlayedCase) -> Iterator[str]:
         for watch in case.world.watches:
             suspended = may_be_suspended(case.world, case.world.judges[watch.judge])
             acts = watch.delivery != "observe" and not concludes(watch)
-            if acts and watch.grounded and not watch.fork and not suspended and not is_blind(watch):
+            # A ladder with end="unverified" leaves its violations in the text when it ends, and interrupts no more.
+            ended = watch.remedy == "auto_unverified" and any(
+                found.monitor == watch.name and not found.interrupted for found in result.violations
+            )
+            if acts and not ended and watch.grounded and not watch.fork and not suspended and not is_blind(watch):
                 yield from _earlier(case, act, watch)
 
 

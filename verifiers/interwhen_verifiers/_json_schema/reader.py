@@ -320,7 +320,7 @@ class _Step:
         bit = self._reader.bit(name) if name is not None else 0
         if bit & frame.seen:
             self.at -= 1
-            raise _Stop(f"the key '{constraints.shown(self._read)}' stands in the object already; give each key once")
+            raise _Stop(f"the key '{constraints.shown(self._read)}' is in the object already; give each key once")
         self._put(frame._replace(seen=frame.seen | bit))
         self._node = self._reader.inner(frame.node, constraints.of_property(name))
         self._mode = "colon"

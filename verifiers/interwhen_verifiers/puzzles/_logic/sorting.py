@@ -51,7 +51,7 @@ class Words:
         return -sign if self.is_descending else sign
 
     def misplaced(self, listed: Iterable[str]) -> tuple[str, str] | None:
-        """Return the first two neighbours in *listed* that stand in the wrong order; ``None`` if there are none."""
+        """Return the first two neighbours in *listed* that are in the wrong order; ``None`` if there are none."""
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
