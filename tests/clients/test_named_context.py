@@ -4,9 +4,21 @@ import gc
 
 import pytest
 from interwhen import UsageError
-from interwhen._types.extensions import Unprepared
 from interwhen.clients._named_context import NamedContext, open_source, read_context, vet_context
 from interwhen.precompute import open_store
+
+
+class Served:
+    """What a run asks of a context."""
+
+    def serve(self, model, prompt):
+        raise NotImplementedError
+
+    def begin(self):
+        pass
+
+    def end(self):
+        pass
 
 
 def test_a_name_a_mapping_and_an_object_describe_a_context(tmp_path):
@@ -15,7 +27,7 @@ def test_a_name_a_mapping_and_an_object_describe_a_context(tmp_path):
     assert named == NamedContext("wages", open_source(store, None))
     assert read_context("more", named.source) == NamedContext("more", named.source)
     assert read_context(named) is named
-    ready = Unprepared()
+    ready = Served()
     assert read_context(ready) is ready
     assert read_context(None) is read_context(False) is None
 
