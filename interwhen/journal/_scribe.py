@@ -2,6 +2,7 @@
 
 What the core does not know (when a check began in its worker, when a stream was closed) is in the facts and counts of
 the engine. The compact form, which the scribe makes for browsers, is described in docs/journal.md.
+Why: docs/decisions/0060-times-in-the-journal.md.
 """
 
 from __future__ import annotations
