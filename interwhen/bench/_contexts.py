@@ -38,8 +38,8 @@ Arm = Literal["bare", "facts", "answers", "notes"]
 HOW = 'Work it out in short steps, and end with a line "Answer: NUMBER".'
 """The instruction after each question. All arms have the same one."""
 NOTES = (
-    "Questions about this text will follow, and nobody has asked them yet. Write down in short lines what follows from "
-    "the text and will help to answer them, with each calculation."
+    "Questions about this text will follow. Write down in short lines what follows from the text and will help to "
+    "answer them, with each calculation."
 )
 NOTES_HEADING = "Notes on the text:"
 QUERIES = (1, 3, 10)
