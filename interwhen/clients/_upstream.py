@@ -47,21 +47,14 @@ from interwhen.models._chunks import (
 )
 from interwhen.models._endpoint_support import (
     BY_IDS,
-    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
     PREFILL_REFUSED,
     PROBE_SECONDS,
-    REMEMBERED_SECONDS,
     EndpointProof,
-    FieldSupport,
     ResumeProbe,
-    SamplingSupport,
     asks_to_reason,
     choose_prefill,
-    mentions,
-    refuses,
-    until_stop,
     why_turn,
     why_unproven,
     with_tags,
@@ -72,7 +65,17 @@ from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, TokenStream
-from interwhen.models._transport import HttpResponse, Timeouts
+from interwhen.models._transport import (
+    FORK_OPTIONS,
+    REMEMBERED_SECONDS,
+    FieldSupport,
+    HttpResponse,
+    SamplingSupport,
+    Timeouts,
+    mentions,
+    refuses,
+    until_stop,
+)
 
 # Builds requests that continue the trace: the caller's messages, followed by the kept text.
 

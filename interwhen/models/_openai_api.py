@@ -62,32 +62,40 @@ from interwhen.models._chunks import (
 )
 from interwhen.models._endpoint_support import (
     BY_IDS,
-    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
     PREFILL_REFUSED,
     PROBE_SECONDS,
     EndpointProof,
-    FieldSupport,
     ResumeProbe,
-    SamplingSupport,
     asks_to_reason,
     choose_prefill,
-    mentions,
     parse_probe,
-    refuses,
-    until_stop,
     why_turn,
     why_unproven,
     with_tags,
 )
-from interwhen.models._exchange import Retries, exchange, open_stream, retrying
 from interwhen.models._messages import as_turn
 from interwhen.models._orphans import AbortCall, OrphanedStreams
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
-from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
+from interwhen.models._transport import (
+    FORK_OPTIONS,
+    FieldSupport,
+    HttpRequest,
+    HttpResponse,
+    Retries,
+    SamplingSupport,
+    Timeouts,
+    Transport,
+    exchange,
+    mentions,
+    open_stream,
+    refuses,
+    retrying,
+    until_stop,
+)
 
 T = TypeVar("T")
 
