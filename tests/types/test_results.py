@@ -33,7 +33,6 @@ from interwhen import (
     Timing,
     Unknown,
     Unverified,
-    UnverifiedReason,
     Verified,
     Violation,
     ViolationFound,
@@ -43,6 +42,7 @@ from interwhen._types.models import ResumeWay
 from interwhen._types.results import prompt_bytes
 from interwhen._types.segments import sha256
 from interwhen.journal import Insertion
+from interwhen.toolkit import UnverifiedReason
 
 OUTCOMES = (
     Judged(Pass("evidence")),
