@@ -170,7 +170,7 @@ class RunLearning:
             return monitor
         try:
             order = self._orders.get(verifier) or tuple(self._learner.order(model, verifier, remedy.order))
-            # A monitor is vetted when it is made, which costs more than all else here, so it is made only if it differs.
+            # A monitor is vetted when it is made, which costs time, so it is made only if it differs.
             changed = remedy if order == remedy.order else msgspec.structs.replace(remedy, order=order)
         except Exception as error:  # noqa: BLE001  (it is a plug-in)
             log_warning("learner.failed", error=type(error).__name__)
