@@ -14,7 +14,7 @@ import os
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import ClassVar, Self
@@ -38,6 +38,7 @@ from interwhen._engine.journaling import (
     unfinished,
 )
 from interwhen._engine.monitors import Watcher
+from interwhen._engine.observation import Observation
 from interwhen._engine.stream import TWO_READERS, close_model
 from interwhen._engine.timers import Alarm, Meter, Timers, Wakeup, is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.workers import Workers
@@ -301,6 +302,7 @@ class Run:
         "_workers",
         "error",
         "is_switched_off",
+        "observation",
         "when_switched_off",
     )
 
@@ -363,6 +365,8 @@ class Run:
         """Whether supervision was turned off during this run, so that the rest of the text is unchecked."""
         self.when_switched_off: Callable[[], object] | None = None
         """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
+        self.observation: Observation | None = None
+        """Gets the result; ``None``: this run is a part of a call that is observed as a whole."""
 
     # ------------------------------------------------------------------ the reader's side
 
@@ -632,6 +636,8 @@ class Run:
         log_result(result)
         self._allocation.learn(result)
         self._learning.learn(self._model.name, result)
+        if self.observation is not None:
+            self.observation.end(result)
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
@@ -698,3 +704,29 @@ class Run:
         """Wake the reader and the task that reads ahead, because a fact may have produced events."""
         self._wake.notify()
         self._news.notify()
+
+
+class ObservedRun(Run):
+    """A run whose events are given to listeners, too. Other runs have no code for this, which would cost per token."""
+
+    __slots__ = ()
+
+    def _conclude(self, result: Result) -> None:
+        # The reader may leave without reading these events.
+        self._observe((*self._events, Finished(result)))
+        super()._conclude(result)
+
+    def _observe(self, events: Iterable[Event]) -> None:
+        if self.observation is not None:
+            self.observation.saw(events)
+
+    async def __anext__(self) -> Event:
+        event = await super().__anext__()
+        self._observe((event,))
+        return event
+
+    async def batch(self) -> list[Event]:
+        """Return the next events as :meth:`Run.batch` does. The first of them came through :meth:`__anext__`."""
+        found = await super().batch()
+        self._observe(found[1:])
+        return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -141,6 +143,11 @@ def prompt_bytes(prompt: Prompt) -> int:
     """Return the size of the text of *prompt* in bytes of UTF-8."""
     texts = (prompt,) if isinstance(prompt, str) else (message.content for message in prompt)
     return sum(len(text.encode(errors="replace")) for text in texts)
+
+
+def new_call_id() -> str:
+    """Return an id for a call: 12 hex digits of the time in milliseconds, and 20 random ones. So ids sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 class JournalState(msgspec.Struct, frozen=True, gc=False):

@@ -416,7 +416,10 @@ class _Guarded:
             capabilities=Capabilities(resume="prefix", forks=False, think_tags=None),
             name="given",
         )
-        async with run(model, prompt, monitors=monitors) as judged:
+        judging = run(model, prompt, monitors=monitors)
+        if judging.observation is not None:
+            judging.observation.source, judging.observation.model = "guard", self._name
+        async with judging as judged:
             result = await judged.drain()
         acted = any(record.interrupted for record in result.violations)
         if acted or result.status in ("abstained", "failed"):

@@ -51,14 +51,16 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
         return None
-    title = f"Savings per query in offline tokens (a token that a reader waits for weighs {_RULE.weights.test:g}, or 1)"
-    table = _table(title, "item", "stage", "used", "pairs", "saves", "t = 1", "pays after")
+    title = (
+        f"Savings per query (a token that a reader waits for weighs {_RULE.weights.test:g} offline tokens, or t = 1)"
+    )
+    table = _table(title, "item", "stage", "used", "pairs", "tokens", "share", "t = 1", "pays after")
     for step, record in found:
         known = worth(record, _RULE)
         after = "unknown" if known.break_even is None else f"{known.break_even:,.1f} queries"
         counts = (f"{record.served} of {record.queries}", f"{len(record.pairs)}")
-        savings = (f"{each.mean:,.0f} [{each.low:,.0f}, {each.high:,.0f}]" for each in (known.saving, known.plain))
-        table.add_row(Text(joined(step)), record.stage, *counts, *savings, after)
+        shares = (f"{each.mean:.0%} [{each.low:.0%}, {each.high:.0%}]" for each in (known.share, known.plain))
+        table.add_row(Text(joined(step)), record.stage, *counts, f"{known.saving:,.0f}", *shares, after)
     return table
 
 

@@ -6,7 +6,8 @@ annotations; most verifiers need only the names in `interwhen` itself. The packa
 """
 
 from interwhen._types.errors import MissingExtraError
-from interwhen._types.monitors import Extractor, Parser
+from interwhen._types.monitors import Extractor, Parser, Recognizer
+from interwhen._types.results import UnverifiedReason
 from interwhen._types.segments import CallFormat, WrittenCalls
 from interwhen._types.spans import Offset
 from interwhen._types.verdicts import OnError, Outcome
@@ -22,6 +23,8 @@ __all__ = [
     "OnError",
     "Outcome",
     "Parser",
+    "Recognizer",
+    "UnverifiedReason",
     "Worker",
     "WrittenCalls",
     "normalize",

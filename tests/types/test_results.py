@@ -33,7 +33,6 @@ from interwhen import (
     Timing,
     Unknown,
     Unverified,
-    UnverifiedReason,
     Verified,
     Violation,
     ViolationFound,
@@ -42,6 +41,7 @@ from interwhen import (
 from interwhen._types.models import ResumeWay
 from interwhen._types.results import prompt_bytes, sha256
 from interwhen.journal import Insertion
+from interwhen.toolkit import UnverifiedReason
 
 OUTCOMES = (
     Judged(Pass("evidence")),
