@@ -193,12 +193,13 @@ class RunLearning:
             return monitor
         try:
             order = self._orders.get(verifier) or tuple(self._learner.order(model, verifier, remedy.order))
-            changed = msgspec.structs.replace(remedy, order=order)
+            # A monitor is vetted when it is made, which costs time, so it is made only if it differs.
+            changed = remedy if order == remedy.order else msgspec.structs.replace(remedy, order=order)
         except Exception as error:  # noqa: BLE001  (it is a plug-in)
             log_warning("learner.failed", error=type(error).__name__)
             return monitor
         self._orders[verifier] = order
-        return dataclasses.replace(monitor, remedy=changed)
+        return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
 
     def learn(self, model: str, result: Result) -> None:
         """Let the learner learn from *result*. If the learner raises, this is only logged."""

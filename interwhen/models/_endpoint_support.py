@@ -110,8 +110,23 @@ class ProofWire(Protocol):
 
 
 BY_IDS = ResumeWay("tokens", "the server sends token ids, and a prompt of token ids continues after any token")
+AFTER_CALLS = ResumeWay("turn", "an assistant message with tool calls cannot be left unfinished")
 NO_IDS = "the server does not tokenize a chat"
+NOT_RAW = "a chat with such tools is not continued by token ids"
 PREFILL_REFUSED = "the server has refused an unfinished assistant message"
+
+
+def continues_raw(chat: Mapping[str, Any]) -> bool:
+    """Return whether the answer to *chat* may continue as raw text, in which interwhen reads the tool calls.
+
+    With a forced call, the server restricts the text of the model. Only its chat API does that.
+    """
+    tools = chat.get("tools") or ()
+    return (
+        not chat.get("functions")
+        and chat.get("tool_choice") in (None, "auto", "none")
+        and all(isinstance(tool, Mapping) and tool.get("type", "function") == "function" for tool in tools)
+    )
 
 
 def why_turn(card: ModelCard | None) -> str:

@@ -42,7 +42,8 @@ from interwhen.models._local_weights import (
     find_weights,
     parse_weights,
 )
-from interwhen.models._openai_api import ChatModel, CompletionsModel, prompt_turns, read_json
+from interwhen.models._messages import prompt_turns
+from interwhen.models._openai_api import ChatModel, CompletionsModel, read_json
 from interwhen.models._token_resume import shared
 from interwhen.models._transport import HttpRequest, Retries, Timeouts, Transport, exchange
 
