@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
+from interwhen._engine.observation import EventCallback, ResultCallback, vet_callback
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, WorkerPool, fits
@@ -209,6 +210,11 @@ class Settings:
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
     """The file that gets one record per call; ``None``: records are only logged (``call.ended``)."""
+    on_result: ResultCallback | None = None
+    """Called with the :class:`SupervisedCall` when a call has ended: in a thread, with the context of the call. If it
+    raises, this is only logged."""
+    on_event: EventCallback | None = None
+    """Called with each event, except those for text, and the id of the call, in the same way as ``on_result``."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -241,6 +247,9 @@ class Settings:
         ):
             if not is_valid:
                 raise UsageError(f"the setting {label} must be {allowed}, got {getattr(self, label)!r:.200}")
+        for label, function in (("on_result", self.on_result), ("on_event", self.on_event)):
+            if function is not None:
+                vet_callback(f"the setting {label}", function)
 
     def changed(self, override: object) -> Settings:
         """Return these settings changed by *override*: a mapping, ``None`` for no change, ``False`` for no monitors."""

@@ -21,8 +21,9 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from interwhen._engine.observation import LISTENERS
 from interwhen._engine.run import is_off
-from interwhen._run import Run, run
+from interwhen._run import Run, as_part, run
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
 from interwhen._types.extensions import Ready
@@ -31,7 +32,7 @@ from interwhen._types.models import Capabilities, Chunk, Completion, Message, Pr
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Abstain
 from interwhen._types.results import Abstained, Failed, Insertion, Result
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen._types.strategies import CallStrategy, LiveRun, StrategyChoice, StrategyTask
 from interwhen._types.triggers import ToolCalls
 from interwhen.clients._calls import ApiCall, Settings
@@ -578,6 +579,7 @@ class StrategyRun:
 
     async def _solve(self) -> None:
         """Let the strategy choose. Its errors are raised where the reader waits."""
+        LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
         temperature = call.body.get("temperature")
@@ -688,7 +690,7 @@ class StrategyRun:
         if live is not None:
             seed = None if sampling.seed is None else sampling.seed + live.seed
             sampling = replace(sampling, seed=seed, temperature=0.0 if live.greedy else None)
-        made = run(
+        made = as_part(run)(
             model,
             self._prompt,
             monitors=monitors,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +10,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import msgspec
 
+from interwhen._engine.observation import (
+    ENDED,
+    EVERYWHERE,
+    LISTENERS,
+    Callbacks,
+    Listener,
+    SupervisedCall,
+    without_text,
+)
 from interwhen._log import log_warning, logs_info
-from interwhen._run import Run, run
-from interwhen._types.claims import Claim
+from interwhen._run import Run, as_part, run
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.remedies import Feedback
-from interwhen._types.results import Result
-from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.results import Result, new_call_id
+from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
@@ -102,15 +109,11 @@ class RunTask:
                 log_warning("run.failed", error=type(error).__name__)
             self._error = error
         finally:
+            if self._ending is not None:
+                # Before the reader continues, so that it finds its call in `watching()` and `last()`.
+                self._ending.publish(None if self._error is not None else self._run.result)
             self._left.set()
             self._entered.set()
-            if self._ending is not None:
-                self._ending.publish(self.result)
-
-
-def new_call_id() -> str:
-    """Return an id for a call: 12 hex digits of the time in milliseconds, and 20 random ones. So ids sort by time."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ class CallOrigin:
     """In seconds since the epoch."""
     clock: float = field(default_factory=time.monotonic)
     """The same moment on the clock that only goes forward."""
+    listeners: tuple[Listener, ...] = field(default_factory=lambda: (*(LISTENERS.get() or ()), *EVERYWHERE))
+    """The listeners of the context in which the call began."""
 
 
 class CallEnding:
@@ -142,18 +147,51 @@ class CallEnding:
         self._settings = settings
         self._monitors = monitors
         self._judged = judged
+        self.listeners = origin.listeners
+        """Get the events of the call and its end."""
+        if settings.on_result is not None or settings.on_event is not None:
+            self.listeners = (Callbacks(settings.on_result, settings.on_event), *self.listeners)
+        self.are_watching = any(listener.wants_events for listener in self.listeners)
+        """Whether a listener wants the events."""
+
+    def saw(self, events: Sequence[Event]) -> None:
+        """Give *events*, without those for text, to the listeners that want them."""
+        found = without_text(events)
+        for listener in self.listeners if found else ():
+            if listener.wants_events:
+                listener.saw(self._origin.call_id, found)
 
     def publish(self, result: Result | None) -> None:
-        """Log the call, and add it to the audit file. A gateway does this itself, because it knows more."""
-        if self._origin.source == "gateway" or not (self._settings.audit is not None or logs_info()):
-            return
+        """Tell the listeners that the call has ended, log it, and add it to the audit file.
+
+        A gateway does the last two itself, because it knows more.
+        """
+        is_ours = self._origin.source != "gateway"
         try:
+            if is_ours or self.listeners:
+                self._notify(result)
+            if not is_ours or not (self._settings.audit is not None or logs_info()):
+                return
             record = self.record(result)
             log_call(record)
             if self._settings.audit is not None:
                 self._settings.audit.write(record)
         except Exception as error:  # noqa: BLE001  no call fails because of its record
             log_warning("call.unrecorded", error=type(error).__name__)
+
+    def _notify(self, result: Result | None) -> None:
+        origin, call = self._origin, self._call
+        ended = SupervisedCall(
+            call_id=origin.call_id,
+            source=origin.source,
+            api=call.api,
+            model=str(call.body.get("model") or ""),
+            result=None if result is None else self._judged(result),
+        )
+        if origin.source != "gateway":
+            ENDED.append(ended)
+        for listener in self.listeners:
+            listener.ended(ended)
 
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
         """Return the record of the call, which ended with *result* and, if given, with another *outcome*."""
@@ -337,6 +375,8 @@ class Supervised:
                     self.leave()
                     raise
             parts = self._composer.take(events)
+            if self.ending.are_watching:
+                self.ending.saw(events)
             if not events or isinstance(events[-1], Finished):
                 self._over = True
                 await self.aclose()
@@ -414,7 +454,7 @@ async def supervise(
         )
     if served.answer:
         model.answer_first(answer_body(call, served.answer, origin.call_id))
-    inner = run(
+    inner = as_part(run)(
         model,
         call.prompt,
         monitors=monitors,
