@@ -37,8 +37,7 @@ from interwhen._core.messages import (
 from interwhen._types.events import CheckSettled, CheckStarted, Event, FrontierMoved, Remedied, ViolationFound
 from interwhen._types.models import Chunk, Origin, ResumeMode, Usage
 from interwhen._types.results import CheckRecord, Result, Verified, ViolationRecord
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._records import Header, SpentRecord
 from interwhen.journal._timeline import (

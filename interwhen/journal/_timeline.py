@@ -10,8 +10,7 @@ import msgspec
 
 from interwhen._types.models import Origin, ResumeMode, Usage
 from interwhen._types.results import RemedyName, Result, ViolationRecord
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Outcome
 from interwhen.journal._records import Header
 

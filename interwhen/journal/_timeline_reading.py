@@ -13,7 +13,7 @@ from interwhen._core.messages import Fact, Order, Resumed
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Usage
 from interwhen._types.results import ViolationRecord
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._files import START, frames_after, read_preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, read_journal, standing
