@@ -6,7 +6,6 @@ import typing
 from interwhen._engine.observation import last, watching
 from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen._types.events import (
     CheckSettled,
@@ -47,8 +46,7 @@ from interwhen._types.results import (
     Verified,
     ViolationRecord,
 )
-from interwhen._types.segments import Phase, Segment, ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Phase, Segment, Span, ToolCall
 from interwhen._types.triggers import (
     Answer,
     CodeBlocks,

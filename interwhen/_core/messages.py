@@ -10,11 +10,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from interwhen._types.claims import Claim
 from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMode, ResumeWay
 from interwhen._types.results import Certificate, CheckRecord, Insertion, Status, UnverifiedReason, ViolationRecord
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.verdicts import Outcome
 
 

@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from interwhen._types.models import Origin, Piece
 from interwhen._types.results import Insertion
-from interwhen._types.segments import Phase, ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span, ToolCall
 
 _RECENT = 4096
 """The longest text, in characters, that the cache of the last read keeps."""

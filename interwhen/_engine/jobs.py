@@ -23,7 +23,7 @@ from interwhen._core.messages import (
     Settled,
     Suspend,
 )
-from interwhen._engine.loop_blocking import LoopBlocking
+from interwhen._engine.loop_blocking import LoopBlocking, is_own_cancellation
 from interwhen._engine.monitors import (
     Watcher,
     are_right,
@@ -34,15 +34,14 @@ from interwhen._engine.monitors import (
     repairs,
     without_repair,
 )
-from interwhen._engine.stream import ModelReader
-from interwhen._engine.timers import Meter, is_own_cancellation
+from interwhen._engine.stream import Meter, ModelReader
 from interwhen._log import log_info, log_warning
-from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Model, Prompt, Reply, Request, ResumeMode, Sampling
 from interwhen._types.monitors import Fork
 from interwhen._types.remedies import Repair
+from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Cancelled, Errored, Outcome, TimedOut
 from interwhen._types.verifiers import Verifier
 

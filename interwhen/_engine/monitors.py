@@ -17,15 +17,13 @@ import msgspec
 
 from interwhen._core.messages import Drop, Extract, Extracted, Fact, Invalidate, Settled
 from interwhen._core.release import merge
-from interwhen._engine.timers import is_own_cancellation
+from interwhen._engine.loop_blocking import is_own_cancellation
 from interwhen._log import log_info, log_warning
-from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error, name_value
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Reply
 from interwhen._types.monitors import Fork, Monitor, Recognizer, Tracker, tracks
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker

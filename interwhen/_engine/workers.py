@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import anyio
 import anyio.to_thread
 
-from interwhen._engine.timers import current_loop
+from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import KEPT, GarbledMessage, receive, send, serve
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone

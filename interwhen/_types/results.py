@@ -10,8 +10,7 @@ import msgspec
 
 from interwhen._types.ledger import Ledger, Timing, WireReport
 from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span, sha256
 from interwhen._types.verdicts import Outcome, Scope
 
 RemedyName = Literal["repair", "feedback", "resample", "restart", "conclude", "stop", "abstain"]
@@ -120,13 +119,6 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*."""
         return sha256(text) == self.text_sha256
-
-
-def sha256(text: str) -> str:
-    """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are encoded too)."""
-    import hashlib  # with OpenSSL, 3 ms
-
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def prompt_sha256(prompt: Prompt) -> str:

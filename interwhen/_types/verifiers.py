@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Concatenate, Literal, Protocol, TypeVar, runtime_checkable
 
-from interwhen._types.claims import Claim
 from interwhen._types.errors import UsageError
+from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Verdict
 
 Worker = Literal["inline", "thread", "process", "async"]

@@ -31,7 +31,7 @@ from interwhen._types.models import Capabilities, Chunk, Completion, Message, Pr
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Abstain
 from interwhen._types.results import Abstained, Failed, Insertion, Result
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen._types.strategies import CallStrategy, LiveRun, StrategyChoice, StrategyTask
 from interwhen._types.triggers import ToolCalls
 from interwhen.clients._calls import ApiCall, Settings

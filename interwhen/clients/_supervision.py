@@ -21,12 +21,11 @@ from interwhen._engine.observation import (
 )
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
-from interwhen._types.claims import Claim
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.remedies import Feedback
 from interwhen._types.results import Result, new_call_id
-from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation

@@ -32,11 +32,11 @@ from interwhen._core.messages import (
 )
 from interwhen._core.violations import READS_CALLS
 from interwhen._core.written_calls import offer_for
-from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
+from interwhen._types.segments import Claim
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import START, Files, frames
 from interwhen.journal._records import (

@@ -31,14 +31,13 @@ from interwhen._core.messages import (
     SwitchedOff,
 )
 from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, ResumeMode, Sampling, Usage
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
 from interwhen._types.remedies import Auto, FeedbackTemplate
 from interwhen._types.results import Result
-from interwhen._types.segments import Phase, Segment
+from interwhen._types.segments import Claim, Phase, Segment
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest

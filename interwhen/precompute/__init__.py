@@ -8,7 +8,7 @@ docs/decisions/0029-background-precompute.md.
 
 from interwhen._types.errors import StoreConflict, StoreError
 from interwhen._types.extensions import Served
-from interwhen.precompute._contexts import pieces_of
+from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._gate import GateRule, Weights
 from interwhen.precompute._items import (
     BASES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
@@ -18,20 +18,20 @@ from interwhen.cli import _exits, _flags
 from interwhen.cli._supervise import closing, run_to_end, show_run
 from interwhen.cli._text import joined, stdout_console, visible
 from interwhen.cli._view import viewer_for
-from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers
+from interwhen.precompute import ContextPiece, Kind, Slice, Store, _contexts, load_producers
 from interwhen.precompute._contexts import (
     ContextRecord,
     PreparedContext,
     State,
     Summary,
     WorkerSettings,
-    as_pieces,
     explain,
     last_worker,
     read_context,
     states,
     write_context,
 )
+from interwhen.precompute._documents import PIECE, pieces_of
 from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import Item, ItemId
 from interwhen.precompute._opening import PLACE, open_context, open_place, read_text
@@ -121,8 +121,9 @@ def add(
     place: StoreFlags = _STORE,
     kind: Annotated[tuple[Kind, ...], Parameter(negative="")] = (),
     passes: int = 3,
+    size: int = PIECE,
 ) -> int:
-    """Store files as a context. A single file is cut into paragraphs; of several files, each is a piece.
+    """Store files as a context. A long file is cut into pieces; of several files, each short one is a piece.
 
     Parameters
     ----------
@@ -134,15 +135,17 @@ def add(
         The kinds to prepare: facts, verifiers, answers, prefixes. Default: all. May be given several times.
     passes
         The largest number of passes of consolidation.
+    size
+        The most characters of a piece of a long file. Choose less for a model with a small context window.
     """
     if passes < 1:
         raise UsageError(f"--passes must be at least 1, got {passes}; give a larger number")
     texts = {path.name: read_text(path) for path in files}
     if not texts:
         raise UsageError("a context needs at least one file, got none; name the files after the context")
-    pieces = as_pieces(next(iter(texts.values())) if len(texts) == 1 else texts)
+    pieces = pieces_of(next(iter(texts.values())), size=size) if len(texts) == 1 else tuple(_of_files(texts, size))
     found = place.open()
-    record = ContextRecord(pieces, tuple(sorted(set(kind))) or tuple(sorted(get_args(Kind))), passes)
+    record = ContextRecord.of(pieces, kind or get_args(Kind), passes)
     generation = write_context(found, name, record)
     found.close()
     stdout_console().print(Text(f"{visible(name)}: {len(pieces)} pieces, generation {generation}"))
@@ -181,6 +184,15 @@ def run(
     spent = sum(each.cost.generated for each in done)
     stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
     return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
+
+
+def _of_files(texts: Mapping[str, str], size: int) -> Iterator[ContextPiece]:
+    for name, text in texts.items():
+        if len(text) <= size:
+            yield ContextPiece(name, text)
+        else:
+            for piece in pieces_of(text, size=size):
+                yield ContextPiece(f"{name}/{piece.name}", piece.text, piece.lead)
 
 
 async def _work(

@@ -205,18 +205,18 @@ class Precomputer:
     ) -> ContextRef:
         """Store *pieces* as the context *name*, and return the reference that runs take as ``context=``.
 
-        If *pieces* is a text, it is cut into paragraphs. If the context exists with the same content, nothing changes.
-        If its content differs, only items made from changed pieces are made again. *kinds* are the kinds of items to
-        prepare (default: all that the producers make). *expect* is the generation that this edit is based on; if the
-        store has another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect* the last
-        writer wins.
+        If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. If the context exists with the same
+        content, nothing changes. If its content differs, only items made from changed pieces are made again. *kinds*
+        are the kinds of items to prepare (default: all that the producers make). *expect* is the generation that this
+        edit is based on; if the store has another one, this raises :class:`~interwhen.precompute.StoreConflict`.
+        Without *expect* the last writer wins.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
             raise UsageError(
                 f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
             )
-        record = ContextRecord(as_pieces(pieces), wanted, self._passes)
+        record = ContextRecord.of(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
 
@@ -236,7 +236,10 @@ class Precomputer:
                 pieces.pop(name, None)
             else:
                 pieces[name] = text
-        changed = replaced(record, pieces=as_pieces(pieces))
+        # A piece that stays keeps its lead, even if the text before it changed.
+        leads = {name: lead for name, lead in record.leads.items() if name in pieces and name not in changes}
+        named = tuple((piece.name, piece.text) for piece in as_pieces(pieces))
+        changed = replaced(record, pieces=named, leads=leads)
         await self.in_store(lambda: write_context(self.store, ref.name, changed, expect=generation))
         return await self._entered(ref.name)
 

@@ -28,11 +28,14 @@ class ContextPiece:
 
     name: str
     text: str
+    lead: str = ""
+    """Text from before the piece that helps to understand it: the headings above it and the end of the text before.
+    It is no part of the text of the context."""
 
     @property
     def sha256(self) -> Digest:
-        """The digest of the text."""
-        return digest(self.text)
+        """The digest of the text and the lead."""
+        return digest(self.text, self.lead) if self.lead else digest(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,10 @@ class StepContext(Protocol):
 
     def read(self, piece: str) -> str:
         """Return the text of a piece that the step may read."""
+        ...
+
+    def lead(self, piece: str) -> str:
+        """Return the lead of a piece that the step may read (see :attr:`ContextPiece.lead`); often empty."""
         ...
 
     def premise(self, step: str) -> Item | None:

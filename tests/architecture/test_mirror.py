@@ -144,7 +144,7 @@ REACHES = {
         "interwhen._types.verifiers",
         "a check is given its deadline as by a worker",
     ),
-    "engine/test_stream_reconnecting.py": ("interwhen.models._exchange", "pauses without chance"),
+    "engine/test_stream_reconnecting.py": ("interwhen.models._transport", "pauses without chance"),
     "fuzz": ("interwhen.models", "fuzzes the readers themselves"),
     "gateway/test_answers_strategies.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
     "gateway/test_gateway_clients.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
