@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -44,11 +45,17 @@ def facts_of(call: SupervisedCall) -> dict[str, Any]:
     }
 
 
-def as_class(model: T, kind: type) -> T:
-    """Return a copy of *model* as an instance of *kind*, a subclass of its class, with the same attributes."""
-    made = object.__new__(kind)
+@functools.cache
+def supervised_class(base: Any, mixin: type) -> Any:
+    """Return a subclass of *base* with the name of *base*, whose methods *mixin* overrides."""
+    return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
+
+
+def supervised_copy(model: Any, mixin: type) -> Any:
+    """Return a copy of *model* with the same attributes, whose methods *mixin* overrides."""
+    made: Any = object.__new__(supervised_class(type(model), mixin))
     made.__dict__.update(model.__dict__)
-    return made  # type: ignore[return-value]
+    return made
 
 
 def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCall]) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from interwhen._engine.observation import WatchedCalls, watching
-from interwhen.integrations._facts import with_facts, wrapped
+from interwhen.integrations._facts import supervised_class, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["supervise"]
@@ -28,13 +27,8 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
             supervised = wrapped(bare, monitors, options)
             setattr(made, root, supervised)
             setattr(made, client, supervised.chat.completions)
-    object.__setattr__(made, "__class__", _supervised_class(type(model)))
+    object.__setattr__(made, "__class__", supervised_class(type(model), _SupervisedChat))
     return made  # type: ignore[no-any-return]
-
-
-@functools.cache
-def _supervised_class(base: Any) -> Any:
-    return type(base.__name__, (_SupervisedChat, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
 class _SupervisedChat:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 from interwhen._engine.observation import WatchedCalls, watching
-from interwhen.integrations._facts import KEY, as_class, facts_of, wrapped
+from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["supervise"]
@@ -22,14 +21,9 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     Each call adds a custom span named ``interwhen`` to the trace, whose data are the facts. *options* are those of
     :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be wrapped already.
     """
-    made: Any = as_class(model, _supervised_class(type(model)))
+    made: Any = supervised_copy(model, _SupervisedAgentModel)
     setattr(made, _CLIENT, wrapped(getattr(made, _CLIENT), monitors, options))
     return made  # type: ignore[no-any-return]
-
-
-@functools.cache
-def _supervised_class(base: Any) -> Any:
-    return type(base.__name__, (_SupervisedAgentModel, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
 class _SupervisedAgentModel:

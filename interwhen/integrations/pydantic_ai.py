@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from interwhen._engine.observation import WatchedCalls, watching
-from interwhen.integrations._facts import as_class, with_facts, wrapped
+from interwhen.integrations._facts import supervised_copy, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["supervise"]
@@ -26,16 +25,11 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     """
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    made: Any = as_class(model, _supervised_class(type(model)))
+    made: Any = supervised_copy(model, _SupervisedModel)
     client = wrapped(made.client, monitors, options)
     if client is not made.client:
         made._provider = OpenAIProvider(openai_client=client)  # noqa: SLF001  a model has no setter for its client
     return made  # type: ignore[no-any-return]
-
-
-@functools.cache
-def _supervised_class(base: Any) -> Any:
-    return type(base.__name__, (_SupervisedModel, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
 class _SupervisedModel:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from interwhen._engine.observation import watching
 from interwhen.clients import SupervisedCall
-from interwhen.integrations._facts import KEY, as_class, facts_of, wrapped
+from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["facts_in", "supervise"]
@@ -22,14 +21,9 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be
     wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
     """
-    made: Any = as_class(model, _supervised_class(type(model)))
+    made: Any = supervised_copy(model, _SupervisedGeneration)
     made.client = wrapped(made.client, monitors, options)
     return made  # type: ignore[no-any-return]
-
-
-@functools.cache
-def _supervised_class(base: Any) -> Any:
-    return type(base.__name__, (_SupervisedGeneration, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
 class _SupervisedGeneration:

@@ -8,7 +8,6 @@ import openai
 import pytest
 from anyio.from_thread import start_blocking_portal
 from interwhen.clients import SupervisedCall
-from interwhen.clients._audit import open_audit
 
 pytestmark = [
     pytest.mark.slow,
@@ -140,17 +139,16 @@ LIBRARIES = {
 def test_a_mistake_is_found_in_every_place(library, endpoint, problem, tmp_path):
     pytest.importorskip(library, reason=f"{library} is not installed")
     told, events = [], []
-    audit = {"path": str(tmp_path / "audit.jsonl")}
+    file = tmp_path / "audit.jsonl"
     options = {
-        "audit": audit,
+        "audit": file,
         "on_result": told.append,
         "on_event": lambda event, call_id: events.append((event, call_id)),
     }
     with interwhen.watching() as seen:
         facts = LIBRARIES[library](endpoint, problem, options)
-    wait_for(lambda: told)
-    open_audit(audit).close()
-    [line] = map(json.loads, (tmp_path / "audit.jsonl").read_text().splitlines())
+    wait_for(lambda: told and file.exists() and file.read_bytes().endswith(b"\n"))
+    [line] = map(json.loads, file.read_text().splitlines())
     [by_context] = seen
     [by_function] = told
     assert isinstance(by_function, SupervisedCall)

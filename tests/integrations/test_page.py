@@ -30,7 +30,8 @@ def test_a_block(heading, server, monkeypatch):
     from tests.integrations.conftest import answering
 
     if heading == "smolagents":
-        server._script = lambda _: answering(["17 * 24", " = 418\n", "<code>\nfinal_answer(408)\n</code>"])
+        texts = ["17 * 24", " = 418\n"], ["\n<code>\nfinal_answer(408)\n</code>"]
+        server._script = lambda request: answering(texts[min(request.number, 1)])
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     shown = io.StringIO()
