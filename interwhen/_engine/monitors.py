@@ -286,7 +286,7 @@ class Watcher:
         self._failure: Outcome | None = None
         self._stands_aside = False
         self._fold: _TrackerStates | None = None
-        self._revived: dict[int, Fact] = {}
+        self._revived: dict[int, Extracted | Settled] = {}
         self._last: anyio.Event | None = None
         self._extract: Callable[..., Any] = _nothing
         self._more: tuple[Any, ...] = ()
@@ -400,11 +400,11 @@ class Watcher:
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
-    def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
+    def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
         """After a resume, return the fact of a segment that the earlier process had read."""
         return self._revived.get(order.job) or self.extract(order, reply)
 
-    def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Fact:
+    def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Extracted | Settled:
         """Read the claims of a segment, or of a fork's *reply*; return them as a fact, or the outcome of a failure.
 
         *seconds* is the time that the job has taken so far.
@@ -447,7 +447,7 @@ class Watcher:
             return parse(self.monitor.name, lambda given: local(given, *more) or (), segment)
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
-    def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
+    def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
         """Return the fact of a segment from the fork's local parser; ``None``: the model must be asked."""
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
@@ -465,7 +465,9 @@ class Watcher:
             return None
         return None if answers == [None] else self._found(order, claims, seconds, None)
 
-    def _found(self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None) -> Fact:
+    def _found(
+        self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None
+    ) -> Extracted | Settled:
         """Return the fact with *claims*, and with the spans that look like a claim but that no claim covers."""
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)

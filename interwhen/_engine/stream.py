@@ -556,7 +556,7 @@ class ModelReader:
             except ModelError as error:
                 if self.wanted is order:
                     self.wanted = None
-                    self.lost(error)
+                    self.lost(error, seconds=self._clock() - self._asked_at)
                 return
             finally:
                 self._opening = None
@@ -576,15 +576,16 @@ class ModelReader:
         if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
             self.wire.notes.append(notes)
         self.ended_at = None
+        seconds = self._clock() - self._asked_at
         if not order.pieces:
-            self._tell(Opened(None))
+            self._tell(Opened(None, seconds=seconds))
             return
         self._resumes[self._core.counts.requests + 1] = None
         way = getattr(stream, "way", None)
         if isinstance(way, ResumeWay):
-            self._tell(Opened(way.mode, way.reason, way.reasoning))
+            self._tell(Opened(way.mode, way.reason, way.reasoning, seconds))
         else:
-            self._tell(Opened(self._mode, "the model states this mode"))
+            self._tell(Opened(self._mode, "the model states this mode", seconds=seconds))
 
     # ------------------------------------------------------------------ closing and failing
 
@@ -614,12 +615,15 @@ class ModelReader:
             return
         self.lost(error, final=final)
 
-    def lost(self, error: ModelError, *, final: bool = False) -> None:
-        """Report to the core that the stream broke, or that its request failed. *final*: do not reconnect."""
+    def lost(self, error: ModelError, *, final: bool = False, seconds: float = 0.0) -> None:
+        """Report to the core that the stream broke, or that its request failed. *final*: do not reconnect.
+
+        *seconds* is the time from the request to its failure.
+        """
         self.error = error
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
         log_warning("stream.broken", error=type(error).__name__, retryable=retryable)
-        self._tell(Broken(str(error), retryable=retryable))
+        self._tell(Broken(str(error), retryable=retryable, seconds=seconds))
 
     # ------------------------------------------------------------------ counting, closing, sampling
 
