@@ -53,7 +53,8 @@ def supervised_class(base: Any, mixin: type) -> Any:
 
 def supervised_copy(model: Any, mixin: type) -> Any:
     """Return a copy of *model* with the same attributes, whose methods *mixin* overrides."""
-    made: Any = object.__new__(supervised_class(type(model), mixin))
+    kind: Any = type(model)
+    made: Any = object.__new__(supervised_class(kind, mixin))
     made.__dict__.update(model.__dict__)
     return made
 

@@ -27,7 +27,8 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
             supervised = wrapped(bare, monitors, options)
             setattr(made, root, supervised)
             setattr(made, client, supervised.chat.completions)
-    object.__setattr__(made, "__class__", supervised_class(type(model), _SupervisedChat))
+    kind: Any = type(model)
+    object.__setattr__(made, "__class__", supervised_class(kind, _SupervisedChat))
     return made  # type: ignore[no-any-return]
 
 

@@ -28,7 +28,7 @@ def attach_facts(function: FunctionT) -> FunctionT:
         async def attached_async(*args: Any, **options: Any) -> Any:
             with watching() as seen:
                 response = await function(*args, **options)
-            return _AsyncStream(response, seen) if options.get("stream") else _attached(response, seen)
+            return _AsyncStreamWithFacts(response, seen) if options.get("stream") else _attached(response, seen)
 
         return attached_async  # type: ignore[return-value]
 
@@ -36,7 +36,7 @@ def attach_facts(function: FunctionT) -> FunctionT:
     def attached(*args: Any, **options: Any) -> Any:
         with watching() as seen:
             response = function(*args, **options)
-        return _Stream(response, seen) if options.get("stream") else _attached(response, seen)
+        return _StreamWithFacts(response, seen) if options.get("stream") else _attached(response, seen)
 
     return attached  # type: ignore[return-value]
 
@@ -46,7 +46,7 @@ def _attached(response: Any, seen: WatchedCalls) -> Any:
     return response
 
 
-class _StreamWithFacts:
+class _FactsAtEnd:
     """A stream of litellm that gets the facts at its end."""
 
     def __init__(self, stream: Any, seen: WatchedCalls) -> None:
@@ -57,13 +57,13 @@ class _StreamWithFacts:
         return getattr(self._stream, name)
 
 
-class _Stream(_StreamWithFacts):
+class _StreamWithFacts(_FactsAtEnd):
     def __iter__(self) -> Iterator[Any]:
         yield from self._stream
         _attached(self._stream, self._seen)
 
 
-class _AsyncStream(_StreamWithFacts):
+class _AsyncStreamWithFacts(_FactsAtEnd):
     async def __aiter__(self) -> AsyncIterator[Any]:
         async for chunk in self._stream:
             yield chunk
