@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from interwhen._types.errors import StoreConflict, UsageError
+from interwhen._types.errors import StoreConflict, UnknownContext, UsageError
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
@@ -240,6 +240,14 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     tokenizer: str
     judges: Digest
     producers: tuple[str, ...]
+    """The names of the producers."""
+    options: dict[str, dict[str, Any]] = {}
+    """The options of a producer by its name. A plan follows from them: an answer is served only to a question in it."""
+
+    @property
+    def specs(self) -> tuple[dict[str, Any], ...]:
+        """The producers with their options, for :func:`~interwhen.precompute.load_producers`."""
+        return tuple({"name": name, **self.options.get(name, {})} for name in self.producers)
 
     @property
     def key_settings(self) -> KeySettings:
@@ -359,7 +367,7 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
 
     def change(old: bytes | None) -> bytes:
         if old is None:
-            raise UsageError(f"context {name!r} must be in the store {store.place!r}, and it is not; add it first")
+            raise UnknownContext(name, store.place)
         return old
 
     return store.update(context_document(name), change).generation
