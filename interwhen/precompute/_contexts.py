@@ -90,8 +90,11 @@ def spending(store: Store, name: str) -> ContextSpending:
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
-def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
-    """Add the *cost* of one slice to the context *name*, and return the sum. *discarded*: the slice made no item."""
+def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
+    """Add the *cost* of one slice to the context *name*, and return the sum.
+
+    *discarded* has the tokens of a slice that made no item. It is negative if the slice used drafts of earlier ones.
+    """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
     now = ContextSpending()
@@ -99,7 +102,7 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpe
     def change(old: bytes | None) -> bytes:
         nonlocal now
         past = ContextSpending() if old is None else msgspec.msgpack.decode(old, type=ContextSpending)
-        now = ContextSpending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
+        now = ContextSpending(past.cost + cost, past.discarded + discarded, past.slices + 1)
         return msgspec.msgpack.encode(now)
 
     store.update(spending_document(name), change)

@@ -33,6 +33,7 @@ from interwhen.precompute._contexts import (
     spend,
     write_context,
 )
+from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
@@ -466,6 +467,7 @@ class IdleWorker:
         self._step_seconds = step_seconds
         self._clock = clock
         self._troubles: dict[tuple[str, str, int], _Trouble] = {}
+        self._drafts: dict[str, Drafts] = {}
         self._turn = 0
         self._news: anyio.Event | None = None
         self._is_working = False
@@ -562,13 +564,17 @@ class IdleWorker:
             model=MeteredModel(host.model, budget, when_used=host.foreground_gate.yield_now),
             judge=self._judge,
             step_tokens=self._step_tokens,
+            drafts=await self._drafts_of(prepared.name),
         )
         came_to: Item | Slice | None = None
         try:
             with host.foreground_gate.slice(), anyio.move_on_after(self._step_seconds) as limit:
                 came_to = await self._made(prepared, step, work)
         finally:
-            await self._account(prepared, step, work.cost, discarded=not isinstance(came_to, Item))
+            made_item = isinstance(came_to, Item)
+            await self._account(prepared, step, work.cost, -work.reused if made_item else work.cost.generated)
+            # After a failure the same text would only fail again.
+            await self._keep_drafts(prepared.name, work, drop=came_to is not None and not _is_out_of_tokens(came_to))
         if came_to is None:
             ending: Ending = "late" if limit.cancelled_caught else "cancelled"
             came_to = Slice(prepared.name, step.name, ending, work.cost)
@@ -576,7 +582,7 @@ class IdleWorker:
                 self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
         if isinstance(came_to, Slice):
             return came_to
-        return await self._keep(prepared, step, came_to)
+        return await self._keep(prepared, step, came_to, work.cost)
 
     async def _made(self, prepared: PreparedContext, step: PlannedStep, work: StepWork) -> Item | Slice:
         try:
@@ -595,9 +601,23 @@ class IdleWorker:
         self._troubles[key] = _Trouble(anyio.current_time() + pause, pause)
         log_warning("step.failed", context=prepared.name, step=step.name, why=why, again_in=pause)
 
-    async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, *, discarded: bool) -> None:
-        """Record the *cost* of a slice, even of a cancelled one. *discarded*: the slice made no item."""
-        if cost == Cost():
+    async def _drafts_of(self, name: str) -> Drafts:
+        if name not in self._drafts:
+            self._drafts[name] = await self._host.in_store(lambda: Drafts(self._host.store, name))
+        return self._drafts[name]
+
+    async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
+        """Store the text of the slice for the next one; *drop*: the next slice does not need it."""
+        if work.drafted is None:
+            return
+        if drop:
+            self._drafts[name].drop(work.drafted.keys)
+        with anyio.move_on_after(_STORE_SECONDS, shield=True):
+            await self._host.in_store(self._drafts[name].save)
+
+    async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
+        """Record the *cost* of a slice, even of a cancelled one. *discarded*: see :func:`spend`."""
+        if cost == Cost() and not discarded:
             return
         host = self._host
         past = prepared.spending
@@ -612,7 +632,7 @@ class IdleWorker:
             self._failed(prepared, step, error.reason)
             raise
 
-    async def _keep(self, prepared: PreparedContext, step: PlannedStep, made: Item) -> Slice:
+    async def _keep(self, prepared: PreparedContext, step: PlannedStep, made: Item, cost: Cost) -> Slice:
         host = self._host
         try:
             stored = await host.in_store(lambda: host.store.put(made))
@@ -622,7 +642,11 @@ class IdleWorker:
             raise
         prepared.take(step, stored)
         log_info("step.made", context=prepared.name, step=step.name, status=stored.status, tokens=made.cost.generated)
-        return Slice(prepared.name, step.name, stored.status, made.cost, stored.why)
+        return Slice(prepared.name, step.name, stored.status, cost, stored.why)
+
+
+def _is_out_of_tokens(came_to: Item | Slice) -> bool:
+    return isinstance(came_to, Slice) and came_to.came_to == "out of tokens"
 
 
 class IdleWork:
