@@ -211,6 +211,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     offers: Annotated[
         tuple[MonitorEntry, ...], Meta(description="Further monitors that a rule or a request may name.")
     ] = ()
+    prompt_monitors: Annotated[
+        tuple[MonitorEntry, ...],
+        Meta(description="The monitors that read the prompt of every call before it is sent; no request changes them."),
+    ] = ()
     locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
         False
     )
