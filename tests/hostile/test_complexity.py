@@ -29,7 +29,7 @@ from interwhen import (
 )
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import ThinkTags, Transcript
-from interwhen._types.remedies import is_writable, quote
+from interwhen._types.segments import is_writable, quote
 from interwhen.cli._text import as_json, joined, one_line, visible
 from interwhen.clients._supervision import tool_format
 from interwhen.models import Chunk

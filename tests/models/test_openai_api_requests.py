@@ -17,8 +17,8 @@ from interwhen.models import (
     UpstreamError,
     Usage,
 )
-from interwhen.models._exchange import Retries
 from interwhen.models._messages import CONTINUE
+from interwhen.models._transport import Retries
 from interwhen.testing.server import ScriptedServer, Send, data, events, fault, reply
 from interwhen.toolkit import MissingExtraError
 

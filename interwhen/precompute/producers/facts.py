@@ -31,8 +31,8 @@ __all__ = [
 Link = Literal["none", "chain"]
 """``chain``: a piece builds on the facts of the piece before it; ``none``: pieces are independent."""
 Grounding = Literal["text", "monitors"]
-"""``text``: each number, name and other word of a statement must stand in the lines that it cites, or follow from them
-by an equation. ``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
+"""``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
+``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
 _QUOTED = 120
 
 
@@ -61,7 +61,7 @@ class FactProducer:
     """
 
     name = "facts"
-    version = "2"
+    version = "3"
     kind: Kind = "facts"
 
     def __init__(self, *, limit: int, min_gain: float, max_tokens: int, link: Link, grounding: Grounding) -> None:
@@ -113,7 +113,7 @@ class FactProducer:
         generated, proposed, reply = await _propose(context, given, params)
         if not proposed:
             return Nothing(f"no statement could be read in the reply of the model: {reply!r:.{_QUOTED}}")
-        lacks = {found: await _lack(found, context, params.grounding) for found in proposed[: params.limit]}
+        lacks = {found: await _lack(found, given, context, params.grounding) for found in proposed[: params.limit]}
         facts = [found for found, why in lacks.items() if not why]
         if not facts:
             found, why = next(iter(lacks.items()))
@@ -174,9 +174,9 @@ async def _propose(context: StepContext, given: Numbered, params: _FactParams) -
     return generated, proposed, reply.text
 
 
-async def _lack(found: Statement, context: StepContext, grounding: Grounding) -> str:
+async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:
     """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is."""
-    if grounding == "text" and (lack := lack_of(found.said, found.cited)):
+    if grounding == "text" and (lack := lack_of(found.said, found.cited, given.source)):
         return lack
     judged = await context.judge(found.said, _premises([found]))
     return "" if isinstance(judged, Accepted) else judged.why
