@@ -1,4 +1,4 @@
-"""An evaluation finishes each row once, moves only the rows whose server fails, and stops where it is told to."""
+"""An evaluation finishes each row once, moves only the rows whose server fails, and stops when its budget is spent."""
 
 import itertools
 
