@@ -23,8 +23,8 @@ _FOUND = re.compile(_NUMBER)
 
 _BLANKS = (
     "You read a text and fill in blanks. For each numbered sentence, calculate the number that belongs in the blank, "
-    "from the text alone. Answer each in one line: its number, the calculation, an equals sign, the result. For example: "
-    "1. 30 + 25 = 55. If the text does not say it, write a question mark."
+    "from the text alone. Answer each in one line: its number, the calculation, an equals sign, the result. For "
+    "example: 1. 30 + 25 = 55. If the text does not say it, write a question mark."
 )
 _SMUDGES = (
     "Somebody has smudged numbers in sentences about a text. Work out each smudged number again from the text. Write "
@@ -55,7 +55,7 @@ class Blank:
 def blank_of(said: str) -> Blank | None:
     """Return the statement *said* with a blank for its result, and the result; ``None`` if it has no number.
 
-    The whole equation is blanked: whoever sees its left side only has to calculate.
+    The whole equation is blanked, because its left side would give the result away.
     """
     match = _EQUATION.search(said) or _LAST.search(said)
     value = None if match is None else read_number(match["result"].rstrip(","))
