@@ -56,7 +56,7 @@ class Prompts:
     """The number of rows; ``None``: it is known only at the end."""
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _FileRow(msgspec.Struct, frozen=True):
     """A row of a file. Fields with other names are ignored."""
 
     prompt: str | tuple[Message, ...]
@@ -128,7 +128,7 @@ class _RowReader:
         plain = {name: raw[name] for name in ("name", "monitors") if raw.get(name) is not None}
         fields = plain | {ours: raw.get(theirs) for ours, theirs in self._fields.items()}
         try:
-            line = msgspec.convert(fields, _Line)
+            line = msgspec.convert(fields, _FileRow)
         except msgspec.ValidationError as error:
             raise UsageError(f"{where} must be a prompt with an answer, got an error: {error}; correct it") from error
         grade = None if line.answer is None else self._grader(str(line.answer))
