@@ -38,6 +38,7 @@ from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
 from interwhen.clients._chunk_buffer import ChunkBuffer, Field
 from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, make_buffer
+from interwhen.journal._settings import CallJournal
 from interwhen.models._metered import MeteredModel
 from interwhen.models._sse import END_MARK
 from interwhen.models._token_servers import Place
@@ -468,10 +469,13 @@ class StrategyRun:
         transport: CallTransport,
         endpoint: ModelEndpoint,
         buffer: ChunkBuffer,
+        journal: CallJournal | None = None,
         *,
         is_final: bool,
     ) -> None:
         self._strategy = strategy
+        self._journal = journal
+        """Gets the first run that the reader sees; ``None`` from then on."""
         self._call = call
         self._settings = settings
         self._monitors = monitors
@@ -687,6 +691,7 @@ class StrategyRun:
         if live is not None:
             seed = None if sampling.seed is None else sampling.seed + live.seed
             sampling = replace(sampling, seed=seed, temperature=0.0 if live.greedy else None)
+        journal, self._journal = self._journal, None
         made = as_part(run)(
             model,
             self._prompt,
@@ -699,6 +704,7 @@ class StrategyRun:
             workers=settings.workers,
             threads=settings.threads,
             processes=settings.processes,
+            journal=journal,
         )
         self._began_off = bool(monitors) and is_off()
         if self._began_off and self.when_switched_off is not None:

@@ -21,6 +21,7 @@ from interwhen._types.segments import Phase
 from interwhen.clients import Reading
 from interwhen.clients._audit import AuditSettings
 from interwhen.gateway._http_errors import HttpError
+from interwhen.journal._directory import JournalSettings
 
 Detail = Literal["off", "brief", "full"]
 """The level of detail of the field ``interwhen`` in chunks and answers."""
@@ -246,6 +247,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
         AuditSettings()
     )
+    journal: Annotated[
+        JournalSettings, Meta(description="The directory of journals, which gets a file per supervised call.")
+    ] = JournalSettings()
     demotion: Annotated[DemotionConfig, Meta(description="Demotes a monitor that refutes too much to observing.")] = (
         DemotionConfig()
     )

@@ -24,6 +24,7 @@ from interwhen.clients._demotion import Demotion
 from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
+from interwhen.journal._directory import open_journals
 from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors
 
 FIELD = "interwhen"
@@ -257,6 +258,7 @@ class MonitorChooser:
             learner=self.learner,
             demotion=self.demotion,
             audit=open_audit(config.audit),
+            journal=open_journals(config.journal),
             strategy=self._load_strategy(strategy),
             strategy_tokens=config.strategy_tokens,
             strategy_samples=config.strategy_samples,

@@ -158,15 +158,17 @@ class ApiApp:
         metrics.calls.labels(api, outcome).inc()
         metrics.whole.observe(seconds)
         audit = self._gateway.audit if api != "other" else None
-        if audit is None and not logs_info():
-            return
         supervised = exchange.supervised
+        has_journal = supervised is not None and supervised.ending.journal is not None
+        if audit is None and not has_journal and not logs_info():
+            return
         if supervised is None:
             record = record_call(
                 exchange.origin, api=api, model=exchange.model, strategy=exchange.strategy, outcome=outcome
             )
         else:
             record = supervised.ending.record(supervised.result, outcome)
+            supervised.ending.keep(record)
         log_call(record, watching=exchange.monitors)
         if audit is not None:
             audit.write(record)

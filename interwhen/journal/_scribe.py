@@ -37,7 +37,7 @@ from interwhen._core.messages import (
 from interwhen._types.events import CheckSettled, CheckStarted, Event, FrontierMoved, Remedied, ViolationFound
 from interwhen._types.models import Chunk, Origin, ResumeMode, Usage
 from interwhen._types.results import CheckRecord, Result, Verified, ViolationRecord
-from interwhen._types.segments import Phase, Span
+from interwhen._types.segments import Phase, Span, sha256
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._records import Header, SpentRecord
 from interwhen.journal._timeline import (
@@ -828,6 +828,8 @@ class Scribe:
             found["call"] = called_fields(self.header, self.called)
         if result is None:
             return found
+        if self._redacted:
+            found["text_sha256"] = sha256(result.text)
         found["status"], found["label"] = result.status, result.label
         said = getattr(result, "reason", "") or getattr(result, "error", "")
         found["result"] = _short(
@@ -848,7 +850,8 @@ class Scribe:
             resume=None if result.resume is None else msgspec.to_builtins(result.resume),
             ledger=msgspec.to_builtins(result.ledger),
             timing=msgspec.to_builtins(result.timing),
-            wire=msgspec.to_builtins(result.wire) if result.wire != type(result.wire)() else None,
+            # The samples of skipped events quote what a server sent.
+            wire=None if self._redacted or result.wire == type(result.wire)() else msgspec.to_builtins(result.wire),
         )
         if isinstance(result, Verified):
             found["certificate"] = self._certificate(result)
