@@ -1,6 +1,6 @@
 """A directory of journals: one file a call, written by one thread for all calls of a process.
 
-No call waits for the disk. A journal that the disk does not take is given up, counted and logged, and its call goes on.
+No call waits for the disk. A journal that the disk does not take is given up, counted and logged; its call continues.
 Why: docs/decisions/0061-journals-of-calls.md.
 """
 

@@ -10,7 +10,7 @@ import structlog
 from both import KINDS, ask, read
 from interwhen.clients._call_record import trace_id_of
 from interwhen.clients._supervision import new_call_id
-from interwhen.journal._directory import open_journals
+from interwhen.journal import JournalDirectory, JournalSettings
 from interwhen.testing.server import Sleep, events, reply
 from watchers import passing, word
 
@@ -165,7 +165,7 @@ async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stre
     client = interwhen.wrap(clients(KINDS[kind], serve(script)), monitors=[word(good="good")], journal=journals)
     answer = await ask(client, "chat", stream=stream, extra_headers={"x-secret": key, "authorization": f"Bearer {key}"})
     info = (await read(answer))[-1].interwhen if stream else answer.interwhen
-    open_journals(journals).close()
+    JournalDirectory.at(JournalSettings(**journals)).close()
     [path] = (tmp_path / "journals").iterdir()
     assert path.name == f"{info.call_id}.journal"
     assert info.result.journal.path == str(path)
@@ -191,7 +191,7 @@ async def test_only_calls_with_a_problem_keep_their_journal_if_that_is_wanted(se
     client = interwhen.wrap(clients(KINDS["async"], serve(script)), monitors=[word(good="good")], journal=journals)
     ids = [(await ask(client, "chat", stream=False)).interwhen.call_id for _ in range(3)]
     await ask(client, "chat", stream=False, interwhen={"journal": None})
-    open_journals(journals).close()
+    JournalDirectory.at(JournalSettings(**journals)).close()
     assert [path.name for path in (tmp_path / "journals").iterdir()] == [f"{ids[1]}.journal"]
 
 
@@ -204,6 +204,6 @@ async def test_a_call_without_an_audit_file_and_without_logs_has_the_last_record
         clients(KINDS["async"], serve(lambda _: events(["x"], api="chat"))), monitors=[passing()], journal=journals
     )
     await ask(client, "chat", stream=False)
-    open_journals(journals).close()
+    JournalDirectory.at(JournalSettings(**journals)).close()
     [path] = (tmp_path / "journals").iterdir()
     assert interwhen.read_journal(path).call["api"] == "chat"
