@@ -257,7 +257,7 @@ def ask(
     name
         The context. Its text and the question are the prompt.
     question
-        The question. A stored answer is used only for a question in the same words.
+        The question. A stored answer is used only for the same question, perhaps in other words.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
     json
