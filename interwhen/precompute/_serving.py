@@ -1,4 +1,4 @@
-"""Chooses the items that a run uses: a stored answer to exactly this question, or else the most relevant facts."""
+"""Chooses the items that a run uses: a stored answer to this question, or else the most relevant facts."""
 
 from __future__ import annotations
 
