@@ -335,7 +335,7 @@ class Precomputer:
         if not found:
             return served
         use = ContextUse(ref.name, "facts" if served.items else "passages")
-        lines = (PASSAGES, *map(passage_of, found))
+        lines = "\n".join((PASSAGES, *map(passage_of, found)))
         return replace(served, prompt=before_question(served.prompt, lines), use=use)
 
     async def passages(

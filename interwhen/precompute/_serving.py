@@ -11,12 +11,14 @@ import msgspec
 from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen.models._replay import Recording, ReplayModel
-from interwhen.precompute._items import Digest, Item
+from interwhen.precompute._items import Basis, Digest, Item
 from interwhen.precompute._retrieval import index_of
 from interwhen.precompute.producers.answers import answer_of, asked
 
 HEADING = "Checked against the text:"
-"""The heading of injected facts."""
+"""The heading of injected facts that were checked."""
+AGREED_HEADING = "Derived twice, not checked:"
+"""The heading of injected facts whose derivations only agreed."""
 PASSAGES = "From the text:"
 """The heading of injected passages."""
 
@@ -47,8 +49,14 @@ class ServeReady:
         if said is not None:
             answer = _chunks(said.payload.text, answer_of(said).reasoning)
             return Served(_say(answer, model), prompt, (said.id,), answer=answer)
-        chosen, used = choose_facts(facts_in(allowed), last_line(question), most=self.most, budget=self.budget)
-        return Served(model, with_facts(prompt, chosen), used) if chosen else Served(model, prompt)
+        line = last_line(question)
+        chosen, used = choose_facts(facts_in(allowed), line, most=self.most, budget=self.budget)
+        # What is only agreed fills the room that checked facts leave.
+        left, room = self.most - len(chosen), self.budget - sum(len(fact) + 1 for fact in chosen)
+        agreed, weak = choose_facts(facts_in(allowed, "agreed"), line, most=left, budget=room)
+        if not chosen and not agreed:
+            return Served(model, prompt)
+        return Served(model, with_facts(prompt, chosen, agreed), tuple(dict.fromkeys((*used, *weak))))
 
 
 def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
@@ -94,12 +102,12 @@ def last_line(question: str) -> str:
     return next((line for line in reversed(question.splitlines()) if line.strip()), "")
 
 
-def facts_in(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Return each fact in *items* with the id of its item. Each line of an item of kind ``facts`` is one fact."""
+def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, str]]:
+    """Return each fact in *items* on this *basis*, with the id of its item. Each line of such an item is one fact."""
     return [
         (line, item.id)
         for item in items
-        if item.key.kind == "facts"
+        if item.key.kind == "facts" and item.proof is not None and item.proof.basis == basis
         for line in item.payload.text.splitlines()
         if line.strip()
     ]
@@ -126,14 +134,17 @@ def choose_facts(
     return tuple(chosen), tuple(dict.fromkeys(chosen.values()))
 
 
-def with_facts(prompt: Prompt, facts: Sequence[str]) -> Prompt:
-    """Return *prompt* with *facts* before the question (in a chat, before the last turn of the user)."""
-    return before_question(prompt, (HEADING, *facts))
+def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ()) -> Prompt:
+    """Return *prompt* with *facts* before the question (in a chat, before the last turn of the user).
+
+    *agreed* are facts whose derivations agreed, and that were not checked. Each group has its own heading.
+    """
+    groups = ((HEADING, facts), (AGREED_HEADING, agreed))
+    return before_question(prompt, "\n\n".join("\n".join((heading, *group)) for heading, group in groups if group))
 
 
-def before_question(prompt: Prompt, added: Sequence[str]) -> Prompt:
-    """Return *prompt* with the lines *added* before the question (in a chat, before the last turn of the user)."""
-    lines = "\n".join(added)
+def before_question(prompt: Prompt, lines: str) -> Prompt:
+    """Return *prompt* with *lines* before the question (in a chat, before the last turn of the user)."""
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)

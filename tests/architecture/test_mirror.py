@@ -150,6 +150,7 @@ REACHES = {
     "gateway/test_gateway_clients.py": ("interwhen.models._local", "a llama.cpp server behind the gateway"),
     "gateway/test_gateway_switch.py": ("interwhen._engine", "the switch is the engine's"),
     "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
+    "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
     "journal/test_scribe.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
     "journal/test_rebuilding_resuming.py": ("interwhen.models._orphans", "notes of a stream that was left"),

@@ -152,7 +152,7 @@ async def test_a_reply_without_statements_is_asked_for_again_with_what_was_wrong
     ("replies", "why"),
     [
         (["Jo is well paid.", "She is."], "no statement could be read in the reply of the model: 'She is.'"),
-        (["Jo earns 44 dollars. [S1]"], "the number 44 is in no cited line"),
+        (["Jo earns 44 dollars. [S1]"], "is not the beginning of a cited sentence"),
         ([""], "no statement could be read in the reply of the model: ''"),
     ],
     ids=["unreadable", "not grounded", "empty"],
