@@ -349,7 +349,7 @@ def build_result(
         probe_tokens=probe_tokens,
         resumes=tuple(_cost(number, seconds, usages.get(number)) for number, seconds in resumes),
     )
-    common["precomputed"] = offline.items
+    common["precomputed"], common["context"] = offline.items, offline.context
     common["timing"] = msgspec.structs.replace(
         timing, checking=sum(record.seconds for record in summary.checks), blocked_loop=blocked_loop
     )

@@ -130,7 +130,8 @@ def own_template(model: Model) -> FeedbackTemplate | None:
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
     """Return the model and the prompt that *context* serves for the run, and the prepared items that it used."""
     served = context.serve(model, prompt)
-    return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)
+    used = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
+    return served.model, served.prompt, used
 
 
 def refuse_import() -> None:

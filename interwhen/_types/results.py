@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from interwhen._types.ledger import Ledger, Timing, WireReport
+from interwhen._types.ledger import ContextUse, Ledger, Timing, WireReport
 from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
 from interwhen._types.segments import Phase, Span, sha256
 from interwhen._types.verdicts import Outcome, Scope
@@ -180,6 +180,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     so the result is verified only if a check judged the answer itself."""
     precomputed: tuple[str, ...] = ()
     """The names of the prepared items that the run used; their cost is in the ledger."""
+    context: ContextUse | None = None
+    """The prepared context of the run, and what the run used of it; ``None``: the run had no context."""
     status: ClassVar[Status]
 
     @property

@@ -26,6 +26,7 @@ from interwhen._engine.run import is_off
 from interwhen._run import Run, as_part, run
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
+from interwhen._types.extensions import Ready
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import Capabilities, Chunk, Completion, Message, Prompt, Request, ResumeMode, Stream, Usage
 from interwhen._types.monitors import Monitor
@@ -457,7 +458,7 @@ class StrategyRun:
     """Answers *call* with *strategy*. It has the methods of a :class:`~interwhen.Run` that a supervised call uses.
 
     *monitors* are those of the call. The answer fills *buffer*. *is_final*: what the reader has seen cannot be
-    retracted, as with a gate.
+    retracted, as with a gate. *context* is what the call has used of its prepared context.
     """
 
     def __init__(
@@ -472,7 +473,9 @@ class StrategyRun:
         journal: CallJournal | None = None,
         *,
         is_final: bool,
+        context: Ready | None = None,
     ) -> None:
+        self._context = context
         self._strategy = strategy
         self._journal = journal
         """Gets the first run that the reader sees; ``None`` from then on."""
@@ -705,6 +708,7 @@ class StrategyRun:
             threads=settings.threads,
             processes=settings.processes,
             journal=journal,
+            context=self._context,
         )
         self._began_off = bool(monitors) and is_off()
         if self._began_off and self.when_switched_off is not None:

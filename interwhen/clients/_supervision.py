@@ -22,6 +22,7 @@ from interwhen._engine.observation import (
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
 from interwhen._types.events import Event, Finished, StreamStarted
+from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.remedies import Feedback
 from interwhen._types.results import Result, new_call_id
@@ -30,6 +31,7 @@ from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
+from interwhen.clients._call_context import ContextServed, answer_body, serve_context
 from interwhen.clients._call_record import CallRecord, log_call, record_call
 from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
 from interwhen.clients._chat_codec import Composer, Part
@@ -332,6 +334,8 @@ class Supervised:
     ) -> None:
         self.ending = ending
         """Makes the record of the call."""
+        self.context_use: ContextUse | None = None
+        """What the call uses of its prepared context; ``None``: it has no context."""
         self._call_id = call_id
         self._settings = settings
         self._run = inner
@@ -445,17 +449,24 @@ async def supervise(
     not ask for a stream, the chunks are made at the end, from the final text. Raises
     :class:`~interwhen.ModelError` if the server refuses or cannot be reached.
     """
-    origin = origin or CallOrigin()
     monitors = settings.deliveries(structured=call.is_structured)
+    origin = origin or CallOrigin()
+    served = ContextServed(call, None)
+    if settings.context is not None:
+        asking = CallModel(call, transport, endpoint, make_buffer(call), resume=settings.resume)
+        served = await serve_context(call, settings.context, asking, takes_answer=settings.strategy is None)
+        call = served.call
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
     if settings.strategy is not None:
         return await _by_strategy(
-            settings.strategy, call, settings, monitors, transport, endpoint, buffer, model, origin
+            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin
         )
     journal = _journal(origin, call, settings)
+    if served.answer:
+        model.answer_first(answer_body(call, served.answer, origin.call_id))
     inner = as_part(run)(
         model,
         call.prompt,
@@ -471,6 +482,7 @@ async def supervise(
         allocator=settings.allocator,
         learner=settings.learner,
         journal=journal,
+        context=served.ready,
     )
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back
@@ -480,14 +492,16 @@ async def supervise(
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
+    supervised.context_use = served.use
     # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
-    await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
+    ahead = not has_gates and not served.answer
+    await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 
 
 async def _by_strategy(
     strategy: CallStrategy,
-    call: ApiCall,
+    served: ContextServed,
     settings: Settings,
     monitors: tuple[Monitor, ...],
     transport: CallTransport,
@@ -496,7 +510,8 @@ async def _by_strategy(
     model: CallModel,
     origin: CallOrigin,
 ) -> Supervised:
-    """Answer *call* with *strategy*; see :func:`supervise`."""
+    """Answer the call of *served* with *strategy*; see :func:`supervise`."""
+    call = served.call
     if call.api == "responses":
         raise Unsupported(
             f"a call with the strategy {strategy.name!r:.80} must go to /chat/completions or /completions, "
@@ -504,7 +519,9 @@ async def _by_strategy(
         )
     holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
     journal = _journal(origin, call, settings)
-    inner = StrategyRun(strategy, call, settings, monitors, transport, endpoint, buffer, journal, is_final=holds)
+    inner = StrategyRun(
+        strategy, call, settings, monitors, transport, endpoint, buffer, journal, is_final=holds, context=served.ready
+    )
 
     def let_through() -> None:
         buffer.field_filter.holds = False
@@ -513,6 +530,7 @@ async def _by_strategy(
     splits = any(monitor.delivery in GATING for monitor in inner.monitors)
     composer = _composer(call, settings, buffer, inner, splits=splits)
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
+    supervised.context_use = served.use
     await supervised.start(ahead=False, seconds=None)
     return supervised
 

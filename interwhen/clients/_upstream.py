@@ -347,6 +347,8 @@ class CallModel:
         self._hides_ids = not call_has_ids(call)
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
+        self._stored: HttpResponse | None = None
+        """The stored answer to the first request; ``None``: the server is asked."""
 
     @property
     def name(self) -> str:
@@ -363,6 +365,10 @@ class CallModel:
         if self._call.api == "chat":
             return await self._mode()
         return "prefix" if self._call.api == "completions" else "turn"
+
+    def answer_first(self, body: dict[str, Any]) -> None:
+        """Answer the caller's request with *body*, a whole answer of the API, once. Later requests go to the server."""
+        self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
@@ -623,7 +629,10 @@ class CallModel:
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
         """Return the response to *body*: the one that was sent ahead, or a new one."""
-        ahead = self._ahead
+        ahead, stored = self._ahead, self._stored
+        self._stored = None
+        if stored is not None:
+            return stored
         if ahead is None or ahead.body != body:
             return await self._opened(body)
         self._ahead = None
