@@ -447,10 +447,13 @@ class Pipeline:
 
 
 def testers() -> list[str]:
-    """Return what the tests need besides interwhen; openai-agents wants newer packages than we do, and is left out."""
+    """Return what the tests need besides interwhen.
+
+    Frameworks of agents are left out: one wants newer packages than we do, the other installs packages of our extras.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     entries = project["optional-dependencies"]["test"]
-    return [entry for entry in entries if not entry.startswith(("interwhen[", "openai-agents"))]
+    return [entry for entry in entries if not entry.startswith(("interwhen[", "openai-agents", "smolagents"))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

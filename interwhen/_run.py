@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Exit
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar, get_args
 
 import anyio
 import anyio.lowlevel
@@ -20,7 +20,17 @@ import msgspec
 from interwhen._core.messages import Resumed
 from interwhen._core.release import describe
 from interwhen._engine.journaling import result_of
-from interwhen._engine.run import Run, is_off
+from interwhen._engine.observation import (
+    EVERYWHERE,
+    LISTENERS,
+    Callbacks,
+    EventCallback,
+    Listener,
+    Observation,
+    ResultCallback,
+    vet_callback,
+)
+from interwhen._engine.run import ObservedRun, Run, is_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
@@ -29,7 +39,7 @@ from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepa
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen._types.results import CheckRecord, Result, Verified, prompt_sha256
+from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen._types.spans import Span
 from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
@@ -355,6 +365,7 @@ def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Mode
 # Event loops for synchronous code, each in its own thread: one for a run, or one for all users of a client.
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
 """Resolves, once a loop runs, to its portal, the loop, and the event that ends it."""
 
@@ -507,6 +518,8 @@ def run(
     allocator: Allocator | None = None,
     learner: RemedyLearner | None = None,
     context: Ready | None = None,
+    on_result: ResultCallback | None = None,
+    on_event: EventCallback | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, supervised by *monitors*. It starts when it is entered (``async with``).
 
@@ -522,7 +535,10 @@ def run(
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
     *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which remedies are tried, and learns from
-    the result. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
+    the result. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event*
+    with each event, except those for text, and the id of the call. Both run in a thread, so that a slow function delays
+    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
+    result is verified.
 
     Raises :class:`~interwhen.UsageError` on arguments that cannot work.
     """
@@ -553,8 +569,11 @@ def run(
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
         raise UsageError(f"min_coverage must be a share of the text, from 0 to 1, got {min_coverage!r:.200}")
     owned = isinstance(model, str)
-    return Run(
-        _adapter(model),
+    listeners = _listeners(on_result, on_event)
+    adapter = _adapter(model)
+    kind = ObservedRun if listeners else Run
+    made = kind(
+        adapter,
         _prompt(prompt),
         monitors=watchers,
         sampling=sampling,
@@ -571,6 +590,37 @@ def run(
         learner=learner,
         context=context,
     )
+    if listeners is not None:
+        made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
+    return made
+
+
+def _listeners(
+    on_result: ResultCallback | None = None, on_event: EventCallback | None = None
+) -> tuple[Listener, ...] | None:
+    """Return the listeners to a run that is made now; ``None``: it is a part of a call and is not observed."""
+    for label, function in (("on_result", on_result), ("on_event", on_event)):
+        if function is not None:
+            vet_callback(label, function)
+    here = LISTENERS.get()
+    if here is None:
+        return None
+    has_own = on_result is not None or on_event is not None
+    own: tuple[Listener, ...] = (Callbacks(on_result, on_event),) if has_own else ()
+    return (*own, *here, *EVERYWHERE)
+
+
+def as_part(make: Callable[P, T]) -> Callable[P, T]:
+    """Return *make*, such as :func:`run`, for a run that is a part of a larger call, which is observed as a whole."""
+
+    def made(*args: P.args, **options: P.kwargs) -> T:
+        token = LISTENERS.set(None)
+        try:
+            return make(*args, **options)
+        finally:
+            LISTENERS.reset(token)
+
+    return made
 
 
 def _several(monitors: Iterable[MonitorSpec]) -> tuple[MonitorSpec, ...]:
@@ -750,7 +800,8 @@ def resume(
     header = found.header
     # A finished run sends no request: it needs a model only for its name.
     adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
-    return Run(
+    listeners = _listeners()
+    made = (ObservedRun if listeners else Run)(
         adapter,
         header.prompt,
         monitors=watchers,
@@ -767,6 +818,9 @@ def resume(
         past=past,
         context=Unprepared(header.offline),
     )
+    if listeners is not None:
+        made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
+    return made
 
 
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:

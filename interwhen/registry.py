@@ -88,7 +88,8 @@ TRACES = "interwhen.traces"
 ``interwhen.testing._traces.LabelledTrace``."""
 
 CONTEXTS = "interwhen.contexts"
-"""The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``."""
+"""The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``, and
+``source`` is a factory of a ``ContextSource``."""
 PRODUCERS = "interwhen.producers"
 """The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 

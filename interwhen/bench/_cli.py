@@ -7,6 +7,7 @@ import cyclopts
 _COMMANDS = {
     "allocation": "Simulate the allocator beside best-of-N and stop-on-verified.",
     "compare": "Compare strategies: the same exercises, model and verifiers, at equal budgets.",
+    "contexts": "Ask questions about contexts on your endpoint, with and without work ahead of time.",
     "gateway": "Measure what the gateway adds, and how many streams one process carries.",
     "idle": "Measure what work ahead of time costs the runs that users wait for.",
     "ledger": "Compare the ledgers of many runs with what their endpoint counted.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -15,13 +17,22 @@ from cyclopts import Parameter
 
 from interwhen import Model, Sampling, UsageError, Workers, load_model
 from interwhen._types.extensions import WorkerPool
-from interwhen.bench._experiment import Experiment, command_of, say
+from interwhen.bench._experiment import Experiment, check_files, command_of, say
 from interwhen.bench._pictures import Chart, Series
 from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate, mcnemar
+from interwhen.bench._statistics import Estimate, estimate, mcnemar
 from interwhen.bench._task_files import SHIPPED
 from interwhen.registry import Api
-from interwhen.strategies import Exercise, Outcome, Strategy, attempt, load_exercises, load_strategies
+from interwhen.strategies import (
+    Exercise,
+    Interrupt,
+    Outcome,
+    RemedyBeliefs,
+    Strategy,
+    attempt,
+    load_exercises,
+    load_strategies,
+)
 from interwhen.strategies._shared_samples import SharedModel
 from interwhen.testing import Rate
 
@@ -55,6 +66,11 @@ class Comparison:
     """Whether prompt tokens use up the budget, too."""
     minutes: float | None = None
 
+    made: Mapping[tuple[Arm, int], GradedAttempt] = field(default_factory=dict)
+    """Attempts that were made earlier, by arm and exercise. They are not made again."""
+    when_made: Callable[[GradedAttempt], None] = lambda _: None
+    """Called with each new attempt."""
+
     async def run(
         self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
     ) -> Attempts:
@@ -62,39 +78,81 @@ class Comparison:
 
         After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
         """
-        begun = time.perf_counter()
-        shared = SharedModel(model)
-        strategies = {strategy.name: strategy for strategy in self.strategies}
-        arms = [(budget, name) for budget in self.budgets for name in strategies]
-        found: dict[Arm, list[GradedAttempt]] = {arm: [] for arm in arms}
-        unshared = 0
-        done = Attempts({}, 0, 0, 0.0)
-        # The order is random: the first arm warms the cache of the server.
-        experiment = Experiment(arms, len(self.exercises), self.seed, warm_up=0, minutes=self.minutes)
-        for number, order in experiment.rounds():
-            exercise = self.exercises[number]
-            for budget, name in order:
-                shares = self.share and not strategies[name].meets_model
-                outcome = await attempt(
-                    strategies[name],
-                    shared if shares else model,
-                    exercise.question,
-                    budget=budget,
-                    seed=self.seed,
-                    sampling=self.sampling,
-                    counts_prompts=self.counts_prompts,
-                    workers=workers,
-                    clock=lambda: time.perf_counter() + shared.borrowed,
-                )
-                unshared += 0 if shares else outcome.ledger.total_tokens
-                right = outcome.answered and exercise.grade(outcome.answer or "")
-                found[budget, name].append(GradedAttempt(outcome, right, number))
-            attempts = {arm: tuple(each) for arm, each in found.items()}
-            done = Attempts(attempts, shared.generated + unshared, number + 1, time.perf_counter() - begun)
-            say(f"{done.exercises} of {len(self.exercises)} exercises, {done.seconds:.0f} s")
-            if keep is not None:
-                keep(done)
-        return done
+        kept = None if keep is None else lambda found: keep(found[""])
+        return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
+
+
+class _Rounds:
+    """Makes the attempts of one comparison, one exercise at a time."""
+
+    def __init__(self, comparison: Comparison, model: Model, workers: WorkerPool | None) -> None:
+        self._comparison = comparison
+        self._model = model
+        self._workers = workers
+        self._shared = SharedModel(model)
+        self._strategies = {strategy.name: strategy for strategy in comparison.strategies}
+        self._unshared = 0
+        self._begun = time.perf_counter()
+        self.arms: list[Arm] = [(budget, name) for budget in comparison.budgets for name in self._strategies]
+        self._found: dict[Arm, list[GradedAttempt]] = {arm: [] for arm in self.arms}
+
+    async def run(self, number: int, order: Sequence[Arm]) -> Attempts:
+        """Attempt exercise *number* with the arms in *order*. Return all attempts so far."""
+        for arm in order:
+            made = self._comparison.made.get((arm, number))
+            if made is None:
+                made = await self._attempt(number, arm)
+                self._comparison.when_made(made)
+            self._found[arm].append(made)
+        attempts = {arm: tuple(each) for arm, each in self._found.items()}
+        seconds = time.perf_counter() - self._begun
+        return Attempts(attempts, self._shared.generated + self._unshared, number + 1, seconds)
+
+    async def _attempt(self, number: int, arm: Arm) -> GradedAttempt:
+        comparison, shared = self._comparison, self._shared
+        budget, name = arm
+        exercise, strategy = comparison.exercises[number], self._strategies[name]
+        shares = comparison.share and not strategy.meets_model
+        outcome = await attempt(
+            strategy,
+            shared if shares else self._model,
+            exercise.question,
+            budget=budget,
+            seed=comparison.seed,
+            sampling=comparison.sampling,
+            counts_prompts=comparison.counts_prompts,
+            workers=self._workers,
+            clock=lambda: time.perf_counter() + shared.borrowed,
+        )
+        self._unshared += 0 if shares else outcome.ledger.total_tokens
+        return GradedAttempt(outcome, outcome.answered and exercise.grade(outcome.answer or ""), number)
+
+
+async def run_in_turn(
+    comparisons: Mapping[str, Comparison],
+    model: Model,
+    *,
+    keep: Callable[[Mapping[str, Attempts]], None] | None = None,
+    workers: WorkerPool | None = None,
+) -> dict[str, Attempts]:
+    """Run *comparisons* with the same settings in turn, one exercise of each at a time; return their attempts.
+
+    So the attempts are balanced over the comparisons when the time is over. *keep* is called after each round.
+    """
+    first = next(iter(comparisons.values()))
+    rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
+    arms = next(iter(rounds.values())).arms
+    # The order is random: the first arm warms the cache of the server.
+    experiment = Experiment(arms, len(first.exercises), first.seed, warm_up=0, minutes=first.minutes)
+    found: dict[str, Attempts] = {}
+    for number, order in experiment.rounds():
+        for name, one in rounds.items():
+            found[name] = await one.run(number, order)
+        seconds = max(each.seconds for each in found.values())
+        say(f"{number + 1} of {len(first.exercises)} exercises, {seconds:.0f} s")
+        if keep is not None:
+            keep(dict(found))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +165,14 @@ class Attempts:
     exercises: int
     """The number of exercises that all strategies attempted."""
     seconds: float
+
+    @classmethod
+    def pooled(cls, found: Iterable[Attempts]) -> Attempts:
+        """Return the attempts of all of *found*, which must have the same arms."""
+        each = tuple(found)
+        by_arm = {arm: tuple(made for one in each for made in one.by_arm[arm]) for arm in each[0].by_arm}
+        seconds = max(one.seconds for one in each)
+        return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
 
     def report(self, subject: str, baseline: str) -> Report:
         """Return the tables and the chart about *subject*, with paired tests of the strategies against *baseline*."""
@@ -170,6 +236,12 @@ def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttem
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
 
+def _difference(attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Estimate:
+    """Return how many points of right answers *attempts* have more than *base*, with an interval over the pairs."""
+    values = [100 * (one.right - other.right) for one, other in zip(attempts, base, strict=True)]
+    return estimate(values, "points", of=statistics.fmean)
+
+
 def _quality_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     answered = [each for each in attempts if each.outcome.answered]
     # Only a check that knows the task and judged the answer shows that the answer is right.
@@ -201,6 +273,9 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     return {
         "strategy": arm[1],
         "budget": arm[0],
+        "all, median": statistics.median(one.total_tokens + one.total_prompt_tokens for one in ledgers),
+        "prompt, median": statistics.median(one.total_prompt_tokens for one in ledgers),
+        "of it not cached, median": statistics.median(_uncached(each.outcome) for each in attempts),
         "prompt": mean("total_prompt_tokens"),
         "of it estimated": mean("estimated_prompt_tokens"),
         "cached": mean("cached_tokens"),
@@ -213,6 +288,26 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     }
 
 
+def _uncached(outcome: Outcome) -> int:
+    """Return the prompt tokens that a server must read for the attempt, if its cache has nothing of earlier ones."""
+    return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
+
+
+def family_tables(found: Mapping[str, Attempts], baseline: str) -> tuple[Table, ...]:
+    """Return two tables about the tasks in *found*: their right answers, and their pairs against *baseline*."""
+    arms = list(next(iter(found.values())).by_arm)
+    right: list[Row] = []
+    pairs: list[Row] = []
+    for arm in arms:
+        names: Row = {"strategy": arm[1], "budget": arm[0]}
+        right.append(names | {f"{task}, of {one.exercises}": _right(one.by_arm[arm]) for task, one in found.items()})
+        for task, one in found.items():
+            if arm[1] != baseline:
+                row = _against_row(arm, one.by_arm[arm], one.by_arm[arm[0], baseline])
+                pairs.append({"strategy": arm[1], "task": task, **row})
+    return Table("Right answers by task", tuple(right)), Table(f"Against {baseline}, by task", tuple(pairs))
+
+
 def _against_row(arm: Arm, attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Row:
     fixed, broken = paired_answers(base, attempts)
     checks = [each.outcome.checks for each in attempts]
@@ -223,6 +318,7 @@ def _against_row(arm: Arm, attempts: Sequence[GradedAttempt], base: Sequence[Gra
         "budget": arm[0],
         "fixed": fixed,
         "broken": broken,
+        "difference": _difference(attempts, base),
         "p": mcnemar(fixed, broken),
         "could act": _share(sum(each.could_act for each in checks), len(checks)),
         "refuted": _share(sum(each.refuted > 0 for each in checks), len(checks)),
@@ -230,9 +326,80 @@ def _against_row(arm: Arm, attempts: Sequence[GradedAttempt], base: Sequence[Gra
     }
 
 
+class RowSettings(msgspec.Struct, frozen=True):
+    """The settings that two attempts must share to be in one comparison."""
+
+    model: str
+    seed: int
+    temperature: float
+    max_tokens: int
+    counts_prompts: bool
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """One line of a file of attempts."""
+
+    task: str
+    settings: RowSettings
+    attempt: GradedAttempt
+
+
+class AttemptFile:
+    """A file of attempts, one JSON object a line, so that a comparison can be interrupted and continued.
+
+    Lines with other settings than *settings* are left as they are. An incomplete last line, which an interrupted
+    comparison may leave, is removed.
+    """
+
+    def __init__(self, path: Path, settings: RowSettings) -> None:
+        self._path = path
+        self._settings = settings
+        content = path.read_bytes() if path.exists() else b""
+        whole, end, rest = content.rpartition(b"\n")
+        if rest:
+            path.write_bytes(whole + end)
+        try:
+            rows = [msgspec.json.decode(line, type=AttemptRow) for line in whole.split(b"\n") if line]
+        except msgspec.MsgspecError as error:
+            raise UsageError(
+                f"--rows must be a file of attempts, got {str(path)!r}: {error}; name another file"
+            ) from error
+        self._rows = [row for row in rows if row.settings == settings]
+
+    def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
+        """Return *comparison* of *task* with the attempts in the file, which adds new attempts to it.
+
+        What strategies with remedies learn is kept in files beside it; *stack* closes them.
+        """
+        mine = [row.attempt for row in self._rows if row.task == task]
+        for one in mine:
+            names = [exercise.question.name for exercise in comparison.exercises[one.exercise : one.exercise + 1]]
+            if names and names != [one.outcome.question]:
+                raise UsageError(
+                    f"--rows must have attempts at the same exercises, got {one.outcome.question!r} instead of "
+                    f"{names[0]!r}; name another file"
+                )
+        made = {((one.outcome.budget, one.outcome.strategy), one.exercise): one for one in mine}
+        strategies = tuple(self._with_memory(task, one, stack) for one in comparison.strategies)
+        return replace(comparison, made=made, when_made=lambda one: self._add(task, one), strategies=strategies)
+
+    def _with_memory(self, task: str, strategy: Strategy, stack: ExitStack) -> Strategy:
+        if not isinstance(strategy, Interrupt) or not isinstance(strategy.learner, RemedyBeliefs):
+            return strategy
+        what = re.sub(r"\W+", "-", f"{task} {strategy.name} {self._settings.seed} {self._settings.counts_prompts}")
+        path = self._path.with_name(f"{self._path.name}.{what}.beliefs")
+        before = strategy.learner
+        learner = stack.enter_context(RemedyBeliefs(path, explore=before.explore, seed=before.seed))
+        return replace(strategy, learner=learner)
+
+    def _add(self, task: str, made: GradedAttempt) -> None:
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(AttemptRow(task, self._settings, made)) + b"\n")
+
+
 async def compare(
     *,
-    task: str,
+    task: Annotated[tuple[str, ...], Parameter(negative="")],
     budget: str = "2k",
     model: str = "local",
     base_url: str = "",
@@ -246,6 +413,7 @@ async def compare(
     minutes: float | None = None,
     share: bool = True,
     count_prompts: bool = False,
+    rows: Path | None = None,
     keep: Callable[[Report], None] | None = None,
 ) -> Report:
     """Compare strategies: the same exercises, the same model and verifiers, equal budgets, every token counted.
@@ -257,7 +425,7 @@ async def compare(
     ----------
     task
         An installed task with options ("chain_sum:terms=5,digits=3"), "jsonl:path=FILE", "hub:name=OWNER/NAME", or
-        "module:factory" from the working directory, whose code runs.
+        "module:factory" from the working directory, whose code runs. Several tasks run in turn, one exercise of each.
     budget
         Tokens of an attempt; several with commas between them ("2k,4k,8k").
     model
@@ -269,7 +437,7 @@ async def compare(
     strategies
         Which ones, with commas between them, options after a colon ("dvts:trees=4"); default: all that are shipped.
     problems
-        How many exercises.
+        How many exercises of each task.
     seed
         Seed of the exercises, the samples and the order of attempts.
     temperature
@@ -285,29 +453,48 @@ async def compare(
         Generate text that several strategies ask for in the same words once, and bill it to each of them.
     count_prompts
         Prompt tokens use up the budget, too, those of resumed and interrupted requests included.
+    rows
+        A file to which each attempt is appended, as a line of JSON. The attempts in it are not made again, so the same
+        command continues an interrupted comparison. What remedies learned is in files beside it.
     """
-    chosen = load_strategies(strategies)
-    names = [one.name for one in chosen]
+    if not task:
+        raise UsageError("--task must be at least one task, got none; name one")
+    names = [one.name for one in load_strategies(strategies)]
     baseline = against or ("greedy" if "greedy" in names else names[0])
     if baseline not in names:
         raise UsageError(f"--against must be one of the strategies ({', '.join(names)}), got {baseline!r}")
-    exercises = load_exercises(task, count=problems, seed=seed, shipped=SHIPPED)
-    comparison = Comparison(
-        exercises=exercises,
-        strategies=chosen,
-        budgets=read_budgets(budget),
-        sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
-        seed=seed,
-        share=share,
-        counts_prompts=count_prompts,
-        minutes=minutes,
-    )
+    check_files(rows=rows)
+    comparisons = {
+        one: Comparison(
+            exercises=load_exercises(one, count=problems, seed=seed, shipped=SHIPPED),
+            # Strategies of each task's own, because some learn from one exercise to the next.
+            strategies=load_strategies(strategies),
+            budgets=read_budgets(budget),
+            sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+            seed=seed,
+            share=share,
+            counts_prompts=count_prompts,
+            minutes=minutes,
+        )
+        for one in task
+    }
     opened = load_model(base_url, name=model, api=api) if base_url else load_model(model)
-    reported = partial(Attempts.report, subject=f"{task} · {opened.name}", baseline=baseline)
+
+    def reported(found: Mapping[str, Attempts]) -> Report:
+        report = Attempts.pooled(found.values()).report(f"{', '.join(task)} · {opened.name}", baseline)
+        if len(found) < 2:
+            return report
+        return msgspec.structs.replace(report, tables=(*report.tables, *family_tables(found, baseline)))
+
     try:
         async with Workers() as workers:
-            kept = None if keep is None else lambda done: keep(reported(done))
-            return reported(await comparison.run(opened, keep=kept, workers=workers))
+            with ExitStack() as stack:
+                if rows is not None:
+                    settings = RowSettings(opened.name, seed, temperature, max_tokens, count_prompts)
+                    file = AttemptFile(rows, settings)
+                    comparisons = {name: file.comparison(name, one, stack) for name, one in comparisons.items()}
+                kept = None if keep is None else lambda found: keep(reported(found))
+                return reported(await run_in_turn(comparisons, opened, keep=kept, workers=workers))
     finally:
         with anyio.CancelScope(shield=True):
             await opened.aclose()

@@ -107,7 +107,7 @@ class SdkBody:
         self._reading = True
         with anyio.CancelScope() as self._scope:
             try:
-                return await self._parts.__anext__()
+                data = await self._parts.__anext__()
             except StopAsyncIteration:
                 return b""
             except Exception as error:
@@ -117,6 +117,12 @@ class SdkBody:
                 raise
             finally:
                 self._reading = False
+            if not self._closed:
+                return data
+            # The bytes arrived before `aclose` was called, so the generators do not know that the body is closed.
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await self._response.aclose()
+                await self._run_out()
         raise StreamClosed
 
     async def aclose(self) -> None:

@@ -75,7 +75,8 @@ class ApiApp:
         """Read a call to a model, and return the function that answers it."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
-        choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers)
+        key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
+        choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers, key=key, api=api)
         exchange.model = choice.model
         upstream = gateway.upstream_for(choice.model)
 

@@ -281,12 +281,15 @@ class Httpx2Response:
         finally:
             self._reading = False
         if self._closed:
+            # The bytes arrived before `aclose` was called: the generator does not know that the connection is closed.
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await self._parts.aclose()
             raise StreamClosed
         self._received += len(data)
         return data
 
     async def aclose(self) -> None:
-        """Close now. A waiting :meth:`receive` raises; it closes the generators of httpcore2 itself."""
+        """Close now. A waiting :meth:`receive` raises, and closes the generators of httpcore2."""
         if self._closed:
             return
         self._closed = True

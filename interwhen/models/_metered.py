@@ -49,6 +49,8 @@ class MeteredModel:
         self.prompt_tokens = 0
         self.fork_prompt_tokens = 0
         self.cached_tokens = 0
+        self.warm_tokens = 0
+        """The cached tokens of the first stream that the server counted: earlier requests left them in its cache."""
         self.requests = 0
         self.forks = 0
         self.counted = 0
@@ -190,6 +192,7 @@ class MeteredModel:
         if usage.prompt_tokens is not None:
             self._uncounted_bytes -= size
             self._counted_bytes += size
+            self.warm_tokens = self.warm_tokens if self.counted else usage.cached_tokens or 0
             self.counted += 1
             self.prompt_tokens += usage.prompt_tokens
             self.cached_tokens += usage.cached_tokens or 0

@@ -19,8 +19,9 @@ from msgspec.structs import replace as replaced
 
 from interwhen._log import log_info, log_warning
 from interwhen._run import Run, run
-from interwhen._types.errors import OutOfTokens, StoreError, UsageError
+from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, UsageError
 from interwhen._types.extensions import Served, WorkerPool
+from interwhen._types.ledger import ContextPart, ContextUse
 from interwhen._types.models import Model, Prompt
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
@@ -35,7 +36,7 @@ from interwhen.precompute._contexts import (
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, PlannedStep, Producer, load_producers
+from interwhen.precompute._producer import Context, PlannedStep, ProducerSpec, load_producers
 from interwhen.precompute._serving import ServeReady, ServingPolicy
 from interwhen.precompute._shelves import MemoryShelf
 from interwhen.precompute._step import StepWork, make
@@ -133,10 +134,10 @@ class Precomputer:
     """Prepares items for contexts with *model*, lets *monitors* judge them, and offers the ready items to runs.
 
     *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
-    *producers* are names or objects (default: all installed ones). *passes* limits how often a consolidating producer
-    goes over a context. *token_budget* limits the generated tokens for one context, in all its generations together.
-    One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when no run has needed
-    the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
+    *producers* are names with options, or objects (default: all installed ones). *passes* limits how often a
+    consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
+    generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
+    no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
     :class:`~interwhen.precompute.ServeReady`). *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
@@ -150,7 +151,7 @@ class Precomputer:
         model: Model,
         monitors: Iterable[MonitorSpec] = (),
         *,
-        producers: Sequence[Producer | str] | None = None,
+        producers: Sequence[ProducerSpec] | None = None,
         passes: int = 3,
         token_budget: int = 100_000,
         step_tokens: int = 512,
@@ -180,6 +181,8 @@ class Precomputer:
         self._passes = passes
         self._serving: ServingPolicy = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
+        self.now: Callable[[], float] = anyio.current_time
+        """The clock for *fresh_seconds*."""
         self._prepared: dict[str, PreparedContext] = {}
         self._uses: Counter[ItemId] = Counter()
         judge = Judge(self.monitors, least_coverage=least_coverage, workers=workers)
@@ -205,18 +208,18 @@ class Precomputer:
     ) -> ContextRef:
         """Store *pieces* as the context *name*, and return the reference that runs take as ``context=``.
 
-        If *pieces* is a text, it is cut into paragraphs. If the context exists with the same content, nothing changes.
-        If its content differs, only items made from changed pieces are made again. *kinds* are the kinds of items to
-        prepare (default: all that the producers make). *expect* is the generation that this edit is based on; if the
-        store has another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect* the last
-        writer wins.
+        If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. If the context exists with the same
+        content, nothing changes. If its content differs, only items made from changed pieces are made again. *kinds*
+        are the kinds of items to prepare (default: all that the producers make). *expect* is the generation that this
+        edit is based on; if the store has another one, this raises :class:`~interwhen.precompute.StoreConflict`.
+        Without *expect* the last writer wins.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         if unknown := set(wanted) - set(get_args(Kind)):
             raise UsageError(
                 f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
             )
-        record = ContextRecord(as_pieces(pieces), wanted, self._passes)
+        record = ContextRecord.of(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
 
@@ -227,16 +230,17 @@ class Precomputer:
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
-            raise UsageError(
-                f"context {ref.name!r} must be in the store {self.store.place!r}, and it is not; add it first"
-            )
+            raise UnknownContext(ref.name, self.store.place)
         pieces = dict(record.pieces)
         for name, text in changes.items():
             if text is None:
                 pieces.pop(name, None)
             else:
                 pieces[name] = text
-        changed = replaced(record, pieces=as_pieces(pieces))
+        # A piece that stays keeps its lead, even if the text before it changed.
+        leads = {name: lead for name, lead in record.leads.items() if name in pieces and name not in changes}
+        named = tuple((piece.name, piece.text) for piece in as_pieces(pieces))
+        changed = replaced(record, pieces=named, leads=leads)
         await self.in_store(lambda: write_context(self.store, ref.name, changed, expect=generation))
         return await self._entered(ref.name)
 
@@ -245,19 +249,32 @@ class Precomputer:
 
         Raises :class:`UsageError` if there is no such context.
         """
-        ref = await self._entered(name)
-        if self._prepared[name].context is None:
-            raise UsageError(f"context {name!r} must be in the store {self.store.place!r}, and it is not; add it first")
-        return ref
+        await self._entered(name)
+        return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
         """Load the latest generation of the context *name* from the store, and return it."""
+        prepared = await self.in_store(lambda: self._loaded(name))
+        return self._enter(prepared)
+
+    def read(self, name: str) -> ContextRef:
+        """Load the context *name* as :meth:`open` does, without an event loop. It may block."""
+        return self._ref(self._enter(self._loaded(name)))
+
+    def _loaded(self, name: str) -> PreparedContext:
         prepared = PreparedContext(name)
-        before = self._prepared.get(name)
-        await self.in_store(lambda: prepared.load(self.store, self.producers, self.key_settings, before))
-        prepared.seen_at = anyio.current_time()
-        self._prepared[name] = prepared
+        prepared.load(self.store, self.producers, self.key_settings, self._prepared.get(name))
         return prepared
+
+    def _enter(self, prepared: PreparedContext) -> PreparedContext:
+        prepared.seen_at = self.now()
+        self._prepared[prepared.name] = prepared
+        return prepared
+
+    def _ref(self, prepared: PreparedContext) -> ContextRef:
+        if prepared.context is None:
+            raise UnknownContext(prepared.name, self.store.place)
+        return ContextRef(self, prepared.name, prepared.digest)
 
     async def _entered(self, name: str) -> ContextRef:
         prepared = await self.refresh(name)
@@ -275,40 +292,54 @@ class Precomputer:
         last, and then returns no items until the worker has read it again. If the context was edited, an old *ref*
         gets no items.
         """
+        return () if self.lack_of(ref) else self._prepared[ref.name].served
+
+    def lack_of(self, ref: ContextRef) -> str:
+        """Return why :meth:`ready` returns no items for *ref*, whatever was prepared; empty if it may return some."""
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
-            return ()
-        return prepared.served if self._is_current(prepared) else ()
+            return "the context was changed after this reference to it was made"
+        return self._staleness(prepared)
 
-    def _is_current(self, prepared: PreparedContext) -> bool:
+    def _staleness(self, prepared: PreparedContext) -> str:
+        """Return why the generation in memory may not be the latest one; empty if it is."""
         if self.store.blocks:
-            return anyio.current_time() - prepared.seen_at <= self._fresh_seconds
+            is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
+            return "" if is_fresh else "the store was not read for too long"
         try:
-            return self.store.generation(context_document(prepared.name)) == prepared.generation
+            # A reader waits, so this does not wait for another process that has locked the file.
+            latest = self.store.generation(context_document(prepared.name), waits=False)
         except StoreError as error:
             log_warning("store.unreadable", place=self.store.place, why=error.reason)
-            return False
+            return f"the store cannot be read: {error.reason}"
+        return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
-        plain = Served(model, prompt)
-        if not (items := self.ready(ref)):
-            return plain
+
+        def unused(why: str, part: ContextPart = "none") -> Served:
+            return Served(model, prompt, use=ContextUse(ref.name, part, why))
+
+        if lack := self.lack_of(ref):
+            return unused(lack, "unavailable")
+        if not (items := self._prepared[ref.name].served):
+            return unused("nothing is prepared")
         try:
             served = self._serving(items, model, prompt)
         except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and must not break a run)
             log_warning("serving.failed", context=ref.name, error=f"{type(error).__name__}: {error}")
-            return plain
+            return unused(f"the serving policy failed: {type(error).__name__}")
         offered = {item.id: item for item in items}
         if not served.items:
-            return served
+            return replace(served, use=served.use or ContextUse(ref.name, "none", "nothing fits the question"))
         if strangers := [each for each in served.items if each not in offered]:
             log_warning("serving.refused", context=ref.name, why=f"{strangers[0]!r} was not offered")
-            return plain
+            return unused("the serving policy chose an item that may not be served")
         used = self._prepared[ref.name].ancestry([offered[ItemId(each)] for each in served.items])
         self._uses.update(list(used))
         return replace(
             served,
+            use=ContextUse(ref.name, "answer" if served.answer else "facts"),
             offline_tokens=sum(item.cost.generated for item in used.values()),
             offline_share=sum(item.cost.generated / self._uses[item.id] for item in used.values()),
         )
@@ -509,7 +540,7 @@ class IdleWorker:
         generation = await self._host.in_store(lambda: self._host.store.generation(context_document(name)))
         if generation != prepared.generation:
             return await self._host.refresh(name)
-        prepared.seen_at = anyio.current_time()
+        prepared.seen_at = self._host.now()
         return prepared
 
     def _is_in_trouble(self, prepared: PreparedContext, step: PlannedStep) -> bool:

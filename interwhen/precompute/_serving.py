@@ -132,20 +132,24 @@ class ServeReady:
         question = Task(prompt).question
         said = find_answer(allowed, whole_question(prompt))
         if said is not None:
-            return Served(_say(said.payload.text, answer_of(said).reasoning, model), prompt, (said.id,))
+            answer = _chunks(said.payload.text, answer_of(said).reasoning)
+            return Served(_say(answer, model), prompt, (said.id,), answer=answer)
         chosen, used = choose_facts(facts_in(allowed), last_line(question), most=self.most, budget=self.budget)
         return Served(model, with_facts(prompt, chosen), used) if chosen else Served(model, prompt)
 
 
-def _say(text: str, reasoning: int, model: Model) -> Model:
-    """Return a model that streams the stored *text*. If a remedy cuts the text, *model* continues it.
+def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
+    """Return the stored *text* in chunks, of which the first *reasoning* characters are reasoning.
 
-    The first *reasoning* characters are in the reasoning phase. The stored text counts as 0 tokens, because its tokens
-    were spent before; the ledger has them as offline tokens.
+    It counts as 0 tokens, because its tokens were spent before; the ledger has them as offline tokens.
     """
     parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
-    said = Recording.untimed(chunk for chunk in parts if chunk.text)
-    return ReplayModel([said], forks=model, then=model, name=model.name)
+    return tuple(chunk for chunk in parts if chunk.text)
+
+
+def _say(answer: Sequence[Chunk], model: Model) -> Model:
+    """Return a model that streams the stored *answer*. If a remedy cuts it, *model* continues it."""
+    return ReplayModel([Recording.untimed(answer)], forks=model, then=model, name=model.name)
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:

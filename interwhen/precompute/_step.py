@@ -20,6 +20,7 @@ from interwhen.precompute._judge import Judge
 from interwhen.precompute._producer import (
     Accepted,
     Context,
+    ContextPiece,
     Judgement,
     Nothing,
     PlannedStep,
@@ -69,6 +70,13 @@ class StepWork:
 
     def read(self, piece: str) -> str:
         """Return the text of *piece*. Raises :class:`UsageError` unless ``Step.reads`` names it."""
+        return self._piece(piece).text
+
+    def lead(self, piece: str) -> str:
+        """Return the lead of *piece*. Raises :class:`UsageError` unless ``Step.reads`` names it."""
+        return self._piece(piece).lead
+
+    def _piece(self, piece: str) -> ContextPiece:
         if piece not in self._planned.step.reads:
             raise UsageError(
                 f"step {self._planned.name!r} may read only the pieces that it declares, got {piece!r}; "
@@ -76,7 +84,7 @@ class StepWork:
             )
         found = self._pieces[piece]
         self.inputs.add(Input("piece", piece, found.sha256))
-        return found.text
+        return found
 
     def premise(self, step: str) -> Item | None:
         """Return the item of the premise *step*; ``None`` unless it is accepted, or a guess of the same producer.

@@ -84,6 +84,7 @@ async def attempt(
         seconds=clock() - begun,
         checks=context.tally,
         uncounted=meter.uncounted,
+        warm=meter.warm_tokens,
         handed=_is_handed(solution, answer),
         why=why,
         scope=scope,

@@ -152,6 +152,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     uncounted: int = 0
     """The number of requests whose prompt the server did not count, because they were cut short. Their tokens are
     missing in ``prompt_tokens``."""
+    warm: int = 0
+    """The tokens of its first prompt that the server had in its cache, from attempts of other strategies."""
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.told``."""
     why: str = ""

@@ -1,5 +1,7 @@
 """Comparing: every attempt is made once, graded by the grader alone, and counted to the token."""
 
+from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 
 import anyio
@@ -7,11 +9,25 @@ import msgspec
 import pytest
 from interwhen import Sampling, UsageError
 from interwhen.bench import _compare
-from interwhen.bench._compare import Comparison, GradedAttempt, command, front, paired_answers, read_budgets
+from interwhen.bench._compare import (
+    AttemptFile,
+    Attempts,
+    Comparison,
+    GradedAttempt,
+    RowSettings,
+    command,
+    family_tables,
+    front,
+    paired_answers,
+    read_budgets,
+    run_in_turn,
+)
 from interwhen.bench._experiment import Output
 from interwhen.bench._report import Report
-from interwhen.strategies import Exercise, attempt, load_strategies
+from interwhen.models import Chunk, Usage
+from interwhen.strategies import Exercise, RemedyBeliefs, attempt, load_strategies
 from interwhen.strategies._catalog import SHIPPED
+from interwhen.testing import ScriptedModel
 from tests.strategies.worlds import RIGHT, WRONG, question, telling, writer
 
 SAMPLING = Sampling(temperature=0.5, max_tokens=60)
@@ -169,6 +185,115 @@ def test_all_kinds_of_tokens_have_a_column():
     assert report.observations[0]["outcome"]["ledger"]["kept"] > 0
 
 
+def test_comparisons_run_in_turn_and_are_pooled():
+    """When the time is over, each task has the same number of exercises."""
+    made = []
+    each = {
+        name: comparison(
+            "greedy,best-of-n:n=2", budgets=(100,), minutes=1e-9, when_made=lambda _, name=name: made.append(name)
+        )
+        for name in "ab"
+    }
+    found = anyio.run(lambda: run_in_turn(each, telling(WRONG, RIGHT)))
+    assert made == ["a", "a", "b", "b"]
+    pooled = Attempts.pooled(found.values())
+    assert (pooled.exercises, [len(row) for row in pooled.by_arm.values()]) == (2, [2, 2])
+    right, pairs = family_tables(found, "greedy")
+    assert [(row["strategy"], row["a, of 1"], row["b, of 1"]) for row in right.rows] == [
+        ("greedy", 0, 0),
+        ("best-of-n:n=2", 1, 1),
+    ]
+    assert [(row["task"], row["fixed"], row["difference"].value) for row in pairs.rows] == [
+        ("a", 1, 100),
+        ("b", 1, 100),
+    ]
+
+
+class Reads:
+    """A stream that brings *reads*."""
+
+    def __init__(self, reads):
+        self.reads = reads
+
+    async def receive(self):
+        return self.reads.pop(0) if self.reads else ()
+
+    async def aclose(self):
+        self.reads.clear()
+
+
+def test_what_earlier_attempts_left_in_the_cache_is_not_saved():
+    """The second strategy finds the prompt in the cache. From an empty cache, it would read the prompt, too."""
+
+    counts = iter([Usage(10, 0), Usage(10, 9), Usage(12, 11)])
+
+    class Counting(ScriptedModel):
+        async def stream(self, request):
+            return Reads([[Chunk(RIGHT, tokens=9, finish_reason="stop", usage=next(counts))]])
+
+    greedy, best = (
+        anyio.run(partial(attempt, strategy, Counting([""]), question(), budget=100))
+        for strategy in load_strategies("greedy,best-of-n:n=2")
+    )
+    assert (greedy.warm, best.warm, best.ledger.cached_tokens) == (0, 9, 20)
+    assert [_compare._uncached(each) for each in (greedy, best)] == [10, 11]
+
+
+# ---------------------------------------------------------------------- the file of attempts
+
+
+SETTINGS = RowSettings("m", 0, 0.5, 60, counts_prompts=False)
+
+
+def continued(path, strategies="greedy,interrupt-auto", settings=SETTINGS, **options):
+    with ExitStack() as stack:
+        chosen = AttemptFile(path, settings).comparison("t", comparison(strategies, **options), stack)
+        return play(telling(WRONG, RIGHT), chosen)[0]
+
+
+def test_a_file_of_attempts_continues_a_comparison(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    begun = continued(path, count=1)
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == len(attempts(begun)) == 4
+    path.write_bytes(path.read_bytes() + b'{"task": "t", "attem')  # killed while it wrote
+    more = continued(path, count=2)
+    assert [each for each in attempts(more) if not each.exercise] == attempts(begun)
+    assert path.read_bytes().splitlines()[:4] == lines
+    assert len(path.read_bytes().splitlines()) == 8
+    assert continued(path, count=2).by_arm == more.by_arm
+    assert len(path.read_bytes().splitlines()) == 8
+
+
+def test_what_the_remedies_learned_is_kept_beside_it(tmp_path):
+    continued(tmp_path / "rows.jsonl")
+    [beliefs] = tmp_path.glob("*.beliefs")
+    with RemedyBeliefs(beliefs) as learner:
+        assert sum(counts.runs for counts in learner.counts().values()) > 0
+
+
+def test_attempts_with_other_settings_are_left_alone(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    continued(path, count=1)
+    continued(path, count=1, settings=msgspec.structs.replace(SETTINGS, seed=1))
+    assert len(path.read_bytes().splitlines()) == 8
+
+
+def test_attempts_at_other_exercises_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    continued(path, count=1)
+    other = [Exercise(question(name="another"), lambda answer: answer == "4")]
+    with pytest.raises(UsageError, match="must have attempts at the same exercises, got 'q0' instead of 'another'"):
+        continued(path, exercises=other)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n')
+    with pytest.raises(UsageError, match="--rows must be a file of attempts"):
+        AttemptFile(path, SETTINGS)
+
+
 # ---------------------------------------------------------------------- the command
 
 needs_server = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
@@ -189,7 +314,7 @@ def task(tmp_path):
 @needs_server
 def test_a_comparison_of_all_strategies(task, tmp_path, capsys):
     path = tmp_path / "report.json"
-    assert command(task=task, budget="250", problems=1, output=Output(json=path, markdown=True)) == 0
+    assert command(task=(task,), budget="250", problems=1, output=Output(json=path, markdown=True)) == 0
     report = msgspec.json.decode(path.read_bytes(), type=Report)
     rows = {row["strategy"]: row for row in report.tables[0].rows}
     assert rows.keys() == set(SHIPPED)
@@ -210,7 +335,7 @@ def test_a_comparison_of_all_strategies(task, tmp_path, capsys):
 @needs_plots
 def test_it_is_drawn_and_shown_as_a_table(task, tmp_path, capsys):
     output = Output(plot=tmp_path / "front.png")
-    command(task=task, budget="100,200", problems=1, strategies=("greedy,interrupt",), output=output)
+    command(task=(task,), budget="100,200", problems=1, strategies=("greedy,interrupt",), output=output)
     assert output.plot.read_bytes().startswith(b"\x89PNG")
     assert "Against greedy" in capsys.readouterr().out
 
@@ -227,9 +352,9 @@ def test_another_budget_is_named(text):
 
 def test_pairs_need_a_strategy_that_is_there(task):
     with pytest.raises(UsageError, match=r"--against must be one of the strategies \(greedy, dvts\), got 'none'"):
-        command(task=task, strategies=("greedy,dvts",), against="none")
+        command(task=(task,), strategies=("greedy,dvts",), against="none")
 
 
 def test_no_problems_are_refused(task):
     with pytest.raises(UsageError, match="must be at least 1, got 0"):
-        command(task=task, problems=0)
+        command(task=(task,), problems=0)

@@ -25,17 +25,51 @@ def test_a_small_run_gives_a_whole_report():
     assert report.value("1 fork at a time: answered, a stream") >= 0
 
 
+class WaitingForForks:
+    """A local model whose stream stops before its last text until *forks* forks were answered.
+
+    Without the wait, a fast machine ends the stream before the first answer. If the server answered forks only after
+    the stream, the wait would run into its timeout.
+    """
+
+    def __init__(self, model, forks):
+        self.model, self.left, self.answered = model, forks, anyio.Event()
+
+    async def complete(self, request):
+        done = await self.model.complete(request)
+        self.left -= 1
+        if not self.left:
+            self.answered.set()
+        return done
+
+    async def stream(self, request):
+        self.open, self.read = await self.model.stream(request), 0
+        return self
+
+    async def receive(self):
+        chunks = await self.open.receive()
+        self.read += sum(chunk.tokens for chunk in chunks)
+        if self.left > 0 and (self.read > 100 or not chunks):
+            with anyio.fail_after(30):
+                await self.answered.wait()
+        return chunks
+
+    async def aclose(self):
+        await self.open.aclose()
+
+
 @needs_server
 @pytest.mark.parametrize("forks", [0, 2])
 def test_forks_are_asked_beside_the_stream(forks):
     async def once():
         async with open_local(slots=3) as model:
-            return await stream_beside(model, "What is 37 * 46?", forks, 300)
+            return await stream_beside(WaitingForForks(model, forks), "What is 37 * 46?", forks, 300)
 
     stream = anyio.run(once)
     assert 250 < stream.tokens <= 300  # a token that ends a turn is no text
     assert len(stream.gaps) > 20
     assert sum(stream.gaps) < stream.seconds
+    assert stream.answered >= forks
     assert (stream.answered > 0) == (forks > 0)
 
 

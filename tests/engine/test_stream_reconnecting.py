@@ -7,7 +7,7 @@ import anyio
 import pytest
 from interwhen import Budgets
 from interwhen.models import ConnectError, RateLimited, Timeouts, UpstreamError
-from interwhen.models._exchange import Retries
+from interwhen.models._transport import Retries
 from interwhen.testing import Pause
 from sums import Accountant, slow, supervise, watch
 

@@ -6,7 +6,7 @@ from driving import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Claim, Feedback, FeedbackTemplate, Monitor, Repair, Span, Violation, verifier
-from interwhen._types.remedies import QUOTE_LIMIT, is_writable, quote
+from interwhen._types.segments import QUOTE_LIMIT, is_writable, quote
 
 LEVELS = ("flag", "locate", "explain", "witness")
 TEMPLATES = (

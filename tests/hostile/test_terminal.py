@@ -32,7 +32,6 @@ from interwhen import (
     StreamBroken,
     Unknown,
     Unverified,
-    UnverifiedReason,
     Violation,
     ViolationFound,
     ViolationRecord,
@@ -41,6 +40,7 @@ from interwhen.cli import _app
 from interwhen.cli._text import as_json, console_for, joined, one_line, print_error, visible
 from interwhen.cli._view import JsonViewer, LiveViewer, PlainViewer
 from interwhen.testing.server import ScriptedServer, events, reply
+from interwhen.toolkit import UnverifiedReason
 from rich.console import Console
 
 P7 = pytest.mark.fault(

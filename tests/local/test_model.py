@@ -10,7 +10,7 @@ from interwhen.bench._processes import memory_of
 from interwhen.models import ChatModel, ContextOverflow, Piece, Request, open_local
 from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.models._local_weights import TINY_CONTEXT, TinyWeights, find_weights
-from interwhen.models._openai_api import CONTINUE
+from interwhen.models._messages import CONTINUE
 
 from .support import GREEDY, PROMPT, REPAIR, play, refuting
 

@@ -18,7 +18,7 @@ from interwhen.models import (
     UpstreamError,
     Usage,
 )
-from interwhen.models._exchange import Retries
+from interwhen.models._transport import Retries
 from interwhen.testing.server import FAULTS, ScriptedServer, events, fault, reply
 
 pytestmark = pytest.mark.anyio

@@ -66,6 +66,8 @@ async def test_prompts_are_counted_where_the_server_does():
     await drain(await meter.stream(Request("")))
     await meter.complete(Request("", side="?"))
     meter.settle(Usage(prompt_tokens=5, cached_tokens=4))
+    meter.settle(Usage(prompt_tokens=0, cached_tokens=0))
+    assert meter.warm_tokens == 4  # of the first stream that the server counted
     ledger = meter.ledger(1)
     assert (ledger.prompt_tokens, ledger.fork_prompt_tokens, ledger.cached_tokens) == (5, 9, 7)
     assert (ledger.kept, ledger.discarded, ledger.fork_tokens, ledger.total_tokens) == (1, 0, 1, 2)

@@ -151,11 +151,13 @@ async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
     await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
     found = worth(record, books.rule)
-    assert found.saving.low <= found.saving.mean <= found.saving.high
-    assert found.saving.low > 0
-    # Reading the fact costs, and each token of the answer that it saves is worth ten, or one.
-    assert found.saving.mean == pytest.approx(10 * found.plain.mean)
-    assert found.break_even == pytest.approx(record.offline_tokens / found.saving.mean)
+    assert 0 < found.share.low <= found.share.mean <= found.share.high
+    # Reading the fact costs, and each token of the answer that it saves is worth ten, or one: the share is the same.
+    assert found.share.mean == pytest.approx(found.plain.mean)
+    assert found.saving == pytest.approx(
+        sum(pair.saving(books.rule.weights) for pair in record.pairs) / len(record.pairs)
+    )
+    assert found.break_even == pytest.approx(record.offline_tokens / found.saving)
 
 
 async def test_nothing_is_known_of_an_item_before_its_first_pair():

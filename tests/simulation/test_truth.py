@@ -65,6 +65,14 @@ def test_what_we_said_is_nobodys_claim():
     assert [claim.text for claim, _ in read_by(trace, MonitorSetup("m", trigger="answer"))] == ["3+4=8", "1+1=2"]
 
 
+def test_a_claim_that_feedback_may_have_cut_is_read_or_not():
+    trace = SimulatedTrace("no", "3+4=8\n1+1=2", tears=True)
+    trace.insert("\nWait.\n", "feedback")
+    watch = MonitorSetup("m", trigger="answer")
+    assert [claim.text for claim, _ in read_by(trace, watch)] == ["3+4=8"]
+    assert [claim.text for claim, _ in read_by(trace, watch, torn=True)] == ["3+4=8", "1+1=2"]
+
+
 @pytest.mark.parametrize(
     ("thinking", "text", "reasoning", "answer"),
     [

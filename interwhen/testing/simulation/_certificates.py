@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from interwhen._types.results import CheckRecord, Verified
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen._types.verdicts import Judged, Pass
 from interwhen.testing.simulation._cases import PlayedCase, final_trace, invariant
 from interwhen.testing.simulation._monitors import concludes
@@ -149,8 +149,9 @@ def _built_upon(case: PlayedCase) -> Iterator[str]:
             # Refuted text that stays may have been read before it was refuted.
             refuted = any(low < check.segment.end <= high for low, high in history.trace.answered)
             if check.monitor == watch.name and check.key and check.span is not None and not refuted:
-                expected = _before(history.trace, watch, check)
-                if check.key.rpartition(" after ")[2] != str(expected):
+                least, most = (_before(history.trace, watch, check, torn=torn) for torn in (False, True))
+                if not least <= int(check.key.rpartition(" after ")[2]) <= most:
+                    expected = least if least == most else f"{least} to {most}"
                     yield f"{watch.name} checks {check.key!r} at {check.span}, but {expected} claims are before it"
 
 
@@ -169,8 +170,11 @@ def _is_followed(world: World, watch: MonitorSetup) -> bool:
     )
 
 
-def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord) -> int:
-    """Return how many claims the tracker of *watch* must have counted before the claim of *check*."""
+def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord, *, torn: bool) -> int:
+    """Return how many claims the tracker of *watch* must have counted before the claim of *check*.
+
+    With *torn*, claims that the monitor may have read, or not, are counted too; see :func:`read_by`.
+    """
     assert check.span is not None
     at = check.span.start
     # The tracker keeps no state of refuted text that stays in the trace, nor of segments that overlap it.
@@ -181,6 +185,6 @@ def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord) -> i
     ]
     return sum(
         1
-        for claim, (start, end, _) in read_by(trace, watch)
+        for claim, (start, end, _) in read_by(trace, watch, torn=torn)
         if claim.end <= at and (start <= at < end or (start, end) not in gone)
     )

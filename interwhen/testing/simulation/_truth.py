@@ -219,14 +219,19 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
                     yield m.end()
 
 
-def read_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
-    """Return the claims that *watch* must read in *trace*, each with its segment. Feedback has no claims."""
+def read_by(
+    trace: SimulatedTrace, watch: MonitorSetup, *, torn: bool = False
+) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
+    """Return the claims that *watch* must read in *trace*, each with its segment. Feedback has no claims.
+
+    With *torn*, claims of lines that feedback may have cut in the middle are included: *watch* may read them or not.
+    """
     found = []
     for segment in segments_of(trace, watch):
         start, end, _ = segment
         for claim in claims_in(trace.text[start:end], start):
             ours = any(low < claim.end and claim.start < high for low, high in trace.feedback)
-            if claim.op in watch.reads and not ours and not _is_torn(trace, claim):
+            if claim.op in watch.reads and not ours and (torn or not _is_torn(trace, claim)):
                 found.append((claim, segment))
     return found
 

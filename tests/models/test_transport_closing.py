@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import time
+from contextlib import suppress
 
 import anyio
 import pytest
 from interwhen.models import ChatModel, CompletionsModel, ConnectError, Request, StreamClosed
-from interwhen.models._exchange import Retries
-from interwhen.testing.server import Head, ScriptedServer, Send, Stall, chunk, data, events, fault
+from interwhen.models._transport import Retries
+from interwhen.testing.server import Head, ScriptedServer, Send, Stall, chunk, data, events, fault, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -209,6 +210,42 @@ async def test_cancelled_at_any_turn_by_asyncio_itself(way, transport):
                 await asyncio.wait([task])
                 assert task.cancelled() or task.result() == "one two"
             assert await text_of(model) == "one two"
+        await server.settled()
+
+
+def endless_with_answers(request):
+    """Streams that do not end, and whole answers to forks."""
+    return fault("endless") if request.json.get("stream") else reply(200, b'{"choices": [{"text": "yes"}]}')
+
+
+@pytest.mark.fault(
+    "W32", injected="a close at every turn of a stream of text", happens="the reader wakes; nothing is left open"
+)
+async def test_closed_at_any_turn_while_text_arrives_nothing_is_left_to_the_collector(transport):
+    """The close may meet a reader whose bytes have just arrived: it is awake and has not run yet.
+
+    A fork is cancelled at the same turn. Trio warns about each generator that was not run to its end or closed.
+    """
+    async with ScriptedServer(endless_with_answers) as server:
+        model = open_model(server, transport)
+        for count in range(40):
+            stream = await model.stream(Request("q"))
+
+            async def read(stream=stream):
+                with suppress(StreamClosed):
+                    while await stream.receive():
+                        pass
+
+            async with anyio.create_task_group() as forks, anyio.create_task_group() as group:
+                group.start_soon(read)
+                forks.start_soon(model.complete, Request("q"))
+                await turns(count)
+                await stream.aclose()
+                forks.cancel_scope.cancel()
+            del stream, read
+        gc.collect()
+        assert (await model.complete(Request("q"))).text == "yes"
+        await model.aclose()
         await server.settled()
 
 

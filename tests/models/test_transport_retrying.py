@@ -18,7 +18,7 @@ from interwhen.models import (
     Timeouts,
     UpstreamError,
 )
-from interwhen.models._exchange import Retries, retrying
+from interwhen.models._transport import Retries, retrying
 from interwhen.testing.server import Head, ScriptedTransport, Stall, events, reply
 
 pytestmark = pytest.mark.anyio

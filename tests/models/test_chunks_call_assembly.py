@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.clients._chunk_buffer import CallAssembler
+from interwhen.models._chunks import DONE, CallAssembler, decode_chat, reading_calls
 
 CALLS = [("move", '{"to": "home"}'), ("look", ""), ("move", '{"to": {"x": 1}}'), ("look", "{}"), ("fly", '{"no')]
 
@@ -68,3 +68,13 @@ def test_arguments_nested_without_end_are_not_whole():
     assembler = CallAssembler()
     assembler.feed(chunk(piece(0, '{"a":' * 100_000, "move")))
     assert assembler.feed(chunk(piece(1, "{}", "look"))).whole == []
+
+
+def test_an_event_of_text_and_of_a_call_gives_both_in_their_order():
+    read = reading_calls(decode_chat)
+    event = {"content": "So:", "tool_calls": [piece(0, "{}", "move", "a")]}
+    assert read(msgspec.json.encode({"choices": [{"delta": event}]}), 0, True).text == "So:"
+    assert read(msgspec.json.encode({"choices": [{"delta": {"content": "plain"}}]}), 0, False).text == "plain"
+    call, end = read(b'{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}', 0, False)
+    assert (call.call.name, call.text, end.finish_reason) == ("move", "move({})", "tool_calls")
+    assert read(b"[DONE]", 0, False) is DONE

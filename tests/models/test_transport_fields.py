@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.models import UpstreamError
-from interwhen.models._endpoint_support import REMEMBERED_SECONDS, FieldSupport, mentions, refuses
-from interwhen.models._exchange import refusal
+from interwhen.models._transport import REMEMBERED_SECONDS, FieldSupport, mentions, refusal, refuses
 from structlog.testing import capture_logs
 
 ASKED = {"model": "m", "messages": []}
@@ -120,5 +119,5 @@ def test_no_code_looks_for_words_in_the_body_of_an_error():
                 found += [
                     f"{path}:{node.lineno}" for each in node.args if ast.unparse(each) in ("error.body", "exc.body")
                 ]
-    assert [place for place in found if "_endpoint_support.py" not in place] == []
+    assert [place for place in found if "_transport.py" not in place] == []
     assert found

@@ -2,7 +2,7 @@ import json
 
 import pytest
 from interwhen.models import ContextOverflow, RateLimited, UpstreamError
-from interwhen.models._exchange import refusal, retry_after
+from interwhen.models._transport import refusal, retry_after
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,382 @@
+"""``interwhen bench contexts``: asks questions about contexts on a real endpoint, with and without work ahead of time.
+
+The file has contexts and questions with right answers. Nothing in it is generated, and the grader shares no code with
+the verifiers. The arms are ``bare``: the context and the question; ``facts``: with the facts that precompute verified;
+``answers``: with what precompute stored for exactly these questions; ``notes``: with notes that the same model wrote
+ahead of time, and that nothing has checked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import re
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+
+from interwhen import Message, Model, Sampling, UsageError, run
+from interwhen.bench._experiment import command_of, require_positive, say
+from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._statistics import Estimate, estimate, mcnemar
+from interwhen.models import Request, open_local
+from interwhen.precompute import Kind, MemoryShelf, Precomputer, Producer, Store
+from interwhen.precompute.producers.answers import answers, compose
+from interwhen.precompute.producers.facts import facts
+from interwhen.registry import load_model
+from interwhen.testing import Rate
+from interwhen.toolkit.quantities import read_number
+
+Arm = Literal["bare", "facts", "answers", "notes"]
+HOW = 'Work it out in short steps, and end with a line "Answer: NUMBER".'
+"""The instruction after each question. All arms have the same one."""
+NOTES = (
+    "Questions about this text will follow. Write down in short lines what follows from the text and will help to "
+    "answer them, with each calculation."
+)
+NOTES_HEADING = "Notes on the text:"
+QUERIES = (1, 3, 10)
+_ANSWER = re.compile(r"answer\W{0,6}:?([^\n]*)", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+class DatedQuestion(msgspec.Struct, frozen=True):
+    """One line of the file: a question about a context, with the right number."""
+
+    context: str
+    question: str
+    gold: str
+    id: str = ""
+
+
+class ContextRun(msgspec.Struct, frozen=True):
+    """The result of one question in one arm: a line of the file of rows."""
+
+    id: str
+    arm: Arm
+    right: bool
+    tokens: int
+    """The tokens that the model generated while a reader waited."""
+    prompt_tokens: int
+    cached_tokens: int
+    first_token: float | None
+    """Seconds until the first text."""
+    seconds: float
+    offline: int
+    """The tokens that the model generated ahead of time for this context in this arm."""
+    offline_seconds: float
+    status: str
+    items: int
+    """The number of precomputed items that the run used."""
+    served: tuple[str, ...]
+    """The prepared lines that could be served, for people to read."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The work ahead of time for one context in one arm."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    served: tuple[str, ...] = ()
+    precomputer: Precomputer | None = None
+    notes: str = ""
+
+
+async def contexts(
+    *,
+    data: Path,
+    rows: Path | None = None,
+    model: str = "local",
+    base_url: str = "",
+    threads: int | None = None,
+    monitor: Annotated[tuple[str, ...], Parameter(negative="")] = ("arithmetic",),
+    arm: Annotated[tuple[Arm, ...], Parameter(negative="")] = get_args(Arm),
+    limit: int = 50,
+    tokens: int = 320,
+    seed: int = 0,
+    minutes: float | None = None,
+) -> Report:
+    """Ask questions about contexts with and without work ahead of time: tokens, first token, right answers, cost.
+
+    All arms of a question run one after another, in random order, greedily, under the same monitors.
+
+    Parameters
+    ----------
+    data
+        A file with one JSON object a line (gzip if it ends in .gz): {"context": ..., "question": ..., "gold": ...}.
+        The right answer is a number.
+    rows
+        A file to which each result is added, one JSON object a line. What it has already is not measured again.
+    model
+        An installed model ("local", "local:PATH.gguf"); with --base-url, the model's name there.
+    base_url
+        An OpenAI-compatible server, with its version: http://localhost:8000/v1. The key is OPENAI_API_KEY.
+    threads
+        Threads of a local model.
+    monitor
+        The monitors of every run, which also judge what is prepared. May be given several times.
+    arm
+        The arms that are measured; the report has all arms in the file of rows. May be given several times.
+    limit
+        How many contexts, drawn by the seed.
+    tokens
+        The most tokens of one reply.
+    seed
+        The seed of the draw, and of the order of the arms.
+    minutes
+        Begin no further context after so many minutes.
+    """
+    require_positive(limit=limit, tokens=tokens, minutes=minutes)
+    asked = draw_contexts(read_questions(data), limit, seed)
+    found = read_rows(rows)
+    opened = _opened(model, base_url, threads)
+    measuring = Measuring(opened, monitor, Sampling(max_tokens=tokens, temperature=0.0))
+    rng, begun = random.Random(seed), time.monotonic()  # noqa: S311  (an order, not a secret)
+    try:
+        for number, (text, questions) in enumerate(asked):
+            if minutes is not None and time.monotonic() - begun > 60 * minutes:
+                say(f"the time is over: {number} of {len(asked)} contexts are done")
+                break
+            for each in rng.sample(arm, len(arm)):
+                due = [one for one in questions if (one.id, each) not in found]
+                for result in [one async for one in measuring.ask(text, due, each)]:
+                    found[result.id, each] = result
+                    _append(rows, result)
+            say(f"{number + 1} of {len(asked)} contexts, {time.monotonic() - begun:.0f} s")
+    finally:
+        with anyio.CancelScope(shield=True):
+            await opened.aclose()
+    return report_on(list(found.values()), opened.name)
+
+
+def _opened(model: str, base_url: str, threads: int | None) -> Model:
+    if base_url:
+        return load_model(base_url, name=model, api="chat")
+    kind, _, spec = model.partition(":")
+    return open_local(spec, threads=threads, api="chat") if kind == "local" else load_model(model)
+
+
+# The file with the questions, and the file with the results.
+
+
+def read_questions(path: Path) -> list[DatedQuestion]:
+    """Return the questions in the file at *path*. A question without an id gets the number of its line.
+
+    Raises :class:`UsageError` on a bad line.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    found = []
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    one = msgspec.json.decode(line, type=DatedQuestion)
+                    found.append(one if one.id else msgspec.structs.replace(one, id=f"line-{number}"))
+    except OSError as error:
+        raise UsageError(f"--data must be a readable file, got {str(path)!r} ({error}); name another file") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"each line of --data must be an object with context, question and gold, got an error in "
+            f"line {len(found) + 1} ({error}); correct it"
+        ) from error
+    return found
+
+
+def draw_contexts(found: Sequence[DatedQuestion], limit: int, seed: int) -> list[tuple[str, list[DatedQuestion]]]:
+    """Return at most *limit* contexts with all their questions, in a random order by *seed*.
+
+    A larger *limit* adds contexts at the end.
+    """
+    by_context: dict[str, list[DatedQuestion]] = {}
+    for one in found:
+        by_context.setdefault(one.context, []).append(one)
+    drawn = list(by_context.items())
+    random.Random(seed).shuffle(drawn)  # noqa: S311  (a draw, not a secret)
+    return drawn[:limit]
+
+
+def read_rows(path: Path | None) -> dict[tuple[str, Arm], ContextRun]:
+    """Return the results in the file at *path*. A line that was cut off, as by a kill, is ignored."""
+    if path is None or not path.exists():
+        return {}
+    found: dict[tuple[str, Arm], ContextRun] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            one = msgspec.json.decode(line, type=ContextRun)
+        except msgspec.DecodeError:
+            continue
+        found[one.id, one.arm] = one
+    return found
+
+
+def _append(path: Path | None, result: ContextRun) -> None:
+    if path is not None:
+        # A kill may have cut off the last line, so a new line begins first.
+        whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+        with path.open("ab") as file:
+            file.write((b"" if whole else b"\n") + msgspec.json.encode(result) + b"\n")
+
+
+# One question in one arm.
+
+
+class Measuring:
+    """Prepares a context for an arm, and asks its questions. *monitors* are those of every run."""
+
+    def __init__(self, model: Model, monitors: Sequence[str], sampling: Sampling) -> None:
+        self._model = model
+        self._monitors = tuple(monitors)
+        self._sampling = sampling
+
+    async def ask(self, text: str, questions: Sequence[DatedQuestion], arm: Arm) -> AsyncIterator[ContextRun]:
+        """Yield the result of each of *questions* about the context *text* in *arm*."""
+        if not questions:
+            return
+        prepared = await self._prepare(text, questions, arm)
+        for one in questions:
+            yield await self._answer(text, one, arm, prepared)
+        if prepared.precomputer is not None:
+            await prepared.precomputer.aclose()
+
+    async def _prepare(self, text: str, questions: Sequence[DatedQuestion], arm: Arm) -> Prepared:
+        begun = time.monotonic()
+        if arm == "bare":
+            return Prepared()
+        if arm == "notes":
+            turns = (Message("user", f"{text}\n\n{NOTES}"),)
+            reply = await self._model.complete(Request(turns, sampling=self._sampling))
+            spent = reply.usage.completion_tokens or len(reply.text) // 4
+            lines = tuple(reply.text.splitlines())
+            return Prepared(spent, time.monotonic() - begun, lines, notes=reply.text)
+        most = self._sampling.max_tokens or 0
+        producers: dict[Arm, Producer] = {
+            "facts": facts(max_tokens=most),
+            "answers": answers(questions=[_worded(one) for one in questions], max_tokens=most),
+        }
+        kinds: tuple[Kind, ...] = (producers[arm].kind,)
+        precomputer = Precomputer(
+            Store(MemoryShelf()),
+            self._model,
+            self._monitors,
+            producers=[producers[arm]],
+            passes=1,
+            debounce=0.0,
+            step_seconds=3600.0,
+        )
+        ref = await precomputer.add("context", text, kinds=kinds)
+        await precomputer.work()
+        spent = precomputer.contexts["context"].spending.cost.generated
+        lines = tuple(line for item in precomputer.ready(ref) for line in item.payload.text.splitlines())
+        return Prepared(spent, time.monotonic() - begun, lines, precomputer)
+
+    async def _answer(self, text: str, one: DatedQuestion, arm: Arm, prepared: Prepared) -> ContextRun:
+        prompt = compose(text, _worded(one))
+        if prepared.notes:
+            prompt = f"{NOTES_HEADING}\n{prepared.notes}\n\n{prompt}"
+        begun = time.monotonic()
+        ref = None if prepared.precomputer is None else await prepared.precomputer.open("context")
+        async with run(
+            self._model, prompt, monitors=self._monitors, sampling=self._sampling, context=ref
+        ) as supervised:
+            result = await supervised.drain()
+        ledger = result.ledger
+        return ContextRun(
+            id=one.id,
+            arm=arm,
+            right=is_right(result.text, one.gold),
+            tokens=ledger.kept + ledger.discarded + ledger.fork_tokens,
+            prompt_tokens=ledger.total_prompt_tokens,
+            cached_tokens=ledger.cached_tokens,
+            first_token=result.timing.first_token,
+            seconds=time.monotonic() - begun,
+            offline=prepared.tokens,
+            offline_seconds=prepared.seconds,
+            status=result.label,
+            items=len(result.precomputed),
+            served=prepared.served,
+            text=result.text,
+        )
+
+
+def _worded(one: DatedQuestion) -> str:
+    return f"{one.question} {HOW}"
+
+
+def is_right(text: str, gold: str) -> bool:
+    """Return whether the last answer line of *text* ends with the number *gold*; without such a line, the text does."""
+    lines = _ANSWER.findall(text)
+    numbers = _NUMBER.findall(lines[-1] if lines else text)
+    return bool(numbers) and read_number(numbers[-1]) == read_number(gold)
+
+
+# The report.
+
+
+def report_on(found: Sequence[ContextRun], subject: str) -> Report:
+    """Return the report on *found*. Arms are compared on the questions that both of them have."""
+    by_arm: dict[Arm, dict[str, ContextRun]] = {}
+    for one in found:
+        by_arm.setdefault(one.arm, {})[one.id] = one
+    base = by_arm.get("bare", {})
+    arms = [arm for arm in get_args(Arm) if arm in by_arm]
+    tables = (
+        Table("Answers", tuple(_arm_row(arm, list(by_arm[arm].values())) for arm in arms)),
+        Table(
+            "Pairs with the arm bare",
+            tuple(_pair_row(arm, base, by_arm[arm]) for arm in arms if arm != "bare" and base.keys() & by_arm[arm]),
+            "fixed, broken: only this arm is right, or only bare. The cost includes the tokens ahead of time; t is the "
+            "weight of a token for which a reader waits. Below 1, the arm is cheaper than bare.",
+        ),
+    )
+    return Report(benchmark="contexts", subject=subject, tables=tuple(table for table in tables if table.rows))
+
+
+def _arm_row(arm: Arm, found: Sequence[ContextRun]) -> Row:
+    first = [1000 * one.first_token for one in found if one.first_token is not None]
+    right = Rate.make(sum(one.right for one in found), len(found))
+    rate = right.value or 0.0
+    return {
+        "arm": arm,
+        "n": len(found),
+        "right": Estimate(100 * rate, "%", 100 * right.low, 100 * right.high, len(found)),
+        "tokens a query": estimate([one.tokens for one in found], of=statistics.fmean),
+        "first token, ms": estimate(first) if first else None,
+        "with an item": sum(one.items > 0 for one in found),
+        "lines prepared": sum(len(one.served) for one in found),
+        "tokens ahead of time": statistics.fmean(one.offline for one in found),
+    }
+
+
+def _pair_row(arm: Arm, base: Mapping[str, ContextRun], found: Mapping[str, ContextRun]) -> Row:
+    pairs = [(base[name], one) for name, one in found.items() if name in base]
+    fixed = sum(one.right and not bare.right for bare, one in pairs)
+    broken = sum(bare.right and not one.right for bare, one in pairs)
+    ratios: Callable[[Sequence[tuple[ContextRun, ContextRun]]], float] = lambda some: (  # noqa: E731
+        sum(bare.tokens for bare, _ in some) / max(sum(one.tokens for _, one in some), 1)
+    )
+    row: Row = {
+        "arm": arm,
+        "pairs": len(pairs),
+        "fixed": fixed,
+        "broken": broken,
+        "p": mcnemar(fixed, broken),
+        "times fewer tokens": estimate(pairs, of=ratios),
+    }
+    usual, now = (statistics.fmean(pair[at].tokens for pair in pairs) for at in (0, 1))
+    offline = statistics.fmean(one.offline for _, one in pairs)
+    for weight in (10, 1):
+        for queries in QUERIES:
+            row[f"cost at {queries}, t = {weight}"] = (offline / queries + weight * now) / (weight * max(usual, 1e-9))
+    return row
+
+
+command = command_of(contexts)

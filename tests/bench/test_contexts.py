@@ -1,0 +1,97 @@
+"""Questions about contexts on a real endpoint: what is drawn, graded, kept in the file of rows, and reported."""
+
+import json
+
+import pytest
+from interwhen import UsageError
+from interwhen.bench import _contexts
+from interwhen.bench._contexts import contexts, draw_contexts, is_right, read_questions, read_rows
+from interwhen.testing import ScriptedModel
+
+pytestmark = pytest.mark.anyio
+CRATES = "A crate weighs 24 kg. A pallet weighs 10 kg."
+FACT = "A crate and a pallet weigh 24 + 10 = 34 kg."
+LINES = [
+    {"id": "a", "context": CRATES, "question": "What do a crate and a pallet weigh?", "gold": "34"},
+    {"id": "b", "context": CRATES, "question": "What do two crates weigh?", "gold": "48"},
+    {"context": "Tom has 5 pens.", "question": "How many pens has Tom?", "gold": "5"},
+]
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(map(json.dumps, LINES)), encoding="utf-8")
+    return path
+
+
+def reply(request):
+    """Write a fact when asked for statements; use it when it is in the prompt; else work long."""
+    prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[-1].content
+    if not isinstance(request.prompt, str):
+        return [f"{FACT} [S1]" if "crate" in prompt else "Tom has 5 pens."]
+    if "34 kg." in prompt and "and a pallet weigh?" in prompt:
+        return ["Answer: 34"]
+    long = ["First the crate, ", "then the pallet, ", "and so on.\n"]
+    return [*long, "Answer: 48" if "two crates" in prompt else "Answer: 5" if "pens" in prompt else "Answer: 33"]
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    model = ScriptedModel(reply, forks=lambda request: "".join(reply(request)))
+    monkeypatch.setattr(_contexts, "_opened", lambda *_: model)
+    return model
+
+
+async def test_arms_are_compared_and_rows_are_kept(data, tmp_path, scripted):
+    rows = tmp_path / "rows.jsonl"
+    report = await contexts(data=data, rows=rows, arm=("bare", "facts", "notes"))
+    assert report.value("bare", "n") == report.value("facts", "n") == 3
+    assert report.value("bare", "right") == pytest.approx(200 / 3)
+    assert report.value("facts", "right") == report.value("notes", "right") == 100
+    assert report.value("facts", "tokens a query") < report.value("bare", "tokens a query")
+    assert report.value("facts", "with an item") == 2  # both questions on the crates
+    pair = report.tables[1].rows[0]
+    assert (pair["pairs"], pair["fixed"], pair["broken"]) == (3, 1, 0)
+    kept = read_rows(rows)
+    assert kept["a", "facts"].served == (FACT,)
+    assert kept["a", "facts"].offline > 0 == kept["a", "bare"].offline
+    # A second call measures nothing again; a line that a kill cut off is ignored, and is measured again.
+    asked = len(scripted.requests), len(scripted.fork_requests)
+    assert (await contexts(data=data, rows=rows, arm=("bare", "facts", "notes"))).tables == report.tables
+    assert (len(scripted.requests), len(scripted.fork_requests)) == asked
+    text = rows.read_bytes()
+    rows.write_bytes(text[:-20])
+    assert len(read_rows(rows)) == len(kept) - 1
+    await contexts(data=data, rows=rows, arm=("bare", "facts", "notes"))
+    assert read_rows(rows).keys() == kept.keys()
+
+
+def test_questions_with_one_context_stay_together_and_a_larger_draw_adds_contexts(data):
+    found = read_questions(data)
+    assert [one.id for one in found] == ["a", "b", "line-3"]
+    drawn = draw_contexts(found, 9, seed=1)
+    assert sorted(len(questions) for _, questions in drawn) == [1, 2]
+    assert draw_contexts(found, 1, seed=1) == drawn[:1]
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "right"),
+    [
+        ("3 * 4 = 12\nAnswer: 12", "12", True),
+        ("Answer: 11\nNo.\n**Answer:** $1,250.", "1250", True),
+        ("Answer: 12 apples and 3 pears", "12", False),  # two numbers: the last one counts
+        ("so it is 37.5", "37.5", True),
+        ("Answer: none", "0", False),
+        ("", "0", False),
+    ],
+)
+def test_the_last_number_of_the_last_answer_counts(text, gold, right):
+    assert is_right(text, gold) is right
+
+
+def test_a_bad_line_is_named(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(LINES[0]) + '\n{"context": "x"}\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="line 2"):
+        read_questions(path)

@@ -1,0 +1,37 @@
+"""The body of a response of the SDK, closed while another task reads it."""
+
+import gc
+from contextlib import suppress
+
+import anyio
+import httpx2
+from interwhen.clients._openai_wire import SdkBody
+from interwhen.models import StreamClosed
+from interwhen.testing.server import ScriptedServer, fault
+
+
+def test_closed_at_any_turn_while_text_arrives_nothing_is_left_to_the_collector():
+    """Trio warns about each generator that was not run to its end or closed; asyncio closes them in silence."""
+
+    async def sweep():
+        async with ScriptedServer(lambda _: fault("endless")) as server, httpx2.AsyncClient() as client:
+            request = client.build_request("POST", f"{server.base_url}/completions", json={"stream": True})
+            for count in range(40):
+                body = SdkBody(await client.send(request, stream=True))
+
+                async def read(body=body):
+                    with suppress(StreamClosed):
+                        while await body.receive():
+                            pass
+
+                async with anyio.create_task_group() as group:
+                    group.start_soon(read)
+                    for _ in range(count):
+                        await anyio.lowlevel.checkpoint()
+                    await body.aclose()
+                del body, read
+            gc.collect()
+            await server.settled()
+
+    anyio.run(sweep, backend="trio")
+    gc.collect()
