@@ -40,8 +40,7 @@ from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt,
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, prompt_sha256
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
 from interwhen._types.verifiers import Worker
 from interwhen.journal import Journal, ModelReference
@@ -198,9 +197,7 @@ class ClaimAgain(NamedTuple):
     """As :attr:`RepeatedCheck.changed`."""
 
 
-async def check_claim_again(
-    path: str | os.PathLike[str], monitor: str, key: str, span: Span | None
-) -> ClaimAgain:
+async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
     """Check the claim *key* at *span*, which *monitor* found in the journal at *path*, again; no model runs.
 
     *span* is in offsets of the trace as it stood then, so that a claim whose text was cut later is found, too. The

@@ -223,7 +223,7 @@ class Gateway:
     def _pages(self, settings: UiConfig) -> ASGIApp | None:
         if not settings.journals:
             if settings.key:
-                raise UsageError("ui.key must have a page to guard, got no ui.journals: name a folder, or remove the key")
+                raise UsageError("ui.key must guard a page, got no ui.journals: name a folder, or remove the key")
             return None
         if settings.key and len(settings.key) < SHORTEST_KEY:
             raise UsageError(

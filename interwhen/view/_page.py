@@ -80,15 +80,17 @@ def render_page(
     blocks = [_block("config", msgspec.json.encode(settings)), _block("runs", msgspec.json.encode(rows))]
     blocks += [_block(f"run-{name}", data) for name, data in runs.items()]
     csp = html.escape(policy(connect=settings["mode"] == "served"), quote=True)
-    return "".join((
-        bundle.before_policy,
-        csp,
-        bundle.before_title,
-        html.escape(title),
-        bundle.before_data,
-        "\n".join(blocks),
-        bundle.after_data,
-    ))
+    return "".join(
+        (
+            bundle.before_policy,
+            csp,
+            bundle.before_title,
+            html.escape(title),
+            bundle.before_data,
+            "\n".join(blocks),
+            bundle.after_data,
+        )
+    )
 
 
 def _block(name: str, data: bytes) -> str:

@@ -50,17 +50,17 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why the journal cannot be read; empty if it can."""
 
 
-class FileState(NamedTuple):
+class JournalStat(NamedTuple):
     """A file's size and time of change, by which a kept row or form is recognised as current."""
 
     size: int
     changed: int
 
 
-def state_of(path: Path) -> FileState:
+def state_of(path: Path) -> JournalStat:
     """Return the size and the time of change of the file at *path*. Raises :class:`OSError`."""
     found = path.stat()
-    return FileState(found.st_size, found.st_mtime_ns)
+    return JournalStat(found.st_size, found.st_mtime_ns)
 
 
 class RunFolder:
@@ -75,11 +75,11 @@ class RunFolder:
         for place in self._places:
             if not place.exists():
                 raise UsageError(
-                    f"a journal or a folder of journals must exist, got {str(place)!r}, which does not: correct the path"
+                    f"a journal or a folder of journals must exist, got {str(place)!r}, which does not: correct it"
                 )
         self._ids: dict[str, Path] = {}
-        self._rows: OrderedDict[Path, tuple[FileState, RunRow]] = OrderedDict()
-        self._forms: OrderedDict[Path, tuple[FileState, bytes]] = OrderedDict()
+        self._rows: OrderedDict[Path, tuple[JournalStat, RunRow]] = OrderedDict()
+        self._forms: OrderedDict[Path, tuple[JournalStat, bytes]] = OrderedDict()
 
     def paths(self) -> list[Path]:
         """Return the paths of all journals, the file that changed last first."""
@@ -199,7 +199,7 @@ def _ended(row: RunRow, result: Result) -> RunRow:
 
 
 def _claim(key: str) -> str:
-    """Return the readable part of a claim's *key*, shortened: many keys go on with other data after a separator."""
+    """Return the readable part of a claim's *key*, without the other data that may follow a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
 
 

@@ -1,4 +1,4 @@
-"""Serves the page on this machine alone, at an address that nobody can guess."""
+"""Serves the page on this machine alone, below a random word."""
 
 from __future__ import annotations
 

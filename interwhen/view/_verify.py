@@ -9,7 +9,18 @@ import msgspec
 
 from interwhen._run import check_claim_again
 from interwhen._types.errors import UsageError
-from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen._types.verdicts import (
+    Cancelled,
+    Errored,
+    Judged,
+    Outcome,
+    Pass,
+    Skipped,
+    TimedOut,
+    Unknown,
+    Verdict,
+    Violation,
+)
 from interwhen.journal import timeline
 
 
@@ -39,12 +50,8 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
 
 def _words(outcome: Outcome) -> tuple[str, str]:
     match outcome:
-        case Judged(verdict=Pass(evidence=evidence)):
-            return "pass", evidence
-        case Judged(verdict=Violation(why=why, witness=witness)):
-            return "violation", witness or why
-        case Judged(verdict=Unknown(why=why)):
-            return "unknown", why
+        case Judged(verdict=verdict):
+            return _of_verdict(verdict)
         case Errored(error=error):
             return "error", error
         case TimedOut(deadline=deadline):
@@ -55,3 +62,15 @@ def _words(outcome: Outcome) -> tuple[str, str]:
             return "skipped", why
         case _:
             assert_never(outcome)
+
+
+def _of_verdict(verdict: Verdict) -> tuple[str, str]:
+    match verdict:
+        case Pass(evidence=evidence):
+            return "pass", evidence
+        case Violation(why=why, witness=witness):
+            return "violation", witness or why
+        case Unknown(why=why):
+            return "unknown", why
+        case _:
+            assert_never(verdict)

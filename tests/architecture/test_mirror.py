@@ -49,6 +49,8 @@ PARTS = {
     "interwhen.testing._server_script": ("interwhen.testing.server", "the steps of a script"),
     "interwhen.training._attempts": ("interwhen.training._export", "the attempts that are exported"),
     "interwhen.training._decontamination": ("interwhen.training._export", "what is left out of an export"),
+    "interwhen.view._server": ("interwhen.view._app", "serves this application on this machine"),
+    "interwhen.view._verify": ("interwhen.view._app", "what the page asks its server for"),
     "interwhen_verifiers._arithmetic": ("interwhen_verifiers.arithmetic", "its tests give lines and look at verdicts"),
     "interwhen_verifiers._blocks": ("interwhen_verifiers.python", "reads the code block that is checked"),
     "interwhen_verifiers._command": ("interwhen_verifiers.command", "its tests give files and look at verdicts"),
@@ -163,6 +165,7 @@ REACHES = {
     "strategies/test_docs.py": ("interwhen.bench._task_files", "the page lists the tasks of the benchmark"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "toolkit/test_solving_warm.py": ("interwhen.bench._precompute", "the problems that the benchmark measures"),
+    "view/test_app.py": ("interwhen.journal._files", "a reader comes back with the end of a record"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
     "verifiers/test_tool_policy_tau.py": ("interwhen.policy._admission", "replays recorded runs as the command does"),
 }

@@ -17,7 +17,12 @@ PAGE = Path(__file__).parents[2] / "interwhen" / "view" / "page"
 def chromium():
     """Return the path of Chromium; skip the test where there is none, or no Playwright."""
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = os.environ.get("INTERWHEN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = (
+        os.environ.get("INTERWHEN_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if found is None:
         pytest.skip("no browser: install Debian's chromium")
     return found
@@ -37,7 +42,10 @@ class Watched:
     def __init__(self, page, allowed):
         self.page = page
         self.requests, self.errors, self.dialogs = [], [], []
-        page.on("request", lambda request: self.requests.append(request.url) if not request.url.startswith(allowed) else None)
+        page.on(
+            "request",
+            lambda request: self.requests.append(request.url) if not request.url.startswith(allowed) else None,
+        )
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
@@ -55,7 +63,9 @@ def serving(app):
     """Serve *app* on this machine; give the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+            )
         )
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()

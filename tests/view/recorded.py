@@ -24,7 +24,9 @@ def long_replies(lines, every=50):
     for number in range(lines):
         a, b = 100 + number * 7 % 900, 100 + number * 13 % 900
         wrong = number % every == every - 1
-        reply.append(f"Let me think about part {number} of the problem and keep track of all of it.\n{a} + {b} = {a + b + wrong}\n")
+        reply.append(
+            f"Let me think about part {number} of the problem and keep track of all of it.\n{a} + {b} = {a + b + wrong}\n"
+        )
         if wrong:
             yield "".join(reply)
             reply = ["\n"]

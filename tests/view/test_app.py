@@ -49,7 +49,10 @@ async def test_the_list_is_paged(folder):
         first = (await http.get("/runs", params={"limit": "1"})).json()
         second = (await http.get("/runs", params={"limit": "1", "after": first["next"]})).json()
         assert "next" not in second
-        assert {first["runs"][0]["id"], second["runs"][0]["id"]} == {run_id(folder / "repaired.journal"), run_id(folder / "plain.journal")}
+        assert {first["runs"][0]["id"], second["runs"][0]["id"]} == {
+            run_id(folder / "repaired.journal"),
+            run_id(folder / "plain.journal"),
+        }
         assert (await http.get("/runs", params={"limit": "none"})).status_code == 400
 
 
@@ -78,7 +81,10 @@ async def test_a_reader_that_reconnects_misses_nothing(folder, tmp_path):
 
     async def events(since, until):
         found = []
-        async with client(app) as http, http.stream("GET", f"/runs/{name}/live", headers={"last-event-id": str(since)}) as answer:
+        async with (
+            client(app) as http,
+            http.stream("GET", f"/runs/{name}/live", headers={"last-event-id": str(since)}) as answer,
+        ):
             event = {}
             async for line in answer.aiter_lines():
                 if line:
@@ -148,7 +154,13 @@ async def test_without_a_key_only_this_machine_may_ask(folder, peer, host, statu
 @pytest.mark.anyio
 async def test_with_a_key_every_request_needs_it(folder):
     basic = b64encode(f"anybody:{KEY}".encode()).decode()
-    for authorization, status in ((f"Basic {basic}", 200), (f"Bearer {KEY}", 200), ("Bearer other", 401), ("Basic !", 401), ("", 401)):
+    for authorization, status in (
+        (f"Basic {basic}", 200),
+        (f"Bearer {KEY}", 200),
+        ("Bearer other", 401),
+        ("Basic !", 401),
+        ("", 401),
+    ):
         headers = {"authorization": authorization} if authorization else {}
         async with client(pages(folder, with_key(KEY)), peer="10.0.0.7", host="gateway", **headers) as http:
             answer = await http.get("/runs")
@@ -177,4 +189,3 @@ async def test_the_gateway_serves_it_below_ui(folder):
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-

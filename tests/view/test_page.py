@@ -12,15 +12,27 @@ from interwhen.view._page import policy, render_page
 from tests.hostile.corpus import HIDDEN, MARKERS, TERMINAL
 
 VIEW = Path(__file__).parents[2] / "interwhen" / "view"
-HOSTILE = ["</script><script>alert(1)</script>", "<!--", "]]>", "</SCRIPT >", "<img src=x onerror=alert(1)>", *MARKERS, *HIDDEN, *TERMINAL]
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--",
+    "]]>",
+    "</SCRIPT >",
+    "<img src=x onerror=alert(1)>",
+    *MARKERS,
+    *HIDDEN,
+    *TERMINAL,
+]
 
 
 def blocks(page):
-    return {name: json.loads(text) for name, text in re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', page, re.DOTALL)}
+    return {
+        name: json.loads(text)
+        for name, text in re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', page, re.DOTALL)
+    }
 
 
 def test_data_comes_back_as_it_was_and_ends_no_element():
-    data = {"text": "".join(HOSTILE)}
+    data = {"text": "|".join(HOSTILE)}
     page = render_page({"a": json.dumps(data).encode()}, [{"id": "a", "path": "</script>"}], title="<b>&")
     found = blocks(page)
     assert found["run-a"] == data
@@ -44,7 +56,11 @@ def test_only_the_bundled_script_and_style_run():
     assert "connect-src 'none'" in policy(connect=False)
     assert "connect-src 'self'" in policy(connect=True)
     # It loads nothing: no address is in it but names of namespaces.
-    assert set(re.findall(r"https?://[^\"'`\s]+", page)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml", "http://www.w3.org/1998/Math/MathML"}
+    assert set(re.findall(r"https?://[^\"'`\s]+", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xhtml",
+        "http://www.w3.org/1998/Math/MathML",
+    }
     for sink in ("insertAdjacentHTML", "document.write", "eval(", "new Function"):
         assert sink not in script, sink
 
@@ -53,7 +69,14 @@ def test_only_the_bundled_script_and_style_run():
 def test_no_sink_for_markup_is_in_the_sources():
     for path in (VIEW / "page" / "src").iterdir():
         text = path.read_text()
-        for sink in ("innerHTML", "outerHTML", "dangerouslySetInnerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        for sink in (
+            "innerHTML",
+            "outerHTML",
+            "dangerouslySetInnerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ):
             assert sink not in text, (path.name, sink)
 
 

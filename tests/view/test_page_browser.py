@@ -66,7 +66,9 @@ def watch(browser):
     contexts = []
 
     def opened(url, **options):
-        context = browser.new_context(viewport={"width": 1440, "height": 900}, **{"offline": url.startswith("file:"), **options})
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 900}, **{"offline": url.startswith("file:"), **options}
+        )
         contexts.append(context)
         watched = Watched(context.new_page(), url.partition("#")[0].rpartition("/")[0])
         watched.page.goto(url)
@@ -100,7 +102,9 @@ def test_a_repaired_run_is_read_in_one_look(watch, address, folder):
 
 def test_ten_questions_take_one_or_two_clicks(watch, address, folder):
     """Each: a run, the clicks, and what is then in sight."""
-    repaired, plain, bare = (at_run(address, folder, name) for name in ("repaired.journal", "plain.journal", "bare.journal"))
+    repaired, plain, bare = (
+        at_run(address, folder, name) for name in ("repaired.journal", "plain.journal", "bare.journal")
+    )
     walks = [
         ("why was this cut?", repaired, [], ".upper", "17 × 164 is 2788, not 2818"),
         ("what did the model write?", repaired, [], "s.gone", "2818"),
@@ -238,7 +242,9 @@ def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
 def test_hostile_text_stays_text(watch, tmp_path):
     corpus = [*MARKUP, *TOKENS, *MARKERS, *TERMINAL, *HIDDEN, *LOOKALIKES, *ARITHMETIC, "x" * 1_000_000, "<b>" * 40_000]
     text = "\n".join(corpus) + "\n1 + 1 = 3\n"
-    path = record(tmp_path / "</script><script>alert(9)<.journal".replace("/", "_"), [text, " 2\n"], monitors=["arithmetic"])
+    path = record(
+        tmp_path / "</script><script>alert(9)<.journal".replace("/", "_"), [text, " 2\n"], monitors=["arithmetic"]
+    )
     watched = watch(one_file(tmp_path / "hostile.html", path))
     page = watched.page
     page.locator(".top h1").wait_for()
@@ -263,7 +269,12 @@ def test_hostile_text_stays_text(watch, tmp_path):
     for name in ("Account", "Prompt", "Evidence"):
         page.get_by_role("tab", name=name).click()
     assert page.evaluate("document.querySelectorAll('script').length") == 4
-    assert page.evaluate("document.querySelectorAll('img, iframe, svg, style:not(head style), link[rel=stylesheet], object, embed').length") == 0
+    assert (
+        page.evaluate(
+            "document.querySelectorAll('img, iframe, svg, style:not(head style), link[rel=stylesheet], object, embed').length"
+        )
+        == 0
+    )
     assert page.evaluate("document.querySelectorAll('*').length") < 3000
     watched.assert_clean()
 
@@ -301,8 +312,20 @@ def test_the_keyboard_alone(watch, address, folder):
     reached = set()
     for _ in range(40):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("(document.activeElement.getAttribute('aria-label') || document.activeElement.textContent || '').slice(0, 40)"))
-    for wanted in ("Time", "Text of the run", "Evidence", "Verify again", "Mark as wrong verdict", "Next violation", "Play"):
+        reached.add(
+            page.evaluate(
+                "(document.activeElement.getAttribute('aria-label') || document.activeElement.textContent || '').slice(0, 40)"
+            )
+        )
+    for wanted in (
+        "Time",
+        "Text of the run",
+        "Evidence",
+        "Verify again",
+        "Mark as wrong verdict",
+        "Next violation",
+        "Play",
+    ):
         assert any(wanted in each for each in reached), wanted
     page.get_by_role("slider", name="Time").focus()
     before = int(page.get_by_role("slider", name="Time").get_attribute("aria-valuenow"))
@@ -320,10 +343,12 @@ def test_forced_colours_keep_every_sign(watch, address, folder):
     watched = watch(at_run(address, folder, "repaired.journal"), forced_colors="active")
     page = watched.page
     page.locator(".row.chosen").wait_for()
-    # What colour tells is told by a sign, a line or a word, too.
+    # A sign, a line or a word also says what a colour says.
     assert "✗" in page.locator(".row.chosen .sign").inner_text()
     assert "line-through" in page.evaluate("getComputedStyle(document.querySelector('s.gone')).textDecorationLine")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != page.evaluate("getComputedStyle(document.body).color")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != page.evaluate(
+        "getComputedStyle(document.body).color"
+    )
     watched.assert_clean()
 
 

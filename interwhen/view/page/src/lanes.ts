@@ -175,7 +175,9 @@ export class LanePicture {
       write(sent, first, index ? "prefix again" : "waits for the first token", c.fg);
       if (request.first === undefined) return;
       bar(first, ended, request.how === "broken" || request.how === "refused" ? c.violation : c.stream);
-      write(first, ended, `request ${index + 1}${request.resume ? ` · by ${request.resume}` : ""}`, c.streamText);
+      const long = `request ${index + 1}${request.resume ? ` · by ${request.resume}` : ""}`;
+      const fits = g.measureText(long).width <= this.x(ended) - this.x(first) - 10;
+      write(first, ended, fits ? long : `request ${index + 1}`, c.streamText);
     });
   }
 
@@ -363,7 +365,7 @@ export class LanePicture {
     g.textAlign = "center";
     for (let t = 0; t <= to; t += step) {
       const x = this.x(t);
-      const text = duration(t).replace(/\.0+(?= )/, "");
+      const text = duration(t).replace(/(\.\d*?)0+(?= )/, "$1").replace(/\.(?= )/, "");
       const half = g.measureText(text).width / 2;
       g.fillRect(x, height - AXIS, 0.75, 4);
       if (x + half < this.width - 4) g.fillText(text, Math.max(x, GUTTER + half - 2), height - 8);

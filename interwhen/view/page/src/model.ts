@@ -274,6 +274,19 @@ export class Run {
     return this.standing(Infinity).map((part) => this.text.slice(part.a, part.b)).join("");
   }
 
+  /** The text of the tape in [a, b) that stood at time `t`. */
+  slice(a: number, b: number, t: number): string {
+    let found = "";
+    let from = a;
+    for (const dead of this.dead) {
+      if (dead.a >= b) break;
+      if (dead.at > t || dead.b <= from) continue;
+      found += this.text.slice(from, Math.max(from, dead.a));
+      from = dead.b;
+    }
+    return found + this.text.slice(from, Math.max(from, b));
+  }
+
   /** The text that stood at time `t`. */
   textAt(t: number): string {
     return this.standing(t).map((part) => this.text.slice(part.a, part.b)).join("");
