@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "Measure what verifiers cost, and what they are worth, on this machine.",
     "demo": "Watch a tiny model solve three problems while a verifier checks them.",
     "doctor": "Probe what an endpoint can do, and show what that means.",
+    "eval": "Run many prompts on several servers, and keep the results through any kill.",
     "export": "Export recorded runs as training data.",
     "plan": "Show how forks get their prefix, predicted against actual cost.",
     "policy": "Check, review or synthesize the rules of a written policy.",

@@ -15,6 +15,7 @@ from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
+from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
 
 NOTHING = Digest("")
@@ -90,8 +91,11 @@ def spending(store: Store, name: str) -> ContextSpending:
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
-def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
-    """Add the *cost* of one slice to the context *name*, and return the sum. *discarded*: the slice made no item."""
+def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
+    """Add the *cost* of one slice to the context *name*, and return the sum.
+
+    *discarded* has the tokens of a slice that made no item. It is negative if the slice used drafts of earlier ones.
+    """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
     now = ContextSpending()
@@ -99,7 +103,7 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpe
     def change(old: bytes | None) -> bytes:
         nonlocal now
         past = ContextSpending() if old is None else msgspec.msgpack.decode(old, type=ContextSpending)
-        now = ContextSpending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
+        now = ContextSpending(past.cost + cost, past.discarded + discarded, past.slices + 1)
         return msgspec.msgpack.encode(now)
 
     store.update(spending_document(name), change)
@@ -123,6 +127,14 @@ class PreparedContext:
     seen_at: float = 0.0
     """The time at which the generation was last read from the store, on the clock of the event loop."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+    _index: PassageIndex | None = None
+
+    @property
+    def index(self) -> PassageIndex:
+        """The index of the pieces. Call it in a thread for the first time: for 500 pages it takes about a second."""
+        if self._index is None:
+            self._index = PassageIndex(() if self.context is None else self.context.pieces)
+        return self._index
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:

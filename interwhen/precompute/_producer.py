@@ -167,7 +167,10 @@ class StepContext(Protocol):
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader."""
+        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader.
+
+        Like :meth:`ask`, it raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        """
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
@@ -199,10 +202,12 @@ class Producer(Protocol):
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Make the item of *step*, with at most one request to the model.
+        """Make the item of *step*, with few requests to the model.
 
         The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
-        effects. An exception is logged; only this step fails, and it is tried again after a pause.
+        effects. What its requests had generated is kept, and the next call continues from there. An exception is
+        logged; only this step fails, and it is tried again after a pause. A ``ContextOverflow`` is stored, as
+        :class:`Nothing` is, because it would only be raised again.
         """
         ...
 

@@ -11,6 +11,7 @@ from interwhen.models import (
     ContextOverflow,
     Piece,
     Request,
+    Retries,
     ScoredToken,
     Stream,
     StreamProtocolError,
@@ -18,7 +19,6 @@ from interwhen.models import (
     Usage,
 )
 from interwhen.models._messages import CONTINUE
-from interwhen.models._transport import Retries
 from interwhen.testing.server import ScriptedServer, Send, data, events, fault, reply
 from interwhen.toolkit import MissingExtraError
 

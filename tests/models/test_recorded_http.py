@@ -4,7 +4,7 @@ import json
 
 import pytest
 from interwhen import UsageError
-from interwhen.models import ChatModel, ConnectError, Message, Request, Sampling, UpstreamError
+from interwhen.models import ChatModel, ConnectError, Message, Request, Retries, Sampling, UpstreamError
 from interwhen.models._recorded_http import (
     HttpRecording,
     NotRecordedError,
@@ -13,7 +13,6 @@ from interwhen.models._recorded_http import (
     load_recording,
     save_recording,
 )
-from interwhen.models._transport import Retries
 from interwhen.testing.server import ScriptedTransport, Send, events, reply
 
 pytestmark = pytest.mark.anyio

@@ -3,9 +3,8 @@
 import pytest
 import trio.testing
 from interwhen import UsageError
-from interwhen.models import CompletionsModel, MalformedEvent, Request, StreamProtocolError
+from interwhen.models import CompletionsModel, MalformedEvent, Request, Retries, StreamProtocolError
 from interwhen.models._token_stream import KEPT_SAMPLES
-from interwhen.models._transport import Retries
 from interwhen.testing.server import ScriptedTransport, Send, events, faulty
 from wire_cases import FIRST, STORY, WHOLE, open_model, supervised
 

@@ -7,8 +7,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
-from interwhen.models import ChatModel, CompletionsModel, ConnectError, Request, StreamClosed
-from interwhen.models._transport import Retries
+from interwhen.models import ChatModel, CompletionsModel, ConnectError, Request, Retries, StreamClosed
 from interwhen.testing.server import Head, ScriptedServer, Send, Stall, chunk, data, events, fault, reply
 
 pytestmark = pytest.mark.anyio

@@ -2,7 +2,7 @@
 
 import pytest
 import trio.testing
-from interwhen.models._transport import Retries
+from interwhen.models import Retries
 from interwhen.testing.server import Disconnect, Head, Reset, ScriptedTransport, Send, events, rest_of
 from wire_cases import STORY, WHOLE, open_model, supervised
 

@@ -12,8 +12,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import InterwhenError
-from interwhen.models import MalformedEvent
-from interwhen.models._transport import Retries
+from interwhen.models import MalformedEvent, Retries
 from interwhen.testing.server import ScriptedTransport, fault, faulty
 from tests.fuzz.stream_property import cut_at, holds_for, read
 from wire_cases import STORY, WHOLE, open_model, supervised

@@ -5,7 +5,7 @@ import gc
 
 import anyio
 import pytest
-from interwhen.models._transport import Retries
+from interwhen.models import Retries
 from interwhen.testing.server import ScriptedServer, faulty
 from wire_cases import STORY, WHOLE, WRONG, open_model, supervised
 

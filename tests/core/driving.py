@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from interwhen import Delta, Judged, Retracted
 from interwhen._core.machine import Core
 from interwhen._core.messages import Extract, Extracted, Settled
-from worlds import Driver
+from tests.core.worlds import Driver
 
 
 @dataclass

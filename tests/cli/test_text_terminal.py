@@ -13,7 +13,6 @@ import msgspec
 import pytest
 import structlog
 from anyio.from_thread import start_blocking_portal
-from corpus import ALL, ARITHMETIC, EVENTS, HIDDEN, SHORT, TERMINAL, acting, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import (
@@ -42,6 +41,7 @@ from interwhen.cli._view import JsonViewer, LiveViewer, PlainViewer
 from interwhen.testing.server import ScriptedServer, events, reply
 from interwhen.toolkit import UnverifiedReason
 from rich.console import Console
+from tests.hostile.corpus import ALL, ARITHMETIC, EVENTS, HIDDEN, SHORT, TERMINAL, acting, texts
 
 P7 = pytest.mark.fault(
     "P7", injected="escapes, C1, bidi and other controls in every text", happens="they are shown, not obeyed"
