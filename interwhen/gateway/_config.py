@@ -421,6 +421,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+_LISTS = frozenset(
+    ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models", "contexts.names", "ui.journals")
+)
+"""The settings whose variables hold words."""
+
+
 def _value(name: str, field: str, text: str) -> Any:
     """Return the value of the environment variable *name*, which sets *field* to *text*.
 
@@ -433,7 +439,7 @@ def _value(name: str, field: str, text: str) -> Any:
             raise UsageError(
                 f"the value of {name} begins like JSON, so it must be valid JSON, and is not ({error}): correct it"
             ) from error
-    if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models", "contexts.names"):
+    if field in _LISTS:
         return text.split()
     if field == "off":
         return means_off(text)  # in an emergency, any word must work
