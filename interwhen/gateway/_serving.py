@@ -284,7 +284,15 @@ def make_app(config: Config | Gateway) -> ASGIApp:
         is_call = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in paths
         await (serving if is_call else pages)(scope, receive, send)
 
-    return app
+    trace_pages = gateway.pages
+    if trace_pages is None:
+        return app
+
+    async def app_with_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        await (trace_pages if path == "/ui" or path.startswith("/ui/") else app)(scope, receive, send)
+
+    return app_with_pages
 
 
 def _pages(gateway: Gateway) -> Starlette:

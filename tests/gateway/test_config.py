@@ -65,6 +65,7 @@ def test_every_setting_has_a_variable():
         "limits",
         "patience",
         "remedies",
+        "ui",
     }
     assert dict(variables())["INTERWHEN_LIMITS_DRAIN_SECONDS"] == "limits.drain_seconds"
     environment = {
