@@ -85,6 +85,9 @@ STRATEGIES = "interwhen.strategies"
 STRATEGY_CATALOGS = "interwhen.strategy_catalogs"
 """The entry-point group of catalogues of strategies. A factory returns an
 ``interwhen._types.strategies.StrategyCatalog``."""
+PAGES = "interwhen.pages"
+"""The entry-point group of pages that a gateway serves: ``ui`` takes the folders with journals, a key, and a function
+that says that the gateway ends, and returns an ASGI application."""
 TASKS = "interwhen.tasks"
 """The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
 ``interwhen.strategies.Exercise``."""

@@ -22,6 +22,7 @@ from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._named_context import NamedContext, read_context
+from interwhen.journal._directory import JournalDirectory, open_journals
 from interwhen.models._endpoint_support import ResumeProbe
 from interwhen.models._messages import read_messages
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors, load_prompt_monitors
@@ -227,6 +228,8 @@ class Settings:
     raises, this is only logged."""
     on_event: EventCallback | None = None
     """Called with each event, except those for text, and the id of the call, in the same way as ``on_result``."""
+    journal: JournalDirectory | None = None
+    """The directory that gets a journal for each call; ``None``: no journals."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -255,6 +258,7 @@ class Settings:
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
             ("context", _is_context(self.context), "the name of a prepared context, or what Precomputer.add() returns"),
             ("audit", isinstance(self.audit, AuditFile | None), "a path, or a mapping with a path"),
+            ("journal", isinstance(self.journal, JournalDirectory | None), "a directory, or a mapping with a path"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not is_valid:
@@ -313,6 +317,8 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
         found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
     if "audit" in found:
         found["audit"] = open_audit(found["audit"])
+    if "journal" in found:
+        found["journal"] = open_journals(found["journal"])
     if "context" in found:
         source = context.source if isinstance(context, NamedContext) else None
         found["context"] = read_context(found["context"], source)

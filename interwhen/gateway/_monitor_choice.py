@@ -27,7 +27,12 @@ from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
+<<<<<<< HEAD
 from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors
+=======
+from interwhen.journal._directory import open_journals
+from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors
+>>>>>>> main
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -304,6 +309,7 @@ class MonitorChooser:
             learner=self.learner,
             demotion=self.demotion,
             audit=open_audit(config.audit),
+            journal=open_journals(config.journal),
             strategy=self._load_strategy(strategy),
             strategy_tokens=config.strategy_tokens,
             strategy_samples=config.strategy_samples,

@@ -162,9 +162,10 @@ class ApiApp:
         metrics.calls.labels(api, outcome).inc()
         metrics.whole.observe(seconds)
         audit = self._gateway.audit if api != "other" else None
-        if audit is None and not logs_info():
-            return
         supervised = exchange.supervised
+        has_journal = supervised is not None and supervised.ending.journal is not None
+        if audit is None and not has_journal and not logs_info():
+            return
         if supervised is None:
             record = record_call(
                 exchange.origin,
@@ -176,6 +177,7 @@ class ApiApp:
             )
         else:
             record = supervised.ending.record(supervised.result, outcome)
+            supervised.ending.keep(record)
         log_call(record, watching=exchange.monitors)
         if audit is not None:
             audit.write(record)
@@ -290,7 +292,15 @@ def make_app(config: Config | Gateway) -> ASGIApp:
         is_call = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in paths
         await (serving if is_call else pages)(scope, receive, send)
 
-    return app
+    trace_pages = gateway.pages
+    if trace_pages is None:
+        return app
+
+    async def app_with_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        await (trace_pages if path == "/ui" or path.startswith("/ui/") else app)(scope, receive, send)
+
+    return app_with_pages
 
 
 def _pages(gateway: Gateway) -> Starlette:

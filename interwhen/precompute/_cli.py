@@ -255,9 +255,10 @@ def ask(
     Parameters
     ----------
     name
-        The context. Its text and the question are the prompt.
+        The context. Its text and the question are the prompt. Of a text that is long for the context window of the
+        model, only the passages are used that belong to the question.
     question
-        The question. A stored answer is used only for a question in the same words.
+        The question. A stored answer is used only for the same question, perhaps in other words.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
     json
@@ -271,9 +272,8 @@ def ask(
 
     async def main() -> int:
         async with closing(adapter), open_context(name, adapter, store=place.store, key_file=place.key_file) as ref:
-            context = ref.precomputer.contexts[name].context
-            assert context is not None  # an opened context is in the store
-            run = start(adapter, compose(context.text, question), monitors=monitors, sampling=sampled, context=ref)
+            text = await ref.precomputer.text_for(ref, question)
+            run = start(adapter, compose(text, question), monitors=monitors, sampling=sampled, context=ref)
             result = await show_run(run, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]
 

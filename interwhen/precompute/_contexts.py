@@ -15,6 +15,7 @@ from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
+from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
 
 NOTHING = Digest("")
@@ -126,6 +127,14 @@ class PreparedContext:
     seen_at: float = 0.0
     """The time at which the generation was last read from the store, on the clock of the event loop."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+    _index: PassageIndex | None = None
+
+    @property
+    def index(self) -> PassageIndex:
+        """The index of the pieces. Call it in a thread for the first time: for 500 pages it takes about a second."""
+        if self._index is None:
+            self._index = PassageIndex(() if self.context is None else self.context.pieces)
+        return self._index
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:

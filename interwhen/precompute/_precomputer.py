@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ from typing import Any, Literal, Self, TypeVar, get_args
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 from msgspec.structs import replace as replaced
 
 from interwhen._log import log_info, log_warning
 from interwhen._run import Run, run
 from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, UsageError
-from interwhen._types.extensions import Served, WorkerPool
+from interwhen._types.extensions import Served, Task, WorkerPool
 from interwhen._types.ledger import ContextPart, ContextUse
 from interwhen._types.models import Model, Prompt
 from interwhen.models._metered import MeteredModel
@@ -37,8 +39,9 @@ from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, PlannedStep, ProducerSpec, load_producers
-from interwhen.precompute._serving import ServeReady, ServingPolicy
+from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, load_producers
+from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
+from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
 from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store
@@ -139,7 +142,8 @@ class Precomputer:
     consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
     generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
     no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). *least_coverage* and *workers* go to
+    :class:`~interwhen.precompute.ServeReady`). With *passages*, a run whose prompt lacks the text of the context gets
+    the pieces that belong to its question, at most so many characters. *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
@@ -162,6 +166,7 @@ class Precomputer:
         serving: ServingPolicy | None = None,
         least_coverage: float = 0.0,
         fresh_seconds: float = FRESH_SECONDS,
+        passages: int = 0,
         workers: WorkerPool | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -182,6 +187,7 @@ class Precomputer:
         self._passes = passes
         self._serving: ServingPolicy = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
+        self._passages = passages
         self.now: Callable[[], float] = anyio.current_time
         """The clock for *fresh_seconds*."""
         self._prepared: dict[str, PreparedContext] = {}
@@ -265,6 +271,8 @@ class Precomputer:
     def _loaded(self, name: str) -> PreparedContext:
         prepared = PreparedContext(name)
         prepared.load(self.store, self.producers, self.key_settings, self._prepared.get(name))
+        if self._passages:
+            _ = prepared.index  # built now, and not while a reader waits
         return prepared
 
     def _enter(self, prepared: PreparedContext) -> PreparedContext:
@@ -316,7 +324,70 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
+        """Return the model and the prompt for a run on *prompt*. If nothing ready helps, both are unchanged."""
+        served = self._serve_items(ref, model, prompt)
+        if not self._passages or served.answer or (served.use is not None and served.use.used == "unavailable"):
+            return served
+        task = Task(prompt)
+        ranked = self._prepared[ref.name].index.ranked(last_line(task.question))
+        # A prompt that has the text itself gets no part of it again.
+        found = within([piece for piece in ranked if piece.text not in task.text], budget=self._passages)
+        if not found:
+            return served
+        use = ContextUse(ref.name, "facts" if served.items else "passages")
+        lines = "\n".join((PASSAGES, *map(passage_of, found)))
+        return replace(served, prompt=before_question(served.prompt, lines), use=use)
+
+    async def passages(
+        self,
+        ref: ContextRef,
+        question: str,
+        *,
+        most: int = MOST,
+        budget: int = BUDGET,
+        embedder: Embedder | None = None,
+    ) -> tuple[ContextPiece, ...]:
+        """Return the pieces of the context of *ref* that belong to *question*, best first.
+
+        At most *most* pieces with *budget* characters. They are ranked by words (BM25), and with *embedder* also by the
+        similarity of embeddings, which are kept in the store. Raises :class:`UsageError` if *ref* is not current.
+        """
+        if lack := self.lack_of(ref):
+            raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
+        prepared = self._prepared[ref.name]
+        index = await self.in_store(lambda: prepared.index)
+        nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
+        return within(index.ranked(question, nearness), most=most, budget=budget)
+
+    async def text_for(self, ref: ContextRef, question: str) -> str:
+        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is long for the model."""
+        window = (await self.model.capabilities()).context_tokens
+        text = self._text(ref)
+        room = characters_in(window)
+        if len(text) <= room:
+            return text
+        found = await self.passages(ref, question, budget=min(BUDGET, room))
+        return "\n".join((PASSAGES, *map(passage_of, found)))
+
+    def _text(self, ref: ContextRef) -> str:
+        prepared = self._prepared[ref.name]
+        return "" if prepared.context is None else prepared.context.text
+
+    async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
+        """Return the similarity of *question* to each piece, by the digest of the piece."""
+        pieces = () if prepared.context is None else prepared.context.pieces
+        document = f"vectors:{prepared.name}:{embedder.name[:16]}"
+        known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
+        vectors = {key: array("f", data) for key, data in known.items()}
+        missing = {piece.sha256: passage_of(piece) for piece in pieces if piece.sha256 not in vectors}
+        if missing:
+            vectors.update(zip(missing, await embedder.embed(list(missing.values())), strict=True))
+            data = msgspec.msgpack.encode({piece.sha256: vectors[piece.sha256].tobytes() for piece in pieces})
+            await self.in_store(lambda: self.store.update(document, lambda _old: data))
+        [asked] = await embedder.embed([question])
+        return {piece.sha256: similarity(asked, vectors[piece.sha256]) for piece in pieces}
+
+    def _serve_items(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
 
         def unused(why: str, part: ContextPart = "none") -> Served:
             return Served(model, prompt, use=ContextUse(ref.name, part, why))
