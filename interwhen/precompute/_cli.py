@@ -258,7 +258,7 @@ def ask(
         The context. Its text and the question are the prompt. Of a text that is long for the context window of the
         model, only the passages are used that belong to the question.
     question
-        The question. A stored answer is used only for a question in the same words.
+        The question. A stored answer is used only for the same question, perhaps in other words.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
     json

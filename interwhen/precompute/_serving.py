@@ -1,4 +1,4 @@
-"""Chooses the items that a run uses: a stored answer to exactly this question, or else the most relevant facts."""
+"""Chooses the items that a run uses: a stored answer to this question, or else the most relevant facts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._items import Basis, Digest, Item
 from interwhen.precompute._retrieval import index_of
+from interwhen.precompute._same_question import form_of, stored_form
 from interwhen.precompute.producers.answers import answer_of, asked
 
 HEADING = "Checked against the text:"
@@ -32,20 +33,25 @@ def everything(_item: Item) -> bool:
 class ServeReady:
     """The default :class:`~interwhen.precompute.ServingPolicy`.
 
-    A stored answer is used only for its own question, in the same words. Otherwise the most relevant facts are put
-    before the question: at most *most* facts and *budget* characters.
+    A stored answer is used only for its own question, in the same words or in words that are shown to ask the same.
+    Otherwise the most relevant facts are put before the question: at most *most* facts and *budget* characters.
     """
 
     most: int = 6
     budget: int = 600
     allows: Callable[[Item], bool] = everything
     """Tells whether an item may be used, for example by a gate."""
+    paraphrases: bool = True
+    """Whether a stored answer may serve its question in other words, if a check shows that it is the same question."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the items that it uses."""
         allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
-        said = find_answer(allowed, whole_question(prompt))
+        whole = whole_question(prompt)
+        said = find_answer(allowed, whole)
+        if said is None and self.paraphrases:
+            said = find_same(allowed, whole)
         if said is not None:
             answer = _chunks(said.payload.text, answer_of(said).reasoning)
             return Served(_say(answer, model), prompt, (said.id,), answer=answer)
@@ -77,6 +83,24 @@ def find_answer(items: Sequence[Item], question: str) -> Item | None:
     """Return the item that answers exactly *question*; ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
+
+
+def find_same(items: Sequence[Item], prompt: str) -> Item | None:
+    """Return the item whose question is the last line of *prompt* in other words; ``None`` if there is none.
+
+    What stands before that line must be nothing, or the text that the question is about.
+    """
+    line = last_line(prompt)
+    form = form_of(line)
+    if form is None:
+        return None
+    before = prompt[: prompt.rindex(line)]
+    for item in items:
+        if item.key.kind == "answers" and questions_of(item):
+            question = answer_of(item).question
+            if stored_form(question) == form and asked(f"{before}{question}") in questions_of(item):
+                return item
+    return None
 
 
 def whole_question(prompt: Prompt) -> str:

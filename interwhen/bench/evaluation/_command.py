@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Group, Parameter
@@ -26,7 +26,6 @@ from interwhen.cli._supervise import closing, run_to_end
 from interwhen.cli._text import stdout_console
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
 from interwhen.strategies._answers import ANSWER
-from interwhen.toolkit import MissingExtraError
 
 _SAMPLING, _BUDGETS = SamplingFlags(), BudgetFlags()
 _PROMPTS, _SERVERS, _LIMITS = Group("Prompts", sort_key=0), Group("Servers", sort_key=1), Group("Limits", sort_key=4)
@@ -41,7 +40,6 @@ def evaluate(
     model: Annotated[str, Parameter(group=_SERVERS)],
     out: Path,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
-    engine: Literal["local", "ray"] = "local",
     count: Annotated[int | None, Parameter(group=_PROMPTS)] = None,
     task_seed: Annotated[int, Parameter(group=_PROMPTS)] = 0,
     prompt_field: Annotated[str, Parameter(group=_PROMPTS)] = "prompt",
@@ -83,8 +81,6 @@ def evaluate(
         The folder of the results: new, or from the same command.
     monitor
         A monitor of every run: NAME or NAME:OPTION=VALUE. May be given several times. A row can name its own.
-    engine
-        "local" runs all shards in this process; "ray" spreads the shards over a Ray cluster.
     count
         Take only the first rows; for an installed task, how many exercises (default: 100).
     task_seed
@@ -143,8 +139,6 @@ def evaluate(
         shard_size=shard_size,
         interwhen=__version__,
     )
-    if engine == "ray":
-        raise MissingExtraError("--engine ray", "ray")
     prices = price_prompt, price_tokens
 
     async def main() -> int:
