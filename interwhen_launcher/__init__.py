@@ -36,6 +36,7 @@ COMMANDS = {
     "serve": "Put verifiers between clients of the OpenAI API and their servers.",
     "simulate": "Play simulated worlds and find those that break a promise.",
     "verifiers": "List, describe and try the installed verifiers, or create one.",
+    "view": "Show recorded runs as a page: what was cut, why, and what it cost.",
 }
 """The shipped commands, for the general help: importing the commands for it would take half a second. The commands are
 the entry points of the group ``interwhen.commands``; other distributions can add some."""
