@@ -612,19 +612,17 @@ class Violations:
                 assert_never(rung)
 
     def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
-        """Return where to sample again: at the segment of *best*, or in the reasoning that a refuted answer rests on.
+        """Return where to sample again: at the segment of *best*, or at a premise in the reasoning before an answer.
 
-        *times*: how often in a row the same words were refuted here. The same answer again probably follows from the
+        *times*: how often in a row the same words were refuted here. The same answer again may follow from the
         reasoning. So the next sample begins at the last premise that the claim names, the one after it at the premise
-        before. Without premises, the third answer with the same words removes the last step of the reasoning.
+        before. Without premises, the answer is sampled alone: that is cheap, and a restart removes reasoning.
         """
         segment = best.ref.segment.span
         reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]
-        if times < 2 or not reasoning or not self._rests_on_reasoning(segment):
+        if times < 2 or not self._rests_on_reasoning(segment):
             return segment.start
         at = premise_start(reasoning, best.ref.claim.premises, times - 2)
-        if at is None and times > 2:
-            at = back(reasoning, 1)
         return segment.start if at is None else at
 
     def _plan_feedback(self, best: Candidate, violation: Violation, auto: Auto, number: int) -> RemedyPlan:

@@ -50,7 +50,7 @@ Rung = Literal["repair", "resample", "feedback", "restart"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
 """All rungs of the ladder."""
 LADDER: tuple[Rung, ...] = ("repair", "resample", "resample", "feedback", "restart")
-"""The order of the ladder before anything is learned. The same words are sampled twice before the model is told."""
+"""The order of the ladder before anything is learned. The same words are sampled twice before feedback follows."""
 
 
 class Auto(msgspec.Struct, frozen=True, tag=True):
@@ -60,15 +60,15 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     at a higher level each time; go back to an earlier point and sample again from there; end. If the same words are
     refuted again at the same place, the ladder moves on. A new sample with other words may be followed by another one.
 
-    A new sample after a violation in the answer may also remove the premises of the claim, or the last steps of the
-    reasoning, if the model can continue inside the reasoning. A refuted structured tool call gets feedback. Raises
-    :class:`~interwhen.UsageError` on wrong values.
+    A new sample after a violation in the answer may also remove the premises of the claim, and a restart removes steps
+    of the reasoning, if the model can continue inside the reasoning. A refuted structured tool call gets feedback.
+    Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     order: tuple[Rung, ...] = LADDER
     """The order of the ladder: the same words, refuted again, move it on by one. ``resample`` may be in it several
     times. A rung that is left out is not used. A run with a learner sets the order."""
-    samples: int = 8
+    samples: int = 12
     """How many samples with other words may follow each other at one place before the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its

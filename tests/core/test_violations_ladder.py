@@ -121,15 +121,11 @@ def test_answers_that_differ_are_sampled_alone():
     assert [cut for _, cut, _ in acts(driver)] == [end] * 5
 
 
-def test_the_same_answer_a_third_time_is_cut_back_into_the_reasoning():
-    driver = thinking(order=("resample",) * 3)
+def test_the_same_answer_again_is_sampled_alone_and_a_restart_cuts_into_the_reasoning():
+    driver = thinking(order=("resample", "resample", "restart"))
     answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "3+2=7\n")
     end = len(f"{STEPS}</think>")
-    assert [(name, cut) for name, cut, _ in acts(driver)] == [
-        ("resample", end),
-        ("resample", end),
-        ("resample", STEPS.index("1+3")),
-    ]
+    assert [(name, cut) for name, cut, _ in acts(driver)] == [("resample", end), ("resample", end), ("restart", 7)]
     assert opened(driver)[-1].pieces[-1].phase == "reasoning"
     assert driver.core.transcript.phase == "reasoning"
 
@@ -142,11 +138,12 @@ def test_it_does_not_if_the_model_cannot_go_on_inside_the_reasoning(resume):
 
 
 def test_a_reasoning_in_a_field_of_its_own_is_cut_too():
-    driver = drive(auto(order=("resample",) * 3), resume="tokens")
-    driver.feed("1+1=2\n1+2=3\n", phase="reasoning")
-    answer(driver, "3+2=7\n", "3+2=7\n", "3+2=7\n")
-    assert acts(driver)[2] == ("resample", 6, "")
-    assert opened(driver)[-1].pieces == (Piece("1+1=2\n", phase="reasoning"),)
+    driver = drive(auto(order=("resample", "restart")), resume="tokens")
+    steps = [f"{n}+1={n + 1}\n" for n in range(5)]
+    driver.feed("".join(steps), phase="reasoning")
+    answer(driver, "3+2=7\n", "3+2=7\n")
+    assert acts(driver)[1] == ("restart", 6, "")
+    assert opened(driver)[-1].pieces == (Piece("0+1=1\n", phase="reasoning"),)
 
 
 def test_all_answers_of_a_run_are_one_place():
