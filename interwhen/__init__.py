@@ -3,9 +3,9 @@
 import importlib
 import typing
 
+from interwhen._engine.observation import last, watching
 from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen._types.events import (
     CheckSettled,
@@ -24,7 +24,7 @@ from interwhen._types.events import (
 from interwhen._types.extensions import Task
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import Message, Model, Sampling
-from interwhen._types.monitors import Delivery, Fork, Monitor, Recognizer, Tracker
+from interwhen._types.monitors import Delivery, Fork, Monitor, Tracker
 from interwhen._types.remedies import (
     Abstain,
     Auto,
@@ -43,12 +43,10 @@ from interwhen._types.results import (
     Failed,
     Result,
     Unverified,
-    UnverifiedReason,
     Verified,
     ViolationRecord,
 )
-from interwhen._types.segments import Phase, Segment, ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Phase, Segment, Span, ToolCall
 from interwhen._types.triggers import (
     Answer,
     CodeBlocks,
@@ -81,10 +79,10 @@ from interwhen._types.verifiers import FunctionVerifier, Verifier, on_cancel, ti
 from interwhen._version import __version__
 from interwhen.journal import Journal, read_journal
 from interwhen.registry import load_model, load_monitor
-from interwhen.toolkit.normalization import normalize
 
 if typing.TYPE_CHECKING:
     from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
+    from interwhen.journal import timeline
 
 __all__ = [
     "Abstain",
@@ -130,7 +128,6 @@ __all__ = [
     "PhaseFilter",
     "PluginError",
     "Polls",
-    "Recognizer",
     "Refused",
     "Remedied",
     "Remedy",
@@ -161,7 +158,6 @@ __all__ = [
     "Trigger",
     "Unknown",
     "Unverified",
-    "UnverifiedReason",
     "UsageError",
     "Verdict",
     "Verified",
@@ -172,9 +168,9 @@ __all__ = [
     "Workers",
     "__version__",
     "guard",
+    "last",
     "load_model",
     "load_monitor",
-    "normalize",
     "on_cancel",
     "read_journal",
     "recheck",
@@ -185,17 +181,21 @@ __all__ = [
     "run_sync",
     "supervision_info",
     "time_left",
+    "timeline",
     "verifier",
+    "watching",
     "wrap",
 ]
 
 # A program that only calls `run` does not pay for the codecs of the clients' APIs.
+_OF_JOURNALS = ("timeline",)
 _OF_CLIENTS = ("Refused", "SupervisionInfo", "guard", "supervision_info", "wrap")
 
 
 def __getattr__(name: str) -> object:
-    if name not in _OF_CLIENTS:
+    if name not in (*_OF_CLIENTS, *_OF_JOURNALS):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module("interwhen.clients"), name)
+    module = "interwhen.clients" if name in _OF_CLIENTS else "interwhen.journal"
+    value: object = getattr(importlib.import_module(module), name)
     globals()[name] = value  # this function is not called again for it
     return value

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Exit
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar, get_args
 
 import anyio
 import anyio.lowlevel
@@ -20,7 +20,17 @@ import msgspec
 from interwhen._core.messages import Resumed
 from interwhen._core.release import describe
 from interwhen._engine.journaling import result_of
-from interwhen._engine.run import Run, is_off
+from interwhen._engine.observation import (
+    EVERYWHERE,
+    LISTENERS,
+    Callbacks,
+    EventCallback,
+    Listener,
+    Observation,
+    ResultCallback,
+    vet_callback,
+)
+from interwhen._engine.run import ObservedRun, Run, is_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
@@ -29,9 +39,9 @@ from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepa
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen._types.results import CheckRecord, Result, Verified, prompt_sha256
-from interwhen._types.segments import Phase
-from interwhen._types.verdicts import Judged, Pass, Violation
+from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, prompt_sha256
+from interwhen._types.segments import Phase, Span
+from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
 from interwhen._types.verifiers import Worker
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._evidence import flaws
@@ -48,6 +58,7 @@ from interwhen.journal._rebuilding import (
 )
 from interwhen.journal._records import (
     Header,
+    VerifierRecord,
     as_recorded,
     recorded_monitors,
     refuse_others,
@@ -178,6 +189,48 @@ async def check_again(
     return result, tuple(_repeated(check, found.get((check.monitor, check.key, check.span))) for check in passed)
 
 
+class ClaimAgain(NamedTuple):
+    """The outcome of checking one recorded claim again."""
+
+    outcome: Outcome
+    changed: str
+    """As :attr:`RepeatedCheck.changed`."""
+
+
+async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
+    """Check the claim *key* at *span*, which *monitor* found in the journal at *path*, again; no model runs.
+
+    *span* is in offsets of the trace as it stood then, so that a claim whose text was cut later is found, too. The
+    installed verifiers judge it. Raises :class:`UsageError` if the journal does not say how to make the monitor, or if
+    the claim is not found again, as one that a fork had found.
+    """
+    found = read_journal(path)
+    header = found.header
+    recorded = next((one for one in header.monitors if one.fields["name"] == monitor), None)
+    if recorded is None or recorded.spec is None:
+        raise UsageError(
+            f"the journal must say how to make the monitor {monitor!r:.80}, and does not, because it was given as an "
+            "object or has a secret: run interwhen recheck with --monitor"
+        )
+    watchers = tuple(replace(one, delivery="observe") for one in load_monitors([recorded.spec]))
+    for trace in _recorded_traces(found):
+        result = await _observe(found, trace.chunks, watchers)
+        again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
+        if again is not None:
+            return ClaimAgain(again.outcome, _changes(header.verifiers[recorded.verifier], again))
+    raise UsageError(
+        f"the claim {key!r:.80} must be found again in the recorded text, and is not: a fork found it, or the monitor "
+        "reads other claims now"
+    )
+
+
+def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
+    """Return how the verifier of *now* differs from that of *then*; empty if it does not."""
+    if now.version != then.version:
+        return f"version {then.version!r} then, {now.version!r} now"
+    return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""
+
+
 def _recorded(
     path: str | os.PathLike[str], prompt: Prompt | None
 ) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None]]:
@@ -218,13 +271,8 @@ def _is_pass(check: CheckRecord) -> bool:
 def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
     if now is None:
         return RepeatedCheck(check, passes=False, why="its claim is not found again")
-    changed = []
-    if now.version != check.version:
-        changed.append(f"version {check.version!r} then, {now.version!r} now")
-    elif check.code_sha256 and now.code_sha256 != check.code_sha256:
-        changed.append("its code changed")
     why = "" if _is_pass(now) else describe(now.outcome)
-    return RepeatedCheck(check, passes=_is_pass(now), why=why, changed=", ".join(changed))
+    return RepeatedCheck(check, passes=_is_pass(now), why=why, changed=_changes(check, now))
 
 
 # ---------------------------------------------------------------------- the recorded text
@@ -314,6 +362,7 @@ def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Mode
 # Event loops for synchronous code, each in its own thread: one for a run, or one for all users of a client.
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
 """Resolves, once a loop runs, to its portal, the loop, and the event that ends it."""
 
@@ -466,6 +515,8 @@ def run(
     allocator: Allocator | None = None,
     learner: RemedyLearner | None = None,
     context: Ready | None = None,
+    on_result: ResultCallback | None = None,
+    on_event: EventCallback | None = None,
 ) -> Run:
     """Return a run of *model* on *prompt*, supervised by *monitors*. It starts when it is entered (``async with``).
 
@@ -481,7 +532,10 @@ def run(
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
     *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which remedies are tried, and learns from
-    the result. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
+    the result. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event*
+    with each event, except those for text, and the id of the call. Both run in a thread, so that a slow function delays
+    nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
+    result is verified.
 
     Raises :class:`~interwhen.UsageError` on arguments that cannot work.
     """
@@ -512,8 +566,11 @@ def run(
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
         raise UsageError(f"min_coverage must be a share of the text, from 0 to 1, got {min_coverage!r:.200}")
     owned = isinstance(model, str)
-    return Run(
-        _adapter(model),
+    listeners = _listeners(on_result, on_event)
+    adapter = _adapter(model)
+    kind = ObservedRun if listeners else Run
+    made = kind(
+        adapter,
         _prompt(prompt),
         monitors=watchers,
         sampling=sampling,
@@ -530,6 +587,37 @@ def run(
         learner=learner,
         context=context,
     )
+    if listeners is not None:
+        made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
+    return made
+
+
+def _listeners(
+    on_result: ResultCallback | None = None, on_event: EventCallback | None = None
+) -> tuple[Listener, ...] | None:
+    """Return the listeners to a run that is made now; ``None``: it is a part of a call and is not observed."""
+    for label, function in (("on_result", on_result), ("on_event", on_event)):
+        if function is not None:
+            vet_callback(label, function)
+    here = LISTENERS.get()
+    if here is None:
+        return None
+    has_own = on_result is not None or on_event is not None
+    own: tuple[Listener, ...] = (Callbacks(on_result, on_event),) if has_own else ()
+    return (*own, *here, *EVERYWHERE)
+
+
+def as_part(make: Callable[P, T]) -> Callable[P, T]:
+    """Return *make*, such as :func:`run`, for a run that is a part of a larger call, which is observed as a whole."""
+
+    def made(*args: P.args, **options: P.kwargs) -> T:
+        token = LISTENERS.set(None)
+        try:
+            return make(*args, **options)
+        finally:
+            LISTENERS.reset(token)
+
+    return made
 
 
 def _several(monitors: Iterable[MonitorSpec]) -> tuple[MonitorSpec, ...]:
@@ -709,7 +797,8 @@ def resume(
     header = found.header
     # A finished run sends no request: it needs a model only for its name.
     adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
-    return Run(
+    listeners = _listeners()
+    made = (ObservedRun if listeners else Run)(
         adapter,
         header.prompt,
         monitors=watchers,
@@ -726,6 +815,9 @@ def resume(
         past=past,
         context=Unprepared(header.offline),
     )
+    if listeners is not None:
+        made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
+    return made
 
 
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:

@@ -84,6 +84,28 @@ class Vllm:
         )
 
 
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "buy", "parameters": {"type": "object", "properties": {"eggs": {"type": "integer"}}}},
+    }
+]
+CALL = '<tool_call>\n{"name": "buy", "arguments": {"eggs": 60}}\n</tool_call>'
+
+
+class Caller(Vllm):
+    """After the correction, the model writes *said*."""
+
+    said = f"\n</think>I buy. {CALL}"
+
+    def __call__(self, request):
+        body = request.json
+        if isinstance(body.get("prompt"), list):
+            self.continued.append(text_of(body["prompt"]))
+            return self.stream([({"text": char}, ids_of(char)) for char in self.said], body.get("return_token_ids"))
+        return super().__call__(request)
+
+
 class LlamaCpp(Vllm):
     """A script that answers like llama.cpp: `/apply-template`, `/tokenize`, `/completion` from ids."""
 

@@ -8,11 +8,12 @@ the borders that were known only at a greater length than the trace has now. The
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 
 from interwhen._core.transcript import Transcript
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 
 
 class Scanner:
@@ -157,6 +158,13 @@ class LineScanner(Scanner):
         self._line = self.start
 
 
+@functools.lru_cache(maxsize=64)
+def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the words of *joins*, those of them that are single signs, and the beginnings of all of them."""
+    signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
+    return frozenset(joins), signs, frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
+
+
 class JoinedLineScanner(Scanner):
     """Lines that are not blank. A line and the next one are one segment if the next one begins with a word of *joins*.
 
@@ -177,9 +185,7 @@ class JoinedLineScanner(Scanner):
 
     def __init__(self, joins: tuple[str, ...]) -> None:
         super().__init__()
-        self._words = frozenset(joins)
-        self._signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
-        self._beginnings = frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
+        self._words, self._signs, self._beginnings = _joining(joins)
         self._line = 0
         """The start of the current line."""
         self._held: Span | None = None

@@ -14,7 +14,7 @@ import os
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import ClassVar, Self
@@ -37,9 +37,11 @@ from interwhen._engine.journaling import (
     restore_watchers,
     unfinished,
 )
+from interwhen._engine.loop_blocking import is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.monitors import Watcher
-from interwhen._engine.stream import TWO_READERS, close_model
-from interwhen._engine.timers import Alarm, Meter, Timers, Wakeup, is_own_cancellation, loop_caller, loop_clock
+from interwhen._engine.observation import Observation
+from interwhen._engine.stream import TWO_READERS, Meter, close_model
+from interwhen._engine.timers import Alarm, Timers
 from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
@@ -56,6 +58,28 @@ from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
 from interwhen.models._transport import Timeouts
+
+# A signal for one waiting task. A signal without a waiting task costs nothing.
+
+
+class Wakeup:
+    """Wakes one task. Edge-triggered: a signal without a waiting task is lost, so check the condition before `wait`."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    def notify(self) -> None:
+        """Wake the waiting task, if there is one."""
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Wait for the next signal."""
+        self._event = anyio.Event()
+        await self._event.wait()
+
 
 # Helpers for the start of a run.
 
@@ -106,7 +130,8 @@ def own_template(model: Model) -> FeedbackTemplate | None:
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
     """Return the model and the prompt that *context* serves for the run, and the prepared items that it used."""
     served = context.serve(model, prompt)
-    return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)
+    used = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
+    return served.model, served.prompt, used
 
 
 def refuse_import() -> None:
@@ -169,12 +194,13 @@ class RunLearning:
             return monitor
         try:
             order = self._orders.get(verifier) or tuple(self._learner.order(model, verifier, remedy.order))
-            changed = msgspec.structs.replace(remedy, order=order)
+            # A monitor is vetted when it is made, which costs time, so it is made only if it differs.
+            changed = remedy if order == remedy.order else msgspec.structs.replace(remedy, order=order)
         except Exception as error:  # noqa: BLE001  (it is a plug-in)
             log_warning("learner.failed", error=type(error).__name__)
             return monitor
         self._orders[verifier] = order
-        return dataclasses.replace(monitor, remedy=changed)
+        return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
 
     def learn(self, model: str, result: Result) -> None:
         """Let the learner learn from *result*. If the learner raises, this is only logged."""
@@ -301,6 +327,7 @@ class Run:
         "_workers",
         "error",
         "is_switched_off",
+        "observation",
         "when_switched_off",
     )
 
@@ -363,6 +390,8 @@ class Run:
         """Whether supervision was turned off during this run, so that the rest of the text is unchecked."""
         self.when_switched_off: Callable[[], object] | None = None
         """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
+        self.observation: Observation | None = None
+        """Gets the result; ``None``: this run is a part of a call that is observed as a whole."""
 
     # ------------------------------------------------------------------ the reader's side
 
@@ -632,6 +661,8 @@ class Run:
         log_result(result)
         self._allocation.learn(result)
         self._learning.learn(self._model.name, result)
+        if self.observation is not None:
+            self.observation.end(result)
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
@@ -698,3 +729,29 @@ class Run:
         """Wake the reader and the task that reads ahead, because a fact may have produced events."""
         self._wake.notify()
         self._news.notify()
+
+
+class ObservedRun(Run):
+    """A run whose events are given to listeners, too. Other runs have no code for this, which would cost per token."""
+
+    __slots__ = ()
+
+    def _conclude(self, result: Result) -> None:
+        # The reader may leave without reading these events.
+        self._observe((*self._events, Finished(result)))
+        super()._conclude(result)
+
+    def _observe(self, events: Iterable[Event]) -> None:
+        if self.observation is not None:
+            self.observation.saw(events)
+
+    async def __anext__(self) -> Event:
+        event = await super().__anext__()
+        self._observe((event,))
+        return event
+
+    async def batch(self) -> list[Event]:
+        """Return the next events as :meth:`Run.batch` does. The first of them came through :meth:`__anext__`."""
+        found = await super().batch()
+        self._observe(found[1:])
+        return found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from interwhen._types.ledger import Ledger, Timing, WireReport
+from interwhen._types.ledger import ContextUse, Ledger, Timing, WireReport
 from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span, sha256
 from interwhen._types.verdicts import Outcome, Scope
 
 RemedyName = Literal["repair", "feedback", "resample", "restart", "conclude", "stop", "abstain"]
@@ -120,13 +121,6 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
         return sha256(text) == self.text_sha256
 
 
-def sha256(text: str) -> str:
-    """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are encoded too)."""
-    import hashlib  # with OpenSSL, 3 ms
-
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def prompt_sha256(prompt: Prompt) -> str:
     """Return the hash of *prompt*: of its text, or of its messages as JSON."""
     return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
@@ -141,6 +135,11 @@ def prompt_bytes(prompt: Prompt) -> int:
     """Return the size of the text of *prompt* in bytes of UTF-8."""
     texts = (prompt,) if isinstance(prompt, str) else (message.content for message in prompt)
     return sum(len(text.encode(errors="replace")) for text in texts)
+
+
+def new_call_id() -> str:
+    """Return an id for a call: 12 hex digits of the time in milliseconds, and 20 random ones. So ids sort by time."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 class JournalState(msgspec.Struct, frozen=True, gc=False):
@@ -181,6 +180,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     so the result is verified only if a check judged the answer itself."""
     precomputed: tuple[str, ...] = ()
     """The names of the prepared items that the run used; their cost is in the ledger."""
+    context: ContextUse | None = None
+    """The prepared context of the run, and what the run used of it; ``None``: the run had no context."""
     status: ClassVar[Status]
 
     @property

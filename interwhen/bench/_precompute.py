@@ -278,6 +278,24 @@ def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 2
     return {"cost": gated / min(always, never), "kept": kept, "dropped": dropped}
 
 
+def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000) -> tuple[Stage, int]:
+    """Return the first stage to which the gate moves an item, and after how many queries; at most *most*.
+
+    A run with the item is *ratio* times as long, on average, as one without it. No run generates more than *limit*
+    tokens; the sizes grow with the limit.
+    """
+    rng, gate = random.Random(f"{ratio} {limit} {seed}"), Gate()  # noqa: S311  (a simulation)
+    for query in range(1, most + 1):
+        size = limit / 10 * rng.lognormvariate(_MEAN, _SPREAD)
+        without = Arm(min(limit, round(size)))
+        used = Arm(min(limit, round(size * ratio * rng.lognormvariate(_MEAN, _SPREAD))))
+        choice = gate.choose(rng.random())
+        gate.charge(used if choice.use else without, used=choice.use)
+        if choice.pair and gate.observe(Pair(without, used, limit, "without" if choice.use else "used")):
+            return gate.stage, query
+    return gate.stage, most
+
+
 def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> dict[str, float]:
     """Return the shares of items without effect that the gate wrongly keeps or drops at its first decision."""
     first: list[Stage] = []
@@ -295,8 +313,11 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
         spread = 0.1 if item == "steady" else 0.4
         one, other = (min(LIMIT, int(_SIZE * rng.lognormvariate(0, spread))) for _ in range(2))
         return Pair(Arm(one), Arm(other), LIMIT)
-    # In one of forty runs the item saves (or costs) 390 tokens, otherwise it costs (or saves) ten.
-    more, less = (Arm(_SIZE + 390), Arm(_SIZE)) if rng.random() < 1 / 40 else (Arm(_SIZE), Arm(_SIZE + 10))
+    # In one of nineteen runs the item saves (or costs) 390 of 690 tokens, otherwise it costs (or saves) 10 of 310. The
+    # mean of these shares is 0.
+    often, rare = 10 / (_SIZE + 10), 390 / (_SIZE + 390)
+    is_rare = rng.random() < often / (often + rare)
+    more, less = (Arm(_SIZE + 390), Arm(_SIZE)) if is_rare else (Arm(_SIZE), Arm(_SIZE + 10))
     return Pair(more, less, LIMIT) if item == "rare gain" else Pair(less, more, LIMIT)
 
 
@@ -566,6 +587,7 @@ async def simulate(
             Table(f"{contexts} contexts of {questions} questions", tuple(costs), _SIMULATED.format(rates)),
             Table("Passes, read by a model without a monitor", tuple(notes)),
             Table("The gate (simulated items)", tuple(_gate_rows(gate_items, seed))),
+            Table("Queries until the gate decides (simulated items)", tuple(_speed_rows(gate_items, seed))),
             Table("Items that make no difference, looked at after each pair", tuple(_error_rows(gate_items, seed))),
             Table("Z3, a question", tuple(_solver_rows(jobs)), "Cold and warm in Z3's own count (rlimit count)."),
         ),
@@ -601,6 +623,15 @@ def _gate_rows(items: int, seed: int) -> Iterator[Row]:
             row = cost_row(ratio, weight, items=items, seed=seed)
             shares = {name: _percent(row[name]) for name in ("kept", "dropped")}
             yield {"a run with it": f"{ratio:.2f} times", "t": weight, "cost over the better": row["cost"], **shares}
+
+
+def _speed_rows(items: int, seed: int) -> Iterator[Row]:
+    for ratio in (0.1, 0.2, 0.5, 0.7, 2.0, 5.0):
+        row: Row = {"a run with it": f"{ratio:.2f} times"}
+        for limit in (200, 800, 2000):
+            found = sorted(queries_until_decided(ratio, limit, seed + number)[1] for number in range(items))
+            row[f"limit {limit}"] = estimate(found, "queries")
+        yield row
 
 
 def _error_rows(items: int, seed: int) -> Iterator[Row]:

@@ -14,11 +14,11 @@ from interwhen import (
     Result,
     Scope,
     Unverified,
-    UnverifiedReason,
     Verified,
     ViolationRecord,
 )
 from interwhen.cli._text import STYLES, Signs, one_line, table
+from interwhen.toolkit import UnverifiedReason
 
 _REASONS = 12
 """How many reasons and violations are listed; there can be one for each line."""

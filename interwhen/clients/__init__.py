@@ -6,6 +6,7 @@ lists the known fields of a chunk and says which of them hold text. Only the `_o
 with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapping-calls.md.
 """
 
+from interwhen._engine.observation import SupervisedCall, WatchedCalls
 from interwhen.clients._call_record import CallRecord
 from interwhen.clients._calls import Reading, Settings
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
@@ -20,7 +21,9 @@ __all__ = [
     "Reading",
     "Refused",
     "Settings",
+    "SupervisedCall",
     "SupervisionInfo",
+    "WatchedCalls",
     "guard",
     "supervision_info",
     "wrap",

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from interwhen._engine.observation import result_line
 from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
 from interwhen._types.models import FinishReason, Piece
 from interwhen._types.results import CheckRecord, Result, ViolationRecord
+from interwhen._types.segments import quote
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._known_fields import with_unmonitored
 
@@ -49,6 +51,19 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     def retracted(self) -> int | None:
         """The offset from which shown text is retracted; ``None``: nothing is retracted."""
         return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
+
+    def __str__(self) -> str:
+        if self.result is not None:
+            return f"{result_line(self.result)} [{self.call_id}]"
+        found = [f"{one.monitor}: {quote(one.why, 100)}" for one in self.violations]
+        where = "" if self.retracted is None else f", text from {self.retracted} on is retracted"
+        return f"in progress, {len(self.verdicts)} checks ended, {len(found)} violations{where}{': ' * bool(found)}" + (
+            "; ".join(found)
+        )
+
+    def __repr__(self) -> str:
+        label = "in progress" if self.result is None else self.result.label
+        return f"SupervisionInfo({label}, {len(self.events)} events, {len(self.violations)} violations)"
 
 
 NO_INFO = SupervisionInfo()

@@ -5,176 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
-from interwhen._types.models import Chunk, FinishReason, Piece
-from interwhen._types.segments import ToolCall
+from interwhen._types.models import Chunk, Piece
 from interwhen.clients._known_fields import FieldFilter
-from interwhen.models._chunks import DONE, Decode, Decoded
-
-# Assembles tool calls from their pieces.
-
-_WHOLE: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
-
-CallKind = Literal["function", "custom", "function_call"]
-
-
-class _Function(msgspec.Struct, frozen=True, gc=False):
-    name: str | None = None
-    arguments: Any = None
-    input: str | None = None
-
-
-class _Delta(msgspec.Struct, frozen=True, gc=False):
-    index: int | None = None
-    id: str | None = None
-    type: str | None = None
-    function: _Function | None = None
-    custom: _Function | None = None
-    extra_content: Any = None
-
-
-class _Text(msgspec.Struct, frozen=True, gc=False):
-    tool_calls: list[_Delta] | None = None
-    function_call: _Function | None = None
-
-
-class _Choice(msgspec.Struct, frozen=True, gc=False):
-    delta: _Text | None = None
-
-
-class _ChunkBody(msgspec.Struct, frozen=True, gc=False):
-    choices: list[_Choice] | None = None
-
-
-_decoder = msgspec.json.Decoder(_ChunkBody)
-
-
-class _PartialCall:
-    """A tool call whose pieces are being collected."""
-
-    __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
-
-    def __init__(self, number: int, kind: CallKind) -> None:
-        self.number = number
-        self.kind: CallKind = kind
-        self.id = ""
-        self.names: list[str] = []
-        self.pieces: list[str] = []
-        self.is_settled = False
-        """Whether it was returned as complete."""
-
-    def call(self) -> ToolCall:
-        return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
-
-    def has_all(self) -> bool:
-        """Tell whether its arguments are a complete JSON object. The text of a custom call may always continue."""
-        if self.kind == "custom":
-            return False
-        try:
-            self.call().values()
-        except (ValueError, RecursionError):
-            return False
-        return True
-
-    def add(self, name_of_call: str, said: _Function | None) -> None:
-        """Add a piece: the id of the call, if the piece has it, and parts of the name and the arguments."""
-        self.id = self.id or name_of_call
-        if said is None:
-            return
-        self.names.append(said.name or "")
-        more = said.input if said.input is not None else said.arguments
-        if more is not None:
-            # Some servers send the arguments as an object instead of a string.
-            self.pieces.append(more if isinstance(more, str) else msgspec.json.encode(more).decode())
-
-
-class AssembledCalls(NamedTuple):
-    """The result of one chunk. ``pieces``: the calls that got pieces. ``whole``: the calls that are complete now."""
-
-    pieces: tuple[int, ...]
-    whole: list[tuple[int, ToolCall]]
-
-
-class CallAssembler:
-    """Assembles the tool calls of one stream, and numbers them from 0.
-
-    A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
-    only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
-    use the field ``index`` in different ways. *extras* gets the field ``extra_content`` of calls, by their ids.
-    """
-
-    def __init__(self, extras: dict[str, Any] | None = None) -> None:
-        self._extras = {} if extras is None else extras
-        self._calls: list[_PartialCall] = []
-        self._by_index: dict[int, _PartialCall] = {}
-        """The last call that began with each index."""
-        self._by_id: dict[tuple[int, str], _PartialCall] = {}
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a tool call has begun in this stream. The last one may grow until the stream ends."""
-        return bool(self._calls)
-
-    def feed(self, data: bytes) -> AssembledCalls:
-        """Add the pieces of the chunk *data*."""
-        choices = _decoder.decode(data).choices
-        delta = choices[0].delta if choices else None
-        if delta is None or not (delta.tool_calls or delta.function_call):
-            return AssembledCalls((), [])
-        fed = AssembledCalls((), [])
-        numbers: list[int] = []
-        for piece in delta.tool_calls or ():
-            kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
-            numbers.append(self._take(piece.index or 0, kind, piece.id or "", piece.function or piece.custom, fed))
-            if piece.extra_content is not None and piece.id:
-                self._extras[piece.id] = piece.extra_content
-        if delta.function_call is not None:
-            numbers.append(self._take(0, "function_call", "", delta.function_call, fed))
-        return fed._replace(pieces=tuple(numbers))
-
-    def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream. Return the remaining calls, as complete, if *reason* says that the model was done."""
-        left = [call for call in self._calls if not call.is_settled]
-        for known in (self._calls, self._by_index, self._by_id):
-            known.clear()
-        return [(call.number, call.call()) for call in left] if reason in _WHOLE else []
-
-    def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
-        """Add a piece, and return the number of its call. A call that is complete now is added to *fed*."""
-        call = self._known(index, name_of_call)
-        if call is None or (call.is_settled and _says_something(said)):
-            # The check of a settled call did not see this piece. So the piece begins a new call, which is checked.
-            call = self._begin(index, kind, fed)
-        if not call.is_settled:
-            call.add(name_of_call, said)
-        if call.id:
-            self._by_id[index, call.id] = call
-        return call.number
-
-    def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call that a piece belongs to; ``None`` if the piece begins a new call."""
-        last = self._by_index.get(index)
-        if last is None or not name_of_call or not last.id or last.id == name_of_call:
-            return last
-        return self._by_id.get((index, name_of_call))
-
-    def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
-        """Begin a call. The call before it is parsed only here, once, so that the total work stays linear."""
-        last = self._calls[-1] if self._calls else None
-        if last is not None and last.has_all():
-            last.is_settled = True
-            fed.whole.append((last.number, last.call()))
-        begun = self._by_index[index] = _PartialCall(len(self._calls), kind)
-        self._calls.append(begun)
-        return begun
-
-
-def _says_something(said: _Function | None) -> bool:
-    return said is not None and any((said.name, said.arguments, said.input))
-
+from interwhen.models._chunks import DONE, CallAssembler, Decode, Decoded
 
 Kind = Literal["text", "call", "end", "usage", "ours"]
 """The content of a chunk.
@@ -278,7 +115,6 @@ class ChunkBuffer:
         self.call_extras: dict[str, Any] = {}
         """The field ``extra_content`` of all calls, by their ids. Gemini needs it back with the calls."""
         self._calls = CallAssembler(self.call_extras)
-        self._call_tokens = 0
         self._places: dict[int, int] = {}
         self._shift = 0
 
@@ -286,7 +122,6 @@ class ChunkBuffer:
         """Prepare for a stream that continues the trace *pieces*: cut the queue, and insert the text of interwhen."""
         self.requests += 1
         self._calls = CallAssembler(self.call_extras)
-        self._call_tokens = 0
         self._places = {}
         self._shift = sum(piece.call is not None for piece in pieces)
         self._at = base = sum(len(piece.text) for piece in pieces)
@@ -349,7 +184,7 @@ class ChunkBuffer:
             if not self.first:
                 self.first = data
         if self._calls.is_open or field_filter.has_calls:
-            return self._with_calls(data, found)
+            return self._with_calls(data, found, offset)
         self._keep(data, found, ())
         return found
 
@@ -378,33 +213,15 @@ class ChunkBuffer:
             last = self.queue[-1]
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
-    def _with_calls(self, data: bytes, found: Decoded) -> Decoded:
+    def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
         """Keep a chunk that may hold pieces of tool calls. Return each complete call as a separate chunk."""
-        pieces, whole = self._calls.feed(data)
-        reason = found[-1].finish_reason if isinstance(found, tuple) else None
-        reason = found.finish_reason if isinstance(found, Chunk) else reason
-        if pieces:
-            self._call_tokens += 1
-        chunks: list[Chunk] = []
-        if isinstance(found, tuple):
-            chunks = list(found)
-        elif isinstance(found, Chunk):
-            chunks = [found]
+        read = self._calls.read(data, found, offset)
         # The text of a chunk comes before the calls that it completes.
-        self._keep(data, found, pieces)
-        end = chunks.pop() if reason is not None and chunks and not chunks[-1].text else None
-        if reason is not None:
-            whole += self._calls.end(reason)
-        for number, call in whole:
+        self._keep(data, found, read.pieces)
+        for number, call in read.whole:
             self._places[number] = self._at
-            chunks.append(Chunk(call.text, tokens=self._call_tokens, call=call))
-            self._call_tokens = 0
             self._at += len(call.text)
-        if end is not None:
-            chunks.append(end)
-        elif reason is not None and whole:
-            chunks.append(Chunk("", tokens=0, finish_reason=reason))
-        return chunks[0] if len(chunks) == 1 else tuple(chunks) or None
+        return read.chunks
 
     def _reasoning_field(self, data: bytes) -> Field:
         if self.reasoning is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,18 +10,28 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import msgspec
 
+from interwhen._engine.observation import (
+    ENDED,
+    EVERYWHERE,
+    LISTENERS,
+    Callbacks,
+    Listener,
+    SupervisedCall,
+    without_text,
+)
 from interwhen._log import log_warning, logs_info
-from interwhen._run import Run, run
-from interwhen._types.claims import Claim
+from interwhen._run import Run, as_part, run
 from interwhen._types.events import Event, Finished, StreamStarted
+from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.remedies import Feedback
-from interwhen._types.results import Result
-from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.results import Result, new_call_id
+from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
+from interwhen.clients._call_context import ContextServed, answer_body, serve_context
 from interwhen.clients._call_record import CallRecord, log_call, record_call
 from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
 from interwhen.clients._chat_codec import Composer, Part
@@ -100,15 +109,11 @@ class RunTask:
                 log_warning("run.failed", error=type(error).__name__)
             self._error = error
         finally:
+            if self._ending is not None:
+                # Before the reader continues, so that it finds its call in `watching()` and `last()`.
+                self._ending.publish(None if self._error is not None else self._run.result)
             self._left.set()
             self._entered.set()
-            if self._ending is not None:
-                self._ending.publish(self.result)
-
-
-def new_call_id() -> str:
-    """Return an id for a call: 12 hex digits of the time in milliseconds, and 20 random ones. So ids sort by time."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,8 @@ class CallOrigin:
     """In seconds since the epoch."""
     clock: float = field(default_factory=time.monotonic)
     """The same moment on the clock that only goes forward."""
+    listeners: tuple[Listener, ...] = field(default_factory=lambda: (*(LISTENERS.get() or ()), *EVERYWHERE))
+    """The listeners of the context in which the call began."""
 
 
 class CallEnding:
@@ -140,18 +147,51 @@ class CallEnding:
         self._settings = settings
         self._monitors = monitors
         self._judged = judged
+        self.listeners = origin.listeners
+        """Get the events of the call and its end."""
+        if settings.on_result is not None or settings.on_event is not None:
+            self.listeners = (Callbacks(settings.on_result, settings.on_event), *self.listeners)
+        self.are_watching = any(listener.wants_events for listener in self.listeners)
+        """Whether a listener wants the events."""
+
+    def saw(self, events: Sequence[Event]) -> None:
+        """Give *events*, without those for text, to the listeners that want them."""
+        found = without_text(events)
+        for listener in self.listeners if found else ():
+            if listener.wants_events:
+                listener.saw(self._origin.call_id, found)
 
     def publish(self, result: Result | None) -> None:
-        """Log the call, and add it to the audit file. A gateway does this itself, because it knows more."""
-        if self._origin.source == "gateway" or not (self._settings.audit is not None or logs_info()):
-            return
+        """Tell the listeners that the call has ended, log it, and add it to the audit file.
+
+        A gateway does the last two itself, because it knows more.
+        """
+        is_ours = self._origin.source != "gateway"
         try:
+            if is_ours or self.listeners:
+                self._notify(result)
+            if not is_ours or not (self._settings.audit is not None or logs_info()):
+                return
             record = self.record(result)
             log_call(record)
             if self._settings.audit is not None:
                 self._settings.audit.write(record)
         except Exception as error:  # noqa: BLE001  no call fails because of its record
             log_warning("call.unrecorded", error=type(error).__name__)
+
+    def _notify(self, result: Result | None) -> None:
+        origin, call = self._origin, self._call
+        ended = SupervisedCall(
+            call_id=origin.call_id,
+            source=origin.source,
+            api=call.api,
+            model=str(call.body.get("model") or ""),
+            result=None if result is None else self._judged(result),
+        )
+        if origin.source != "gateway":
+            ENDED.append(ended)
+        for listener in self.listeners:
+            listener.ended(ended)
 
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
         """Return the record of the call, which ended with *result* and, if given, with another *outcome*."""
@@ -282,6 +322,8 @@ class Supervised:
     ) -> None:
         self.ending = ending
         """Makes the record of the call."""
+        self.context_use: ContextUse | None = None
+        """What the call uses of its prepared context; ``None``: it has no context."""
         self._call_id = call_id
         self._settings = settings
         self._run = inner
@@ -333,6 +375,8 @@ class Supervised:
                     self.leave()
                     raise
             parts = self._composer.take(events)
+            if self.ending.are_watching:
+                self.ending.saw(events)
             if not events or isinstance(events[-1], Finished):
                 self._over = True
                 await self.aclose()
@@ -394,15 +438,23 @@ async def supervise(
     :class:`~interwhen.ModelError` if the server refuses or cannot be reached.
     """
     monitors = settings.deliveries(structured=call.is_structured)
+    origin = origin or CallOrigin()
+    served = ContextServed(call, None)
+    if settings.context is not None:
+        asking = CallModel(call, transport, endpoint, make_buffer(call), resume=settings.resume)
+        served = await serve_context(call, settings.context, asking, takes_answer=settings.strategy is None)
+        call = served.call
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
     if settings.strategy is not None:
         return await _by_strategy(
-            settings.strategy, call, settings, monitors, transport, endpoint, buffer, model, origin or CallOrigin()
+            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin
         )
-    inner = run(
+    if served.answer:
+        model.answer_first(answer_body(call, served.answer, origin.call_id))
+    inner = as_part(run)(
         model,
         call.prompt,
         monitors=monitors,
@@ -416,6 +468,7 @@ async def supervise(
         processes=settings.processes,
         allocator=settings.allocator,
         learner=settings.learner,
+        context=served.ready,
     )
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back
@@ -424,15 +477,17 @@ async def supervise(
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin or CallOrigin())
+    supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
+    supervised.context_use = served.use
     # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
-    await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
+    ahead = not has_gates and not served.answer
+    await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 
 
 async def _by_strategy(
     strategy: CallStrategy,
-    call: ApiCall,
+    served: ContextServed,
     settings: Settings,
     monitors: tuple[Monitor, ...],
     transport: CallTransport,
@@ -441,14 +496,17 @@ async def _by_strategy(
     model: CallModel,
     origin: CallOrigin,
 ) -> Supervised:
-    """Answer *call* with *strategy*; see :func:`supervise`."""
+    """Answer the call of *served* with *strategy*; see :func:`supervise`."""
+    call = served.call
     if call.api == "responses":
         raise Unsupported(
             f"a call with the strategy {strategy.name!r:.80} must go to /chat/completions or /completions, "
             "got /responses: use one of these, or choose no strategy for this call"
         )
     holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
-    inner = StrategyRun(strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds)
+    inner = StrategyRun(
+        strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds, context=served.ready
+    )
 
     def let_through() -> None:
         buffer.field_filter.holds = False
@@ -457,6 +515,7 @@ async def _by_strategy(
     splits = any(monitor.delivery in GATING for monitor in inner.monitors)
     composer = _composer(call, settings, buffer, inner, splits=splits)
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
+    supervised.context_use = served.use
     await supervised.start(ahead=False, seconds=None)
     return supervised
 

@@ -22,7 +22,6 @@ from interwhen._types.models import (
     Sampling,
     Usage,
 )
-from interwhen._types.segments import ToolCall
 from interwhen.clients._calls import Api, ApiCall
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
@@ -46,90 +45,42 @@ from interwhen.models._chunks import (
     usage_of,
 )
 from interwhen.models._endpoint_support import (
+    AFTER_CALLS,
     BY_IDS,
-    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
+    NOT_RAW,
     PREFILL_REFUSED,
     PROBE_SECONDS,
-    REMEMBERED_SECONDS,
     EndpointProof,
-    FieldSupport,
     ResumeProbe,
-    SamplingSupport,
     asks_to_reason,
     choose_prefill,
-    mentions,
-    refuses,
-    until_stop,
+    continues_raw,
     why_turn,
     why_unproven,
     with_tags,
 )
-from interwhen.models._openai_api import CONTINUE, ChatMode, mode_of, read_json, refuses_prefill
-from interwhen.models._raw_calls import RawCalls
+from interwhen.models._messages import Turn, in_turns, needs_turns, prefilled
+from interwhen.models._openai_api import ChatMode, mode_of, read_json, refuses_prefill
+from interwhen.models._raw_calls import raw_calls
 from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, TokenStream
-from interwhen.models._transport import HttpResponse, Timeouts
+from interwhen.models._transport import (
+    FORK_OPTIONS,
+    REMEMBERED_SECONDS,
+    FieldSupport,
+    HttpResponse,
+    SamplingSupport,
+    Timeouts,
+    mentions,
+    refuses,
+    until_stop,
+)
 
 # Builds requests that continue the trace: the caller's messages, followed by the kept text.
-
-Turn = dict[str, Any]
-
-_REFUSED = "This call was not made. {} Correct the mistake, and make all calls again that are still needed."
-_ACCEPTED = "This call is accepted, and will be made once you are done."
-
-
-def needs_turns(pieces: Sequence[Piece]) -> bool:
-    """Tell whether the trace *pieces* have tool calls or feedback about them, which cannot be prefilled."""
-    return any(piece.call is not None or piece.refused for piece in pieces)
-
-
-def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
-    """Return *messages* and an unfinished assistant message with the trace *pieces* and a fork's *side* text.
-
-    *reasoning* is the name of the message field for reasoning, or ``None`` if the text contains it, between tags.
-    """
-    turn: Turn = {"role": "assistant", "content": ""}
-    last: str = "content"
-    for piece in pieces:
-        last = reasoning if reasoning is not None and piece.phase == "reasoning" else "content"
-        turn[last] = turn.get(last, "") + piece.text
-    turn[last] = turn.get(last, "") + (side or "")
-    return [*messages, turn]
-
-
-def in_turns(
-    messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
-) -> list[Turn]:
-    """Return *messages* and the trace *pieces* as finished messages, for a model that then continues.
-
-    The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a
-    fork, it has the *side* text. *extras* has the ``extra_content`` of calls by their ids, which Gemini needs back.
-    """
-    extras = extras or {}
-    turns = [*messages]
-    own = len(turns)
-    last: Piece | None = None
-    for piece in pieces:
-        if not piece.said:
-            continue
-        last = piece
-        if piece.refused:
-            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()), extras)
-        elif piece.call is not None:
-            _append_calls(turns, own, (piece.call,), _ACCEPTED, extras)
-        elif piece.origin == "feedback":
-            _append(turns, own, "user", piece.said.strip())
-        else:
-            _append(turns, own, "assistant", piece.text)
-    if side:
-        _append(turns, own, "user", side)
-    elif last is not None and not last.refused and last.origin != "feedback":
-        turns.append({"role": "user", "content": CONTINUE})
-    return turns
 
 
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
@@ -161,49 +112,6 @@ def _item(call: Turn) -> Turn:
     if call["type"] == "custom":
         return {"type": "custom_tool_call", "call_id": call["id"], **call["custom"]}
     return {"type": "function_call", "call_id": call["id"], **call["function"]}
-
-
-def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
-    """Add *text* to the last message if that has the same *role*, else as a new message.
-
-    The first *own* messages are the caller's. They stay unchanged.
-    """
-    last = turns[-1] if len(turns) > own else None
-    if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
-        turns[-1] = {**last, "content": last["content"] + text}
-    else:
-        turns.append({"role": role, "content": text})
-
-
-def _append_calls(
-    turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
-) -> None:
-    """Add *calls* to the assistant's message, and *answer* as the result of each.
-
-    *own* is as in :func:`_append`, *extras* as in :func:`in_turns`.
-    """
-    said: Turn = {"role": "assistant", "content": None}
-    if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
-        said = turns.pop()
-    if calls[0].kind == "function_call":
-        turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
-        turns.append({"role": "function", "name": calls[0].name, "content": answer})
-        return
-    made = [_tool_call(call, number, extras.get(call.id)) for number, call in enumerate(calls)]
-    turns.append({**said, "tool_calls": made})
-    turns += [
-        {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
-        for number, call in enumerate(calls)
-    ]
-
-
-def _tool_call(call: ToolCall, number: int, extra: Any) -> Turn:
-    made: Turn = {"id": call.id or f"call_{number}", "type": call.kind}
-    if extra is not None:
-        made["extra_content"] = extra
-    if call.kind == "custom":
-        return {**made, "custom": {"name": call.name, "input": call.arguments}}
-    return {**made, "function": {"name": call.name, "arguments": call.arguments}}
 
 
 # Converts whole answers of servers that do not stream to event streams.
@@ -435,10 +343,12 @@ class CallModel:
         # if the caller asked for them.
         known = self._resume or endpoint.resume.known
         card = endpoint.resume.card if endpoint.resume.has_card else None
-        self._asks_ids = continues_raw(call) and known == "tokens" and sends_ids(card)
+        self._asks_ids = _continues_raw(call) and known == "tokens" and sends_ids(card)
         self._hides_ids = not call_has_ids(call)
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
+        self._stored: HttpResponse | None = None
+        """The stored answer to the first request; ``None``: the server is asked."""
 
     @property
     def name(self) -> str:
@@ -455,6 +365,10 @@ class CallModel:
         if self._call.api == "chat":
             return await self._mode()
         return "prefix" if self._call.api == "completions" else "turn"
+
+    def answer_first(self, body: dict[str, Any]) -> None:
+        """Answer the caller's request with *body*, a whole answer of the API, once. Later requests go to the server."""
+        self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
@@ -491,16 +405,14 @@ class CallModel:
                 answer = await self._answer(self._body(request, way))
                 self._take("turn", PREFILL_REFUSED)
             response = await streamed(self._call.api, answer)
-            has_ids = self._asks_ids or (call_has_ids(self._call) and continues_raw(self._call))
+            has_ids = self._asks_ids or (call_has_ids(self._call) and _continues_raw(self._call))
             if has_ids and not request.pieces:
                 trail = TokenTrail()
         else:
             chat = {**self._first(request.sampling), "stream": True}
             asks = self._endpoint.token_ids.is_likely
             opened = await self.transport.open(server.body(chat, prompt, with_ids=asks), server.place)
-            may_call = bool(self._call.body.get("tools")) and self._call.body.get("tool_choice") != "none"
-            calls = RawCalls(self._call.body) if may_call else None
-            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning", calls)
+            response = server.events(opened, prompt, self._buffer.reasoning or "reasoning", raw_calls(self._call.body))
             trail = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
@@ -627,11 +539,11 @@ class CallModel:
         if api == "responses":
             return ResumeWay("turn", "the Responses API has no unfinished messages")
         if needs_turns(request.pieces):
-            return ResumeWay("turn", "an assistant message with tool calls cannot be left unfinished")
+            return AFTER_CALLS
         mode = await self._mode()
         known, has_field = self._endpoint.resume, self._buffer.reasoning is not None
         # A fork has no kept text to continue if its request has no pieces.
-        by_ids = by_ids and continues_raw(self._call) and bool(request.pieces)
+        by_ids = by_ids and _continues_raw(self._call) and bool(request.pieces)
         if by_ids and mode == "tokens":
             return BY_IDS if self._option == "auto" else ResumeWay("tokens", "the option resume='tokens'")
         if self._option != "auto":
@@ -646,8 +558,8 @@ class CallModel:
             await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe, generates=False)
         await known.proof.wait()
         why = why_unproven(known.card, self._probe)
-        if not continues_raw(self._call):
-            why = f"a call with such tools is not continued by token ids, and {why}"
+        if not _continues_raw(self._call):
+            why = f"{NOT_RAW}, and {why}"
         elif known.why_turn:
             why = f"{known.why_turn}, and {why}"
         return choose_prefill(
@@ -717,7 +629,10 @@ class CallModel:
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
         """Return the response to *body*: the one that was sent ahead, or a new one."""
-        ahead = self._ahead
+        ahead, stored = self._ahead, self._stored
+        self._stored = None
+        if stored is not None:
+            return stored
         if ahead is None or ahead.body != body:
             return await self._opened(body)
         self._ahead = None
@@ -810,18 +725,9 @@ def call_has_ids(call: ApiCall) -> bool:
     return call.api == "chat" and bool(call.body.get("return_token_ids"))
 
 
-def continues_raw(call: ApiCall) -> bool:
-    """Return whether the answer to *call* may continue as raw text, in which interwhen reads reasoning and tool calls.
-
-    With a forced call, the server restricts the text of the model. Only its chat API does that.
-    """
-    tools = call.body.get("tools") or ()
-    return (
-        call.api == "chat"
-        and not call.body.get("functions")
-        and call.body.get("tool_choice") in (None, "auto", "none")
-        and all(isinstance(tool, Mapping) and tool.get("type", "function") == "function" for tool in tools)
-    )
+def _continues_raw(call: ApiCall) -> bool:
+    """Return whether the answer to *call* may continue as raw text; see :func:`continues_raw`."""
+    return call.api == "chat" and continues_raw(call.body)
 
 
 _LIMIT: Mapping[Api, str] = {

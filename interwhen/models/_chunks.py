@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from interwhen._types.errors import MalformedEvent, StreamProtocolError, UnexpectedForm, UpstreamError
 from interwhen._types.models import Chunk, Completion, FinishReason, ScoredToken, Usage
-from interwhen.models._exchange import refusal
+from interwhen._types.segments import ToolCall
+from interwhen.models._transport import refusal
 
 # The JSON objects of the OpenAI-compatible APIs as msgspec structs, with the fields that interwhen uses.
 #
@@ -456,10 +457,15 @@ def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
     # The end mark is not JSON. Only data that failed to decode is compared with it, so other events cost nothing more.
     if data.strip() == b"[DONE]":
         return DONE
+    raise invalid_event(data, offset, exc) from exc
+
+
+def invalid_event(data: bytes, offset: int, exc: Exception) -> MalformedEvent:
+    """Return the error for *data*, an event at *offset* that failed to decode because of *exc*."""
     shape = isinstance(exc, msgspec.ValidationError)
     what = f"must be a chunk, got other JSON ({exc})" if shape else f"must be JSON, got something else ({exc})"
     hint = "malformed='skip' leaves such events out"
-    raise MalformedEvent(f"an event of the stream {what}", offset=offset, sample=data, hint=hint) from exc
+    return MalformedEvent(f"an event of the stream {what}", offset=offset, sample=data, hint=hint)
 
 
 def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001
@@ -497,3 +503,223 @@ def _shape_of(data: bytes) -> list[dict[str, Any]]:
 
 def _several(data: bytes, offset: int) -> UnexpectedForm:
     return UnexpectedForm("a chunk must have one choice, got several", offset=offset, sample=data, hint="set n=1")
+
+
+# Tool calls, assembled from the pieces in the fields ``tool_calls`` and ``function_call`` of a stream.
+
+_ENDS: frozenset[FinishReason] = frozenset(("stop", "tool_calls"))
+
+CallKind = Literal["function", "custom", "function_call"]
+
+
+class _Function(msgspec.Struct, frozen=True, gc=False):
+    name: str | None = None
+    arguments: Any = None
+    input: str | None = None
+
+
+class _CallPiece(msgspec.Struct, frozen=True, gc=False):
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+    custom: _Function | None = None
+    extra_content: Any = None
+
+
+class _CallDelta(msgspec.Struct, frozen=True, gc=False):
+    tool_calls: list[_CallPiece] | None = None
+    function_call: _Function | None = None
+
+
+class _CallChoice(msgspec.Struct, frozen=True, gc=False):
+    delta: _CallDelta | None = None
+
+
+class _CallBody(msgspec.Struct, frozen=True, gc=False):
+    choices: list[_CallChoice] | None = None
+
+
+_call_decoder = msgspec.json.Decoder(_CallBody)
+
+
+class _PartialCall:
+    """A tool call whose pieces are being collected."""
+
+    __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
+
+    def __init__(self, number: int, kind: CallKind) -> None:
+        self.number = number
+        self.kind: CallKind = kind
+        self.id = ""
+        self.names: list[str] = []
+        self.pieces: list[str] = []
+        self.is_settled = False
+        """Whether it was returned as complete."""
+
+    def call(self) -> ToolCall:
+        return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
+
+    def has_all(self) -> bool:
+        """Tell whether its arguments are a complete JSON object. The text of a custom call may always continue."""
+        if self.kind == "custom":
+            return False
+        try:
+            self.call().values()
+        except (ValueError, RecursionError):
+            return False
+        return True
+
+    def add(self, name_of_call: str, said: _Function | None) -> None:
+        """Add a piece: the id of the call, if the piece has it, and parts of the name and the arguments."""
+        self.id = self.id or name_of_call
+        if said is None:
+            return
+        self.names.append(said.name or "")
+        more = said.input if said.input is not None else said.arguments
+        if more is not None:
+            # Some servers send the arguments as an object instead of a string.
+            self.pieces.append(more if isinstance(more, str) else msgspec.json.encode(more).decode())
+
+
+class AssembledCalls(NamedTuple):
+    """The result of one chunk. ``pieces``: the calls that got pieces. ``whole``: the calls that are complete now."""
+
+    pieces: tuple[int, ...]
+    whole: list[tuple[int, ToolCall]]
+
+
+class ReadCalls(NamedTuple):
+    """The content of one event of a chat with tools.
+
+    *chunks* are those of its text, then one for each call that is complete now, then the end of the stream. *pieces*
+    and *whole* are as in :class:`AssembledCalls`.
+    """
+
+    chunks: Decoded
+    pieces: tuple[int, ...]
+    whole: list[tuple[int, ToolCall]]
+
+
+class CallAssembler:
+    """Assembles the tool calls of one stream, and numbers them from 0.
+
+    A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
+    only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
+    use the field ``index`` in different ways. *extras* gets the field ``extra_content`` of calls, by their ids.
+    """
+
+    def __init__(self, extras: dict[str, Any] | None = None) -> None:
+        self._extras = {} if extras is None else extras
+        self._calls: list[_PartialCall] = []
+        self._by_index: dict[int, _PartialCall] = {}
+        """The last call that began with each index."""
+        self._by_id: dict[tuple[int, str], _PartialCall] = {}
+        self._tokens = 0
+        """How many events have had pieces of calls since the last complete call."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a tool call has begun in this stream. The last one may grow until the stream ends."""
+        return bool(self._calls)
+
+    def feed(self, data: bytes) -> AssembledCalls:
+        """Add the pieces of the chunk *data*."""
+        choices = _call_decoder.decode(data).choices
+        delta = choices[0].delta if choices else None
+        if delta is None or not (delta.tool_calls or delta.function_call):
+            return AssembledCalls((), [])
+        fed = AssembledCalls((), [])
+        numbers: list[int] = []
+        for piece in delta.tool_calls or ():
+            kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
+            numbers.append(self._take(piece.index or 0, kind, piece.id or "", piece.function or piece.custom, fed))
+            if piece.extra_content is not None and piece.id:
+                self._extras[piece.id] = piece.extra_content
+        if delta.function_call is not None:
+            numbers.append(self._take(0, "function_call", "", delta.function_call, fed))
+        return fed._replace(pieces=tuple(numbers))
+
+    def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
+        """End the stream. Return the remaining calls, as complete, if *reason* says that the model was done."""
+        left = [call for call in self._calls if not call.is_settled]
+        for known in (self._calls, self._by_index, self._by_id):
+            known.clear()
+        return [(call.number, call.call()) for call in left] if reason in _ENDS else []
+
+    def read(self, data: bytes, found: Decoded, offset: int) -> ReadCalls:
+        """Add the pieces of the event *data*, and return its content. *found* is its text, and its finish reason.
+
+        Raises :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the event, for invalid pieces.
+        """
+        try:
+            pieces, whole = self.feed(data)
+        except NOT_JSON as exc:
+            raise invalid_event(data, offset, exc) from exc
+        chunks = list(found) if isinstance(found, tuple) else [found] if isinstance(found, Chunk) else []
+        reason = chunks[-1].finish_reason if chunks else None
+        if pieces:
+            self._tokens += 1
+        end = chunks.pop() if reason is not None and not chunks[-1].text else None
+        if reason is not None:
+            whole += self.end(reason)
+        for _, call in whole:
+            chunks.append(Chunk(call.text, tokens=self._tokens, call=call))
+            self._tokens = 0
+        if end is not None:
+            chunks.append(end)
+        elif reason is not None and whole:
+            chunks.append(Chunk("", tokens=0, finish_reason=reason))
+        return ReadCalls(chunks[0] if len(chunks) == 1 else tuple(chunks) or None, pieces, whole)
+
+    def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
+        """Add a piece, and return the number of its call. A call that is complete now is added to *fed*."""
+        call = self._known(index, name_of_call)
+        if call is None or (call.is_settled and _says_something(said)):
+            # The check of a settled call did not see this piece. So the piece begins a new call, which is checked.
+            call = self._begin(index, kind, fed)
+        if not call.is_settled:
+            call.add(name_of_call, said)
+        if call.id:
+            self._by_id[index, call.id] = call
+        return call.number
+
+    def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
+        """Return the call that a piece belongs to; ``None`` if the piece begins a new call."""
+        last = self._by_index.get(index)
+        if last is None or not name_of_call or not last.id or last.id == name_of_call:
+            return last
+        return self._by_id.get((index, name_of_call))
+
+    def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
+        """Begin a call. The call before it is parsed only here, once, so that the total work stays linear."""
+        last = self._calls[-1] if self._calls else None
+        if last is not None and last.has_all():
+            last.is_settled = True
+            fed.whole.append((last.number, last.call()))
+        begun = self._by_index[index] = _PartialCall(len(self._calls), kind)
+        self._calls.append(begun)
+        return begun
+
+
+def _says_something(said: _Function | None) -> bool:
+    return said is not None and any((said.name, said.arguments, said.input))
+
+
+_CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
+
+
+def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
+    """Return a function that decodes the events of one stream like *decode*, and returns complete tool calls as chunks.
+
+    *extras* is as for :class:`CallAssembler`.
+    """
+    calls = CallAssembler(extras)
+
+    def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+        found = decode(data, offset, first)
+        if calls.is_open or any(field in data for field in _CALL_FIELDS):
+            return found if isinstance(found, EndMark) else calls.read(data, found, offset).chunks
+        return found
+
+    return decoded

@@ -1,16 +1,17 @@
-"""Converts turns of the chat API and items of the Responses API to messages, and messages to turns."""
+"""Converts turns of the chat API and items of the Responses API to messages, and messages to turns.
+
+The turns of a request also contain the text so far: as an unfinished turn of the assistant, or as finished turns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from interwhen._types.models import Message, Role
+from interwhen._types.models import Message, Piece, Request, Role
 from interwhen._types.segments import ToolCall
-
-__all__ = ["as_message", "as_turn", "read_item", "read_messages", "read_turn"]
 
 _ROLES = get_args(Role)
 _API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
@@ -82,7 +83,7 @@ def as_turn(message: Message) -> dict[str, Any]:
     if older is not None:
         turn["function_call"] = {"name": older.name, "arguments": older.arguments}
     elif message.calls:
-        turn["tool_calls"] = [_wire(call) for call in message.calls]
+        turn["tool_calls"] = [call_turn(call) for call in message.calls]
     return turn
 
 
@@ -116,7 +117,8 @@ def _calls(turn: Mapping[str, Any]) -> Iterator[ToolCall]:
         yield ToolCall("", _text(older.get("name")), _written(older.get("arguments")), "function_call")
 
 
-def _wire(call: ToolCall) -> dict[str, Any]:
+def call_turn(call: ToolCall) -> dict[str, Any]:
+    """Return *call* as an entry of the field ``tool_calls``."""
     if call.kind == "custom":
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -149,3 +151,160 @@ def _written(arguments: object) -> str:
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()
+
+
+# Turns that contain the text so far.
+
+CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
+"""The user turn that asks the model to continue, if the text so far does not end with feedback."""
+
+Turn = dict[str, Any]
+
+
+def prompt_turns(request: Request) -> list[Turn]:
+    """Return the prompt of *request* as chat turns. A text becomes one user turn."""
+    if isinstance(request.prompt, str):
+        return [{"role": "user", "content": request.prompt}]
+    return [as_turn(message) for message in request.prompt]
+
+
+def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
+    """Return the chat turns of *request*, with the text so far as an unfinished last turn of the assistant.
+
+    The side text of a fork follows the text so far. *reasoning_field* is the server's field for reasoning
+    (``reasoning_content`` or ``reasoning``); ``None`` if reasoning is part of the text, between tags.
+    """
+    turns = prompt_turns(request)
+    if not request.prefix and not request.side:
+        return turns
+    return prefilled(turns, request.pieces, request.side, reasoning_field)
+
+
+def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> list[Turn]:
+    """Return the chat turns of *request*, with the text so far as finished turns.
+
+    Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
+    because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
+    gets a result; *extras* is as in :func:`in_turns`.
+    """
+    turns = prompt_turns(request)
+    if needs_turns(request.pieces):
+        return in_turns(turns, request.pieces, request.side, extras)
+    pieces = [piece for piece in request.pieces if piece.said]
+    for piece in pieces:
+        _join(turns, "user" if piece.origin == "feedback" else "assistant", piece.said, joint=_joint(piece))
+    if request.side:
+        _join(turns, "user", request.side, joint="\n\n")
+    elif pieces and pieces[-1].origin != "feedback":
+        turns.append({"role": "user", "content": CONTINUE})
+    return turns
+
+
+def _joint(piece: Piece) -> str:
+    return "\n\n" if piece.origin == "feedback" else ""
+
+
+def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
+    """Append *text* to *turns*, as a new turn of *role*, or to the last turn after *joint* if it has the same role.
+
+    Many chat templates require alternating roles.
+    """
+    if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
+        turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
+    else:
+        turns.append({"role": role, "content": text})
+
+
+# Turns with tool calls, and the turns of a wrapped call.
+
+_REFUSED = "This call was not made. {} Correct the mistake, and make all calls again that are still needed."
+_ACCEPTED = "This call is accepted, and will be made once you are done."
+
+
+def needs_turns(pieces: Sequence[Piece]) -> bool:
+    """Tell whether the trace *pieces* have tool calls or feedback about them, which cannot be prefilled."""
+    return any(piece.call is not None or piece.refused for piece in pieces)
+
+
+def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
+    """Return *messages* and an unfinished assistant message with the trace *pieces* and a fork's *side* text.
+
+    *reasoning* is the name of the message field for reasoning, or ``None`` if the text contains it, between tags.
+    """
+    turn: Turn = {"role": "assistant", "content": ""}
+    last: str = "content"
+    for piece in pieces:
+        last = reasoning if reasoning is not None and piece.phase == "reasoning" else "content"
+        turn[last] = turn.get(last, "") + piece.text
+    turn[last] = turn.get(last, "") + (side or "")
+    return [*messages, turn]
+
+
+def in_turns(
+    messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
+) -> list[Turn]:
+    """Return *messages* and the trace *pieces* as finished messages, for a model that then continues.
+
+    The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a
+    fork, it has the *side* text. *extras* has the ``extra_content`` of calls by their ids, which Gemini needs back.
+    """
+    extras = extras or {}
+    turns = [*messages]
+    own = len(turns)
+    last: Piece | None = None
+    for piece in pieces:
+        if not piece.said:
+            continue
+        last = piece
+        if piece.refused:
+            _append_calls(turns, own, piece.refused, _REFUSED.format(piece.text.strip()), extras)
+        elif piece.call is not None:
+            _append_calls(turns, own, (piece.call,), _ACCEPTED, extras)
+        elif piece.origin == "feedback":
+            _append(turns, own, "user", piece.said.strip())
+        else:
+            _append(turns, own, "assistant", piece.text)
+    if side:
+        _append(turns, own, "user", side)
+    elif last is not None and not last.refused and last.origin != "feedback":
+        turns.append({"role": "user", "content": CONTINUE})
+    return turns
+
+
+def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
+    """Add *text* to the last message if that has the same *role*, else as a new message.
+
+    The first *own* messages are the caller's. They stay unchanged.
+    """
+    last = turns[-1] if len(turns) > own else None
+    if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
+        turns[-1] = {**last, "content": last["content"] + text}
+    else:
+        turns.append({"role": role, "content": text})
+
+
+def _append_calls(
+    turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
+) -> None:
+    """Add *calls* to the assistant's message, and *answer* as the result of each.
+
+    *own* is as in :func:`_append`, *extras* as in :func:`in_turns`.
+    """
+    said: Turn = {"role": "assistant", "content": None}
+    if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
+        said = turns.pop()
+    if calls[0].kind == "function_call":
+        turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
+        turns.append({"role": "function", "name": calls[0].name, "content": answer})
+        return
+    made = [_tool_call(call, number, extras.get(call.id)) for number, call in enumerate(calls)]
+    turns.append({**said, "tool_calls": made})
+    turns += [
+        {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
+        for number, call in enumerate(calls)
+    ]
+
+
+def _tool_call(call: ToolCall, number: int, extra: Any) -> Turn:
+    made = {**call_turn(call), "id": call.id or f"call_{number}"}
+    return made if extra is None else {**made, "extra_content": extra}

@@ -28,7 +28,6 @@ from interwhen._types.models import (
     Chunk,
     Completion,
     Message,
-    Piece,
     Request,
     ResumeMode,
     ResumeWay,
@@ -53,6 +52,7 @@ from interwhen.models._chunks import (
     models_decoder,
     no_choices,
     noting_question,
+    reading_calls,
     reasoning_field,
     scored,
     scored_tokens,
@@ -61,33 +61,45 @@ from interwhen.models._chunks import (
     usage_of_answer,
 )
 from interwhen.models._endpoint_support import (
+    AFTER_CALLS,
     BY_IDS,
-    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
+    NOT_RAW,
     PREFILL_REFUSED,
     PROBE_SECONDS,
     EndpointProof,
-    FieldSupport,
     ResumeProbe,
-    SamplingSupport,
     asks_to_reason,
     choose_prefill,
-    mentions,
+    continues_raw,
     parse_probe,
-    refuses,
-    until_stop,
     why_turn,
     why_unproven,
     with_tags,
 )
-from interwhen.models._exchange import Retries, exchange, open_stream, retrying
-from interwhen.models._messages import as_turn
+from interwhen.models._messages import extra_turns, needs_turns, prefill_turns, prompt_turns
 from interwhen.models._orphans import AbortCall, OrphanedStreams
+from interwhen.models._raw_calls import raw_calls
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
-from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
+from interwhen.models._transport import (
+    FORK_OPTIONS,
+    FieldSupport,
+    HttpRequest,
+    HttpResponse,
+    Retries,
+    SamplingSupport,
+    Timeouts,
+    Transport,
+    exchange,
+    mentions,
+    open_stream,
+    refuses,
+    retrying,
+    until_stop,
+)
 
 T = TypeVar("T")
 
@@ -430,78 +442,6 @@ class CompletionsModel(OpenAICompatible):
         return self._template(request.prompt)
 
 
-# How a chat request contains the text so far: as an unfinished turn of the assistant (prefill), or as finished turns.
-
-CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
-"""The user turn that asks the model to continue, if the text so far does not end with feedback."""
-
-Turn = dict[str, Any]
-
-
-def prompt_turns(request: Request) -> list[Turn]:
-    """Return the prompt of *request* as chat turns. A text becomes one user turn."""
-    if isinstance(request.prompt, str):
-        return [{"role": "user", "content": request.prompt}]
-    return [as_turn(message) for message in request.prompt]
-
-
-def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
-    """Return the chat turns of *request*, with the text so far as an unfinished last turn of the assistant.
-
-    The side text of a fork follows the text so far. *reasoning_field* is the server's field for reasoning
-    (``reasoning_content`` or ``reasoning``); ``None`` if reasoning is part of the text, between tags.
-    """
-    turns = prompt_turns(request)
-    side = request.side or ""
-    if reasoning_field is None:
-        if text := request.prefix + side:
-            turns.append({"role": "assistant", "content": text})
-        return turns
-    reasoning = "".join(piece.text for piece in request.pieces if piece.phase == "reasoning")
-    answer = "".join(piece.text for piece in request.pieces if piece.phase == "answer")
-    if request.pieces and request.pieces[-1].phase == "reasoning":
-        reasoning += side
-    else:
-        answer += side
-    if reasoning:
-        turns.append({"role": "assistant", reasoning_field: reasoning, "content": answer})
-    elif answer:
-        turns.append({"role": "assistant", "content": answer})
-    return turns
-
-
-def extra_turns(request: Request) -> list[Turn]:
-    """Return the chat turns of *request*, with the text so far as finished turns.
-
-    Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
-    because chat templates remove the reasoning field of finished turns, and the model would not see it.
-    """
-    turns = prompt_turns(request)
-    pieces = [piece for piece in request.pieces if piece.said]
-    for piece in pieces:
-        _append(turns, "user" if piece.origin == "feedback" else "assistant", piece.said, joint=_joint(piece))
-    if request.side:
-        _append(turns, "user", request.side, joint="\n\n")
-    elif pieces and pieces[-1].origin != "feedback":
-        turns.append({"role": "user", "content": CONTINUE})
-    return turns
-
-
-def _joint(piece: Piece) -> str:
-    return "\n\n" if piece.origin == "feedback" else ""
-
-
-def _append(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Append *text* to *turns*, as a new turn of *role*, or to the last turn after *joint* if it has the same role.
-
-    Many chat templates require alternating roles.
-    """
-    if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
-        turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
-    else:
-        turns.append({"role": role, "content": text})
-
-
 # The adapter to ``/v1/chat/completions``.
 
 ChatResume = Literal["auto", "tokens", "prefill", "turn"]
@@ -511,6 +451,10 @@ ChatMode = Literal["tokens", "prefill", "turn"]
 """How a chat continues kept text."""
 
 _MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", LLAMACPP: "prefill", "sglang": "prefill"}
+
+
+_CALL_EXTRAS = 256
+"""How many tool calls a model remembers the field ``extra_content`` of."""
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
@@ -600,6 +544,8 @@ class ChatModel(OpenAICompatible):
         self._options = SamplingSupport(self.name)
         self._context_tokens: int | None = None
         self._reasoning_field: str | None = None  # once a stream has shown one
+        self._call_extras: dict[str, Any] = {}
+        """The field ``extra_content`` of the last tool calls, by their ids. Gemini needs it back with the calls."""
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. If *resume* is ``auto``, the first call sends a request."""
@@ -611,13 +557,14 @@ class ChatModel(OpenAICompatible):
 
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it."""
-        decode: Decode = decode_chat if self._reasoning_field else self._decode_and_learn
-        if asks_to_reason({**self._sampling.extra, **request.sampling.extra}):
+        extra = self._extra(request)
+        decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
+        if asks_to_reason(extra):
             decode = noting_question(decode)
         if not request.prefix and not request.side:
             # A first request does not wait for another one. If the resume mode is not known yet, the server is asked
             # for token ids later.
-            if self._resume == "tokens":
+            if self._resume == "tokens" and continues_raw(extra):
                 return await self._open_with_ids(request, decode)
             return await self._open_chat(self._payload(request, None), decode)
         way = await self._way(request)
@@ -651,14 +598,18 @@ class ChatModel(OpenAICompatible):
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
+        if needs_turns(request.pieces):
+            return AFTER_CALLS
         mode = await self._resume_mode()
+        is_raw = continues_raw(self._extra(request))
+        refused = NO_IDS if not by_ids else "" if is_raw else NOT_RAW
+        if not refused and mode == "tokens":
+            return BY_IDS if self._option == "auto" else ResumeWay("tokens", "the option resume='tokens'")
         if self._option != "auto":
-            if by_ids and mode == "tokens":
-                return ResumeWay("tokens", "the option resume='tokens'")
-            why = f"the option resume={self._option!r}" if by_ids else NO_IDS
-            return ResumeWay("turn" if mode == "turn" else "unproven_prefill", why)
-        if by_ids and mode == "tokens":
-            return BY_IDS
+            # Servers that continue token ids have chat templates that drop or close reasoning in a separate field.
+            is_turn = mode == "turn" or (mode == "tokens" and self._reasoning_field is not None)
+            why = refused if self._option == "tokens" else ""
+            return ResumeWay("turn" if is_turn else "unproven_prefill", why or f"the option resume={self._option!r}")
         card = await self._known_card()
         if mode == "turn":
             return ResumeWay("turn", self._why_turn or why_turn(card))
@@ -672,8 +623,8 @@ class ChatModel(OpenAICompatible):
             request.pieces,
             has_field=self._reasoning_field is not None,
             documented=mode_of(card) != "turn",
-            by_ids=by_ids and has_template,
-            why_unproven=("" if by_ids else f"{NO_IDS}; ") + why_unproven(card, self._probe),
+            by_ids=not refused and has_template,
+            why_unproven=(f"{refused}, and " if refused else "") + why_unproven(card, self._probe),
         )
 
     async def _open_chat(self, payload: dict[str, Any], decode: Decode) -> TokenStream:
@@ -695,7 +646,7 @@ class ChatModel(OpenAICompatible):
             if "continue_final_message" not in payload or not refuses_prefill(error):
                 raise
             refused = error
-        found = await send({**self._sampled(request), "messages": extra_turns(request)})
+        found = await send({**self._sampled(request), "messages": extra_turns(request, self._call_extras)})
         log_warning("model.prefill_refused", model=self.name, error=str(refused), taken="turn")
         self._resume, self._why_turn = "turn", PREFILL_REFUSED
         return found, ResumeWay("turn", PREFILL_REFUSED)
@@ -725,12 +676,13 @@ class ChatModel(OpenAICompatible):
         if prompt is None:
             return None
         field = self._reasoning_field or "reasoning"
+        chat = self._chat(request)
         stream = await self._open(
             server.place,
-            await self._prepare_resume(server.body({**self._chat(request), "stream": True}, prompt, with_ids=True)),
-            prompt.trail.reading(decode_chat),
+            await self._prepare_resume(server.body({**chat, "stream": True}, prompt, with_ids=True)),
+            prompt.trail.reading(self._reading(chat, decode_chat)),
             trail=prompt.trail,
-            translate=lambda response: server.events(response, prompt, field),
+            translate=lambda response: server.events(response, prompt, field, raw_calls(chat)),
         )
         stream.way = way
         return stream
@@ -756,6 +708,18 @@ class ChatModel(OpenAICompatible):
             self._resume = "turn" if self._reasoning_field and self._option != "auto" else "prefill"
             log_warning("model.tokens_unknown", model=self.name, error=str(error), taken=self._resume)
             return None
+
+    def _extra(self, request: Request) -> dict[str, Any]:
+        """Return the additional fields of the body of *request*, such as ``tools``."""
+        return {**self._sampling.extra, **request.sampling.extra}
+
+    def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
+        """Return *decode*, or if *chat* offers tools, a function that also returns the calls in an event as chunks."""
+        if not (chat.get("tools") or chat.get("functions")):
+            return decode
+        for old in list(self._call_extras)[:-_CALL_EXTRAS]:
+            del self._call_extras[old]
+        return reading_calls(decode, self._call_extras)
 
     def _chat(self, request: Request) -> dict[str, Any]:
         """Return the body of the chat request, without the kept text."""
@@ -823,7 +787,7 @@ class ChatModel(OpenAICompatible):
         """Return the body of *request*, which continues its text by *way*; ``None``: it is a first request."""
         body = self._sampled(request)
         if way is not None and way.mode == "turn":
-            body["messages"] = extra_turns(request)
+            body["messages"] = extra_turns(request, self._call_extras)
             return body
         if way is not None and way.reasoning == "tags":
             body["messages"] = prefill_turns(replace(request, pieces=with_tags(request.pieces)), None)

@@ -25,6 +25,11 @@ class RawAnswer(NamedTuple):
     calls: tuple[ToolCall, ...]
 
 
+def raw_calls(chat: Mapping[str, Any]) -> RawCalls | None:
+    """Return the reader of tool calls for *chat*; ``None`` if the model may not call a tool."""
+    return RawCalls(chat) if chat.get("tools") and chat.get("tool_choice") != "none" else None
+
+
 class RawCalls:
     """Reads the tool calls between tags in the raw text of an answer. *chat* has the fields of its request."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import anyio
 from cyclopts import App, Parameter
@@ -18,24 +18,25 @@ from interwhen.cli import _exits, _flags
 from interwhen.cli._supervise import closing, run_to_end, show_run
 from interwhen.cli._text import joined, stdout_console, visible
 from interwhen.cli._view import viewer_for
-from interwhen.precompute import Kind, Slice, Store, _contexts, load_producers
+from interwhen.precompute import ContextPiece, Kind, Slice, Store, _contexts, load_producers
 from interwhen.precompute._contexts import (
     ContextRecord,
     PreparedContext,
     State,
     Summary,
     WorkerSettings,
-    as_pieces,
     explain,
     last_worker,
     read_context,
     states,
     write_context,
 )
+from interwhen.precompute._documents import PIECE, pieces_of
 from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import Item, ItemId
 from interwhen.precompute._opening import PLACE, open_context, open_place, read_text
 from interwhen.precompute._precomputer import Precomputer
+from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.facts import notes_of
@@ -51,14 +52,16 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
         return None
-    title = f"Savings per query in offline tokens (a token that a reader waits for weighs {_RULE.weights.test:g}, or 1)"
-    table = _table(title, "item", "stage", "used", "pairs", "saves", "t = 1", "pays after")
+    title = (
+        f"Savings per query (a token that a reader waits for weighs {_RULE.weights.test:g} offline tokens, or t = 1)"
+    )
+    table = _table(title, "item", "stage", "used", "pairs", "tokens", "share", "t = 1", "pays after")
     for step, record in found:
         known = worth(record, _RULE)
         after = "unknown" if known.break_even is None else f"{known.break_even:,.1f} queries"
         counts = (f"{record.served} of {record.queries}", f"{len(record.pairs)}")
-        savings = (f"{each.mean:,.0f} [{each.low:,.0f}, {each.high:,.0f}]" for each in (known.saving, known.plain))
-        table.add_row(Text(joined(step)), record.stage, *counts, *savings, after)
+        shares = (f"{each.mean:.0%} [{each.low:.0%}, {each.high:.0%}]" for each in (known.share, known.plain))
+        table.add_row(Text(joined(step)), record.stage, *counts, f"{known.saving:,.0f}", *shares, after)
     return table
 
 
@@ -119,8 +122,9 @@ def add(
     place: StoreFlags = _STORE,
     kind: Annotated[tuple[Kind, ...], Parameter(negative="")] = (),
     passes: int = 3,
+    size: int = PIECE,
 ) -> int:
-    """Store files as a context. A single file is cut into paragraphs; of several files, each is a piece.
+    """Store files as a context. A long file is cut into pieces; of several files, each short one is a piece.
 
     Parameters
     ----------
@@ -132,15 +136,17 @@ def add(
         The kinds to prepare: facts, verifiers, answers, prefixes. Default: all. May be given several times.
     passes
         The largest number of passes of consolidation.
+    size
+        The most characters of a piece of a long file. Choose less for a model with a small context window.
     """
     if passes < 1:
         raise UsageError(f"--passes must be at least 1, got {passes}; give a larger number")
     texts = {path.name: read_text(path) for path in files}
     if not texts:
         raise UsageError("a context needs at least one file, got none; name the files after the context")
-    pieces = as_pieces(next(iter(texts.values())) if len(texts) == 1 else texts)
+    pieces = pieces_of(next(iter(texts.values())), size=size) if len(texts) == 1 else tuple(_of_files(texts, size))
     found = place.open()
-    record = ContextRecord(pieces, tuple(sorted(set(kind))) or tuple(sorted(get_args(Kind))), passes)
+    record = ContextRecord.of(pieces, kind or get_args(Kind), passes)
     generation = write_context(found, name, record)
     found.close()
     stdout_console().print(Text(f"{visible(name)}: {len(pieces)} pieces, generation {generation}"))
@@ -155,6 +161,7 @@ def run(
     model: _flags.ModelFlags = _MODEL,
     monitor: Annotated[tuple[str, ...], Parameter(name=("--monitor", "-m"), negative="")] = (),
     producer: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    questions: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     place: StoreFlags = _STORE,
     token_budget: int = 100_000,
     slices: int | None = None,
@@ -169,23 +176,37 @@ def run(
         The monitors that judge the text of the model. Without one, no such text is accepted. May be given several
         times.
     producer
-        The producers that propose items; default: all installed ones. May be given several times.
+        The producers that propose items, such as answers:anticipate=4; default: all installed ones. May be given
+        several times.
+    questions
+        A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
+        of a run, whose question counts. May be given several times; frequent questions come first.
     token_budget
         The largest number of generated tokens for one context, in all its generations and processes together.
     slices
         The largest number of steps.
     """
-    done = anyio.run(_work, names, model, monitor, producer, place, token_budget, slices)
+    asked = [question for path in questions for question in read_questions(path)]
+    done = anyio.run(_work, names, model, monitor, with_questions(producer, asked), place, token_budget, slices)
     spent = sum(each.cost.generated for each in done)
     stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
     return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
+
+
+def _of_files(texts: Mapping[str, str], size: int) -> Iterator[ContextPiece]:
+    for name, text in texts.items():
+        if len(text) <= size:
+            yield ContextPiece(name, text)
+        else:
+            for piece in pieces_of(text, size=size):
+                yield ContextPiece(f"{name}/{piece.name}", piece.text, piece.lead)
 
 
 async def _work(
     names: tuple[str, ...],
     model: _flags.ModelFlags,
     monitor: tuple[str, ...],
-    producer: tuple[str, ...],
+    producer: Sequence[Mapping[str, Any]],
     place: StoreFlags,
     token_budget: int,
     slices: int | None,
@@ -195,10 +216,10 @@ async def _work(
     found = place.open()
     done: list[Slice] = []
     try:
-        pre = Precomputer(found, adapter, monitor, producers=producer or None, token_budget=token_budget, debounce=0.0)
+        pre = Precomputer(found, adapter, monitor, producers=producer, token_budget=token_budget, debounce=0.0)
         for name in names or _contexts.contexts_in(found):
             await pre.open(name)
-            _contexts.note_worker(found, name, _worker(pre))
+            _contexts.note_worker(found, name, _worker(pre, producer))
         while slices is None or len(done) < slices:
             step = await pre.work(slices=1)
             if not step:
@@ -234,9 +255,10 @@ def ask(
     Parameters
     ----------
     name
-        The context. Its text and the question are the prompt.
+        The context. Its text and the question are the prompt. Of a text that is long for the context window of the
+        model, only the passages are used that belong to the question.
     question
-        The question. A stored answer is used only for a question in the same words.
+        The question. A stored answer is used only for the same question, perhaps in other words.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
     json
@@ -250,9 +272,8 @@ def ask(
 
     async def main() -> int:
         async with closing(adapter), open_context(name, adapter, store=place.store, key_file=place.key_file) as ref:
-            context = ref.precomputer.contexts[name].context
-            assert context is not None  # an opened context is in the store
-            run = start(adapter, compose(context.text, question), monitors=monitors, sampling=sampled, context=ref)
+            text = await ref.precomputer.text_for(ref, question)
+            run = start(adapter, compose(text, question), monitors=monitors, sampling=sampled, context=ref)
             result = await show_run(run, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]
 
@@ -354,9 +375,11 @@ def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STO
     return _exits.OK
 
 
-def _worker(pre: Precomputer) -> WorkerSettings:
+def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSettings:
     around = pre.key_settings
-    return WorkerSettings(around.model, around.tokenizer, around.judges, tuple(each.name for each in pre.producers))
+    names = tuple(each.name for each in pre.producers)
+    options = {str(spec["name"]): {key: value for key, value in spec.items() if key != "name"} for spec in specs}
+    return WorkerSettings(around.model, around.tokenizer, around.judges, names, options)
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
@@ -372,7 +395,7 @@ def _prepared(store: Store, name: str) -> PreparedContext:
     if worker is None:
         prepared.generation = generation
         return prepared
-    prepared.load(store, load_producers(worker.producers), worker.key_settings)
+    prepared.load(store, load_producers(worker.specs), worker.key_settings)
     return prepared
 
 

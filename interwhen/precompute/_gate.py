@@ -173,7 +173,7 @@ class Pair(msgspec.Struct, frozen=True):
     without: Arm
     used: Arm
     limit: int
-    """The most tokens that a run may generate."""
+    """The most tokens that a run may generate. A run without a usable result is charged so many."""
     shadow: Literal["without", "used"] = "without"
     """Which of the two runs was the shadow run, for which no reader waited."""
 
@@ -187,8 +187,11 @@ class Pair(msgspec.Struct, frozen=True):
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
-        """Return the saving divided by the cost of :attr:`limit` tokens, clipped to [-1, 1]."""
-        return max(-1.0, min(1.0, self.saving(weights) / (weights.test * self.limit)))
+        """Return the saving divided by the cost of the dearer run of the two: from -1 to 1; 0 if both cost nothing."""
+        # The divisor is no bound such as `limit`: with it, each pair would count little where the limit is high, and a
+        # decision would take in proportion more pairs.
+        dearer = max(self._cost(self.without, weights), self._cost(self.used, weights))
+        return self.saving(weights) / dearer if dearer else 0.0
 
     def _cost(self, arm: Arm, weights: Weights) -> float:
         return arm.cost(weights) if arm.sound else max(arm.cost(weights), weights.test * self.limit)
@@ -206,16 +209,24 @@ class GateRule(msgspec.Struct, frozen=True):
     share: float = 0.03
     """The largest cost of shadow runs after the first pairs, as a share of the cost of readers' runs."""
     first: int = 3
-    """The number of pairs at the start that run whatever they cost."""
+    """The least number of pairs at the start that run whatever they cost."""
+    early: float = 1.2
+    """As many pairs at the start run whatever they cost as this number of readers' runs costs: 12 if a token for which
+    a reader waits weighs ten offline tokens. So many decide on an item that saves half."""
     weights: Weights = Weights()
 
     def __post_init__(self) -> None:
         parts = (self.trial, self.holdout, self.share)
-        if not (0 < self.alpha < 1 and all(0 <= part <= 1 for part in parts) and self.first >= 1):
+        if not (0 < self.alpha < 1 and all(0 <= part <= 1 for part in parts) and self.first >= 1 and self.early >= 0):
             raise UsageError(
-                "the rule of the gate: alpha, trial, holdout and share must be between 0 and 1, and "
-                f"first at least 1; got {self!r}; correct these"
+                "the rule of the gate: alpha, trial, holdout and share must be between 0 and 1, "
+                f"first at least 1, and early at least 0; got {self!r}; correct these"
             )
+
+    @property
+    def first_pairs(self) -> int:
+        """The number of pairs at the start that run whatever they cost."""
+        return max(self.first, round(self.early * self.weights.test))
 
 
 class GateChoice(NamedTuple):
@@ -236,7 +247,8 @@ class Moved(msgspec.Struct, frozen=True):
     mean: float
     low: float
     high: float
-    """``mean``, ``low`` and ``high``: the mean saving and its interval that caused the move, as parts of the limit."""
+    """``mean``, ``low`` and ``high``: the mean saving and its interval that caused the move (see :meth:`Pair.share`).
+    In records of earlier versions, they are parts of the limit."""
 
 
 class GateRecord(msgspec.Struct):
@@ -265,6 +277,10 @@ class GateRecord(msgspec.Struct):
 class Gate:
     """Decides from a stream of pairs whether one item is used.
 
+    The value of a pair is its saving as a part of its dearer run (:meth:`Pair.share`), so a long query counts as much
+    as a short one. The item moves when the mean of these values is shown to be above or below 0, and the mean saving in
+    tokens has the same sign.
+
     A sequence of pairs ends when the item moves to another stage, or when the pairs show again that a kept item saves
     tokens. Then a new sequence begins, so old savings do not hide for long that an item no longer saves tokens. The
     *n*-th sequence has the error level ``alpha / (n * (n + 1))``. The sum of all levels is at most ``alpha``. The
@@ -275,8 +291,10 @@ class Gate:
         self.record = GateRecord() if record is None else record
         self.rule = rule
         self._sequence = self._begin()
+        self._saved = 0.0
+        """The saving in offline tokens in the present sequence."""
         for pair in self.record.pairs[self.record.since :]:
-            self._sequence.observe(pair.share(rule.weights))
+            self._add(pair)
 
     @property
     def stage(self) -> Stage:
@@ -285,7 +303,7 @@ class Gate:
 
     @property
     def interval(self) -> Interval:
-        """The mean saving in the present sequence and its interval, as parts of the limit of a run."""
+        """The mean saving in the present sequence and its interval (see :meth:`Pair.share`)."""
         return self._sequence.interval()
 
     def choose(self, chance: float) -> GateChoice:
@@ -316,21 +334,25 @@ class Gate:
             return None
         self.record.pairs.append(pair)
         self.record.beside += pair.beside.alone(self.rule.weights)
-        self._sequence.observe(pair.share(self.rule.weights))
-        if self._sequence.is_positive:
+        self._add(pair)
+        if self._sequence.is_positive and self._saved > 0:
             if self.record.stage != "kept":
                 return self._move("kept")
             self._renew()
-        if self._sequence.is_negative:
+        elif self._sequence.is_negative and self._saved < 0:
             return self._move("evicted" if self.record.stage == "demoted" else "demoted")
         return None
 
     def _may_pair(self, chance: float) -> bool:
-        if len(self.record.pairs) < self.rule.first:
+        if len(self.record.pairs) < self.rule.first_pairs:
             return True
         # This depends only on earlier queries, so the choice of pairs does not bias their outcome.
         affordable = self.record.beside <= self.rule.share * self.record.paid
         return affordable and chance < (self.rule.trial if self.record.stage == "trial" else self.rule.holdout)
+
+    def _add(self, pair: Pair) -> None:
+        self._sequence.observe(pair.share(self.rule.weights))
+        self._saved += pair.saving(self.rule.weights)
 
     def _begin(self) -> ConfidenceSequence:
         number = self.record.sequences
@@ -346,4 +368,4 @@ class Gate:
     def _renew(self) -> None:
         self.record.since = len(self.record.pairs)
         self.record.sequences += 1
-        self._sequence = self._begin()
+        self._sequence, self._saved = self._begin(), 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -239,11 +240,14 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """The saving of an item so far, in offline tokens per query, with its confidence interval."""
+    """The saving of an item so far."""
 
-    saving: Interval
+    share: Interval
+    """The mean saving as a part of the dearer run of each pair, with an interval that is valid at all times."""
     plain: Interval
-    """The saving if a token costs the same whether a reader waits or not."""
+    """The same if a token costs the same whether a reader waits or not."""
+    saving: float
+    """The mean saving per query in offline tokens."""
     break_even: float | None
     """The number of queries after which the item has saved as many tokens as it cost to make; ``None`` if the mean
     saving is not positive."""
@@ -251,9 +255,9 @@ class Worth(msgspec.Struct, frozen=True):
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
     """Return the saving of the item of *record*, over all its pairs."""
-    saving = _interval(record, rule.weights, rule.alpha)
-    paid_off = record.offline_tokens / saving.mean if record.pairs and saving.mean > 0 else None
-    return Worth(saving, _interval(record, PLAIN, rule.alpha), paid_off)
+    saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
+    paid_off = record.offline_tokens / saving if saving > 0 else None
+    return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
@@ -265,8 +269,7 @@ def _interval(record: GateRecord, weights: Weights, alpha: float) -> Interval:
     sequence = ConfidenceSequence(alpha)
     for pair in record.pairs:
         sequence.observe(pair.share(weights))
-    scale = weights.test * max((pair.limit for pair in record.pairs), default=0)
-    return Interval(*(scale * each for each in sequence.interval()))
+    return sequence.interval()
 
 
 def _apply(gate: Gate, entry: Entry) -> None:

@@ -304,6 +304,8 @@ class RemedyBeliefs:
         self.explore = explore
         self.seed = seed
         self._known: dict[_Key, VerifierBeliefs] = {}
+        self._orders: dict[tuple[str, str, tuple[Rung, ...]], tuple[Rung, ...]] = {}
+        """Orders that were computed from the present beliefs. A change of the beliefs empties it."""
         self._lock = threading.Lock()
         self._path = None if path is None else os.fspath(path)
         self._work: queue.SimpleQueue[tuple[_Key, tuple[RemedyUse, ...], bool] | threading.Event | None] = (
@@ -325,18 +327,27 @@ class RemedyBeliefs:
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         """Return the order of *rungs* for a run of *model* with *verifier*."""
+        key = model, verifier, rungs
         with self._lock:
-            known = self._known.get((model, verifier), VerifierBeliefs())
-            best = known.order(rungs)
-            firsts = [rung for rung in dict.fromkeys(best) if rung != "repair"]
-            others = firsts[1:]
-            if not others or not self.explore:
-                return best
-            rng = random.Random(f"{self.seed} {model} {verifier} {known.runs}")  # noqa: S311  (no secret)
-            if rng.random() >= self.explore or known.explored >= self.explore * known.runs + 1:
-                return best
-            lead = max(others, key=lambda rung: known.fresh.get(rung, RungBelief()).draw(rng, PRIOR[rung]))
-            return known.order(rungs, lead)
+            order = self._orders.get(key)
+            if order is None:
+                if len(self._orders) >= _MOST:
+                    self._orders.clear()
+                order = self._orders[key] = self._order(*key)
+            return order
+
+    def _order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        known = self._known.get((model, verifier), VerifierBeliefs())
+        best = known.order(rungs)
+        firsts = [rung for rung in dict.fromkeys(best) if rung != "repair"]
+        others = firsts[1:]
+        if not others or not self.explore:
+            return best
+        rng = random.Random(f"{self.seed} {model} {verifier} {known.runs}")  # noqa: S311  (no secret)
+        if rng.random() >= self.explore or known.explored >= self.explore * known.runs + 1:
+            return best
+        lead = max(others, key=lambda rung: known.fresh.get(rung, RungBelief()).draw(rng, PRIOR[rung]))
+        return known.order(rungs, lead)
 
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* has the order that each verifier had in it."""
@@ -350,6 +361,8 @@ class RemedyBeliefs:
                         continue
                     known = self._known[model, verifier] = VerifierBeliefs()
                 explored = bool(mine) and order != known.order(order)
+                if mine:
+                    self._orders.clear()
                 _count(known, mine, explored=explored)
             if self._path is not None and mine:
                 self._write(((model, verifier), mine, explored))
@@ -414,6 +427,7 @@ class RemedyBeliefs:
             with self._lock:
                 if self._work.empty():  # otherwise memory is ahead of the file
                     self._known |= fresh
+                    self._orders.clear()
 
 
 def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool) -> None:

@@ -82,7 +82,7 @@ async def test_the_report_is_whole():
     report = await simulate(
         contexts=1, questions=2, predictable=(1.0,), families=("lookups",), gate_items=1, jobs=(10,)
     )
-    assert len(report.tables) == 5
+    assert len(report.tables) == 6
     costs, passes, *_ = report.tables
     assert [row["prepared"] for row in costs.rows] == ["nothing", "facts", "answers", "both"]
     assert {row["notes"] for row in passes.rows} == {"verified", "leaky", "unverified", "verbatim"}

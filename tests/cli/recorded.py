@@ -28,13 +28,12 @@ from interwhen import (
     Timing,
     Unknown,
     Unverified,
-    UnverifiedReason,
     Verified,
     Violation,
     ViolationFound,
     ViolationRecord,
 )
-from interwhen.toolkit import Outcome
+from interwhen.toolkit import Outcome, UnverifiedReason
 
 MONITOR = "sums"
 

@@ -10,12 +10,12 @@ BARE, SOUND = "17 * 24 = 418\n", "17 * 24 = 408\n"
 PAIRS = ["Chat", "Async chat", "The stream helper", "Completions", "Responses", "An agent library"]
 LLAMA, REASONING = "A llama.cpp server", "Reasoning channels"
 TOOLS, GUARDED, INFO = "Tool calls", "A function that a model calls", "SupervisionInfo"
-BY_URL, BY_STRATEGY = "For one request", "Strategies"
+BY_URL, BY_STRATEGY, BY_LIBRARY = "For one request", "Strategies", "Calls made by a library"
 
 
 def test_no_block_is_left_out():
     pairs = [*PAIRS, LLAMA, REASONING, GUARDED]
-    shown = [code for heading in (*pairs, TOOLS, INFO, BY_URL, BY_STRATEGY) for code in blocks(heading)]
+    shown = [code for heading in (*pairs, TOOLS, INFO, BY_URL, BY_STRATEGY, BY_LIBRARY) for code in blocks(heading)]
     assert sorted(shown) == sorted(everything("python"))
     for heading in pairs:
         before, after = blocks(heading)
@@ -60,18 +60,13 @@ def test_a_server_that_continues_the_turn(serve, tmp_path):
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="not installed: xllamacpp (extra 'local')")
 def test_a_real_llama_cpp_server(tmp_path):
     from anyio.from_thread import start_blocking_portal
-    from interwhen.models._local_server import LocalServer, ServerOptions
-    from interwhen.models._local_weights import find_weights, parse_weights
+    from tests.local.llamacpp import llama_server
 
-    with start_blocking_portal() as portal:
-        server = portal.call(LocalServer.start, find_weights(parse_weights("tiny")), ServerOptions(context=1024))
-        try:
-            for code in blocks(LLAMA):
-                shown = run(at(code, f"{server.url}/v1").replace('"none"', repr(server.api_key)), tmp_path)
-                assert shown.strip()
-            assert shown.split()[-2] in ("verified", "unverified", "abstained")
-        finally:
-            portal.call(server.stop)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(llama_server()) as server:
+        for code in blocks(LLAMA):
+            shown = run(at(code, f"{server.url}/v1").replace('"none"', repr(server.api_key)), tmp_path)
+            assert shown.strip()
+        assert shown.split()[-2] in ("verified", "unverified", "abstained")
 
 
 def test_keeping_the_trace(serve, tmp_path):
@@ -87,6 +82,15 @@ def test_a_strategy(serve, tmp_path):
 
     [code] = blocks(BY_STRATEGY)
     assert run(code, tmp_path, serve(script).base_url) == f"{SOUND}\nverified 4\n"
+
+
+def test_calls_made_by_a_library(serve, tmp_path):
+    [code] = blocks(BY_LIBRARY)
+    first, second, third = sorted(run(code, tmp_path, serve(mistaken).base_url).splitlines(), key=len)
+    assert first == "answer verified ['17 × 24 is not 418']"
+    assert second == third  # of the callback, and of last()
+    assert second.startswith("wrap 'my-model': answer verified, ")
+    assert "1 violations: arithmetic: 17 × 24 is not 418 (repair)" in second
 
 
 def test_a_guarded_function(tmp_path):

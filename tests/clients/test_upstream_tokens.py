@@ -7,7 +7,7 @@ import interwhen
 import openai
 import pytest
 from interwhen.testing.server import ScriptedServer, events, reply
-from tests.token_server import LlamaCpp, Sglang, Vllm, ids_of, text_of
+from tests.token_server import TOOLS, Caller, LlamaCpp, Sglang, Vllm, ids_of, text_of
 
 ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Q"}]}
 REPAIR = ["arithmetic:remedy=repair"]
@@ -53,28 +53,6 @@ async def test_a_server_without_tokenize_is_asked_once_and_gets_a_turn():
             _, _, result = await answer(client)
             assert result.resume.mode == "turn"
         assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
-
-
-TOOLS = [
-    {
-        "type": "function",
-        "function": {"name": "buy", "parameters": {"type": "object", "properties": {"eggs": {"type": "integer"}}}},
-    }
-]
-CALL = '<tool_call>\n{"name": "buy", "arguments": {"eggs": 60}}\n</tool_call>'
-
-
-class Caller(Vllm):
-    """After the correction, the model writes *said*."""
-
-    said = f"\n</think>I buy. {CALL}"
-
-    def __call__(self, request):
-        body = request.json
-        if isinstance(body.get("prompt"), list):
-            self.continued.append(text_of(body["prompt"]))
-            return self.stream([({"text": char}, ids_of(char)) for char in self.said], body.get("return_token_ids"))
-        return super().__call__(request)
 
 
 async def called(script, **options):

@@ -10,8 +10,8 @@ import argparse
 from importlib.metadata import version
 
 import anyio
+from interwhen.models import Httpx2Transport
 from interwhen.models._contract import ContractReport, check_contract
-from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._recorded_http import HttpRecording, RecordingTransport, save_recording
 from tests.contracts.servers import FOLDER, LLAMACPP, VLLM, file_of, llamacpp
 from tests.vllm.server import vllm_servers

@@ -90,17 +90,17 @@ def test_a_record_names_its_server_and_no_machine(name):
 @pytest.mark.parametrize("name", NAMES)
 async def test_the_adapter_reads_the_text_of_each_stream(name):
     for exchange in streams_of(name):
-        if exchange.body.get("tools"):
-            continue  # the adapter for chats reads no tool calls
         transport = ScriptedTransport(lambda _, found=exchange: replayed(found))
-        sampling = Sampling(logprobs=exchange.body.get("logprobs", False))
+        tools = {"tools": exchange.body["tools"]} if exchange.body.get("tools") else {}
+        sampling = Sampling(logprobs=exchange.body.get("logprobs", False), extra=tools)
         async with ChatModel("http://host/v1", "tiny", transport=transport, resume="prefill") as model:
             stream, chunks = await model.stream(Request("Q", sampling=sampling)), []
             while more := await stream.receive():
                 chunks += more
-        reasoning, content, _ = deltas_of(exchange)
+        reasoning, content, arguments = deltas_of(exchange)
+        assert "".join(chunk.call.arguments for chunk in chunks if chunk.call) == arguments
         assert "".join(chunk.text for chunk in chunks if chunk.phase == "reasoning") == reasoning
-        assert "".join(chunk.text for chunk in chunks if chunk.phase == "answer") == content
+        assert "".join(chunk.text for chunk in chunks if chunk.phase == "answer" and not chunk.call) == content
         assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] != ["truncated"]
 
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Message, Task, ToolCall
 from interwhen.models import Prompt, Request, read_messages, read_turn
-from interwhen.models._messages import as_turn
-from interwhen.models._openai_api import extra_turns, prompt_turns
+from interwhen.models._messages import as_turn, extra_turns, prompt_turns
 from interwhen.testing import ScriptedModel
 
 CHAT = [

@@ -11,14 +11,14 @@ from interwhen.models import (
     ContextOverflow,
     Piece,
     Request,
+    Retries,
     ScoredToken,
     Stream,
     StreamProtocolError,
     UpstreamError,
     Usage,
 )
-from interwhen.models._exchange import Retries
-from interwhen.models._openai_api import CONTINUE, extra_turns
+from interwhen.models._messages import CONTINUE
 from interwhen.testing.server import ScriptedServer, Send, data, events, fault, reply
 from interwhen.toolkit import MissingExtraError
 
@@ -139,20 +139,6 @@ async def test_auto_takes_turns_where_the_model_list_fails():
     model = ChatModel("http://127.0.0.1:9/v1", "m")
     assert (await model.capabilities()).resume == "turn"
     await model.aclose()
-
-
-def test_turns_end_with_feedback_or_with_a_request_to_go_on():
-    feedback = (Piece("2+2=5"), Piece("Look again.", origin="feedback"))
-    assert extra_turns(Request("q", feedback))[-1] == {"role": "user", "content": "Look again."}
-    assert extra_turns(Request("q", (Piece("2+2="), Piece("")))) == [
-        {"role": "user", "content": "q"},
-        {"role": "assistant", "content": "2+2="},
-        {"role": "user", "content": CONTINUE},
-    ]
-    side = extra_turns(Request("q", feedback, side="Is it?"))
-    assert side[-1] == {"role": "user", "content": "Look again.\n\nIs it?"}
-    assert [turn["role"] for turn in side] == ["user", "assistant", "user"]
-    assert extra_turns(Request("q", side="Is it?")) == [{"role": "user", "content": "q\n\nIs it?"}]
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])

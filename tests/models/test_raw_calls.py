@@ -3,7 +3,15 @@
 import json
 
 import pytest
-from interwhen.models._raw_calls import CALL_TOKENS, RawCalls, has_call, may_begin_call, wire_calls
+from interwhen.models._endpoint_support import continues_raw
+from interwhen.models._raw_calls import (
+    CALL_TOKENS,
+    RawCalls,
+    has_call,
+    may_begin_call,
+    raw_calls,
+    wire_calls,
+)
 
 CHAT = {
     "tools": [
@@ -59,3 +67,20 @@ def test_text_waits_from_the_first_character_of_a_tag(family):
 def test_other_text_does_not_wait(text):
     assert not may_begin_call(text)
     assert not has_call(text)
+
+
+@pytest.mark.parametrize(
+    ("chat", "expected"),
+    [
+        ({}, (True, False)),
+        (CHAT, (True, True)),
+        ({**CHAT, "tool_choice": "auto"}, (True, True)),
+        ({**CHAT, "tool_choice": "none"}, (True, False)),
+        ({**CHAT, "tool_choice": "required"}, (False, True)),
+        ({"functions": [{"name": "f"}]}, (False, False)),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, (False, True)),
+        ({"tools": ["f"]}, (False, True)),
+    ],
+)
+def test_only_free_calls_of_functions_are_read_in_raw_text(chat, expected):
+    assert (continues_raw(chat), raw_calls(chat) is not None) == expected

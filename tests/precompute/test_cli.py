@@ -18,7 +18,8 @@ from interwhen_launcher import main
 from sums import watch
 from tests.precompute.toys import Sums, ToyModel
 
-TEXT = "\n\n".join(f"the number {3 * at}" for at in range(8))
+# Long paragraphs, so that each is a piece.
+TEXT = "\n\n".join(f"{'some words and ' * 90}the number {3 * at}" for at in range(8))
 ROOT = Path(__file__).parents[2]
 
 

@@ -6,9 +6,9 @@ import statistics
 import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.bench._precompute import life
+from interwhen.bench._precompute import life, queries_until_decided
 from interwhen.precompute import GateRule, Weights
-from interwhen.precompute._gate import PLAIN, Arm, Gate, GateRecord, Pair
+from interwhen.precompute._gate import PLAIN, Arm, ConfidenceSequence, Gate, GateRecord, Pair, _log_gain
 
 LIMIT = 1200
 
@@ -19,6 +19,52 @@ def test_it_costs_hardly_more_than_the_better_of_always_and_never(ratio, weight)
     lives = [life(ratio, weight, 1000, seed) for seed in range(5)]
     gated, always, never = (statistics.fmean(costs[at] for _, costs in lives) for at in range(3))
     assert gated <= 1.05 * min(always, never)
+
+
+@pytest.mark.parametrize("limit", [200, 800, 2000, 100_000])
+def test_a_good_or_bad_item_is_decided_after_about_ten_queries_at_any_limit(limit):
+    for ratio, stage in ((0.2, "kept"), (1 / 0.2, "demoted")):
+        needed = [queries_until_decided(ratio, limit, seed) for seed in range(40)]
+        assert {to for to, _ in needed} == {stage}
+        assert statistics.median(queries for _, queries in needed) <= 12
+        assert max(queries for _, queries in needed) <= 40
+
+
+def test_the_interval_of_a_gate_holds_at_all_looks_together():
+    # The shares of one item: runs of very different length, and a saving that itself varies.
+    def draw(rng):
+        size = 100 * rng.lognormvariate(0, 1.0)
+        return Pair(Arm(round(size)), Arm(round(size * rng.uniform(0.2, 1.4))), 2000).share(PLAIN)
+
+    large = random.Random("mean")
+    mean = statistics.fmean(draw(large) for _ in range(100_000))
+    missed = 0
+    for seed in range(200):
+        rng, sequence = random.Random(seed), ConfidenceSequence(alpha=0.1)
+        for _ in range(200):
+            sequence.observe(draw(rng))
+        missed += excluded_at_some_look(sequence, mean)
+    assert missed <= 30  # 20 are allowed in the mean; more than 30 come up about once in a hundred times
+
+
+def excluded_at_some_look(sequence, mean):
+    """Whether an interval of *sequence*, at any of its looks so far, was without *mean*."""
+    low = high = 0.0
+    for bet, value in zip(sequence._bets, sequence._values, strict=True):
+        low += _log_gain(bet, value, (mean + 1) / 2)
+        high += _log_gain(bet, 1 - value, (1 - mean) / 2)
+        if max(low, high) >= sequence._threshold:
+            return True
+    return False
+
+
+def test_a_mean_in_tokens_of_the_other_sign_stops_a_move():
+    gate = Gate()
+    for number in range(200):
+        # 19 of 20 queries are short and become shorter by a third; one is long and becomes much longer.
+        gate.observe(Pair(Arm(1000), Arm(10_000), LIMIT) if number % 20 == 0 else Pair(Arm(30), Arm(20), LIMIT))
+    assert gate.interval.low > 0
+    assert gate.record.moves == []
 
 
 def test_what_pays_is_kept_and_what_costs_is_dropped():
@@ -88,7 +134,7 @@ def test_the_reader_gets_what_looks_better_meanwhile():
 def test_what_runs_beside_the_reader_stays_within_its_share():
     gate, _ = life(0.5, 1.0, 1000, 3)
     most = max(pair.beside.alone(PLAIN) for pair in gate.record.pairs)
-    assert gate.record.beside <= gate.rule.share * gate.record.paid + (gate.rule.first + 1) * most
+    assert gate.record.beside <= gate.rule.share * gate.record.paid + (gate.rule.first_pairs + 1) * most
 
 
 def test_a_gate_goes_on_from_its_record():
@@ -105,8 +151,8 @@ def test_a_gate_goes_on_from_its_record():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"alpha": 0.0}, {"holdout": 2.0}, {"first": 0}, {"share": -0.1}],
-    ids=["alpha", "holdout", "first", "share"],
+    [{"alpha": 0.0}, {"holdout": 2.0}, {"first": 0}, {"share": -0.1}, {"early": -1.0}],
+    ids=["alpha", "holdout", "first", "share", "early"],
 )
 def test_rules_that_cannot_work_are_refused(wrong):
     with pytest.raises(UsageError):

@@ -236,13 +236,13 @@ async def test_serving_that_goes_wrong_costs_the_reader_nothing(wrong, log):
     ]
 
 
-async def test_a_text_is_cut_into_paragraphs_and_an_edit_leaves_the_others_alone():
-    pre = precomputer()
-    ref = await pre.add("book", "the number 3\n\nthe number 9\n\n\nthe number 3\n")
+async def test_a_long_text_is_cut_and_an_edit_leaves_the_other_pieces_alone():
+    pre, long = precomputer(), " and some words" * 90
+    ref = await pre.add("book", f"the number 3{long}\n\nthe number 9{long}\n\n\nthe number 3{long}\n")
     assert len(pre.contexts["book"].context.pieces) == 3
     await pre.work()
     pre.producers[0].made.clear()
-    ref = await pre.add("book", "the number 3\n\nthe number 10\n\nand 4\n\nthe number 3\n")
+    ref = await pre.add("book", "\n\n".join(f"the number {number}{long}" for number in (3, 10, 4, 3)))
     await pre.work()
     assert len(pre.producers[0].made) == 2
     assert told(pre.ready(ref)) == right(per_piece, pre.contexts["book"])

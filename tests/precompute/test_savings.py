@@ -2,13 +2,13 @@
 
 import pytest
 from interwhen import Budgets, UsageError
-from interwhen.bench._precompute_world import sources
 from interwhen.models import ConnectError
 from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Store
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
+from tests.precompute.world import sources
 
 # A monitor prepares in a thread, and virtual time would jump meanwhile.
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
@@ -151,11 +151,13 @@ async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
     await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
     found = worth(record, books.rule)
-    assert found.saving.low <= found.saving.mean <= found.saving.high
-    assert found.saving.low > 0
-    # Reading the fact costs, and each token of the answer that it saves is worth ten, or one.
-    assert found.saving.mean == pytest.approx(10 * found.plain.mean)
-    assert found.break_even == pytest.approx(record.offline_tokens / found.saving.mean)
+    assert 0 < found.share.low <= found.share.mean <= found.share.high
+    # Reading the fact costs, and each token of the answer that it saves is worth ten, or one: the share is the same.
+    assert found.share.mean == pytest.approx(found.plain.mean)
+    assert found.saving == pytest.approx(
+        sum(pair.saving(books.rule.weights) for pair in record.pairs) / len(record.pairs)
+    )
+    assert found.break_even == pytest.approx(record.offline_tokens / found.saving)
 
 
 async def test_nothing_is_known_of_an_item_before_its_first_pair():

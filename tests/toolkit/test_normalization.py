@@ -6,8 +6,9 @@ import unicodedata
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from interwhen import Span, normalize
+from interwhen import Span
 from interwhen.testing.complexity import assert_linear, assert_quick
+from interwhen.toolkit import normalize
 
 SPELLINGS = {
     "17 \u00d7 24 \uff1d 418": "17 \u00d7 24 = 418",

@@ -12,13 +12,13 @@ from interwhen import (
     Lines,
     Monitor,
     PhaseFilter,
-    Recognizer,
     Remedy,
     Task,
     Tracker,
     UsageError,
     Verifier,
 )
+from interwhen.toolkit import Recognizer
 
 
 def require_choice(factory: str, choices: Iterable[str], **options: str) -> None:

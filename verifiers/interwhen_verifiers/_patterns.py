@@ -26,8 +26,8 @@ from interwhen import (
     Verdict,
     Verifier,
     Violation,
-    normalize,
 )
+from interwhen.toolkit import normalize
 
 from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers._linear import Place

@@ -30,10 +30,9 @@ from interwhen import (
     Unknown,
     Verdict,
     Violation,
-    normalize,
     verifier,
 )
-from interwhen.toolkit import Normalized
+from interwhen.toolkit import Normalized, normalize
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value

@@ -22,9 +22,9 @@ from interwhen import (
     UsageError,
     Verdict,
     Violation,
-    normalize,
     verifier,
 )
+from interwhen.toolkit import normalize
 
 from interwhen_verifiers._linear import Place
 from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re

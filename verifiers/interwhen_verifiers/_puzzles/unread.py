@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from interwhen import Segment, Span, normalize
+from interwhen import Segment, Span
+from interwhen.toolkit import normalize
 
 _ANSWER = re.compile(
     r"(?:answer|solution|result|conclusion)\b[\s*_\"'`]{0,6}"

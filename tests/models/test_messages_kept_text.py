@@ -1,0 +1,63 @@
+"""The turns of a chat that continue kept text: unfinished, or finished and with the results of tool calls."""
+
+import pytest
+from interwhen import Message, ToolCall
+from interwhen.models import Piece, Request
+from interwhen.models._messages import CONTINUE, extra_turns, in_turns, needs_turns, prefill_turns
+
+CALL = ToolCall("c1", "buy", '{"eggs": 60}')
+KEPT = (Piece("hm", phase="reasoning"), Piece("I buy. "), Piece(CALL.text, call=CALL))
+REFUSED = (*KEPT[:2], Piece(" Too many. ", "feedback", refused=(CALL,)))
+
+
+def test_turns_end_with_feedback_or_with_a_request_to_go_on():
+    feedback = (Piece("2+2=5"), Piece("Look again.", origin="feedback"))
+    assert extra_turns(Request("q", feedback))[-1] == {"role": "user", "content": "Look again."}
+    assert extra_turns(Request("q", (Piece("2+2="), Piece("")))) == [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "2+2="},
+        {"role": "user", "content": CONTINUE},
+    ]
+    side = extra_turns(Request("q", feedback, side="Is it?"))
+    assert side[-1] == {"role": "user", "content": "Look again.\n\nIs it?"}
+    assert [turn["role"] for turn in side] == ["user", "assistant", "user"]
+    assert extra_turns(Request("q", side="Is it?")) == [{"role": "user", "content": "q\n\nIs it?"}]
+
+
+@pytest.mark.parametrize("field", [None, "reasoning"])
+def test_an_unfinished_turn_ends_with_the_side_text_of_a_fork(field):
+    *_, turn = prefill_turns(Request("q", KEPT[:2], side="Right?"), field)
+    shown = {"content": "hmI buy. Right?"} if field is None else {"content": "I buy. Right?", "reasoning": "hm"}
+    assert turn == {"role": "assistant", **shown}
+    assert prefill_turns(Request("q", ()), field) == [{"role": "user", "content": "q"}]
+
+
+def test_a_kept_call_has_a_result_and_the_model_is_asked_to_continue():
+    assert needs_turns(KEPT)
+    _, made, answer, last = extra_turns(Request("q", KEPT), {"c1": {"google": "signed"}})
+    (call,) = made["tool_calls"]
+    assert (made["content"], call["id"], call["extra_content"]) == ("hmI buy. ", "c1", {"google": "signed"})
+    assert (answer["role"], answer["tool_call_id"]) == ("tool", "c1")
+    assert last == {"role": "user", "content": CONTINUE}
+
+
+def test_a_refused_call_has_the_feedback_as_its_result():
+    _, made, answer = extra_turns(Request("q", REFUSED))
+    assert made["tool_calls"][0]["function"] == {"name": "buy", "arguments": '{"eggs": 60}'}
+    assert "not made. Too many. Correct" in answer["content"]
+
+
+def test_calls_without_an_id_get_one_and_those_of_the_older_form_have_a_function():
+    bare = Piece("f()", call=ToolCall("", "f", ""))
+    _, made, answer, _ = in_turns([{"role": "user", "content": "q"}], [bare], None)
+    assert made["tool_calls"][0]["id"] == answer["tool_call_id"] == "call_0"
+    older = Piece("f()", call=ToolCall("", "f", "", "function_call"))
+    _, made, answer, _ = in_turns([{"role": "user", "content": "q"}], [older], None)
+    assert made["function_call"] == {"name": "f", "arguments": ""}
+    assert (answer["role"], answer["name"]) == ("function", "f")
+
+
+def test_the_messages_of_the_caller_stay_as_they_are():
+    caller = (Message("user", "q"), Message("assistant", "Well"))
+    turns = in_turns([{"role": each.role, "content": each.content} for each in caller], KEPT[1:2], None)
+    assert [turn["content"] for turn in turns] == ["q", "Well", "I buy. ", CONTINUE]
