@@ -40,7 +40,20 @@ WHEEL = 12
 LOWEST = ("tests/clients", "tests/gateway", "tests/models", "tests/local", "tests/cli")
 """What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
 
+LIBRARIES = (
+    "langchain-openai",
+    "langgraph",
+    "litellm",
+    "openai-agents",
+    "pydantic-ai-slim[openai]",
+    "smolagents[openai]",
+)
+"""The libraries for which there are adapters. They are in an environment of their own, since they ask for each other's
+versions."""
+INTEGRATIONS = "tests/integrations"
 EXTRAS = "tests/packaging/test_extras.py"
+PLAYWRIGHT = "playwright>=1.55"
+"""Drives the browser of the system: it downloads none of its own."""
 VLLM = "tests/vllm/environment.py"
 VLLM_SECONDS = 300
 """How long the installation of vLLM may take. With its tests, the job must end within eight minutes."""
@@ -365,7 +378,9 @@ class Pipeline:
             Job("lowest versions", "clients and models with the lowest declared versions, and a sample", self._lowest),
             Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
+            Job("libraries", "the adapters with the real libraries, and a real model's mistake", self._libraries),
             Job("demo", "`make demo`", self._demo),
+            Job("trace page", "its bundle against its sources, and the page in Chromium", self._page),
             Job("vllm", "`make test-vllm`: a real vLLM on the CPU, where it can be installed", self._vllm),
         ]
 
@@ -419,9 +434,35 @@ class Pipeline:
         python = self._envs.make(shell, "extras", self._newest, "--editable", ".", *testers(), weights=False)
         shell.run(python, "-m", "pytest", *PARALLEL, f"--wheel={built}", f"--uv={self._envs.uv}", EXTRAS)
 
+    def _libraries(self, shell: Shell) -> None:
+        python = self._envs.make(
+            shell, "libraries", self._oldest, *LIBRARIES, "--editable", ".[gateway,local,openai]", *testers()
+        )
+        # Their own clients and loops are not always closed, and their own warnings are theirs.
+        theirs = ("-p", "no:unraisableexception", "-W", "default")
+        shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS)
+
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]
         shell.run("make", "--no-print-directory", f"PYTHON={python}", f"DEMO={HOME / 'demo'}", "demo")
+
+    def _page(self, shell: Shell) -> None:
+        for tool in ("node", "npm"):
+            if shutil.which(tool) is None:
+                raise CannotRunError(f"{tool} is not installed")
+        folder = ROOT / "interwhen" / "view" / "page"
+        shell.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+        shell.run("npm", "run", "--silent", "types", cwd=folder)
+        shell.run("npm", "run", "--silent", "check", cwd=folder)
+        apt = shutil.which("apt-get")
+        if shutil.which("chromium") is None and os.geteuid() == 0 and apt:
+            quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+            shell.run(apt, "install", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core", extra=quiet)
+        if shutil.which("chromium") is None:
+            raise CannotRunError("chromium is not installed")
+        python = self._envs.make(shell, "page", self._newest, "--editable", ".[test]", PLAYWRIGHT, weights=False)
+        # One browser at a time: several would measure one another.
+        shell.run(python, "-m", "pytest", "tests/view")
 
     def _vllm(self, shell: Shell) -> None:
         # Before make, which hides the exit code that says that vLLM cannot be installed here.

@@ -6,7 +6,6 @@ import typing
 from interwhen._engine.observation import last, watching
 from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen._types.events import (
     CheckSettled,
@@ -47,8 +46,7 @@ from interwhen._types.results import (
     Verified,
     ViolationRecord,
 )
-from interwhen._types.segments import Phase, Segment, ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Phase, Segment, Span, ToolCall
 from interwhen._types.triggers import (
     Answer,
     CodeBlocks,
@@ -84,6 +82,7 @@ from interwhen.registry import load_model, load_monitor
 
 if typing.TYPE_CHECKING:
     from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
+    from interwhen.journal import timeline
 
 __all__ = [
     "Abstain",
@@ -182,18 +181,21 @@ __all__ = [
     "run_sync",
     "supervision_info",
     "time_left",
+    "timeline",
     "verifier",
     "watching",
     "wrap",
 ]
 
 # A program that only calls `run` does not pay for the codecs of the clients' APIs.
+_OF_JOURNALS = ("timeline",)
 _OF_CLIENTS = ("Refused", "SupervisionInfo", "guard", "supervision_info", "wrap")
 
 
 def __getattr__(name: str) -> object:
-    if name not in _OF_CLIENTS:
+    if name not in (*_OF_CLIENTS, *_OF_JOURNALS):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module("interwhen.clients"), name)
+    module = "interwhen.clients" if name in _OF_CLIENTS else "interwhen.journal"
+    value: object = getattr(importlib.import_module(module), name)
     globals()[name] = value  # this function is not called again for it
     return value

@@ -77,6 +77,9 @@ STRATEGIES = "interwhen.strategies"
 STRATEGY_CATALOGS = "interwhen.strategy_catalogs"
 """The entry-point group of catalogues of strategies. A factory returns an
 ``interwhen._types.strategies.StrategyCatalog``."""
+PAGES = "interwhen.pages"
+"""The entry-point group of pages that a gateway serves: ``ui`` takes the folders with journals, a key, and a function
+that says that the gateway ends, and returns an ASGI application."""
 TASKS = "interwhen.tasks"
 """The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
 ``interwhen.strategies.Exercise``."""
@@ -85,7 +88,8 @@ TRACES = "interwhen.traces"
 ``interwhen.testing._traces.LabelledTrace``."""
 
 CONTEXTS = "interwhen.contexts"
-"""The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``."""
+"""The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``, and
+``source`` is a factory of a ``ContextSource``."""
 PRODUCERS = "interwhen.producers"
 """The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 

@@ -11,6 +11,7 @@ from hypothesis import settings
 # For the modules that tests share, however pytest was started.
 sys.path.append(str(Path(__file__).parents[1]))
 # A folder of its own, because worker processes must be able to import what is in it.
+sys.path.insert(0, str(Path(__file__).parent / "journal" / "support"))
 sys.path.insert(0, str(Path(__file__).parent / "engine" / "support"))
 
 from tests import reliability_report

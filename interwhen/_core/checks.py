@@ -20,13 +20,11 @@ from interwhen._core.segmenter import Due
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, refutation
 from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
 from interwhen._types.events import CheckSettled, CheckStarted, Event, ViolationFound
 from interwhen._types.monitors import Fork, Monitor, tracks
 from interwhen._types.remedies import Conclude
-from interwhen._types.results import CheckRecord, sha256
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.results import CheckRecord
+from interwhen._types.segments import Claim, Segment, Span, sha256
 from interwhen._types.verdicts import (
     Cancelled,
     Errored,

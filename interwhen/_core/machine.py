@@ -49,8 +49,7 @@ from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, 
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
-from interwhen._types.segments import Phase, ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span, ToolCall
 from interwhen._types.verdicts import Outcome
 
 # The pause before the next request to the model, so that many remedies in a row do not cause many requests at once.

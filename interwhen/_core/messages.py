@@ -10,15 +10,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from interwhen._types.claims import Claim
 from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMode, ResumeWay
 from interwhen._types.results import Certificate, CheckRecord, Insertion, Status, UnverifiedReason, ViolationRecord
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.verdicts import Outcome
 
 
-class Opened(msgspec.Struct, frozen=True, tag=True, gc=False):
+class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
     """The model accepted the last request."""
 
     resume: ResumeMode | None
@@ -26,20 +24,24 @@ class Opened(msgspec.Struct, frozen=True, tag=True, gc=False):
     """As :attr:`~interwhen.models.ResumeWay.reason`."""
     reasoning: Literal["field", "tags"] | None = None
     """As :attr:`~interwhen.models.ResumeWay.reasoning`."""
+    seconds: float = 0.0
+    """The time from the request to its acceptance. The core ignores it."""
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The stream has ended. The finish reason, if there was one, came with the last chunk."""
 
 
-class Broken(msgspec.Struct, frozen=True, tag=True, gc=False):
+class Broken(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
     """The stream broke, or its request failed. ``retryable``: whether a new request may help."""
 
     error: str
     retryable: bool
+    seconds: float = 0.0
+    """For a request that failed: the time from the request to the failure. The core ignores it."""
 
 
-class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
+class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
     """The extraction of job number ``job`` ended with ``claims``."""
 
     job: int
@@ -49,14 +51,23 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The reply of the fork that the claims were read from. A resumed run reads the claims from it again."""
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
+    queued: float = 0.0
+    """For a fork: the part of ``seconds`` before the model was asked. The core ignores it."""
+    worker: str = ""
+    """Who found the claims of a fork: ``model`` or ``local``. Empty: a parser, on the event loop."""
 
 
-class Settled(msgspec.Struct, frozen=True, tag=True, gc=False):
+class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
     """Job number ``job`` ended: a check with any outcome, or an extraction that failed, timed out or was skipped."""
 
     job: int
     outcome: Outcome
     seconds: float = 0.0
+    queued: float = 0.0
+    """The part of ``seconds`` before the check began in its worker. The core ignores it, and ``worker``."""
+    worker: str = ""
+    """Where the check ran: ``loop``, or the thread or process, such as ``thread 4711``. Empty: inline, or it never
+    began."""
 
 
 class OutOfTime(msgspec.Struct, frozen=True, tag=True, gc=False):

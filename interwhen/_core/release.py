@@ -15,8 +15,8 @@ from interwhen._core.transcript import Transcript
 from interwhen._types.events import Event, FrontierMoved
 from interwhen._types.models import FinishReason
 from interwhen._types.monitors import GATING, Delivery, Monitor
-from interwhen._types.results import Certificate, CheckRecord, UnverifiedReason, sha256
-from interwhen._types.spans import Span
+from interwhen._types.results import Certificate, CheckRecord, UnverifiedReason
+from interwhen._types.segments import Span, sha256
 from interwhen._types.verdicts import (
     Cancelled,
     Ending,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from interwhen._core.transcript import Transcript
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 
 
 class Scanner:

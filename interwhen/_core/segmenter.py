@@ -25,8 +25,7 @@ from interwhen._core.written_calls import NO_OFFER, CallScanner, ToolOffer
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Origin
 from interwhen._types.monitors import Monitor
-from interwhen._types.segments import CallFormat, Phase, Segment, ToolCall, WrittenCalls
-from interwhen._types.spans import Span
+from interwhen._types.segments import CallFormat, Phase, Segment, Span, ToolCall, WrittenCalls
 from interwhen._types.triggers import (
     Answer,
     CodeBlocks,

@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from interwhen._types.models import Origin, Piece
 from interwhen._types.results import Insertion
-from interwhen._types.segments import Phase, ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span, ToolCall
 
 _RECENT = 4096
 """The longest text, in characters, that the cache of the last read keeps."""
@@ -52,6 +51,7 @@ class Transcript:
         "inserted_bytes",
         "insertions",
         "kept_tokens",
+        "kept_until",
         "length",
         "phases",
         "refusals",
@@ -69,6 +69,9 @@ class Transcript:
         self._given_ends: list[int] = []
         """The end offset of each piece in ``_given``."""
         self.length = 0
+        self.kept_until = 0
+        """The smallest offset of a cut since this value was last set. A reader of the trace sets it to the length, and
+        later finds here up to where the text is still the same."""
         self.kept_tokens = 0
         self._first: Phase = phase
         self.phases: list[tuple[int, Phase]] = [(0, phase)]
@@ -198,6 +201,7 @@ class Transcript:
         The tokens of a chunk that is cut in the middle still count as kept.
         """
         self._recent = (0, "")
+        self.kept_until = min(self.kept_until, to)
         while self._given and self._given_ends[-1] >= to:  # a piece that ends exactly at the cut may grow
             self._given.pop()
             self._given_ends.pop()

@@ -16,7 +16,6 @@ from interwhen._core.release import gates
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
 from interwhen._types.models import Origin
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import (
@@ -31,12 +30,9 @@ from interwhen._types.remedies import (
     Resample,
     Rung,
     Stop,
-    is_writable,
-    quote,
 )
 from interwhen._types.results import RemedyName, UnverifiedReason, ViolationRecord
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Segment, Span, is_writable, quote
 from interwhen._types.triggers import EveryChars, Polls
 from interwhen._types.verdicts import LEVELS, Level, Violation
 

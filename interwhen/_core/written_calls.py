@@ -19,8 +19,7 @@ from interwhen._core.scanners import Scanner
 from interwhen._core.transcript import Transcript
 from interwhen._types.models import Prompt
 from interwhen._types.monitors import Monitor
-from interwhen._types.segments import CallFormat, ToolCall, WrittenCalls
-from interwhen._types.spans import Span
+from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls
 from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 
 # What a request says about tool calls: the tools that it offers, and how its prompt shows calls in text.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from interwhen._core.machine import Core
@@ -15,6 +16,7 @@ from interwhen._core.messages import (
     Close,
     Drop,
     Extract,
+    Extracted,
     Fact,
     Finish,
     Invalidate,
@@ -23,7 +25,7 @@ from interwhen._core.messages import (
     Settled,
     Suspend,
 )
-from interwhen._engine.loop_blocking import LoopBlocking
+from interwhen._engine.loop_blocking import LoopBlocking, is_own_cancellation
 from interwhen._engine.monitors import (
     Watcher,
     are_right,
@@ -34,17 +36,16 @@ from interwhen._engine.monitors import (
     repairs,
     without_repair,
 )
-from interwhen._engine.stream import ModelReader
-from interwhen._engine.timers import Meter, is_own_cancellation
+from interwhen._engine.stream import Meter, ModelReader
 from interwhen._log import log_info, log_warning
-from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Model, Prompt, Reply, Request, ResumeMode, Sampling
 from interwhen._types.monitors import Fork
 from interwhen._types.remedies import Repair
+from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Cancelled, Errored, Outcome, TimedOut
-from interwhen._types.verifiers import Verifier
+from interwhen._types.verifiers import Verifier, WorkNote, take_note
 
 # Forks: short side inferences on the same prefix.
 
@@ -154,6 +155,7 @@ class Jobs:
         scope = self._scopes[order.job] = anyio.CancelScope(deadline=begun + fork.deadline)
 
         turn, mine = watcher.line_up()
+        note = WorkNote()
 
         async def task() -> None:
             try:
@@ -162,16 +164,17 @@ class Jobs:
                 mine.set()
 
         async def ask() -> None:
-            fact: Fact | None = None
+            fact: Extracted | Settled | None = None
             if order.job not in self._scopes:
                 return
             with scope:
-                fact = await self._answer(order, fork, turn, begun, model, base)
+                fact = await self._answer(order, fork, turn, begun, model, base, note)
             if self._scopes.pop(order.job, None) is None:
                 return  # dropped meanwhile
             if fact is None:
                 log_warning("extractor.timed_out", monitor=watcher.monitor.name, seconds=fork.deadline)
-            self._tell(fact or Settled(order.job, TimedOut(fork.deadline), self._clock() - begun))
+            fact = fact or Settled(order.job, TimedOut(fork.deadline), self._clock() - begun)
+            self._tell(msgspec.structs.replace(fact, queued=note.waited, worker=note.worker))
 
         self._group.start_soon(task, name=f"fork {order.job}")
 
@@ -183,17 +186,21 @@ class Jobs:
         begun: float,
         model: Model,
         base: Request,
-    ) -> Fact:
+        note: WorkNote,
+    ) -> Extracted | Settled:
         """Return the fact of a fork: from its local parser if this finds an answer, otherwise from the model's reply.
 
-        *turn* is the event to wait for before a tracker may read the reply.
+        *turn* is the event to wait for before a tracker may read the reply. *note* gets who answered, and when that
+        began.
         """
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
             found = watcher.locally(order, self._clock() - begun)
             if found is not None:
+                note.worker, note.waited = "local", self._clock() - begun
                 return found
+        note.worker, note.waited = "model", self._clock() - begun
         reply = await infer(model, base, order, fork, self.forks)
         if isinstance(reply, Errored):
             log_warning("extractor.failed", monitor=watcher.monitor.name)
@@ -287,6 +294,8 @@ class Jobs:
             return
         verifier = self.watchers[order.monitor].verifier
         outcome: Outcome = TimedOut(verifier.deadline)
+        asked = 0.0
+        note = take_note()
         with scope:
             if order.after:
                 await anyio.sleep(order.after)
@@ -295,6 +304,9 @@ class Jobs:
                     return  # dropped during the pause
                 self._tell(self._check_inline(verifier, order))
                 return
+            asked = self._clock() - begun
+            if verifier.worker not in ("thread", "process"):
+                note.worker = "loop"
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
         if self._would_write(order, outcome) and order.job in self._scopes:
             outcome = await self._vet(order, outcome, verifier, self._clock() - begun - order.after)
@@ -304,7 +316,9 @@ class Jobs:
             log_warning("verifier.timed_out", verifier=verifier.name, seconds=verifier.deadline)
         elif isinstance(outcome, Errored):
             log_warning("verifier.failed", verifier=verifier.name)
-        self._tell(Settled(order.job, outcome, self._clock() - begun))
+        seconds = self._clock() - begun
+        queued = max(asked + note.waited, 0.0) if note.worker else seconds
+        self._tell(Settled(order.job, outcome, seconds, queued, note.worker))
 
 
 # The performer of the orders.

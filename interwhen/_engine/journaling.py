@@ -16,16 +16,14 @@ from interwhen._core.messages import Check, Close, Extract, Extracted, Fact, Fin
 from interwhen._core.violations import RULES
 from interwhen._engine.jobs import ForkMeter, Jobs
 from interwhen._engine.monitors import Watcher
-from interwhen._engine.stream import ModelReader, ask_capabilities
-from interwhen._engine.timers import Meter
+from interwhen._engine.stream import Meter, ModelReader, ask_capabilities
 from interwhen._log import log_info, log_warning
-from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError, ModelError, UsageError
 from interwhen._types.extensions import Task
 from interwhen._types.ledger import BlockedLoop, Ledger, Offline, ResumeCost, Timing, WireReport
 from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling, Usage
 from interwhen._types.results import Abstained, Failed, JournalState, Result, Unverified, Verified
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Span
 from interwhen._types.verdicts import Errored
 from interwhen._version import __version__
 from interwhen.journal._files import Files, frame, preamble
@@ -255,7 +253,7 @@ def build_result(
         probe_tokens=probe_tokens,
         resumes=tuple(_cost(number, seconds, usages.get(number)) for number, seconds in resumes),
     )
-    common["precomputed"] = offline.items
+    common["precomputed"], common["context"] = offline.items, offline.context
     common["timing"] = msgspec.structs.replace(
         timing, checking=sum(record.seconds for record in summary.checks), blocked_loop=blocked_loop
     )

@@ -17,15 +17,13 @@ import msgspec
 
 from interwhen._core.messages import Drop, Extract, Extracted, Fact, Invalidate, Settled
 from interwhen._core.release import merge
-from interwhen._engine.timers import is_own_cancellation
+from interwhen._engine.loop_blocking import is_own_cancellation
 from interwhen._log import log_info, log_warning
-from interwhen._types.claims import Claim
 from interwhen._types.errors import name_error, name_value
 from interwhen._types.extensions import Task, WorkerPool
 from interwhen._types.models import Reply
 from interwhen._types.monitors import Fork, Monitor, Recognizer, Tracker, tracks
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker
@@ -288,7 +286,7 @@ class Watcher:
         self._failure: Outcome | None = None
         self._stands_aside = False
         self._fold: _TrackerStates | None = None
-        self._revived: dict[int, Fact] = {}
+        self._revived: dict[int, Extracted | Settled] = {}
         self._last: anyio.Event | None = None
         self._extract: Callable[..., Any] = _nothing
         self._more: tuple[Any, ...] = ()
@@ -402,11 +400,11 @@ class Watcher:
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
-    def read_again(self, order: Extract, reply: str | Reply | None) -> Fact:
+    def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
         """After a resume, return the fact of a segment that the earlier process had read."""
         return self._revived.get(order.job) or self.extract(order, reply)
 
-    def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Fact:
+    def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Extracted | Settled:
         """Read the claims of a segment, or of a fork's *reply*; return them as a fact, or the outcome of a failure.
 
         *seconds* is the time that the job has taken so far.
@@ -449,7 +447,7 @@ class Watcher:
             return parse(self.monitor.name, lambda given: local(given, *more) or (), segment)
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
-    def locally(self, order: Extract, seconds: float = 0.0) -> Fact | None:
+    def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
         """Return the fact of a segment from the fork's local parser; ``None``: the model must be asked."""
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
@@ -467,7 +465,9 @@ class Watcher:
             return None
         return None if answers == [None] else self._found(order, claims, seconds, None)
 
-    def _found(self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None) -> Fact:
+    def _found(
+        self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None
+    ) -> Extracted | Settled:
         """Return the fact with *claims*, and with the spans that look like a claim but that no claim covers."""
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)

@@ -22,8 +22,8 @@ import msgspec
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.events import Delta, Event
-from interwhen._types.remedies import quote
 from interwhen._types.results import CheckRecord, Result, Unverified, ViolationRecord
+from interwhen._types.segments import quote
 
 _SHOWN = 3
 """How many violations a line names."""

@@ -37,10 +37,11 @@ from interwhen._engine.journaling import (
     restore_watchers,
     unfinished,
 )
+from interwhen._engine.loop_blocking import is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.monitors import Watcher
 from interwhen._engine.observation import Observation
-from interwhen._engine.stream import TWO_READERS, close_model
-from interwhen._engine.timers import Alarm, Meter, Timers, Wakeup, is_own_cancellation, loop_caller, loop_clock
+from interwhen._engine.stream import TWO_READERS, Meter, close_model
+from interwhen._engine.timers import Alarm, Timers
 from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
@@ -57,6 +58,28 @@ from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
 from interwhen.journal._settings import Journal
 from interwhen.models._transport import Timeouts
+
+# A signal for one waiting task. A signal without a waiting task costs nothing.
+
+
+class Wakeup:
+    """Wakes one task. Edge-triggered: a signal without a waiting task is lost, so check the condition before `wait`."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    def notify(self) -> None:
+        """Wake the waiting task, if there is one."""
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Wait for the next signal."""
+        self._event = anyio.Event()
+        await self._event.wait()
+
 
 # Helpers for the start of a run.
 
@@ -107,7 +130,8 @@ def own_template(model: Model) -> FeedbackTemplate | None:
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
     """Return the model and the prompt that *context* serves for the run, and the prepared items that it used."""
     served = context.serve(model, prompt)
-    return served.model, served.prompt, Offline(served.items, served.offline_tokens, served.offline_share)
+    used = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
+    return served.model, served.prompt, used
 
 
 def refuse_import() -> None:
@@ -170,7 +194,7 @@ class RunLearning:
             return monitor
         try:
             order = self._orders.get(verifier) or tuple(self._learner.order(model, verifier, remedy.order))
-            # A monitor is vetted when it is made, which costs more than all else here, so it is made only if it differs.
+            # A monitor is vetted when it is made, which costs time, so it is made only if it differs.
             changed = remedy if order == remedy.order else msgspec.structs.replace(remedy, order=order)
         except Exception as error:  # noqa: BLE001  (it is a plug-in)
             log_warning("learner.failed", error=type(error).__name__)

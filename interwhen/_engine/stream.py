@@ -1,4 +1,4 @@
-"""Opens, reads, times and closes the stream of the model."""
+"""Opens, reads, times and closes the stream of the model. A read of the stream reads the clock once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order
-from interwhen._engine.timers import Meter, Pace, is_own_cancellation
+from interwhen._engine.loop_blocking import is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError, UsageError
-from interwhen._types.ledger import WireReport
+from interwhen._types.ledger import Timing, WireReport
 from interwhen._types.models import (
     Capabilities,
     Chunk,
@@ -28,9 +28,138 @@ from interwhen._types.models import (
     Stream,
     Usage,
 )
-from interwhen.models._exchange import Retries
 from interwhen.models._token_stream import KEPT_SAMPLES, StreamNotes
-from interwhen.models._transport import Timeouts
+from interwhen.models._transport import Retries, Timeouts
+
+# When text arrives, and how fast the model writes.
+
+
+class Meter:
+    """Measures when text arrives. All times are in seconds on *clock*."""
+
+    __slots__ = (
+        "_clock",
+        "first",
+        "largest_gap",
+        "last",
+        "paused",
+        "since",
+        "started",
+        "stopped_at",
+        "waited",
+        "waiting",
+    )
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.started = clock()
+        self.first: float | None = None
+        self.largest_gap = 0.0
+        self.paused = 0.0
+        self.waited = 0.0
+        """The total time, in seconds, that the reader waited for the model between tokens."""
+        self.since = self.started
+        """The time at which the current wait for the model began."""
+        self.waiting = False
+        """Whether the reader is waiting for the model. Only then can the model be late."""
+        self.stopped_at: float | None = None
+        """The time at which a violation stopped the stream; ``None`` when text has arrived again."""
+        self.last: float | None = None
+        """The time at which the current stream last sent text; ``None``: it has not sent any."""
+
+    def wait(self) -> None:
+        """Record that the reader starts to wait for text."""
+        self.since = self._clock()
+        self.waiting = True
+
+    def opened(self) -> None:
+        """Record that a new request starts. The time since the last text then does not count as a gap."""
+        self.last = None
+
+    def stopped(self) -> float:
+        """Record that a violation stopped the stream, so that the reader waits from now on. Return the current time."""
+        now = self._clock()
+        if self.stopped_at is None:
+            self.stopped_at = now
+        return now
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the current stream has sent text."""
+        return self.last is not None
+
+    def waited_until(self, now: float) -> float:
+        """Return ``waited`` plus the time of the current wait up to *now*."""
+        if not self.waiting or self.last is None:
+            return self.waited
+        return self.waited + now - max(self.last, self.since)
+
+    def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
+        """Return the measured times of a run that ends at *now*."""
+        return Timing(
+            total=now - self.started,
+            first_token=self.first,
+            largest_gap=self.largest_gap,
+            tail=now - ended_at if ended_at is not None else 0.0,
+            paused=self.paused,
+            close_latency=close_latency,
+        )
+
+    def begun(self, now: float) -> None:
+        """Record that the first text of a stream arrived."""
+        if self.first is None:
+            self.first = now - self.started
+        if self.stopped_at is not None:
+            self.paused += now - self.stopped_at
+            self.stopped_at = None
+
+
+# Measure how fast the model writes while the reader waits for it. A slow model is logged and reported; it is no error.
+
+WINDOW = 10.0
+"""Seconds between two measurements. The rate counts only the time in which the reader waited for the model."""
+
+
+class Pace:
+    """Compares the model's token rate with *min_rate* (tokens per second), once per window of ``WINDOW`` seconds.
+
+    The time before the first token of a request, and the time in which the reader is busy, do not count. *tokens*
+    returns the current count of tokens.
+    """
+
+    def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
+        self._meter = meter
+        self._min_rate = min_rate
+        self._tokens = tokens
+        self._due = meter.since + WINDOW  # not since meter.started: a resumed run began long ago, in another process
+        self._waited = 0.0
+        self._seen = tokens()
+        self.slow_seconds = 0.0
+        self.slowest: float | None = None
+
+    def look(self, now: float) -> float:
+        """Measure the current window if it has ended by *now*; return the time of the next call."""
+        if now >= self._due:
+            self._due = now + WINDOW
+            self._judge(self._meter.waited_until(now))
+        return self._due
+
+    def finish(self, now: float) -> None:
+        """Measure the last window, which may be shorter."""
+        self._judge(self._meter.waited_until(now))
+
+    def _judge(self, waited: float) -> None:
+        seconds, self._waited = waited - self._waited, waited
+        seen = self._tokens()
+        tokens, self._seen = seen - self._seen, seen
+        # If the reader waited for less than half a window, a single late token would look like a slow model.
+        if seconds < WINDOW / 2 or tokens >= self._min_rate * seconds:
+            return
+        rate = tokens / seconds
+        self.slow_seconds += seconds
+        self.slowest = rate if self.slowest is None else min(self.slowest, rate)
+        log_warning("stream.slow", rate=round(rate, 3), min_rate=self._min_rate, seconds=round(seconds, 3))
+
 
 # Closing streams and models is shielded from cancellation and has a time limit. Its errors are logged, never raised.
 
@@ -427,7 +556,7 @@ class ModelReader:
             except ModelError as error:
                 if self.wanted is order:
                     self.wanted = None
-                    self.lost(error)
+                    self.lost(error, seconds=self._clock() - self._asked_at)
                 return
             finally:
                 self._opening = None
@@ -447,15 +576,16 @@ class ModelReader:
         if isinstance(notes := getattr(stream, "notes", None), StreamNotes):
             self.wire.notes.append(notes)
         self.ended_at = None
+        seconds = self._clock() - self._asked_at
         if not order.pieces:
-            self._tell(Opened(None))
+            self._tell(Opened(None, seconds=seconds))
             return
         self._resumes[self._core.counts.requests + 1] = None
         way = getattr(stream, "way", None)
         if isinstance(way, ResumeWay):
-            self._tell(Opened(way.mode, way.reason, way.reasoning))
+            self._tell(Opened(way.mode, way.reason, way.reasoning, seconds))
         else:
-            self._tell(Opened(self._mode, "the model states this mode"))
+            self._tell(Opened(self._mode, "the model states this mode", seconds=seconds))
 
     # ------------------------------------------------------------------ closing and failing
 
@@ -485,12 +615,15 @@ class ModelReader:
             return
         self.lost(error, final=final)
 
-    def lost(self, error: ModelError, *, final: bool = False) -> None:
-        """Report to the core that the stream broke, or that its request failed. *final*: do not reconnect."""
+    def lost(self, error: ModelError, *, final: bool = False, seconds: float = 0.0) -> None:
+        """Report to the core that the stream broke, or that its request failed. *final*: do not reconnect.
+
+        *seconds* is the time from the request to its failure.
+        """
         self.error = error
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
         log_warning("stream.broken", error=type(error).__name__, retryable=retryable)
-        self._tell(Broken(str(error), retryable=retryable))
+        self._tell(Broken(str(error), retryable=retryable, seconds=seconds))
 
     # ------------------------------------------------------------------ counting, closing, sampling
 

@@ -1,102 +1,20 @@
-"""Meters and timers of the main stream. A read of the stream reads the clock once; a run has one timer."""
+"""The timeouts of the main stream and the time budget of the run. A run has one timer."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
 
-from interwhen._log import log_warning
-from interwhen._types.ledger import Timing
+from interwhen._engine.stream import Meter
 from interwhen.models._transport import Timeouts
 
 if TYPE_CHECKING:
     # Imported where it is used, so that a program on trio does not wait for the import of asyncio.
     import asyncio
-
-
-class Meter:
-    """Measures when text arrives. All times are in seconds on *clock*."""
-
-    __slots__ = (
-        "_clock",
-        "first",
-        "largest_gap",
-        "last",
-        "paused",
-        "since",
-        "started",
-        "stopped_at",
-        "waited",
-        "waiting",
-    )
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.started = clock()
-        self.first: float | None = None
-        self.largest_gap = 0.0
-        self.paused = 0.0
-        self.waited = 0.0
-        """The total time, in seconds, that the reader waited for the model between tokens."""
-        self.since = self.started
-        """The time at which the current wait for the model began."""
-        self.waiting = False
-        """Whether the reader is waiting for the model. Only then can the model be late."""
-        self.stopped_at: float | None = None
-        """The time at which a violation stopped the stream; ``None`` when text has arrived again."""
-        self.last: float | None = None
-        """The time at which the current stream last sent text; ``None``: it has not sent any."""
-
-    def wait(self) -> None:
-        """Record that the reader starts to wait for text."""
-        self.since = self._clock()
-        self.waiting = True
-
-    def opened(self) -> None:
-        """Record that a new request starts. The time since the last text then does not count as a gap."""
-        self.last = None
-
-    def stopped(self) -> float:
-        """Record that a violation stopped the stream, so that the reader waits from now on. Return the current time."""
-        now = self._clock()
-        if self.stopped_at is None:
-            self.stopped_at = now
-        return now
-
-    @property
-    def has_text(self) -> bool:
-        """Whether the current stream has sent text."""
-        return self.last is not None
-
-    def waited_until(self, now: float) -> float:
-        """Return ``waited`` plus the time of the current wait up to *now*."""
-        if not self.waiting or self.last is None:
-            return self.waited
-        return self.waited + now - max(self.last, self.since)
-
-    def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
-        """Return the measured times of a run that ends at *now*."""
-        return Timing(
-            total=now - self.started,
-            first_token=self.first,
-            largest_gap=self.largest_gap,
-            tail=now - ended_at if ended_at is not None else 0.0,
-            paused=self.paused,
-            close_latency=close_latency,
-        )
-
-    def begun(self, now: float) -> None:
-        """Record that the first text of a stream arrived."""
-        if self.first is None:
-            self.first = now - self.started
-        if self.stopped_at is not None:
-            self.paused += now - self.stopped_at
-            self.stopped_at = None
 
 
 _DEAD = 5
@@ -275,123 +193,3 @@ class Alarm:
 
 def _nothing(_now: float) -> float:
     return _NEVER
-
-
-# The clock of the running event loop, which may be asyncio, uvloop, trio or a loop with virtual time.
-
-
-def loop_clock() -> Callable[[], float]:
-    """Return the clock of the running loop, in seconds. On asyncio it is 6 times as fast as ``anyio.current_time``."""
-    import asyncio
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return anyio.current_time
-    # The time() of asyncio's loop only calls time.monotonic. Return that directly, since it is called twice per token.
-    return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
-
-
-def loop_caller() -> Callable[[Callable[[], object]], object]:
-    """Return a function that schedules a callback on the running loop, and that any thread may call."""
-    loop: Any = current_loop()
-    return getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[no-any-return]
-
-
-def current_loop() -> object:
-    """Return an object that identifies the running event loop: the asyncio loop or the trio token."""
-    import asyncio
-
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        import trio
-
-        return trio.lowlevel.current_trio_token()
-
-
-# A signal for one waiting task. A signal without a waiting task costs nothing.
-
-
-class Wakeup:
-    """Wakes one task. Edge-triggered: a signal without a waiting task is lost, so check the condition before `wait`."""
-
-    __slots__ = ("_event",)
-
-    def __init__(self) -> None:
-        self._event: anyio.Event | None = None
-
-    def notify(self) -> None:
-        """Wake the waiting task, if there is one."""
-        if self._event is not None:
-            self._event.set()
-
-    async def wait(self) -> None:
-        """Wait for the next signal."""
-        self._event = anyio.Event()
-        await self._event.wait()
-
-
-# Measure how fast the model writes while the reader waits for it. A slow model is logged and reported; it is no error.
-
-WINDOW = 10.0
-"""Seconds between two measurements. The rate counts only the time in which the reader waited for the model."""
-
-
-class Pace:
-    """Compares the model's token rate with *min_rate* (tokens per second), once per window of ``WINDOW`` seconds.
-
-    The time before the first token of a request, and the time in which the reader is busy, do not count. *tokens*
-    returns the current count of tokens.
-    """
-
-    def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
-        self._meter = meter
-        self._min_rate = min_rate
-        self._tokens = tokens
-        self._due = meter.since + WINDOW  # not since meter.started: a resumed run began long ago, in another process
-        self._waited = 0.0
-        self._seen = tokens()
-        self.slow_seconds = 0.0
-        self.slowest: float | None = None
-
-    def look(self, now: float) -> float:
-        """Measure the current window if it has ended by *now*; return the time of the next call."""
-        if now >= self._due:
-            self._due = now + WINDOW
-            self._judge(self._meter.waited_until(now))
-        return self._due
-
-    def finish(self, now: float) -> None:
-        """Measure the last window, which may be shorter."""
-        self._judge(self._meter.waited_until(now))
-
-    def _judge(self, waited: float) -> None:
-        seconds, self._waited = waited - self._waited, waited
-        seen = self._tokens()
-        tokens, self._seen = seen - self._seen, seen
-        # If the reader waited for less than half a window, a single late token would look like a slow model.
-        if seconds < WINDOW / 2 or tokens >= self._min_rate * seconds:
-            return
-        rate = tokens / seconds
-        self.slow_seconds += seconds
-        self.slowest = rate if self.slowest is None else min(self.slowest, rate)
-        log_warning("stream.slow", rate=round(rate, 3), min_rate=self._min_rate, seconds=round(seconds, 3))
-
-
-# Distinguish a cancellation of the current task from the same exception raised by an awaited future.
-
-
-def is_own_cancellation() -> bool:
-    """Tell whether a cancellation exception means that the current task itself was cancelled.
-
-    On asyncio, awaiting a cancelled future raises the same exception. If such an exception left one of our tasks, it
-    would end the whole task group without an error.
-    """
-    import asyncio
-
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # trio: only a cancel scope raises it
-        return True
-    return task is None or task.cancelling() > 0

@@ -9,6 +9,8 @@ import os
 import pickle
 import signal
 import socket
+import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -16,11 +18,11 @@ from typing import Any, NamedTuple, Self
 import anyio
 import anyio.to_thread
 
-from interwhen._engine.timers import current_loop
+from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import KEPT, GarbledMessage, receive, send, serve
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
-from interwhen._types.verifiers import Ticket, Verifier, hold
+from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
 
 # Worker processes for checks. Each process has its own socket, so if it dies, only one check fails.
 #
@@ -64,6 +66,11 @@ class WorkerProcess:
         """Start the child. This happens in a thread, because it takes some tens of milliseconds."""
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; ``None``: the process has not been started."""
+        return self._process.pid
 
     @property
     def is_well(self) -> bool:
@@ -166,7 +173,9 @@ class ProcessPool:
             try:
                 answer = await self._ready(worker, target, left)
                 if answer.failure is None:
-                    scope.deadline = anyio.current_time() + left
+                    now = anyio.current_time()
+                    scope.deadline = now + left
+                    note_work(f"process {worker.pid}", now - begun)
                     answer = await worker.call(target, argument, left)
             except WorkerDied as error:
                 return None, str(error)
@@ -290,11 +299,15 @@ class Workers:
             self._threads = anyio.CapacityLimiter(self._sizes[0])
         # A thread cannot be cancelled. The check can ask the ticket how much time is left and whether it was cancelled.
         ticket = Ticket(scope.deadline - anyio.current_time())
+        asked = time.monotonic()
+
+        def check() -> Any:
+            note_work(f"thread {threading.get_native_id()}", time.monotonic() - asked)
+            return verifier.check(claim)
+
         try:
             with hold(ticket):
-                value = await anyio.to_thread.run_sync(
-                    verifier.check, claim, abandon_on_cancel=True, limiter=self._threads
-                )
+                value = await anyio.to_thread.run_sync(check, abandon_on_cancel=True, limiter=self._threads)
         except anyio.get_cancelled_exc_class():
             ticket.cancel()
             raise

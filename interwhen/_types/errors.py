@@ -5,7 +5,8 @@
     InterwhenError
     ├── UsageError                the caller passed something wrong (also a ValueError)
     │   ├── PluginError           a plug-in is missing, broken, or was given wrong options
-    │   └── JournalError          a file is not a journal, or this version cannot read or continue it
+    │   ├── JournalError          a file is not a journal, or this version cannot read or continue it
+    │   └── UnknownContext        a store has no prepared context of this name
     ├── MissingExtraError         an optional dependency is not installed
     ├── SandboxUnavailable        this machine cannot enforce what a sandbox promises
     ├── StoreError                a store of precomputed items cannot be opened, read or written
@@ -93,6 +94,18 @@ class StoreError(InterwhenError):
         self.place = place
         self.reason = reason
         super().__init__(f"store {place!r}: {reason}")
+
+
+class UnknownContext(UsageError):
+    """The store at ``place`` has no prepared context ``name``."""
+
+    def __init__(self, name: str, place: str) -> None:
+        self.name = name
+        self.place = place
+        super().__init__(
+            f"context {name!r} must be in the store {place!r}, and it is not; add it first: interwhen precompute add "
+            f"{name} FILE"
+        )
 
 
 class StoreConflict(StoreError):

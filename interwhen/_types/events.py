@@ -8,8 +8,7 @@ import msgspec
 
 from interwhen._types.models import FinishReason, Origin, ResumeMode
 from interwhen._types.results import CheckRecord, Result, ViolationRecord
-from interwhen._types.segments import Phase, ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span, ToolCall
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", gc=False):

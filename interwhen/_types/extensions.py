@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,8 @@ import anyio
 import msgspec
 
 from interwhen._types.budgets import Budgets
-from interwhen._types.ledger import Offline
-from interwhen._types.models import Message, Model, Prompt
+from interwhen._types.ledger import ContextUse, Offline
+from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen._types.remedies import Rung
 from interwhen._types.results import Result
 from interwhen._types.verifiers import Verifier
@@ -35,6 +35,10 @@ class Served:
     offline_share: float = 0.0
     """This run's share of ``offline_tokens``. The tokens of each item are divided by the number of runs that have used
     the item so far."""
+    answer: tuple[Chunk, ...] = ()
+    """The stored answer that ``model`` replays; empty if it replays none."""
+    use: ContextUse | None = None
+    """The name of the context, and what is used of it."""
 
 
 @runtime_checkable
@@ -68,6 +72,42 @@ class ContextOpener(Protocol):
         ...
 
 
+class ContextSource(Protocol):
+    """The prepared contexts of one store, for the calls of a client or a gateway.
+
+    An entry point of the group ``interwhen.contexts`` names a factory, which takes the place of the store (``None``:
+    the default place) and a file with its key (or ``None``). Each method may be called in any thread.
+    """
+
+    def find(self, name: str) -> Ready | None:
+        """Return the context *name* if it is open. Never waits."""
+        ...
+
+    def open(self, name: str) -> Ready:
+        """Return the context *name*, and read it from the store if it is not open yet, which may take a while.
+
+        If the store cannot be read now, the returned context serves nothing, says why, and tries again later. Raises
+        :class:`~interwhen.UsageError` if the store has no such context.
+        """
+        ...
+
+    def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int) -> str:
+        """Return the name of the context whose whole text is a system message of *prompt*, or begins its text.
+
+        Only contexts with at least *least* characters, and with names that match one of the patterns *names*, are
+        considered. Empty if there is none. Never waits: it compares with the texts that were last read from the store.
+        """
+        ...
+
+    def load(self, names: Sequence[str]) -> None:
+        """Read all contexts whose names match one of the patterns *names*. It may block."""
+        ...
+
+    def close(self) -> None:
+        """Close the store. Contexts serve nothing afterwards."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Unprepared:
     """The :class:`Ready` of a run without a prepared context. It leaves the prompt unchanged.
@@ -79,7 +119,8 @@ class Unprepared:
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         """Return *model* and *prompt* unchanged."""
-        return Served(model, prompt, self.used.items, self.used.tokens, self.used.share)
+        used = self.used
+        return Served(model, prompt, used.items, used.tokens, used.share, use=used.context)
 
     def begin(self) -> None:
         """Do nothing: there is no background work."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -98,6 +100,21 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
         return self.prompt_tokens + self.estimated_prompt_tokens + self.fork_prompt_tokens
 
 
+ContextPart = Literal["answer", "facts", "passages", "none", "unavailable"]
+"""What a run used of a prepared context. ``answer``: a stored answer. ``facts``: prepared text before the question.
+``passages``: pieces of the text before the question, and no facts.
+``none``: nothing fitted the question. ``unavailable``: the context could not be read, or is not current."""
+
+
+class ContextUse(msgspec.Struct, frozen=True, gc=False):
+    """The prepared context of a run, and what the run used of it."""
+
+    name: str
+    used: ContextPart
+    why: str = ""
+    """Why nothing was used; empty if something was."""
+
+
 class Offline(msgspec.Struct, frozen=True, gc=False):
     """The prepared items that a run used."""
 
@@ -107,6 +124,8 @@ class Offline(msgspec.Struct, frozen=True, gc=False):
     """See :attr:`Ledger.offline_tokens`."""
     share: float = 0.0
     """See :attr:`Ledger.offline_share`."""
+    context: ContextUse | None = None
+    """The context of these items; ``None``: the run had none, or the context did not say."""
 
 
 class BlockedLoop(msgspec.Struct, frozen=True, gc=False):

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
-from interwhen._types.claims import Claim
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
 from interwhen._types.remedies import Auto, Conclude, Remedy
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Span
 from interwhen._types.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
 from interwhen._types.verdicts import Ending, Level, OnError, Retry, Scope
 from interwhen._types.verifiers import Verifier

@@ -1,14 +1,14 @@
-"""Remedies for violations, the templates of feedback, and the cleaning of text that feedback quotes."""
+"""Remedies for violations, and the templates of feedback."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import msgspec
 
 from interwhen._types.errors import UsageError
+from interwhen._types.segments import quote
 from interwhen._types.verdicts import Level, Violation
 
 if TYPE_CHECKING:
@@ -118,56 +118,7 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
 Remedy: TypeAlias = Auto | Repair | Feedback | Resample | Conclude | Stop | Abstain
 
 
-# Feedback: templates, levels, and the cleaning of quoted text.
-
-QUOTE_LIMIT = 200
-"""The largest number of characters of model text that are copied into feedback."""
-
-# Full-width signs match too: a tokenizer that normalises its input reads them like the plain ASCII signs.
-_OPEN, _CLOSE, _BAR = r"[<\uff1c\ufe64]", r"[>\uff1e\ufe65]", r"[|\uff5c]"
-_CONTROL = re.compile(
-    rf"{_OPEN}{_BAR}[^|\uff5c<>\uff1c\uff1e]{{0,60}}(?:{_BAR}{_CLOSE}?|{_CLOSE})"  # <|im_end|>, <|turn>
-    rf"|{_OPEN}/?[\w:.-]{{1,60}}{_BAR}{_CLOSE}"  # <turn|>
-    rf"|{_OPEN}{_BAR}|{_BAR}{_CLOSE}"  # the rest of nested or cut tokens
-    rf"|{_OPEN}{_OPEN}/?SYS{_CLOSE}{_CLOSE}"
-    rf"|{_OPEN}/?(?:think(?:ing)?|thought|tools?|invoke|function|parameter|role|arg|bos|eos|pad|unk|cls|sep|mask|sop|eop"
-    rf"|s|co|bot|eot|unused\d+|0x[0-9a-f]{{2}}|[a-z]\w{{0,40}}[_:][\w:]{{0,40}})(?:[\s=:][^<>]{{0,80}})?/?{_CLOSE}"
-    r"|[\[\uff3b]/?(?:INST|SYS|THINK|ARGS|IMG|AUDIO|PREFIX|MIDDLE|SUFFIX|gMASK|sMASK|[A-Z]+(?:_[A-Z]+)+)[\]\uff3d]"
-    r"|\]~!?b[\[\]]|\[e~\[",  # MiniMax
-    re.IGNORECASE,
-)
-"""Matches the chat-template tokens of Llama 2 to 4, Qwen and other models with ChatML, Mistral, Gemma, Phi, DeepSeek,
-Command, gpt-oss (harmony), GLM, Granite, Kimi, MiniMax, Seed and SmolLM, and tags that look like these tokens."""
-
-_HIDDEN = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
-"""Matches invisible characters that are not control characters: fillers, variation selectors (which can hide text) and
-separators."""
-
-
-def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
-    """Clean *text* for feedback: return one line of at most *limit* characters, without control or template tokens."""
-    clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
-    # Repeated until nothing changes: removing a token may join the text around it to a new token.
-    while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
-        clean = found
-    clean = clean.replace('"', "'")
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def is_writable(repair: str) -> bool:
-    """Tell whether *repair* may be written into the trace: it is short, without control or template tokens."""
-    return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
-
-
-def _joined(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _is_hidden(char: str) -> bool:
-    return unicodedata.category(char)[0] == "C" or _HIDDEN.match(char) is not None
-
+# Feedback: templates and levels.
 
 _FIELDS = re.compile(r"\{(quote|why|witness)\}")
 _ALLOWED: dict[Level, tuple[str, ...]] = {

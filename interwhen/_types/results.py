@@ -8,10 +8,9 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from interwhen._types.ledger import Ledger, Timing, WireReport
+from interwhen._types.ledger import ContextUse, Ledger, Timing, WireReport
 from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
-from interwhen._types.segments import Phase
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Span, sha256
 from interwhen._types.verdicts import Outcome, Scope
 
 RemedyName = Literal["repair", "feedback", "resample", "restart", "conclude", "stop", "abstain"]
@@ -122,13 +121,6 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
         return sha256(text) == self.text_sha256
 
 
-def sha256(text: str) -> str:
-    """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are encoded too)."""
-    import hashlib  # with OpenSSL, 3 ms
-
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def prompt_sha256(prompt: Prompt) -> str:
     """Return the hash of *prompt*: of its text, or of its messages as JSON."""
     return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
@@ -188,6 +180,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     so the result is verified only if a check judged the answer itself."""
     precomputed: tuple[str, ...] = ()
     """The names of the prepared items that the run used; their cost is in the ledger."""
+    context: ContextUse | None = None
+    """The prepared context of the run, and what the run used of it; ``None``: the run had no context."""
     status: ClassVar[Status]
 
     @property

@@ -1,12 +1,43 @@
-"""Segments, the complete units of the trace that extractors read, and tool calls."""
+"""The parts of a trace: spans, segments, tool calls and claims. Also quotes of their text, and hashes."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal, NewType
 
 import msgspec
 
-from interwhen._types.spans import Span
+Offset = NewType("Offset", int)
+"""A position in a trace, in characters (Unicode code points) from its start."""
+
+
+class Span(msgspec.Struct, frozen=True, order=True, gc=False):
+    """The half-open range ``[start, end)`` of a text, in characters.
+
+    Raises :class:`ValueError` unless ``0 <= start <= end``.
+    """
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            msg = f"a span needs 0 <= start <= end, got start={self.start!r}, end={self.end!r}"
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def shifted(self, by: int) -> Span:
+        """Return this span moved by *by* characters."""
+        return Span(self.start + by, self.end + by)
+
+    def covers(self, other: Span) -> bool:
+        """Tell whether *other* lies inside this span."""
+        return self.start <= other.start and other.end <= self.end
+
 
 # Tool calls.
 
@@ -136,3 +167,78 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
         if first < 0 or self.text.find(quote, first + 1) >= 0:
             return None
         return self.at(first, first + len(quote))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A statement that an extractor found in the trace and that a verifier can check.
+
+    Subclass it, and add the fields that your verifier needs. Two claims with the same ``key`` and the same text must
+    get the same verdict at every position in the trace, because interwhen computes the verdict once and reuses it.
+    """
+
+    key: str
+    """Identifies the claim. It must contain, in a normal form, everything that the verdict depends on."""
+    span: Span | None
+    """The position of the claim in the trace. ``None``: the position is not known, and the claim never interrupts."""
+    premises: tuple[Span, ...] = ()
+    """The positions of the earlier text that the claim rests on. If the claim is in the answer and is refuted, the
+    remedy :class:`~interwhen.Auto` may cut the trace back to them. They do not affect the verdict."""
+
+
+# The text of the model in records and feedback.
+
+QUOTE_LIMIT = 200
+"""The largest number of characters of model text that are copied into feedback."""
+
+# Full-width signs match too: a tokenizer that normalises its input reads them like the plain ASCII signs.
+_OPEN, _CLOSE, _BAR = r"[<\uff1c\ufe64]", r"[>\uff1e\ufe65]", r"[|\uff5c]"
+_CONTROL = re.compile(
+    rf"{_OPEN}{_BAR}[^|\uff5c<>\uff1c\uff1e]{{0,60}}(?:{_BAR}{_CLOSE}?|{_CLOSE})"  # <|im_end|>, <|turn>
+    rf"|{_OPEN}/?[\w:.-]{{1,60}}{_BAR}{_CLOSE}"  # <turn|>
+    rf"|{_OPEN}{_BAR}|{_BAR}{_CLOSE}"  # the rest of nested or cut tokens
+    rf"|{_OPEN}{_OPEN}/?SYS{_CLOSE}{_CLOSE}"
+    rf"|{_OPEN}/?(?:think(?:ing)?|thought|tools?|invoke|function|parameter|role|arg|bos|eos|pad|unk|cls|sep|mask|sop|eop"
+    rf"|s|co|bot|eot|unused\d+|0x[0-9a-f]{{2}}|[a-z]\w{{0,40}}[_:][\w:]{{0,40}})(?:[\s=:][^<>]{{0,80}})?/?{_CLOSE}"
+    r"|[\[\uff3b]/?(?:INST|SYS|THINK|ARGS|IMG|AUDIO|PREFIX|MIDDLE|SUFFIX|gMASK|sMASK|[A-Z]+(?:_[A-Z]+)+)[\]\uff3d]"
+    r"|\]~!?b[\[\]]|\[e~\[",  # MiniMax
+    re.IGNORECASE,
+)
+"""Matches the chat-template tokens of Llama 2 to 4, Qwen and other models with ChatML, Mistral, Gemma, Phi, DeepSeek,
+Command, gpt-oss (harmony), GLM, Granite, Kimi, MiniMax, Seed and SmolLM, and tags that look like these tokens."""
+
+_HIDDEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Matches invisible characters that are not control characters: fillers, variation selectors (which can hide text) and
+separators."""
+
+
+def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
+    """Clean *text* for feedback: return one line of at most *limit* characters, without control or template tokens."""
+    clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
+    # Repeated until nothing changes: removing a token may join the text around it to a new token.
+    while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
+        clean = found
+    clean = clean.replace('"', "'")
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def is_writable(repair: str) -> bool:
+    """Tell whether *repair* may be written into the trace: it is short, without control or template tokens."""
+    return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _is_hidden(char: str) -> bool:
+    return unicodedata.category(char)[0] == "C" or _HIDDEN.match(char) is not None
+
+
+def sha256(text: str) -> str:
+    """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are encoded too)."""
+    import hashlib  # with OpenSSL, 3 ms
+
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from interwhen._types.errors import UsageError
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 
 Level = Literal["flag", "locate", "explain", "witness"]
 """How much feedback may say. ``flag``: that something is wrong. ``locate``: also where. ``explain``: also why.

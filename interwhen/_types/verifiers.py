@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Concatenate, Literal, Protocol, TypeVar, runtime_checkable
 
-from interwhen._types.claims import Claim
 from interwhen._types.errors import UsageError
+from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Verdict
 
 Worker = Literal["inline", "thread", "process", "async"]
@@ -159,6 +159,39 @@ def hold(ticket: Ticket) -> Iterator[None]:
         yield
     finally:
         CURRENT.reset(token)
+
+
+class WorkNote:
+    """Says where a check began, and how long it waited before. A worker pool fills it, see :func:`note_work`."""
+
+    __slots__ = ("waited", "worker")
+
+    def __init__(self) -> None:
+        self.worker = ""
+        """The worker; empty: the check has not begun."""
+        self.waited = 0.0
+        """The seconds from the call of the pool to the begin of the check."""
+
+
+_NOTE: ContextVar[WorkNote | None] = ContextVar("interwhen_work_note", default=None)
+
+
+def take_note() -> WorkNote:
+    """Return a new note for the check that this task starts next."""
+    note = WorkNote()
+    _NOTE.set(note)  # not reset: each check has a task of its own, and so a context of its own
+    return note
+
+
+def note_work(worker: str, waited: float) -> None:
+    """Say that a check now begins in *worker*, after it *waited* that many seconds.
+
+    A worker pool calls it, in the context of the check. Only the first call for a check counts: later ones belong to
+    the check of its repair. Without a note, it does nothing.
+    """
+    note = _NOTE.get()
+    if note is not None and not note.worker:
+        note.worker, note.waited = worker, waited
 
 
 # The functions that a check calls.

@@ -35,7 +35,7 @@ from interwhen.testing import Rate
 from interwhen.toolkit.quantities import read_number
 
 Arm = Literal["bare", "facts", "answers", "notes"]
-HOW = 'Work it out in short steps, and end with a line "Answer: NUMBER".'
+HOW = 'Write only the calculations, one short equation a line, and then a last line "Answer: NUMBER".'
 """The instruction after each question. All arms have the same one."""
 NOTES = (
     "Questions about this text will follow. Write down in short lines what follows from the text and will help to "
@@ -44,6 +44,7 @@ NOTES = (
 NOTES_HEADING = "Notes on the text:"
 QUERIES = (1, 3, 10)
 _ANSWER = re.compile(r"answer\W{0,6}:?([^\n]*)", re.IGNORECASE)
+_FACTS = 6
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -259,7 +260,7 @@ class Measuring:
             return Prepared(spent, time.monotonic() - begun, lines, notes=reply.text)
         most = self._sampling.max_tokens or 0
         producers: dict[Arm, Producer] = {
-            "facts": facts(max_tokens=most),
+            "facts": facts(limit=_FACTS, max_tokens=most),
             "answers": answers(questions=[_worded(one) for one in questions], max_tokens=most),
         }
         kinds: tuple[Kind, ...] = (producers[arm].kind,)

@@ -45,8 +45,7 @@ from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
 from interwhen.gateway._upstream import GatewayTransport, UpstreamServer
 from interwhen.models import CompletionsModel
-from interwhen.models._exchange import Retries
-from interwhen.models._transport import Timeouts
+from interwhen.models._transport import Retries, Timeouts
 from interwhen.strategies import load_strategies
 from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
 from interwhen.testing.server import ScriptedTransport

@@ -27,7 +27,7 @@ from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._soak_server import Story, prompt_of, story
 from interwhen.bench._statistics import Estimate
 from interwhen.models import CompletionsModel, Timeouts, Transport
-from interwhen.models._exchange import Retries
+from interwhen.models._transport import Retries
 from interwhen.registry import load_monitors
 
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)

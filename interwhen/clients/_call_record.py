@@ -18,8 +18,8 @@ from interwhen._log import log_info
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import FinishReason, Prompt, ResumeMode
 from interwhen._types.monitors import Delivery, Monitor
-from interwhen._types.results import RemedyName, Result, Unverified, Verified, prompt_sha256, sha256
-from interwhen._types.spans import Span
+from interwhen._types.results import RemedyName, Result, Unverified, Verified, prompt_sha256
+from interwhen._types.segments import Span, sha256
 from interwhen._types.verdicts import Judged, Scope
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import msgspec
 from interwhen._engine.observation import EventCallback, ResultCallback, vet_callback
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator, RemedyLearner, WorkerPool
+from interwhen._types.extensions import Allocator, Ready, RemedyLearner, WorkerPool, fits
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -20,6 +20,7 @@ from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
+from interwhen.clients._named_context import NamedContext, read_context
 from interwhen.models._endpoint_support import ResumeProbe
 from interwhen.models._messages import read_messages
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
@@ -205,6 +206,8 @@ class Settings:
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
     strategy_samples: int = 64
     """How many requests the strategy may make for one call, without forks."""
+    context: Ready | NamedContext | None = None
+    """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
     """The file that gets one record per call; ``None``: records are only logged (``call.ended``)."""
     on_result: ResultCallback | None = None
@@ -224,7 +227,7 @@ class Settings:
         ):
             if value not in choices:
                 raise UsageError(f"the setting {label} must be one of {', '.join(choices)}, got {value!r:.200}")
-        for label, fits, allowed in (
+        for label, is_valid, allowed in (
             ("budgets", isinstance(self.budgets, Budgets), "Budgets(...) or a mapping of its fields"),
             ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
             ("correction", isinstance(self.correction, str), "a text"),
@@ -238,10 +241,11 @@ class Settings:
             ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
             ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
+            ("context", _is_context(self.context), "the name of a prepared context, or what Precomputer.add() returns"),
             ("audit", isinstance(self.audit, AuditFile | None), "a path, or a mapping with a path"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
-            if not fits:
+            if not is_valid:
                 raise UsageError(f"the setting {label} must be {allowed}, got {getattr(self, label)!r:.200}")
         for label, function in (("on_result", self.on_result), ("on_event", self.on_event)):
             if function is not None:
@@ -252,13 +256,18 @@ class Settings:
         if override is None or override is True:
             return self
         if override is False:
-            return dataclasses.replace(self, monitors=(), strategy=None)
+            return dataclasses.replace(self, monitors=(), strategy=None, context=None)
         if not isinstance(override, Mapping):
             raise UsageError(
                 "the argument interwhen of a call must be a mapping such as {'reading': 'gate'}, or "
                 f"False, got {override!r:.200}"
             )
-        return dataclasses.replace(self, **_known(override))
+        return dataclasses.replace(self, **_known(override, self.context))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there is something to do for a call. Otherwise it passes through."""
+        return bool(self.monitors) or self.strategy is not None or self.context is not None
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
         """Return the monitors, each with the delivery that ``reading`` requires.
@@ -278,7 +287,8 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
     return Settings(**_known({"monitors": monitors, **options}))
 
 
-def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
+    """Return *options* as fields of :class:`Settings`. The name of a context is looked up where *context* is from."""
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in found:
@@ -289,6 +299,9 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
         found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
     if "audit" in found:
         found["audit"] = open_audit(found["audit"])
+    if "context" in found:
+        source = context.source if isinstance(context, NamedContext) else None
+        found["context"] = read_context(found["context"], source)
     if isinstance(found.get("strategy"), str):
         found["strategy"] = load_catalog().load(found["strategy"])
     return found
@@ -322,6 +335,10 @@ def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> Non
 
 def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0.0 <= value <= 1.0
+
+
+def _is_context(value: object) -> bool:
+    return value is None or isinstance(value, NamedContext) or fits(value, Ready)
 
 
 def _is_count(value: object) -> bool:

@@ -10,8 +10,8 @@ import msgspec
 from interwhen._engine.observation import result_line
 from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
 from interwhen._types.models import FinishReason, Piece
-from interwhen._types.remedies import quote
 from interwhen._types.results import CheckRecord, Result, ViolationRecord
+from interwhen._types.segments import quote
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._known_fields import with_unmonitored
 

@@ -20,13 +20,12 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._run import LoopThread, run
-from interwhen._types.claims import Claim
 from interwhen._types.errors import InterwhenError, UsageError
 from interwhen._types.models import Capabilities, Chunk, Message
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Stop
 from interwhen._types.results import Result
-from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier

@@ -69,8 +69,11 @@ class SdkCall:
             supervised = await supervise(self.call, self.settings, transport, self.endpoint, origin)
         except ModelError as error:
             raise_sdk_error(error, transport.response.request if transport.response is not None else None)
-        assert transport.response is not None
-        return supervised, transport.response
+        if transport.response is not None:
+            return supervised, transport.response
+        # A stored answer, for which no request was sent.
+        request = self.client._build_request(self.options)  # noqa: SLF001
+        return supervised, httpx2.Response(200, request=request)
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
         """Return all parts of the answer, and the server's response for its status and headers.
@@ -281,7 +284,7 @@ class _Supervising:
         if api is None or not isinstance(options.json_data, dict):
             return options, None, self._interwhen_settings
         settings = self._interwhen_settings.changed(override)
-        if not (settings.monitors or settings.strategy) or is_off():
+        if not settings.is_active or is_off():
             return options, None, settings
         body = _merge_mappings(options.json_data, options.extra_json) if options.extra_json else options.json_data
         return options, read_call(api, cast("dict[str, Any]", body)), settings

@@ -26,7 +26,7 @@ from interwhen.clients._responses_fields import (
 )
 from interwhen.clients._responses_fields import RESPONSE_DONE as ITEM_DONE
 from interwhen.models._chunks import DONE, NOT_JSON, Decoded, count_of
-from interwhen.models._exchange import refusal
+from interwhen.models._transport import refusal
 
 # One output item of a response, as the reader has received it.
 

@@ -26,12 +26,13 @@ from interwhen._engine.run import is_off
 from interwhen._run import Run, as_part, run
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
+from interwhen._types.extensions import Ready
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import Capabilities, Chunk, Completion, Message, Prompt, Request, ResumeMode, Stream, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Abstain
 from interwhen._types.results import Abstained, Failed, Insertion, Result
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen._types.strategies import CallStrategy, LiveRun, StrategyChoice, StrategyTask
 from interwhen._types.triggers import ToolCalls
 from interwhen.clients._calls import ApiCall, Settings
@@ -456,7 +457,7 @@ class StrategyRun:
     """Answers *call* with *strategy*. It has the methods of a :class:`~interwhen.Run` that a supervised call uses.
 
     *monitors* are those of the call. The answer fills *buffer*. *is_final*: what the reader has seen cannot be
-    retracted, as with a gate.
+    retracted, as with a gate. *context* is what the call has used of its prepared context.
     """
 
     def __init__(
@@ -470,7 +471,9 @@ class StrategyRun:
         buffer: ChunkBuffer,
         *,
         is_final: bool,
+        context: Ready | None = None,
     ) -> None:
+        self._context = context
         self._strategy = strategy
         self._call = call
         self._settings = settings
@@ -699,6 +702,7 @@ class StrategyRun:
             workers=settings.workers,
             threads=settings.threads,
             processes=settings.processes,
+            context=self._context,
         )
         self._began_off = bool(monitors) and is_off()
         if self._began_off and self.when_switched_off is not None:

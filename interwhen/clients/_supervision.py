@@ -21,16 +21,17 @@ from interwhen._engine.observation import (
 )
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
-from interwhen._types.claims import Claim
 from interwhen._types.events import Event, Finished, StreamStarted
+from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.remedies import Feedback
 from interwhen._types.results import Result, new_call_id
-from interwhen._types.segments import Segment, ToolCall
+from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
+from interwhen.clients._call_context import ContextServed, answer_body, serve_context
 from interwhen.clients._call_record import CallRecord, log_call, record_call
 from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
 from interwhen.clients._chat_codec import Composer, Part
@@ -321,6 +322,8 @@ class Supervised:
     ) -> None:
         self.ending = ending
         """Makes the record of the call."""
+        self.context_use: ContextUse | None = None
+        """What the call uses of its prepared context; ``None``: it has no context."""
         self._call_id = call_id
         self._settings = settings
         self._run = inner
@@ -435,14 +438,22 @@ async def supervise(
     :class:`~interwhen.ModelError` if the server refuses or cannot be reached.
     """
     monitors = settings.deliveries(structured=call.is_structured)
+    origin = origin or CallOrigin()
+    served = ContextServed(call, None)
+    if settings.context is not None:
+        asking = CallModel(call, transport, endpoint, make_buffer(call), resume=settings.resume)
+        served = await serve_context(call, settings.context, asking, takes_answer=settings.strategy is None)
+        call = served.call
     buffer = make_buffer(call, holds=any(monitor.delivery in HOLDING for monitor in monitors))
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
     if settings.strategy is not None:
         return await _by_strategy(
-            settings.strategy, call, settings, monitors, transport, endpoint, buffer, model, origin or CallOrigin()
+            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin
         )
+    if served.answer:
+        model.answer_first(answer_body(call, served.answer, origin.call_id))
     inner = as_part(run)(
         model,
         call.prompt,
@@ -457,6 +468,7 @@ async def supervise(
         processes=settings.processes,
         allocator=settings.allocator,
         learner=settings.learner,
+        context=served.ready,
     )
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back
@@ -465,15 +477,17 @@ async def supervise(
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin or CallOrigin())
+    supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
+    supervised.context_use = served.use
     # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
-    await supervised.start(ahead=not has_gates, seconds=None if settings.budgets is None else settings.budgets.seconds)
+    ahead = not has_gates and not served.answer
+    await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
 
 
 async def _by_strategy(
     strategy: CallStrategy,
-    call: ApiCall,
+    served: ContextServed,
     settings: Settings,
     monitors: tuple[Monitor, ...],
     transport: CallTransport,
@@ -482,14 +496,17 @@ async def _by_strategy(
     model: CallModel,
     origin: CallOrigin,
 ) -> Supervised:
-    """Answer *call* with *strategy*; see :func:`supervise`."""
+    """Answer the call of *served* with *strategy*; see :func:`supervise`."""
+    call = served.call
     if call.api == "responses":
         raise Unsupported(
             f"a call with the strategy {strategy.name!r:.80} must go to /chat/completions or /completions, "
             "got /responses: use one of these, or choose no strategy for this call"
         )
     holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
-    inner = StrategyRun(strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds)
+    inner = StrategyRun(
+        strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds, context=served.ready
+    )
 
     def let_through() -> None:
         buffer.field_filter.holds = False
@@ -498,6 +515,7 @@ async def _by_strategy(
     splits = any(monitor.delivery in GATING for monitor in inner.monitors)
     composer = _composer(call, settings, buffer, inner, splits=splits)
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
+    supervised.context_use = served.use
     await supervised.start(ahead=False, seconds=None)
     return supervised
 

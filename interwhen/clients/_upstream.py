@@ -47,23 +47,16 @@ from interwhen.models._chunks import (
 from interwhen.models._endpoint_support import (
     AFTER_CALLS,
     BY_IDS,
-    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
     NOT_RAW,
     PREFILL_REFUSED,
     PROBE_SECONDS,
-    REMEMBERED_SECONDS,
     EndpointProof,
-    FieldSupport,
     ResumeProbe,
-    SamplingSupport,
     asks_to_reason,
     choose_prefill,
     continues_raw,
-    mentions,
-    refuses,
-    until_stop,
     why_turn,
     why_unproven,
     with_tags,
@@ -75,7 +68,17 @@ from interwhen.models._sse import DEFAULT_LIMIT, END_MARK
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, TokenStream
-from interwhen.models._transport import HttpResponse, Timeouts
+from interwhen.models._transport import (
+    FORK_OPTIONS,
+    REMEMBERED_SECONDS,
+    FieldSupport,
+    HttpResponse,
+    SamplingSupport,
+    Timeouts,
+    mentions,
+    refuses,
+    until_stop,
+)
 
 # Builds requests that continue the trace: the caller's messages, followed by the kept text.
 
@@ -344,6 +347,8 @@ class CallModel:
         self._hides_ids = not call_has_ids(call)
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
+        self._stored: HttpResponse | None = None
+        """The stored answer to the first request; ``None``: the server is asked."""
 
     @property
     def name(self) -> str:
@@ -360,6 +365,10 @@ class CallModel:
         if self._call.api == "chat":
             return await self._mode()
         return "prefix" if self._call.api == "completions" else "turn"
+
+    def answer_first(self, body: dict[str, Any]) -> None:
+        """Answer the caller's request with *body*, a whole answer of the API, once. Later requests go to the server."""
+        self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
@@ -620,7 +629,10 @@ class CallModel:
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
         """Return the response to *body*: the one that was sent ahead, or a new one."""
-        ahead = self._ahead
+        ahead, stored = self._ahead, self._stored
+        self._stored = None
+        if stored is not None:
+            return stored
         if ahead is None or ahead.body != body:
             return await self._opened(body)
         self._ahead = None

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.clients._calls import make_settings
+from interwhen.clients._named_context import vet_context
 from interwhen.registry import MonitorSpec
 
 ClientT = TypeVar("ClientT")
@@ -25,6 +26,7 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
     Raises :class:`~interwhen.UsageError` on invalid options.
     """
     settings = make_settings(monitors, options)
+    vet_context(settings.context)
     try:
         from interwhen.clients._openai_client import wrapped
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ from typing import Any
 import anyio
 import msgspec
 
-from interwhen._types.errors import ModelError
+from interwhen._types.errors import ModelError, UnknownContext
 from interwhen._types.events import Event, Remedied, Retracted, StreamBroken, ViolationFound
-from interwhen._types.ledger import Ledger
+from interwhen._types.ledger import ContextUse, Ledger
 from interwhen._types.results import Result
 from interwhen.clients import Part, SupervisionInfo
 from interwhen.clients._calls import Api, ApiCall, read_call
 from interwhen.clients._supervision import Supervised, supervise, whole
 from interwhen.gateway._config import Detail
+from interwhen.gateway._contexts import unknown_context
 from interwhen.gateway._exchange import Exchange, returned, sent, vet_form
 from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import Headers, HttpError
@@ -49,6 +51,10 @@ _COUNTS = (
 """The counts of a ledger that the header ``X-Interwhen-Ledger`` has."""
 _LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate", "journal"))
 """Fields of a result that ``brief`` leaves out: the client has the text, checks may be many, there is no journal."""
+
+
+_UNQUOTED = re.compile(r"[^ !#-\[\]-~]")
+"""Matches characters that a quoted string of a header cannot hold as they are."""
 
 
 class _Typed(msgspec.Struct):
@@ -167,6 +173,8 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
         supervised = await supervise(call, choice.settings, transport, endpoint, exchange.origin)
     except ModelError as error:
         raise counted(gateway, upstream, error) from error
+    except UnknownContext as error:
+        raise unknown_context(error.name) from error
     exchange.supervised = supervised
     answering = _AnswerWriter(gateway, exchange, api, choice, upstream, supervised, transport)
     try:
@@ -245,19 +253,29 @@ class _AnswerWriter:
         await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.detail))
 
     def _head(self, kind: str) -> Headers:
-        assert self.transport.response is not None
+        # Without a response, a stored answer is sent, and the upstream was not asked.
+        response = self.transport.response
+        use = self.supervised.context_use
+        context = [(b"x-interwhen-context", _context_header(use))] if use is not None else []
         name = self.choice.strategy.encode("latin-1", "replace")
         strategy = [(b"x-interwhen-strategy", name)] if name else []
         off = [SUPERVISION_OFF] if self.supervised.is_switched_off else []
         return [
             *off,
-            *returned(self.transport.response.headers, new_body=True),
+            *([] if response is None else returned(response.headers, new_body=True)),
             (b"content-type", kind.encode()),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
             (b"x-interwhen-monitors", self.choice.names.encode("latin-1", "replace")),
             *strategy,
+            *context,
         ]
+
+
+def _context_header(use: ContextUse) -> bytes:
+    """Return the header that says what was used of a context: its name, and the part."""
+    why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
+    return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 
 
 def _in_header(ledger: Ledger) -> bytes:

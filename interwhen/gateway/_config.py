@@ -156,6 +156,55 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     calls: Annotated[Positive, Meta(description="The number of calls that the share is computed from.")] = 100
 
 
+class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The page of recorded runs below ``/ui``; off unless it has a folder."""
+
+    journals: Annotated[
+        tuple[str, ...], Meta(description="The folders with the journals to show; empty: there is no page.")
+    ] = ()
+    key: Annotated[
+        str,
+        Meta(
+            description="The page's own key, which must not be a client's; without one, only this machine may ask. A "
+            "browser asks for it as a password, with any user name."
+        ),
+    ] = ""
+
+
+class TenantContexts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The prepared contexts of the clients with one of the gateway's keys."""
+
+    key_env: Annotated[str, Meta(description="The environment variable with the key, which also lets its clients in.")]
+    names: Annotated[tuple[str, ...], Meta(description="Patterns of the names that these clients may use.")]
+
+
+class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which prepared contexts calls may use. Without names, they may use none."""
+
+    store: Annotated[
+        str, Meta(description="The store of the contexts: a path or a URL; empty: interwhen-precompute.db.")
+    ] = ""
+    key_file: Annotated[
+        str, Meta(description="A file with the key of the store; empty: the key in INTERWHEN_STORE_KEY, if it is set.")
+    ] = ""
+    names: Annotated[
+        tuple[str, ...], Meta(description="Patterns of the names that every client may use, such as 'handbook' or '*'.")
+    ] = ()
+    tenants: Annotated[
+        tuple[TenantContexts, ...], Meta(description="Further names, for the clients with certain keys only.")
+    ] = ()
+    default: Annotated[
+        str, Meta(description="The context of calls that name none; empty: they have none. It must match names.")
+    ] = ""
+    recognize: Annotated[
+        Count,
+        Meta(
+            description="The least number of characters of a context that is recognised if a call has its whole text "
+            "as a system prompt or at the start of a user's message; 0: none is."
+        ),
+    ] = 0
+
+
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The timeouts for upstreams, in seconds; null for none."""
 
@@ -249,7 +298,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     demotion: Annotated[DemotionConfig, Meta(description="Demotes a monitor that refutes too much to observing.")] = (
         DemotionConfig()
     )
+    contexts: Annotated[ContextsConfig, Meta(description="The contexts prepared ahead of time that calls may use.")] = (
+        ContextsConfig()
+    )
     budgets: Annotated[CallBudgets, Meta(description="The budgets of one call.")] = CallBudgets()
+    ui: Annotated[UiConfig, Meta(description="The page of recorded runs below /ui.")] = UiConfig()
 
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8400
@@ -380,7 +433,7 @@ def _value(name: str, field: str, text: str) -> Any:
             raise UsageError(
                 f"the value of {name} begins like JSON, so it must be valid JSON, and is not ({error}): correct it"
             ) from error
-    if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models"):
+    if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models", "contexts.names"):
         return text.split()
     if field == "off":
         return means_off(text)  # in an emergency, any word must work
@@ -435,6 +488,11 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    def key_in(self, headers: Mapping[str, str], header: str) -> str:
+        """Return the key in the *header* of a request that :meth:`admit` has named; empty if no key is needed."""
+        value = headers.get(header, "") if header else ""
+        return value if header != "authorization" else value.partition(" ")[2].strip()
+
     def admit(self, headers: Mapping[str, str]) -> str:
         """Return the name of the header that holds a valid key; empty if no key is needed.
 
@@ -448,6 +506,10 @@ class Keys:
         if kind.lower() == "bearer" and self._is_ours(key.strip()):
             return "authorization"
         raise HttpError(401, "invalid_api_key", _WRONG)
+
+    def holds(self, key: str) -> bool:
+        """Tell whether *key* is one of these keys."""
+        return self._is_ours(key)
 
     def _is_ours(self, key: str) -> bool:
         given = key.encode("utf-8", "surrogateescape")
@@ -481,4 +543,12 @@ def load_keys(config: Config) -> Keys:
                     f"{SHORTEST_KEY} characters, got {len(key)}: write a longer one"
                 )
         keys += [key for _, key in found]
+    for tenant in config.contexts.tenants:
+        key = os.environ.get(tenant.key_env, "")
+        if len(key) < SHORTEST_KEY:
+            raise UsageError(
+                f"the environment variable {tenant.key_env!r} must hold the key of a tenant of contexts, with at least "
+                f"{SHORTEST_KEY} characters, got {len(key)}: set it, or correct key_env"
+            )
+        keys.append(key)
     return Keys(keys)

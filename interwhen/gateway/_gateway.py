@@ -17,6 +17,7 @@ import anyio.abc
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
+from starlette.types import ASGIApp
 
 from interwhen._engine.run import is_off, switch
 from interwhen._log import log_warning
@@ -24,13 +25,14 @@ from interwhen._types.errors import UsageError
 from interwhen._types.results import Result
 from interwhen._types.verdicts import Judged
 from interwhen.clients._audit import open_audit
-from interwhen.gateway._config import Config, GatewayLimits, UpstreamConfig, load_keys
+from interwhen.gateway._config import SHORTEST_KEY, Config, GatewayLimits, UiConfig, UpstreamConfig, load_keys
 from interwhen.gateway._exchange import Bodies, Exchange
 from interwhen.gateway._http_errors import HttpError, head_too_large, overloaded, shutting_down, too_many
 from interwhen.gateway._monitor_choice import MonitorChooser
 from interwhen.gateway._routes import mode_of
 from interwhen.gateway._upstream import UpstreamServer
 from interwhen.models._transport import Timeouts, Transport
+from interwhen.registry import PAGES, load
 
 # Limits the number of calls that run and wait at the same time.
 
@@ -195,6 +197,8 @@ class Gateway:
         self.bodies = Bodies(config.limits)
         self.slots = CallSlots(config.limits)
         self.metrics = Metrics(self.slots)
+        self.pages = self._pages(config.ui)
+        """The application below ``/ui``; ``None`` if it is off."""
         self.audit = open_audit(config.audit)
         """The audit file; ``None`` if none is configured."""
         if self.audit is not None:
@@ -215,6 +219,24 @@ class Gateway:
         self.closing = False
         """Whether new calls are refused."""
         self._stack = AsyncExitStack()
+
+    def _pages(self, settings: UiConfig) -> ASGIApp | None:
+        if not settings.journals:
+            if settings.key:
+                raise UsageError("ui.key must guard a page, got no ui.journals: name a folder, or remove the key")
+            return None
+        if settings.key and len(settings.key) < SHORTEST_KEY:
+            raise UsageError(
+                f"ui.key must have at least {SHORTEST_KEY} characters, got {len(settings.key)}: write a longer one"
+            )
+        if settings.key and self.keys.holds(settings.key):
+            raise UsageError(
+                "ui.key must not be a key of clients, because the page shows the calls of all of them, got one of the "
+                "keys: choose another"
+            )
+        make = load(PAGES, "ui")
+        app: ASGIApp = make(settings.journals, settings.key, lambda: self.closing or self.unready)
+        return app
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

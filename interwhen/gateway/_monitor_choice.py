@@ -5,6 +5,7 @@ They are those that the request names, else those of its model's rule, else the 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections import Counter
@@ -19,9 +20,11 @@ from interwhen._types.extensions import Allocator, RemedyLearner
 from interwhen._types.strategies import CallStrategy
 from interwhen.clients import Reading, Settings
 from interwhen.clients._audit import open_audit
-from interwhen.clients._calls import load_catalog
+from interwhen.clients._calls import Api, load_catalog
 from interwhen.clients._demotion import Demotion
+from interwhen.clients._named_context import NamedContext
 from interwhen.gateway._config import Config, Detail, ModelRule
+from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
 from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors
@@ -30,7 +33,7 @@ FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
 _SUFFIX = "#"
 _NONE = "none"
-_OPTIONS = ("monitors", "strategy", "reading", "detail")
+_OPTIONS = ("monitors", "strategy", "reading", "detail", "context")
 _AT = "@"
 """Separates a strategy from the name of the model: ``best-of-n:n=4@qwen``."""
 _SPEC = re.compile(r"[A-Za-z0-9_.-]{1,100}(:[a-z_]+=[A-Za-z0-9_.+-]+(,[a-z_]+=[A-Za-z0-9_.+-]+)*)?")
@@ -67,8 +70,8 @@ class MonitorChoice:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether the answer has monitors or a strategy. Otherwise the call passes through."""
-        return bool(self.settings.monitors) or self.settings.strategy is not None
+        """Whether the answer has monitors, a strategy or a context. Otherwise the call passes through."""
+        return self.settings.is_active
 
 
 @dataclass(slots=True)
@@ -81,6 +84,8 @@ class _RequestOptions:
     """``None``: the request says nothing about it."""
     reading: Any = None
     detail: Any = None
+    context: Any = None
+    """``None``: the request says nothing about it."""
 
 
 class MonitorChooser:
@@ -107,6 +112,15 @@ class MonitorChooser:
         demotion = config.demotion
         self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
         """Counts the calls of all clients."""
+        contexts = config.contexts
+        patterns = (*contexts.names, *(name for tenant in contexts.tenants for name in tenant.names))
+        self.contexts = GatewayContexts(contexts) if patterns else None
+        """The prepared contexts that calls may use; ``None``: none."""
+        if contexts.default and not (self.contexts and self.contexts.allows(contexts.default, "")):
+            raise UsageError(
+                f"contexts.default must match a pattern of contexts.names ({', '.join(contexts.names) or 'none'}), got "
+                f"{contexts.default!r:.100}: add it to names"
+            )
         watching = [monitor for entry in config.monitors for monitor in load_monitors(entry)]
         offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
@@ -130,8 +144,14 @@ class MonitorChooser:
         for spec in (config.strategy, *config.strategies, *(rule.strategy or "" for rule in config.models)):
             self._load_strategy(spec)
 
-    def choose(self, fields: dict[str, Any], headers: Mapping[str, str]) -> MonitorChoice:
-        """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`."""
+    def choose(
+        self, fields: dict[str, Any], headers: Mapping[str, str], *, key: str = "", api: Api | None = None
+    ) -> MonitorChoice:
+        """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`.
+
+        *key* is the gateway's key in the request: it decides which contexts the request may use. *api*: the API, by
+        which a text in the request is recognised as a context.
+        """
         model = fields.get("model") or ""
         if not isinstance(model, str):
             raise HttpError(
@@ -153,7 +173,29 @@ class MonitorChooser:
         body = {name: value for name, value in fields.items() if name != FIELD} if changed else fields
         if bare != model:
             body["model"] = bare
+        if self.contexts is not None or asked.context not in (None, _NONE, ""):
+            context = self._context(asked.context, body, key, api)
+            settings = settings if context is None else dataclasses.replace(settings, context=context)
         return MonitorChoice(bare, body, changed, settings, detail)
+
+    def _context(self, asked: object, body: Mapping[str, Any], key: str, api: Api | None) -> NamedContext | None:
+        """Return the context of a request; *asked* is what it says about it. Raises :class:`HttpError`."""
+        if not isinstance(asked, str | None):
+            raise HttpError(
+                400, "invalid_type", f"context must be a text, got {asked!r:.100}: write a name", param="context"
+            )
+        found = self.contexts
+        if asked == _NONE:
+            return None
+        if asked:
+            if found is None or not found.allows(asked, key):
+                raise unknown_context(asked)
+            return found.named(asked)
+        if found is None:
+            return None
+        recognized = found.recognize(api, body, key) if api is not None else ""
+        name = recognized or self._config.contexts.default
+        return found.named(name) if name else None
 
     def _chosen(self, asked: _RequestOptions, number: int | None) -> tuple[Settings, Detail]:
         rule = ModelRule(match="*") if number is None else self._config.models[number]
@@ -189,7 +231,9 @@ class MonitorChooser:
         return self._settings(rule, chosen, reading, strategy), detail
 
     def close(self) -> None:
-        """Wait until what was learned is written. Call it at the end, and not on the event loop."""
+        """Wait until what was learned is written, and close the store of contexts. Not on the event loop."""
+        if self.contexts is not None:
+            self.contexts.close()
         close = getattr(self.learner, "close", None)
         if close is not None:
             close()
@@ -276,6 +320,7 @@ def _take_headers(asked: _RequestOptions, headers: Mapping[str, str]) -> None:
     if (named := headers.get(f"{ours}monitors")) is not None:
         asked.monitors, asked.param = _names(named), "X-Interwhen-Monitors"
     asked.strategy = headers.get(f"{ours}strategy", asked.strategy)
+    asked.context = headers.get(f"{ours}context")
     asked.reading = headers.get(f"{ours}reading")
     asked.detail = headers.get(f"{ours}detail")
 
@@ -284,7 +329,7 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
     if said is None or said is True:
         return
     if said is False:
-        said = {"monitors": [], "strategy": _NONE}
+        said = {"monitors": [], "strategy": _NONE, "context": _NONE}
     if not isinstance(said, Mapping):
         raise HttpError(
             400,
@@ -312,8 +357,9 @@ def _take_field(asked: _RequestOptions, said: object) -> None:
                 param=f"{FIELD}.monitors",
             )
         asked.monitors, asked.param = named, f"{FIELD}.monitors"
-    if "strategy" in said:
-        asked.strategy = said["strategy"] or _NONE
+    # JSON has a null for what a header says by "none".
+    asked.strategy = said.get("strategy", asked.strategy) if said.get("strategy", _NONE) else _NONE
+    asked.context = said.get("context", asked.context) if said.get("context", _NONE) else _NONE
     asked.reading = said.get("reading", asked.reading)
     asked.detail = said.get("detail", asked.detail)
 

@@ -75,7 +75,8 @@ class ApiApp:
         """Read a call to a model, and return the function that answers it."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
-        choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers)
+        key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
+        choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers, key=key, api=api)
         exchange.model = choice.model
         upstream = gateway.upstream_for(choice.model)
 
@@ -281,7 +282,15 @@ def make_app(config: Config | Gateway) -> ASGIApp:
         is_call = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in paths
         await (serving if is_call else pages)(scope, receive, send)
 
-    return app
+    trace_pages = gateway.pages
+    if trace_pages is None:
+        return app
+
+    async def app_with_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        await (trace_pages if path == "/ui" or path.startswith("/ui/") else app)(scope, receive, send)
+
+    return app_with_pages
 
 
 def _pages(gateway: Gateway) -> Starlette:

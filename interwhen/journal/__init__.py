@@ -1,9 +1,13 @@
 """The journal: the append-only record of a run, from which the run can be replayed or resumed.
 
 `_files.py` defines the file and its format, `_records.py` the records, `_writer.py` the thread that writes them.
-`_rebuilding.py` reads a journal and rebuilds the core of the run. `_evidence.py` compares a recorded result with its
-hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
+`_rebuilding.py` reads a journal and rebuilds the core of the run. `_scribe.py` notes what a core does, and makes the
+timeline of it, whose types are in `_timeline.py`; `_timeline_reading.py` reads timelines from journals. `_evidence.py`
+compares a recorded result with its hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """
+
+import importlib
+import typing
 
 from interwhen._types.ledger import BlockedLoop, ResumeCost, SkippedEvent, WireReport
 from interwhen._types.results import Insertion, JournalState, Status
@@ -13,9 +17,29 @@ from interwhen.journal._rebuilding import Journaled, read_journal
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.journal._settings import Journal, ModelReference
 
+if typing.TYPE_CHECKING:
+    from interwhen.journal._timeline import (
+        CheckTimes,
+        ForkTimes,
+        FrontierStep,
+        Incident,
+        RemedyTimes,
+        RequestTimes,
+        TextCut,
+        TextShown,
+        TextWritten,
+        Timeline,
+        TimelineEvent,
+    )
+    from interwhen.journal._timeline_reading import TimelineReader, timeline
+
 __all__ = [
     "BlockedLoop",
+    "CheckTimes",
     "Clerk",
+    "ForkTimes",
+    "FrontierStep",
+    "Incident",
     "Insertion",
     "Journal",
     "JournalFile",
@@ -25,12 +49,50 @@ __all__ = [
     "ModelReference",
     "Recheck",
     "RecheckFinding",
+    "RemedyTimes",
     "Replay",
+    "RequestTimes",
     "ResumeCost",
     "SkippedEvent",
     "Status",
+    "TextCut",
+    "TextShown",
+    "TextWritten",
+    "Timeline",
+    "TimelineEvent",
+    "TimelineReader",
     "WireReport",
     "Writing",
     "flaws",
     "read_journal",
+    "timeline",
 ]
+
+# A run that writes a journal does not pay for the code that reads timelines.
+_OF_TIMELINES = frozenset(
+    (
+        "CheckTimes",
+        "ForkTimes",
+        "FrontierStep",
+        "Incident",
+        "RemedyTimes",
+        "RequestTimes",
+        "TextCut",
+        "TextShown",
+        "TextWritten",
+        "Timeline",
+        "TimelineEvent",
+    )
+)
+
+
+def __getattr__(name: str) -> object:
+    if name in _OF_TIMELINES:
+        module = "interwhen.journal._timeline"
+    elif name in ("TimelineReader", "timeline"):
+        module = "interwhen.journal._timeline_reading"
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(module), name)
+    globals()[name] = value  # this function is not called again for it
+    return value

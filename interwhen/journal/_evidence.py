@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from interwhen._core.release import merge
-from interwhen._types.results import CheckRecord, Result, Verified, sha256
+from interwhen._types.results import CheckRecord, Result, Verified
+from interwhen._types.segments import sha256
 from interwhen._types.verdicts import Judged, Pass
 
 __all__ = ["flaws"]

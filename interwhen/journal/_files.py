@@ -109,12 +109,24 @@ def _lock(fd: int) -> bool:
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
 """Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
-SCHEMA = 1
+SCHEMA = 2
+"""The schema of new files. 2: facts say how long work was queued, and where it was done; a file may belong to a call,
+and may have an outline in place of its text."""
+READ = (1, 2)
+"""The schemas that this version reads."""
 
 _HEAD = struct.Struct("<8sI")
 _U32 = struct.Struct("<I")
 START = _HEAD.size + _U32.size
 """The offset of the first record."""
+
+
+class Preamble(NamedTuple):
+    """What the first bytes of a file say."""
+
+    schema: int
+    chain: int
+    """The checksum from which that of the first record is computed."""
 
 
 class Frame(NamedTuple):
@@ -149,6 +161,11 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
 
     Raises :class:`~interwhen.JournalError` if *data* is not a journal, or has another schema. *path* is for the error.
     """
+    return frames_after(data, START, read_preamble(data, path).chain)
+
+
+def read_preamble(data: bytes, path: str) -> Preamble:
+    """Return what the first bytes of *data* say. Raises as :func:`frames` does."""
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
             path,
@@ -163,13 +180,20 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
             "restore it from a copy",
         )
     _, schema = _HEAD.unpack_from(data)
-    if schema != SCHEMA:
+    if schema not in READ:
         raise JournalError(
             path,
-            f"it must have schema {SCHEMA} for this version of interwhen, got schema {schema}: "
+            f"it must have schema {SCHEMA} or an older one for this version of interwhen, got schema {schema}: "
             + ("a newer version wrote it; update interwhen" if schema > SCHEMA else "use the version that wrote it"),
         )
-    at = START
+    return Preamble(schema, chain)
+
+
+def frames_after(data: bytes, at: int, chain: int) -> Iterator[Frame]:
+    """Yield the records in *data* from offset *at* on, up to the first incomplete or damaged record.
+
+    *chain* is the checksum of the record before *at*.
+    """
     while at + 2 * _U32.size <= len(data):
         (size,) = _U32.unpack_from(data, at)
         (said,) = _U32.unpack_from(data, at + _U32.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
@@ -32,18 +32,20 @@ from interwhen._core.messages import (
 )
 from interwhen._core.violations import READS_CALLS
 from interwhen._core.written_calls import offer_for
-from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
+from interwhen._types.segments import Claim
 from interwhen.journal._evidence import flaws
-from interwhen.journal._files import START, Files, frames
+from interwhen.journal._files import SCHEMA, START, Files, frames_after, read_preamble
 from interwhen.journal._records import (
+    CalledRecord,
     ChunkRecord,
     EndRecord,
     FactRecord,
     Header,
+    OutlineRecord,
     Record,
     SpentRecord,
     TextRecord,
@@ -69,12 +71,20 @@ class Journaled:
     """How many bytes follow the readable part. A crash cut them off in the middle of a record, or they are damaged."""
     chain: int
     """The checksum of the last record. The checksum of the next record is computed from it."""
+    schema: int = SCHEMA
+    """The schema of the file."""
 
     @property
     def result(self) -> Result | None:
         """The result; ``None`` if the run had not ended."""
-        last = self.records[-1] if self.records else None
+        last = next((record for record in reversed(self.records) if not isinstance(record, CalledRecord)), None)
         return last.result if isinstance(last, EndRecord) else None
+
+    @property
+    def call(self) -> dict[str, Any] | None:
+        """The record of the call, with the fields of a line of the audit file; ``None`` if there is none."""
+        last = self.records[-1] if self.records else None
+        return last.record if isinstance(last, CalledRecord) else None
 
 
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
@@ -93,8 +103,9 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
         ) from error
     header: Header | None = None
     records: list[Record] = []
-    end, chain = START, 0
-    for found in frames(data, name):
+    end = START
+    schema, chain = read_preamble(data, name)
+    for found in frames_after(data, START, chain):
         try:
             record = decode(found.payload)
         except (msgspec.MsgspecError, ValueError) as error:
@@ -117,7 +128,7 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
             name,
             "it must have a whole header, and was cut within it, so there is nothing to resume: start the run again",
         )
-    journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain)
+    journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain, schema)
     _refuse_changed(journaled)
     return journaled
 
@@ -128,7 +139,7 @@ def _refuse_changed(found: Journaled) -> None:
     if result is None:
         return
     wrong = list(flaws(result))
-    if prompt_sha256(header.prompt) != header.prompt_sha256:
+    if not header.redacted and prompt_sha256(header.prompt) != header.prompt_sha256:
         wrong.append("its prompt does not have the hash in its header")
     if isinstance(result, Verified) and result.certificate.prompt_sha256 != header.prompt_sha256:
         wrong.append("its certificate is for another prompt")
@@ -138,6 +149,16 @@ def _refuse_changed(found: Journaled) -> None:
             found.path,
             f"its result must agree with itself, and does not, so it was changed: {wrong[0]}{more}; restore "
             "it from a copy",
+        )
+
+
+def refuse_redacted(found: Journaled) -> None:
+    """Raise :class:`JournalError` if the journal is redacted: without its text, a run cannot be rebuilt."""
+    if found.header.redacted:
+        raise JournalError(
+            found.path,
+            "it must hold the text to be replayed, resumed or checked again, and it is redacted: use "
+            "interwhen.timeline to see what it holds, or record with text = true",
         )
 
 
@@ -212,11 +233,13 @@ class RebuiltRun:
                     self.usages[self.core.counts.requests] = record.behind
             case EndRecord(at=at):
                 self.at = at
+            case OutlineRecord():
+                refuse_redacted(self.journaled)
             case Header():
                 raise JournalError(
                     self.journaled.path, "it must have one header, got a second one: restore it from a copy"
                 )
-            case TextRecord() | ChunkRecord():
+            case TextRecord() | ChunkRecord() | CalledRecord():
                 pass
             case _:
                 assert_never(record)
@@ -316,6 +339,7 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
     With *until*, only the first *until* of these records are applied. The functions of *monitors* are not called.
     Raises :class:`~interwhen.JournalError` if this version of the core builds another trace from the same facts.
     """
+    refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))
     past.take(past.core.begin())
     for record in standing(found.records)[:until]:
@@ -331,7 +355,12 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
     past = rebuild(found, monitors)
     records = standing(found.records)
     last = next(
-        (at for at in range(len(records) - 1, -1, -1) if not isinstance(records[at], EndRecord | SpentRecord)), None
+        (
+            at
+            for at in range(len(records) - 1, -1, -1)
+            if not isinstance(records[at], EndRecord | SpentRecord | CalledRecord)
+        ),
+        None,
     )
     if past.summary is None or last is None or not _is_void(records[last]):
         return past
@@ -351,7 +380,7 @@ def standing(records: Sequence[Record]) -> list[Record]:
     for record in records:
         if isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
             spent = []
-            while kept and isinstance(kept[-1], EndRecord | SpentRecord):
+            while kept and isinstance(kept[-1], EndRecord | SpentRecord | CalledRecord):
                 spent.append(kept.pop())
             if kept and _is_void(kept[-1]):
                 kept.pop()
@@ -376,7 +405,7 @@ def facts_of(record: Record) -> Iterator[tuple[float, Fact]]:
             yield at, chunk
         case FactRecord(at=at, fact=fact):
             yield at, fact
-        case SpentRecord() | EndRecord() | Header():
+        case SpentRecord() | EndRecord() | Header() | OutlineRecord() | CalledRecord():
             pass
         case _:
             assert_never(record)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -31,14 +31,13 @@ from interwhen._core.messages import (
     SwitchedOff,
 )
 from interwhen._types.budgets import Budgets
-from interwhen._types.claims import Claim
 from interwhen._types.errors import JournalError
 from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, ResumeMode, Sampling, Usage
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
 from interwhen._types.remedies import Auto, FeedbackTemplate
 from interwhen._types.results import Result
-from interwhen._types.segments import Phase, Segment
+from interwhen._types.segments import Claim, Phase, Segment
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest
@@ -103,6 +102,25 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """How the model continues text, if that was known when the run began."""
     min_coverage: float = 0.0
     """The smallest share of the text (0 to 1) that checked claims must cover."""
+    call: CallHead | None = None
+    """The call to which the run belongs; ``None``: a run of its own, without a client or a gateway."""
+    redacted: bool = False
+    """Whether the journal has an outline in place of the text. Then ``prompt`` is empty, and only its hash is there."""
+
+
+class CallHead(msgspec.Struct, frozen=True):
+    """Which call a run belongs to, as far as that is known when the run begins."""
+
+    call_id: str
+    source: Literal["wrap", "gateway"]
+    api: str
+    model: str
+    """The name of the model in the request."""
+    trace_id: str = ""
+    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
+    streams: bool = False
+    """Whether the caller asked for a stream."""
+    strategy: str = ""
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
@@ -164,13 +182,29 @@ class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
     result: Result
 
 
+class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline"):
+    """A part of the timeline, as JSON, in place of text and facts: a journal that is redacted has only these."""
+
+    at: float
+    part: str
+
+
+class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
+    """The record of the call, without content. Always the last record of the journal of a call."""
+
+    record: Any
+    """A :class:`~interwhen.clients._call_record.CallRecord`; when it is read, a dictionary with its fields."""
+
+
 class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped"):
     """A record as ASCII JSON, because its text contains lone surrogates, which UTF-8 cannot encode."""
 
     json: str
 
 
-Record: TypeAlias = Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord
+Record: TypeAlias = (
+    Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord | OutlineRecord | CalledRecord
+)
 """A closed union of the record types."""
 
 

@@ -51,10 +51,11 @@ if TYPE_CHECKING:
     from interwhen.models._messages import read_messages, read_turn
     from interwhen.models._metered import MeteredModel
     from interwhen.models._openai_api import ChatModel, CompletionsModel
+    from interwhen.models._orphans import OrphanedStream
     from interwhen.models._probe import probe
     from interwhen.models._replay import Recording, RecordingModel, ReplayModel, TimedChunk, load_recordings
     from interwhen.models._token_stream import GuardedStream, IteratorStream, StreamNotes, collect
-    from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
+    from interwhen.models._transport import HttpRequest, HttpResponse, Retries, Timeouts, Transport
 
 __all__ = [
     "Capabilities",
@@ -77,6 +78,7 @@ __all__ = [
     "MeteredModel",
     "Model",
     "ModelError",
+    "OrphanedStream",
     "OutOfTokens",
     "Piece",
     "Prompt",
@@ -88,6 +90,7 @@ __all__ = [
     "Request",
     "ResumeMode",
     "ResumeWay",
+    "Retries",
     "Sampling",
     "ScoredToken",
     "Stream",
@@ -122,9 +125,11 @@ _LAZY = {
     "IteratorStream": "_token_stream",
     "LocalModel": "_local",
     "MeteredModel": "_metered",
+    "OrphanedStream": "_orphans",
     "Recording": "_replay",
     "RecordingModel": "_replay",
     "ReplayModel": "_replay",
+    "Retries": "_transport",
     "StreamNotes": "_token_stream",
     "TimedChunk": "_replay",
     "Timeouts": "_transport",

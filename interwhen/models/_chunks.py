@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from interwhen._types.errors import MalformedEvent, StreamProtocolError, UnexpectedForm, UpstreamError
 from interwhen._types.models import Chunk, Completion, FinishReason, ScoredToken, Usage
 from interwhen._types.segments import ToolCall
-from interwhen.models._exchange import refusal
+from interwhen.models._transport import refusal
 
 # The JSON objects of the OpenAI-compatible APIs as msgspec structs, with the fields that interwhen uses.
 #

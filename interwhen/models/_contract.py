@@ -23,14 +23,13 @@ from interwhen._types.errors import (
 from interwhen._types.models import Chunk, Message, Piece, Request, ResumeMode, Sampling, Usage
 from interwhen._types.segments import Phase
 from interwhen.models._chunks import NOT_JSON
-from interwhen.models._exchange import open_stream
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel
 from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, ProbedChat, Prober, chunks_of
 from interwhen.models._recorded_http import NotRecordedError
 from interwhen.models._sse import SseDecoder
 from interwhen.models._token_resume import FAMILIES, shared
-from interwhen.models._transport import HttpRequest, Timeouts, Transport
+from interwhen.models._transport import HttpRequest, Timeouts, Transport, open_stream
 
 ContractMark = Literal["holds", "absent", "broken", "unknown"]
 """``absent``: the server lacks the feature, and interwhen can do without it. ``broken``: interwhen relies on the line,

@@ -31,7 +31,6 @@ from interwhen._types.models import (
 )
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import ServerProps, SlotState
-from interwhen.models._exchange import Retries, exchange
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.models._local_weights import (
@@ -46,7 +45,7 @@ from interwhen.models._local_weights import (
 from interwhen.models._messages import prompt_turns
 from interwhen.models._openai_api import ChatModel, CompletionsModel, read_json
 from interwhen.models._token_resume import shared
-from interwhen.models._transport import HttpRequest, Timeouts, Transport
+from interwhen.models._transport import HttpRequest, Retries, Timeouts, Transport, exchange
 
 # The slots of a llama.cpp server, and their saved states. A fork can get its prefix from a slot or a saved state.
 

@@ -63,35 +63,43 @@ from interwhen.models._chunks import (
 from interwhen.models._endpoint_support import (
     AFTER_CALLS,
     BY_IDS,
-    FORK_OPTIONS,
     LLAMACPP,
     NO_IDS,
     NOT_RAW,
     PREFILL_REFUSED,
     PROBE_SECONDS,
     EndpointProof,
-    FieldSupport,
     ResumeProbe,
-    SamplingSupport,
     asks_to_reason,
     choose_prefill,
     continues_raw,
-    mentions,
     parse_probe,
-    refuses,
-    until_stop,
     why_turn,
     why_unproven,
     with_tags,
 )
-from interwhen.models._exchange import Retries, exchange, open_stream, retrying
 from interwhen.models._messages import extra_turns, needs_turns, prefill_turns, prompt_turns
 from interwhen.models._orphans import AbortCall, OrphanedStreams
 from interwhen.models._raw_calls import raw_calls
 from interwhen.models._token_resume import KnownTags, TokenPrompt, TokenPrompts, TokenTrail, shows_tags
 from interwhen.models._token_servers import Place, TokenServer, sends_ids, token_server
 from interwhen.models._token_stream import SlotRelease, StreamNotes, TokenStream, collect, lenient
-from interwhen.models._transport import HttpRequest, HttpResponse, Timeouts, Transport
+from interwhen.models._transport import (
+    FORK_OPTIONS,
+    FieldSupport,
+    HttpRequest,
+    HttpResponse,
+    Retries,
+    SamplingSupport,
+    Timeouts,
+    Transport,
+    exchange,
+    mentions,
+    open_stream,
+    refuses,
+    retrying,
+    until_stop,
+)
 
 T = TypeVar("T")
 

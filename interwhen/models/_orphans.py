@@ -18,8 +18,7 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
-from interwhen.models._exchange import exchange
-from interwhen.models._transport import HttpRequest, Timeouts, Transport
+from interwhen.models._transport import HttpRequest, Timeouts, Transport, exchange
 
 ORPHAN_SECONDS = 60.0
 """The longest time in seconds that a closed stream counts as orphaned."""

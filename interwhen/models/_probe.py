@@ -22,11 +22,9 @@ from interwhen._types.models import (
     Usage,
 )
 from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
-from interwhen.models._endpoint_support import FORK_OPTIONS
-from interwhen.models._exchange import Retries, exchange
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel, CompletionsModel
-from interwhen.models._transport import HttpRequest, Timeouts, Transport
+from interwhen.models._transport import FORK_OPTIONS, HttpRequest, Retries, Timeouts, Transport, exchange
 
 Mark = Literal["ok", "no", "unknown"]
 

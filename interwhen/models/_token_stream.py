@@ -14,10 +14,9 @@ from interwhen._types.errors import ConnectError, MalformedEvent, ModelError, St
 from interwhen._types.ledger import SkippedEvent
 from interwhen._types.models import Chunk, Completion, FinishReason, ResumeWay, Stream, Usage
 from interwhen.models._chunks import NOT_JSON, Decode, Decoded, EndMark, SlotState
-from interwhen.models._endpoint_support import REMEMBERED_SECONDS
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
-from interwhen.models._transport import HttpResponse
+from interwhen.models._transport import REMEMBERED_SECONDS, HttpResponse
 
 # Base classes of streams for model adapters. A task may close such a stream while another task reads it.
 

@@ -6,8 +6,9 @@ uses them in runs, and `_gate.py` drops items that do not save tokens. Start wit
 docs/decisions/0029-background-precompute.md.
 """
 
-from interwhen._types.errors import StoreConflict, StoreError
+from interwhen._types.errors import StoreConflict, StoreError, UnknownContext
 from interwhen._types.extensions import Served
+from interwhen._types.ledger import ContextUse
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._gate import GateRule, Weights
 from interwhen.precompute._items import (
@@ -43,6 +44,7 @@ from interwhen.precompute._producer import (
     installed_producers,
     load_producers,
 )
+from interwhen.precompute._retrieval import Embedder
 from interwhen.precompute._savings import Savings
 from interwhen.precompute._serving import ServeReady, ServingPolicy
 from interwhen.precompute._shelves import MemoryShelf, Shelf
@@ -56,9 +58,11 @@ __all__ = [
     "Context",
     "ContextPiece",
     "ContextRef",
+    "ContextUse",
     "Cost",
     "Digest",
     "Document",
+    "Embedder",
     "ForegroundGate",
     "GateRule",
     "IdleWork",
@@ -93,6 +97,7 @@ __all__ = [
     "StoreConflict",
     "StoreError",
     "Undecided",
+    "UnknownContext",
     "Weights",
     "digest",
     "installed_producers",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import anyio
 from cyclopts import App, Parameter
@@ -36,6 +36,7 @@ from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import Item, ItemId
 from interwhen.precompute._opening import PLACE, open_context, open_place, read_text
 from interwhen.precompute._precomputer import Precomputer
+from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.facts import notes_of
@@ -160,6 +161,7 @@ def run(
     model: _flags.ModelFlags = _MODEL,
     monitor: Annotated[tuple[str, ...], Parameter(name=("--monitor", "-m"), negative="")] = (),
     producer: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    questions: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     place: StoreFlags = _STORE,
     token_budget: int = 100_000,
     slices: int | None = None,
@@ -174,13 +176,18 @@ def run(
         The monitors that judge the text of the model. Without one, no such text is accepted. May be given several
         times.
     producer
-        The producers that propose items; default: all installed ones. May be given several times.
+        The producers that propose items, such as answers:anticipate=4; default: all installed ones. May be given
+        several times.
+    questions
+        A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
+        of a run, whose question counts. May be given several times; frequent questions come first.
     token_budget
         The largest number of generated tokens for one context, in all its generations and processes together.
     slices
         The largest number of steps.
     """
-    done = anyio.run(_work, names, model, monitor, producer, place, token_budget, slices)
+    asked = [question for path in questions for question in read_questions(path)]
+    done = anyio.run(_work, names, model, monitor, with_questions(producer, asked), place, token_budget, slices)
     spent = sum(each.cost.generated for each in done)
     stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
     return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
@@ -199,7 +206,7 @@ async def _work(
     names: tuple[str, ...],
     model: _flags.ModelFlags,
     monitor: tuple[str, ...],
-    producer: tuple[str, ...],
+    producer: Sequence[Mapping[str, Any]],
     place: StoreFlags,
     token_budget: int,
     slices: int | None,
@@ -209,10 +216,10 @@ async def _work(
     found = place.open()
     done: list[Slice] = []
     try:
-        pre = Precomputer(found, adapter, monitor, producers=producer or None, token_budget=token_budget, debounce=0.0)
+        pre = Precomputer(found, adapter, monitor, producers=producer, token_budget=token_budget, debounce=0.0)
         for name in names or _contexts.contexts_in(found):
             await pre.open(name)
-            _contexts.note_worker(found, name, _worker(pre))
+            _contexts.note_worker(found, name, _worker(pre, producer))
         while slices is None or len(done) < slices:
             step = await pre.work(slices=1)
             if not step:
@@ -248,9 +255,10 @@ def ask(
     Parameters
     ----------
     name
-        The context. Its text and the question are the prompt.
+        The context. Its text and the question are the prompt. Of a text that is long for the context window of the
+        model, only the passages are used that belong to the question.
     question
-        The question. A stored answer is used only for a question in the same words.
+        The question. A stored answer is used only for the same question, perhaps in other words.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
     json
@@ -264,9 +272,8 @@ def ask(
 
     async def main() -> int:
         async with closing(adapter), open_context(name, adapter, store=place.store, key_file=place.key_file) as ref:
-            context = ref.precomputer.contexts[name].context
-            assert context is not None  # an opened context is in the store
-            run = start(adapter, compose(context.text, question), monitors=monitors, sampling=sampled, context=ref)
+            text = await ref.precomputer.text_for(ref, question)
+            run = start(adapter, compose(text, question), monitors=monitors, sampling=sampled, context=ref)
             result = await show_run(run, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]
 
@@ -368,9 +375,11 @@ def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STO
     return _exits.OK
 
 
-def _worker(pre: Precomputer) -> WorkerSettings:
+def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSettings:
     around = pre.key_settings
-    return WorkerSettings(around.model, around.tokenizer, around.judges, tuple(each.name for each in pre.producers))
+    names = tuple(each.name for each in pre.producers)
+    options = {str(spec["name"]): {key: value for key, value in spec.items() if key != "name"} for spec in specs}
+    return WorkerSettings(around.model, around.tokenizer, around.judges, names, options)
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
@@ -386,7 +395,7 @@ def _prepared(store: Store, name: str) -> PreparedContext:
     if worker is None:
         prepared.generation = generation
         return prepared
-    prepared.load(store, load_producers(worker.producers), worker.key_settings)
+    prepared.load(store, load_producers(worker.specs), worker.key_settings)
     return prepared
 
 

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from interwhen._types.errors import StoreConflict, UsageError
+from interwhen._types.errors import StoreConflict, UnknownContext, UsageError
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
+from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
 
 NOTHING = Digest("")
@@ -90,8 +91,11 @@ def spending(store: Store, name: str) -> ContextSpending:
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
-def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpending:
-    """Add the *cost* of one slice to the context *name*, and return the sum. *discarded*: the slice made no item."""
+def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
+    """Add the *cost* of one slice to the context *name*, and return the sum.
+
+    *discarded* has the tokens of a slice that made no item. It is negative if the slice used drafts of earlier ones.
+    """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
     now = ContextSpending()
@@ -99,7 +103,7 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: bool) -> ContextSpe
     def change(old: bytes | None) -> bytes:
         nonlocal now
         past = ContextSpending() if old is None else msgspec.msgpack.decode(old, type=ContextSpending)
-        now = ContextSpending(past.cost + cost, past.discarded + cost.generated * discarded, past.slices + 1)
+        now = ContextSpending(past.cost + cost, past.discarded + discarded, past.slices + 1)
         return msgspec.msgpack.encode(now)
 
     store.update(spending_document(name), change)
@@ -123,6 +127,14 @@ class PreparedContext:
     seen_at: float = 0.0
     """The time at which the generation was last read from the store, on the clock of the event loop."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+    _index: PassageIndex | None = None
+
+    @property
+    def index(self) -> PassageIndex:
+        """The index of the pieces. Call it in a thread for the first time: for 500 pages it takes about a second."""
+        if self._index is None:
+            self._index = PassageIndex(() if self.context is None else self.context.pieces)
+        return self._index
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
@@ -237,6 +249,14 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     tokenizer: str
     judges: Digest
     producers: tuple[str, ...]
+    """The names of the producers."""
+    options: dict[str, dict[str, Any]] = {}
+    """The options of a producer by its name. A plan follows from them: an answer is served only to a question in it."""
+
+    @property
+    def specs(self) -> tuple[dict[str, Any], ...]:
+        """The producers with their options, for :func:`~interwhen.precompute.load_producers`."""
+        return tuple({"name": name, **self.options.get(name, {})} for name in self.producers)
 
     @property
     def key_settings(self) -> KeySettings:
@@ -356,7 +376,7 @@ def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
 
     def change(old: bytes | None) -> bytes:
         if old is None:
-            raise UsageError(f"context {name!r} must be in the store {store.place!r}, and it is not; add it first")
+            raise UnknownContext(name, store.place)
         return old
 
     return store.update(context_document(name), change).generation

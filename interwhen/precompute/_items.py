@@ -24,18 +24,20 @@ Kind = Literal["facts", "verifiers", "answers", "prefixes"]
 """``facts``: statements that follow from a context. ``verifiers``: results of the ``prepare`` of monitors. ``answers``:
 answers to likely questions. ``prefixes``: records that a context is in the server's prefix cache."""
 
-Basis = Literal["judged", "derived", "observed", "guess"]
-"""The reason to trust a proposal. ``judged``: the monitors passed its text. ``derived``: code computed it from the
+Basis = Literal["judged", "agreed", "derived", "observed", "guess"]
+"""The reason to trust a proposal. ``judged``: the monitors passed its text. ``agreed``: the model derived it again by
+other words; this is weaker than a check, and no monitor refuted it. ``derived``: code computed it from the
 sources, without a model. ``observed``: a counter of the server confirmed it. ``guess``: there is no such reason. A
 guess is never served. Later steps of the same producer may read it; other producers cannot."""
 
 BASES: dict[Kind, tuple[Basis, ...]] = {
-    "facts": ("judged",),
+    "facts": ("judged", "agreed"),
     "verifiers": ("derived",),
     "answers": ("judged",),
     "prefixes": ("observed",),
 }
-"""The bases on which an item of each kind may be served. Text of a model is served only if it was judged."""
+"""The bases on which an item of each kind may be served. Text of a model is served only if it was judged.
+Facts on the basis ``agreed`` are served, too, under a heading that says so."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
 """The outcome of making an item. Only ``accepted`` items are served. The other outcomes are stored too, so that no

@@ -23,7 +23,7 @@ from interwhen._types.models import Capabilities, Chunk, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Conclude
 from interwhen._types.results import Abstained, CheckRecord, Failed, Result, Unverified, Verified
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen.journal._records import describe
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._items import Digest, Proof, digest

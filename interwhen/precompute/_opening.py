@@ -37,6 +37,17 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def is_same_model(prepared_for: str, asked: str) -> bool:
+    """Tell whether two names of adapters (``model@host``) mean the same model. A server may have several addresses."""
+    return bare_model(prepared_for) == bare_model(asked)
+
+
+def bare_model(name: str) -> str:
+    """Return the name of the model in *name*, the name of an adapter, without the server."""
+    model, at, _ = name.rpartition("@")
+    return model if at else name
+
+
 @asynccontextmanager
 async def open_context(
     name: str, model: Model, *, store: str | None = None, key_file: Path | None = None
@@ -48,9 +59,9 @@ async def open_context(
     found = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:
         worker = await anyio.to_thread.run_sync(last_worker, found, name)
-        precomputer = Precomputer(found, model, producers=None if worker is None else worker.producers, debounce=0.0)
+        precomputer = Precomputer(found, model, producers=None if worker is None else worker.specs, debounce=0.0)
         if worker is not None:
-            if worker.model != model.name:
+            if not is_same_model(worker.model, model.name):
                 raise UsageError(
                     f"context {name!r} must be used with the model that it was prepared for, {worker.model!r}, got "
                     f"{model.name!r}; use that model, or prepare it for this one: interwhen precompute run {name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,14 @@ from typing import Any, Literal, Self, TypeVar, get_args
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 from msgspec.structs import replace as replaced
 
 from interwhen._log import log_info, log_warning
 from interwhen._run import Run, run
-from interwhen._types.errors import OutOfTokens, StoreError, UsageError
-from interwhen._types.extensions import Served, WorkerPool
+from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, UsageError
+from interwhen._types.extensions import Served, Task, WorkerPool
+from interwhen._types.ledger import ContextPart, ContextUse
 from interwhen._types.models import Model, Prompt
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
@@ -32,11 +35,13 @@ from interwhen.precompute._contexts import (
     spend,
     write_context,
 )
+from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, PlannedStep, Producer, load_producers
-from interwhen.precompute._serving import ServeReady, ServingPolicy
+from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, load_producers
+from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
+from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
 from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store
@@ -133,11 +138,12 @@ class Precomputer:
     """Prepares items for contexts with *model*, lets *monitors* judge them, and offers the ready items to runs.
 
     *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
-    *producers* are names or objects (default: all installed ones). *passes* limits how often a consolidating producer
-    goes over a context. *token_budget* limits the generated tokens for one context, in all its generations together.
-    One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when no run has needed
-    the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). *least_coverage* and *workers* go to
+    *producers* are names with options, or objects (default: all installed ones). *passes* limits how often a
+    consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
+    generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
+    no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
+    :class:`~interwhen.precompute.ServeReady`). With *passages*, a run whose prompt lacks the text of the context gets
+    the pieces that belong to its question, at most so many characters. *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
@@ -150,7 +156,7 @@ class Precomputer:
         model: Model,
         monitors: Iterable[MonitorSpec] = (),
         *,
-        producers: Sequence[Producer | str] | None = None,
+        producers: Sequence[ProducerSpec] | None = None,
         passes: int = 3,
         token_budget: int = 100_000,
         step_tokens: int = 512,
@@ -160,6 +166,7 @@ class Precomputer:
         serving: ServingPolicy | None = None,
         least_coverage: float = 0.0,
         fresh_seconds: float = FRESH_SECONDS,
+        passages: int = 0,
         workers: WorkerPool | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -180,6 +187,9 @@ class Precomputer:
         self._passes = passes
         self._serving: ServingPolicy = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
+        self._passages = passages
+        self.now: Callable[[], float] = anyio.current_time
+        """The clock for *fresh_seconds*."""
         self._prepared: dict[str, PreparedContext] = {}
         self._uses: Counter[ItemId] = Counter()
         judge = Judge(self.monitors, least_coverage=least_coverage, workers=workers)
@@ -227,9 +237,7 @@ class Precomputer:
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
         if record is None:
-            raise UsageError(
-                f"context {ref.name!r} must be in the store {self.store.place!r}, and it is not; add it first"
-            )
+            raise UnknownContext(ref.name, self.store.place)
         pieces = dict(record.pieces)
         for name, text in changes.items():
             if text is None:
@@ -248,19 +256,34 @@ class Precomputer:
 
         Raises :class:`UsageError` if there is no such context.
         """
-        ref = await self._entered(name)
-        if self._prepared[name].context is None:
-            raise UsageError(f"context {name!r} must be in the store {self.store.place!r}, and it is not; add it first")
-        return ref
+        await self._entered(name)
+        return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
         """Load the latest generation of the context *name* from the store, and return it."""
+        prepared = await self.in_store(lambda: self._loaded(name))
+        return self._enter(prepared)
+
+    def read(self, name: str) -> ContextRef:
+        """Load the context *name* as :meth:`open` does, without an event loop. It may block."""
+        return self._ref(self._enter(self._loaded(name)))
+
+    def _loaded(self, name: str) -> PreparedContext:
         prepared = PreparedContext(name)
-        before = self._prepared.get(name)
-        await self.in_store(lambda: prepared.load(self.store, self.producers, self.key_settings, before))
-        prepared.seen_at = anyio.current_time()
-        self._prepared[name] = prepared
+        prepared.load(self.store, self.producers, self.key_settings, self._prepared.get(name))
+        if self._passages:
+            _ = prepared.index  # built now, and not while a reader waits
         return prepared
+
+    def _enter(self, prepared: PreparedContext) -> PreparedContext:
+        prepared.seen_at = self.now()
+        self._prepared[prepared.name] = prepared
+        return prepared
+
+    def _ref(self, prepared: PreparedContext) -> ContextRef:
+        if prepared.context is None:
+            raise UnknownContext(prepared.name, self.store.place)
+        return ContextRef(self, prepared.name, prepared.digest)
 
     async def _entered(self, name: str) -> ContextRef:
         prepared = await self.refresh(name)
@@ -278,40 +301,117 @@ class Precomputer:
         last, and then returns no items until the worker has read it again. If the context was edited, an old *ref*
         gets no items.
         """
+        return () if self.lack_of(ref) else self._prepared[ref.name].served
+
+    def lack_of(self, ref: ContextRef) -> str:
+        """Return why :meth:`ready` returns no items for *ref*, whatever was prepared; empty if it may return some."""
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
-            return ()
-        return prepared.served if self._is_current(prepared) else ()
+            return "the context was changed after this reference to it was made"
+        return self._staleness(prepared)
 
-    def _is_current(self, prepared: PreparedContext) -> bool:
+    def _staleness(self, prepared: PreparedContext) -> str:
+        """Return why the generation in memory may not be the latest one; empty if it is."""
         if self.store.blocks:
-            return anyio.current_time() - prepared.seen_at <= self._fresh_seconds
+            is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
+            return "" if is_fresh else "the store was not read for too long"
         try:
-            return self.store.generation(context_document(prepared.name)) == prepared.generation
+            # A reader waits, so this does not wait for another process that has locked the file.
+            latest = self.store.generation(context_document(prepared.name), waits=False)
         except StoreError as error:
             log_warning("store.unreadable", place=self.store.place, why=error.reason)
-            return False
+            return f"the store cannot be read: {error.reason}"
+        return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
-        plain = Served(model, prompt)
-        if not (items := self.ready(ref)):
-            return plain
+        """Return the model and the prompt for a run on *prompt*. If nothing ready helps, both are unchanged."""
+        served = self._serve_items(ref, model, prompt)
+        if not self._passages or served.answer or (served.use is not None and served.use.used == "unavailable"):
+            return served
+        task = Task(prompt)
+        ranked = self._prepared[ref.name].index.ranked(last_line(task.question))
+        # A prompt that has the text itself gets no part of it again.
+        found = within([piece for piece in ranked if piece.text not in task.text], budget=self._passages)
+        if not found:
+            return served
+        use = ContextUse(ref.name, "facts" if served.items else "passages")
+        lines = "\n".join((PASSAGES, *map(passage_of, found)))
+        return replace(served, prompt=before_question(served.prompt, lines), use=use)
+
+    async def passages(
+        self,
+        ref: ContextRef,
+        question: str,
+        *,
+        most: int = MOST,
+        budget: int = BUDGET,
+        embedder: Embedder | None = None,
+    ) -> tuple[ContextPiece, ...]:
+        """Return the pieces of the context of *ref* that belong to *question*, best first.
+
+        At most *most* pieces with *budget* characters. They are ranked by words (BM25), and with *embedder* also by the
+        similarity of embeddings, which are kept in the store. Raises :class:`UsageError` if *ref* is not current.
+        """
+        if lack := self.lack_of(ref):
+            raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
+        prepared = self._prepared[ref.name]
+        index = await self.in_store(lambda: prepared.index)
+        nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
+        return within(index.ranked(question, nearness), most=most, budget=budget)
+
+    async def text_for(self, ref: ContextRef, question: str) -> str:
+        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is long for the model."""
+        window = (await self.model.capabilities()).context_tokens
+        text = self._text(ref)
+        room = characters_in(window)
+        if len(text) <= room:
+            return text
+        found = await self.passages(ref, question, budget=min(BUDGET, room))
+        return "\n".join((PASSAGES, *map(passage_of, found)))
+
+    def _text(self, ref: ContextRef) -> str:
+        prepared = self._prepared[ref.name]
+        return "" if prepared.context is None else prepared.context.text
+
+    async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
+        """Return the similarity of *question* to each piece, by the digest of the piece."""
+        pieces = () if prepared.context is None else prepared.context.pieces
+        document = f"vectors:{prepared.name}:{embedder.name[:16]}"
+        known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
+        vectors = {key: array("f", data) for key, data in known.items()}
+        missing = {piece.sha256: passage_of(piece) for piece in pieces if piece.sha256 not in vectors}
+        if missing:
+            vectors.update(zip(missing, await embedder.embed(list(missing.values())), strict=True))
+            data = msgspec.msgpack.encode({piece.sha256: vectors[piece.sha256].tobytes() for piece in pieces})
+            await self.in_store(lambda: self.store.update(document, lambda _old: data))
+        [asked] = await embedder.embed([question])
+        return {piece.sha256: similarity(asked, vectors[piece.sha256]) for piece in pieces}
+
+    def _serve_items(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
+
+        def unused(why: str, part: ContextPart = "none") -> Served:
+            return Served(model, prompt, use=ContextUse(ref.name, part, why))
+
+        if lack := self.lack_of(ref):
+            return unused(lack, "unavailable")
+        if not (items := self._prepared[ref.name].served):
+            return unused("nothing is prepared")
         try:
             served = self._serving(items, model, prompt)
         except Exception as error:  # noqa: BLE001  (a plug-in may raise anything, and must not break a run)
             log_warning("serving.failed", context=ref.name, error=f"{type(error).__name__}: {error}")
-            return plain
+            return unused(f"the serving policy failed: {type(error).__name__}")
         offered = {item.id: item for item in items}
         if not served.items:
-            return served
+            return replace(served, use=served.use or ContextUse(ref.name, "none", "nothing fits the question"))
         if strangers := [each for each in served.items if each not in offered]:
             log_warning("serving.refused", context=ref.name, why=f"{strangers[0]!r} was not offered")
-            return plain
+            return unused("the serving policy chose an item that may not be served")
         used = self._prepared[ref.name].ancestry([offered[ItemId(each)] for each in served.items])
         self._uses.update(list(used))
         return replace(
             served,
+            use=ContextUse(ref.name, "answer" if served.answer else "facts"),
             offline_tokens=sum(item.cost.generated for item in used.values()),
             offline_share=sum(item.cost.generated / self._uses[item.id] for item in used.values()),
         )
@@ -438,6 +538,7 @@ class IdleWorker:
         self._step_seconds = step_seconds
         self._clock = clock
         self._troubles: dict[tuple[str, str, int], _Trouble] = {}
+        self._drafts: dict[str, Drafts] = {}
         self._turn = 0
         self._news: anyio.Event | None = None
         self._is_working = False
@@ -512,7 +613,7 @@ class IdleWorker:
         generation = await self._host.in_store(lambda: self._host.store.generation(context_document(name)))
         if generation != prepared.generation:
             return await self._host.refresh(name)
-        prepared.seen_at = anyio.current_time()
+        prepared.seen_at = self._host.now()
         return prepared
 
     def _is_in_trouble(self, prepared: PreparedContext, step: PlannedStep) -> bool:
@@ -534,13 +635,17 @@ class IdleWorker:
             model=MeteredModel(host.model, budget, when_used=host.foreground_gate.yield_now),
             judge=self._judge,
             step_tokens=self._step_tokens,
+            drafts=await self._drafts_of(prepared.name),
         )
         came_to: Item | Slice | None = None
         try:
             with host.foreground_gate.slice(), anyio.move_on_after(self._step_seconds) as limit:
                 came_to = await self._made(prepared, step, work)
         finally:
-            await self._account(prepared, step, work.cost, discarded=not isinstance(came_to, Item))
+            made_item = isinstance(came_to, Item)
+            await self._account(prepared, step, work.cost, -work.reused if made_item else work.cost.generated)
+            # After a failure the same text would only fail again.
+            await self._keep_drafts(prepared.name, work, drop=came_to is not None and not _is_out_of_tokens(came_to))
         if came_to is None:
             ending: Ending = "late" if limit.cancelled_caught else "cancelled"
             came_to = Slice(prepared.name, step.name, ending, work.cost)
@@ -548,7 +653,7 @@ class IdleWorker:
                 self._failed(prepared, step, f"no item within {self._step_seconds:g} s")
         if isinstance(came_to, Slice):
             return came_to
-        return await self._keep(prepared, step, came_to)
+        return await self._keep(prepared, step, came_to, work.cost)
 
     async def _made(self, prepared: PreparedContext, step: PlannedStep, work: StepWork) -> Item | Slice:
         try:
@@ -567,9 +672,23 @@ class IdleWorker:
         self._troubles[key] = _Trouble(anyio.current_time() + pause, pause)
         log_warning("step.failed", context=prepared.name, step=step.name, why=why, again_in=pause)
 
-    async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, *, discarded: bool) -> None:
-        """Record the *cost* of a slice, even of a cancelled one. *discarded*: the slice made no item."""
-        if cost == Cost():
+    async def _drafts_of(self, name: str) -> Drafts:
+        if name not in self._drafts:
+            self._drafts[name] = await self._host.in_store(lambda: Drafts(self._host.store, name))
+        return self._drafts[name]
+
+    async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
+        """Store the text of the slice for the next one; *drop*: the next slice does not need it."""
+        if work.drafted is None:
+            return
+        if drop:
+            self._drafts[name].drop(work.drafted.keys)
+        with anyio.move_on_after(_STORE_SECONDS, shield=True):
+            await self._host.in_store(self._drafts[name].save)
+
+    async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
+        """Record the *cost* of a slice, even of a cancelled one. *discarded*: see :func:`spend`."""
+        if cost == Cost() and not discarded:
             return
         host = self._host
         past = prepared.spending
@@ -584,7 +703,7 @@ class IdleWorker:
             self._failed(prepared, step, error.reason)
             raise
 
-    async def _keep(self, prepared: PreparedContext, step: PlannedStep, made: Item) -> Slice:
+    async def _keep(self, prepared: PreparedContext, step: PlannedStep, made: Item, cost: Cost) -> Slice:
         host = self._host
         try:
             stored = await host.in_store(lambda: host.store.put(made))
@@ -594,7 +713,11 @@ class IdleWorker:
             raise
         prepared.take(step, stored)
         log_info("step.made", context=prepared.name, step=step.name, status=stored.status, tokens=made.cost.generated)
-        return Slice(prepared.name, step.name, stored.status, made.cost, stored.why)
+        return Slice(prepared.name, step.name, stored.status, cost, stored.why)
+
+
+def _is_out_of_tokens(came_to: Item | Slice) -> bool:
+    return isinstance(came_to, Slice) and came_to.came_to == "out of tokens"
 
 
 class IdleWork:

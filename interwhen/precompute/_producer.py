@@ -8,15 +8,24 @@ clock), its items become stale and are still served.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Protocol, TypeAlias, get_args, runtime_checkable
 
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Sampling
 from interwhen._types.results import Result
 from interwhen.precompute._items import Basis, Digest, Item, Kind, Payload, Proof, digest
-from interwhen.registry import PRODUCERS, Plugin, call_factory, load, producers
+from interwhen.registry import (
+    PRODUCERS,
+    Plugin,
+    call_factory,
+    load,
+    own_options,
+    parse_options,
+    producers,
+    split_options,
+)
 
 SEPARATOR = "::"
 """Separates the name of the producer from that of the step in a full name."""
@@ -158,7 +167,10 @@ class StepContext(Protocol):
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader."""
+        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader.
+
+        Like :meth:`ask`, it raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
+        """
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
@@ -190,10 +202,12 @@ class Producer(Protocol):
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Make the item of *step*, with at most one request to the model.
+        """Make the item of *step*, with few requests to the model.
 
         The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
-        effects. An exception is logged; only this step fails, and it is tried again after a pause.
+        effects. What its requests had generated is kept, and the next call continues from there. An exception is
+        logged; only this step fails, and it is tried again after a pause. A ``ContextOverflow`` is stored, as
+        :class:`Nothing` is, because it would only be raised again.
         """
         ...
 
@@ -211,7 +225,11 @@ class PlannedStep:
 
 # Producers by name, from the entry points in the group ``interwhen.producers``.
 
-__all__ = ["Plugin", "installed_producers", "load_producers"]
+__all__ = ["Plugin", "ProducerSpec", "installed_producers", "load_producers"]
+
+ProducerSpec: TypeAlias = Producer | str | Mapping[str, Any]
+"""A producer, or the name of an installed one with its options: ``"answers:anticipate=4"`` or ``{"name": "answers",
+"anticipate": 4}``."""
 
 
 def installed_producers() -> list[Plugin]:
@@ -219,23 +237,44 @@ def installed_producers() -> list[Plugin]:
     return producers()
 
 
-def load_producers(given: Sequence[Producer | str] | None) -> tuple[Producer, ...]:
-    """Return the producers in *given* (names or objects); for ``None``, all installed ones.
+def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]:
+    """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
 
-    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one.
+    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one, or if
+    an option is unknown or has an invalid value.
     """
-    if isinstance(given, str):
+    if isinstance(given, str | Mapping):
         raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")
-    wanted: Sequence[Producer | str] = [each.name for each in producers()] if given is None else given
-    found = tuple(_loaded(each) if isinstance(each, str) else _vetted(each) for each in wanted)
+    wanted: Sequence[ProducerSpec] = [each.name for each in producers()] if given is None else given
+    found = tuple(_loaded(each) if isinstance(each, str | Mapping) else _vetted(each) for each in wanted)
     names = [each.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"each producer must have its own name, got {twice[0]!r} more than once; rename one")
     return found
 
 
-def _loaded(name: str) -> Producer:
-    return _vetted(call_factory(name, load(PRODUCERS, name)))
+def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name of the producer that *spec* describes, and its options as they are written."""
+    if isinstance(spec, str):
+        bare, _, written = spec.partition(":")
+        return bare, dict(parse_options(bare, written))
+    options = dict(spec)
+    name = options.pop("name", None)
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"a producer must be described with its name, got {dict(spec)!r:.200}; add a 'name'")
+    return name, options
+
+
+def _loaded(spec: str | Mapping[str, Any]) -> Producer:
+    name, options = read_spec(spec)
+    factory = load(PRODUCERS, name)
+    known = own_options(factory)
+    # Options such as "deadline", which every monitor has, are unknown here.
+    if unknown := [key for key in options if key not in known and "**" not in known]:
+        names = ", ".join(sorted(known)) or "none"
+        raise PluginError(name, f"its options must be among {names}, got {unknown[0]!r:.80}", "correct or remove it")
+    own, _ = split_options(name, factory, options)
+    return _vetted(call_factory(name, factory, options=own))
 
 
 def _vetted(given: object) -> Producer:

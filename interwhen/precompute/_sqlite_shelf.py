@@ -90,6 +90,10 @@ class SqliteShelf:
         """Select the names in the range of the folder."""
         return self._do(lambda connection: _names(connection, folder)) or []
 
+    def names_now(self, folder: str, /) -> list[str]:
+        """Select the names in the range of the folder. Raises :class:`StoreError` if the file is locked now."""
+        return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -97,22 +101,22 @@ class SqliteShelf:
 
     # ------------------------------------------------------------------ the file
 
-    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+    def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
         """Run *work* on the connection. If the file is damaged, move it aside and run *work* on a new, empty file.
 
-        While another process locks the file, *work* is tried again. Between tries ``self._lock`` is free, so that reads
-        in other threads need not wait.
+        While another process locks the file, *work* is tried again, for *seconds*. Between tries ``self._lock`` is
+        free, so that reads in other threads need not wait.
         """
-        deadline = time.monotonic() + _BUSY_SECONDS
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 with self._lock:
                     return self._try(work)
             except sqlite3.OperationalError as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() >= deadline:
                     raise StoreError(
                         self.place,
-                        f"it must become unlocked within {_BUSY_SECONDS:g} s, and another process keeps it locked "
+                        f"it must become unlocked within {seconds:g} s, and another process keeps it locked "
                         f"({error}); end that process, or try again",
                     ) from error
             time.sleep(_PAUSE_SECONDS)

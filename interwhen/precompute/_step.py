@@ -10,11 +10,12 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._types.errors import PluginError, UsageError
+from interwhen._types.errors import ContextOverflow, PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Request, Sampling, Usage
 from interwhen._types.results import Result
 from interwhen.models._metered import MeteredModel
-from interwhen.precompute._freshness import KeySettings, full_name
+from interwhen.precompute._drafts import DraftedModel, Drafts
+from interwhen.precompute._freshness import KeySettings, full_name, is_judged
 from interwhen.precompute._items import BASES, Cost, Digest, Input, Item, ItemId, Kind, Proof, digest
 from interwhen.precompute._judge import Judge
 from interwhen.precompute._producer import (
@@ -32,6 +33,7 @@ from interwhen.precompute._producer import (
 # The context of one step: it gives the step its inputs and the model, and records the inputs that the step reads.
 
 _CLOSE_SECONDS = 5.0
+_TOO_LONG = "the prompt must fit into the context window of the model: cut the context into smaller pieces"
 
 
 class StepWork:
@@ -49,9 +51,12 @@ class StepWork:
         model: MeteredModel,
         judge: Judge,
         step_tokens: int,
+        drafts: Drafts | None = None,
     ) -> None:
         self.context = replace(context, pieces=())
-        self.model: Model = model
+        # What a prefix costs the server is a reply to each request, so these are always sent.
+        self.drafted = DraftedModel(model, drafts) if drafts is not None and is_judged(planned.producer.kind) else None
+        self.model: Model = self.drafted or model
         self._metered = model
         self._planned = planned
         self._pieces = {piece.name: piece for piece in context.pieces}
@@ -64,7 +69,7 @@ class StepWork:
 
     @property
     def cost(self) -> Cost:
-        """The cost of the step so far."""
+        """The cost of the step in this slice so far."""
         used = self._metered
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
@@ -109,6 +114,11 @@ class StepWork:
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
+    @property
+    def reused(self) -> int:
+        """The tokens that earlier slices of the step generated and this one used."""
+        return 0 if self.drafted is None else self.drafted.reused
+
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
         """Ask the model for a complete answer.
 
@@ -137,7 +147,10 @@ class StepWork:
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
-        return await self._judge.supervise(self.model, prompt, wanted)
+        result = await self._judge.supervise(self.model, prompt, wanted)
+        if result.status == "failed" and self.drafted is not None and self.drafted.overflow is not None:
+            raise self.drafted.overflow
+        return result
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
         """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached."""
@@ -152,12 +165,16 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 
     Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
-    made = await planned.producer.make(planned.step, work)
+    try:
+        made: object = await planned.producer.make(planned.step, work)
+    except ContextOverflow as error:
+        # This is stored: the same prompt would be refused again at each try.
+        made = Nothing(f"{_TOO_LONG} ({error})")
     decided = await _decided(planned, made, work, work.cost)
     return Item(
         key=key_settings.key(planned, tuple(work.inputs)),
         premises=tuple(work.premise_ids),
-        cost=work.cost,
+        cost=work.cost + Cost(work.reused),
         created=clock(),
         step=planned.name,
         context=work.context.name,

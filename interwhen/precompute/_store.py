@@ -259,9 +259,15 @@ class Store:
 
     # ------------------------------------------------------------------ documents
 
-    def generation(self, name: str) -> int:
-        """Return the generation of document *name*; 0 if it was never written."""
-        return latest_of(self.shelf.names(_folder(name)))
+    def generation(self, name: str, *, waits: bool = True) -> int:
+        """Return the generation of document *name*; 0 if it was never written.
+
+        Without *waits*, this raises :class:`~interwhen.precompute.StoreError` at once if the shelf is locked, as far as
+        the shelf can do so.
+        """
+        # Optional: a shelf that never locks needs no such method.
+        names = self.shelf.names if waits else getattr(self.shelf, "names_now", self.shelf.names)
+        return latest_of(names(_folder(name)))
 
     def document(self, name: str) -> Document:
         """Return the latest generation of document *name*."""

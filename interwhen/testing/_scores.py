@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from interwhen._types.models import Model
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen.registry import MonitorSpec
 from interwhen.testing._traces import LabelledTrace
 from interwhen.testing._trials import TrialResult, TrialViolation, try_monitor_sync

@@ -22,8 +22,7 @@ import msgspec
 
 from interwhen._types.errors import InterwhenError, PluginError, UsageError
 from interwhen._types.models import Prompt
-from interwhen._types.segments import ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span, ToolCall
 from interwhen.registry import load_trace_format
 
 __all__ = ["Label", "LabelledTrace", "Mistake", "Turn", "read_traces", "write_traces"]

@@ -34,8 +34,7 @@ from interwhen._types.extensions import Task
 from interwhen._types.models import Chunk, Model
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.results import CheckRecord, Failed, Result
-from interwhen._types.segments import Phase, Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Phase, Segment, Span
 from interwhen._types.triggers import Trigger
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Pass, Retry, Skipped, TimedOut, Unknown, Violation
 from interwhen.models._replay import Recording, ReplayModel

@@ -12,7 +12,7 @@ import anyio
 
 from interwhen._types.errors import InterwhenError
 from interwhen._types.extensions import WorkDone
-from interwhen._types.verifiers import Verifier
+from interwhen._types.verifiers import Verifier, note_work
 
 T = TypeVar("T")
 
@@ -199,10 +199,12 @@ class VirtualWorkers:
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
         """Wait as long as *shift* says, then run the check."""
-        left = scope.deadline - anyio.current_time()
+        begun = anyio.current_time()
+        left = scope.deadline - begun
         if verifier.worker == "process":
             scope.deadline = math.inf
         async with self._free[verifier.worker]:
+            note_work(verifier.worker, anyio.current_time() - begun)
             if verifier.worker == "process":
                 scope.deadline = anyio.current_time() + left
             shift = self._shift(verifier, claim)

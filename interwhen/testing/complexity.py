@@ -29,12 +29,10 @@ from typing import Any, TypeAlias
 import anyio
 
 from interwhen._engine.monitors import BoundVerifier
-from interwhen._types.claims import Claim
 from interwhen._types.extensions import Task
 from interwhen._types.models import Prompt, Reply
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.verdicts import Verdict
 
 # Counts the bytecode instructions of Python code: the same number on every machine, also on a busy one.

@@ -8,8 +8,7 @@ annotations; most verifiers need only the names in `interwhen` itself. The packa
 from interwhen._types.errors import MissingExtraError
 from interwhen._types.monitors import Extractor, Parser, Recognizer
 from interwhen._types.results import UnverifiedReason
-from interwhen._types.segments import CallFormat, WrittenCalls
-from interwhen._types.spans import Offset
+from interwhen._types.segments import CallFormat, Offset, WrittenCalls
 from interwhen._types.verdicts import OnError, Outcome
 from interwhen._types.verifiers import Worker
 from interwhen.toolkit.normalization import Normalized, normalize

@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_left
 from functools import lru_cache
 
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 
 __all__ = ["Normalized", "normalize"]
 

@@ -15,7 +15,7 @@ from interwhen._engine.journaling import result_of
 from interwhen._types.events import CheckSettled, Remedied, ViolationFound
 from interwhen._types.models import Message, Piece, Prompt
 from interwhen._types.results import CheckRecord, Result, Verified, ViolationRecord
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, facts_of, read_journal, standing
 from interwhen.journal._records import recorded_monitors
 

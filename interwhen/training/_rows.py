@@ -12,8 +12,7 @@ import msgspec
 
 from interwhen._types.models import Message
 from interwhen._types.results import CheckRecord, ViolationRecord
-from interwhen._types.segments import ToolCall
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span, ToolCall
 from interwhen._types.verdicts import Judged, Pass
 from interwhen.models._messages import as_turn
 from interwhen.training._attempts import AttemptHistory, OursSpan, RecordedAttempt, place_of, within

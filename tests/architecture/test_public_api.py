@@ -17,7 +17,8 @@ MAINTENANCE = {"train_tiny"}
 
 
 def test_the_facade_is_small():
-    assert len(interwhen.__all__) <= 100
+    # 97 names to run and to judge, and those with which a user asks afterwards what was caught.
+    assert len(interwhen.__all__) <= 105
     assert interwhen.__all__ == sorted(interwhen.__all__, key=interwhen.__all__.index)
 
 

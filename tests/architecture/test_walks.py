@@ -12,9 +12,8 @@ pytestmark = pytest.mark.source
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WALKS = {"a token": walk_token, "a violation": walk_violation, "a refused tool call": walk_refused_call}
-# At most so many files of interwhen run code. Measured: 10, 27 and 42; eight of the second are the model adapter's,
-# and one is the ladder, which chooses the remedy.
-MOST_FILES = {"a token": 10, "a violation": 26, "a refused tool call": 40}
+# At most so many files of interwhen run code, those of the model adapter included. Measured: 10, 20 and 39.
+MOST_FILES = {"a token": 10, "a violation": 20, "a refused tool call": 40}
 
 
 def named(section):
@@ -32,6 +31,3 @@ def test_a_walk_of_the_page_is_what_runs(section):
     assert not missing, f"named in docs/architecture.md, but not run: {missing}"
     assert [ran.index(function) for function in functions] == sorted(ran.index(function) for function in functions)
     assert len(walk.files) <= MOST_FILES[section], walk.files
-    if section == "a violation":
-        own = [file for file in walk.files if not file.startswith("models/")]
-        assert len(own) <= 20, own

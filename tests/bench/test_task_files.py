@@ -1,10 +1,13 @@
 """Tasks of one's own: from a file, and from rows of a dataset."""
 
+import re
 import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 from interwhen import Message, UsageError
-from interwhen.bench._task_files import SHIPPED, from_rows, normal
+from interwhen.bench._task_files import SHIPPED, ExerciseLine, from_rows, normal
 from interwhen.strategies import load_exercises
 from interwhen.toolkit import MissingExtraError
 
@@ -107,3 +110,10 @@ def test_the_hub_needs_its_extra(monkeypatch):
 )
 def test_answers_are_compared_in_a_normal_form(said, meant):
     assert normal(said) == meant
+
+
+def test_the_page_lists_each_task_that_is_shipped_and_shows_a_line():
+    page = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
+    assert set(SHIPPED) < set(re.findall(r"^\| `(\w+)` \|", page.partition("## Tasks")[2], re.MULTILINE))
+    [line] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert msgspec.json.decode(line, type=ExerciseLine).answer == "408"

@@ -60,18 +60,13 @@ def test_a_server_that_continues_the_turn(serve, tmp_path):
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="not installed: xllamacpp (extra 'local')")
 def test_a_real_llama_cpp_server(tmp_path):
     from anyio.from_thread import start_blocking_portal
-    from interwhen.models._local_server import LocalServer, ServerOptions
-    from interwhen.models._local_weights import find_weights, parse_weights
+    from tests.local.llamacpp import llama_server
 
-    with start_blocking_portal() as portal:
-        server = portal.call(LocalServer.start, find_weights(parse_weights("tiny")), ServerOptions(context=1024))
-        try:
-            for code in blocks(LLAMA):
-                shown = run(at(code, f"{server.url}/v1").replace('"none"', repr(server.api_key)), tmp_path)
-                assert shown.strip()
-            assert shown.split()[-2] in ("verified", "unverified", "abstained")
-        finally:
-            portal.call(server.stop)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(llama_server()) as server:
+        for code in blocks(LLAMA):
+            shown = run(at(code, f"{server.url}/v1").replace('"none"', repr(server.api_key)), tmp_path)
+            assert shown.strip()
+        assert shown.split()[-2] in ("verified", "unverified", "abstained")
 
 
 def test_keeping_the_trace(serve, tmp_path):

@@ -51,6 +51,20 @@ def test_an_old_journal_replays_without_a_model(name):
     assert replay.result.text == EXPECTED[name]["text"]
 
 
+@pytest.mark.parametrize("name", [*FINISHED, "unfinished"])
+def test_an_old_journal_has_a_timeline(name):
+    line = interwhen.timeline(RECORDS / f"{name}.journal")
+    form = json.loads(line.compact)
+    assert form["schema"] == 1
+    written = sum(text.length for text in line.texts) - sum(cut.length for cut in line.cuts)
+    replay = interwhen.replay(RECORDS / f"{name}.journal")
+    assert written == len(replay.text)
+    checks = [check for check in line.checks if check.cut is None and check.key]
+    assert {check.key for check in checks} == {check.key for check in replay.result.checks} if replay.result else True
+    # What the old version did not measure is not there, and nothing is made up.
+    assert all(request.sent is None for request in line.requests)
+
+
 def test_an_old_journal_keeps_what_its_result_says_under_older_names():
     result = interwhen.read_journal(RECORDS / "unverified.journal").result
     assert isinstance(result, interwhen.Unverified)

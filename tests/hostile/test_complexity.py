@@ -6,7 +6,6 @@ import sys
 import msgspec
 import pytest
 from corpus import TOKENS
-from driving import run
 from interwhen import (
     Answer,
     CodeBlocks,
@@ -29,13 +28,14 @@ from interwhen import (
 )
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import ThinkTags, Transcript
-from interwhen._types.remedies import is_writable, quote
+from interwhen._types.segments import is_writable, quote
 from interwhen.cli._text import as_json, joined, one_line, visible
 from interwhen.clients._supervision import tool_format
 from interwhen.models import Chunk
 from interwhen.models._chunks import CallAssembler, decode_chat, decode_completion
 from interwhen.models._sse import SseDecoder
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, suspicious
+from tests.core.driving import run
 from worlds import monitor
 
 SHIPPED = [plugin.name for plugin in registry.verifiers() if registry.describe(plugin.name).monitors]

@@ -2,7 +2,6 @@
 
 import pytest
 from corpus import MARKERS, SHORT, TOKENS, texts
-from driving import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import (
@@ -20,6 +19,7 @@ from interwhen import (
     ThinkEnd,
     ToolCalls,
 )
+from tests.core.driving import run
 from worlds import SUM, monitor
 
 LEVELS = ("flag", "locate", "explain", "witness")

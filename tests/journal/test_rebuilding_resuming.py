@@ -19,8 +19,7 @@ from interwhen import (
 )
 from interwhen.journal import SkippedEvent
 from interwhen.journal import _records as records
-from interwhen.models import ConnectError, StreamNotes, Timeouts, UpstreamError
-from interwhen.models._orphans import OrphanedStream
+from interwhen.models import ConnectError, OrphanedStream, StreamNotes, Timeouts, UpstreamError
 from interwhen.testing import Pause, ScriptedModel, VirtualWorkers, cut_into
 from journals import KINDS, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
 from sums import apply, slow, sums, supervise, watch

@@ -8,10 +8,10 @@ import pytest
 from interwhen import Feedback, Message, Repair, Sampling
 from interwhen.bench._processes import memory_of
 from interwhen.models import ChatModel, ContextOverflow, Piece, Request, open_local
-from interwhen.models._local_server import LocalServer, ServerOptions
-from interwhen.models._local_weights import TINY_CONTEXT, TinyWeights, find_weights
+from interwhen.models._local_weights import TINY_CONTEXT
 from interwhen.models._messages import CONTINUE
 
+from .llamacpp import llama_server
 from .support import GREEDY, PROMPT, REPAIR, play, refuting
 
 pytestmark = pytest.mark.anyio
@@ -79,13 +79,11 @@ async def test_both_apis_say_the_same(anyio_backend, api):
 @pytest.fixture
 async def by_turns(anyio_backend):
     """The same server, asked as one whose chat can only continue by further turns."""
-    server = await LocalServer.start(find_weights(TinyWeights()), ServerOptions(TINY_CONTEXT))
-    model = ChatModel(f"{server.url}/v1", "tiny", api_key=server.api_key, resume="turn")
-    try:
+    async with (
+        llama_server(context=TINY_CONTEXT) as server,
+        ChatModel(f"{server.url}/v1", "tiny", api_key=server.api_key, resume="turn") as model,
+    ):
         yield model
-    finally:
-        await model.aclose()
-        await server.stop()
 
 
 @pytest.mark.parametrize("remedy", [Repair(), Feedback(), Feedback(place="rewind")])

@@ -3,8 +3,7 @@
 import anyio
 import pytest
 import trio.testing
-from interwhen.models import Timeouts
-from interwhen.models._exchange import Retries
+from interwhen.models import Retries, Timeouts
 from interwhen.testing.server import FAULTS, ScriptedServer, ScriptedTransport, faulty
 from wire_cases import CASES, STORY, WRONG, check, open_model, supervised
 

@@ -11,6 +11,7 @@ from interwhen.models import (
     ContextOverflow,
     RateLimited,
     Request,
+    Retries,
     StreamProtocolError,
     StreamTimeout,
     Timeouts,
@@ -18,7 +19,6 @@ from interwhen.models import (
     UpstreamError,
     Usage,
 )
-from interwhen.models._exchange import Retries
 from interwhen.testing.server import FAULTS, ScriptedServer, events, fault, reply
 
 pytestmark = pytest.mark.anyio

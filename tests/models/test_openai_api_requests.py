@@ -11,13 +11,13 @@ from interwhen.models import (
     ContextOverflow,
     Piece,
     Request,
+    Retries,
     ScoredToken,
     Stream,
     StreamProtocolError,
     UpstreamError,
     Usage,
 )
-from interwhen.models._exchange import Retries
 from interwhen.models._messages import CONTINUE
 from interwhen.testing.server import ScriptedServer, Send, data, events, fault, reply
 from interwhen.toolkit import MissingExtraError

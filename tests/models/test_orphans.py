@@ -5,8 +5,7 @@ import pytest
 import trio.testing
 from interwhen import Sampling, UsageError
 from interwhen._engine import stream
-from interwhen.models import Request, Timeouts, _orphans
-from interwhen.models._exchange import Retries
+from interwhen.models import Request, Retries, Timeouts, _orphans
 from interwhen.models._orphans import ORPHAN_SECONDS, AbortCall, OrphanedStream, OrphanedStreams
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, fault, faulty, reply
 from wire_cases import STORY, WHOLE, WRONG, open_model, supervised

@@ -4,8 +4,7 @@ import json
 
 import pytest
 from interwhen import UsageError
-from interwhen.models import ChatModel, ConnectError, Message, Request, Sampling, UpstreamError
-from interwhen.models._exchange import Retries
+from interwhen.models import ChatModel, ConnectError, Message, Request, Retries, Sampling, UpstreamError
 from interwhen.models._recorded_http import (
     HttpRecording,
     NotRecordedError,

@@ -3,8 +3,7 @@
 import pytest
 import trio.testing
 from interwhen import UsageError
-from interwhen.models import CompletionsModel, MalformedEvent, Request, StreamProtocolError
-from interwhen.models._exchange import Retries
+from interwhen.models import CompletionsModel, MalformedEvent, Request, Retries, StreamProtocolError
 from interwhen.models._token_stream import KEPT_SAMPLES
 from interwhen.testing.server import ScriptedTransport, Send, events, faulty
 from wire_cases import FIRST, STORY, WHOLE, open_model, supervised

@@ -6,8 +6,7 @@ import subprocess
 
 import anyio
 import pytest
-from interwhen.models import CompletionsModel, ConnectError, Httpx2Transport, Request, StreamClosed
-from interwhen.models._exchange import Retries
+from interwhen.models import CompletionsModel, ConnectError, Httpx2Transport, Request, Retries, StreamClosed
 from interwhen.testing.server import ScriptedServer, Stall, events
 
 pytestmark = [

@@ -4,10 +4,10 @@ import io
 
 import pytest
 from interwhen.bench._precompute import ask, make_case, prepare
-from interwhen.bench._precompute_world import MistakeRates
 from interwhen.precompute._cli import pass_table, worth_table
 from interwhen.precompute._gate import Arm, Gate, Pair
 from rich.console import Console
+from tests.precompute.world import MistakeRates
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 

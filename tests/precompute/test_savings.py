@@ -2,13 +2,13 @@
 
 import pytest
 from interwhen import Budgets, UsageError
-from interwhen.bench._precompute_world import sources
 from interwhen.models import ConnectError
 from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Store
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
+from tests.precompute.world import sources
 
 # A monitor prepares in a thread, and virtual time would jump meanwhile.
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]

@@ -1,8 +1,11 @@
 """From a proposal to an item: who vouches for it is checked, and a producer that goes wrong costs its own step."""
 
+import anyio
 import pytest
 from interwhen import PluginError
+from interwhen.models import ContextOverflow
 from interwhen.precompute import Nothing, Payload, Proposal, Step, Store
+from interwhen.testing import ScriptedModel
 from tests.precompute.toys import Sums, numbers, precomputer
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +79,26 @@ async def test_a_producer_that_goes_wrong_costs_its_own_step(step, act, said):
     done = await ended(does, **step)
     assert done.came_to == "failed"
     assert said in done.why
+
+
+@pytest.mark.parametrize("way", ["ask", "work_out"])
+async def test_a_prompt_that_is_too_long_is_stored_as_nothing_and_not_sent_again(way):
+    def refused(request):
+        raise ContextOverflow("the context window has 100 tokens", status=400)
+
+    async def does(step, context):
+        reply = await getattr(context, way)("count")
+        return Proposal(payload=Payload(reply.text))
+
+    model = ScriptedModel(refused)
+    pre = precomputer(producer=Odd(does), model=model)
+    await pre.add("book", {"a": "1"})
+    (done,) = await pre.work()
+    assert done.came_to == "nothing"
+    assert "cut the context into smaller pieces (the context window has 100 tokens)" in done.why
+    await anyio.sleep(1000)
+    assert await pre.work() == ()
+    assert len(model.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,10 @@ def expected(shape, context, model="scripted", version="1"):
 
 
 class ToyModel(ScriptedModel):
-    """Says what :func:`answer` says, five characters at a time."""
+    """Says what :func:`answer` says, five characters at a time, from where the request has got to."""
 
     def __init__(self, name="scripted", **options):
-        super().__init__(lambda request: cut_into(answer(name, request.prompt), 5), **options)
+        super().__init__(lambda request: cut_into(answer(name, request.prompt)[len(request.prefix) :], 5), **options)
         self._called = name
 
     @property

@@ -3,9 +3,6 @@
 import re
 from pathlib import Path
 
-import msgspec
-from interwhen.bench._task_files import SHIPPED as TASKS
-from interwhen.bench._task_files import ExerciseLine
 from interwhen.strategies._catalog import SHIPPED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
@@ -20,13 +17,3 @@ def test_the_examples_run():
 def test_every_strategy_is_listed_and_no_other():
     rows = re.findall(r"^\| `([\w-]+)` \|", PAGE.partition("## What is the same")[0], re.MULTILINE)
     assert rows == list(SHIPPED)
-
-
-def test_every_task_that_is_shipped_is_listed():
-    rows = re.findall(r"^\| `(\w+)` \|", PAGE.partition("## Tasks")[2], re.MULTILINE)
-    assert set(TASKS) < set(rows)
-
-
-def test_the_line_of_a_file_is_an_exercise():
-    [line] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
-    assert msgspec.json.decode(line, type=ExerciseLine).answer == "408"

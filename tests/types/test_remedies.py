@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import FeedbackTemplate, Span, UsageError, Violation, ViolationRecord
-from interwhen._types.remedies import QUOTE_LIMIT, is_writable, leaks, quote
+from interwhen._types.remedies import leaks
+from interwhen._types.segments import QUOTE_LIMIT, is_writable, quote
 
 TOKENS = {
     "llama 2": ["<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"],

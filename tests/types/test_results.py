@@ -39,7 +39,8 @@ from interwhen import (
     ViolationRecord,
 )
 from interwhen._types.models import ResumeWay
-from interwhen._types.results import prompt_bytes, sha256
+from interwhen._types.results import prompt_bytes
+from interwhen._types.segments import sha256
 from interwhen.journal import Insertion
 from interwhen.toolkit import UnverifiedReason
 

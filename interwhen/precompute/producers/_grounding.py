@@ -1,15 +1,18 @@
 """Checks that a statement says only what its cited lines say, or what follows from them by a checked step.
 
 An equation that holds is no fact about the text: "45 * 4 * 15 = 2700 dollars" is right, whatever the text says about
-dollars. So each number of a statement must stand in a cited line with the same thing counted, or be the result of an
-equation that a monitor passed; each name and each other word must stand in a cited line, too. The rules are strict:
-a statement that they do not understand counts as not grounded.
+dollars. So each number of an equation must be a quantity of the cited lines, such as 45 dollars a day, and the units
+must work out: 45 dollars a day for 4 days are 180 dollars, and no sum of dollars and days means anything. A statement
+without an equation must be the beginning of a cited sentence. The rules are strict, and refuse many true statements: a
+statement that they do not understand counts as not grounded.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -17,17 +20,16 @@ from typing import TypeAlias
 from interwhen.toolkit.quantities import read_number
 
 _TOKEN = re.compile(
-    r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa%]"
+    r"\d[\d,.:/]*\d|\d|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa%]"
 )
 _SIGN = r"[$\u20ac\u00a3\u00a5\u20b9\u20ba\u20a9\u20bd\u20b1\u20aa]"
 _NUMBER = r"\d[\d,]*+(?:\.\d++)?+"
-_AMOUNT = rf"{_SIGN}?+{_NUMBER}%?+(?:\s(?!x\b)[^\W\d_]++)?+"
+_AMOUNT = rf"{_SIGN}?+{_NUMBER}(?:\s(?!x\b)[^\W\d_]++)?+"
 _OPERATOR = r"\s*+(?:[-+*/\u2212\u00d7\u00f7]|x\b)\s*+"
 _EQUATION = re.compile(rf"(?P<left>{_AMOUNT}(?:{_OPERATOR}{_AMOUNT})++)\s*+=\s*+{_SIGN}?+(?P<result>{_NUMBER})")
-_OPERAND = re.compile(
-    rf"(?P<number>{_NUMBER}%?+)[^-+*/\u2212\u00d7\u00f7\dx]*+(?P<operator>[-+*/\u2212\u00d7\u00f7x]?+)"
-)
-_CLAUSE_END = re.compile(r"[.;:!?](?=\s|$)|,\s|\n|\b(?:and|but|while|whereas|or)\b")
+_OPERAND = re.compile(rf"(?P<number>{_NUMBER})[^-+*/\u2212\u00d7\u00f7\dx]*+(?P<operator>[-+*/\u2212\u00d7\u00f7x]?+)")
+_SENTENCE_END = re.compile(r"[.;!?](?=\s|$)|\n")
+_CLAUSE_END = re.compile(r",\s|:\s|\b(?:and|but|while|whereas)\b")
 _SIGNS = {
     "$": "dollar",
     "\u20ac": "euro",
@@ -41,41 +43,55 @@ _SIGNS = {
     "\u20aa": "shekel",
     "%": "percent",
 }
-_NUMBER_WORDS: dict[str, Fraction] = {
-    "half": Fraction(1, 2),
-    "twice": Fraction(2),
-    "double": Fraction(2),
-    "dozen": Fraction(12),
-    **{
-        word: Fraction(value)
-        for value, word in enumerate(
-            (  # noqa: SIM905
-                "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-                "seventeen eighteen nineteen twenty"
-            ).split()
-        )
-    },
-    **{
-        word: Fraction(10 * value)
-        for value, word in enumerate("thirty forty fifty sixty seventy eighty ninety hundred".split(), 3)  # noqa: SIM905
-    },
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_NUMBER_WORDS = {
+    word: Fraction(value)
+    for value, word in enumerate(
+        (  # noqa: SIM905
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen twenty"
+        ).split()
+    )
 }
-_FREE = frozenset(
-    (  # noqa: SIM905
-        "a all altogether an and are as at be by combined each every for from has have in is it its makes of on per "
-        "so sum that the their then there these they this to together total was were which with x times plus minus"
-    ).split()
+_FREE = _set(
+    "a all altogether an and are as at be by combined each every for from has had have in into is it its makes of on "
+    "per so sum that the their then there these they this to together total was were which who with x times plus minus"
 )
 """Words that a statement may add to the words of the text: they name no thing and claim nothing alone."""
-_PRONOUNS = frozenset("he her hers him his i it its me my she their them they we you your".split())  # noqa: SIM905
-_TURNING = frozenset(
-    (  # noqa: SIM905
-        "not no never none nobody nothing neither nor without except unless if would could might may instead only "
-        "false wrong less fewer"
-    ).split()
+_PRONOUNS = _set("he her hers him his i it its me my she their them they we you your our us himself herself themselves")
+_TIMES = _set(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
+    "september october november december today yesterday tomorrow morning afternoon evening night"
 )
-"""Words that can turn the meaning of a clause. A statement with one is not grounded, nor is a number from a clause with
-one."""
+_STARTERS = _set("when while after before during since because some most many here then if although though also next")
+"""Words that begin a sentence with a capital letter and are no names."""
+_TURNING = _set(
+    "not no never none nobody nothing neither nor without except unless if whether would could might may can cannot "
+    "should must shall instead only false wrong or either when whenever until once want wants wanted hope hopes wish "
+    "wishes plan plans planned expect expects try tries tried intend intends need needs needed"
+)
+"""Words that can turn the meaning of a sentence. A statement with one is not grounded, nor is a number from a sentence
+with one."""
+_HEDGES = _set(
+    "more less fewer than plus minus about almost nearly approximately around over under between least most maximum "
+    "minimum up extra additional another other remaining left rest times twice double triple half third quarter "
+    "percent daily weekly monthly yearly hourly annually average older younger taller shorter first second last next"
+)
+"""Words with which the number of a clause is no plain amount: it is compared, rounded, or a part of something."""
+_LOSSES = _set(
+    "leav left eat ate eaten give gav given sell sold los lost spend spent us use used break brok broken pay paid fee "
+    "di died donat remov tak took taken throw threw"
+)
+"""Stems of verbs by which a number becomes smaller. Only such a number is subtracted."""
+_GAINS = _set("get got buy bought receiv find found add earn gain pick collect")
+"""Stems of verbs by which a number becomes larger."""
+_MOST_READINGS = 3000
+"""How many combinations of readings of the numbers are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,183 +101,457 @@ class _Word:
     value: Fraction | None
 
     @property
+    def lower(self) -> str:
+        return self.text.lower()
+
+    @property
     def stem(self) -> str:
         return _stem(self.text)
 
     @property
     def is_name(self) -> bool:
-        return self.value is None and self.text[:1].isupper() and self.text.lower() not in _FREE | _PRONOUNS
+        return (
+            self.value is None
+            and self.text[:1].isupper()
+            and self.lower not in _FREE | _PRONOUNS | _TIMES | _STARTERS | _NUMBER_WORDS.keys()
+        )
+
+
+_Unit: TypeAlias = frozenset[tuple[str, int]]
+"""Stems with their powers: dollars a day are dollar to the power of 1, and day to the power of -1."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """A part of a cited line: its words without endings, those of them that are names, and its numbers.
+    """A part of a sentence of a cited line."""
 
-    ``counts`` has each number with each word that may say what it counts, and with an empty string.
-    """
-
-    stems: frozenset[str]
+    words: tuple[_Word, ...]
     names: frozenset[str]
-    counts: frozenset[tuple[Fraction, str]]
-    turns: bool
-    """Whether a word such as "not" or "if" can turn its meaning."""
+    has_pronoun: bool
+    residue: frozenset[str]
+    """The stems that say what happens or what is meant: without names, numbers with their units, and small words."""
+    times: frozenset[str]
+    is_plain: bool
+    """Whether the numbers of the clause are plain amounts: no word turns the sentence, or compares or rounds them."""
 
 
-def lack_of(said: str, cited: Sequence[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Quantity:
+    """One reading of a number in the lines."""
+
+    place: tuple[int, int]
+    """The number of the clause, and of the word in it."""
+    value: Fraction
+    unit: _Unit
+    clause: _Clause
+
+
+def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
     """Return why the *cited* lines do not show the statement *said*; an empty string if they do.
 
-    A number after the equals sign of an equation that holds follows from the other numbers of the equation. All other
-    numbers must stand in the cited lines.
+    *text* has all lines of the text: a "she" in the cited lines may mean a person of another line.
     """
     words = tuple(_words(said))
-    small = frozenset(word.stem for line in cited for word in _words(line) if word.text[:1].islower())
-    clauses = tuple(clause for line in cited for clause in _clauses(line, small))
-    equations = _equations(said)
-    if said.count("=") != len(equations):
+    turning = next((word.text for word in words if word.lower in _TURNING | {"than", "more", "less", "fewer"}), "")
+    if turning:
+        return f"{turning!r} can turn what the lines say"
+    matches = list(_EQUATION.finditer(said))
+    if len(matches) > 1:
+        return "it has more than one equation"
+    if said.count("=") != len(matches):
         return "it has an equals sign without an equation that holds"
-    lacks = (
-        *(_lack_of_word(word, clauses) for word in words),
-        *(_lack_of_number(words, at, clauses, equations) for at in range(len(words))),
-    )
-    if first := next(filter(None, lacks), ""):
-        return first
-    if not any(word.value is not None for word in words):
+    if not matches:
+        return _lack_of_beginning(words, cited)
+    return _EquationCheck(words, matches[0], cited, text).lack()
+
+
+def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
+    """Return why *words* are not those of a cited sentence, from its beginning to the end of a clause."""
+    given = [(word.value, "") if word.value is not None else (None, word.stem) for word in words]
+    if not any(value is not None for value, _ in given):
         return "it has no number from the cited lines, so its words could be put together in a wrong way"
-    return ""
+    for line in cited:
+        for sentence in _sentences(line):
+            if any(_turns(word) for word in _words(sentence)):
+                continue
+            ends = [match.start() for match in _CLAUSE_END.finditer(sentence)]
+            for end in (*ends, len(sentence)):
+                own = [(w.value, "") if w.value is not None else (None, w.stem) for w in _words(sentence[:end])]
+                if own == given:
+                    return ""
+    return "it has no equation, and is not the beginning of a cited sentence"
 
 
-def _lack_of_word(word: _Word, clauses: Sequence[_Clause]) -> str:
-    if word.text.lower() in _TURNING:
-        return f"{word.text!r} can turn what the lines say"
-    known = word.value is not None or word.text.lower() in _FREE
-    return "" if known or any(word.stem in clause.stems for clause in clauses) else f"{word.text!r} is in no cited line"
+class _EquationCheck:
+    """Compares the one equation of a statement, and its other words, with the cited lines."""
 
+    def __init__(
+        self, words: Sequence[_Word], equation: re.Match[str], cited: Sequence[str], text: Sequence[str]
+    ) -> None:
+        self._words = words
+        self._stems = frozenset(word.stem for word in words)
+        self._equation = equation
+        self._left = _read_sum(equation["left"])
+        self._result = read_number(equation["result"].rstrip(","))
+        small = frozenset(word.stem for line in (*cited, *text) for word in _words(line) if word.text[:1].islower())
+        self._clauses = tuple(clause for line in cited for clause in _clauses(line, small))
+        self._quantities = tuple(_quantities(self._clauses))
+        everywhere = (word for line in (*cited, *text) for word in _words(line))
+        self._all_names = frozenset(word.stem for word in everywhere if word.is_name) - small
 
-def _lack_of_number(words: Sequence[_Word], at: int, clauses: Sequence[_Clause], equations: _Equations) -> str:
-    """Return what the word at index *at* lacks, if it is a number."""
-    word, counted = words[at], _counted(words, at)
-    if word.value is None:
+    def lack(self) -> str:
+        """Return why the lines do not show the statement; empty if they do."""
+        if self._left is None or self._result is None or self._left.value != self._result:
+            return "it has an equals sign without an equation that holds"
+        start, end = self._equation.span()
+        outside = [word for word in self._words if not start <= word.start < end]
+        if number := next((word.text for word in outside if word.value is not None), ""):
+            return f"the number {number} stands outside the equation"
+        readings: list[list[_Quantity]] = []
+        for operand in self._left.operands:
+            found = [each for each in self._quantities if each.value == operand.value and each.clause.is_plain]
+            if not found:
+                if not any(word.value == operand.value for clause in self._clauses for word in clause.words):
+                    return f"the number {operand.text} is in no cited line"
+                return f"no cited line has {operand.text} as a plain amount"
+            readings.append(found)
+        if _product(len(found) for found in readings) > _MOST_READINGS:
+            return "its numbers have too many readings"
+        why = ""
+        for chosen in itertools.product(*readings):
+            lack = self._lack_of(chosen, outside)
+            if not lack:
+                return ""
+            why = why or lack
+        return why
+
+    def _lack_of(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
+        """Return why the equation does not follow if its numbers are the quantities *chosen*."""
+        assert self._left is not None
+        if len({each.place for each in chosen}) < len(chosen):
+            return "one number of the lines stands twice in the equation"
+        for operand, each in zip(self._left.operands, chosen, strict=True):
+            counted = self._counted_at(self._equation.start() + operand.start)
+            if counted and (counted, 1) not in each.unit:
+                return f"no cited line counts {operand.text} {counted}"
+        terms = self._left.divided(chosen)
+        units = [_unit_of(term) for term in terms]
+        if len(set(units)) > 1:
+            return "its terms have different units"
+        return self._lack_of_unit(units[0]) or self._lack_of_sense(terms) or self._lack_of_words(chosen, outside)
+
+    def _lack_of_unit(self, unit: _Unit) -> str:
+        """Return why the result does not count what the statement says, if it has *unit*."""
+        at = next(at for at, word in enumerate(self._words) if word.start == self._equation.start("result"))
+        above = {stem for stem, power in unit if power == 1}
+        below = {stem for stem, power in unit if power == -1}
+        if len(above) != 1 or len(above) + len(below) != len(unit):
+            return "its units do not work out"
+        counted = _counted(self._words, at)
+        if counted and counted not in above:
+            return f"the equation does not show that {self._words[at].text} counts {counted}"
+        per = {
+            after.stem
+            for word, after in itertools.pairwise(self._words[at + 1 :])
+            if word.lower in ("a", "an", "per", "each", "every")
+        }
+        for each in below:
+            if each not in per:
+                return f"the equation gives {counted or 'a number'} per {each}, which the statement does not say"
         return ""
-    if word.start in equations:
-        return _lack_of_result(word, counted, clauses, equations[word.start])
-    if not any((word.value, "") in clause.counts for clause in clauses):
-        return f"the number {word.text} is in no cited line"
-    sources = [clause for clause in clauses if (word.value, counted) in clause.counts]
-    if not sources:
-        return f"no cited line counts {word.text} {counted}"
-    if all(clause.turns for clause in sources):
-        return f"a word such as 'not' or 'if' turns the clause with {word.text}"
-    # With several names in the lines, the clause of a number must name only those that the statement names. An equation
-    # without a name, such as a total, says nothing about one of them.
-    names = frozenset(name for clause in clauses for name in clause.names)
-    own = names.intersection(other.stem for other in words)
-    if len(names) < 2 or (equations and not own) or any(clause.names and clause.names <= own for clause in sources):
+
+    def _lack_of_sense(self, terms: Sequence[_Term]) -> str:
+        """Return why the *terms* may not belong together; empty if they do."""
+        for term in terms:
+            names = {each.clause.names for each, _ in term.factors if each.clause.names}
+            if len(names) > 1:
+                return "its factors belong to different names"
+        if len(terms) == 1:
+            return ""
+        first = terms[0]
+        for term in terms[1:]:
+            own, other = first.residue, term.residue
+            if term.sign < 0:
+                if not other & _LOSSES or other - _LOSSES - self._stems or own & _LOSSES:
+                    return "the lines do not say that its second number is taken away"
+                if first.names and term.names and first.names != term.names:
+                    return "its terms belong to different names"
+            elif (own ^ other) - _GAINS - self._stems or (own ^ other) & _LOSSES:
+                return "the lines do not say the same of its terms"
+            elif not (own | other) and first.names == term.names and first.times != term.times:
+                return "its terms may be the same thing at different times"
         return ""
-    return f"the lines do not say for certain to which of {', '.join(sorted(names))} {word.text} belongs"
 
-
-def _lack_of_result(word: _Word, counted: str, clauses: Sequence[_Clause], terms: _Terms) -> str:
-    """Return why the result *word* of an equation does not count *counted*; empty if it does, or says no thing.
-
-    In each product of the sum, one factor must count the same thing, and the clauses of the other factors must not name
-    it: 45 dollars a day for 4 days are dollars, and not days; 5 folders for 8 dollars each are not 40 folders.
-    """
-    if not counted:
+    def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
+        """Return which word of the statement is not in a clause of the quantities *chosen*, or names another."""
+        used = {each.clause for each in chosen}
+        stems = frozenset(word.stem for clause in used for word in clause.words)
+        names = frozenset(name for clause in used for name in clause.names)
+        said = frozenset(word.stem for word in outside) & self._all_names
+        for word in outside:
+            if word.lower not in _FREE and word.stem not in stems:
+                return f"{word.text!r} is in no cited line that the equation uses"
+            if word.lower in _PRONOUNS - _FREE:
+                return f"{word.text!r} may mean somebody else"
+        if said and not names <= said:
+            return f"the lines do not say for certain to which of {', '.join(sorted(names))} the numbers belong"
+        if any(clause.has_pronoun and not clause.names for clause in used) and len(self._all_names) > 1:
+            return "a pronoun in the lines may mean somebody else"
         return ""
-    for factors in terms:
-        for at, factor in enumerate(factors):
-            counts = any((factor, counted) in clause.counts for clause in clauses)
-            others = (*factors[:at], *factors[at + 1 :])
-            names = (clause for clause in clauses if any((other, "") in clause.counts for other in others))
-            if counts and not any(counted in clause.stems for clause in names):
-                break
+
+    def _counted_at(self, start: int) -> str:
+        at = next((at for at, word in enumerate(self._words) if word.start == start), None)
+        return "" if at is None else _counted(self._words, at)
+
+
+# The left side of an equation: a sum of products.
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    start: int
+    text: str
+    value: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """One product: its sign in the sum, and its factors with the powers 1 and -1 (divided by)."""
+
+    sign: int
+    factors: tuple[tuple[_Quantity, int], ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(name for each, _ in self.factors for name in each.clause.names)
+
+    @property
+    def times(self) -> frozenset[str]:
+        return frozenset(time for each, _ in self.factors for time in each.clause.times)
+
+    @property
+    def residue(self) -> frozenset[str]:
+        return frozenset(stem for each, _ in self.factors for stem in each.clause.residue)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    value: Fraction
+    operands: tuple[_Operand, ...]
+    operators: tuple[str, ...]
+    """The operator before each operand: ``+``, ``-``, ``*`` or ``/``."""
+
+    def divided(self, chosen: Sequence[_Quantity]) -> list[_Term]:
+        """Return the terms of the sum, with the quantities *chosen* for its operands."""
+        terms: list[_Term] = []
+        for operator, each in zip(self.operators, chosen, strict=True):
+            if operator in "+-":
+                terms.append(_Term(1 if operator == "+" else -1, ((each, 1),)))
+            else:
+                last = terms.pop()
+                terms.append(_Term(last.sign, (*last.factors, (each, 1 if operator == "*" else -1))))
+        return terms
+
+
+def _read_sum(left: str) -> _Sum | None:
+    """Return the exact value and the parts of a sum such as ``2 * 3 apples - 4``; ``None`` if it cannot be read."""
+    total, product, operator = Fraction(0), Fraction(0), "+"
+    operands, operators = [], []
+    for match in _OPERAND.finditer(left):
+        number = read_number(match["number"].rstrip(","))
+        if number is None or (operator == "/" and not number):
+            return None
+        if operator in "+-":
+            total += product
+            product = number if operator == "+" else -number
         else:
-            return f"the equation does not show that {word.text} counts {counted}"
-    return ""
+            product = product * number if operator == "*" else product / number
+        operands.append(_Operand(match.start(), match["number"], number))
+        operators.append(operator)
+        operator = {"\u2212": "-", "\u00d7": "*", "x": "*", "\u00f7": "/"}.get(match["operator"], match["operator"])
+    return _Sum(total + product, tuple(operands), tuple(operators))
 
 
-_Terms: TypeAlias = tuple[tuple[Fraction, ...], ...]
-"""The factors of each product in a sum of products. The factors of a division are among them."""
-_Equations: TypeAlias = Mapping[int, _Terms]
-"""The left sides of the equations in a statement that hold, by the offset of the result."""
+def _unit_of(term: _Term) -> _Unit:
+    powers: Counter[str] = Counter()
+    for each, power in term.factors:
+        for stem, own in each.unit:
+            powers[stem] += own * power
+    return frozenset((stem, power) for stem, power in powers.items() if power)
 
 
-def _equations(said: str) -> _Equations:
-    found: dict[int, _Terms] = {}
-    for match in _EQUATION.finditer(said):
-        result, left = read_number(match["result"].rstrip(",")), _read_sum(match["left"])
-        if result is not None and left is not None and left[0] == result:
-            found[match.start("result")] = left[1]
+def _product(counts: Iterable[int]) -> int:
+    found = 1
+    for count in counts:
+        found *= count
     return found
 
 
-def _read_sum(left: str) -> tuple[Fraction, _Terms] | None:
-    """Return the exact value and the terms of a sum such as ``2 * 3 apples - 4``; ``None`` if it cannot be read."""
-    total, product, sign, operator = Fraction(0), Fraction(1), 1, "*"
-    terms: list[list[Fraction]] = [[]]
-    for match in _OPERAND.finditer(left):
-        number = read_number(match["number"].rstrip(","))
-        if number is None or (operator in "/\u00f7" and not number):
-            return None
-        if operator in "+-\u2212":
-            total += sign * product
-            product, sign = Fraction(1), 1 if operator == "+" else -1
-            terms.append([])
-        product = product / number if operator in "/\u00f7" else product * number
-        terms[-1].append(number)
-        operator = match["operator"]
-    return total + sign * product, tuple(map(tuple, terms))
+# The cited lines: sentences, clauses, and the quantities in them.
 
 
-def _pairs(words: Sequence[_Word], at: int) -> Iterator[tuple[Fraction, str]]:
-    """Yield the number at index *at*, if it is one, with an empty string and with each word that may say its things."""
-    value = words[at].value
-    if value is None:
-        return
-    yield value, ""
-    if at and words[at - 1].text in _SIGNS:
-        yield value, words[at - 1].stem
-    for word in words[at + 1 : at + 4]:
-        if _ends_amount(word):
-            return
-        yield value, word.stem
-
-
-def _ends_amount(word: _Word) -> bool:
-    """Tell whether *word* cannot say what the number before it counts. A sign such as "$" belongs to the next one."""
-    return word.value is not None or word.text.lower() in _FREE or (word.text in _SIGNS and word.text != "%")
-
-
-def _counted(words: Sequence[_Word], at: int) -> str:
-    """Return the stem of the thing that the number at index *at* counts; empty if the statement does not say it."""
-    after = words[at + 1] if at + 1 < len(words) else None
-    if at and words[at - 1].text in _SIGNS:
-        return _SIGNS[words[at - 1].text]
-    if after is None or _ends_amount(after):
-        return ""
-    return after.stem
+def _sentences(line: str) -> Iterator[str]:
+    begun = 0
+    for match in (*_SENTENCE_END.finditer(line), None):
+        end = len(line) if match is None else match.start()
+        if line[begun:end].strip():
+            yield line[begun:end]
+        begun = len(line) if match is None else match.end()
 
 
 def _clauses(line: str, small: frozenset[str]) -> Iterator[_Clause]:
     """Yield the clauses of *line*. Words with a stem in *small* are no names: the lines have them in small letters."""
-    begun = 0
-    ends = [match.span() for match in _CLAUSE_END.finditer(line)]
-    for start, end in (*ends, (len(line), len(line))):
-        words = list(_words(line[begun:start]))
-        begun = end
-        if words:
-            yield _Clause(
-                frozenset(word.stem for word in words),
-                frozenset(word.stem for word in words if word.is_name) - small,
-                frozenset(pair for at in range(len(words)) for pair in _pairs(words, at)),
-                any(word.text.lower() in _TURNING or word.text.lower().endswith(("n't", "n\u2019t")) for word in words),
-            )
+    for sentence in _sentences(line):
+        parts: list[tuple[_Word, ...]] = []
+        begun = 0
+        for match in (*_CLAUSE_END.finditer(sentence), None):
+            end = len(sentence) if match is None else match.start()
+            if words := tuple(_words(sentence[begun:end])):
+                parts.append(words)
+            begun = len(sentence) if match is None else match.end()
+        turns = any(_turns(word) for words in parts for word in words)
+        # "Every day, Jo earns 45 dollars": what is said of each stands in another clause than the number.
+        apart = any(_has_each(words) and not any(word.value is not None for word in words) for words in parts)
+        yield from _with_heritage(parts, small, is_plain=not (turns or apart))
+
+
+def _with_heritage(parts: Sequence[tuple[_Word, ...]], small: frozenset[str], *, is_plain: bool) -> Iterator[_Clause]:
+    """Yield the clauses of one sentence. One that has only a number and its thing says the same as the one before."""
+    before: _Clause | None = None
+    for words in parts:
+        residue, names = _residue(words, small), frozenset(w.stem for w in words if w.is_name) - small
+        if not residue and before is not None and not names:
+            residue, names = before.residue, before.names
+        before = _Clause(
+            words,
+            names,
+            any(word.lower in _PRONOUNS for word in words),
+            residue,
+            frozenset(word.stem for word in words if word.lower in _TIMES or _is_year(word)),
+            is_plain and not any(word.lower in _HEDGES or word.text == "%" for word in words),
+        )
+        yield before
+
+
+def _residue(words: Sequence[_Word], small: frozenset[str]) -> frozenset[str]:
+    # The first word after a number: the next ones may say what happens, as in "20 people leave".
+    units = {word.start for at in range(len(words)) for _, word in itertools.islice(_unit_words(words, at), 1)}
+    return frozenset(
+        word.stem
+        for word in words
+        if word.value is None
+        and word.start not in units
+        and word.text not in _SIGNS
+        and word.lower not in _FREE | _PRONOUNS | _TIMES
+        and not (word.is_name and word.stem not in small)
+    )
+
+
+def _quantities(clauses: Sequence[_Clause]) -> Iterator[_Quantity]:
+    """Yield each reading of each number in *clauses* that has a unit."""
+    for number, clause in enumerate(clauses):
+        for at, word in enumerate(clause.words):
+            if word.value is None:
+                continue
+            for unit in _units(clause.words, at):
+                yield _Quantity((number, at), word.value, unit, clause)
+
+
+def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
+    """Yield the possible units of the number at index *at*."""
+    for end, unit in _unit_words(words, at):
+        stem = unit.stem
+        below = _rate_after(words, end)
+        if below is None and _is_each(words, end):
+            below = _counted_before(words, at)
+            if not below:
+                continue
+        leading = _leading_each(words)
+        is_each = bool(leading) and words[0].lower in ("each", "every")
+        parts = {(below, -1)} if below is not None else set()
+        if not is_each:  # "a crate weighs 24 kg" may speak of one crate, or of each
+            yield frozenset({(stem, 1), *parts})
+        if is_each or below is None:
+            yield from (frozenset({(stem, 1), (each, -1), *parts}) for each in leading if each not in (stem, below))
+
+
+def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
+    """Yield the words that may say what the number at index *at* counts, each with the index after it."""
+    if words[at].value is None:
+        return
+    if at and words[at - 1].text in _SIGNS and words[at - 1].text != "%":
+        yield at + 1, words[at - 1]
+        return
+    for index in range(at + 1, min(at + 4, len(words))):
+        word = words[index]
+        if _ends_amount(word):
+            return
+        yield index + 1, word
+
+
+def _rate_after(words: Sequence[_Word], at: int) -> str | None:
+    """Return the thing after "a", "per" or "each" at index *at*, as in "dollars a day"; ``None`` if there is none."""
+    rest = [word.lower for word in words[at : at + 3]]
+    if len(rest) >= 2 and rest[0] in ("a", "an", "per", "each", "every"):
+        return words[at + 1].stem
+    if len(rest) == 3 and rest[0] in ("in", "on", "for", "from", "to", "by", "of") and rest[1] in ("each", "every"):
+        return words[at + 2].stem
+    return None
+
+
+def _is_each(words: Sequence[_Word], at: int) -> bool:
+    return at == len(words) - 1 and words[at].lower in ("each", "apiece")
+
+
+def _counted_before(words: Sequence[_Word], at: int) -> str:
+    """Return what the number before index *at* counts: the folders in "5 folders for 8 dollars each"."""
+    for index in range(at - 1, -1, -1):
+        if words[index].value is not None:
+            return next((word.stem for _, word in _unit_words(words, index)), "")
+    return ""
+
+
+def _leading_each(words: Sequence[_Word]) -> tuple[str, ...]:
+    """Return the thing of which a clause such as "Each lamp has 3 bulbs" speaks, as one or two possible stems."""
+    if len(words) < 3 or words[0].lower not in ("each", "every", "a", "an", "one"):
+        return ()
+    following = [word for word in words[1:3] if word.value is None and word.lower not in _FREE]
+    return tuple(word.stem for word in following)
+
+
+def _has_each(words: Sequence[_Word]) -> bool:
+    return any(word.lower in ("each", "every", "per", "apiece") for word in words)
+
+
+def _ends_amount(word: _Word) -> bool:
+    """Tell whether *word* cannot say what the number before it counts. A sign such as "$" belongs to the next one."""
+    return (
+        word.value is not None
+        or word.lower in _FREE | _PRONOUNS | {"apiece"}
+        or word.text in _SIGNS
+        or (word.text[:1].isupper() and word.lower in _TIMES)
+    )
+
+
+def _counted(words: Sequence[_Word], at: int) -> str:
+    """Return the stem of the thing that the number at index *at* counts; empty if the statement does not say it."""
+    return next((word.stem for _, word in _unit_words(words, at)), "")
+
+
+def _turns(word: _Word) -> bool:
+    return word.lower in _TURNING or word.lower.endswith(("n't", "n\u2019t"))
+
+
+def _is_year(word: _Word) -> bool:
+    return word.value is not None and word.text.isdigit() and len(word.text) == 4 and 1000 <= word.value < 2100
 
 
 def _words(text: str) -> Iterator[_Word]:
     for match in _TOKEN.finditer(text):
-        value = read_number(match[0].rstrip(",")) if match[0][0].isdigit() else _NUMBER_WORDS.get(match[0].lower())
-        yield _Word(match.start(), match[0], value)
+        found = match[0]
+        # Times and dates such as 9:30 or 3/4 are no amounts.
+        value = read_number(found) if found[0].isdigit() and not set(found) & set(":/") else None
+        yield _Word(match.start(), found, value if value is not None else _NUMBER_WORDS.get(found.lower()))
 
 
 def _stem(word: str) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, get_args
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import UpstreamError, UsageError
 from interwhen._types.models import Completion, Sampling
 from interwhen.precompute._items import Item, Kind, Payload
-from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Step, StepContext
+from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext
+from interwhen.precompute.producers._agreement import (
+    PHRASINGS,
+    ask_to_derive,
+    blank_of,
+    read_derived,
+    select_agreed,
+)
 from interwhen.precompute.producers._grounding import lack_of
 from interwhen.precompute.producers._statements import (
     Numbered,
@@ -19,8 +26,11 @@ from interwhen.precompute.producers._statements import (
     ask,
     ask_again,
     ask_for,
+    ask_structured,
     numbered,
+    plain,
     read_statements,
+    read_structured,
 )
 
 __all__ = [
@@ -31,9 +41,11 @@ __all__ = [
 Link = Literal["none", "chain"]
 """``chain``: a piece builds on the facts of the piece before it; ``none``: pieces are independent."""
 Grounding = Literal["text", "monitors"]
-"""``text``: each number, name and other word of a statement must stand in the lines that it cites, or follow from them
-by an equation. ``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
+"""``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
+``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
 _QUOTED = 120
+_REFUSALS = (400, 404, 415, 422, 501)
+"""The statuses by which endpoints refuse a field of a request."""
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -42,6 +54,8 @@ class Notes(msgspec.Struct, frozen=True):
     facts: tuple[Statement, ...]
     pays: bool
     """Whether the pass found enough facts for its tokens (``min_gain``). If not, no further pass follows."""
+    doubtful: tuple[Statement, ...] = ()
+    """Statements that are not shown by the lines that they cite, and that no monitor refuted."""
 
 
 class _FactParams(msgspec.Struct, frozen=True):
@@ -50,6 +64,9 @@ class _FactParams(msgspec.Struct, frozen=True):
     min_gain: float
     max_tokens: int
     grounding: Grounding
+    derivations: int = 0
+    agreeing: int = 0
+    structured: bool = False
 
 
 class FactProducer:
@@ -61,10 +78,21 @@ class FactProducer:
     """
 
     name = "facts"
-    version = "2"
+    version = "3"
     kind: Kind = "facts"
 
-    def __init__(self, *, limit: int, min_gain: float, max_tokens: int, link: Link, grounding: Grounding) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int,
+        min_gain: float,
+        max_tokens: int,
+        link: Link,
+        grounding: Grounding,
+        derivations: int,
+        agreeing: int,
+        structured: bool,
+    ) -> None:
         if limit < 1 or max_tokens < 1 or not min_gain >= 0:
             got = f"limit={limit!r}, max_tokens={max_tokens!r}, min_gain={min_gain!r}"
             raise UsageError(
@@ -78,7 +106,15 @@ class FactProducer:
             raise UsageError(
                 f"facts: grounding must be one of {', '.join(get_args(Grounding))}; got {grounding!r}; choose one"
             )
+        if derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
+            raise UsageError(
+                "facts: derivations must be at least 0, and agreeing between 1 and derivations, got "
+                f"derivations={derivations!r}, agreeing={agreeing!r}; correct them"
+            )
         self._grounding = grounding
+        self._derivations = derivations
+        self._agreeing = agreeing if derivations else 0
+        self._structured = structured
         self._limit = limit
         self._min_gain = min_gain
         self._max_tokens = max_tokens
@@ -90,20 +126,34 @@ class FactProducer:
         before: tuple[str, ...] = ()
         for piece in context.pieces:
             for number in passes:
-                params = _FactParams(number, self._limit, self._min_gain, self._max_tokens, self._grounding)
                 yield Step(
                     name=f"{piece.name}/{number}",
                     reads=(piece.name,),
                     premises=(*before, *(f"{piece.name}/{earlier}" for earlier in range(1, number))),
-                    params=msgspec.json.encode(params),
+                    params=self._params(number),
                     urgency=-float(number),
+                )
+            if self._derivations:
+                yield Step(
+                    name=f"agreed/{piece.name}",
+                    reads=(piece.name,),
+                    premises=tuple(f"{piece.name}/{number}" for number in passes),
+                    params=self._params(0),
+                    urgency=-float(context.passes + 1),
                 )
             if self._link == "chain":
                 before = tuple(f"{piece.name}/{number}" for number in passes)
 
+    def _params(self, number: int) -> bytes:
+        """Return the parameters of pass *number*; 0 is the step that derives doubtful statements again."""
+        settings = (self._limit, self._min_gain, self._max_tokens, self._grounding, self._derivations, self._agreeing)
+        return msgspec.json.encode(_FactParams(number, *settings, structured=self._structured))
+
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Do one pass over one piece, and propose the statements that the monitors passed."""
         params = msgspec.json.decode(step.params, type=_FactParams)
+        if not params.number:
+            return await _agree(step, context, params)
         if params.number > 1:
             last = context.premise(step.premises[-1])
             if last is None or not notes_of(last).pays:
@@ -113,15 +163,19 @@ class FactProducer:
         generated, proposed, reply = await _propose(context, given, params)
         if not proposed:
             return Nothing(f"no statement could be read in the reply of the model: {reply!r:.{_QUOTED}}")
-        lacks = {found: await _lack(found, context, params.grounding) for found in proposed[: params.limit]}
+        lacks = {found: await _lack(found, given, context, params.grounding) for found in proposed[: params.limit]}
         facts = [found for found, why in lacks.items() if not why]
+        doubtful = await _doubtful(lacks, context) if params.derivations else ()
+        if doubtful and not facts:
+            notes = Notes((), pays=False, doubtful=doubtful)
+            return Proposal(payload=Payload(data=msgspec.json.encode(notes)), basis="guess")
         if not facts:
             found, why = next(iter(lacks.items()))
             return Nothing(
                 f"{len(lacks)} statements were proposed, and none was verified; {found.said!r:.{_QUOTED}}: {why}"
             )
         gain = 1000 * len(facts) / generated
-        notes = Notes(tuple(facts), gain >= params.min_gain)
+        notes = Notes(tuple(facts), gain >= params.min_gain, doubtful)
         return Proposal(
             payload=Payload("\n".join(fact.said for fact in facts), msgspec.json.encode(notes)),
             prompt=_premises(facts),
@@ -135,6 +189,9 @@ def facts(
     max_tokens: int = 600,
     link: Link = "none",
     grounding: Grounding = "text",
+    derivations: int = 0,
+    agreeing: int = 2,
+    structured: bool = False,
 ) -> FactProducer:
     """Make the producer.
 
@@ -144,8 +201,24 @@ def facts(
     piece. *grounding* says who compares a statement with the lines that it cites: by default, each number, name and
     word must stand in them, or follow by an equation. Choose ``monitors`` only if a monitor passes a statement only
     when it follows from the prompt, as one for your own documents may do. ``arithmetic`` does not.
+
+    With *derivations*, a statement that is not shown by its lines is derived that many times again, by other words and
+    without its result. If at least *agreeing* derivations give the same result, the statement is served as "Derived
+    twice, not checked".
+
+    With *structured*, the model is asked for JSON by a schema. If the endpoint refuses this, or does not keep to it, it
+    is asked for lines of text, as without it.
     """
-    return FactProducer(limit=limit, min_gain=min_gain, max_tokens=max_tokens, link=link, grounding=grounding)
+    return FactProducer(
+        limit=limit,
+        min_gain=min_gain,
+        max_tokens=max_tokens,
+        link=link,
+        grounding=grounding,
+        derivations=derivations,
+        agreeing=agreeing,
+        structured=structured,
+    )
 
 
 def notes_of(item: Item) -> Notes:
@@ -166,20 +239,94 @@ async def _propose(context: StepContext, given: Numbered, params: _FactParams) -
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
+    spent = 0
+    if params.structured and context.model.name not in _UNSTRUCTURED:
+        made = await _propose_structured(context, given, params)
+        if made is not None and made[1] is not None:
+            return made[0], made[1], made[2]
+        spent = 0 if made is None else made[0]
     reply = await ask(context, prompt, sampling)
-    generated, proposed = _tokens(reply), read_statements(reply.text, given)
+    generated, proposed = spent + _tokens(reply), read_statements(reply.text, given)
     if not proposed and reply.text.strip():
         reply = await ask(context, ask_again(prompt, reply.text), sampling)
         generated, proposed = generated + _tokens(reply), read_statements(reply.text, given)
     return generated, proposed, reply.text
 
 
-async def _lack(found: Statement, context: StepContext, grounding: Grounding) -> str:
+_UNSTRUCTURED: set[str] = set()
+"""The models whose endpoints were shown to refuse a JSON schema, or not to keep to it, in this process."""
+
+
+async def _propose_structured(
+    context: StepContext, given: Numbered, params: _FactParams
+) -> tuple[int, list[Statement] | None, str] | None:
+    """Ask for statements in JSON. Return the generated tokens, the statements (``None``: no such JSON), and the reply.
+
+    ``None`` if the endpoint refuses a schema.
+    """
+    prompt, wanted = ask_structured(given, params.limit)
+    sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0, extra=wanted)
+    try:
+        reply = await context.ask(prompt, sampling)
+    except UsageError:  # an adapter that only continues texts refuses a chat
+        return None
+    except UpstreamError as error:
+        if error.status not in _REFUSALS:
+            raise
+        _UNSTRUCTURED.add(context.model.name)
+        return None
+    proposed = read_structured(reply.text, given)
+    if proposed is None and reply.finish_reason == "stop":
+        _UNSTRUCTURED.add(context.model.name)
+    return _tokens(reply), proposed, reply.text
+
+
+async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:
     """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is."""
-    if grounding == "text" and (lack := lack_of(found.said, found.cited)):
+    if grounding == "text" and (lack := lack_of(found.said, found.cited, given.source)):
         return lack
     judged = await context.judge(found.said, _premises([found]))
     return "" if isinstance(judged, Accepted) else judged.why
+
+
+async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tuple[Statement, ...]:
+    """Return the statements of *lacks* that are not shown, have a number to derive, and were not refuted."""
+    found = []
+    for statement, why in lacks.items():
+        if why and blank_of(statement.said) is not None:
+            judged = await context.judge(statement.said, _premises([statement]))
+            if not isinstance(judged, Rejected):
+                found.append(statement)
+    return tuple(found)
+
+
+async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
+    """Derive the doubtful statements of the passes again, and propose those that come out the same."""
+    source = numbered(context.read(step.reads[0]), ()).source
+    notes = [notes_of(item) for item in context.premises()]
+    known = {plain(fact.said) for each in notes for fact in each.facts}
+    doubtful = {plain(one.said): one for each in notes for one in each.doubtful if plain(one.said) not in known}
+    statements = list(doubtful.values())[: params.limit]
+    blanks = [blank for one in statements if (blank := blank_of(one.said)) is not None]
+    if not statements:
+        return Nothing("no statement has to be derived again")
+    derived = []
+    for number in range(params.derivations):
+        # The same words at the same temperature would give the same reply.
+        warmth = 0.0 if number < PHRASINGS else 0.7
+        sampling = Sampling(max_tokens=params.max_tokens, temperature=warmth, seed=number)
+        reply = await ask(context, ask_to_derive(source, blanks, number), sampling)
+        derived.append(read_derived(reply.text))
+    found = select_agreed(statements, blanks, derived, params.agreeing)
+    if not found:
+        return Nothing(f"{len(statements)} statements were derived again, and no result came out the same")
+    agreed = tuple(statement for statement, _ in found)
+    votes = ", ".join(f"{count} of {params.derivations}" for _, count in found)
+    return Proposal(
+        payload=Payload("\n".join(each.said for each in agreed), msgspec.json.encode(Notes(agreed, pays=False))),
+        basis="agreed",
+        evidence=f"derived again with the same result: {votes} times",
+    )
 
 
 def _premises(found: Sequence[Statement]) -> str:

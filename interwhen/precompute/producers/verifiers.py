@@ -217,7 +217,8 @@ class VerifierProducer:
 
 def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
     """Make the producer, for the *monitors* and likely *questions* of later runs."""
-    return VerifierProducer(monitors=monitors, questions=questions)
+    named = [monitors] if isinstance(monitors, str) else monitors
+    return VerifierProducer(monitors=named, questions=questions)
 
 
 def made_by(monitor: Monitor) -> str:

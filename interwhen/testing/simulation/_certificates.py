@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from interwhen._types.results import CheckRecord, Verified
-from interwhen._types.spans import Span
+from interwhen._types.segments import Span
 from interwhen._types.verdicts import Judged, Pass
 from interwhen.testing.simulation._cases import PlayedCase, final_trace, invariant
 from interwhen.testing.simulation._monitors import concludes

@@ -9,13 +9,11 @@ from typing import Any
 
 import anyio
 
-from interwhen._types.claims import Claim
 from interwhen._types.extensions import Task
 from interwhen._types.models import Reply
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.remedies import Abstain, Auto, Conclude, Feedback, Remedy, Repair, Resample, Stop
-from interwhen._types.segments import Segment
-from interwhen._types.spans import Span
+from interwhen._types.segments import Claim, Segment, Span
 from interwhen._types.triggers import (
     Answer,
     EveryChars,

@@ -2,11 +2,11 @@
 
 import pytest
 from interwhen import UsageError
-from interwhen.bench._precompute_world import sources
 from interwhen.models import Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel
+from tests.precompute.world import sources
 
 # A monitor prepares in a thread, and virtual time would jump meanwhile.
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]

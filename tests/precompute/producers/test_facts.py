@@ -4,11 +4,11 @@ import json
 
 import pytest
 from interwhen import UsageError
-from interwhen.bench._precompute_world import sources
 from interwhen.models import Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.facts import facts, notes_of
 from interwhen.testing import ScriptedModel
+from tests.precompute.world import sources
 
 # A monitor prepares in a thread, and virtual time would jump meanwhile.
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
@@ -152,7 +152,7 @@ async def test_a_reply_without_statements_is_asked_for_again_with_what_was_wrong
     ("replies", "why"),
     [
         (["Jo is well paid.", "She is."], "no statement could be read in the reply of the model: 'She is.'"),
-        (["Jo earns 44 dollars. [S1]"], "the number 44 is in no cited line"),
+        (["Jo earns 44 dollars. [S1]"], "is not the beginning of a cited sentence"),
         ([""], "no statement could be read in the reply of the model: ''"),
     ],
     ids=["unreadable", "not grounded", "empty"],

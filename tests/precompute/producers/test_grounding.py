@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.precompute.producers._grounding import lack_of
+from tests.precompute.producers.hostile_facts import HOSTILE
 
 WAGES = ("Jo earns 45 dollars a day.", "She works 4 days.")
 APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
@@ -14,20 +15,22 @@ APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
     [
         ("45 * 4 = 180 dollars.", WAGES),
         ("Jo earns 45 * 4 = 180 dollars in total.", WAGES),
-        ("Jo earns $45 a day.", WAGES),
+        ("Jo earns 45 dollars a day.", ("Jo earns 45 dollars a day, and spends 5 of them.",)),
         ("Anna has 12 apples.", APPLES),
         ("Anna and Ben have 12 + 45 = 57 apples.", APPLES),
         ("There are 12 + 45 = 57 apples in total.", APPLES),
-        ("Jo has 12 apples.", ("Jo has 12 red apples with 3 pears.",)),
-        ("The hens lay three eggs.", ("The hens lay 3 eggs every day.",)),
-        ("The hens lay 3 eggs.", ("The hens lay three eggs every day.",)),
         ("45 dollars * 4 days - 10 dollars = 170 dollars", (*WAGES, "She pays a fee of 10 dollars.")),
         ("5 * \u20ba8 = \u20ba40", ("5 folders", "a folder costs \u20ba8")),
+        ("Ann bought 5 * 8 = 40 dollars of folders.", ("Ann bought 5 folders for 8 dollars each.",)),
         ("2 x 3 = 6 apples", ("2 bags", "3 apples in each bag")),
-        ("1,000 / 4 = 250 people", ("1,000 people", "4 buses")),
+        ("6 * 8 * 5 = 240 sweets", ("There are 6 boxes.", "Each box has 8 bags.", "Each bag has 5 sweets.")),
+        ("1,000 people / 4 buses = 250 people per bus", ("1,000 people", "4 buses")),
+        ("300 / 20 = 15 minutes", ("The tank holds 300 liters.", "A pump moves 20 liters a minute.")),
         ("100 - 20 - 30 = 50 people", ("100 people, 20 people leave, 30 people leave",)),
-        ("A crate and the pallet: 24 + 10 = 34.", ("A crate weighs 24 kg, the pallet 10 kg.",)),
+        ("A crate and the pallet: 24 + 10 = 34.", ("A crate weighs 24 kg, the pallet weighs 10 kg.",)),
         ("2 + 0.5 = 2.5 hours", ("2 hours", "0.5 hours")),
+        ("Ann ran 6 + 4 = 10 miles.", ("Ann ran 6 miles on Monday.", "Ann ran 4 miles on Tuesday.")),
+        ("Jo earns 45 * 4 = 180 dollars a week.", ("Jo earns 45 dollars a day.", "Jo works 4 days a week.")),
     ],
 )
 def test_these_follow(said, cited):
@@ -41,30 +44,51 @@ def test_these_follow(said, cited):
         ("45 * 4 = 190 dollars.", WAGES, "without an equation that holds"),
         ("45 + 4 = 45 dollars.", WAGES, "without an equation that holds"),
         ("45 * 4 = 180 days.", WAGES, "does not show that 180 counts day"),
-        ("Jo earns 45 dollars a week.", WAGES, "'week' is in no cited line"),
-        ("Anna has 45 apples.", APPLES, "to which of anna, ben 45 belongs"),
-        ("There are 12 apples.", APPLES, "to which of anna, ben 12 belongs"),
-        ("Cid has 12 apples.", APPLES, "'Cid' is in no cited line"),
-        ("Anna has 45 apples.", ("Anna has 12 apples and Ben has 45.",), "no cited line counts 45"),
-        ("Jo has 12 pears.", ("Jo has 12 apples with 3 pears.",), "no cited line counts 12 pear"),
-        ("12 + 3 = 15 apples", ("Jo has 12 red apples with 3 pears.",), "does not show that 15 counts"),
-        (
-            "Ann bought 5 * 8 = 40 folders.",
-            ("Ann bought 5 folders which cost \u20ba8 each.",),
-            "not show that 40 counts",
-        ),
+        ("45 + 4 = 49 dollars.", WAGES, "its terms have different units"),
+        ("45 + 45 = 90 dollars.", ("Jo has 45 dollars.",), "one number of the lines stands twice"),
+        ("Jo earns 45 dollars a week.", WAGES, "not the beginning of a cited sentence"),
+        ("Anna has 45 apples.", APPLES, "not the beginning of a cited sentence"),
+        ("Jo has 9 apples.", ("If Jo has 9 apples, she is happy.",), "not the beginning"),
+        ("Jo has 9 apples.", ("Jo has 9 apples, if she is lucky.",), "not the beginning"),
+        ("Ann ran 6 + 9 = 15 miles.", ("Ann ran 6 miles.", "Ben ran 9 miles."), "to which of ann, ben"),
+        ("6 * 3 = 18 dollars", ("Ann earns 6 dollars an hour.", "Ben works 3 hours."), "belong to different names"),
+        ("12 + 3 = 15 apples", ("Jo has 12 red apples with 3 pears.",), "its terms have different units"),
         ("5 * 8 = 40 folders", ("Ann bought 5 folders for 8 dollars each.",), "does not show that 40 counts folder"),
         ("2 * 3 = 6 bags", ("2 bags", "3 apples in each bag"), "does not show that 6 counts bag"),
-        ("Jo has 9 apples.", ("If Jo buys 9 apples, she is happy.",), "'if'"),
-        ("Jo has 9 apples.", ("Jo doesn't have 9 apples.",), "'not'"),
+        ("1,000 / 4 = 250 people", ("1,000 people", "4 buses"), "per bus, which the statement does not say"),
+        ("80 * 25 = 2000 dollars", ("A coat costs 80 dollars.", "It costs 25% less."), "25 as a plain amount"),
+        ("20 + 5 = 25 liters", ("20 liters", "at least 5 liters"), "5 as a plain amount"),
+        ("7 + 3 = 10 eggs", ("Jo has 7 eggs.", "Jo eats 3 eggs."), "do not say the same"),
+        ("7 - 3 = 4 eggs", ("Jo has 7 eggs.", "Jo buys 3 eggs."), "do not say that its second number is taken away"),
+        (
+            "120 + 200 = 320 workers",
+            ("It had 120 workers in 2005.", "It had 200 workers in 2010."),
+            "at different times",
+        ),
         ("Jo has no 9 apples.", ("Jo has 9 apples.",), "'no' can turn"),
         ("4 / 0 = 4", ("4", "0"), "without an equation that holds"),
+        ("2 + 3 = 5 and 2 * 3 = 6", ("2", "3"), "more than one equation"),
         ("Ann reports to Cid.", ("Ann reports to Bob.", "Bob reports to Cid."), "put together in a wrong way"),
         ("7 = 7 dollars", ("Jo has 7 dollars.",), "without an equation that holds"),
+        ("In 2005: 12 + 45 = 57 apples", APPLES, "the number 2005 stands outside the equation"),
+        ("They sold 12 + 45 = 57 apples.", APPLES, "'sold' is in no cited line that the equation uses"),
     ],
 )
 def test_these_do_not(said, cited, why):
     assert why in lack_of(said, cited)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_statements_that_only_look_grounded_are_refused(kind):
+    passed = [said for said, cited in HOSTILE[kind] if not lack_of(said, cited)]
+    assert passed == []
+
+
+def test_she_may_be_somebody_of_another_line():
+    cited = ("Jo earns 45 dollars a day.", "She works 4 days.")
+    assert lack_of("Jo earns 45 * 4 = 180 dollars.", cited, cited) == ""
+    text = (cited[0], "Ann is her sister.", cited[1])
+    assert lack_of("Jo earns 45 * 4 = 180 dollars.", cited, text) == "a pronoun in the lines may mean somebody else"
 
 
 @given(st.text(max_size=80), st.lists(st.text(max_size=80), max_size=3))

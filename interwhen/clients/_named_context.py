@@ -1,0 +1,80 @@
+"""Prepared contexts by name, from stores that all clients of the process share."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import anyio.to_thread
+
+from interwhen._types.errors import UsageError
+from interwhen._types.extensions import ContextSource, Ready, fits
+from interwhen.registry import CONTEXTS, load
+
+_sources: weakref.WeakValueDictionary[tuple[str, str], ContextSource] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def open_source(store: str | None, key_file: Path | None) -> ContextSource:
+    """Return the contexts of *store*, whose key is in *key_file*. All clients of a process share one object."""
+    key = (store or "", "" if key_file is None else str(key_file))
+    with _lock:
+        found = _sources.get(key)
+        if found is None:
+            found = _sources[key] = cast("ContextSource", load(CONTEXTS, "source")(store, key_file))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class NamedContext:
+    """A prepared context by its name, and the *source* that reads it when a call needs it first."""
+
+    name: str
+    source: ContextSource
+
+    async def ready(self) -> Ready:
+        """Return the context; a thread reads it if it is not open yet. Raises :class:`UsageError` if there is none."""
+        found = self.source.find(self.name)
+        return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found
+
+
+def read_context(wanted: object, source: ContextSource | None = None) -> Ready | NamedContext | None:
+    """Return the context that *wanted* describes: its name, a mapping with its name and store, or an object.
+
+    *source* is where a name is looked up; without one, in the default store. Raises :class:`UsageError` if *wanted*
+    describes no context.
+    """
+    if wanted is None or wanted is False or isinstance(wanted, NamedContext):
+        return wanted or None
+    if isinstance(wanted, str) and wanted:
+        return NamedContext(wanted, source or open_source(None, None))
+    if isinstance(wanted, Mapping):
+        return _named(wanted)
+    if wanted and fits(wanted, Ready):
+        return cast("Ready", wanted)
+    raise UsageError(
+        "context must be the name of a prepared context, a mapping with its name and store, or what "
+        f"Precomputer.add() returns, got {wanted!r:.200}: give one of them"
+    )
+
+
+def _named(fields: Mapping[Any, Any]) -> NamedContext:
+    name, store, key_file = (fields.get(each) for each in ("name", "store", "key_file"))
+    known = {"name", "store", "key_file"}.issuperset(fields)
+    if not (known and isinstance(name, str) and name and isinstance(store, str | Path | None)):
+        raise UsageError(
+            f"context must be a mapping of name, store and key_file, got {dict(fields)!r:.200}: "
+            "write {'name': ..., 'store': ...}"
+        )
+    place = None if store is None else str(store)
+    return NamedContext(name, open_source(place, None if key_file is None else Path(key_file)))
+
+
+def vet_context(context: Ready | NamedContext | None) -> None:
+    """Raise :class:`UsageError` now, and not at the first call, if the named *context* does not exist. It may block."""
+    if isinstance(context, NamedContext):
+        context.source.open(context.name)

@@ -1,0 +1,82 @@
+"""The prepared contexts of a gateway: which clients may use which, and which one a request holds the text of."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from interwhen._log import log_warning
+from interwhen._types.errors import StoreError
+from interwhen.clients._calls import Api, ApiCall
+from interwhen.clients._named_context import NamedContext, open_source
+from interwhen.gateway._config import ContextsConfig
+from interwhen.gateway._http_errors import HttpError
+
+
+def unknown_context(name: str) -> HttpError:
+    """Return the error for a context that does not exist, or that the client may not use: it cannot tell which."""
+    return HttpError(
+        400,
+        "unknown_context",
+        f"context must be one that this gateway serves to this client, got {name!r:.100}: correct the name, or ask the "
+        "operator to add it to contexts.names",
+        param="context",
+    )
+
+
+class GatewayContexts:
+    """The contexts of *config*. It reads them when it is made, as far as the store can be read.
+
+    Raises :class:`~interwhen.UsageError` if there is no such store, or no context with the default's name.
+    """
+
+    def __init__(self, config: ContextsConfig) -> None:
+        self._config = config
+        self._tenants = [(os.environ.get(each.key_env, "").encode(), each.names) for each in config.tenants]
+        self._all = (*config.names, *(name for _, names in self._tenants for name in names))
+        key_file = Path(config.key_file) if config.key_file else None
+        self._source = open_source(config.store or None, key_file)
+        try:
+            self._source.load(self._all)
+        except StoreError as error:
+            log_warning("contexts.unreadable", why=str(error))
+        if config.default:
+            self._source.open(config.default)
+
+    def allows(self, name: str, key: str) -> bool:
+        """Tell whether a client with the gateway's *key* may use the context *name*."""
+        return any(fnmatchcase(name, pattern) for pattern in self._patterns(key))
+
+    def named(self, name: str) -> NamedContext:
+        """Return the context *name* for a call, whether or not it exists."""
+        return NamedContext(name, self._source)
+
+    def recognize(self, api: Api, body: Mapping[str, Any], key: str) -> str:
+        """Return the name of the context whose text the request *body* of *api* holds; empty if there is none.
+
+        Only contexts that a client with *key* may use are recognised, and only with the setting ``recognize``.
+        """
+        least = self._config.recognize
+        patterns = self._patterns(key)
+        if not least or not patterns:
+            return ""
+        try:
+            prompt = ApiCall(api, body, streams=False, wants_usage=False, limit=None).prompt
+        except (TypeError, AttributeError, KeyError):
+            return ""  # the form of the request is judged later
+        return self._source.recognize(prompt, patterns, least=least)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._source.close()
+
+    def _patterns(self, key: str) -> tuple[str, ...]:
+        given, found = key.encode("utf-8", "surrogateescape"), self._config.names
+        for own, names in self._tenants:
+            if hmac.compare_digest(given, own):
+                found = (*found, *names)
+        return found

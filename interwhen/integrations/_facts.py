@@ -1,0 +1,70 @@
+"""The facts of a supervised call as JSON values, and the client that an adapter uses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from interwhen.clients import SupervisedCall, wrap
+from interwhen.registry import MonitorSpec
+
+KEY = "interwhen"
+"""The key under which libraries keep the facts."""
+
+T = TypeVar("T")
+
+
+def facts_of(call: SupervisedCall) -> dict[str, Any]:
+    """Return the facts of *call* as JSON values, without the text of the answer.
+
+    ``label`` is the label of the result, ``violations`` has the monitor, verifier, reason, wrong text and remedy of
+    each violation, and ``reasons`` says why the result is not verified. ``call_id`` is the id of the call in the log
+    and in the audit file.
+    """
+    result = call.result
+    unverified = getattr(result, "unverified_reasons", ())
+    ended = [why for name in ("reason", "error") if (why := getattr(result, name, ""))]
+    return {
+        "call_id": call.call_id,
+        "label": call.label,
+        "model": call.model,
+        "violations": [
+            {
+                "monitor": one.monitor,
+                "verifier": one.verifier,
+                "why": one.why,
+                "quote": one.quote,
+                "remedy": one.remedy,
+            }
+            for one in call.violations
+        ],
+        "reasons": [*ended, *(reason.why for reason in unverified)],
+        "checks": len(call.checks),
+        "tokens": 0 if result is None else result.ledger.total_tokens,
+    }
+
+
+@functools.cache
+def supervised_class(base: Any, mixin: type) -> Any:
+    """Return a subclass of *base* with the name of *base*, whose methods *mixin* overrides."""
+    return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
+
+
+def supervised_copy(model: Any, mixin: type) -> Any:
+    """Return a copy of *model* with the same attributes, whose methods *mixin* overrides."""
+    kind: Any = type(model)
+    made: Any = object.__new__(supervised_class(kind, mixin))
+    made.__dict__.update(model.__dict__)
+    return made
+
+
+def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCall]) -> dict[str, Any]:
+    """Return *metadata* with the facts of the last of *calls*: earlier ones are tries that a library repeated."""
+    return {**(metadata or {}), KEY: facts_of(calls[-1])} if calls else dict(metadata or {})
+
+
+def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> T:
+    """Return *client* wrapped with *monitors* and *options*; unchanged if none are given, since it is wrapped then."""
+    specs = tuple(monitors)
+    return wrap(client, specs, **options) if specs or options else client

@@ -1,0 +1,70 @@
+"""litellm: the facts of a call in ``_hidden_params["interwhen"]`` of its response."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, TypeVar
+
+from interwhen._engine.observation import WatchedCalls, watching
+from interwhen.integrations._facts import with_facts
+
+__all__ = ["attach_facts"]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def attach_facts(function: FunctionT) -> FunctionT:
+    """Return *function*, ``litellm.completion`` or ``litellm.acompletion``, whose responses hold the facts of the call.
+
+    Give it a wrapped client: ``completion(model="openai/my-model", client=interwhen.wrap(OpenAI(...)), ...)``. The
+    facts are in ``response._hidden_params["interwhen"]``, where litellm keeps what is no part of the API; a stream has
+    them there when it has ended.
+    """
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def attached_async(*args: Any, **options: Any) -> Any:
+            with watching() as seen:
+                response = await function(*args, **options)
+            return _AsyncStreamWithFacts(response, seen) if options.get("stream") else _attached(response, seen)
+
+        return attached_async  # type: ignore[return-value]
+
+    @functools.wraps(function)
+    def attached(*args: Any, **options: Any) -> Any:
+        with watching() as seen:
+            response = function(*args, **options)
+        return _StreamWithFacts(response, seen) if options.get("stream") else _attached(response, seen)
+
+    return attached  # type: ignore[return-value]
+
+
+def _attached(response: Any, seen: WatchedCalls) -> Any:
+    response._hidden_params = with_facts(response._hidden_params, seen)  # noqa: SLF001  litellm documents this name
+    return response
+
+
+class _FactsAtEnd:
+    """A stream of litellm that gets the facts at its end."""
+
+    def __init__(self, stream: Any, seen: WatchedCalls) -> None:
+        self._stream = stream
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _StreamWithFacts(_FactsAtEnd):
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._stream
+        _attached(self._stream, self._seen)
+
+
+class _AsyncStreamWithFacts(_FactsAtEnd):
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        async for chunk in self._stream:
+            yield chunk
+        _attached(self._stream, self._seen)

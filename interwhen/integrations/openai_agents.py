@@ -1,0 +1,58 @@
+"""OpenAI Agents: the facts of a call as a custom span named ``interwhen`` in the trace of the agent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeVar
+
+from interwhen._engine.observation import WatchedCalls, watching
+from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
+from interwhen.registry import MonitorSpec
+
+__all__ = ["supervise"]
+
+ModelT = TypeVar("ModelT")
+_CLIENT = "_client"
+
+
+def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
+    """Return a copy of *model*, an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``, that *monitors* watch.
+
+    Each call adds a custom span named ``interwhen`` to the trace, whose data are the facts. *options* are those of
+    :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be wrapped already.
+    """
+    made: Any = supervised_copy(model, _SupervisedAgentModel)
+    setattr(made, _CLIENT, wrapped(getattr(made, _CLIENT), monitors, options))
+    return made  # type: ignore[no-any-return]
+
+
+class _SupervisedAgentModel:
+    """The mixin for models: the two methods that the runner calls for an answer."""
+
+    async def get_response(self, *args: Any, **options: Any) -> Any:
+        with watching() as seen:
+            try:
+                return await super().get_response(*args, **options)  # type: ignore[misc]
+            finally:
+                _add_span(seen)
+
+    async def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        events = super().stream_response(*args, **options)  # type: ignore[misc]
+        # The call begins with the first event. Between events the caller's own code runs in this context.
+        with watching() as seen:
+            first = await anext(events, None)
+        try:
+            if first is not None:
+                yield first
+                async for event in events:
+                    yield event
+        finally:
+            _add_span(seen)
+
+
+def _add_span(seen: WatchedCalls) -> None:
+    from agents import custom_span
+
+    if seen:
+        with custom_span(KEY, data=facts_of(seen[-1])):
+            pass

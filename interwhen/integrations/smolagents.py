@@ -1,0 +1,45 @@
+"""smolagents: the facts of a call in ``raw.interwhen`` of its message, and in the memory of the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from interwhen._engine.observation import watching
+from interwhen.clients import SupervisedCall
+from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
+from interwhen.registry import MonitorSpec
+
+__all__ = ["facts_in", "supervise"]
+
+ModelT = TypeVar("ModelT")
+
+
+def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
+    """Return a copy of *model*, an ``OpenAIModel`` or ``AzureOpenAIModel``, whose calls *monitors* watch.
+
+    *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be
+    wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
+    """
+    made: Any = supervised_copy(model, _SupervisedGeneration)
+    made.client = wrapped(made.client, monitors, options)
+    return made  # type: ignore[no-any-return]
+
+
+class _SupervisedGeneration:
+    """The mixin for models: the method that agents call for an answer."""
+
+    def generate(self, *args: Any, **options: Any) -> Any:
+        with watching() as seen:
+            message = super().generate(*args, **options)  # type: ignore[misc]
+        if seen:
+            # A message has no place for metadata, and the agent keeps the message of each step.
+            setattr(message, KEY, seen[-1])
+        return message
+
+
+def facts_in(agent: Any) -> list[dict[str, Any]]:
+    """Return the facts of each step in the memory of *agent*, in their order."""
+    steps = getattr(agent.memory, "steps", ())
+    calls = (getattr(getattr(step, "model_output_message", None), KEY, None) for step in steps)
+    return [facts_of(call) for call in calls if isinstance(call, SupervisedCall)]

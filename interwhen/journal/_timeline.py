@@ -1,0 +1,229 @@
+"""The types of the timeline of a run: its events, each with its times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from interwhen._types.models import Origin, ResumeMode, Usage
+from interwhen._types.results import RemedyName, Result, ViolationRecord
+from interwhen._types.segments import Phase, Span
+from interwhen._types.verdicts import Outcome
+from interwhen.journal._records import Header
+
+# The typed events. All times are in seconds since the run began, all offsets in characters of the trace at that time.
+
+
+class TextWritten(msgspec.Struct, frozen=True, gc=False):
+    """Text was added to the trace: a chunk of the model, or text of a remedy."""
+
+    at: float
+    start: int
+    text: str
+    """The text; empty if the journal is redacted."""
+    length: int
+    phase: Phase
+    origin: Origin
+    tokens: int
+
+
+class TextCut(msgspec.Struct, frozen=True, gc=False):
+    """The trace was cut back to offset ``to``."""
+
+    at: float
+    to: int
+    length: int
+    """How many characters were taken back."""
+    remedy: int | None
+    """The index of the remedy that cut; ``None``: a reconnect, the end of the run, or a resume."""
+
+
+class TextShown(msgspec.Struct, frozen=True, gc=False):
+    """From now on, the reader has been sent the trace up to ``to``. A smaller offset than before is a retraction.
+
+    There are such events only while the reader lags behind the trace. Before the first one, and after one with
+    ``None``, the reader gets each text when it is written, and each cut when it is made.
+    """
+
+    at: float
+    to: int | None
+
+
+class FrontierStep(msgspec.Struct, frozen=True, gc=False):
+    """The frontier moved to offset ``to``."""
+
+    at: float
+    to: int
+
+
+class RequestTimes(msgspec.Struct, frozen=True, gc=False):
+    """One request of the main stream. ``None``: it did not happen, or an older version did not record it."""
+
+    sent: float | None
+    accepted: float | None
+    first: float | None
+    """When its first text arrived."""
+    ended: float | None
+    how: Literal["ended", "closed", "broken", "refused", "open"]
+    """``closed``: we closed it, for a violation or at the end. ``refused``: it failed before it was accepted."""
+    error: str
+    resume: ResumeMode | None
+    """How it continues kept text; ``None`` for the first request."""
+    reason: str
+    start: int
+    """The length of the trace when it began."""
+    usage: Usage | None
+    """The server's token counts; ``None``: it sent none."""
+    remedy: int | None
+    """The index of the remedy after which it was made."""
+
+    @property
+    def at(self) -> float:
+        """When it was sent, or accepted if that is not known."""
+        return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
+
+
+class CheckTimes(msgspec.Struct, frozen=True, gc=False):
+    """One check of one claim."""
+
+    monitor: str
+    verifier: str
+    version: str
+    key: str
+    span: Span | None
+    segment: Span | None
+    ordered: float
+    began: float | None
+    """When it began in its worker; ``None``: never."""
+    ended: float | None
+    worker: str
+    """``inline``, ``loop``, ``thread 4711``, ``process 4711``, or ``cache`` if an earlier verdict was used; empty: it
+    never began, or an older version did not record it."""
+    outcome: Outcome | None
+    """``None``: it is open."""
+    tries: int
+    lag: int
+    """How many tokens of the model arrived between ``ordered`` and ``ended``."""
+    cut: int | None
+    """The index of the cut that removed its span; ``None``: it stands."""
+    remedy: int | None
+    """The index of the remedy that its violation led to."""
+    interrupted: bool
+    """Whether its violation could interrupt the run."""
+    fork: int | None
+    """The index of the fork that found the claim."""
+
+    @property
+    def at(self) -> float:
+        """When it was ordered."""
+        return self.ordered
+
+
+class ForkTimes(msgspec.Struct, frozen=True, gc=False):
+    """One fork: a side inference that extracts claims."""
+
+    monitor: str
+    segment: Span
+    ordered: float
+    began: float | None
+    """When the model was asked, or the local parser; ``None``: never, or not known."""
+    ended: float | None
+    worker: str
+    """``model`` or ``local``."""
+    claims: int
+    outcome: Outcome | None
+    """Why there are no claims, if it failed; ``None``: it found ``claims`` claims, or it is open."""
+    tokens: int
+    prompt_tokens: int
+    cached_tokens: int
+
+    @property
+    def at(self) -> float:
+        """When it was ordered."""
+        return self.ordered
+
+
+class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
+    """One remedy, from the verdict to the first token after it. ``None``: it did not happen, or it is not known."""
+
+    violation: ViolationRecord
+    remedy: RemedyName | None
+    check: int | None
+    """The index of the check that found the violation."""
+    found: float
+    closed: float | None
+    cut: float | None
+    written: float | None
+    sent: float | None
+    accepted: float | None
+    first: float | None
+    request: int | None
+    """The index of the request after it."""
+    removed: int
+    """How many characters were cut."""
+    removed_tokens: int
+
+    @property
+    def at(self) -> float:
+        """When its violation was found."""
+        return self.found
+
+
+class Incident(msgspec.Struct, frozen=True, gc=False):
+    """Something rare, such as a stream that broke, a silence, a spent budget of time, or a resume by a new process."""
+
+    at: float
+    what: Literal["broken", "idle", "out_of_time", "abandoned", "resumed", "switched_off", "suspended", "restored"]
+    text: str
+
+
+TimelineEvent: TypeAlias = (
+    TextWritten | TextCut | TextShown | FrontierStep | RequestTimes | CheckTimes | ForkTimes | RemedyTimes | Incident
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What happened in a run, and when."""
+
+    path: str
+    header: Header
+    result: Result | None
+    """The recorded result; ``None`` if the run has not ended, or the journal is redacted."""
+    texts: tuple[TextWritten, ...]
+    cuts: tuple[TextCut, ...]
+    shown: tuple[TextShown, ...]
+    frontier: tuple[FrontierStep, ...]
+    requests: tuple[RequestTimes, ...]
+    checks: tuple[CheckTimes, ...]
+    """The checks of claims, also of text that was cut, in the order in which they were ordered."""
+    forks: tuple[ForkTimes, ...]
+    remedies: tuple[RemedyTimes, ...]
+    incidents: tuple[Incident, ...]
+    end: float
+    """The last time that is known."""
+    size: int
+    """The bytes of the journal that were read."""
+    left_out: int
+    """The bytes after them, which cannot be read."""
+    compact: bytes = field(repr=False)
+    """The compact form, as JSON; see docs/journal.md."""
+
+    @property
+    def events(self) -> tuple[TimelineEvent, ...]:
+        """All events, sorted by time. Those with several times are sorted by their first one."""
+        parts: tuple[Sequence[TimelineEvent], ...] = (
+            self.requests,
+            self.texts,
+            self.forks,
+            self.checks,
+            self.remedies,
+            self.cuts,
+            self.shown,
+            self.frontier,
+            self.incidents,
+        )
+        return tuple(sorted((event for part in parts for event in part), key=lambda event: event.at))

@@ -1,0 +1,426 @@
+"""Reads timelines: of a whole journal, of one that still grows, and of one that is redacted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from interwhen._core.machine import Core
+from interwhen._core.messages import Fact, Order, Resumed
+from interwhen._types.errors import JournalError
+from interwhen._types.models import Usage
+from interwhen._types.results import ViolationRecord
+from interwhen._types.segments import Span
+from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen.journal._files import START, frames_after, read_preamble
+from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, read_journal, standing
+from interwhen.journal._records import (
+    CalledRecord,
+    EndRecord,
+    FactRecord,
+    Header,
+    OutlineRecord,
+    Record,
+    SpentRecord,
+    decode,
+    recorded_monitors,
+)
+from interwhen.journal._scribe import UPSERTED, PartMark, Scribe, called_fields, to_json
+from interwhen.journal._settings import Journal
+from interwhen.journal._timeline import (
+    CheckTimes,
+    ForkTimes,
+    FrontierStep,
+    Incident,
+    RemedyTimes,
+    RequestTimes,
+    TextCut,
+    TextShown,
+    TextWritten,
+    Timeline,
+)
+
+
+def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
+    """Return the timeline of the run in *journal* (a path or a :class:`Journal`).
+
+    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if this version cannot read the
+    journal.
+    """
+    found = read_journal(journal)
+    if found.header.redacted:
+        outline: dict[str, Any] = {}
+        for record in found.records:
+            _apply(outline, found.header, record)
+        return _of_outline(found.path, found.header, outline, found.size, found.left_out)
+    scribe = _scribe_of(found.header, found.schema)
+    _replay_into(scribe, found)
+    return scribe.timeline(found.path, found.size, found.left_out)
+
+
+# From a journal to a scribe.
+
+
+class _FollowedRun(RebuiltRun):
+    """A run that is rebuilt while a scribe looks on."""
+
+    __slots__ = ("scribe",)
+
+    def __init__(self, found: Journaled, core: Core, scribe: Scribe) -> None:
+        super().__init__(found, core)
+        self.scribe = scribe
+
+    def tell(self, at: float, fact: Fact) -> list[Order]:
+        """Give *fact* to the core, as :meth:`RebuiltRun.tell` does, and note what it does."""
+        self.scribe.before()
+        orders = super().tell(at, fact)
+        self.scribe.after(at, fact, orders)
+        self.core.events.clear()
+        return orders
+
+
+def _scribe_of(header: Header, schema: int) -> Scribe:
+    return Scribe(core_of(header, recorded_monitors(header)), header, schema)
+
+
+def _replay_into(scribe: Scribe, found: Journaled) -> None:
+    past = _FollowedRun(found, scribe.core, scribe)
+    past.take(scribe.core.begin())
+    for record in standing(found.records):
+        _read(past, scribe, record)
+
+
+def _read(past: RebuiltRun, scribe: Scribe, record: Record) -> None:
+    if isinstance(record, SpentRecord):
+        scribe.spent(record)
+    past.read(record)
+    if isinstance(record, EndRecord):
+        scribe.ended(record.at, record.result)
+    elif isinstance(record, CalledRecord):
+        scribe.called = record.record
+
+
+# A redacted journal has parts of the compact form in place of text and facts.
+
+
+def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
+    """Add the part *second* to the part *first*, which comes before it."""
+    for name, value in second.items():
+        if name == "text" or name in _APPENDED:
+            first[name] = first[name] + value if name in first else value
+        elif name in _COLUMNS:
+            columns = first.setdefault(name, {})
+            for column, values in value.items():
+                columns[column] = [*columns.get(column, ()), *values]
+        elif name in UPSERTED:
+            first.setdefault(name, {}).update(value)
+        else:
+            first[name] = value
+
+
+_COLUMNS = ("tokens", "frontier", "shown")
+_APPENDED = ("weights", "styles", "cuts")
+
+
+def _apply(outline: dict[str, Any], header: Header, record: Record) -> list[dict[str, Any]]:
+    """Add *record* of a redacted journal to *outline*, the parts before it; return the part in it, if there is one."""
+    if isinstance(record, OutlineRecord):
+        part = msgspec.json.decode(record.part)
+    elif isinstance(record, CalledRecord):
+        part = {"call": called_fields(header, record.record)}
+    else:
+        return []
+    join_parts(outline, part)
+    return [part]
+
+
+def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the compact form for *part*, which must be a whole one: all parts so far, joined."""
+    return {
+        name: [value[number] for number in sorted(value, key=int)] if name in UPSERTED else value
+        for name, value in part.items()
+        if name not in ("from", "offset")
+    }
+
+
+def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int, left_out: int) -> Timeline:
+    """Return the timeline for the parts in *outline*. Its offsets count UTF-16 units, because there is no text."""
+    whole = {**whole_of(outline), "path": path, "size": size}
+    if left_out:
+        whole["left_out"] = left_out
+    names = [str(one.fields["name"]) for one in header.monitors]
+    who = [header.verifiers[one.verifier] for one in header.monitors]
+    requests = tuple(_request(row) for row in whole.get("requests", ()))
+    return Timeline(
+        path=path,
+        header=header,
+        result=None,
+        texts=tuple(_texts(whole)),
+        cuts=tuple(
+            TextCut(at / 1e6, to, 0, None if remedy < 0 else remedy) for _, to, at, remedy in whole.get("cuts", ())
+        ),
+        shown=tuple(TextShown(at, None if to < 0 else to) for at, to in _steps(whole, "shown")),
+        frontier=tuple(FrontierStep(at, to) for at, to in _steps(whole, "frontier")),
+        requests=requests,
+        checks=tuple(
+            CheckTimes(
+                monitor=names[row["monitor"]],
+                verifier=who[row["monitor"]].name,
+                version=who[row["monitor"]].version,
+                key=row.get("sha256", ""),
+                span=_span(row.get("span")),
+                segment=_span(row.get("segment")),
+                ordered=row["ordered"] / 1e6,
+                began=_second(row.get("began")),
+                ended=_second(row.get("ended")),
+                worker=row.get("worker", ""),
+                outcome=_outcome(row.get("outcome")),
+                tries=row.get("tries", 1),
+                lag=row.get("lag", 0),
+                cut=row.get("cut"),
+                remedy=row.get("remedy"),
+                interrupted=row.get("interrupted", False),
+                fork=row.get("fork"),
+            )
+            for row in whole.get("checks", ())
+        ),
+        forks=tuple(
+            ForkTimes(
+                monitor=names[row["monitor"]],
+                segment=Span(*row["segment"]),
+                ordered=row["ordered"] / 1e6,
+                began=_second(row.get("began")),
+                ended=_second(row.get("ended")),
+                worker=row.get("worker", ""),
+                claims=row.get("claims", 0),
+                outcome=None if row.get("outcome") == "claims" else _outcome(row.get("outcome")),
+                tokens=row.get("tokens", 0),
+                prompt_tokens=row.get("prompt_tokens", 0),
+                cached_tokens=row.get("cached_tokens", 0),
+            )
+            for row in whole.get("forks", ())
+        ),
+        remedies=tuple(
+            RemedyTimes(
+                violation=ViolationRecord(
+                    names[row["monitor"]],
+                    who[row["monitor"]].name,
+                    "",
+                    Span(*row["span"]),
+                    "",
+                    "",
+                    "",
+                    interrupted=True,
+                    remedy=row.get("kind"),
+                    cut=row.get("to"),
+                ),
+                remedy=row.get("kind"),
+                check=row.get("check"),
+                found=row["found"] / 1e6,
+                closed=_second(row.get("closed")),
+                cut=_second(row.get("cut_at")),
+                written=_second(row.get("written")),
+                sent=_second(row.get("sent")),
+                accepted=_second(row.get("accepted")),
+                first=_second(row.get("first")),
+                request=row.get("request"),
+                removed=row.get("cut_chars", 0),
+                removed_tokens=row.get("cut_tokens", 0),
+            )
+            for row in whole.get("remedies", ())
+        ),
+        incidents=tuple(
+            Incident(row["at"] / 1e6, row["what"], row.get("text", "")) for row in whole.get("incidents", ())
+        ),
+        end=whole.get("end", 0) / 1e6,
+        size=size,
+        left_out=left_out,
+        compact=to_json(whole),
+    )
+
+
+def _texts(whole: Mapping[str, Any]) -> Iterator[TextWritten]:
+    tokens = whole.get("tokens", {})
+    weights = dict(whole.get("weights", ()))
+    styles = {number: (phase, origin) for number, phase, origin in whole.get("styles", ())}
+    cuts = {entry: to for entry, to, *_ in whole.get("cuts", ())}
+    at = length = 0
+    style: tuple[Any, Any] = ("answer", "model")
+    for number, (chars, gap) in enumerate(zip(tokens.get("chars", ()), tokens.get("gaps", ()), strict=True)):
+        at += gap
+        length = min(length, cuts.get(number, length))
+        style = styles.get(number, style)
+        yield TextWritten(at / 1e6, length, "", chars, *style, weights.get(number, 1))
+        length += chars
+
+
+def _steps(whole: Mapping[str, Any], name: str) -> Iterator[tuple[float, int]]:
+    columns = whole.get(name, {})
+    at = 0
+    for gap, to in zip(columns.get("gaps", ()), columns.get("to", ()), strict=True):
+        at += gap
+        yield at / 1e6, to
+
+
+def _request(row: Mapping[str, Any]) -> RequestTimes:
+    counts = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+    usage = (
+        Usage(**{name: row[name] for name in counts if name in row}) if any(name in row for name in counts) else None
+    )
+    remedy = row.get("remedy")
+    return RequestTimes(
+        _second(row.get("sent")),
+        _second(row.get("accepted")),
+        _second(row.get("first")),
+        _second(row.get("ended")),
+        row.get("how", "open"),
+        row.get("error", ""),
+        row.get("resume"),
+        row.get("reason", ""),
+        row.get("at", 0),
+        usage,
+        None if remedy is None or remedy < 0 else remedy,
+    )
+
+
+def _second(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1e6
+
+
+def _span(pair: Any) -> Span | None:
+    return None if pair is None else Span(*pair)
+
+
+def _outcome(name: str | None) -> Outcome | None:
+    """Return the outcome with *name*, without its reason, which a redacted journal does not have."""
+    known: dict[str | None, Outcome] = {
+        "pass": Judged(Pass()),
+        "violation": Judged(Violation(why="")),
+        "unknown": Judged(Unknown(why="")),
+        "error": Errored(""),
+        "timed_out": TimedOut(0.0),
+        "cancelled": Cancelled(""),
+        "skipped": Skipped(""),
+    }
+    return known.get(name)
+
+
+# A journal that still grows.
+
+
+class TimelineReader:
+    """Reads a journal that still grows, and gives what is new as parts of the compact form.
+
+    Raises :class:`~interwhen.JournalError` where :func:`timeline` does.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+        self.offset = 0
+        """How many bytes of the file are in the timeline: the end of the last complete record."""
+        self._data = bytearray()
+        """The bytes after ``offset``."""
+        self._chain = 0
+        self._schema = 0
+        self._header: Header | None = None
+        self._records: list[Record] = []
+        self._scribe: Scribe | None = None
+        self._past: _FollowedRun | None = None
+        self._outline: dict[str, Any] = {}
+        self._mark = PartMark()
+        self._given = 0
+        self._pending: list[dict[str, Any]] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run, and its call if it has one, has ended. It may still be resumed."""
+        last = self._records[-1] if self._records else None
+        has_call = self._header is not None and self._header.call is not None
+        return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
+
+    def feed(self, data: bytes) -> None:
+        """Read *data*, the next bytes of the file, which may end anywhere."""
+        self._data += data
+        if not self._schema:
+            if len(self._data) < START:
+                return
+            self._schema, self._chain = read_preamble(bytes(self._data[:START]), self.path)
+            del self._data[:START]
+            self.offset = START
+        end = 0
+        for found in frames_after(bytes(self._data), 0, self._chain):
+            try:
+                self._take(decode(found.payload))
+            except (msgspec.MsgspecError, ValueError) as error:
+                raise JournalError(
+                    self.path, f"its records must be ones that this version knows, and one is not ({error})"
+                ) from error
+            end, self._chain = found.end, found.chain
+        del self._data[:end]
+        self.offset += end
+
+    def part(self, *, everything: bool = False) -> bytes:
+        """Return what is new since the last part, as JSON; with *everything*, all so far.
+
+        Its field ``offset`` says up to which byte of the file it is, and ``from`` from which on. A part from 0 is
+        whole.
+        """
+        if everything:
+            self._restart()
+        begin, self._given = self._given, self.offset
+        if self._scribe is not None:
+            found = self._scribe.part(self._mark, self.path)
+        else:
+            found = {}
+            for part in self._pending:
+                join_parts(found, part)
+            self._pending.clear()
+        return to_json({**found, "from": begin, "offset": self.offset})
+
+    def timeline(self) -> Timeline:
+        """Return the timeline so far. Raises :class:`JournalError` before the header has been read."""
+        if self._header is None:
+            raise JournalError(self.path, "its header must be read before its timeline, and is not: feed more bytes")
+        if self._scribe is None:
+            return _of_outline(self.path, self._header, self._outline, self.offset, len(self._data))
+        return self._scribe.timeline(self.path, self.offset, len(self._data))
+
+    def _restart(self) -> None:
+        """Begin again with the first part."""
+        self._mark, self._given = PartMark(), 0
+        if self._scribe is not None:
+            self._scribe.touch_all()
+        elif self._outline:
+            self._pending = [
+                {name: dict(enumerate(value)) if name in UPSERTED else value for name, value in self._outline.items()}
+            ]
+
+    def _take(self, record: Record) -> None:
+        if self._header is None:
+            if not isinstance(record, Header):
+                raise JournalError(self.path, f"its first record must be the header, got a {type(record).__name__}")
+            self._header = record
+            if not record.redacted:
+                self._begin()
+            return
+        self._records.append(record)
+        if self._scribe is None or self._past is None:
+            self._pending += _apply(self._outline, self._header, record)
+        elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
+            # The end of the run is void, so everything after it was noted in vain: begin again without it.
+            self._begin()
+            for known in standing(self._records):
+                _read(self._past, self._scribe, known)
+            self._mark, self._given = PartMark(), 0
+        else:
+            _read(self._past, self._scribe, record)
+
+    def _begin(self) -> None:
+        assert self._header is not None
+        self._scribe = _scribe_of(self._header, self._schema)
+        journaled = Journaled(self.path, self._header, (), 0, 0, 0, self._schema)
+        self._past = _FollowedRun(journaled, self._scribe.core, self._scribe)
+        self._past.take(self._scribe.core.begin())

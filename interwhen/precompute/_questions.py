@@ -1,0 +1,85 @@
+"""Reads the questions that readers have asked: from a text file, from JSON lines, or from the journal of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from interwhen._types.errors import InterwhenError, UsageError
+from interwhen._types.extensions import Task
+from interwhen.journal import read_journal
+from interwhen.journal._files import MAGIC
+from interwhen.precompute._opening import read_text
+from interwhen.precompute._producer import read_spec
+from interwhen.registry import PRODUCERS, converted, load, own_options, producers
+
+LONGEST = 400
+"""Longer questions, in characters, are left out: they are whole tasks, which are seldom asked twice."""
+
+
+class _Line(msgspec.Struct):
+    question: str
+
+
+def read_questions(path: Path) -> list[str]:
+    """Return the questions in the file at *path*, in order. A question that was asked often is there as often.
+
+    The file is a journal (its question is the last paragraph of the user's last message), JSON lines (``.jsonl``, the
+    field ``question``), or a text with a question on each line. Raises :class:`UsageError` if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            is_journal = file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise UsageError(
+            f"the file of questions {str(path)!r} must be readable, got an error ({error}); name another file"
+        ) from error
+    found = _in_journal(path) if is_journal else _in_lines(path)
+    return [question for question in found if question and len(question) <= LONGEST]
+
+
+def _in_journal(path: Path) -> list[str]:
+    try:
+        prompt = read_journal(path).header.prompt
+    except InterwhenError as error:
+        raise UsageError(f"the journal {str(path)!r} must be readable, got an error ({error}); leave it out") from error
+    # A run with a context has the text and the prepared facts before its question.
+    paragraphs = [part.strip() for part in Task(prompt).question.split("\n\n")]
+    return [next((part for part in reversed(paragraphs) if part), "")]
+
+
+def _in_lines(path: Path) -> list[str]:
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if path.suffix not in (".jsonl", ".ndjson"):
+        return lines
+    try:
+        return [msgspec.json.decode(line, type=_Line).question.strip() for line in lines]
+    except msgspec.MsgspecError as error:
+        raise UsageError(
+            f'each line of {str(path)!r} must be a JSON object with the field "question", got another value ({error}); '
+            "correct it, or name a text file with a question on each line"
+        ) from error
+
+
+def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the producers *specs* (none: all installed ones) with their options, and with *questions* added.
+
+    Questions go to each producer that has the option ``questions``. Raises :class:`UsageError` if none has it.
+    """
+    read = [read_spec(spec) for spec in specs or [each.name for each in producers()]]
+    takers = [name for name, _ in read if questions and "questions" in own_options(load(PRODUCERS, name))]
+    if questions and not takers:
+        raise UsageError(
+            "questions must be used with a producer that takes some, and none of "
+            f"{', '.join(name for name, _ in read)} does; add --producer answers"
+        )
+    found = []
+    for name, options in read:
+        if name in takers:
+            own = converted(name, "questions", options.get("questions", []), list[str])
+            options["questions"] = [*cast("list[str]", own), *questions]
+        found.append({"name": name, **options})
+    return found

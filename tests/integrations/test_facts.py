@@ -1,0 +1,47 @@
+"""The facts are JSON values with what was caught, and an adapter keeps a client that is wrapped already."""
+
+import json
+
+import interwhen
+import pytest
+from interwhen.clients import SupervisedCall
+from interwhen.integrations import KEY, facts_of
+from interwhen.integrations._facts import with_facts, wrapped
+from tests.integrations.conftest import is_caught
+
+ASK = {"model": "m", "messages": [{"role": "user", "content": "17 * 24?"}]}
+
+
+def test_the_facts_of_a_call(client):
+    with interwhen.watching() as seen:
+        answer = client.chat.completions.create(**ASK)
+    facts = facts_of(seen[0])
+    assert is_caught(facts)
+    assert facts["call_id"] == answer.interwhen.call_id
+    assert facts["violations"][0]["why"] == answer.interwhen.violations[0].why
+    assert facts["tokens"] == answer.interwhen.result.ledger.total_tokens > 0
+    assert with_facts({"a": 1}, seen) == {"a": 1, KEY: facts}
+    assert with_facts(None, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("result", "label", "reasons"),
+    [
+        (None, "failed", []),
+        (interwhen.Failed(text="", reasoning="", answer="", finish_reason=None, error="404"), "failed", ["404"]),
+        (
+            interwhen.Abstained(text="", reasoning="", answer="", finish_reason=None, reason="held"),
+            "abstained",
+            ["held"],
+        ),
+    ],
+)
+def test_the_facts_of_a_call_without_an_answer(result, label, reasons):
+    facts = facts_of(SupervisedCall(call_id="c", source="wrap", model="m", result=result))
+    assert (facts["label"], facts["reasons"], facts["violations"]) == (label, reasons, [])
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_a_client_is_wrapped_once(client):
+    assert wrapped(client, [], {}) is client
+    assert wrapped(client, ["arithmetic"], {}) is not client

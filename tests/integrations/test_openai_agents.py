@@ -1,0 +1,65 @@
+"""OpenAI Agents: the facts are a span of the trace."""
+
+import openai
+import pytest
+from tests.integrations.conftest import SOUND, is_caught
+
+pytest.importorskip("agents", reason="openai-agents is not installed")
+import agents
+from interwhen.integrations.openai_agents import supervise
+
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore")]
+
+
+class Spans(agents.TracingProcessor):
+    def __init__(self):
+        self.ended = []
+
+    def on_span_end(self, span):
+        self.ended.append(span)
+
+    def on_span_start(self, span):
+        pass
+
+    on_trace_start = on_trace_end = on_span_start
+
+    def shutdown(self):
+        pass
+
+    force_flush = shutdown
+
+    @property
+    def facts(self):
+        return [s.span_data.data for s in self.ended if getattr(s.span_data, "name", "") == "interwhen"]
+
+
+@pytest.fixture
+def spans():
+    found = Spans()
+    agents.set_trace_processors([found])
+    agents.set_tracing_disabled(False)
+    yield found
+    agents.set_trace_processors([])
+
+
+@pytest.fixture
+async def agent(server, anyio_backend):
+    async with openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0) as bare:
+        model = agents.OpenAIChatCompletionsModel(model="m", openai_client=bare)
+        yield agents.Agent(name="Calculator", model=supervise(model, ["arithmetic"]))
+
+
+async def test_an_answer(agent, spans):
+    result = await agents.Runner.run(agent, "17 * 24?")
+    assert result.final_output == SOUND
+    [facts] = spans.facts
+    assert is_caught(facts)
+
+
+async def test_a_stream(agent, spans):
+    result = agents.Runner.run_streamed(agent, "17 * 24?")
+    async for _ in result.stream_events():
+        pass
+    assert result.final_output.endswith(SOUND)
+    [facts] = spans.facts
+    assert is_caught(facts)

@@ -1,0 +1,136 @@
+"""Timelines from files: whole ones, growing ones, cut and damaged ones, redacted ones, and those of older versions."""
+
+import json
+from itertools import pairwise
+
+import interwhen
+import pytest
+from interwhen import JournalError
+from interwhen.journal import TimelineReader
+from interwhen.journal._timeline_reading import join_parts, whole_of
+from interwhen.testing import End, ScriptedModel
+from journals import KINDS, borders, goes_on, recorded, taken_apart
+from sums import watch
+
+pytestmark = pytest.mark.anyio
+
+
+def parts_of(data, sizes):
+    """Feed *data* to a reader in pieces of *sizes*, and return the reader and its parts."""
+    reader, parts, at = TimelineReader("x"), [], 0
+    for size in sizes:
+        reader.feed(data[at : at + size])
+        at += size
+        parts.append(json.loads(reader.part()))
+    reader.feed(data[at:])
+    parts.append(json.loads(reader.part()))
+    return reader, parts
+
+
+def joined(parts):
+    whole = {}
+    for part in parts:
+        if part["from"] == 0:
+            whole = {}
+        join_parts(whole, part)
+    return whole_of(whole)
+
+
+@pytest.mark.parametrize("name", ["repairs", "gates", "forks", "slow checks"])
+async def test_the_parts_of_a_growing_journal_are_its_timeline(name, path):
+    _, _, data = await recorded(KINDS[name], path)
+    path.write_bytes(data)
+    whole = json.loads(interwhen.timeline(path).compact)
+    for sizes in ([], [7] * (len(data) // 7), [1000] * (len(data) // 1000), [len(data) - 1]):
+        reader, parts = parts_of(data, sizes)
+        assert reader.offset == len(data)
+        assert reader.is_over
+        found = {**joined(parts), "path": whole["path"], "size": whole["size"]}
+        assert found == whole
+        assert reader.timeline().events == interwhen.timeline(path).events
+    for first, second in pairwise(parts):
+        assert second["from"] == first["offset"]
+    again = json.loads(reader.part(everything=True))
+    assert again["from"] == 0
+    assert {**joined([again]), "path": whole["path"], "size": whole["size"]} == whole
+
+
+async def test_a_journal_cut_anywhere_gives_the_timeline_up_to_there(path):
+    _, _, data = await recorded(KINDS["repairs"], path)
+    path.write_bytes(data)
+    whole = json.loads(interwhen.timeline(path).compact)
+    ends = borders(data)
+    for size in range(0, len(data), 97):
+        path.write_bytes(data[:size])
+        if size < ends[0]:
+            with pytest.raises(JournalError):
+                interwhen.timeline(path)
+            continue
+        form = json.loads(interwhen.timeline(path).compact)
+        assert whole["text"].startswith(form.get("text", ""))
+        assert form["size"] == max(end for end in ends if end <= size)
+
+
+async def test_a_journal_that_was_resumed_after_its_end_begins_again(path):
+    """The reader of the first process left, which ended the run; the second process makes that end void."""
+    kind = KINDS["repairs"]
+    async with kind.run(journal=path) as run:
+        async for event in run:
+            if isinstance(event, interwhen.Remedied):
+                break
+    async with kind.resume(path) as run:
+        result = await run.drain()
+    data = path.read_bytes()
+    whole = json.loads(interwhen.timeline(path).compact)
+    assert [one["what"] for one in whole["incidents"]] == ["resumed"]
+    assert whole["label"] == result.label
+    reader = TimelineReader("x")
+    reader.feed(data[: borders(data)[3]])
+    before = json.loads(reader.part())
+    ended = next(
+        end for end, one in zip(borders(data), taken_apart(data), strict=True) if "EndRecord" in repr(type(one))
+    )
+    reader.feed(data[reader.offset : ended])
+    assert json.loads(reader.part())["label"] == "unverified"
+    reader.feed(data[reader.offset :])
+    last = json.loads(reader.part())
+    assert last["from"] == 0
+    assert {**joined([before, last]), "path": whole["path"], "size": whole["size"]} == whole
+
+
+async def test_a_stream_that_broke_is_two_requests_and_an_incident(path):
+    from interwhen.models import ConnectError
+
+    model = ScriptedModel([["1+1=2\n", ConnectError("reset")], ["2+2=4\n", End("stop")]])
+    async with interwhen.run(model, "Q", monitors=[watch()], journal=path) as run:
+        await run.drain()
+    line = interwhen.timeline(path)
+    assert [(one.how, one.error) for one in line.requests] == [("broken", "reset"), ("ended", "")]
+    assert [one.what for one in line.incidents] == ["broken"]
+
+
+async def test_a_request_that_was_refused_is_there(path):
+    from interwhen.models import UpstreamError
+
+    model = ScriptedModel([[UpstreamError("no", status=400)]])
+    async with interwhen.run(model, "Q", journal=path) as run:
+        await run.drain()
+    [request] = interwhen.timeline(path).requests
+    assert request.how in ("broken", "refused")
+    assert request.error
+
+
+def test_a_reader_without_a_header_has_no_timeline():
+    with pytest.raises(JournalError, match="its header must be read before its timeline"):
+        TimelineReader("x").timeline()
+    with pytest.raises(JournalError, match="it must begin with"):
+        TimelineReader("x").feed(bytes(100))
+
+
+async def test_events_are_sorted_by_time(path):
+    async with interwhen.run(goes_on(delay=0.01), "Q", monitors=[watch()], journal=path) as run:
+        await run.drain()
+    events = interwhen.timeline(path).events
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    kinds = {type(event).__name__ for event in events}
+    assert kinds >= {"RequestTimes", "TextWritten", "CheckTimes", "RemedyTimes", "TextCut", "FrontierStep"}

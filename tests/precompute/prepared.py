@@ -1,0 +1,64 @@
+"""A store that a worker has prepared: one accepted fact, and one accepted answer."""
+
+import re
+
+from interwhen import Claim, Monitor, Pass, verifier
+from interwhen.precompute import Precomputer
+from interwhen.precompute._contexts import WorkerSettings, note_worker
+from interwhen.precompute._opening import open_place
+from interwhen.testing import ScriptedModel
+
+TEXT = "Jo earns 45 dollars a day.\n\nJo works 4 days.\n\nThe shop where Jo works sells lamps, chairs and red tables."
+FACT = "Jo earns 45 * 4 = 180 dollars."
+QUESTION = "How many dollars does Jo earn?"
+ANSWER = "45 * 4 = 180\nAnswer: 180"
+
+
+@verifier(name="lines", worker="inline")
+def check(_claim: Claim):
+    return Pass("read", scope="answer")
+
+
+def lines(segment):
+    for found in re.finditer(r"\S[^\n]*", segment.text):
+        yield Claim(key=found[0], span=segment.at(*found.span()))
+
+
+def reply(request):
+    return [ANSWER] if isinstance(request.prompt, str) else [f"{FACT} [S1 S2]"]
+
+
+class Named(ScriptedModel):
+    """A scripted model with the name that an adapter would give to *model*."""
+
+    def __init__(self, model, say):
+        super().__init__(say)
+        self._name = f"{model}@server"
+
+    @property
+    def name(self):
+        return self._name
+
+
+def named(model, say=("",)):
+    return Named(model, say if callable(say) else list(say))
+
+
+async def prepare(place, name="wages", *, text=TEXT, model="m", say=reply):
+    """Prepare the context *name* of the store at *place*, as ``interwhen precompute run`` does."""
+    store = open_place(str(place))
+    try:
+        asleep = named(model, say)
+        specs = [{"name": "facts"}, {"name": "answers", "questions": [QUESTION]}]
+        watch = Monitor(name="lines", verifier=check, extractor=lines, scope="answer")
+        pre = Precomputer(store, asleep, [watch], producers=specs, passes=1, debounce=0.0)
+        await pre.add(name, {"all": text} if "\n\n" not in text else {"all": text.replace("\n\n", "\n")})
+        around = pre.key_settings
+        options = {"answers": {"questions": [QUESTION]}}
+        note_worker(
+            store, name, WorkerSettings(around.model, around.tokenizer, around.judges, ("facts", "answers"), options)
+        )
+        done = await pre.work()
+        assert {each.came_to for each in done} <= {"accepted"}, done
+    finally:
+        store.close()

@@ -1,0 +1,69 @@
+"""Questions that were asked before: from a text file, from JSON lines, from journals; and which producers get them."""
+
+import json
+
+import interwhen
+import pytest
+from interwhen import UsageError
+from interwhen.precompute import load_producers
+from interwhen.precompute._questions import read_questions, with_questions
+from interwhen.testing import ScriptedModel
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+
+
+def test_a_text_has_a_question_on_each_line(tmp_path):
+    path = tmp_path / "asked.txt"
+    path.write_text(f"How many?\n\n  How much? \nHow many?\n{'x' * 401}\n")
+    assert read_questions(path) == ["How many?", "How much?", "How many?"]
+
+
+def test_json_lines_have_the_field_question(tmp_path):
+    path = tmp_path / "asked.jsonl"
+    path.write_text("\n".join(json.dumps({"question": text, "at": 1}) for text in ("How many?", "How much?")))
+    assert read_questions(path) == ["How many?", "How much?"]
+    path.write_text('{"question": "How many?"}\n{"query": "How much?"}\n')
+    with pytest.raises(UsageError, match='must be a JSON object with the field "question"'):
+        read_questions(path)
+    with pytest.raises(UsageError, match="must be readable"):
+        read_questions(tmp_path / "none.txt")
+
+
+async def test_a_journal_has_the_question_of_its_run(tmp_path):
+    path = tmp_path / "run.iwj"
+    prompt = "Checked against the text:\nJo earns 180 dollars.\n\nHow many dollars does Jo earn?"
+    async with interwhen.run(ScriptedModel(["180\n"]), prompt, journal=path) as run:
+        await run.drain()
+    assert read_questions(path) == ["How many dollars does Jo earn?"]
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UsageError, match=r"the journal .* must be readable"):
+        read_questions(path)
+
+
+def test_questions_go_to_the_producers_that_take_some():
+    specs = with_questions(["facts:limit=3", 'answers:anticipate=2,questions=["a?"]'], ["b?", "c?"])
+    assert specs == [
+        {"name": "facts", "limit": "3"},
+        {"name": "answers", "anticipate": "2", "questions": ["a?", "b?", "c?"]},
+    ]
+    facts, answers = load_producers(specs)
+    assert (facts._limit, answers._anticipate, len(answers._questions)) == (3, 2, 3)
+    assert {spec["name"] for spec in with_questions([], [])} == {"facts", "answers", "verifiers", "prefixes"}
+    with pytest.raises(UsageError, match=r"none of facts does; add --producer answers"):
+        with_questions(["facts"], ["a?"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("answers:anticipat=2", "its options must be among anticipate, max_tokens, questions"),
+        ("answers:anticipate=two", "its option anticipate must have a value that fits"),
+        ("answers:deadline=2", "its options must be among anticipate"),
+        ("answers:anticipate=-1", "anticipate must be at least 0"),
+        ({"anticipate": 2}, "must be described with its name"),
+        ("anwers", "not installed"),
+    ],
+)
+def test_an_option_that_no_producer_has_is_an_error(spec, why):
+    with pytest.raises(interwhen.InterwhenError, match=why):
+        load_producers([spec])

@@ -1,0 +1,153 @@
+"""Contexts that are kept open for calls: quick look-ups, and a store that fails costs the context and no call."""
+
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+from interwhen import Message, UsageError
+from interwhen.precompute import UnknownContext, _source
+from interwhen.precompute._contexts import evict
+from interwhen.precompute._opening import open_place
+from interwhen.precompute._source import StoredContexts
+from tests.precompute.prepared import ANSWER, FACT, QUESTION, TEXT, named, prepare
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+OTHER = "What does Jo earn in dollars by 4 days?"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    place = tmp_path_factory.mktemp("store") / "s.db"
+    anyio.run(prepare, place)
+    return place
+
+
+@pytest.fixture
+def source(prepared, tmp_path):
+    shutil.copy(prepared, tmp_path)
+    found = StoredContexts(str(tmp_path / "s.db"))
+    yield found
+    found.close()
+
+
+def until(holds):
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+async def test_a_context_serves_its_answer_and_its_facts_and_says_so(source):
+    model = named("m")
+    context = source.open("wages")
+    assert source.find("wages") is context
+    served = context.serve(model, QUESTION)
+    assert "".join(chunk.text for chunk in served.answer) == ANSWER
+    assert (served.use.name, served.use.used, served.use.why) == ("wages", "answer", "")
+    served = context.serve(model, OTHER)
+    assert served.prompt == f"Checked against the text:\n{FACT}\n\n{OTHER}"
+    assert (served.model, served.use.used) == (model, "facts")
+    served = context.serve(model, "Who?")
+    assert (served.prompt, served.use.used, served.use.why) == ("Who?", "none", "nothing fits the question")
+
+
+async def test_a_run_of_another_model_gets_nothing_and_is_told_why(source):
+    served = source.open("wages").serve(named("other"), QUESTION)
+    assert (served.items, served.use.used) == ((), "unavailable")
+    assert served.use.why == "it was prepared for the model 'm'"
+
+
+async def test_a_context_that_does_not_exist_is_an_error(source, tmp_path):
+    with pytest.raises(UnknownContext, match="context 'sages' must be in the store"):
+        source.open("sages")
+    with pytest.raises(UsageError, match=r"must exist, got no file '.*no\.db'"):
+        StoredContexts(str(tmp_path / "no.db")).open("wages")
+    assert not (tmp_path / "no.db").exists()
+
+
+async def test_a_lookup_takes_less_than_a_millisecond(source):
+    context, model = source.open("wages"), named("m")
+    took = []
+    for _ in range(50):
+        began = time.perf_counter()
+        context.serve(model, OTHER)
+        took.append(time.perf_counter() - began)
+    assert sorted(took)[25] < 0.001
+
+
+async def test_a_locked_store_costs_the_context_and_no_time(source, tmp_path, log):
+    context, model = source.open("wages"), named("m")
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    # Without readers, the log is folded in; then no other connection can read.
+    source.opened_store().shelf._connection.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        began = time.perf_counter()
+        served = context.serve(model, QUESTION)
+        assert time.perf_counter() - began < 0.5
+        assert (served.items, served.use.used) == ((), "unavailable")
+        assert "another process keeps it locked" in served.use.why
+        assert str(tmp_path) not in served.use.why
+    finally:
+        other.close()
+    assert context.serve(model, QUESTION).use.used == "answer"
+
+
+async def test_what_a_worker_adds_later_is_served_once_a_thread_has_read_it(source, tmp_path, monkeypatch):
+    context, model = source.open("wages"), named("m")
+    with_store = open_place(str(tmp_path / "s.db"))
+    evict(with_store, "wages", tuple(item.id for item in with_store.items()))
+    with_store.close()
+    assert context.serve(model, QUESTION).use.used == "unavailable"
+    monkeypatch.setattr(_source, "_RETRY_SECONDS", 0.0)
+    until(lambda: context.serve(model, QUESTION).use.why == "nothing is prepared")
+    await prepare(tmp_path / "s.db")
+    monkeypatch.setattr(_source, "REREAD_SECONDS", 0.0)
+    until(lambda: context.serve(model, QUESTION).use.used == "answer")
+
+
+async def test_a_store_that_cannot_be_read_is_said_and_tried_again(source, tmp_path, monkeypatch):
+    place = Path(tmp_path / "s.db")
+    place.rename(tmp_path / "away.db")
+    place.write_bytes(b"GIF89a" * 100)
+    fresh = StoredContexts(str(place))
+    try:
+        context, model = fresh.open("wages"), named("m")
+        use = context.serve(model, QUESTION).use
+        assert use.used == "unavailable"
+        assert "a file of another program" in use.why
+        place.unlink()
+        (tmp_path / "away.db").rename(place)
+        monkeypatch.setattr(_source, "_RETRY_SECONDS", 0.0)
+        until(lambda: context.serve(model, QUESTION).use.used == "answer")
+    finally:
+        fresh.close()
+
+
+async def test_a_text_in_a_prompt_is_recognised_by_the_context_that_it_is(tmp_path):
+    long = "\n\n".join(f"The {word} shelf has {at + 2} books." for at, word in enumerate(["red", "blue", "green"]))
+    await prepare(tmp_path / "s.db", "wages", text=f"{TEXT}\n\n{long}")
+    source = StoredContexts(str(tmp_path / "s.db"))
+    try:
+        source.load(["w*"])
+        text = f"{TEXT}\n\n{long}"
+
+        def found(*turns, names=("w*",), least=80):
+            return source.recognize(tuple(Message(*turn) for turn in turns), names, least=least)
+
+        assert found(("system", text), ("user", "q")) == "wages"
+        assert found(("user", f"{text}\n\n{QUESTION}")) == "wages"
+        assert found(("system", f"  {text}\n"), ("user", "q")) == "wages"
+        assert source.recognize(f"{text}\nq", ["w*"], least=80) == "wages"
+        assert found(("system", f"{text} and more"), ("user", "q")) == ""
+        assert found(("system", text[:-1]), ("user", "q")) == ""
+        assert found(("user", f"{text}x")) == ""
+        assert found(("system", text), names=("a*",)) == ""
+        assert found(("system", text), least=1000) == ""
+        assert found(("assistant", text)) == ""
+    finally:
+        source.close()
