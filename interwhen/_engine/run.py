@@ -51,8 +51,9 @@ from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Task, U
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling
 from interwhen._types.monitors import GATING, Monitor
+from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
-from interwhen._types.results import Result, notebook_page, prompt_bytes, prompt_sha256
+from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
@@ -309,6 +310,8 @@ class Run:
         "_owns_workers",
         "_past",
         "_prompt",
+        "_prompt_findings",
+        "_prompt_monitors",
         "_reads_ahead",
         "_reads_directly",
         "_recorder",
@@ -351,10 +354,13 @@ class Run:
         context: Ready | None = None,
         allocator: Allocator | None = None,
         learner: RemedyLearner | None = None,
+        prompt_monitors: Sequence[PromptMonitor] = (),
     ) -> None:
         refuse_import()
         self._model = model
         self._prompt = prompt
+        self._prompt_monitors = tuple(prompt_monitors)
+        self._prompt_findings: tuple[PromptRecord, ...] = ()
         self._monitors = tuple(monitors)
         self._sampling = sampling or Sampling()
         self._budgets = budgets or Budgets()
@@ -408,6 +414,7 @@ class Run:
         self._meter = Meter(self._clock)
         self._context.begin()
         try:
+            await self._check_prompt()
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
             # A resumed run has the order that its journal recorded.
             self._monitors = self._learning.ordered(self._model.name, self._monitors, is_resumed=past is not None)
@@ -660,6 +667,8 @@ class Run:
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
+        if self._prompt_findings:
+            result = msgspec.structs.replace(result, prompt_findings=self._prompt_findings)
         # The traceback of an error refers to the run. Drop the error if it is not needed, so that the run can be freed.
         self.error, upstream.error = upstream.error if result.status == "failed" else None, None
         if self._recorder is None:
@@ -667,6 +676,19 @@ class Run:
         else:  # the result contains the size of the journal, so it must wait until the journal is written
             self._recorder.end(result)
             self._unsealed = result
+
+    async def _check_prompt(self) -> None:
+        """Let the monitors of the prompt read it, and take their rewriting. Raises :class:`PromptRefused`."""
+        if not self._prompt_monitors or is_off():
+            return
+        from interwhen._engine.prompt_checks import check_prompt
+
+        try:
+            self._prompt, self._prompt_findings = await check_prompt(self._prompt, self._prompt_monitors)
+        except PromptRefused as refused:
+            if self.observation is not None:
+                self.observation.end(refused.result)
+            raise
 
     def _conclude(self, result: Result) -> None:
         self._result = result

@@ -21,6 +21,7 @@ from interwhen._types.segments import Phase
 from interwhen.clients import Reading
 from interwhen.clients._audit import AuditSettings
 from interwhen.gateway._http_errors import HttpError
+from interwhen.journal._directory import JournalSettings
 
 Detail = Literal["off", "brief", "full"]
 """The level of detail of the field ``interwhen`` in chunks and answers."""
@@ -226,6 +227,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     offers: Annotated[
         tuple[MonitorEntry, ...], Meta(description="Further monitors that a rule or a request may name.")
     ] = ()
+    prompt_monitors: Annotated[
+        tuple[MonitorEntry, ...],
+        Meta(description="The monitors that read the prompt of every call before it is sent; no request changes them."),
+    ] = ()
     locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
         False
     )
@@ -295,6 +300,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
         AuditSettings()
     )
+    journal: Annotated[
+        JournalSettings, Meta(description="The directory of journals, which gets a file per supervised call.")
+    ] = JournalSettings()
     demotion: Annotated[DemotionConfig, Meta(description="Demotes a monitor that refutes too much to observing.")] = (
         DemotionConfig()
     )

@@ -31,6 +31,7 @@ from interwhen.gateway._http_errors import HttpError, head_too_large, overloaded
 from interwhen.gateway._monitor_choice import MonitorChooser
 from interwhen.gateway._routes import mode_of
 from interwhen.gateway._upstream import UpstreamServer
+from interwhen.journal._directory import JournalDirectory, open_journals
 from interwhen.models._transport import Timeouts, Transport
 from interwhen.registry import PAGES, load
 
@@ -126,6 +127,14 @@ class Metrics:
         self.dropped = Gauge(
             "interwhen_audit_dropped", "Records of calls that the audit file could not take.", registry=registry
         )
+        self.journals = Gauge(
+            "interwhen_journals",
+            "Journals of calls: kept, passed over (because of the setting keep), dropped (the disk did not take them), "
+            "or deleted (because of max_bytes or max_days).",
+            ("what",),
+            registry=registry,
+        )
+        self.journal_bytes = Gauge("interwhen_journal_bytes", "The bytes of all journals.", registry=registry)
         self.off = Gauge("interwhen_supervision_off", "Whether supervision is switched off.", registry=registry)
         self.demoted = Gauge(
             "interwhen_monitor_demoted",
@@ -204,6 +213,10 @@ class Gateway:
         if self.audit is not None:
             audit = self.audit
             self.metrics.dropped.set_function(lambda: audit.dropped)
+        self.journals = open_journals(config.journal)
+        """The directory of journals; ``None`` if none is configured."""
+        if self.journals is not None:
+            self._count_journals(self.journals)
         self.transport = _transport(config.transport)
         patience = config.patience
         self.timeouts = Timeouts(patience.connect, patience.first_token, patience.inter_token)
@@ -242,6 +255,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             if self.audit is not None:
                 stack.push_async_callback(anyio.to_thread.run_sync, self.audit.close)
+            if self.journals is not None:
+                stack.push_async_callback(anyio.to_thread.run_sync, self.journals.close)
             stack.push_async_callback(self.transport.aclose)
             stack.push_async_callback(self.chooser.workers.aclose)
             stack.push_async_callback(anyio.to_thread.run_sync, self.chooser.close)
@@ -253,6 +268,14 @@ class Gateway:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    def _count_journals(self, journals: JournalDirectory) -> None:
+        gauge = self.metrics.journals
+        gauge.labels("kept").set_function(lambda: journals.kept)
+        gauge.labels("passed over").set_function(lambda: journals.passed_over)
+        gauge.labels("dropped").set_function(lambda: journals.dropped)
+        gauge.labels("deleted").set_function(lambda: journals.deleted)
+        self.metrics.journal_bytes.set_function(lambda: journals.bytes)
 
     def admit(self, exchange: Exchange) -> None:
         """Raise :class:`HttpError` unless the request may be served."""

@@ -68,16 +68,17 @@ class AnswerProducer:
     version = "1"
     kind: Kind = "answers"
 
-    def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int) -> None:
+    def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int, seen: int = 0) -> None:
         if isinstance(questions, str):
             raise UsageError(
                 f"answers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
             )
-        if anticipate < 0 or max_tokens < 1:
-            got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}"
+        if anticipate < 0 or max_tokens < 1 or seen < 0:
+            got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}, seen={seen!r}"
             raise UsageError(
-                f"answers: anticipate must be at least 0 and max_tokens at least 1, got {got}; correct them"
+                f"answers: anticipate and seen must be at least 0 and max_tokens at least 1, got {got}; correct them"
             )
+        self._seen = seen
         self._questions = rank(questions)
         self._anticipate = anticipate
         self._max_tokens = max_tokens
@@ -85,7 +86,9 @@ class AnswerProducer:
     def plan(self, context: Context) -> Iterable[Step]:
         """Plan one item for each question, the most likely first."""
         pieces = tuple(piece.name for piece in context.pieces)
-        for one in self._questions:
+        known = {asked(one.question) for one in self._questions}
+        seen = [one for one in rank(context.questions) if asked(one.question) not in known]
+        for one in (*self._questions, *seen[: self._seen]):
             params = _AnswerParams(self._max_tokens, one.question)
             yield Step(
                 name=asked(one.question)[:16],
@@ -123,13 +126,16 @@ class AnswerProducer:
         return await _answer(text, wanted, params.max_tokens, context)
 
 
-def answers(*, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800) -> AnswerProducer:
+def answers(
+    *, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800, seen: int = 0
+) -> AnswerProducer:
     """Make the producer.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
-    number of further questions that the model guesses. *max_tokens* limits each answer.
+    number of further questions that the model guesses. *seen* is the number of further questions that are taken from
+    those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
     """
-    return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens)
+    return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens, seen=seen)
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
