@@ -20,7 +20,8 @@ from interwhen import (
 )
 from interwhen.models import open_local
 
-pytestmark = pytest.mark.anyio
+# What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both.
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
 POLICY = (
     "Policy: order below 20, fill to 60, at most 30 an order, approval above 150. "
