@@ -52,6 +52,8 @@ LIBRARIES = (
 versions."""
 INTEGRATIONS = "tests/integrations"
 EXTRAS = "tests/packaging/test_extras.py"
+PLAYWRIGHT = "playwright>=1.55"
+"""Drives the browser of the system: it downloads none of its own."""
 VLLM = "tests/vllm/environment.py"
 VLLM_SECONDS = 300
 """How long the installation of vLLM may take. With its tests, the job must end within eight minutes."""
@@ -378,6 +380,7 @@ class Pipeline:
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
             Job("libraries", "the adapters with the real libraries, and a real model's mistake", self._libraries),
             Job("demo", "`make demo`", self._demo),
+            Job("trace page", "its bundle against its sources, and the page in Chromium", self._page),
             Job("vllm", "`make test-vllm`: a real vLLM on the CPU, where it can be installed", self._vllm),
         ]
 
@@ -442,6 +445,24 @@ class Pipeline:
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]
         shell.run("make", "--no-print-directory", f"PYTHON={python}", f"DEMO={HOME / 'demo'}", "demo")
+
+    def _page(self, shell: Shell) -> None:
+        for tool in ("node", "npm"):
+            if shutil.which(tool) is None:
+                raise CannotRunError(f"{tool} is not installed")
+        folder = ROOT / "interwhen" / "view" / "page"
+        shell.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+        shell.run("npm", "run", "--silent", "types", cwd=folder)
+        shell.run("npm", "run", "--silent", "check", cwd=folder)
+        apt = shutil.which("apt-get")
+        if shutil.which("chromium") is None and os.geteuid() == 0 and apt:
+            quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+            shell.run(apt, "install", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core", extra=quiet)
+        if shutil.which("chromium") is None:
+            raise CannotRunError("chromium is not installed")
+        python = self._envs.make(shell, "page", self._newest, "--editable", ".[test]", PLAYWRIGHT, weights=False)
+        # One browser at a time: several would measure one another.
+        shell.run(python, "-m", "pytest", "tests/view")
 
     def _vllm(self, shell: Shell) -> None:
         # Before make, which hides the exit code that says that vLLM cannot be installed here.

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Exit
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar, get_args
 
 import anyio
 import anyio.lowlevel
@@ -39,9 +39,9 @@ from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepa
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, prompt_sha256
-from interwhen._types.segments import Phase
-from interwhen._types.verdicts import Judged, Pass, Violation
+from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, notebook_page, prompt_sha256
+from interwhen._types.segments import Phase, Span
+from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
 from interwhen._types.verifiers import Worker
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._evidence import flaws
@@ -58,6 +58,7 @@ from interwhen.journal._rebuilding import (
 )
 from interwhen.journal._records import (
     Header,
+    VerifierRecord,
     as_recorded,
     recorded_monitors,
     refuse_others,
@@ -67,7 +68,7 @@ from interwhen.journal._records import (
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._replay import Recording, ReplayModel
-from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
+from interwhen.registry import Api, MonitorSpec, PromptMonitorSpec, load_model, load_monitors, load_prompt_monitors
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
 
 # Replay: gives the recorded facts to a new core.
 
-_APART = ("timing", "journal")
+_APART = ("timing", "journal", "prompt_findings")
 """The fields of a result that a replay cannot reproduce, because they depend on the machine."""
 
 
@@ -188,6 +189,48 @@ async def check_again(
     return result, tuple(_repeated(check, found.get((check.monitor, check.key, check.span))) for check in passed)
 
 
+class ClaimAgain(NamedTuple):
+    """The outcome of checking one recorded claim again."""
+
+    outcome: Outcome
+    changed: str
+    """As :attr:`RepeatedCheck.changed`."""
+
+
+async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
+    """Check the claim *key* at *span*, which *monitor* found in the journal at *path*, again; no model runs.
+
+    *span* is in offsets of the trace as it stood then, so that a claim whose text was cut later is found, too. The
+    installed verifiers judge it. Raises :class:`UsageError` if the journal does not say how to make the monitor, or if
+    the claim is not found again, as one that a fork had found.
+    """
+    found = read_journal(path)
+    header = found.header
+    recorded = next((one for one in header.monitors if one.fields["name"] == monitor), None)
+    if recorded is None or recorded.spec is None:
+        raise UsageError(
+            f"the journal must say how to make the monitor {monitor!r:.80}, and does not, because it was given as an "
+            "object or has a secret: run interwhen recheck with --monitor"
+        )
+    watchers = tuple(replace(one, delivery="observe") for one in load_monitors([recorded.spec]))
+    for trace in _recorded_traces(found):
+        result = await _observe(found, trace.chunks, watchers)
+        again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
+        if again is not None:
+            return ClaimAgain(again.outcome, _changes(header.verifiers[recorded.verifier], again))
+    raise UsageError(
+        f"the claim {key!r:.80} must be found again in the recorded text, and is not: a fork found it, or the monitor "
+        "reads other claims now"
+    )
+
+
+def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
+    """Return how the verifier of *now* differs from that of *then*; empty if it does not."""
+    if now.version != then.version:
+        return f"version {then.version!r} then, {now.version!r} now"
+    return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""
+
+
 def _recorded(
     path: str | os.PathLike[str], prompt: Prompt | None
 ) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None]]:
@@ -228,13 +271,8 @@ def _is_pass(check: CheckRecord) -> bool:
 def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
     if now is None:
         return RepeatedCheck(check, passes=False, why="its claim is not found again")
-    changed = []
-    if now.version != check.version:
-        changed.append(f"version {check.version!r} then, {now.version!r} now")
-    elif check.code_sha256 and now.code_sha256 != check.code_sha256:
-        changed.append("its code changed")
     why = "" if _is_pass(now) else describe(now.outcome)
-    return RepeatedCheck(check, passes=_is_pass(now), why=why, changed=", ".join(changed))
+    return RepeatedCheck(check, passes=_is_pass(now), why=why, changed=_changes(check, now))
 
 
 # ---------------------------------------------------------------------- the recorded text
@@ -477,6 +515,7 @@ def run(
     allocator: Allocator | None = None,
     learner: RemedyLearner | None = None,
     context: Ready | None = None,
+    prompt_monitors: Iterable[PromptMonitorSpec] = (),
     on_result: ResultCallback | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
@@ -494,8 +533,10 @@ def run(
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
     *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which remedies are tried, and learns from
-    the result. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event*
-    with each event, except those for text, and the id of the call. Both run in a thread, so that a slow function delays
+    the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
+    is asked; if one refuses it, entering the run raises :class:`~interwhen.toolkit.PromptRefused`. *on_result* is
+    called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with each event, except those
+    for text, and the id of the call. Both run in a thread, so that a slow function delays
     nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
     result is verified.
 
@@ -548,6 +589,7 @@ def run(
         allocator=allocator,
         learner=learner,
         context=context,
+        prompt_monitors=load_prompt_monitors(prompt_monitors),
     )
     if listeners is not None:
         made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
@@ -697,6 +739,10 @@ class SyncRun:
             return self._loop.call(self._inner.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
+
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this run for a notebook; ``None``: it is shown as text."""
+        return notebook_page(self)
 
     @property
     def result(self) -> Result:

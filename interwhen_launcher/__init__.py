@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "Measure what verifiers cost, and what they are worth, on this machine.",
     "demo": "Watch a tiny model solve three problems while a verifier checks them.",
     "doctor": "Probe what an endpoint can do, and show what that means.",
+    "eval": "Run many prompts on several servers, and keep the results through any kill.",
     "export": "Export recorded runs as training data.",
     "plan": "Show how forks get their prefix, predicted against actual cost.",
     "policy": "Check, review or synthesize the rules of a written policy.",
@@ -35,6 +36,7 @@ COMMANDS = {
     "serve": "Put verifiers between clients of the OpenAI API and their servers.",
     "simulate": "Play simulated worlds and find those that break a promise.",
     "verifiers": "List, describe and try the installed verifiers, or create one.",
+    "view": "Show recorded runs as a page: what was cut, why, and what it cost.",
 }
 """The shipped commands, for the general help: importing the commands for it would take half a second. The commands are
 the entry points of the group ``interwhen.commands``; other distributions can add some."""

@@ -26,10 +26,19 @@ from interwhen._types.results import Abstained, Failed, JournalState, Result, Un
 from interwhen._types.segments import Claim, Span
 from interwhen._types.verdicts import Errored
 from interwhen._version import __version__
-from interwhen.journal._files import Files, frame, preamble
+from interwhen.journal._files import SCHEMA, Files, frame, preamble
 from interwhen.journal._rebuilding import Journaled, RebuiltRun, ShownSegment
-from interwhen.journal._records import EndRecord, Header, SpentRecord, describe, encode, fact_record, without_secrets
-from interwhen.journal._settings import Journal
+from interwhen.journal._records import (
+    EndRecord,
+    Header,
+    OutlineRecord,
+    SpentRecord,
+    describe,
+    encode,
+    fact_record,
+    without_secrets,
+)
+from interwhen.journal._settings import CallJournal, Journal
 from interwhen.journal._writer import JournalWriter, ThreadClerk
 from interwhen.models._transport import Timeouts
 
@@ -125,7 +134,61 @@ class Recorder:
             spent = msgspec.structs.replace(spent, **ending)
         if spent != self._spent:
             self._spent = spent
-            self._writer.put(spent)
+            self._put_spent(spent)
+
+    def _put_spent(self, spent: SpentRecord) -> None:
+        self._writer.put(spent)
+
+
+class OutlineRecorder(Recorder):
+    """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
+
+    def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
+        from interwhen.journal._scribe import PartMark, Scribe  # only redacted journals pay for it
+
+        super().__init__(settings, writer, core)
+        self._scribe = Scribe(core, header, SCHEMA, redacted=True)
+        self._mark = PartMark()
+        self._entries = 0
+
+    def step(self, fact: Fact) -> list[Order]:
+        """Pass *fact* to the core, and record what that has changed; return the orders of the core."""
+        if self._over:
+            return self._core.step(fact)
+        is_chunk = type(fact) is Chunk
+        if not is_chunk:
+            self._note_spent()
+        self._scribe.before()
+        orders = self._core.step(fact)
+        self._scribe.after(self._clock() - self._began, fact, orders)
+        self._entries += 1
+        self._over = any(type(order) is Finish for order in orders)
+        if self._entries >= _OUTLINED or any(type(order) in _TURNS for order in orders):
+            self._outline()
+        return orders
+
+    def end(self, result: Result) -> None:
+        """Record the final counts and what *result* says without its text, and close the writer."""
+        self._over = True
+        self._note_spent(unread=self._upstream.unread, behind=self._upstream.behind)
+        self._scribe.ended(self._clock() - self._began, result)
+        self._outline()
+        self._writer.close()
+        del self._upstream, self._scribe
+
+    def _put_spent(self, spent: SpentRecord) -> None:
+        self._scribe.spent(spent)
+
+    def _outline(self) -> None:
+        from interwhen.journal._scribe import to_json
+
+        self._entries = 0
+        part = to_json(self._scribe.part(self._mark, self._settings.name)).decode()
+        self._writer.put(OutlineRecord(self._scribe.at, part), len(part))
+
+
+_OUTLINED = 256
+"""After how many facts a part of the outline is written."""
 
 
 def open_recorder(
@@ -152,10 +215,51 @@ def open_recorder(
 
 
 def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline) -> Recorder:
+    if isinstance(settings, CallJournal):
+        return _of_call(settings, core, model, prompt, sampling, offline)
+    header = _header(settings, core, model, prompt, sampling, offline, time.time())
+    try:
+        payload = encode(header)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            "the settings of a run must be JSON values to be written to a journal, got an error: "
+            f"{error}; look at sampling.extra"
+        ) from error
+    head, chain = preamble()
+    first, chain = frame(payload, chain)
+    return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
+
+
+def _of_call(
+    settings: CallJournal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline
+) -> Recorder:
+    """Return the recorder of a call. Its header is made by the thread that writes, so that no call waits for it."""
+    assert settings.slot is not None
+    redacted = settings.redacted
+    make = partial(
+        _header,
+        settings,
+        core,
+        model,
+        "" if redacted else prompt,
+        replace(sampling, extra={}) if redacted else sampling,
+        offline,
+        time.time(),
+    )
+    head, chain = preamble()
+    slot = settings.slot
+    writer = JournalWriter(settings, slot, slot, size=0, chain=chain, head=head, first=make, on_give_up=slot.gave_up)
+    return OutlineRecorder(settings, writer, core, make()) if redacted else Recorder(settings, writer, core)
+
+
+def _header(
+    settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline, now: float
+) -> Header:
     verifiers, monitors = describe(core.monitors, settings.monitors)
-    header = Header(
+    call = settings.head if isinstance(settings, CallJournal) else None
+    return Header(
         interwhen=__version__,
-        written=time.time(),
+        written=now,
         model=model,
         reference=settings.model,
         prompt=prompt,
@@ -172,17 +276,9 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
         rules=RULES,
         resume=core.resume,
         min_coverage=core.min_coverage,
+        call=call,
+        redacted=isinstance(settings, CallJournal) and settings.redacted,
     )
-    try:
-        payload = encode(header)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            "the settings of a run must be JSON values to be written to a journal, got an error: "
-            f"{error}; look at sampling.extra"
-        ) from error
-    head, chain = preamble()
-    first, chain = frame(payload, chain)
-    return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
 
 
 def _next(settings: Journal, core: Core, found: Journaled) -> Recorder:
@@ -415,9 +511,12 @@ def result_of(past: RebuiltRun) -> Result | None:
     _count_forks(past, forks)
     first = past.first_text if spent.first_token is None else spent.first_token
     tail = past.finished_at - past.ended_at if past.ended_at is not None else 0.0
+    header, recorded = past.journaled.header, past.journaled.result
+    # A client learns the host of its server with the first response, so the header of a call may lack it.
+    learned = recorded.certificate.model if header.call is not None and isinstance(recorded, Verified) else ""
     return build_result(
         past.summary,
-        model=past.journaled.header.model,
+        model=learned or header.model,
         requests=past.core.counts.requests,
         usages=past.usages,
         resumes=spent.resumes,

@@ -100,8 +100,9 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
         return self.prompt_tokens + self.estimated_prompt_tokens + self.fork_prompt_tokens
 
 
-ContextPart = Literal["answer", "facts", "none", "unavailable"]
+ContextPart = Literal["answer", "facts", "passages", "none", "unavailable"]
 """What a run used of a prepared context. ``answer``: a stored answer. ``facts``: prepared text before the question.
+``passages``: pieces of the text before the question, and no facts.
 ``none``: nothing fitted the question. ``unavailable``: the context could not be read, or is not current."""
 
 

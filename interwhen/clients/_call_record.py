@@ -10,6 +10,7 @@ import datetime as dt
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -18,12 +19,13 @@ from interwhen._log import log_info
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import FinishReason, Prompt, ResumeMode
 from interwhen._types.monitors import Delivery, Monitor
-from interwhen._types.results import RemedyName, Result, Unverified, Verified, prompt_sha256
+from interwhen._types.results import PromptRecord, RemedyName, Result, Unverified, Verified, prompt_sha256
 from interwhen._types.segments import Span, sha256
 from interwhen._types.verdicts import Judged, Scope
 
 if TYPE_CHECKING:
     from interwhen.clients._supervision import CallOrigin
+    from interwhen.journal._settings import CallJournal
 
 SCHEMA = 1
 """The version of the form of a record."""
@@ -106,6 +108,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How many reasons there are against ``verified``."""
     checks: tuple[RecordedCheck, ...] = ()
     violations: tuple[RecordedViolation, ...] = ()
+    prompt_findings: tuple[PromptRecord, ...] = ()
+    """What the monitors of the prompt observed, refused or rewrote."""
     ledger: Ledger = Ledger()
     milliseconds: float = 0.0
     """The time of the whole call."""
@@ -113,7 +117,16 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Where that time went, in seconds; see :class:`~interwhen.Timing`."""
     prompt_sha256: str = ""
     text_sha256: str = ""
+    journal: str = ""
+    """The name of the file with the journal of the call; empty if it has none."""
+    journal_incomplete: str = ""
+    """Why the journal is incomplete, as far as that is known when the call ends; empty: it is complete."""
     content: CallContent | None = None
+
+    @property
+    def has_problem(self) -> bool:
+        """Whether the call had a violation, a reason for doubt or a failure."""
+        return bool(self.violations) or self.outcome not in ("answer verified", "steps verified")
 
 
 def record_call(
@@ -127,8 +140,12 @@ def record_call(
     result: Result | None = None,
     outcome: str = "",
     content: bool = False,
+    journal: CallJournal | None = None,
 ) -> CallRecord:
-    """Return the record of a call that ends now. *outcome* is for a call without a *result*. *content*: keep texts."""
+    """Return the record of a call that ends now.
+
+    *outcome* is for a call without a *result*. *content*: keep texts. *journal* is the journal of the call.
+    """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {
         "call_id": origin.call_id,
@@ -142,6 +159,8 @@ def record_call(
             RecordedMonitor(one.name, one.verifier.name, one.verifier.version, one.delivery) for one in monitors
         ),
         "milliseconds": round((time.monotonic() - origin.clock) * 1000, 3),
+        "journal": "" if journal is None or not journal.has_begun else Path(journal.name).name,
+        "journal_incomplete": "" if journal is None else journal.incomplete,
     }
     if result is None:
         return CallRecord(**common, outcome=outcome or "failed")
@@ -169,6 +188,7 @@ def record_call(
             RecordedViolation(one.monitor, one.verifier, one.span, one.interrupted, one.remedy)
             for one in result.violations
         ),
+        prompt_findings=result.prompt_findings,
         ledger=result.ledger,
         timing=result.timing,
         prompt_sha256=prompt_sha256(prompt),

@@ -15,15 +15,17 @@ from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, WorkerPool, fits
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
+from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._named_context import NamedContext, read_context
+from interwhen.journal._directory import JournalDirectory, open_journals
 from interwhen.models._endpoint_support import ResumeProbe
 from interwhen.models._messages import read_messages
-from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
+from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors, load_prompt_monitors
 
 Api = Literal["chat", "completions", "responses"]
 """``/chat/completions``, ``/completions`` or ``/responses``."""
@@ -68,15 +70,24 @@ class ApiCall:
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt for verifiers and certificates: a string, or the messages with their tool calls."""
+        """The prompt for verifiers and certificates: a string, or the messages with their tool calls.
+
+        Retrieved documents (the field ``documents`` of the chat API) are a message of a tool before the others.
+        """
         if self.api == "completions":
             prompt = self.body.get("prompt")
             return prompt if isinstance(prompt, str) else _json(prompt)
         if self.api == "chat":
-            return read_messages(self.body.get("messages")) or _json(self.body.get("messages"))
+            messages = read_messages(self.body.get("messages"))
+            return (*self._documents, *messages) if messages else _json(self.body.get("messages"))
         said = self.body.get("instructions")
         first = (Message("system", said),) if isinstance(said, str) and said else ()
         return (*first, *read_messages(self.body.get("input"))) or _json(self.body.get("input"))
+
+    @property
+    def _documents(self) -> tuple[Message, ...]:
+        given = self.body.get("documents")
+        return (Message("tool", _json(given), name="documents"),) if given else ()
 
     @property
     def is_structured(self) -> bool:
@@ -178,6 +189,8 @@ class Settings:
 
     monitors: tuple[Monitor, ...] = ()
     """The monitors. A call without monitors passes through unsupervised."""
+    prompt_monitors: tuple[PromptMonitor, ...] = ()
+    """Read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
     reading: Reading = "live"
     resume: Resuming = "auto"
     probe: ResumeProbe = "auto"
@@ -215,6 +228,8 @@ class Settings:
     raises, this is only logged."""
     on_event: EventCallback | None = None
     """Called with each event, except those for text, and the id of the call, in the same way as ``on_result``."""
+    journal: JournalDirectory | None = None
+    """The directory that gets a journal for each call; ``None``: no journals."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -243,6 +258,7 @@ class Settings:
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
             ("context", _is_context(self.context), "the name of a prepared context, or what Precomputer.add() returns"),
             ("audit", isinstance(self.audit, AuditFile | None), "a path, or a mapping with a path"),
+            ("journal", isinstance(self.journal, JournalDirectory | None), "a directory, or a mapping with a path"),
             ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
         ):
             if not is_valid:
@@ -256,7 +272,7 @@ class Settings:
         if override is None or override is True:
             return self
         if override is False:
-            return dataclasses.replace(self, monitors=(), strategy=None, context=None)
+            return dataclasses.replace(self, monitors=(), prompt_monitors=(), strategy=None, context=None)
         if not isinstance(override, Mapping):
             raise UsageError(
                 "the argument interwhen of a call must be a mapping such as {'reading': 'gate'}, or "
@@ -267,7 +283,7 @@ class Settings:
     @property
     def is_active(self) -> bool:
         """Whether there is something to do for a call. Otherwise it passes through."""
-        return bool(self.monitors) or self.strategy is not None or self.context is not None
+        return bool(self.monitors or self.prompt_monitors) or self.strategy is not None or self.context is not None
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
         """Return the monitors, each with the delivery that ``reading`` requires.
@@ -293,12 +309,16 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in found:
         found["monitors"] = load_monitors(found["monitors"])
+    if "prompt_monitors" in found:
+        found["prompt_monitors"] = load_prompt_monitors(found["prompt_monitors"])
     if isinstance(found.get("budgets"), Mapping):
         found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
     if isinstance(found.get("feedback"), Mapping):
         found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
     if "audit" in found:
         found["audit"] = open_audit(found["audit"])
+    if "journal" in found:
+        found["journal"] = open_journals(found["journal"])
     if "context" in found:
         source = context.source if isinstance(context, NamedContext) else None
         found["context"] = read_context(found["context"], source)

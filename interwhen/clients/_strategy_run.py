@@ -39,6 +39,7 @@ from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
 from interwhen.clients._chunk_buffer import ChunkBuffer, Field
 from interwhen.clients._upstream import CallModel, CallTransport, Facts, ModelEndpoint, make_buffer
+from interwhen.journal._settings import CallJournal
 from interwhen.models._metered import MeteredModel
 from interwhen.models._sse import END_MARK
 from interwhen.models._token_servers import Place
@@ -469,12 +470,15 @@ class StrategyRun:
         transport: CallTransport,
         endpoint: ModelEndpoint,
         buffer: ChunkBuffer,
+        journal: CallJournal | None = None,
         *,
         is_final: bool,
         context: Ready | None = None,
     ) -> None:
         self._context = context
         self._strategy = strategy
+        self._journal = journal
+        """Gets the first run that the reader sees; ``None`` from then on."""
         self._call = call
         self._settings = settings
         self._monitors = monitors
@@ -690,6 +694,7 @@ class StrategyRun:
         if live is not None:
             seed = None if sampling.seed is None else sampling.seed + live.seed
             sampling = replace(sampling, seed=seed, temperature=0.0 if live.greedy else None)
+        journal, self._journal = self._journal, None
         made = as_part(run)(
             model,
             self._prompt,
@@ -702,6 +707,7 @@ class StrategyRun:
             workers=settings.workers,
             threads=settings.threads,
             processes=settings.processes,
+            journal=journal,
             context=self._context,
         )
         self._began_off = bool(monitors) and is_off()

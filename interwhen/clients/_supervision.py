@@ -19,13 +19,15 @@ from interwhen._engine.observation import (
     SupervisedCall,
     without_text,
 )
+from interwhen._engine.run import is_off
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, Delivery, Monitor
+from interwhen._types.prompts import PromptRefused
 from interwhen._types.remedies import Feedback
-from interwhen._types.results import Result, new_call_id
+from interwhen._types.results import PromptRecord, Result, new_call_id
 from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
@@ -39,6 +41,7 @@ from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
 from interwhen.clients._strategy_run import StrategyRun
 from interwhen.clients._upstream import CallModel, CallTransport, ModelEndpoint, make_buffer
+from interwhen.journal._settings import CallHead, CallJournal
 
 if TYPE_CHECKING:
     import asyncio
@@ -141,7 +144,10 @@ class CallEnding:
         settings: Settings,
         monitors: tuple[Monitor, ...],
         judged: Callable[[Result], Result],
+        journal: CallJournal | None = None,
     ) -> None:
+        self.journal = journal
+        """The journal of the call; ``None``: it has none."""
         self._origin = origin
         self._call = call
         self._settings = settings
@@ -170,14 +176,21 @@ class CallEnding:
         try:
             if is_ours or self.listeners:
                 self._notify(result)
-            if not is_ours or not (self._settings.audit is not None or logs_info()):
+            if not is_ours or not (self.journal is not None or self._settings.audit is not None or logs_info()):
                 return
             record = self.record(result)
             log_call(record)
+            self.keep(record)
             if self._settings.audit is not None:
                 self._settings.audit.write(record)
         except Exception as error:  # noqa: BLE001  no call fails because of its record
             log_warning("call.unrecorded", error=type(error).__name__)
+
+    def keep(self, record: CallRecord) -> None:
+        """Add *record*, without its content, to the journal of the call, if it has one."""
+        if self.journal is not None:
+            short = record if record.content is None else msgspec.structs.replace(record, content=None)
+            self.journal.called(short, has_problem=record.has_problem)
 
     def _notify(self, result: Result | None) -> None:
         origin, call = self._origin, self._call
@@ -205,8 +218,14 @@ class CallEnding:
             prompt=call.prompt,
             result=None if result is None else self._judged(result),
             outcome=outcome,
-            content=settings.audit is not None and settings.audit.settings.content,
+            content=settings.audit is not None and settings.audit.settings.content and not _was_refused(result),
+            journal=self.journal,
         )
+
+
+def _was_refused(result: Result | None) -> bool:
+    """Tell whether the prompt was refused. Its text is in no record, since it may hold what must not leave."""
+    return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
@@ -439,6 +458,9 @@ async def supervise(
     """
     monitors = settings.deliveries(structured=call.is_structured)
     origin = origin or CallOrigin()
+    findings: tuple[PromptRecord, ...] = ()
+    if settings.prompt_monitors and not is_off():
+        call, findings = await _checked(call, settings, monitors, origin)
     served = ContextServed(call, None)
     if settings.context is not None:
         asking = CallModel(call, transport, endpoint, make_buffer(call), resume=settings.resume)
@@ -450,8 +472,9 @@ async def supervise(
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
     if settings.strategy is not None:
         return await _by_strategy(
-            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin
+            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin, findings
         )
+    journal = _journal(origin, call, settings)
     if served.answer:
         model.answer_first(answer_body(call, served.answer, origin.call_id))
     inner = as_part(run)(
@@ -468,6 +491,7 @@ async def supervise(
         processes=settings.processes,
         allocator=settings.allocator,
         learner=settings.learner,
+        journal=journal,
         context=served.ready,
     )
 
@@ -477,12 +501,26 @@ async def supervise(
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
+    composer.prompt_findings = findings
+    supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
     supervised.context_use = served.use
     # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
     ahead = not has_gates and not served.answer
     await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
+
+
+async def _checked(
+    call: ApiCall, settings: Settings, monitors: tuple[Monitor, ...], origin: CallOrigin
+) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
+    """Return *call* as the monitors of the prompt let it pass. Raises :class:`PromptRefused`, which is recorded."""
+    from interwhen.clients._prompt_texts import checked_call
+
+    try:
+        return await checked_call(call, settings.prompt_monitors)
+    except PromptRefused as refused:
+        CallEnding(origin, call, settings, monitors, lambda result: result).publish(refused.result)
+        raise
 
 
 async def _by_strategy(
@@ -495,6 +533,7 @@ async def _by_strategy(
     buffer: ChunkBuffer,
     model: CallModel,
     origin: CallOrigin,
+    findings: tuple[PromptRecord, ...],
 ) -> Supervised:
     """Answer the call of *served* with *strategy*; see :func:`supervise`."""
     call = served.call
@@ -504,8 +543,9 @@ async def _by_strategy(
             "got /responses: use one of these, or choose no strategy for this call"
         )
     holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
+    journal = _journal(origin, call, settings)
     inner = StrategyRun(
-        strategy, call, settings, monitors, transport, endpoint, buffer, is_final=holds, context=served.ready
+        strategy, call, settings, monitors, transport, endpoint, buffer, journal, is_final=holds, context=served.ready
     )
 
     def let_through() -> None:
@@ -514,7 +554,8 @@ async def _by_strategy(
     inner.when_switched_off = let_through
     splits = any(monitor.delivery in GATING for monitor in inner.monitors)
     composer = _composer(call, settings, buffer, inner, splits=splits)
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
+    composer.prompt_findings = findings
+    supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
     supervised.context_use = served.use
     await supervised.start(ahead=False, seconds=None)
     return supervised
@@ -528,9 +569,27 @@ def _supervised(
     call: ApiCall,
     monitors: tuple[Monitor, ...],
     origin: CallOrigin,
+    journal: CallJournal | None,
 ) -> Supervised:
-    ending = CallEnding(origin, call, settings, monitors, composer.judged)
+    ending = CallEnding(origin, call, settings, monitors, composer.judged, journal)
     return Supervised(inner, model, composer, settings, ending, origin.call_id)
+
+
+def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJournal | None:
+    """Return the journal of *call*; ``None``: it gets none."""
+    if settings.journal is None:
+        return None
+    head = CallHead(
+        call_id=origin.call_id,
+        source=origin.source,
+        api=call.api,
+        model=str(call.body.get("model") or "")[:200],
+        trace_id=origin.trace_id,
+        streams=call.streams,
+        strategy="" if settings.strategy is None else settings.strategy.name,
+    )
+    # A client of the gateway must not learn the directories of its host.
+    return settings.journal.begin(head, shows_path=origin.source != "gateway")
 
 
 def _composer(

@@ -21,6 +21,7 @@ from interwhen._types.segments import Phase
 from interwhen.clients import Reading
 from interwhen.clients._audit import AuditSettings
 from interwhen.gateway._http_errors import HttpError
+from interwhen.journal._directory import JournalSettings
 
 Detail = Literal["off", "brief", "full"]
 """The level of detail of the field ``interwhen`` in chunks and answers."""
@@ -156,6 +157,21 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     calls: Annotated[Positive, Meta(description="The number of calls that the share is computed from.")] = 100
 
 
+class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The page of recorded runs below ``/ui``; off unless it has a folder."""
+
+    journals: Annotated[
+        tuple[str, ...], Meta(description="The folders with the journals to show; empty: there is no page.")
+    ] = ()
+    key: Annotated[
+        str,
+        Meta(
+            description="The page's own key, which must not be a client's; without one, only this machine may ask. A "
+            "browser asks for it as a password, with any user name."
+        ),
+    ] = ""
+
+
 class TenantContexts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prepared contexts of the clients with one of the gateway's keys."""
 
@@ -210,6 +226,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
     offers: Annotated[
         tuple[MonitorEntry, ...], Meta(description="Further monitors that a rule or a request may name.")
+    ] = ()
+    prompt_monitors: Annotated[
+        tuple[MonitorEntry, ...],
+        Meta(description="The monitors that read the prompt of every call before it is sent; no request changes them."),
     ] = ()
     locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
         False
@@ -280,6 +300,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
         AuditSettings()
     )
+    journal: Annotated[
+        JournalSettings, Meta(description="The directory of journals, which gets a file per supervised call.")
+    ] = JournalSettings()
     demotion: Annotated[DemotionConfig, Meta(description="Demotes a monitor that refutes too much to observing.")] = (
         DemotionConfig()
     )
@@ -287,6 +310,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ContextsConfig()
     )
     budgets: Annotated[CallBudgets, Meta(description="The budgets of one call.")] = CallBudgets()
+    ui: Annotated[UiConfig, Meta(description="The page of recorded runs below /ui.")] = UiConfig()
 
     host: Annotated[str, Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes a free one.")] = 8400
@@ -405,6 +429,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+_LISTS = frozenset(
+    ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models", "contexts.names", "ui.journals")
+)
+"""The settings whose variables hold words."""
+
+
 def _value(name: str, field: str, text: str) -> Any:
     """Return the value of the environment variable *name*, which sets *field* to *text*.
 
@@ -417,7 +447,7 @@ def _value(name: str, field: str, text: str) -> Any:
             raise UsageError(
                 f"the value of {name} begins like JSON, so it must be valid JSON, and is not ({error}): correct it"
             ) from error
-    if field in ("upstreams", "monitors", "offers", "strategies", "origins", "keys", "models", "contexts.names"):
+    if field in _LISTS:
         return text.split()
     if field == "off":
         return means_off(text)  # in an emergency, any word must work
@@ -490,6 +520,10 @@ class Keys:
         if kind.lower() == "bearer" and self._is_ours(key.strip()):
             return "authorization"
         raise HttpError(401, "invalid_api_key", _WRONG)
+
+    def holds(self, key: str) -> bool:
+        """Tell whether *key* is one of these keys."""
+        return self._is_ours(key)
 
     def _is_ours(self, key: str) -> bool:
         given = key.encode("utf-8", "surrogateescape")

@@ -17,6 +17,7 @@ import anyio.abc
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
+from starlette.types import ASGIApp
 
 from interwhen._engine.run import is_off, switch
 from interwhen._log import log_warning
@@ -24,13 +25,15 @@ from interwhen._types.errors import UsageError
 from interwhen._types.results import Result
 from interwhen._types.verdicts import Judged
 from interwhen.clients._audit import open_audit
-from interwhen.gateway._config import Config, GatewayLimits, UpstreamConfig, load_keys
+from interwhen.gateway._config import SHORTEST_KEY, Config, GatewayLimits, UiConfig, UpstreamConfig, load_keys
 from interwhen.gateway._exchange import Bodies, Exchange
 from interwhen.gateway._http_errors import HttpError, head_too_large, overloaded, shutting_down, too_many
 from interwhen.gateway._monitor_choice import MonitorChooser
 from interwhen.gateway._routes import mode_of
 from interwhen.gateway._upstream import UpstreamServer
+from interwhen.journal._directory import JournalDirectory, open_journals
 from interwhen.models._transport import Timeouts, Transport
+from interwhen.registry import PAGES, load
 
 # Limits the number of calls that run and wait at the same time.
 
@@ -124,6 +127,14 @@ class Metrics:
         self.dropped = Gauge(
             "interwhen_audit_dropped", "Records of calls that the audit file could not take.", registry=registry
         )
+        self.journals = Gauge(
+            "interwhen_journals",
+            "Journals of calls: kept, passed over (because of the setting keep), dropped (the disk did not take them), "
+            "or deleted (because of max_bytes or max_days).",
+            ("what",),
+            registry=registry,
+        )
+        self.journal_bytes = Gauge("interwhen_journal_bytes", "The bytes of all journals.", registry=registry)
         self.off = Gauge("interwhen_supervision_off", "Whether supervision is switched off.", registry=registry)
         self.demoted = Gauge(
             "interwhen_monitor_demoted",
@@ -195,11 +206,17 @@ class Gateway:
         self.bodies = Bodies(config.limits)
         self.slots = CallSlots(config.limits)
         self.metrics = Metrics(self.slots)
+        self.pages = self._pages(config.ui)
+        """The application below ``/ui``; ``None`` if it is off."""
         self.audit = open_audit(config.audit)
         """The audit file; ``None`` if none is configured."""
         if self.audit is not None:
             audit = self.audit
             self.metrics.dropped.set_function(lambda: audit.dropped)
+        self.journals = open_journals(config.journal)
+        """The directory of journals; ``None`` if none is configured."""
+        if self.journals is not None:
+            self._count_journals(self.journals)
         self.transport = _transport(config.transport)
         patience = config.patience
         self.timeouts = Timeouts(patience.connect, patience.first_token, patience.inter_token)
@@ -216,10 +233,30 @@ class Gateway:
         """Whether new calls are refused."""
         self._stack = AsyncExitStack()
 
+    def _pages(self, settings: UiConfig) -> ASGIApp | None:
+        if not settings.journals:
+            if settings.key:
+                raise UsageError("ui.key must guard a page, got no ui.journals: name a folder, or remove the key")
+            return None
+        if settings.key and len(settings.key) < SHORTEST_KEY:
+            raise UsageError(
+                f"ui.key must have at least {SHORTEST_KEY} characters, got {len(settings.key)}: write a longer one"
+            )
+        if settings.key and self.keys.holds(settings.key):
+            raise UsageError(
+                "ui.key must not be a key of clients, because the page shows the calls of all of them, got one of the "
+                "keys: choose another"
+            )
+        make = load(PAGES, "ui")
+        app: ASGIApp = make(settings.journals, settings.key, lambda: self.closing or self.unready)
+        return app
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             if self.audit is not None:
                 stack.push_async_callback(anyio.to_thread.run_sync, self.audit.close)
+            if self.journals is not None:
+                stack.push_async_callback(anyio.to_thread.run_sync, self.journals.close)
             stack.push_async_callback(self.transport.aclose)
             stack.push_async_callback(self.chooser.workers.aclose)
             stack.push_async_callback(anyio.to_thread.run_sync, self.chooser.close)
@@ -231,6 +268,14 @@ class Gateway:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    def _count_journals(self, journals: JournalDirectory) -> None:
+        gauge = self.metrics.journals
+        gauge.labels("kept").set_function(lambda: journals.kept)
+        gauge.labels("passed over").set_function(lambda: journals.passed_over)
+        gauge.labels("dropped").set_function(lambda: journals.dropped)
+        gauge.labels("deleted").set_function(lambda: journals.deleted)
+        self.metrics.journal_bytes.set_function(lambda: journals.bytes)
 
     def admit(self, exchange: Exchange) -> None:
         """Raise :class:`HttpError` unless the request may be served."""

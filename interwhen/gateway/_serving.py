@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interwhen._log import log_warning, logs_info
 from interwhen._types.errors import ModelError, UpstreamError
+from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import log_call, record_call
 from interwhen.clients._calls import PATHS, Api
 from interwhen.gateway._answers import answer
@@ -143,6 +144,8 @@ class ApiApp:
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
         """Send *error* to the client, and return the outcome for the metrics."""
         http_error = http_error_of(error)
+        if isinstance(error, PromptRefused):
+            exchange.refusal = error.result
         if http_error.status == 500 and not http_error.of_upstream:
             log_warning("gateway.failed", error=type(error).__name__, at=_place(error))
             outcome = "error"
@@ -159,15 +162,22 @@ class ApiApp:
         metrics.calls.labels(api, outcome).inc()
         metrics.whole.observe(seconds)
         audit = self._gateway.audit if api != "other" else None
-        if audit is None and not logs_info():
-            return
         supervised = exchange.supervised
+        has_journal = supervised is not None and supervised.ending.journal is not None
+        if audit is None and not has_journal and not logs_info():
+            return
         if supervised is None:
             record = record_call(
-                exchange.origin, api=api, model=exchange.model, strategy=exchange.strategy, outcome=outcome
+                exchange.origin,
+                api=api,
+                model=exchange.model,
+                strategy=exchange.strategy,
+                outcome=outcome,
+                result=exchange.refusal,
             )
         else:
             record = supervised.ending.record(supervised.result, outcome)
+            supervised.ending.keep(record)
         log_call(record, watching=exchange.monitors)
         if audit is not None:
             audit.write(record)
@@ -282,7 +292,15 @@ def make_app(config: Config | Gateway) -> ASGIApp:
         is_call = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in paths
         await (serving if is_call else pages)(scope, receive, send)
 
-    return app
+    trace_pages = gateway.pages
+    if trace_pages is None:
+        return app
+
+    async def app_with_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        await (trace_pages if path == "/ui" or path.startswith("/ui/") else app)(scope, receive, send)
+
+    return app_with_pages
 
 
 def _pages(gateway: Gateway) -> Starlette:

@@ -1,6 +1,7 @@
 """The journal: the append-only record of a run, from which the run can be replayed or resumed.
 
-`_files.py` defines the file and its format, `_records.py` the records, `_writer.py` the thread that writes them.
+`_files.py` defines the file and its format, `_records.py` the records, `_writer.py` the thread that writes them, and
+`_directory.py` the one that writes the journals of all calls.
 `_rebuilding.py` reads a journal and rebuilds the core of the run. `_scribe.py` notes what a core does, and makes the
 timeline of it, whose types are in `_timeline.py`; `_timeline_reading.py` reads timelines from journals. `_evidence.py`
 compares a recorded result with its hashes. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
@@ -18,6 +19,7 @@ from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.journal._settings import Journal, ModelReference
 
 if typing.TYPE_CHECKING:
+    from interwhen.journal._directory import JournalDirectory, JournalSettings
     from interwhen.journal._timeline import (
         CheckTimes,
         ForkTimes,
@@ -42,7 +44,9 @@ __all__ = [
     "Incident",
     "Insertion",
     "Journal",
+    "JournalDirectory",
     "JournalFile",
+    "JournalSettings",
     "JournalState",
     "JournalStore",
     "Journaled",
@@ -68,7 +72,7 @@ __all__ = [
     "timeline",
 ]
 
-# A run that writes a journal does not pay for the code that reads timelines.
+# A run that writes a journal does not pay for the code that reads timelines, nor for that of directories.
 _OF_TIMELINES = frozenset(
     (
         "CheckTimes",
@@ -89,6 +93,8 @@ _OF_TIMELINES = frozenset(
 def __getattr__(name: str) -> object:
     if name in _OF_TIMELINES:
         module = "interwhen.journal._timeline"
+    elif name in ("JournalDirectory", "JournalSettings"):
+        module = "interwhen.journal._directory"
     elif name in ("TimelineReader", "timeline"):
         module = "interwhen.journal._timeline_reading"
     else:

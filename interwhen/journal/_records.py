@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -41,7 +41,7 @@ from interwhen._types.segments import Claim, Phase, Segment
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest
-from interwhen.journal._settings import ModelReference
+from interwhen.journal._settings import CallHead, ModelReference
 
 RareFact: TypeAlias = (
     Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
@@ -106,21 +106,6 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """The call to which the run belongs; ``None``: a run of its own, without a client or a gateway."""
     redacted: bool = False
     """Whether the journal has an outline in place of the text. Then ``prompt`` is empty, and only its hash is there."""
-
-
-class CallHead(msgspec.Struct, frozen=True):
-    """Which call a run belongs to, as far as that is known when the run begins."""
-
-    call_id: str
-    source: Literal["wrap", "gateway"]
-    api: str
-    model: str
-    """The name of the model in the request."""
-    trace_id: str = ""
-    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
-    streams: bool = False
-    """Whether the caller asked for a stream."""
-    strategy: str = ""
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ from interwhen._core.messages import (
 from interwhen._types.events import CheckSettled, CheckStarted, Event, FrontierMoved, Remedied, ViolationFound
 from interwhen._types.models import Chunk, Origin, ResumeMode, Usage
 from interwhen._types.results import CheckRecord, Result, Verified, ViolationRecord
-from interwhen._types.segments import Phase, Span
+from interwhen._types.segments import Phase, Span, sha256
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._records import Header, SpentRecord
 from interwhen.journal._timeline import (
@@ -212,7 +212,7 @@ class Scribe:
         self._count = len(self.core.events)
         self._fact_times = self._removed = self._inserted_at = self._finding = self._cut_to = None
 
-    def after(self, at: float, fact: Fact, orders: Iterable[Order]) -> None:
+    def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
         """Note what the step with *fact*, at time *at*, has changed. *orders* are the orders of the core."""
         self.at = at
         transcript = self.core.transcript
@@ -222,7 +222,8 @@ class Scribe:
             self._fact(at, fact)
             if transcript.kept_until < self._length or transcript.length > self._length:
                 self._changed(at)
-        self._ordered(at, orders)
+        if orders:
+            self._ordered(at, orders)
         events = self.core.events
         for place in range(self._count, len(events)):
             self._event(at, events[place])
@@ -290,9 +291,24 @@ class Scribe:
     def _grown(self, at: float, start: int, tokens: int) -> None:
         """Note the text of the trace from *start* on as new."""
         transcript = self.core.transcript
-        runs = list(transcript.runs(start, transcript.length))
         if tokens:
             tokens, self._owed = tokens + self._owed, 0
+        begun, phase = transcript.phases[-1]
+        if tokens and begun <= start and self._styles and self._styles[-1][1:] == (phase, "model"):
+            text = transcript.slice(start, transcript.length)  # most chunks: more of the same text of the model
+            number = len(self._texts)
+            self._texts.append(text)
+            self._times.append(at)
+            self._starts.append(start)
+            self._tape_starts.append(self._written)
+            self._tokens.append(tokens)
+            self._written += len(text)
+            self._standing.append((number, len(text)))
+            if not text.isascii():
+                self._wide.extend(start + place for place, char in enumerate(text) if char > "\uffff")
+            self._model_tokens += tokens
+            return
+        runs = list(transcript.runs(start, transcript.length))
         for place, run in enumerate(runs):
             text = run.text
             number = len(self._texts)
@@ -457,7 +473,7 @@ class Scribe:
         self._finding = place
         self._touch("forks", place)
 
-    def _ordered(self, at: float, orders: Iterable[Order]) -> None:
+    def _ordered(self, at: float, orders: Sequence[Order]) -> None:
         for order in orders:
             match order:
                 case Extract(job=job, monitor=monitor, segment=segment, pieces=pieces):
@@ -828,6 +844,8 @@ class Scribe:
             found["call"] = called_fields(self.header, self.called)
         if result is None:
             return found
+        if self._redacted:
+            found["text_sha256"] = sha256(result.text)
         found["status"], found["label"] = result.status, result.label
         said = getattr(result, "reason", "") or getattr(result, "error", "")
         found["result"] = _short(
@@ -848,7 +866,8 @@ class Scribe:
             resume=None if result.resume is None else msgspec.to_builtins(result.resume),
             ledger=msgspec.to_builtins(result.ledger),
             timing=msgspec.to_builtins(result.timing),
-            wire=msgspec.to_builtins(result.wire) if result.wire != type(result.wire)() else None,
+            # The samples of skipped events quote what a server sent.
+            wire=None if self._redacted or result.wire == type(result.wire)() else msgspec.to_builtins(result.wire),
         )
         if isinstance(result, Verified):
             found["certificate"] = self._certificate(result)

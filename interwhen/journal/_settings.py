@@ -1,15 +1,16 @@
-"""The options of a journal."""
+"""The options of a journal: of a run, and of a call."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from interwhen._types.errors import UsageError
-from interwhen.journal._files import Clerk, JournalStore
+from interwhen.journal._files import Clerk, JournalFile, JournalStore
 
 
 class ModelReference(msgspec.Struct, frozen=True):
@@ -56,3 +57,67 @@ class Journal:
     def name(self) -> str:
         """The path as text."""
         return os.fspath(self.path)
+
+
+class CallHead(msgspec.Struct, frozen=True):
+    """Which call a run belongs to, as far as that is known when the run begins."""
+
+    call_id: str
+    source: Literal["wrap", "gateway"]
+    api: str
+    model: str
+    """The name of the model in the request."""
+    trace_id: str = ""
+    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
+    streams: bool = False
+    """Whether the caller asked for a stream."""
+    strategy: str = ""
+
+
+class CallSlot(Clerk, JournalFile, Protocol):
+    """The place of one journal in a directory: its file and its clerk in one."""
+
+    @property
+    def incomplete(self) -> str:
+        """Why the journal is incomplete; empty: it is complete so far."""
+        ...
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run writes to it, or has written."""
+        ...
+
+    def called(self, record: Any, *, has_problem: bool) -> None:
+        """Queue *record*, the last one; see :meth:`CallJournal.called`."""
+        ...
+
+    def gave_up(self, why: str) -> None:
+        """Count that the journal was given up, because of *why*."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallJournal(Journal):
+    """The journal of one call in a :class:`~interwhen.journal._directory.JournalDirectory`."""
+
+    head: CallHead | None = None
+    redacted: bool = False
+    slot: CallSlot | None = field(default=None, repr=False)
+
+    @property
+    def incomplete(self) -> str:
+        """Why the journal is incomplete; empty: it is complete so far."""
+        return "" if self.slot is None else self.slot.incomplete
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run writes to it, or has written."""
+        return self.slot is not None and self.slot.has_begun
+
+    def called(self, record: Any, *, has_problem: bool) -> None:
+        """Write *record*, that of the call, as the last record, and close the file.
+
+        *has_problem*: the call had a violation, a reason for doubt or a failure, so its journal may be kept for that.
+        """
+        if self.slot is not None:
+            self.slot.called(record, has_problem=has_problem)

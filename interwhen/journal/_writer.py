@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TypeAlias
 
 import anyio
@@ -28,11 +29,21 @@ class JournalWriter:
     """
 
     def __init__(
-        self, settings: Journal, file: JournalFile, clerk: Clerk, *, size: int, chain: int, head: bytes = b""
+        self,
+        settings: Journal,
+        file: JournalFile,
+        clerk: Clerk,
+        *,
+        size: int,
+        chain: int,
+        head: bytes = b"",
+        first: Callable[[], Record] | None = None,
+        on_give_up: Callable[[str], None] | None = None,
     ) -> None:
         """Append to *file*, which has *size* bytes; *chain* is the checksum of its last record.
 
-        *head* is written before the first record: the first bytes of a new file.
+        *head* is written before the first record: the first bytes of a new file. *first* returns that record; the clerk
+        calls it. *on_give_up* is called with the reason when the journal ends too early; ``None``: a log entry.
         """
         self.size = size
         """The size of the file in bytes."""
@@ -43,6 +54,8 @@ class JournalWriter:
         self._clerk = clerk
         self._chain = chain
         self._head = head
+        self._first = first
+        self._on_give_up = on_give_up
         self._items: deque[Item] = deque()
         # Only the run's thread changes _put, only the clerk's changes _taken: their difference needs no lock.
         self._put = 0
@@ -58,7 +71,7 @@ class JournalWriter:
             return
         self._put += _COST + characters
         if self._put - self._taken > self._settings.buffer_bytes:
-            self._give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")
+            self.give_up(f"the disk is too slow: {self._settings.buffer_bytes} bytes were queued")
             return
         self._items.append(item)
         if not self._awake:
@@ -77,17 +90,21 @@ class JournalWriter:
         self.close()
         seconds = self._settings.close_seconds
         if not await self._clerk.ended(seconds):
-            self._give_up(f"the disk did not accept the last records within {seconds:g} s")
+            self.give_up(f"the disk did not accept the last records within {seconds:g} s")
 
     def close(self) -> None:
         """Tell the clerk to write all queued records and then close the file. Does not wait."""
         self._clerk.end()
 
-    def _give_up(self, why: str) -> None:
+    def give_up(self, why: str) -> None:
+        """Write nothing more, because of *why*."""
         if self.incomplete:
             return
         self.incomplete = why
-        log_warning("journal.given_up", path=self._settings.name, reason=why)
+        if self._on_give_up is not None:
+            self._on_give_up(why)
+        else:
+            log_warning("journal.given_up", path=self._settings.name, reason=why)
 
     # ------------------------------------------------------------------ for the clerk
 
@@ -96,13 +113,17 @@ class JournalWriter:
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
+            first, self._first = self._first, None
+            if first is not None:
+                framed, self._chain = frame(encode(first()), self._chain)
+                head += framed
             if head:
                 self._write(head)
             self._drain()
         except OSError as error:
-            self._give_up(f"it cannot be written: {error.strerror or error}")
+            self.give_up(f"it cannot be written: {error.strerror or error}")
         except Exception as error:  # noqa: BLE001  (a file of the caller, or the encoding of a value, may raise anything)
-            self._give_up(f"it cannot be written: {type(error).__name__}: {error}")
+            self.give_up(f"it cannot be written: {type(error).__name__}: {error}")
         return not self.incomplete
 
     def shut(self) -> None:
@@ -111,7 +132,7 @@ class JournalWriter:
         try:
             self._file.close()
         except Exception as error:  # noqa: BLE001  (some file systems report a failed write only here)
-            self._give_up(f"it could not be closed: {type(error).__name__}: {error}")
+            self.give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self) -> None:
         items: list[Item] = []

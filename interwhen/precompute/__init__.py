@@ -44,6 +44,7 @@ from interwhen.precompute._producer import (
     installed_producers,
     load_producers,
 )
+from interwhen.precompute._retrieval import Embedder
 from interwhen.precompute._savings import Savings
 from interwhen.precompute._serving import ServeReady, ServingPolicy
 from interwhen.precompute._shelves import MemoryShelf, Shelf
@@ -61,6 +62,7 @@ __all__ = [
     "Cost",
     "Digest",
     "Document",
+    "Embedder",
     "ForegroundGate",
     "GateRule",
     "IdleWork",

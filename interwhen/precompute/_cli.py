@@ -38,6 +38,7 @@ from interwhen.precompute._opening import PLACE, open_context, open_place, read_
 from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth
+from interwhen.precompute._usage import note_questions
 from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.facts import notes_of
 from interwhen.registry import load_monitors
@@ -180,14 +181,15 @@ def run(
         several times.
     questions
         A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
-        of a run, whose question counts. May be given several times; frequent questions come first.
+        of a run, whose question counts. What they are about is prepared first, too. May be given several times.
     token_budget
         The largest number of generated tokens for one context, in all its generations and processes together.
     slices
         The largest number of steps.
     """
     asked = [question for path in questions for question in read_questions(path)]
-    done = anyio.run(_work, names, model, monitor, with_questions(producer, asked), place, token_budget, slices)
+    producers = with_questions(producer, asked)
+    done = anyio.run(_work, names, model, monitor, producers, place, token_budget, slices, asked)
     spent = sum(each.cost.generated for each in done)
     stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
     return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
@@ -210,6 +212,7 @@ async def _work(
     place: StoreFlags,
     token_budget: int,
     slices: int | None,
+    asked: Sequence[str],
 ) -> list[Slice]:
     console = stdout_console()
     adapter = model.open()
@@ -218,6 +221,7 @@ async def _work(
     try:
         pre = Precomputer(found, adapter, monitor, producers=producer, token_budget=token_budget, debounce=0.0)
         for name in names or _contexts.contexts_in(found):
+            note_questions(found, name, asked, is_log=True)
             await pre.open(name)
             _contexts.note_worker(found, name, _worker(pre, producer))
         while slices is None or len(done) < slices:
@@ -255,9 +259,10 @@ def ask(
     Parameters
     ----------
     name
-        The context. Its text and the question are the prompt.
+        The context. Its text and the question are the prompt. Of a text that is long for the context window of the
+        model, only the passages are used that belong to the question.
     question
-        The question. A stored answer is used only for a question in the same words.
+        The question. A stored answer is used only for the same question, perhaps in other words.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
     json
@@ -271,9 +276,8 @@ def ask(
 
     async def main() -> int:
         async with closing(adapter), open_context(name, adapter, store=place.store, key_file=place.key_file) as ref:
-            context = ref.precomputer.contexts[name].context
-            assert context is not None  # an opened context is in the store
-            run = start(adapter, compose(context.text, question), monitors=monitors, sampling=sampled, context=ref)
+            text = await ref.precomputer.text_for(ref, question)
+            run = start(adapter, compose(text, question), monitors=monitors, sampling=sampled, context=ref)
             result = await show_run(run, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]
 

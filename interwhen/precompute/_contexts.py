@@ -15,7 +15,9 @@ from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, extend_current, find_current, planned
 from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind, Status
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
+from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
+from interwhen.precompute._usage import seen_questions
 
 NOTHING = Digest("")
 
@@ -126,6 +128,14 @@ class PreparedContext:
     seen_at: float = 0.0
     """The time at which the generation was last read from the store, on the clock of the event loop."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+    _index: PassageIndex | None = None
+
+    @property
+    def index(self) -> PassageIndex:
+        """The index of the pieces. Call it in a thread for the first time: for 500 pages it takes about a second."""
+        if self._index is None:
+            self._index = PassageIndex(() if self.context is None else self.context.pieces)
+        return self._index
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
@@ -158,7 +168,9 @@ class PreparedContext:
             return
         self.kinds = record.kinds
         pieces = tuple(ContextPiece(name, text, record.leads.get(name, "")) for name, text in record.pieces)
-        self.context = context = Context(self.name, pieces, key_settings.model, key_settings.tokenizer, record.passes)
+        asked = tuple(seen_questions(store, self.name))
+        model, tokenizer = key_settings.model, key_settings.tokenizer
+        self.context = context = Context(self.name, pieces, model, tokenizer, record.passes, asked)
         self.digest = context.digest
         plan = planned((each for each in producers if each.kind in record.kinds), context)
         self.plan_inputs = PlanInputs.of(plan, {piece.name: piece.sha256 for piece in pieces}, key_settings)

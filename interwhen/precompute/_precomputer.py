@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +16,15 @@ from typing import Any, Literal, Self, TypeVar, get_args
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 from msgspec.structs import replace as replaced
 
 from interwhen._log import log_info, log_warning
 from interwhen._run import Run, run
 from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, UsageError
-from interwhen._types.extensions import Served, WorkerPool
+from interwhen._types.extensions import Served, Task, WorkerPool
 from interwhen._types.ledger import ContextPart, ContextUse
-from interwhen._types.models import Model, Prompt
+from interwhen._types.models import Message, Model, Prompt
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
     ContextRecord,
@@ -37,11 +39,20 @@ from interwhen.precompute._drafts import Drafts
 from interwhen.precompute._freshness import KeySettings
 from interwhen.precompute._items import Cost, Digest, Item, ItemId, Kind, Status
 from interwhen.precompute._judge import Judge
-from interwhen.precompute._producer import Context, PlannedStep, ProducerSpec, load_producers
-from interwhen.precompute._serving import ServeReady, ServingPolicy
+from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, ProducerSpec, load_producers
+from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
+from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
 from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store
+from interwhen.precompute._usage import (
+    QuestionLog,
+    conversation_piece,
+    demand,
+    most_wanted,
+    questions_document,
+    seen_questions,
+)
 from interwhen.registry import MonitorSpec
 
 # Foreground runs pre-empt background work.
@@ -139,7 +150,9 @@ class Precomputer:
     consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
     generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
     no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). *least_coverage* and *workers* go to
+    :class:`~interwhen.precompute.ServeReady`). With *passages*, a run whose prompt lacks the text of the context gets
+    the pieces that belong to its question, at most so many characters. With *notes_questions*, the store keeps the
+    questions of runs, and what they are about is prepared first. *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
@@ -162,6 +175,8 @@ class Precomputer:
         serving: ServingPolicy | None = None,
         least_coverage: float = 0.0,
         fresh_seconds: float = FRESH_SECONDS,
+        passages: int = 0,
+        notes_questions: bool = False,
         workers: WorkerPool | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -182,6 +197,8 @@ class Precomputer:
         self._passes = passes
         self._serving: ServingPolicy = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
+        self._passages = passages
+        self.questions = QuestionLog(self.store) if notes_questions else None
         self.now: Callable[[], float] = anyio.current_time
         """The clock for *fresh_seconds*."""
         self._prepared: dict[str, PreparedContext] = {}
@@ -245,6 +262,19 @@ class Precomputer:
         await self.in_store(lambda: write_context(self.store, ref.name, changed, expect=generation))
         return await self._entered(ref.name)
 
+    async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
+        """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
+
+        The idle worker consolidates it into facts. Replies of the assistant are left out, because nothing has checked
+        them. A context that is missing is made.
+        """
+        piece = conversation_piece(turns)
+        _, record = await self.in_store(lambda: read_context(self.store, name))
+        if record is None:
+            return await self.add(name, {} if piece is None else {piece.name: piece.text})
+        ref = await self.open(name)
+        return ref if piece is None else await self.edit(ref, {piece.name: piece.text})
+
     async def open(self, name: str) -> ContextRef:
         """Load the context *name* from the store, and return the reference that runs take as ``context=``.
 
@@ -265,6 +295,8 @@ class Precomputer:
     def _loaded(self, name: str) -> PreparedContext:
         prepared = PreparedContext(name)
         prepared.load(self.store, self.producers, self.key_settings, self._prepared.get(name))
+        if self._passages:
+            _ = prepared.index  # built now, and not while a reader waits
         return prepared
 
     def _enter(self, prepared: PreparedContext) -> PreparedContext:
@@ -316,7 +348,72 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
+        """Return the model and the prompt for a run on *prompt*. If nothing ready helps, both are unchanged."""
+        if self.questions is not None:
+            self.questions.note(ref.name, last_line(Task(prompt).question))
+        served = self._serve_items(ref, model, prompt)
+        if not self._passages or served.answer or (served.use is not None and served.use.used == "unavailable"):
+            return served
+        task = Task(prompt)
+        ranked = self._prepared[ref.name].index.ranked(last_line(task.question))
+        # A prompt that has the text itself gets no part of it again.
+        found = within([piece for piece in ranked if piece.text not in task.text], budget=self._passages)
+        if not found:
+            return served
+        use = ContextUse(ref.name, "facts" if served.items else "passages")
+        lines = "\n".join((PASSAGES, *map(passage_of, found)))
+        return replace(served, prompt=before_question(served.prompt, lines), use=use)
+
+    async def passages(
+        self,
+        ref: ContextRef,
+        question: str,
+        *,
+        most: int = MOST,
+        budget: int = BUDGET,
+        embedder: Embedder | None = None,
+    ) -> tuple[ContextPiece, ...]:
+        """Return the pieces of the context of *ref* that belong to *question*, best first.
+
+        At most *most* pieces with *budget* characters. They are ranked by words (BM25), and with *embedder* also by the
+        similarity of embeddings, which are kept in the store. Raises :class:`UsageError` if *ref* is not current.
+        """
+        if lack := self.lack_of(ref):
+            raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
+        prepared = self._prepared[ref.name]
+        index = await self.in_store(lambda: prepared.index)
+        nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
+        return within(index.ranked(question, nearness), most=most, budget=budget)
+
+    async def text_for(self, ref: ContextRef, question: str) -> str:
+        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is long for the model."""
+        window = (await self.model.capabilities()).context_tokens
+        text = self._text(ref)
+        room = characters_in(window)
+        if len(text) <= room:
+            return text
+        found = await self.passages(ref, question, budget=min(BUDGET, room))
+        return "\n".join((PASSAGES, *map(passage_of, found)))
+
+    def _text(self, ref: ContextRef) -> str:
+        prepared = self._prepared[ref.name]
+        return "" if prepared.context is None else prepared.context.text
+
+    async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
+        """Return the similarity of *question* to each piece, by the digest of the piece."""
+        pieces = () if prepared.context is None else prepared.context.pieces
+        document = f"vectors:{prepared.name}:{embedder.name[:16]}"
+        known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
+        vectors = {key: array("f", data) for key, data in known.items()}
+        missing = {piece.sha256: passage_of(piece) for piece in pieces if piece.sha256 not in vectors}
+        if missing:
+            vectors.update(zip(missing, await embedder.embed(list(missing.values())), strict=True))
+            data = msgspec.msgpack.encode({piece.sha256: vectors[piece.sha256].tobytes() for piece in pieces})
+            await self.in_store(lambda: self.store.update(document, lambda _old: data))
+        [asked] = await embedder.embed([question])
+        return {piece.sha256: similarity(asked, vectors[piece.sha256]) for piece in pieces}
+
+    def _serve_items(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
 
         def unused(why: str, part: ContextPart = "none") -> Served:
             return Served(model, prompt, use=ContextUse(ref.name, part, why))
@@ -378,7 +475,9 @@ class Precomputer:
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
-        """Close the store. The caller closes the model."""
+        """Write the noted questions, and close the store. The caller closes the model."""
+        if self.questions is not None:
+            await self.in_store(self.questions.save)
         await self.in_store(self.store.close)
 
 
@@ -468,6 +567,7 @@ class IdleWorker:
         self._clock = clock
         self._troubles: dict[tuple[str, str, int], _Trouble] = {}
         self._drafts: dict[str, Drafts] = {}
+        self._demand: dict[str, tuple[tuple[int, int], Mapping[str, float]]] = {}
         self._turn = 0
         self._news: anyio.Event | None = None
         self._is_working = False
@@ -532,10 +632,26 @@ class IdleWorker:
                 continue
             if prepared.context is None or prepared.spending.cost.generated >= self._token_budget:
                 continue
-            for step in prepared.current.due:
-                if not self._is_in_trouble(prepared, step):
-                    return prepared, prepared.context, step
+            due = [step for step in prepared.current.due if not self._is_in_trouble(prepared, step)]
+            if due:
+                return prepared, prepared.context, most_wanted(due, await self._wanted(prepared))
         return None
+
+    async def _wanted(self, prepared: PreparedContext) -> Mapping[str, float]:
+        """Return how much each piece of the context is asked about."""
+        host = self._host
+
+        def look() -> Mapping[str, float]:
+            if host.questions is not None:
+                host.questions.save()
+            key = (prepared.generation, host.store.generation(questions_document(prepared.name)))
+            known = self._demand.get(prepared.name)
+            if known is None or known[0] != key:
+                asked = seen_questions(host.store, prepared.name)
+                known = self._demand[prepared.name] = key, demand(prepared.index, asked) if asked else {}
+            return known[1]
+
+        return await host.in_store(look)
 
     async def _up_to_date(self, name: str) -> PreparedContext:
         prepared = self._host.contexts[name]

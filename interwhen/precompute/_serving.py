@@ -1,14 +1,9 @@
-"""Chooses the items that a run uses: a stored answer to exactly this question, or else the most relevant facts."""
+"""Chooses the items that a run uses: a stored answer to this question, or else the most relevant facts."""
 
 from __future__ import annotations
 
-import math
-import re
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -17,97 +12,16 @@ from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._items import Basis, Digest, Item
+from interwhen.precompute._retrieval import index_of
+from interwhen.precompute._same_question import form_of, stored_form
 from interwhen.precompute.producers.answers import answer_of, asked
-
-# The relevance of statements to a question: shared words weighted by rarity (BM25), and the distance of numbers.
-
-_WORD = re.compile(r"\d+|[^\W\d_]+")
-_FREQUENCY = 1.2
-_LENGTH = 0.5
-_EMPTY = frozenset(
-    (  # noqa: SIM905
-        "a an and are as at be been by can could did do does for from had has have how i if in into is it its many may "
-        "me much my no not of on or our should so some than that the their them then there these they this to us was "
-        "we were what when where which who whom whose why will with would you your"
-    ).split()
-)
-"""Stop words: a statement that shares only these with a question is not relevant."""
-_DIGITS = 18
-"""A number with more digits is treated as a word."""
-_NEAR = 0.5
-"""The weight of a number that is near the one in the question, before it is reduced by the distance. An equal number
-has the weight 1."""
-
-
-_NEIGHBOURS = 32
-"""The number of near numbers, below and above the one in the question, that are considered."""
-
-
-def words(text: str) -> list[str]:
-    """Return the words and whole numbers of *text*, in lower case."""
-    return _WORD.findall(text.casefold())
-
-
-class FactIndex:
-    """Finds the statements that share words with a question.
-
-    Okapi BM25 (Robertson and Zaragoza, 2009). A statement also scores for a number near one in the question, so that
-    the state after step 35 is found for a question about step 37.
-    """
-
-    def __init__(self, statements: Sequence[str]) -> None:
-        texts = [words(statement) for statement in statements]
-        usual = max(sum(map(len, texts)) / max(len(texts), 1), 1.0)
-        self._size = len(texts)
-        self._damping = [_FREQUENCY * (1 - _LENGTH + _LENGTH * len(text) / usual) for text in texts]
-        self._places: dict[str, dict[int, int]] = {}
-        for at, text in enumerate(texts):
-            for word, count in Counter(text).items():
-                self._places.setdefault(word, {})[at] = count
-        self._numbers = sorted(
-            (int(word), at) for word, places in self._places.items() if _is_number(word) for at in places
-        )
-
-    def scores(self, question: str) -> dict[int, float]:
-        """Return the scores of the statements for *question*, by their index. Statements without a score are left out.
-
-        A statement has a score if it shares a word with the question, or has a number near one in the question.
-        """
-        found: dict[int, float] = {}
-        for word in sorted(set(words(question)) - _EMPTY):
-            places = self._places.get(word, {})
-            rarity = math.log(1 + (self._size - len(places) + 0.5) / (len(places) + 0.5))
-            counts: dict[int, float] = {**self._near(word), **places}
-            for at, count in counts.items():
-                gain = rarity * count * (_FREQUENCY + 1) / (count + self._damping[at])
-                found[at] = found.get(at, 0.0) + gain
-        return found
-
-    def _near(self, word: str) -> dict[int, float]:
-        if not _is_number(word):
-            return {}
-        wanted = int(word)
-        middle = bisect_left(self._numbers, (wanted, -1))
-        found: dict[int, float] = {}
-        for number, at in self._numbers[max(middle - _NEIGHBOURS, 0) : middle + _NEIGHBOURS]:
-            found[at] = max(found.get(at, 0.0), _NEAR / (1 + math.log2(1 + abs(wanted - number))))
-        return found
-
-
-@lru_cache(maxsize=64)
-def index_of(statements: tuple[str, ...]) -> FactIndex:
-    """Return the index of *statements*. It is cached, because all questions about a context use the same index."""
-    return FactIndex(statements)
-
-
-def _is_number(word: str) -> bool:
-    return word.isdecimal() and len(word) <= _DIGITS
-
 
 HEADING = "Checked against the text:"
 """The heading of injected facts that were checked."""
 AGREED_HEADING = "Derived twice, not checked:"
 """The heading of injected facts whose derivations only agreed."""
+PASSAGES = "From the text:"
+"""The heading of injected passages."""
 
 
 def everything(_item: Item) -> bool:
@@ -119,20 +33,25 @@ def everything(_item: Item) -> bool:
 class ServeReady:
     """The default :class:`~interwhen.precompute.ServingPolicy`.
 
-    A stored answer is used only for its own question, in the same words. Otherwise the most relevant facts are put
-    before the question: at most *most* facts and *budget* characters.
+    A stored answer is used only for its own question, in the same words or in words that are shown to ask the same.
+    Otherwise the most relevant facts are put before the question: at most *most* facts and *budget* characters.
     """
 
     most: int = 6
     budget: int = 600
     allows: Callable[[Item], bool] = everything
     """Tells whether an item may be used, for example by a gate."""
+    paraphrases: bool = True
+    """Whether a stored answer may serve its question in other words, if a check shows that it is the same question."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the items that it uses."""
         allowed = [item for item in items if self.allows(item)]
         question = Task(prompt).question
-        said = find_answer(allowed, whole_question(prompt))
+        whole = whole_question(prompt)
+        said = find_answer(allowed, whole)
+        if said is None and self.paraphrases:
+            said = find_same(allowed, whole)
         if said is not None:
             answer = _chunks(said.payload.text, answer_of(said).reasoning)
             return Served(_say(answer, model), prompt, (said.id,), answer=answer)
@@ -164,6 +83,24 @@ def find_answer(items: Sequence[Item], question: str) -> Item | None:
     """Return the item that answers exactly *question*; ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
+
+
+def find_same(items: Sequence[Item], prompt: str) -> Item | None:
+    """Return the item whose question is the last line of *prompt* in other words; ``None`` if there is none.
+
+    What stands before that line must be nothing, or the text that the question is about.
+    """
+    line = last_line(prompt)
+    form = form_of(line)
+    if form is None:
+        return None
+    before = prompt[: prompt.rindex(line)]
+    for item in items:
+        if item.key.kind == "answers" and questions_of(item):
+            question = answer_of(item).question
+            if stored_form(question) == form and asked(f"{before}{question}") in questions_of(item):
+                return item
+    return None
 
 
 def whole_question(prompt: Prompt) -> str:
@@ -227,7 +164,11 @@ def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ())
     *agreed* are facts whose derivations agreed, and that were not checked. Each group has its own heading.
     """
     groups = ((HEADING, facts), (AGREED_HEADING, agreed))
-    lines = "\n\n".join("\n".join((heading, *group)) for heading, group in groups if group)
+    return before_question(prompt, "\n\n".join("\n".join((heading, *group)) for heading, group in groups if group))
+
+
+def before_question(prompt: Prompt, lines: str) -> Prompt:
+    """Return *prompt* with *lines* before the question (in a chat, before the last turn of the user)."""
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)

@@ -48,6 +48,8 @@ PARTS = {
     "interwhen.testing._server_script": ("interwhen.testing.server", "the steps of a script"),
     "interwhen.training._attempts": ("interwhen.training._export", "the attempts that are exported"),
     "interwhen.training._decontamination": ("interwhen.training._export", "what is left out of an export"),
+    "interwhen.view._server": ("interwhen.view._app", "serves this application on this machine"),
+    "interwhen.view._verify": ("interwhen.view._app", "what the page asks its server for"),
     "interwhen_verifiers._arithmetic": ("interwhen_verifiers.arithmetic", "its tests give lines and look at verdicts"),
     "interwhen_verifiers._blocks": ("interwhen_verifiers.python", "reads the code block that is checked"),
     "interwhen_verifiers._command": ("interwhen_verifiers.command", "its tests give files and look at verdicts"),
@@ -154,6 +156,7 @@ REACHES = {
     "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
     "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
+    "view/test_app.py": ("interwhen.journal._files", "a reader comes back with the end of a record"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
 }
 

@@ -10,6 +10,7 @@ import structlog
 from both import KINDS, ask, read
 from interwhen.clients._call_record import trace_id_of
 from interwhen.clients._supervision import new_call_id
+from interwhen.journal import JournalDirectory, JournalSettings
 from interwhen.testing.server import Sleep, events, reply
 from watchers import passing, word
 
@@ -151,3 +152,58 @@ def test_ids_sort_by_time_and_differ():
 )
 def test_the_trace_id_is_that_of_a_sound_header(header, trace):
     assert trace_id_of(header) == trace
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stream, serve, clients, tmp_path):
+    def script(request):
+        return events(["one\n", "BAD\n"] if request.number == 0 else ["\n"], api="chat")
+
+    journals = {"path": str(tmp_path / "journals")}
+    key = "sk-a-key-of-the-caller"
+    client = interwhen.wrap(clients(KINDS[kind], serve(script)), monitors=[word(good="good")], journal=journals)
+    answer = await ask(client, "chat", stream=stream, extra_headers={"x-secret": key, "authorization": f"Bearer {key}"})
+    info = (await read(answer))[-1].interwhen if stream else answer.interwhen
+    JournalDirectory.at(JournalSettings(**journals)).close()
+    [path] = (tmp_path / "journals").iterdir()
+    assert path.name == f"{info.call_id}.journal"
+    assert info.result.journal.path == str(path)
+    assert key.encode() not in path.read_bytes()
+    found = interwhen.read_journal(path)
+    assert (found.header.call.call_id, found.header.call.source, found.header.call.api) == (
+        info.call_id,
+        "wrap",
+        "chat",
+    )
+    assert found.call["outcome"] == "steps verified"
+    assert found.call["journal"] == path.name
+    assert found.call["content"] is None
+    assert interwhen.replay(path).differences == ()
+    assert [one.remedy for one in interwhen.timeline(path).remedies] == ["repair"]
+
+
+async def test_only_calls_with_a_problem_keep_their_journal_if_that_is_wanted(serve, clients, tmp_path):
+    def script(request):
+        return events(["one\n", "BAD\n"] if request.number == 1 else ["fine\n"], api="chat")
+
+    journals = {"path": str(tmp_path / "journals"), "keep": "problems"}
+    client = interwhen.wrap(clients(KINDS["async"], serve(script)), monitors=[word(good="good")], journal=journals)
+    ids = [(await ask(client, "chat", stream=False)).interwhen.call_id for _ in range(3)]
+    await ask(client, "chat", stream=False, interwhen={"journal": None})
+    JournalDirectory.at(JournalSettings(**journals)).close()
+    assert [path.name for path in (tmp_path / "journals").iterdir()] == [f"{ids[1]}.journal"]
+
+
+async def test_a_call_without_an_audit_file_and_without_logs_has_the_last_record_in_its_journal(
+    serve, clients, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("interwhen.clients._supervision.logs_info", lambda: False)
+    journals = {"path": str(tmp_path / "journals")}
+    client = interwhen.wrap(
+        clients(KINDS["async"], serve(lambda _: events(["x"], api="chat"))), monitors=[passing()], journal=journals
+    )
+    await ask(client, "chat", stream=False)
+    JournalDirectory.at(JournalSettings(**journals)).close()
+    [path] = (tmp_path / "journals").iterdir()
+    assert interwhen.read_journal(path).call["api"] == "chat"

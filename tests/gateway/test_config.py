@@ -55,7 +55,18 @@ def test_flags_come_before_variables_and_these_before_the_file(file):
 
 def test_every_setting_has_a_variable():
     tables = {name.partition(".")[0] for name in dict(variables()).values() if "." in name}
-    assert tables == {"allocator", "audit", "budgets", "contexts", "demotion", "limits", "patience", "remedies"}
+    assert tables == {
+        "allocator",
+        "audit",
+        "budgets",
+        "contexts",
+        "demotion",
+        "journal",
+        "limits",
+        "patience",
+        "remedies",
+        "ui",
+    }
     assert dict(variables())["INTERWHEN_LIMITS_DRAIN_SECONDS"] == "limits.drain_seconds"
     environment = {
         "INTERWHEN_UPSTREAMS": "http://a/v1 gpt-*=http://b/v1",

@@ -5,6 +5,7 @@ import socket
 import time
 
 import httpx2
+import interwhen
 import pytest
 import structlog
 from helpers import ASK, corrected, post, sse
@@ -94,3 +95,68 @@ def test_a_full_disk_loses_no_call_and_is_a_metric(upstream, gateway):
     while running.metric("interwhen_audit_dropped") < 3:
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@pytest.fixture
+def journaled(tmp_path, gateway):
+    folder = tmp_path / "journals"
+
+    def make(server, **options):
+        settings = {"path": str(folder), **options.pop("journal", {})}
+        running = gateway(server, journal=settings, **options)
+
+        def found():
+            running.idle()
+            running.gateway.journals.close()
+            return sorted(folder.iterdir())
+
+        return running, found
+
+    return make
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_call_has_a_journal_with_the_id_of_its_answer(streamed, upstream, journaled):
+    running, found = journaled(upstream(corrected), watchers=[word(good="good")])
+    key = "sk-of-the-caller-0123"
+    body = {**ASK, "stream": streamed, "interwhen": {"detail": "full"}}
+    answer = post(
+        running, body, headers={"authorization": f"Bearer {key}", "traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
+    )
+    [path] = found()
+    assert path.name == f"{answer.headers['x-interwhen-call']}.journal"
+    assert str(path.parent) not in answer.text  # a client must not learn the directories of the host
+    assert key.encode() not in path.read_bytes()
+    journal = interwhen.read_journal(path)
+    assert (journal.header.call.source, journal.header.call.trace_id) == ("gateway", "a1" * 16)
+    assert (journal.header.call.streams, journal.call["outcome"]) == (streamed, "steps verified")
+    assert [one.remedy for one in interwhen.timeline(path).remedies] == ["repair"]
+    text = httpx2.get(running.base_url.removesuffix("/v1") + "/metrics").text
+    assert 'interwhen_journals{what="kept"} 1.0' in text
+    assert f"interwhen_journal_bytes {path.stat().st_size:.1f}" in text
+
+
+def test_a_disk_without_room_costs_the_journal_and_no_call_and_is_visible(upstream, journaled, tmp_path):
+    running, _ = journaled(upstream(corrected), watchers=[word(good="good")])
+    (tmp_path / "journals").rmdir()
+    (tmp_path / "journals").write_text("no directory any more")
+    with structlog.testing.capture_logs() as logs:
+        answers = [post(running, ASK) for _ in range(3)]
+        running.idle()
+        running.gateway.journals.close()
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert all(answer.json()["interwhen"]["result"]["label"] == "steps verified" for answer in answers)
+    assert [log["event"] for log in logs].count("journal.failed") == 1
+    text = httpx2.get(running.base_url.removesuffix("/v1") + "/metrics").text
+    assert 'interwhen_journals{what="dropped"} 3.0' in text
+
+
+def test_a_call_that_the_upstream_refuses_is_a_problem(upstream, journaled):
+    running, found = journaled(
+        upstream(lambda _: reply(500, b"{}")),
+        watchers=[word(good="good")],
+        journal={"keep": "problems", "text": "redacted"},
+    )
+    assert post(running, ASK).status_code >= 500
+    [path] = found()
+    assert [one.how for one in interwhen.timeline(path).requests] == ["refused"]

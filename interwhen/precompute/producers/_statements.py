@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -79,6 +80,56 @@ def ask_for(given: Numbered, limit: int) -> tuple[Message, ...]:
         Message("assistant", answer),
         Message("user", f"{source}{known}"),
     )
+
+
+class _StructuredStatement(msgspec.Struct):
+    statement: str
+    lines: list[str]
+
+
+class _StructuredReply(msgspec.Struct):
+    statements: list[_StructuredStatement]
+
+
+def ask_structured(given: Numbered, limit: int) -> tuple[tuple[Message, ...], dict[str, Any]]:
+    """Return a prompt as of :func:`ask_for` with an example in JSON, and the field of the request that demands it."""
+    task, question, _, source = ask_for(given, limit)
+    example = [_StructuredStatement(found.said, list(found.numbers)) for found in _example_statements()]
+    answer = msgspec.json.encode(_StructuredReply(example)).decode()
+    numbers = [f"S{at}" for at in range(1, len(given.source) + 1)] + [f"F{at}" for at in range(1, len(given.facts) + 1)]
+    cited = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": numbers}}
+    statement = _object({"statement": {"type": "string", "maxLength": LONGEST}, "lines": cited})
+    schema = _object({"statements": {"type": "array", "maxItems": limit, "items": statement}})
+    wanted = {"name": "statements", "strict": True, "schema": schema}
+    prompt = (task, question, Message("assistant", answer), source)
+    return prompt, {"response_format": {"type": "json_schema", "json_schema": wanted}}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+class _ExampleStatement(NamedTuple):
+    said: str
+    numbers: tuple[str, ...]
+
+
+def _example_statements() -> Iterator[_ExampleStatement]:
+    for line in _EXAMPLE[1].splitlines():
+        read = _read_line(line)
+        assert read is not None  # the example is ours
+        yield _ExampleStatement(read[0], tuple(read[1]))
+
+
+def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
+    """Return the statements in *reply*, JSON as :func:`ask_structured` demands; ``None`` if it is no such JSON."""
+    try:
+        found = msgspec.json.decode(reply, type=_StructuredReply).statements
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    # The same rules as for lines of text: no control characters, only known numbers, nothing twice.
+    lines = (f"{' '.join(each.statement.split())} [{' '.join(each.lines)}]" for each in found)
+    return read_statements("\n".join(lines), given)
 
 
 def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:

@@ -8,8 +8,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError
 from interwhen._types.models import Completion, Sampling
+from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._items import Item, Kind, Payload
 from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext
 from interwhen.precompute.producers._agreement import (
@@ -26,9 +27,11 @@ from interwhen.precompute.producers._statements import (
     ask,
     ask_again,
     ask_for,
+    ask_structured,
     numbered,
     plain,
     read_statements,
+    read_structured,
 )
 
 __all__ = [
@@ -42,6 +45,10 @@ Grounding = Literal["text", "monitors"]
 """``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
 ``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
 _QUOTED = 120
+_SHORTEST = 200
+"""A shorter text, in characters, is not cut to fit into the context window."""
+_REFUSALS = (400, 404, 415, 422, 501)
+"""The statuses by which endpoints refuse a field of a request."""
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -62,6 +69,7 @@ class _FactParams(msgspec.Struct, frozen=True):
     grounding: Grounding
     derivations: int = 0
     agreeing: int = 0
+    structured: bool = False
 
 
 class FactProducer:
@@ -86,6 +94,7 @@ class FactProducer:
         grounding: Grounding,
         derivations: int,
         agreeing: int,
+        structured: bool,
     ) -> None:
         if limit < 1 or max_tokens < 1 or not min_gain >= 0:
             got = f"limit={limit!r}, max_tokens={max_tokens!r}, min_gain={min_gain!r}"
@@ -108,6 +117,7 @@ class FactProducer:
         self._grounding = grounding
         self._derivations = derivations
         self._agreeing = agreeing if derivations else 0
+        self._structured = structured
         self._limit = limit
         self._min_gain = min_gain
         self._max_tokens = max_tokens
@@ -140,7 +150,7 @@ class FactProducer:
     def _params(self, number: int) -> bytes:
         """Return the parameters of pass *number*; 0 is the step that derives doubtful statements again."""
         settings = (self._limit, self._min_gain, self._max_tokens, self._grounding, self._derivations, self._agreeing)
-        return msgspec.json.encode(_FactParams(number, *settings))
+        return msgspec.json.encode(_FactParams(number, *settings, structured=self._structured))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Do one pass over one piece, and propose the statements that the monitors passed."""
@@ -152,8 +162,11 @@ class FactProducer:
             if last is None or not notes_of(last).pays:
                 return Nothing("the previous pass found too few facts")
         known = [fact.said for item in context.premises() for fact in notes_of(item).facts]
-        given = numbered(context.read(step.reads[0]), known)
-        generated, proposed, reply = await _propose(context, given, params)
+        piece = step.reads[0]
+        # The headings above a piece of a long document say what it is about.
+        text = "\n".join(filter(None, (context.lead(piece), context.read(piece))))
+        given = numbered(text, known)
+        generated, proposed, reply = await _propose_fitting(context, text, known, params)
         if not proposed:
             return Nothing(f"no statement could be read in the reply of the model: {reply!r:.{_QUOTED}}")
         lacks = {found: await _lack(found, given, context, params.grounding) for found in proposed[: params.limit]}
@@ -184,6 +197,7 @@ def facts(
     grounding: Grounding = "text",
     derivations: int = 0,
     agreeing: int = 2,
+    structured: bool = False,
 ) -> FactProducer:
     """Make the producer.
 
@@ -197,6 +211,9 @@ def facts(
     With *derivations*, a statement that is not shown by its lines is derived that many times again, by other words and
     without its result. If at least *agreeing* derivations give the same result, the statement is served as "Derived
     twice, not checked".
+
+    With *structured*, the model is asked for JSON by a schema. If the endpoint refuses this, or does not keep to it, it
+    is asked for lines of text, as without it.
     """
     return FactProducer(
         limit=limit,
@@ -206,6 +223,7 @@ def facts(
         grounding=grounding,
         derivations=derivations,
         agreeing=agreeing,
+        structured=structured,
     )
 
 
@@ -220,6 +238,21 @@ def _notes(data: bytes) -> Notes:
     return msgspec.json.decode(data, type=Notes)
 
 
+async def _propose_fitting(
+    context: StepContext, text: str, known: Sequence[str], params: _FactParams
+) -> tuple[int, list[Statement], str]:
+    """Ask the model for statements on *text*, as :func:`_propose` does, in parts if it exceeds the context window."""
+    try:
+        return await _propose(context, numbered(text, known), params)
+    except ContextOverflow:
+        if len(text) < _SHORTEST:
+            raise
+        parts = pieces_of(text, size=3 * len(text) // 5, overlap=0)
+    found = [await _propose_fitting(context, part.text, known, params) for part in parts]
+    statements = dict.fromkeys(each for _, proposed, _ in found for each in proposed)
+    return sum(spent for spent, _, _ in found), list(statements), found[-1][2]
+
+
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
     """Ask the model for statements on *given*, once more if none could be read.
 
@@ -227,12 +260,46 @@ async def _propose(context: StepContext, given: Numbered, params: _FactParams) -
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
+    spent = 0
+    if params.structured and context.model.name not in _UNSTRUCTURED:
+        made = await _propose_structured(context, given, params)
+        if made is not None and made[1] is not None:
+            return made[0], made[1], made[2]
+        spent = 0 if made is None else made[0]
     reply = await ask(context, prompt, sampling)
-    generated, proposed = _tokens(reply), read_statements(reply.text, given)
+    generated, proposed = spent + _tokens(reply), read_statements(reply.text, given)
     if not proposed and reply.text.strip():
         reply = await ask(context, ask_again(prompt, reply.text), sampling)
         generated, proposed = generated + _tokens(reply), read_statements(reply.text, given)
     return generated, proposed, reply.text
+
+
+_UNSTRUCTURED: set[str] = set()
+"""The models whose endpoints were shown to refuse a JSON schema, or not to keep to it, in this process."""
+
+
+async def _propose_structured(
+    context: StepContext, given: Numbered, params: _FactParams
+) -> tuple[int, list[Statement] | None, str] | None:
+    """Ask for statements in JSON. Return the generated tokens, the statements (``None``: no such JSON), and the reply.
+
+    ``None`` if the endpoint refuses a schema.
+    """
+    prompt, wanted = ask_structured(given, params.limit)
+    sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0, extra=wanted)
+    try:
+        reply = await context.ask(prompt, sampling)
+    except UsageError:  # an adapter that only continues texts refuses a chat
+        return None
+    except UpstreamError as error:
+        if error.status not in _REFUSALS:
+            raise
+        _UNSTRUCTURED.add(context.model.name)
+        return None
+    proposed = read_structured(reply.text, given)
+    if proposed is None and reply.finish_reason == "stop":
+        _UNSTRUCTURED.add(context.model.name)
+    return _tokens(reply), proposed, reply.text
 
 
 async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:

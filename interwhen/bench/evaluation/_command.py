@@ -1,0 +1,290 @@
+"""``interwhen eval``: the command."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Group, Parameter
+from rich.table import Table
+
+from interwhen import Model, Monitor, UsageError
+from interwhen._version import __version__
+from interwhen.bench.evaluation._evaluation import Evaluation, Progress
+from interwhen.bench.evaluation._fleet import EndpointReport, Fleet, read_endpoint
+from interwhen.bench.evaluation._prompts import open_prompts
+from interwhen.bench.evaluation._results import EvaluationSummary, Manifest, Results, summarize
+from interwhen.cli import _exits
+from interwhen.cli._flags import BudgetFlags, SamplingFlags
+from interwhen.cli._supervise import closing, run_to_end
+from interwhen.cli._text import stdout_console
+from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
+from interwhen.strategies._answers import ANSWER
+
+_SAMPLING, _BUDGETS = SamplingFlags(), BudgetFlags()
+_PROMPTS, _SERVERS, _LIMITS = Group("Prompts", sort_key=0), Group("Servers", sort_key=1), Group("Limits", sort_key=4)
+_LINE_SECONDS = 10.0
+"""The time between two lines of progress where stderr is no terminal."""
+
+
+def evaluate(
+    *,
+    task: Annotated[str, Parameter(group=_PROMPTS)],
+    endpoint: Annotated[tuple[str, ...], Parameter(group=_SERVERS, negative="")],
+    model: Annotated[str, Parameter(group=_SERVERS)],
+    out: Path,
+    monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
+    count: Annotated[int | None, Parameter(group=_PROMPTS)] = None,
+    task_seed: Annotated[int, Parameter(group=_PROMPTS)] = 0,
+    prompt_field: Annotated[str, Parameter(group=_PROMPTS)] = "prompt",
+    answer_field: Annotated[str, Parameter(group=_PROMPTS)] = "answer",
+    answer: Annotated[str, Parameter(group=_PROMPTS)] = ANSWER,
+    api: Annotated[Api, Parameter(group=_SERVERS)] = "chat",
+    concurrency: Annotated[int, Parameter(group=_SERVERS)] = 8,
+    max_concurrency: Annotated[int, Parameter(group=_SERVERS)] = 256,
+    patience: Annotated[float, Parameter(group=_SERVERS)] = 300.0,
+    tries: Annotated[int, Parameter(group=_SERVERS)] = 3,
+    shard_size: Annotated[int, Parameter(group=_LIMITS)] = 1000,
+    budget_tokens: Annotated[int | None, Parameter(group=_LIMITS)] = None,
+    price_prompt: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
+    price_tokens: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+    sampling: SamplingFlags = _SAMPLING,
+    budgets: BudgetFlags = _BUDGETS,
+) -> int:
+    """Run many prompts on one or several servers while verifiers check the streams, and keep all results in a folder.
+
+    The same command continues where an earlier one was stopped or killed: rows with a result are not run again. A run
+    stays on the server that it began on, which has its prefix in the cache.
+
+    Exit codes: 0 all rows have results, 3 some rows are left (a budget was spent, or their servers failed; the same
+    command continues), 2 wrong usage, 130 interrupted.
+
+    Parameters
+    ----------
+    task
+        The prompts: a .jsonl, .jsonl.gz or .parquet file (a path or an fsspec URL) whose rows have a prompt and, if
+        they are to be graded, an answer; datasets:NAME:CONFIG:SPLIT; or an installed task with its options.
+    endpoint
+        The URL of an OpenAI-compatible server, with its version: http://localhost:8000/v1. May be given several times;
+        URL=WEIGHT gives a server a larger share. The key is OPENAI_API_KEY.
+    model
+        The name of the model on all these servers.
+    out
+        The folder of the results: new, or from the same command.
+    monitor
+        A monitor of every run: NAME or NAME:OPTION=VALUE. May be given several times. A row can name its own.
+    count
+        Take only the first rows; for an installed task, how many exercises (default: 100).
+    task_seed
+        The seed of an installed task.
+    prompt_field
+        The field or column of the prompt: a text, or the messages of a chat.
+    answer_field
+        The field or column of the right answer. Rows without one are not graded.
+    answer
+        A regular expression whose first group is the answer in a text of the model; the last match counts.
+    api
+        The API of the servers.
+    concurrency
+        How many runs each server has at first. The number adapts to what the server can do.
+    max_concurrency
+        The most runs that a server may have.
+    patience
+        How long, in seconds, all servers together may fail before the command gives up.
+    tries
+        How often a row is tried if its server fails. A refusal because of too many requests does not count.
+    shard_size
+        Rows in one file of results.
+    budget_tokens
+        Start no more rows when so many tokens were generated, those of earlier commands included.
+    price_prompt
+        The price of a million prompt tokens, to show costs.
+    price_tokens
+        The price of a million generated tokens, to show costs.
+    json
+        Write the summary as JSON.
+    quiet
+        Show no progress.
+    """
+    for label, number in (("concurrency", concurrency), ("shard-size", shard_size), ("tries", tries)):
+        if number < 1:
+            raise UsageError(f"--{label} must be at least 1, got {number}; give a larger number")
+    prompts = open_prompts(
+        task,
+        count=count,
+        seed=task_seed,
+        prompt_field=prompt_field,
+        answer_field=answer_field,
+        answer_pattern=answer,
+    )
+    fleet = Fleet([read_endpoint(each, limit=concurrency, most=max_concurrency) for each in endpoint], patience)
+    watching = load_monitors(monitor)
+    manifest = Manifest(
+        task=task,
+        digest=prompts.digest,
+        model=model,
+        api=api,
+        monitors=monitor,
+        versions={str(one.verifier.name): str(one.verifier.version) for one in watching},
+        sampling=msgspec.to_builtins(sampling.value()),
+        budgets=msgspec.to_builtins(budgets.value()),
+        shard_size=shard_size,
+        interwhen=__version__,
+    )
+    prices = price_prompt, price_tokens
+
+    async def main() -> int:
+        async with AsyncExitStack() as stack:
+            results = stack.enter_context(Results(out, manifest))
+            models: dict[str, Model] = {}
+            for one in fleet.endpoints:
+                opened = models[one.url] = load_model(one.url, name=model, api=api)
+                await stack.enter_async_context(closing(opened))
+            show = stack.enter_context(_shown(prices, quiet=quiet))
+            evaluation = Evaluation(
+                prompts=prompts,
+                results=results,
+                fleet=fleet,
+                models=models,
+                monitors=_monitors_of(watching),
+                sampling=sampling.value(),
+                budgets=budgets.value(),
+                tries=tries,
+                budget_tokens=budget_tokens,
+                spent_tokens=_spent(out),
+                on_progress=show,
+            )
+            progress = await evaluation.run()
+        summary = summarize(out)
+        _print(summary, progress, [one.report() for one in fleet.endpoints], prices, json=json)
+        return _exits.BY_STATUS["unverified"] if progress.left or progress.is_budget_spent else _exits.OK
+
+    return run_to_end(main, "to continue: run the same command again")
+
+
+def _spent(out: Path) -> int:
+    summary = summarize(out)
+    return summary.tokens + summary.tokens_again
+
+
+def _monitors_of(common: tuple[Monitor, ...]) -> Callable[[tuple[MonitorSpec, ...]], tuple[Monitor, ...]]:
+    """Return a function from the monitors that a row names to all monitors of its run.
+
+    A monitor of the command replaces one of the row with the same name.
+    """
+    taken = {one.name for one in common}
+
+    @functools.lru_cache(maxsize=256)
+    def more(specs: tuple[MonitorSpec, ...]) -> tuple[Monitor, ...]:
+        return tuple(one for one in load_monitors(specs) if one.name not in taken)
+
+    return lambda specs: (*common, *more(specs)) if specs else common
+
+
+# What is shown.
+
+
+@contextmanager
+def _shown(prices: tuple[float, float], *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Show progress on stderr: redrawn on a terminal, otherwise a line now and then."""
+    if quiet:
+        yield lambda _progress: None
+        return
+    redrawn, last = sys.stderr.isatty(), 0.0
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if redrawn:
+            sys.stderr.write(f"\r\x1b[K{describe(progress, prices)}")
+        elif time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            sys.stderr.write(f"{describe(progress, prices)}\n")
+        sys.stderr.flush()
+
+    yield show
+    if redrawn:
+        sys.stderr.write("\n")
+
+
+def describe(progress: Progress, prices: tuple[float, float] = (0.0, 0.0)) -> str:
+    """Return *progress* as one line. *prices* are those of a million prompt tokens and of a million generated ones."""
+    done = progress.before + progress.rows
+    parts = [f"{done:,} of {progress.known:,} rows" if progress.known is not None else f"{done:,} rows"]
+    parts.append(f"{progress.running} running")
+    if progress.seconds:
+        parts.append(f"{progress.rows / progress.seconds:.1f} rows/s")
+    if (left := progress.remaining_seconds) is not None:
+        parts.append(f"{_clock(left)} left")
+    parts.append(f"{progress.tokens:,} tokens")
+    if progress.tokens_again:
+        parts.append(f"{progress.tokens_again:,} of them for nothing")
+    if any(prices):
+        parts.append(f"cost {_cost(progress.prompt_tokens, progress.tokens, prices):,.2f}")
+    if progress.left:
+        parts.append(f"{len(progress.left)} rows failed")
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _cost(prompt_tokens: int, tokens: int, prices: tuple[float, float]) -> float:
+    return (prompt_tokens * prices[0] + tokens * prices[1]) / 1e6
+
+
+def _print(
+    summary: EvaluationSummary,
+    progress: Progress,
+    endpoints: list[EndpointReport],
+    prices: tuple[float, float],
+    *,
+    json: bool,
+) -> None:
+    cost = _cost(summary.prompt_tokens, summary.tokens + summary.tokens_again, prices) if any(prices) else None
+    if json:
+        found: dict[str, Any] = {
+            "summary": summary,
+            "cost": cost,
+            "left": progress.left,
+            "budget_spent": progress.is_budget_spent,
+            "seconds": progress.seconds,
+            "affinity": progress.affinity,
+            "endpoints": endpoints,
+        }
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    console = stdout_console()
+    table = Table(show_header=False)
+    table.add_row("rows with a result", f"{summary.rows:,}")
+    for status, rows in sorted(summary.statuses.items()):
+        table.add_row(f"  {status}", f"{rows:,}")
+    if summary.graded:
+        table.add_row("right answers", f"{summary.right:,} of {summary.graded:,} graded")
+        table.add_row("verified and wrong", f"{summary.verified_wrong:,}")
+    table.add_row("violations", f"{summary.violations:,}")
+    table.add_row("generated tokens", f"{summary.tokens:,}")
+    table.add_row("spent again (at least)", f"{summary.tokens_again:,} in {summary.attempts_again:,} attempts")
+    table.add_row("prompt tokens", f"{summary.prompt_tokens:,}, {summary.cached_tokens:,} cached")
+    if cost is not None:
+        table.add_row("cost", f"{cost:,.2f}")
+    if progress.affinity is not None:
+        table.add_row("requests on the server of their prefix", f"{progress.affinity:.2%}")
+    for one in endpoints:
+        text = f"{one.runs:,} runs, limit {one.limit:.0f}, {one.failures} failures, {one.refusals} refusals"
+        table.add_row(one.url, text)
+    if progress.left:
+        table.add_row("rows that failed", f"{len(progress.left)}: run the same command to try them again")
+    if progress.is_budget_spent:
+        table.add_row("budget", "spent: a larger --budget-tokens continues")
+    console.print(table)

@@ -1,0 +1,335 @@
+"""Runs the prompts of an evaluation on the servers of a fleet, and commits each result once."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import anyio.to_thread
+import msgspec
+
+from interwhen import Budgets, Delta, InterwhenError, Model, Monitor, Result, Sampling, Unverified, Verified, Workers
+from interwhen._run import run as start
+from interwhen.bench.evaluation._fleet import Endpoint, Fleet
+from interwhen.bench.evaluation._prompts import PromptRow, Prompts
+from interwhen.bench.evaluation._results import ResultRow, Results
+from interwhen.models import UpstreamError
+from interwhen.registry import MonitorSpec
+
+_EACH = 1.0
+"""The time between two writes of what running rows have spent, in seconds."""
+_REFUSED = (429, 503)
+_NO_RECONNECTS = 0
+"""A run does not ask a server again that refused or broke off: the fleet learns from it, and chooses the next one."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an evaluation is."""
+
+    known: int | None
+    """The number of rows; ``None``: not known yet."""
+    before: int = 0
+    """Rows that earlier starts have finished."""
+    rows: int = 0
+    """Rows that this start has finished."""
+    running: int = 0
+    tokens: int = 0
+    """Tokens of this start: of finished rows, of running ones, and of attempts that failed."""
+    prompt_tokens: int = 0
+    tokens_again: int = 0
+    """Tokens of attempts of this start that ended without a row."""
+    moved: int = 0
+    """Rows that began again on another server, because theirs failed."""
+    requests: int = 0
+    left: list[int] = field(default_factory=list)
+    """Rows that failed too often in this start. The next start tries them again."""
+    is_budget_spent: bool = False
+    seconds: float = 0.0
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """The time that the other rows need at the speed so far; ``None``: not known."""
+        if self.known is None or not self.rows or not self.seconds:
+            return None
+        return max(self.known - self.before - self.rows, 0) * self.seconds / self.rows
+
+    @property
+    def affinity(self) -> float | None:
+        """The share of requests that went to the server that holds their prefix; ``None``: there was no request.
+
+        A request that begins a row again on another server does not.
+        """
+        return None if not self.requests else 1 - self.moved / self.requests
+
+
+class _Try(NamedTuple):
+    """A row that waits for its next try."""
+
+    row: PromptRow
+    failures: int = 0
+    last: str = ""
+    """The server of the last try."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One running try of a row, and what it has spent so far."""
+
+    row: PromptRow
+    endpoint: Endpoint
+    begun: float
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    tokens: int = 0
+    first: float | None = None
+    is_counted: bool = False
+    """Whether the server has been told how the try ended."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Evaluation:
+    """One start of an evaluation. :meth:`run` returns when all rows have results, or no more can be made.
+
+    *models* has the model on each server, by URL. *monitors* returns the monitors of a row from their descriptions.
+    *shards* selects shards by their numbers; ``None``: all. A row whose server fails is tried *tries* times.
+    *budget_tokens* stops new rows when this start and the earlier ones have generated so many tokens.
+    """
+
+    prompts: Prompts
+    results: Results
+    fleet: Fleet
+    models: Mapping[str, Model]
+    monitors: Callable[[tuple[MonitorSpec, ...]], Collection[Monitor]]
+    sampling: Sampling = field(default_factory=Sampling)
+    budgets: Budgets = field(default_factory=Budgets)
+    shards: Collection[int] | None = None
+    tries: int = 3
+    budget_tokens: int | None = None
+    spent_tokens: int = 0
+    """Tokens that earlier starts have spent."""
+    on_progress: Callable[[Progress], None] = lambda _progress: None
+    progress: Progress = field(init=False)
+    _again: deque[_Try] = field(init=False, default_factory=deque)
+    _running: dict[str, _Attempt] = field(init=False, default_factory=dict)
+    _open_rows: dict[int, int] = field(init=False, default_factory=dict)
+    """For each shard that is being worked on, its rows without a result."""
+    _failed: InterwhenError | None = field(init=False, default=None)
+    """What ends the whole evaluation, such as a monitor that a row names and that is not installed."""
+    _workers: Workers = field(init=False)
+    _ended: anyio.Event = field(init=False)
+
+    async def run(self) -> Progress:
+        """Run all rows that have no result yet.
+
+        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more.
+        """
+        self.progress = Progress(self.prompts.count)
+        begun = anyio.current_time()
+        async with AsyncExitStack() as stack:
+            self._workers = await stack.enter_async_context(Workers())
+            stack.callback(self._spend)
+            keeper = await stack.enter_async_context(anyio.create_task_group())
+            keeper.start_soon(self._keep, begun)
+            failed: InterwhenError | None = None
+            async with anyio.create_task_group() as group:
+                try:
+                    await self._start_all(group)
+                except InterwhenError as error:  # raised below, since the group would wrap it
+                    failed = error
+                    group.cancel_scope.cancel()
+            keeper.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+        self.progress.seconds = anyio.current_time() - begun
+        self.on_progress(self.progress)
+        return self.progress
+
+    # ------------------------------------------------------------------ choosing rows
+
+    async def _start_all(self, group: anyio.abc.TaskGroup) -> None:
+        rows = self._rows()
+        exhausted = False
+        while True:
+            self._ended = anyio.Event()
+            if self._failed is not None:
+                raise self._failed
+            if self._is_budget_spent():
+                self.progress.is_budget_spent = True
+                return
+            todo = self._again.popleft() if self._again else None
+            if todo is None and not exhausted:
+                row = next(rows, None)
+                exhausted = row is None
+                todo = None if row is None else _Try(row)
+            if todo is not None:
+                endpoint = await self.fleet.take()
+                if self._is_budget_spent():  # others have spent it while this row waited for a server
+                    endpoint.drop()
+                    self.progress.is_budget_spent = True
+                    return
+                group.start_soon(self._try, todo, endpoint)
+            elif not self._running and exhausted and self._failed is None:
+                return
+            elif exhausted:
+                await self._ended.wait()
+            # Let the tasks begin: otherwise a fast source would be read far ahead of them.
+            await anyio.lowlevel.checkpoint()
+
+    def _rows(self) -> Iterator[PromptRow]:
+        """Yield the rows without a result, shard by shard."""
+        size, current, done = self.results.manifest.shard_size, -1, frozenset[int]()
+        for row in self.prompts.rows():
+            shard = row.number // size
+            if self.shards is not None and shard not in self.shards:
+                continue
+            if shard != current:
+                self._close(current)
+                current, done = shard, self.results.done(shard)
+                self._open_rows.setdefault(shard, 1)  # one for the shard itself, while its rows are still read
+            if row.number in done:
+                self.progress.before += 1
+                continue
+            self._open_rows[shard] += 1
+            yield row
+        self._close(current)
+
+    def _close(self, shard: int) -> None:
+        """Count down the open rows of *shard*; close its file after the last one."""
+        if shard in self._open_rows:
+            self._open_rows[shard] -= 1
+            if not self._open_rows[shard]:
+                del self._open_rows[shard]
+                self.results.leave(shard)
+
+    def _is_budget_spent(self) -> bool:
+        if self.budget_tokens is None:
+            return False
+        # Running rows are expected to need as many tokens as the finished ones did.
+        mean = self.progress.tokens / self.progress.rows if self.progress.rows else 0
+        running = sum(max(mean, one.tokens) - one.tokens for one in self._running.values())
+        return self.spent_tokens + self.progress.tokens + running >= self.budget_tokens
+
+    # ------------------------------------------------------------------ one try
+
+    async def _try(self, todo: _Try, endpoint: Endpoint) -> None:
+        attempt = _Attempt(todo.row, endpoint, anyio.current_time())
+        self._running[attempt.name] = attempt
+        self.progress.running = len(self._running)
+        if todo.last and todo.last != endpoint.url:
+            self.progress.moved += 1
+        try:
+            await self._run(todo, attempt)
+        except InterwhenError as error:
+            self._failed = self._failed or error
+        finally:
+            if not attempt.is_counted:
+                endpoint.drop()
+            del self._running[attempt.name]
+            self.progress.running = len(self._running)
+            self.fleet.wake()
+            self._ended.set()
+
+    async def _run(self, todo: _Try, attempt: _Attempt) -> None:
+        row, endpoint = attempt.row, attempt.endpoint
+        run = start(
+            self.models[endpoint.url],
+            row.prompt,
+            monitors=tuple(self.monitors(row.monitors)),
+            sampling=self.sampling,
+            budgets=msgspec.structs.replace(self.budgets, reconnects=_NO_RECONNECTS),
+            workers=self._workers,
+        )
+        async with run:
+            async for event in run:
+                if isinstance(event, Delta) and event.origin == "model":
+                    attempt.tokens += 1
+                    self.progress.tokens += 1
+                    if attempt.first is None:
+                        attempt.first = anyio.current_time() - attempt.begun
+        now, result, error = anyio.current_time(), run.result, run.error
+        self.progress.tokens += result.ledger.total_tokens - attempt.tokens
+        attempt.tokens = result.ledger.total_tokens
+        self.progress.requests += result.ledger.requests + result.ledger.forks
+        attempt.is_counted = True
+        if error is None or not error.retryable:
+            endpoint.end(attempt.begun, now, attempt.first)
+            self._commit(attempt, result, now)
+            return
+        self.results.spend({attempt.name: self._spent(attempt)})
+        self.progress.tokens_again += attempt.tokens
+        failures = todo.failures
+        if isinstance(error, UpstreamError) and error.status in _REFUSED:
+            endpoint.refuse(attempt.begun, now, error.retry_after)
+        else:
+            endpoint.fail(now)
+            failures += 1
+        if failures < self.tries:
+            self._again.append(_Try(row, failures, endpoint.url))
+        else:
+            self.progress.left.append(row.number)
+
+    def _commit(self, attempt: _Attempt, result: Result, now: float) -> None:
+        row, ledger = attempt.row, result.ledger
+        text = result.text
+        self.results.commit(
+            ResultRow(
+                row=row.number,
+                name=row.name,
+                status=result.status,
+                scope=result.certificate.scope if isinstance(result, Verified) else "",
+                why=_why(result),
+                grade=_graded(row, text),
+                answer=result.answer,
+                text=text,
+                violations=len(result.violations),
+                remedies=ledger.remedies,
+                tokens=ledger.total_tokens,
+                prompt_tokens=ledger.total_prompt_tokens,
+                cached_tokens=ledger.cached_tokens,
+                requests=ledger.requests + ledger.forks,
+                seconds=now - attempt.begun,
+                first_token_seconds=attempt.first or 0.0,
+                endpoint=attempt.endpoint.url,
+                attempt=attempt.name,
+            )
+        )
+        self.progress.rows += 1
+        self.progress.prompt_tokens += ledger.total_prompt_tokens
+        self._close(row.number // self.results.manifest.shard_size)
+
+    # ------------------------------------------------------------------ once a second
+
+    async def _keep(self, begun: float) -> None:
+        while True:
+            await anyio.sleep(_EACH)
+            self._spend()
+            await anyio.to_thread.run_sync(self.results.flush)
+            self.progress.seconds = anyio.current_time() - begun
+            self.on_progress(self.progress)
+
+    def _spend(self) -> None:
+        self.results.spend({name: self._spent(attempt) for name, attempt in self._running.items()})
+
+    @staticmethod
+    def _spent(attempt: _Attempt) -> tuple[int, int, int]:
+        return attempt.row.number, attempt.tokens, 1
+
+
+def _graded(row: PromptRow, text: str) -> str:
+    if row.grade is None:
+        return ""
+    return "right" if row.grade(text) else "wrong"
+
+
+def _why(result: Result) -> str:
+    """Return why *result* is not verified, in one text; empty if it is."""
+    if isinstance(result, Unverified):
+        return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
+    return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

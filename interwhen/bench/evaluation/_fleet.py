@@ -1,0 +1,204 @@
+"""Shares the prompts of an evaluation among several servers: health, weights, and limits that adapt.
+
+Each run keeps the server that it began on, for its resumes and forks too, because that server has its prefix in the
+cache. Only a run whose server fails begins again on another one.
+
+The limit of each server follows AIMD, as TCP does: it grows by one for each round of successes while it is used up, and
+shrinks by a factor when the server refuses (429, 503) or lets first tokens wait much longer than before. A server that
+fails is left alone for a while, and then tried with one run. (Chiu and Jain, "Analysis of the increase and decrease
+algorithms for congestion avoidance in computer networks", 1989.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import msgspec
+
+from interwhen import UsageError
+
+_SHRINK = 0.7
+"""The factor for the limit after a refusal."""
+_EASE = 0.9
+"""The factor for the limit after a slow first token."""
+_SLOW = 4.0
+"""A first token is slow if it took this many times the usual time ..."""
+_SLOW_SECONDS = 1.0
+"""... and at least this many seconds more than that."""
+_FIRST_REST, _LONGEST_REST = 0.5, 60.0
+"""How long a server that failed is left alone, in seconds: at first, and at most. Each failure doubles the time."""
+
+
+class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an evaluation knows about one server."""
+
+    url: str
+    runs: int
+    """Runs that ended with a result."""
+    failures: int
+    refusals: int
+    limit: float
+    busy: int
+    usual_first_token: float | None
+    """The smoothed time to the first token, in seconds."""
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One server. This class only computes; :class:`Fleet` waits."""
+
+    url: str
+    weight: float = 1.0
+    limit: float = 8.0
+    """How many runs it may have at the same time."""
+    most: float = 256.0
+    busy: int = 0
+    runs: int = 0
+    failures: int = 0
+    refusals: int = 0
+    usual: float | None = None
+    rests_until: float = -math.inf
+    failing_since: float | None = None
+    """The time of the first failure after the last answer; ``None``: the server did not fail since."""
+    _in_a_row: int = 0
+    _shrunk_at: float = -math.inf
+    """The time of the last decrease. Runs that began before it say nothing about the new limit."""
+
+    def has_room(self, now: float) -> bool:
+        """Tell whether a run may begin at *now*. After a failure, one run tries the server first."""
+        if now < self.rests_until:
+            return False
+        return self.busy < (1 if self._in_a_row else max(1, int(self.limit)))
+
+    @property
+    def load(self) -> float:
+        """The share of the limit that is used, corrected by the weight: the next run goes where it is lowest."""
+        return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
+
+    def begin(self) -> None:
+        """Count a run that begins."""
+        self.busy += 1
+
+    def end(self, begun: float, now: float, first_token: float | None) -> None:
+        """Count a run that ended with a result. It began at *begun*, and *first_token* is how long the first took."""
+        used_up = self.busy >= int(self.limit)
+        self.busy -= 1
+        self.runs += 1
+        self._in_a_row, self.failing_since = 0, None
+        if first_token is not None and self._is_slow(first_token):
+            self._shrink(_EASE, begun, now)
+        elif used_up:
+            self.limit = min(self.limit + 1 / max(self.limit, 1.0), self.most)
+        if first_token is not None:
+            self.usual = (
+                first_token if self.usual is None else 0.9 * self.usual + 0.1 * min(first_token, 2 * self.usual)
+            )
+
+    def refuse(self, begun: float, now: float, after: float | None) -> None:
+        """Count a run that the server refused, because it has too many; *after*: when it wants to be asked again."""
+        self.busy -= 1
+        self.refusals += 1
+        self._shrink(_SHRINK, begun, now)
+        if after is not None:
+            self.rests_until = max(self.rests_until, now + min(after, _LONGEST_REST))
+
+    def fail(self, now: float) -> None:
+        """Count a run that failed, because the server could not be reached, broke off, or had an error."""
+        self.busy -= 1
+        self.failures += 1
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        self.rests_until = now + min(_FIRST_REST * 2**self._in_a_row, _LONGEST_REST)
+        self._in_a_row = min(self._in_a_row + 1, 16)
+
+    def drop(self) -> None:
+        """Count a run that was cancelled: it says nothing about the server."""
+        self.busy -= 1
+
+    def report(self) -> EndpointReport:
+        """Return the counts."""
+        return EndpointReport(
+            url=self.url,
+            runs=self.runs,
+            failures=self.failures,
+            refusals=self.refusals,
+            limit=self.limit,
+            busy=self.busy,
+            usual_first_token=self.usual,
+        )
+
+    def _is_slow(self, seconds: float) -> bool:
+        return self.usual is not None and seconds > _SLOW * self.usual and seconds > self.usual + _SLOW_SECONDS
+
+    def _shrink(self, factor: float, begun: float, now: float) -> None:
+        if begun >= self._shrunk_at:
+            self.limit = max(1.0, self.limit * factor)
+            self._shrunk_at = now
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All servers of an evaluation. Raises :class:`~interwhen.UsageError` if there is none, or one twice.
+
+    *patience* is how long, in seconds, all servers together may fail before :meth:`take` gives up.
+    """
+
+    endpoints: Sequence[Endpoint]
+    patience: float = 300.0
+    clock: Callable[[], float] = anyio.current_time
+    _changed: anyio.Event | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        urls = [one.url for one in self.endpoints]
+        if not urls or len(set(urls)) < len(urls):
+            raise UsageError(
+                f"--endpoint must name at least one server, and each once, got {', '.join(urls) or 'none'}"
+            )
+
+    async def take(self) -> Endpoint:
+        """Wait for a server with room, count a run that begins there, and return it.
+
+        Raises :class:`~interwhen.UsageError` if all servers have failed for :attr:`patience` seconds.
+        """
+        while True:
+            now = self.clock()
+            self._vet(now)
+            free = [one for one in self.endpoints if one.has_room(now)]
+            if free:
+                best = min(free, key=lambda one: one.load)
+                best.begin()
+                return best
+            resting = [one.rests_until for one in self.endpoints if one.rests_until > now]
+            self._changed = anyio.Event()
+            with anyio.move_on_after(min(resting, default=math.inf) - now):
+                await self._changed.wait()
+
+    def _vet(self, now: float) -> None:
+        since = [now if one.failing_since is None else one.failing_since for one in self.endpoints]
+        if now - max(since) > self.patience:
+            raise UsageError(
+                f"at least one server must answer, and for {self.patience:g} s none did "
+                f"({', '.join(one.url for one in self.endpoints)}): look at the servers, and run the same command "
+                "again to continue"
+            )
+
+    def wake(self) -> None:
+        """Let :meth:`take` look again, because a run has ended."""
+        if self._changed is not None:
+            self._changed.set()
+
+
+def read_endpoint(text: str, *, limit: float, most: float) -> Endpoint:
+    """Return the server that *text* describes: ``URL`` or ``URL=WEIGHT``.
+
+    Raises :class:`~interwhen.UsageError` on another form.
+    """
+    url, _, weight = text.rpartition("=") if text.rpartition("=")[2].replace(".", "", 1).isdigit() else (text, "", "1")
+    if not url.startswith(("http://", "https://")) or float(weight) <= 0:
+        raise UsageError(
+            f"--endpoint must be URL or URL=WEIGHT with a positive weight, got {text!r}; write for example "
+            "http://localhost:8000/v1=2"
+        )
+    return Endpoint(url.rstrip("/"), float(weight), min(limit, most), most)

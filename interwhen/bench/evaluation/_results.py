@@ -1,0 +1,337 @@
+"""Keeps the results of an evaluation in a folder: a manifest, and append-only files of rows, a file for each shard.
+
+A row is written once, with one ``write``, when its run has ended. A process that is killed therefore leaves whole rows
+and at most one torn line, which the next start removes. What running rows have spent so far is written beside them once
+a second, so that tokens that a kill makes the next start spend again are counted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from interwhen import UsageError
+
+_MANIFEST = "manifest.json"
+_SPENDING = "spending.jsonl"
+_FORMAT = 1
+_Line = TypeVar("_Line")
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the results of a folder were made with. A folder is continued only with the same values."""
+
+    task: str
+    digest: str
+    """The identity of the prompts (see :class:`Prompts`)."""
+    model: str
+    api: str
+    monitors: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    """The version of each verifier, by name."""
+    sampling: dict[str, Any] = {}
+    budgets: dict[str, Any] = {}
+    shard_size: int = 1000
+    interwhen: str = ""
+    format: int = _FORMAT
+
+
+class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one prompt.
+
+    Each row has all fields, each field has one type, and no field is null. So the files load as one table: readers
+    such as ``datasets`` infer the type of a column from the first file.
+    """
+
+    row: int
+    name: str
+    status: str
+    """``verified``, ``unverified``, ``abstained`` or ``failed``."""
+    scope: str = ""
+    """``answer`` or ``steps`` for a verified row."""
+    why: str = ""
+    """The reasons against ``verified``, or the error."""
+    grade: str = ""
+    """``right`` or ``wrong``, compared with the answer that the source gives; empty: the source gives none."""
+    answer: str = ""
+    """The text after the reasoning."""
+    text: str = ""
+    """The whole text, with the reasoning."""
+    violations: int = 0
+    remedies: int = 0
+    tokens: int = 0
+    """Generated tokens: kept, discarded and those of forks."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    requests: int = 0
+    """Requests of the run: the first one, resumes, reconnects and forks."""
+    seconds: float = 0.0
+    first_token_seconds: float = 0.0
+    """The time to the first token; 0 if no token came."""
+    endpoint: str = ""
+    attempt: str = ""
+    """The id of the attempt that ended. Earlier attempts of the row are in the file of spending."""
+
+
+class _Spent(msgspec.Struct, frozen=True):
+    """What an attempt has spent up to now, at least."""
+
+    attempt: str
+    row: int
+    tokens: int
+    requests: int = 1
+
+
+class EvaluationSummary(msgspec.Struct, kw_only=True):
+    """Counts over all rows of a folder."""
+
+    rows: int = 0
+    statuses: dict[str, int] = msgspec.field(default_factory=dict)
+    graded: int = 0
+    right: int = 0
+    verified_right: int = 0
+    """Rows that are verified and graded as right."""
+    verified_wrong: int = 0
+    tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    requests: int = 0
+    violations: int = 0
+    tokens_again: int = 0
+    """Tokens of attempts that ended without a row, because of a kill or an error: a lower bound."""
+    attempts_again: int = 0
+    by_endpoint: dict[str, int] = msgspec.field(default_factory=dict)
+    """Rows by endpoint."""
+
+    def add(self, row: ResultRow) -> None:
+        """Count *row*."""
+        self.rows += 1
+        self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
+        self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
+        self.tokens += row.tokens
+        self.prompt_tokens += row.prompt_tokens
+        self.cached_tokens += row.cached_tokens
+        self.requests += row.requests
+        self.violations += row.violations
+        if row.grade:
+            is_right = row.grade == "right"
+            self.graded += 1
+            self.right += is_right
+            if row.status == "verified":
+                self.verified_right += is_right
+                self.verified_wrong += not is_right
+
+
+class Results:
+    """The folder *place* with the results of one evaluation. Use it in a ``with`` block.
+
+    Raises :class:`~interwhen.UsageError` if the folder holds the results of another evaluation.
+    """
+
+    def __init__(self, place: str | os.PathLike[str], manifest: Manifest) -> None:
+        self.place = Path(place)
+        self.manifest = manifest
+        self._open: dict[int, _Shard] = {}
+        self._left: list[_Shard] = []
+        """Shards whose rows are all written. The next :meth:`flush` closes them: it may run in another thread."""
+        self._spending: int | None = None
+        self._dirty: set[int] = set()
+
+    def __enter__(self) -> Self:
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+            self._vet_manifest()
+            self._spending = os.open(self.place / _SPENDING, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            _mend(self._spending)
+        except OSError as error:
+            raise UsageError(
+                f"--out must be a folder that can be written, got {str(self.place)!r} ({error})"
+            ) from error
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for shard in (*self._open.values(), *self._left):
+            shard.close()
+        self._open.clear()
+        self._left.clear()
+        if self._spending is not None:
+            os.close(self._spending)
+            self._spending = None
+
+    def _vet_manifest(self) -> None:
+        path = self.place / _MANIFEST
+        if not path.exists():
+            if any(self.place.iterdir()):
+                raise UsageError(
+                    f"--out must be an empty folder or one with results, got {str(self.place)!r}, which holds other "
+                    "files; name a new folder"
+                )
+            # Written whole under another name first, so that a kill never leaves half a manifest.
+            draft = path.with_suffix(".new")
+            draft.write_bytes(msgspec.json.format(msgspec.json.encode(self.manifest)))
+            draft.replace(path)
+            return
+        found = read_manifest(self.place)
+        # As JSON, which knows no difference between tuples and lists.
+        ours, theirs = (msgspec.json.decode(msgspec.json.encode(one)) for one in (self.manifest, found))
+        if differing := [name for name in ours if ours[name] != theirs[name]]:
+            shown = "; ".join(f"{name} was {theirs[name]!r:.120} and is {ours[name]!r:.120}" for name in differing)
+            raise UsageError(
+                f"--out must hold results of the same evaluation, and in {str(self.place)!r} {shown}: give the same "
+                "options to continue it, or another folder"
+            )
+
+    # ------------------------------------------------------------------ rows
+
+    def done(self, shard: int) -> frozenset[int]:
+        """Return the numbers of the rows of *shard* that have a result."""
+        return frozenset(self._shard(shard).done)
+
+    def commit(self, row: ResultRow) -> bool:
+        """Write *row*. Returns false, and writes nothing, if the row has a result already."""
+        number = row.row // self.manifest.shard_size
+        shard = self._shard(number)
+        if row.row in shard.done:
+            return False
+        shard.append(row)
+        self._dirty.add(number)
+        return True
+
+    def leave(self, shard: int) -> None:
+        """Close the file of *shard*, whose rows are all written."""
+        if (found := self._open.pop(shard, None)) is not None:
+            self._left.append(found)
+
+    def flush(self) -> None:
+        """Make sure that all rows so far survive a crash of the machine. May take long, so call it in a thread."""
+        dirty, self._dirty = self._dirty, set()
+        left, self._left = self._left, []
+        for number in dirty:
+            if (shard := self._open.get(number)) is not None:
+                shard.flush()
+        for shard in left:
+            shard.close()
+
+    def spend(self, attempts: Mapping[str, tuple[int, int, int]]) -> None:
+        """Write what *attempts* have spent so far: their row, tokens and requests, by id."""
+        if self._spending is not None and attempts:
+            lines = [_Spent(name, *spent) for name, spent in attempts.items()]
+            os.write(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+    def _shard(self, number: int) -> _Shard:
+        found = self._open.get(number)
+        if found is None:
+            found = self._open[number] = _Shard(self.place / shard_name(number))
+        return found
+
+
+class _Shard:
+    """One file of rows, which only this process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise UsageError(
+                f"{str(path)!r} must be written by one process at a time, and another one has it open: wait for it, or "
+                "end it"
+            ) from error
+        _mend(self._file)
+        self.done: set[int] = {row.row for row in _rows(path)}
+
+    def append(self, row: ResultRow) -> None:
+        line = msgspec.json.encode(row) + b"\n"
+        written = os.write(self._file, line)
+        if written != len(line):  # a full disk takes a part of the line
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+            raise OSError(28, "no space left for the results")
+        self.done.add(row.row)
+
+    def flush(self) -> None:
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        os.fsync(self._file)
+        os.close(self._file)
+
+
+def shard_name(number: int) -> str:
+    """Return the name of the file of shard *number*."""
+    return f"shard-{number:05d}.jsonl"
+
+
+def read_manifest(place: str | os.PathLike[str]) -> Manifest:
+    """Return the manifest of the folder *place*. Raises :class:`~interwhen.UsageError` if it cannot be read."""
+    path = Path(place) / _MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(
+            f"{str(path)!r} must be the manifest of an evaluation, got an error: {error}; name another folder"
+        ) from error
+
+
+def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
+    """Yield all rows in the folder *place*, in the order of the files. A torn last line is left out."""
+    for path in sorted(Path(place).glob("shard-*.jsonl")):
+        yield from _rows(path)
+
+
+def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
+    """Count all rows of the folder *place*."""
+    found, committed = EvaluationSummary(), set[str]()
+    for row in read_rows(place):
+        found.add(row)
+        committed.add(row.attempt)
+    spent: dict[str, _Spent] = {}
+    for line in _lines(Path(place) / _SPENDING, msgspec.json.Decoder(_Spent).decode):
+        if line.attempt not in committed:
+            spent[line.attempt] = line
+    found.tokens_again = sum(line.tokens for line in spent.values())
+    found.attempts_again = len(spent)
+    return found
+
+
+def _rows(path: Path) -> Iterator[ResultRow]:
+    return _lines(path, msgspec.json.Decoder(ResultRow).decode)
+
+
+def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield decode(line)
+                except msgspec.MsgspecError as error:
+                    raise UsageError(
+                        f"{str(path)!r}, line {number} must be a row of results, got an error: {error}; remove the "
+                        "line, and the row is made again"
+                    ) from error
+    except FileNotFoundError:
+        return
+
+
+def _mend(file: int) -> None:
+    """Remove a last line that a kill has torn."""
+    size = os.fstat(file).st_size
+    at, block = size, b""
+    while at:
+        start = max(0, at - (1 << 16))
+        block = os.pread(file, at - start, start)
+        found = block.rfind(b"\n")
+        if found >= 0:
+            if start + found + 1 < size:
+                os.ftruncate(file, start + found + 1)
+            return
+        at = start
+    if size:
+        os.ftruncate(file, 0)

@@ -1,0 +1,492 @@
+"""A directory of journals: one file a call, written by one thread for all calls of a process.
+
+No call waits for the disk. A journal that the disk does not take is given up, counted and logged; its call continues.
+Why: docs/decisions/0061-journals-of-calls.md.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import re
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from interwhen._log import log_info, log_warning
+from interwhen._types.errors import UsageError
+from interwhen.journal._files import JournalFile
+from interwhen.journal._records import CalledRecord
+from interwhen.journal._settings import CallHead, CallJournal
+from interwhen.journal._writer import JournalWriter
+
+FLUSH_SECONDS = 0.1
+"""How long records wait in memory, so that one write has many of them."""
+QUEUED_BYTES = 256 << 10
+"""The most bytes of one call that wait for the disk. With more, its journal is given up."""
+STUCK_SECONDS = 5.0
+"""When the disk has not answered for so long, new calls get no journal, so that memory stays bounded."""
+_HELD_BYTES = 256 << 10
+"""The most bytes of one call that are held in memory until it is known whether its journal is kept."""
+_RECORD_SECONDS = 10.0
+"""How long a run that has ended waits for the record of its call."""
+_SCAN_SECONDS = 60.0
+"""How often the directory is read again, because other processes may write to it."""
+_MOST_OPEN = 256
+"""The most files that stay open between two writes. The sockets of the calls need descriptors, too."""
+_CLOSE_SECONDS = 5.0
+_NAME = re.compile(r"[0-9a-f]{32}\.journal")
+"""Matches the names of our files. Only these are ever deleted."""
+
+Kept = Literal["all", "problems", "share"]
+
+
+class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which journals of calls are kept, where, and how much of them."""
+
+    path: Annotated[str, Meta(description="The directory, with one file per call; empty for no journals.")] = ""
+    keep: Annotated[
+        Kept,
+        Meta(
+            description="all: every call; problems: calls with a violation, a reason for doubt or a failure; "
+            "share: a share of all calls."
+        ),
+    ] = "all"
+    share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="With keep = 'share', the share of calls; with 'problems', the share of the other calls that "
+            "are kept, too.",
+        ),
+    ] = 0.0
+    text: Annotated[
+        Literal["full", "redacted"],
+        Meta(
+            description="full: prompts and texts, so that a run can be replayed; redacted: lengths, hashes and "
+            "verdicts only."
+        ),
+    ] = "full"
+    max_bytes: Annotated[
+        int, Meta(ge=1 << 16, description="The most bytes of all journals; the oldest ones are deleted.")
+    ] = 1 << 30
+    max_days: Annotated[float, Meta(gt=0, description="After how many days a journal is deleted.")] = 30.0
+
+
+class JournalDirectory:
+    """Writes the journals of all calls of a process that name the same directory."""
+
+    _open: ClassVar[weakref.WeakValueDictionary[str, JournalDirectory]] = weakref.WeakValueDictionary()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, settings: JournalSettings) -> None:
+        self.settings = settings
+        self.kept = 0
+        """How many journals have been written to their end."""
+        self.passed_over = 0
+        """How many calls got no journal, or lost it at their end, because of ``keep``."""
+        self.dropped = 0
+        """How many journals were given up, or never begun, because the disk did not take them."""
+        self.deleted = 0
+        """How many journals were deleted because of ``max_bytes`` or ``max_days``."""
+        self.bytes = 0
+        """The bytes of all journals in the directory, as far as this process knows."""
+        self._folder = Path(settings.path)
+        self._woken: deque[JournalSlot] = deque()
+        self._ended: list[JournalSlot] = []
+        """The slots whose run has ended, which wait for the record of their call."""
+        self._names: set[str] = set()
+        """The files that are being written."""
+        self._files: deque[tuple[str, int]] = deque()
+        """The other files with their sizes, oldest first."""
+        self._scanned = float("-inf")
+        self._alive = self._asked = time.monotonic()
+        """When the thread last came around, and when it was last asked to."""
+        self.open_files = 0
+        """How many files are open."""
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process = 0
+        self._is_closing = False
+        self._is_failing = False
+
+    @classmethod
+    def at(cls, settings: JournalSettings) -> JournalDirectory:
+        """Return the directory for *settings*, which is made if it does not exist.
+
+        Raises :class:`~interwhen.UsageError` if it is open with other settings, or cannot be made.
+        """
+        path = str(Path(settings.path).absolute())
+        ours = msgspec.structs.replace(settings, path=path)
+        with cls._lock:
+            known = cls._open.get(path)
+            if known is not None:
+                if known.settings != ours:
+                    raise UsageError(
+                        f"all users of the journal directory {settings.path!r:.200} must have the same settings, got "
+                        f"{settings} and {known.settings}: use equal ones, or another directory"
+                    )
+                return known
+            try:
+                Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(
+                    f"the journal directory {settings.path!r:.200} must be a directory that can be made, and is not "
+                    f"({error.strerror}): correct the path or its permissions"
+                ) from error
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise UsageError(
+                    f"the journal directory {settings.path!r:.200} must be writable, and is not: correct its mode"
+                )
+            made = cls._open[path] = cls(ours)
+            return made
+
+    # ------------------------------------------------------------------ for the calls
+
+    def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
+        """Return the journal of the call with *head*; ``None``: it gets none.
+
+        *shows_path*: the result of the call names the file with its directory, and not by its name alone.
+        """
+        settings = self.settings
+        chosen = _is_chosen(head.call_id, settings.share)
+        if settings.keep == "share" and not chosen:
+            self.passed_over += 1
+            return None
+        self._start()
+        if self._woken and time.monotonic() - max(self._alive, self._asked) > STUCK_SECONDS:
+            self.lose("the disk does not answer")
+            return None
+        name = f"{head.call_id}.journal"
+        slot = JournalSlot(self, name, is_kept=settings.keep != "problems" or chosen)
+        return CallJournal(
+            str(self._folder / name) if shows_path else name,
+            flush_seconds=FLUSH_SECONDS,
+            buffer_bytes=QUEUED_BYTES,
+            store=slot,
+            clerk=lambda: slot,
+            head=head,
+            redacted=settings.text == "redacted",
+            slot=slot,
+        )
+
+    def wake(self, slot: JournalSlot) -> None:
+        """Let the thread write what *slot* has queued."""
+        self._woken.append(slot)
+        if not self._wake.is_set():
+            self._asked = time.monotonic()
+            self._wake.set()
+
+    def lose(self, why: str) -> None:
+        """Count a journal that is lost, and log *why*: once, until a journal is written again."""
+        self.dropped += 1
+        if not self._is_failing:
+            self._is_failing = True
+            log_warning("journal.failed", path=self.settings.path, why=why)
+
+    def close(self) -> None:
+        """Write what is queued, for at most five seconds. A later call begins again."""
+        thread, self._thread = self._thread, None
+        if thread is None or self._process != os.getpid():
+            return
+        atexit.unregister(self.close)
+        self._is_closing = True
+        self._hurry.set()
+        self._wake.set()
+        thread.join(_CLOSE_SECONDS)
+
+    # ------------------------------------------------------------------ the thread
+
+    def _start(self) -> None:
+        """Start the thread, unless it runs. A forked process has none of its parent's threads."""
+        if self._thread is not None and self._process == os.getpid():
+            return
+        with self._lock:
+            if self._thread is not None and self._process == os.getpid():
+                return
+            if self._process != os.getpid():
+                self._woken, self._ended, self._names = deque(), [], set()
+                self._wake, self._hurry = threading.Event(), threading.Event()
+            self._process, self._is_closing, self._alive = os.getpid(), False, time.monotonic()
+            self._hurry.clear()
+            self._thread = threading.Thread(target=self._run, name="interwhen journals", daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            self._wake.wait(_RECORD_SECONDS if self._ended else None)
+            self._hurry.wait(FLUSH_SECONDS)
+            self._wake.clear()
+            self._write()
+        self._write()
+        for slot in tuple(self._ended):
+            self._finish(slot)
+
+    def _write(self) -> None:
+        for slot in dict.fromkeys(self._woken.popleft() for _ in range(len(self._woken))):
+            self._alive = time.monotonic()
+            if slot.step():
+                if slot not in self._ended:
+                    self._ended.append(slot)
+                if slot.is_called:
+                    self._finish(slot)
+            # Lets the event loop run between two journals: it may wait for the interpreter's lock.
+            time.sleep(0)
+        now = time.monotonic()
+        for slot in tuple(self._ended):
+            if now - slot.ended_at > _RECORD_SECONDS:
+                self._finish(slot)
+        if now - self._scanned > _SCAN_SECONDS:
+            self._scan(now)
+        self._alive = time.monotonic()
+
+    def _finish(self, slot: JournalSlot) -> None:
+        self._ended.remove(slot)
+        size = slot.finish()
+        self._names.discard(slot.name)
+        if size is None:
+            self.passed_over += 1
+            return
+        self._files.append((slot.name, size))
+        if not slot.incomplete:
+            self.kept += 1
+            if self._is_failing:
+                self._is_failing = False
+                log_info("journal.resumed", path=self.settings.path, dropped=self.dropped)
+
+    # ------------------------------------------------------------------ the disk
+
+    def open(self, name: str) -> int:
+        """Return the descriptor of the file *name*, which is made if it does not exist."""
+        self._names.add(name)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        return os.open(self._folder / name, flags, 0o600)
+
+    def make_room(self, size: int) -> None:
+        """Delete the oldest journals until *size* more bytes fit. Raises :class:`OSError` if they do not."""
+        if self._scanned < 0:
+            self._scan(time.monotonic())
+        while self.bytes + size > self.settings.max_bytes:
+            if not self._files:
+                raise OSError(errno.EDQUOT, f"the journals may have {self.settings.max_bytes} bytes together")
+            self._delete(*self._files.popleft())
+        self.bytes += size
+
+    def remove(self, name: str, size: int) -> None:
+        """Delete the file *name* of *size* bytes, whose journal is not kept."""
+        self.bytes -= size
+        try:
+            (self._folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            log_warning("journal.undeletable", path=self.settings.path, why=error.strerror)
+
+    def _delete(self, name: str, size: int) -> None:
+        self.remove(name, size)
+        self.deleted += 1
+
+    def _scan(self, now: float) -> None:
+        """Read the directory, and delete the files that are too old or too many."""
+        self._scanned = now
+        found, ours = [], 0
+        try:
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    if not _NAME.fullmatch(entry.name):
+                        continue
+                    size = entry.stat().st_size
+                    if entry.name in self._names:
+                        ours += size
+                    else:
+                        found.append((entry.name, size))
+        except OSError as error:
+            log_warning("journal.unreadable", path=self.settings.path, why=error.strerror)
+            return
+        found.sort()
+        self._files = deque(found)
+        self.bytes = ours + sum(size for _, size in found)
+        oldest = (time.time() - self.settings.max_days * 86_400) * 1000
+        while self._files and int(self._files[0][0][:12], 16) < oldest:
+            self._delete(*self._files.popleft())
+        while self._files and self.bytes > self.settings.max_bytes:
+            self._delete(*self._files.popleft())
+
+
+class JournalSlot:
+    """One journal of a directory: the file and the clerk of its writer."""
+
+    def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
+        self.name = name
+        self.ended_at = 0.0
+        self.has_begun = False
+        self.is_called = False
+        """Whether the record of the call is there, or will not come."""
+        self._directory = directory
+        self._is_kept = is_kept
+        """Whether the journal is kept whatever becomes of the call."""
+        self._held: bytearray | None = None if is_kept else bytearray()
+        """The bytes that wait until it is known whether the journal is kept; ``None``: they go to the file at once."""
+        self._writing: JournalWriter | None = None
+        self._descriptor: int | None = None
+        self._size = 0
+        self._incomplete = ""
+        self._is_over = False
+        self._has_problem = True  # unless the record of the call says otherwise
+
+    @property
+    def incomplete(self) -> str:
+        """Why the journal is incomplete; empty: it is complete so far."""
+        return self._incomplete if self._writing is None else self._writing.incomplete
+
+    # ------------------------------------------------------------------ for the run and the call
+
+    def read(self, name: str, /) -> bytes:
+        """Return the bytes of the file. A run never reads its journal."""
+        return (Path(self._directory.settings.path) / name).read_bytes()
+
+    def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
+        """Return this slot: the thread opens the file at the first write, so that the call does not wait for it."""
+        assert not keep
+        assert not found
+        return self
+
+    def start(self, writing: Any, _seconds: float) -> None:
+        """Write the records of *writing* from now on."""
+        self._writing = writing
+        self.has_begun = True
+
+    def wake(self) -> None:
+        """Note that a record was queued."""
+        self._directory.wake(self)
+
+    def hurry(self) -> None:
+        """Do nothing: a record is never urgent here, since a call is not resumed."""
+
+    def end(self) -> None:
+        """Note that the run has ended. The record of the call may follow."""
+        if not self.ended_at:
+            self.ended_at = time.monotonic()
+            self._directory.wake(self)
+
+    async def ended(self, _seconds: float) -> bool:
+        """Return at once: no call waits for its journal."""
+        return True
+
+    def called(self, record: Any, *, has_problem: bool) -> None:
+        """Queue *record*, the last one; see :meth:`CallJournal.called`."""
+        self._has_problem = has_problem
+        if self._writing is not None:
+            self._writing.put(CalledRecord(record))
+        self.is_called = True
+        if self.ended_at:
+            self._directory.wake(self)
+
+    def gave_up(self, why: str) -> None:
+        """Count that the journal was given up."""
+        self._directory.lose(why)
+
+    # ------------------------------------------------------------------ for the thread
+
+    def step(self) -> bool:
+        """Write what is queued; return whether the run has ended, and its journal is not closed yet."""
+        if self._is_over or self._writing is None:
+            return False
+        self._writing.write()
+        return bool(self.ended_at)
+
+    def finish(self) -> int | None:
+        """Close the file; return its size in bytes, or ``None`` if the journal is not kept."""
+        assert self._writing is not None
+        self._writing.write()
+        self._is_over = True
+        is_kept = self._is_kept or self._has_problem
+        if is_kept and self._held and not self.incomplete:
+            held, self._held = bytes(self._held), None
+            try:
+                self._append(held)
+            except OSError as error:
+                self._writing.give_up(f"it cannot be written: {error.strerror or error}")
+        self._writing.shut()
+        self._incomplete, self._writing = self._writing.incomplete, None  # breaks a reference cycle
+        if self._size and (not is_kept):
+            self._directory.remove(self.name, self._size)
+        return self._size if is_kept else None
+
+    def write(self, data: bytes, /) -> int:
+        """Take *data*: to the file, or to memory while it is not known whether the journal is kept."""
+        if self._held is not None:
+            self._held += data
+            if len(self._held) <= _HELD_BYTES:
+                return len(data)
+            held, self._held = bytes(self._held), None
+            self._append(held)
+            return len(data)
+        self._append(data)
+        return len(data)
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Close the file, and delete it if nothing could be written to it."""
+        was_open = self._descriptor is not None
+        self._shut()
+        if was_open and not self._size:
+            self._directory.remove(self.name, 0)
+
+    def _shut(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._directory.open_files -= 1
+            os.close(descriptor)
+
+    def _append(self, data: bytes) -> None:
+        self._directory.make_room(len(data))
+        if self._descriptor is None:
+            self._descriptor = self._directory.open(self.name)
+            self._directory.open_files += 1
+        left = memoryview(data)
+        try:
+            while left:
+                taken = os.write(self._descriptor, left)
+                self._size += taken
+                left = left[taken:]
+        finally:
+            self._directory.bytes -= len(left)
+        if self._directory.open_files > _MOST_OPEN:
+            self._shut()
+
+
+def _is_chosen(call_id: str, share: float) -> bool:
+    """Tell whether the call is one of the *share*: by its random digits, so that all processes choose alike."""
+    return int(call_id[-8:], 16) < share * (1 << 32)
+
+
+def open_journals(wanted: object) -> JournalDirectory | None:
+    """Return the directory that *wanted* describes: a path, or a mapping of the fields of :class:`JournalSettings`.
+
+    Raises :class:`UsageError` if it describes none.
+    """
+    if wanted is None or isinstance(wanted, JournalDirectory):
+        return wanted
+    fields = {"path": os.fspath(wanted)} if isinstance(wanted, str | os.PathLike) else wanted
+    if isinstance(fields, JournalSettings):
+        return JournalDirectory.at(fields) if fields.path else None
+    if not isinstance(fields, Mapping) or not fields.get("path"):
+        raise UsageError(f"journal must be a directory, or a mapping with a path, got {wanted!r:.200}")
+    try:
+        return JournalDirectory.at(msgspec.convert(dict(fields), JournalSettings))
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"journal must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
+        ) from error

@@ -1,0 +1,210 @@
+"""Tells whether two questions are the same in other words: the same things, the same numbers, the same quantity asked.
+
+The rules rewrite a question to one form: polite words, articles, number words, the place of a phrase such as "in
+total", and a few frames ("What is the number of ..." is "How many ..."). Two questions are the same only if these forms
+are equal, so a word that no rule knows makes another question. No model takes part: a wrong answer to a near miss costs
+more than a paraphrase that is not recognised.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from interwhen.toolkit.quantities import read_number
+
+LONGEST = 400
+"""Longer questions are never taken for another one."""
+Words = tuple[str, ...]
+
+_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\S")
+_DROPPED = frozenset("?.,;:!\"'\u2018\u2019\u201c\u201d()")
+"""Punctuation without a meaning of its own, unless it stands beside a number."""
+_CONTRACTIONS = {
+    "what's": ("what", "is"),
+    "how's": ("how", "is"),
+    "who's": ("who", "is"),
+    "where's": ("where", "is"),
+    "there's": ("there", "is"),
+}
+_NUMBERS = {
+    word: str(value)
+    for value, word in enumerate(
+        (  # noqa: SIM905
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen twenty"
+        ).split()
+    )
+}
+_CASE_MATTERS = frozenset("us it who may march august polish turkey china will bill mark jack rose frank rob".split())  # noqa: SIM905
+"""Words that mean something else with a capital letter."""
+_POLITE: tuple[Words, ...] = tuple(
+    tuple(words.split())
+    for words in (
+        "please tell me",
+        "please",
+        "can you please tell me",
+        "can you tell me",
+        "could you please tell me",
+        "could you tell me",
+        "would you tell me",
+        "i would like to know",
+        "i want to know",
+        "do you know",
+        "tell me",
+        "so",
+        "ok",
+        "hi",
+        "hello",
+    )
+)
+_TOTALS: tuple[Words, ...] = (("in", "total"), ("in", "all"), ("all", "together"), ("altogether",), ("overall",))
+_PREPOSITIONS = frozenset("in after on at for during by with before per".split())  # noqa: SIM905
+_ASKING = frozenset("how what which who when where".split())  # noqa: SIM905
+_FORMS = {"has": "have", "are": "is", "were": "was", "an": "a", "costs": "cost", "weighs": "weigh", "earns": "earn"}
+_SYNONYMS = {"purchase": "buy", "purchases": "buys", "purchased": "bought", "kilograms": "kg", "kilogram": "kg"}
+_PAID = frozenset("cost weigh earn pay spend save owe".split())  # noqa: SIM905
+"""Verbs after which "what" asks for the same amount as "how much"."""
+_NAMED = {"cost": "cost", "price": "cost", "weight": "weigh"}
+"""Nouns for the amount that a verb gives: the price of a pen is what it costs."""
+_ADJECTIVES = {"height": "tall", "age": "old"}
+
+
+def form_of(question: str) -> Words | None:
+    """Return the form of *question* that all its known paraphrases have; ``None`` if it must not be compared.
+
+    Linear in the length of the question.
+    """
+    if not question.strip() or len(question) > LONGEST:
+        return None
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co") and char not in "\n\t" for char in question):
+        return None
+    words = _read(unicodedata.normalize("NFC", question))
+    for rule in _RULES:
+        words = rule(words)
+    return words or None
+
+
+def is_same_question(one: str, other: str) -> bool:
+    """Tell whether *one* and *other* are shown to be the same question."""
+    form = form_of(one)
+    return form is not None and form == form_of(other)
+
+
+@lru_cache(maxsize=4096)
+def stored_form(question: str) -> Words | None:
+    """Return :func:`form_of` a stored question. It is cached, because each query is compared with the same ones."""
+    return form_of(question)
+
+
+def _read(text: str) -> Words:
+    """Return the words, numbers and signs of *text*. A capital letter counts only where it can change the meaning."""
+    found: list[str] = []
+    for match in _TOKEN.finditer(text):
+        part = match[0]
+        before, after = text[: match.start()][-1:], text[match.end() : match.end() + 1]
+        if part[0].isdigit():
+            found.append(_number(part))
+        elif part[0].isalpha():
+            plain = part.replace("\u2019", "'")
+            lower = plain.lower()
+            if lower in _CONTRACTIONS:
+                found.extend(_CONTRACTIONS[lower])
+            else:
+                is_first = not found
+                keeps = (len(plain) > 1 and plain.isupper()) or (lower in _CASE_MATTERS and not is_first)
+                found.append(plain if keeps else _NUMBERS.get(lower, lower))
+        elif part == "-":
+            # Between words it joins them; before a number it is a minus.
+            if not (before.isalnum() and after.isalnum()):
+                found.append(part)
+        elif part not in _DROPPED or (before.isdigit() and part == "!"):
+            found.append(part)
+    return tuple(found)
+
+
+def _number(part: str) -> str:
+    value = read_number(part.rstrip(","))
+    return part if value is None else str(value)
+
+
+# Each rule keeps the meaning of a question. What it does not know, it leaves as it is.
+
+
+def _leave_out_politeness(words: Words) -> Words:
+    left = len(words)
+    while left:
+        left = next((len(polite) for polite in _POLITE if words[: len(polite)] == polite), 0)
+        words = words[left:]
+    return words[:-1] if words[-1:] == ("please",) else words
+
+
+def _leave_out_articles(words: Words) -> Words:
+    return tuple(_SYNONYMS.get(word, _FORMS.get(word, word)) for word in words if word != "the")
+
+
+def _move_phrase_to_end(words: Words) -> Words:
+    """Move a phrase before the question, such as "after 4 days" or "in total", to its end."""
+    at = next((at for at, word in enumerate(words) if word in _ASKING), 0)
+    if 0 < at <= 8 and (words[0] in _PREPOSITIONS or words[:at] in _TOTALS):
+        return (*words[at:], *words[:at])
+    return words
+
+
+def _name_totals(words: Words) -> Words:
+    for total in _TOTALS:
+        for at in range(len(words) - len(total) + 1):
+            if words[at : at + len(total)] == total:
+                return (*words[:at], *words[at + len(total) :], "TOTAL")
+    return words
+
+
+def _count(words: Words) -> Words:
+    """Rewrite the frames of counts to "how many THINGS ...", without "do" and "are there"."""
+    if words[:4] == ("what", "is", "number", "of"):
+        words = ("how", "many", *words[4:])
+    elif words[:2] == ("what", "number") and words[2:3] == ("of",):
+        words = ("how", "many", *words[3:])
+    if words[:2] != ("how", "many"):
+        return words
+    for at in range(2, len(words)):
+        if words[at : at + 2] == ("is", "there"):
+            return (*words[:at], *words[at + 2 :])
+        if words[at] in ("do", "does", "that"):
+            return (*words[:at], *words[at + 1 :])
+    return words
+
+
+def _measure(words: Words) -> Words:
+    """Rewrite the frames of amounts to "how much SUBJECT VERB ..."."""
+    asks = words[:2] if words[:2] == ("how", "much") else words[:1] if words[:1] == ("what",) else ()
+    rest = words[len(asks) :]
+    if asks and rest[:1] in (("do",), ("does",)):
+        if set(rest) & _PAID or len(asks) == 2:
+            return ("how", "much", *rest[1:])
+    elif words[:2] == ("what", "is") and words[2:3] and words[3:4] == ("of",):
+        noun, thing = words[2], words[4:]
+        if noun in _NAMED and thing and not set(thing) & _PREPOSITIONS:
+            return ("how", "much", *thing, _NAMED[noun])
+        if noun in _ADJECTIVES and thing and not set(thing) & _PREPOSITIONS:
+            return ("how", _ADJECTIVES[noun], "is", *thing)
+    return words
+
+
+def _left(words: Words) -> Words:
+    """Rewrite "how many THINGS is left" to "how many THINGS remain"."""
+    at = next((at for at in range(len(words) - 1) if words[at : at + 2] == ("is", "left")), None)
+    return words if at is None else (*words[:at], "remain", *words[at + 2 :])
+
+
+_RULES: Sequence[Callable[[Words], Words]] = (
+    _leave_out_politeness,
+    _leave_out_articles,
+    _move_phrase_to_end,
+    _name_totals,
+    _count,
+    _measure,
+    _left,
+)

@@ -1,0 +1,269 @@
+"""Serves the page, the list of runs, their timelines, and runs that still grow, as an ASGI application."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from interwhen._types.errors import InterwhenError
+from interwhen.view._page import policy, render_page
+from interwhen.view._runs import GrowingRun, RunFolder, state_of
+from interwhen.view._verify import verify_claim
+
+Guard: TypeAlias = Callable[[Request], Response | None]
+"""Returns the answer that refuses a request; ``None``: it may be served."""
+
+_JSON = "application/json"
+_PAGE_ROWS = 200
+_MOST_LIVE = 64
+_LOOK_SECONDS = 0.2
+"""How often a growing journal is read: fast enough to look live, and seldom enough to cost little."""
+_KEEP_ALIVE_SECONDS = 15.0
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class PageServer:
+    """The page of the runs in *folder*, for the requests that *guard* lets through."""
+
+    def __init__(
+        self, folder: RunFolder, guard: Guard, *, verify: bool = False, closing: Callable[[], bool] = lambda: False
+    ) -> None:
+        """*verify*: the page may ask for a claim to be checked again. *closing* says that live answers must end."""
+        self._folder = folder
+        self._guard = guard
+        self._verify = verify
+        self._closing = closing
+        self._live = 0
+        self._page = render_page({}, config={"mode": "served", "verify": verify}).encode()
+
+    def app(self) -> ASGIApp:
+        """Return the application. Its paths are relative to where it is mounted."""
+        routes = [
+            Route("/", self._show),
+            Route("/runs", self._list),
+            Route("/runs/{name}/timeline", self._timeline),
+            Route("/runs/{name}/live", self._follow),
+        ]
+        if self._verify:
+            routes.append(Route("/runs/{name}/verify", self._check, methods=["POST"]))
+        inner = Starlette(routes=routes)
+        guard = self._guard
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            refused = guard(Request(scope))
+            await (inner if refused is None else refused)(scope, receive, send)
+
+        return app
+
+    async def _show(self, _: Request) -> Response:
+        csp = f"{policy(connect=True)}; frame-ancestors 'none'"
+        return Response(self._page, media_type="text/html", headers={**_HEADERS, "content-security-policy": csp})
+
+    async def _list(self, request: Request) -> Response:
+        after = request.query_params.get("after", "")
+        limit = request.query_params.get("limit", str(_PAGE_ROWS))
+        if not re.fullmatch(r"[1-9]\d{0,3}", limit):
+            return _error(400, f"limit must be a number from 1 to 9999, got {limit!r:.80}: correct it")
+        body = await anyio.to_thread.run_sync(self._rows, after, int(limit))
+        return Response(body, media_type=_JSON, headers=_HEADERS)
+
+    def _rows(self, after: str, limit: int) -> bytes:
+        paths = self._folder.paths()
+        begin = next((at + 1 for at, path in enumerate(paths) if self._folder.row(path).id == after), 0) if after else 0
+        rows = [self._folder.row(path) for path in paths[begin : begin + limit]]
+        page: dict[str, object] = {"runs": rows}
+        if begin + limit < len(paths):
+            page["next"] = rows[-1].id
+        return msgspec.json.encode(page)
+
+    async def _timeline(self, request: Request) -> Response:
+        path = self._path(request)
+        if path is None:
+            return _no_run()
+        begin = request.query_params.get("from", "0")
+        if not re.fullmatch(r"\d{1,15}", begin):
+            return _error(400, f"from must be a record offset, got {begin!r:.80}: use the offset of the last part")
+        try:
+            state = await anyio.to_thread.run_sync(state_of, path)
+            etag = f'"{state.size:x}-{state.changed:x}-{begin}"'
+            headers = {**_HEADERS, "etag": etag, "cache-control": "private, no-cache"}
+            if request.headers.get("if-none-match") == etag:
+                return Response(status_code=304, headers=headers)
+            body = await anyio.to_thread.run_sync(_part_from, path, int(begin))
+        except (InterwhenError, OSError) as error:
+            return _error(404, str(error))
+        if body is None:
+            return _error(416, f"from must be the end of a record, got {begin}: use the offset of the last part")
+        return Response(body, media_type=_JSON, headers=headers)
+
+    async def _follow(self, request: Request) -> Response:
+        path = self._path(request)
+        if path is None:
+            return _no_run()
+        given = request.headers.get("last-event-id") or request.query_params.get("from", "0")
+        begin = int(given) if re.fullmatch(r"\d{1,15}", given) else 0
+        if self._live >= _MOST_LIVE:
+            return _error(503, f"at most {_MOST_LIVE} runs may be followed at one time: close another page")
+        return StreamingResponse(
+            self._parts(path, begin), media_type="text/event-stream", headers={**_HEADERS, "x-accel-buffering": "no"}
+        )
+
+    async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
+        """Yield server-sent events: a part for what is new, whose id is the record offset after it."""
+        self._live += 1
+        try:
+            growing = GrowingRun(path)
+            if not await anyio.to_thread.run_sync(growing.skip, begin):
+                growing = GrowingRun(path)  # another file than the page knows: it gets the whole
+            quiet = 0.0
+            yield b"retry: 500\n\n"
+            while not self._closing():
+                try:
+                    part = await anyio.to_thread.run_sync(growing.part)
+                except (InterwhenError, OSError) as error:
+                    yield b"event: over\ndata: %b\n\n" % msgspec.json.encode(str(error))
+                    return
+                if part is not None:
+                    quiet = 0.0
+                    yield b"id: %d\nevent: part\ndata: %b\n\n" % (growing.offset, part)
+                elif growing.is_over:
+                    yield b"event: over\ndata: {}\n\n"
+                    return
+                elif quiet >= _KEEP_ALIVE_SECONDS:
+                    quiet = 0.0
+                    yield b": nothing new\n\n"
+                await anyio.sleep(_LOOK_SECONDS)
+                quiet += _LOOK_SECONDS
+        finally:
+            self._live -= 1
+
+    async def _check(self, request: Request) -> Response:
+        # A page of another origin cannot send this header without asking first, and is never allowed to.
+        if request.headers.get("x-interwhen") != "page":
+            return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
+        path = self._path(request)
+        if path is None:
+            return _no_run()
+        try:
+            asked = msgspec.json.decode(await request.body(), type=_Asked)
+            found = await verify_claim(path, asked.check)
+        except msgspec.MsgspecError as error:
+            return _error(400, f'the body must be {{"check": INDEX}}, got something else ({error}): correct it')
+        except InterwhenError as error:
+            return _error(422, str(error))
+        return Response(msgspec.json.encode(found), media_type=_JSON, headers=_HEADERS)
+
+    def _path(self, request: Request) -> Path | None:
+        return self._folder.path(request.path_params["name"])
+
+
+class _Asked(msgspec.Struct):
+    check: int
+
+
+def _part_from(path: Path, begin: int) -> bytes | None:
+    growing = GrowingRun(path)
+    if not growing.skip(begin):
+        return None
+    return growing.part() or msgspec.json.encode({"from": begin, "offset": begin})
+
+
+def _error(status: int, message: str) -> Response:
+    body = msgspec.json.encode({"error": {"message": message}})
+    return Response(body, status, media_type=_JSON, headers=_HEADERS)
+
+
+def not_found() -> Response:
+    """Return the answer for a path that is not served."""
+    return _error(404, "the path must be that of the page, got another: use the address that was printed")
+
+
+def _no_run() -> Response:
+    return _error(404, "the id must be that of a run in the list, got another: load the list again")
+
+
+# Who may ask.
+
+
+def loopback_only(request: Request) -> Response | None:
+    """Refuse every request that does not come from this machine and under its own name.
+
+    The name is compared because any web page can let its own name point to this machine (DNS rebinding), and would
+    then count as the page itself.
+    """
+    peer = request.client.host if request.client is not None else ""
+    if not _is_loopback(peer):
+        return _error(403, "the page is for this machine alone, got a request from elsewhere: set a key for it")
+    name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    if name != "localhost" and not _is_loopback(name):
+        return _error(403, "the page must be asked for by a name of this machine, got another: use 127.0.0.1")
+    return None
+
+
+def with_key(key: str) -> Guard:
+    """Return a guard that lets requests with *key* through: as the password that a browser asks for, or as a bearer."""
+    wanted = key.encode()
+
+    def guard(request: Request) -> Response | None:
+        kind, _, value = request.headers.get("authorization", "").partition(" ")
+        given = value.strip().encode()
+        if kind.lower() == "basic":
+            try:
+                given = b64decode(given, validate=True).partition(b":")[2]
+            except ValueError:
+                given = b""
+        elif kind.lower() != "bearer":
+            given = b""
+        if given and hmac.compare_digest(given, wanted):
+            return None
+        refused = _error(401, "the page has a key of its own, and the request has none that is right: send it")
+        refused.headers["www-authenticate"] = 'Basic realm="interwhen view", charset="UTF-8"'
+        return refused
+
+    return guard
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def gateway_pages(places: Sequence[str], key: str, closing: Callable[[], bool]) -> ASGIApp:
+    """Return the application that a gateway serves below ``/ui``, for the journals at *places*.
+
+    With *key*, requests must have it; without, they must come from this machine. *closing* says that the gateway ends.
+    """
+    guard = with_key(key) if key else loopback_only
+    pages = PageServer(RunFolder(places), guard, verify=True, closing=closing).app()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        inside = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix("/ui")
+        if not inside:
+            await RedirectResponse("ui/")(scope, receive, send)
+            return
+        await pages({**scope, "path": inside, "root_path": ""}, receive, send)
+
+    return app

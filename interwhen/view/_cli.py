@@ -1,0 +1,148 @@
+"""``interwhen view``: recorded runs as a page, in one file or served on this machine, or in the terminal."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+from rich.text import Text
+
+from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen.cli import _exits
+from interwhen.cli._run import replay
+from interwhen.cli._text import json_safe, one_line, stdout_console, table, visible
+from interwhen.view._page import render_page
+from interwhen.view._runs import RunFolder, RunRow
+
+T = TypeVar("T")
+_SLOW_SECONDS = 2.0
+"""After this time, a command says how far it is."""
+
+
+def view(
+    places: Annotated[list[Path], Parameter(negative="")],
+    /,
+    *,
+    html: Annotated[Path | None, Parameter(alias="-o")] = None,
+    plain: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    port: int = 0,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
+) -> int:
+    """Show recorded runs: what was cut, on what evidence, and what it cost.
+
+    Without options, the page is served on this machine alone, at an address that is printed; Ctrl-C ends it. Runs that
+    have not ended are shown as they grow.
+
+    Parameters
+    ----------
+    places
+        Journals, or folders with journals.
+    html
+        Write the page as one file, which needs no network, and exit.
+    plain
+        Show the runs in the terminal: one run as "interwhen replay" does, several as a table.
+    json
+        Write a line of JSON for each run, and nothing else on stdout.
+    port
+        The port to listen on; default: a free one.
+    quiet
+        Write no progress and no hints.
+    """
+    folder = RunFolder(places)
+    paths = folder.paths()
+    if plain and len(paths) == 1 and not json:
+        return replay(paths[0])
+    if plain or json or html is not None:
+        rows = list(progress(paths, "read", quiet=quiet))
+        found = [(path, folder.row(path)) for path in rows]
+        if html is not None:
+            _write(folder, found, html, quiet=quiet)
+        else:
+            _print([row for _, row in found], json=json)
+        return _exits.OK
+    return _serve(folder, port)
+
+
+def progress(items: Iterable[T], verb: str, *, quiet: bool) -> Iterator[T]:
+    """Yield *items*; say on stderr how many are done and how long the rest takes, once that takes some seconds.
+
+    *verb* is the past participle of what is done with each item.
+    """
+    known = list(items)
+    live = not quiet and sys.stderr.isatty()
+    began = shown = time.monotonic()
+    for done, item in enumerate(known):
+        now = time.monotonic()
+        if live and now - began > _SLOW_SECONDS and now - shown > 0.2:
+            shown = now
+            left = (now - began) / max(1, done) * (len(known) - done)
+            print(f"\r{done} of {len(known)} {verb}, about {left:.0f} s left ", end="", file=sys.stderr, flush=True)
+        yield item
+    if live and shown > began:
+        print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+
+
+def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, *, quiet: bool) -> None:
+    readable = [(path, row) for path, row in found if not row.error]
+    if not readable:
+        why = next((row.error for _, row in found), "")
+        raise UsageError(f"there must be at least one readable journal, got none{f': {why}' if why else ''}")
+    runs = {row.id: folder.form(path) for path, row in progress(readable, "read", quiet=quiet)}
+    page = render_page(runs, [row for _, row in found]).encode("utf-8", "backslashreplace")
+    try:
+        html.write_bytes(page)
+    except OSError as error:
+        raise UsageError(
+            f"--html must be a file that can be written, got {str(html)!r} ({error.strerror}): choose another path"
+        ) from error
+    if not quiet:
+        left_out = len(found) - len(readable)
+        more = f"; {left_out} cannot be read" if left_out else ""
+        print(f"{visible(str(html))}: {len(readable)} runs, {len(page):,} bytes{more}", file=sys.stderr)
+
+
+def _print(rows: list[RunRow], *, json: bool) -> None:
+    console = stdout_console()
+    if json:
+        for row in rows:
+            console.file.write(json_safe(msgspec.json.encode(row).decode()) + "\n")
+        return
+    shown = table("run", "status", "model", "violations", "tokens", "discarded", "seconds")
+    for row in rows:
+        status = "unreadable" if row.error else row.label or "not over"
+        took = "" if row.seconds is None else f"{row.seconds:.1f}"
+        numbers = (str(row.violations), str(row.tokens or ""), str(row.discarded), took)
+        shown.add_row(*(Text(one_line(cell)) for cell in (row.path, status, row.model, *numbers)))
+    console.print(shown)
+
+
+def _serve(folder: RunFolder, port: int) -> int:
+    try:
+        from interwhen.view._server import serve_pages
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("interwhen view without --html or --plain", "gateway") from error
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise UsageError(
+            f"--port must be free to listen on, got {port} ({error.strerror}): choose another one"
+        ) from error
+    # Other users of this machine can reach the port, too; only the reader of the address knows this word.
+    word = secrets.token_urlsafe(16)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/{word}/"
+
+    def ready() -> None:
+        print(f"serving {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+
+    with listener:
+        anyio.run(serve_pages, folder, listener, word, ready)
+    return _exits.OK

@@ -1,0 +1,98 @@
+"""The one-file page: the bundled script and style, a strict policy, and the data of the runs."""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import NamedTuple
+
+import msgspec
+
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_UNSAFE = str.maketrans(_ESCAPES)
+
+
+class _Bundle(NamedTuple):
+    """The bundled page, cut where the policy, the title and the data belong."""
+
+    before_policy: str
+    before_title: str
+    before_data: str
+    after_data: str
+    script_hash: str
+    style_hash: str
+
+
+@cache
+def _bundle() -> _Bundle:
+    page = files("interwhen.view").joinpath("_page.html").read_text("utf-8")
+    first, _, rest = page.partition("@CSP@")
+    second, _, rest = rest.partition("@TITLE@")
+    third, _, last = rest.partition("@DATA@")
+    style = third.partition("<style>")[2].partition("</style>")[0]
+    script = last.partition('<script type="module">')[2].rpartition("</script>")[0]
+    return _Bundle(first, second, third, last, _hash(script), _hash(style))
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def policy(*, connect: bool) -> str:
+    """Return the content security policy of the page; *connect*: the page may ask the server that it came from.
+
+    Only the bundled script and style run, by their hashes. Nothing is loaded from anywhere, and trusted types refuse
+    every way to make markup of text.
+    """
+    bundle = _bundle()
+    rules = {
+        "default-src": "'none'",
+        "script-src": bundle.script_hash,
+        "style-src": bundle.style_hash,
+        "img-src": "data:",
+        "connect-src": "'self'" if connect else "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def render_page(
+    runs: Mapping[str, bytes],
+    rows: Sequence[object] = (),
+    *,
+    title: str = "interwhen view",
+    config: Mapping[str, object] | None = None,
+) -> str:
+    """Return the page with the data of *runs*: HTML that needs no other file and asks no server.
+
+    *runs* maps an id to the compact form of a run (``timeline(journal).to_json()``). *rows* describe the runs in the
+    list. *config* tells the page whether it has a server.
+    """
+    bundle = _bundle()
+    settings = {"mode": "file", **(config or {})}
+    blocks = [_block("config", msgspec.json.encode(settings)), _block("runs", msgspec.json.encode(rows))]
+    blocks += [_block(f"run-{name}", data) for name, data in runs.items()]
+    csp = html.escape(policy(connect=settings["mode"] == "served"), quote=True)
+    return "".join(
+        (
+            bundle.before_policy,
+            csp,
+            bundle.before_title,
+            html.escape(title),
+            bundle.before_data,
+            "\n".join(blocks),
+            bundle.after_data,
+        )
+    )
+
+
+def _block(name: str, data: bytes) -> str:
+    """Return *data*, which is JSON, as an element that no browser runs and that no text in it can end."""
+    return f'<script type="application/json" id="{html.escape(name)}">{data.decode().translate(_UNSAFE)}</script>'

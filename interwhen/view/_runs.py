@@ -1,0 +1,296 @@
+"""The journals of a folder or of some files, as runs with ids: rows for a list, and timelines."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from interwhen._types.errors import JournalError, UsageError
+from interwhen._types.results import Result, Verified
+from interwhen.journal import TimelineReader, timeline
+from interwhen.journal._files import MAGIC, Frame, frames
+from interwhen.journal._records import EndRecord, Header, decode
+
+T = TypeVar("T")
+_ROWS_KEPT = 20_000
+_FORMS_KEPT = 8
+_FOUND = 3
+"""How many refuted claims a row names."""
+_FOUND_CHARACTERS = 120
+
+
+class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One run in the list: what its first and its last record say."""
+
+    id: str
+    path: str
+    written: float = 0.0
+    model: str = ""
+    monitors: tuple[str, ...] = ()
+    status: str | None = None
+    """``None``: the run has not ended."""
+    label: str | None = None
+    scope: str | None = None
+    tokens: int | None = None
+    """All generated tokens: kept, discarded, of forks and offline."""
+    discarded: int = 0
+    remedies: int = 0
+    violations: int = 0
+    found: tuple[str, ...] = ()
+    """The first refuted claims, as their keys begin."""
+    seconds: float | None = None
+    size: int = 0
+    error: str = ""
+    """Why the journal cannot be read; empty if it can."""
+
+
+class JournalStat(NamedTuple):
+    """A file's size and time of change, by which a kept row or form is recognised as current."""
+
+    size: int
+    changed: int
+
+
+def state_of(path: Path) -> JournalStat:
+    """Return the size and the time of change of the file at *path*. Raises :class:`OSError`."""
+    found = path.stat()
+    return JournalStat(found.st_size, found.st_mtime_ns)
+
+
+class RunFolder:
+    """The journals below a folder, or the given files. Rows and timelines are kept until their file changes."""
+
+    def __init__(self, places: Iterable[str | os.PathLike[str]]) -> None:
+        """Use the journals at *places*: files, and folders, of which every journal is used.
+
+        Raises :class:`~interwhen.UsageError` if a place does not exist.
+        """
+        self._places = [Path(place) for place in places]
+        for place in self._places:
+            if not place.exists():
+                raise UsageError(
+                    f"a journal or a folder of journals must exist, got {str(place)!r}, which does not: correct it"
+                )
+        self._ids: dict[str, Path] = {}
+        self._rows: OrderedDict[Path, tuple[JournalStat, RunRow]] = OrderedDict()
+        self._forms: OrderedDict[Path, tuple[JournalStat, bytes]] = OrderedDict()
+
+    def paths(self) -> list[Path]:
+        """Return the paths of all journals, the file that changed last first."""
+        found: dict[Path, int] = {}
+        for path in self._files():
+            try:
+                found[path] = state_of(path).changed
+            except OSError:  # removed since the folder was read
+                continue
+        paths = sorted(found, key=lambda path: (-found[path], str(path)))
+        self._ids = {run_id(path): path for path in paths}
+        return paths
+
+    def _files(self) -> Iterator[Path]:
+        for place in self._places:
+            if not place.is_dir():
+                yield place
+                continue
+            for folder, _, names in os.walk(place):
+                yield from (path for name in names if _is_journal(path := Path(folder, name)))
+
+    def path(self, name: str) -> Path | None:
+        """Return the path of the run with the id *name*; ``None`` if there is none."""
+        if name not in self._ids:
+            self.paths()
+        return self._ids.get(name)
+
+    def row(self, path: Path) -> RunRow:
+        """Return the row of the journal at *path*. A journal that cannot be read has a row with the reason."""
+        try:
+            state = state_of(path)
+            kept = self._rows.get(path)
+            if kept is not None and kept[0] == state:
+                return kept[1]
+            row = _row(path, path.read_bytes())
+        except (JournalError, OSError) as error:
+            return RunRow(run_id(path), str(path), error=str(error))
+        _keep(self._rows, path, (state, row), _ROWS_KEPT)
+        return row
+
+    def form(self, path: Path) -> bytes:
+        """Return the compact form of the timeline of the journal at *path*.
+
+        Raises :class:`~interwhen.JournalError` if the journal cannot be read.
+        """
+        state = state_of(path)
+        kept = self._forms.get(path)
+        if kept is not None and kept[0] == state:
+            return kept[1]
+        found = timeline(path).compact
+        _keep(self._forms, path, (state, found), _FORMS_KEPT)
+        return found
+
+
+def _keep(kept: OrderedDict[Path, T], path: Path, value: T, most: int) -> None:
+    kept[path] = value
+    kept.move_to_end(path)
+    while len(kept) > most:
+        kept.popitem(last=False)
+
+
+def run_id(path: Path) -> str:
+    """Return the id of the run at *path*: a hash, so that no id of a request can name another file."""
+    return sha256(os.fsencode(path.absolute())).hexdigest()[:16]
+
+
+def _is_journal(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def _row(path: Path, data: bytes) -> RunRow:
+    first = None
+    last: deque[Frame] = deque(maxlen=2)  # the record of the call may follow the end
+    for found in frames(data, str(path)):
+        first = found if first is None else first
+        last.append(found)
+    if first is None:
+        raise JournalError(str(path), "it must have a whole header, and was cut within it: start the run again")
+    try:
+        header = decode(first.payload)
+        ends = [record for found in last if isinstance(record := decode(found.payload), EndRecord)]
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise JournalError(str(path), f"its records must be known to this version, and one is not: {error}") from error
+    if not isinstance(header, Header):
+        raise JournalError(str(path), "its first record must be the header, and is another: restore it from a copy")
+    begun = RunRow(
+        id=run_id(path),
+        path=str(path),
+        written=header.written,
+        model=header.model,
+        monitors=tuple(str(one.fields["name"]) for one in header.monitors),
+        size=len(data),
+    )
+    if header.redacted:
+        return _outlined(begun, timeline(path).compact)
+    return _ended(begun, ends[-1].result) if ends else begun
+
+
+def _ended(row: RunRow, result: Result) -> RunRow:
+    ledger = result.ledger
+    return msgspec.structs.replace(
+        row,
+        status=result.status,
+        label=result.label,
+        scope=result.certificate.scope if isinstance(result, Verified) else None,
+        tokens=ledger.total_tokens,
+        discarded=ledger.discarded,
+        remedies=ledger.remedies,
+        violations=len(result.violations),
+        found=tuple(_claim(each.key) for each in result.violations[:_FOUND]),
+        seconds=result.timing.total,
+    )
+
+
+def _claim(key: str) -> str:
+    """Return the readable part of a claim's *key*, without the other data that may follow a separator."""
+    return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
+
+
+class _OutlinedLedger(msgspec.Struct):
+    kept: int = 0
+    discarded: int = 0
+    fork_tokens: int = 0
+    offline_tokens: int = 0
+    remedies: int = 0
+
+
+class _OutlinedTiming(msgspec.Struct):
+    total: float | None = None
+
+
+class _OutlinedResult(msgspec.Struct):
+    scope: str | None = None
+    ledger: _OutlinedLedger = msgspec.field(default_factory=_OutlinedLedger)
+    timing: _OutlinedTiming = msgspec.field(default_factory=_OutlinedTiming)
+
+
+class _OutlinedCheck(msgspec.Struct):
+    outcome: str = ""
+
+
+class _Outline(msgspec.Struct):
+    status: str | None = None
+    label: str | None = None
+    checks: tuple[_OutlinedCheck, ...] = ()
+    result: _OutlinedResult | None = None
+
+
+def _outlined(row: RunRow, form: bytes) -> RunRow:
+    """Return *row* with what *form*, the compact form of a redacted journal, says of the end of the run."""
+    outline = msgspec.json.decode(form, type=_Outline)
+    if outline.status is None or outline.result is None:
+        return row
+    result = outline.result
+    ledger = result.ledger
+    return msgspec.structs.replace(
+        row,
+        status=outline.status,
+        label=outline.label,
+        scope=result.scope,
+        tokens=ledger.kept + ledger.discarded + ledger.fork_tokens + ledger.offline_tokens,
+        discarded=ledger.discarded,
+        remedies=ledger.remedies,
+        violations=sum(check.outcome == "violation" for check in outline.checks),
+        seconds=result.timing.total,
+    )
+
+
+# A journal that grows.
+
+
+class GrowingRun:
+    """Reads a journal that may still grow, and gives what is new in it as parts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reader = TimelineReader(str(path))
+        self._fed = 0
+
+    @property
+    def offset(self) -> int:
+        """The offset of the last whole record that was read."""
+        return self._reader.offset
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, as far as the file was read."""
+        return self._reader.is_over
+
+    def skip(self, to: int) -> bool:
+        """Read the first *to* bytes, and leave them out of the next part; return whether a record ends there."""
+        if not to:
+            return True
+        self._feed(to)
+        self._reader.part()
+        return self._reader.offset == to
+
+    def part(self) -> bytes | None:
+        """Return what is new in the file, as a part in the compact form; ``None`` if nothing is."""
+        before = self._reader.offset
+        self._feed(None)
+        return self._reader.part() if self._reader.offset > before or not before else None
+
+    def _feed(self, to: int | None) -> None:
+        with self._path.open("rb") as file:
+            file.seek(self._fed)
+            data = file.read() if to is None else file.read(max(0, to - self._fed))
+        self._fed += len(data)
+        if data:
+            self._reader.feed(data)

@@ -1,0 +1,77 @@
+"""Checks one recorded claim again, with the installed verifier and without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
+
+from interwhen._run import check_claim_again
+from interwhen._types.errors import UsageError
+from interwhen._types.verdicts import (
+    Cancelled,
+    Errored,
+    Judged,
+    Outcome,
+    Pass,
+    Skipped,
+    TimedOut,
+    Unknown,
+    Verdict,
+    Violation,
+)
+from interwhen.journal import timeline
+
+
+class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The outcome of a check that was made again."""
+
+    outcome: str
+    """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
+    why: str = ""
+    changed: str = ""
+    """How the verifier differs from the one that made the recorded check; empty if it does not."""
+
+
+async def verify_claim(path: Path, number: int) -> ClaimVerdict:
+    """Check claim *number* of the timeline of the journal at *path* again.
+
+    Raises :class:`~interwhen.UsageError` if there is no such claim, or if it cannot be found again: a fork found it,
+    or the journal does not say how to make its monitor.
+    """
+    checks = timeline(path).checks
+    if not 0 <= number < len(checks):
+        raise UsageError(f"the check must be one of the {len(checks)} of the run, got number {number}: correct it")
+    check = checks[number]
+    again = await check_claim_again(path, check.monitor, check.key, check.span)
+    return ClaimVerdict(*words_of(again.outcome), again.changed)
+
+
+def words_of(outcome: Outcome) -> tuple[str, str]:
+    """Return the name of *outcome* in the compact form, and the reason that it gives."""
+    match outcome:
+        case Judged(verdict=verdict):
+            return _of_verdict(verdict)
+        case Errored(error=error):
+            return "error", error
+        case TimedOut(deadline=deadline):
+            return "timed_out", f"after {deadline:g} s"
+        case Cancelled(why=why):
+            return "cancelled", why
+        case Skipped(why=why):
+            return "skipped", why
+        case _:
+            assert_never(outcome)
+
+
+def _of_verdict(verdict: Verdict) -> tuple[str, str]:
+    match verdict:
+        case Pass(evidence=evidence):
+            return "pass", evidence
+        case Violation(why=why, witness=witness):
+            return "violation", witness or why
+        case Unknown(why=why):
+            return "unknown", why
+        case _:
+            assert_never(verdict)

@@ -1,0 +1,297 @@
+// What the page shows, as signals, and where its runs come from: blocks of JSON in the page, or the server of the page.
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import { apply, type RunData, type RunRow } from "./data";
+import { Run } from "./model";
+
+export interface Config {
+  mode: "file" | "served";
+  version?: string;
+  /** Whether the server can verify a check again. */
+  verify?: boolean;
+}
+
+function block<T>(id: string, otherwise: T): T {
+  const found = document.getElementById(id)?.textContent?.trim();
+  return found ? (JSON.parse(found) as T) : otherwise;
+}
+
+export const config: Config = block("config", { mode: "file" });
+export const runs = signal<RunRow[]>(block("runs", []));
+export const failure = signal("");
+export const announced = signal("");
+
+// The route: the part of the address after the #.
+
+export type Route = { page: "list" } | { page: "run"; id: string } | { page: "compare"; ids: [string, string] };
+
+function read(): Route {
+  const [page, ...ids] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
+  if (page === "run" && ids[0]) return { page: "run", id: ids[0] };
+  if (page === "compare" && ids[0] && ids[1]) return { page: "compare", ids: [ids[0], ids[1]] };
+  if (config.mode === "file" && runs.value.length === 1) return { page: "run", id: runs.value[0].id };
+  return { page: "list" };
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+export const route = signal<Route>(read());
+addEventListener("hashchange", () => (route.value = read()));
+
+export function link(...parts: string[]): string {
+  return `#/${parts.map(encodeURIComponent).join("/")}`;
+}
+
+export function go(...parts: string[]): void {
+  const to = link(...parts);
+  if (location.hash !== to) location.hash = to;
+}
+
+// Loading
+
+const loaded = new Map<string, Run>();
+
+export async function load(id: string): Promise<Run> {
+  const known = loaded.get(id);
+  if (known) return known;
+  let data: RunData;
+  if (config.mode === "file") {
+    const found = document.getElementById(`run-${id}`)?.textContent;
+    if (!found) throw new Error(`this page holds no run ${id}`);
+    data = JSON.parse(found) as RunData;
+  } else {
+    const answer = await fetch(`runs/${encodeURIComponent(id)}/timeline`);
+    if (!answer.ok) throw new Error(await reason(answer));
+    data = apply({ version: 1 }, (await answer.json()) as Record<string, unknown>);
+  }
+  const run = new Run(data);
+  if (run.over || config.mode === "file") loaded.set(id, run);
+  return run;
+}
+
+export async function reason(answer: Response): Promise<string> {
+  try {
+    const body = (await answer.json()) as { error?: { message?: string } };
+    if (body.error?.message) return body.error.message;
+  } catch {
+    // The answer has no JSON; its status is all there is.
+  }
+  return `the server answered ${answer.status}`;
+}
+
+// One open run
+
+export const run = signal<Run | null>(null);
+export const name = signal("");
+/** The time of the cursor; null: the end, also while the run grows. */
+export const cursor = signal<number | null>(null);
+export const selected = signal(-1);
+export const only = signal<string | null>(null);
+export const query = signal("");
+export const fold = signal(true);
+export const unfolded = signal<ReadonlySet<number>>(new Set());
+export const tab = signal<"evidence" | "account" | "prompt">("evidence");
+export const playing = signal(false);
+export const connection = signal<"none" | "live" | "lost">("none");
+/** Whether the text shows what the reader had, and not what was written. */
+export const asReader = signal(false);
+
+export const now = computed(() => cursor.value ?? run.value?.end ?? 0);
+
+let stream: EventSource | null = null;
+let growing = 0;
+
+export async function open(id: string): Promise<void> {
+  close();
+  failure.value = "";
+  try {
+    const found = await load(id);
+    const current = route.value;
+    if (current.page !== "run" || current.id !== id) return;
+    batch(() => {
+      run.value = found;
+      name.value = id;
+      cursor.value = null;
+      only.value = null;
+      query.value = "";
+      unfolded.value = new Set();
+      tab.value = found.violations.length || found.checks.length ? "evidence" : "account";
+      selected.value = found.violations[0] ?? -1;
+    });
+    if (!found.over && config.mode === "served") follow(id, found.data);
+  } catch (error) {
+    run.value = null;
+    failure.value = String((error as Error).message ?? error);
+  }
+}
+
+export function close(): void {
+  stream?.close();
+  stream = null;
+  clearTimeout(growing);
+  growing = 0;
+  connection.value = "none";
+  playing.value = false;
+}
+
+/** Follow a run that is not over. The browser reconnects by itself, with the offset of the last part it got. */
+function follow(id: string, data: RunData): void {
+  const from = data.offset ?? 0;
+  const source = (stream = new EventSource(`runs/${encodeURIComponent(id)}/live?from=${from}`));
+  source.onopen = () => (connection.value = "live");
+  source.onerror = () => (connection.value = source.readyState === EventSource.CLOSED ? "none" : "lost");
+  source.addEventListener("part", (event) => {
+    const part = JSON.parse((event as MessageEvent<string>).data) as Record<string, unknown>;
+    // A part that was sent twice, after a reconnection, is left out.
+    if (((part.from as number) ?? 0) < (data.offset ?? 0)) return;
+    apply(data, part);
+    grow(data);
+  });
+  source.addEventListener("over", () => {
+    source.close();
+    connection.value = "none";
+    grow(data);
+  });
+}
+
+/** Show the grown run, soon: seldom enough to take a small share of the time. */
+let last = 30;
+function grow(data: RunData): void {
+  if (growing) return;
+  growing = window.setTimeout(
+    () => {
+      growing = 0;
+      const began = performance.now();
+      run.value = new Run(data);
+      last = performance.now() - began;
+    },
+    Math.max(120, last * 25),
+  );
+}
+
+// What a person says of verdicts
+
+const STORE = "interwhen.wrong-verdicts";
+
+function remembered(): Record<string, number[]> {
+  try {
+    return JSON.parse(localStorage.getItem(STORE) ?? "{}") as Record<string, number[]>;
+  } catch {
+    return {}; // a sandboxed frame has no storage
+  }
+}
+
+export const wrong = signal<Record<string, number[]>>(remembered());
+
+effect(() => {
+  try {
+    localStorage.setItem(STORE, JSON.stringify(wrong.value));
+  } catch {
+    // Kept until the page is closed.
+  }
+});
+
+export function isWrong(index: number): boolean {
+  return (wrong.value[name.value] ?? []).includes(index);
+}
+
+export function markWrong(index: number): void {
+  const mine = wrong.value[name.value] ?? [];
+  const next = mine.includes(index) ? mine.filter((i) => i !== index) : [...mine, index];
+  wrong.value = { ...wrong.value, [name.value]: next };
+}
+
+// The theme
+
+const THEME = "interwhen.theme";
+export type Theme = "auto" | "light" | "dark";
+
+function wanted(): Theme {
+  try {
+    const found = localStorage.getItem(THEME);
+    return found === "light" || found === "dark" ? found : "auto";
+  } catch {
+    return "auto";
+  }
+}
+
+export const theme = signal<Theme>(wanted());
+export const isDark = signal(false);
+
+const media = matchMedia("(prefers-color-scheme: dark)");
+effect(() => {
+  const dark = theme.value === "dark" || (theme.value === "auto" && media.matches);
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  isDark.value = dark;
+  try {
+    localStorage.setItem(THEME, theme.value);
+  } catch {
+    // Kept until the page is closed.
+  }
+});
+media.addEventListener("change", () => (theme.value = theme.value === "auto" ? wanted() : theme.value));
+
+// Choosing
+
+export function say(text: string): void {
+  announced.value = text;
+}
+
+export function select(index: number): void {
+  const found = run.value;
+  if (!found || !found.checks[index]) return;
+  const check = found.checks[index];
+  batch(() => {
+    selected.value = index;
+    tab.value = "evidence";
+    if (cursor.value !== null && (check.ended ?? check.ordered ?? 0) > cursor.value) cursor.value = null;
+    if (check.tape) {
+      const lost = found.dead.findIndex((dead) => dead.a <= check.tape![0] && dead.b > check.tape![0]);
+      if (lost >= 0 && !unfolded.value.has(lost)) unfolded.value = new Set([...unfolded.value, lost]);
+    }
+  });
+}
+
+/** The checks of the list: those that the filter and the words let through. */
+export const listed = computed<number[]>(() => {
+  const found = run.value;
+  if (!found) return [];
+  const words = query.value.trim().toLowerCase();
+  const kept: number[] = [];
+  found.checks.forEach((check, index) => {
+    if (!check || (only.value && (check.outcome ?? "open") !== only.value)) return;
+    if (words) {
+      const text = `${check.key ?? ""} ${check.why ?? ""} ${found.monitor(check.monitor)}`.toLowerCase();
+      if (!text.includes(words)) return;
+    }
+    kept.push(index);
+  });
+  return kept;
+});
+
+export function step(direction: 1 | -1): void {
+  const all = run.value?.violations ?? [];
+  if (!all.length) return say("there is no violation");
+  const at = selected.value;
+  const next = direction > 0 ? (all.find((i) => i > at) ?? all[0]) : (all.findLast((i) => i < at) ?? all[all.length - 1]);
+  select(next);
+}
+
+export function neighbour(direction: 1 | -1): void {
+  const all = listed.value;
+  if (!all.length) return;
+  const at = all.indexOf(selected.value);
+  select(all[Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + direction))]);
+}
+
+export function scrub(t: number): void {
+  const end = run.value?.end ?? 0;
+  const to = Math.max(0, Math.min(end, t));
+  cursor.value = to >= end ? null : to;
+}

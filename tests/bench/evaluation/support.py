@@ -1,0 +1,58 @@
+"""Servers without sockets for evaluations, whose answer depends on the prompt alone."""
+
+import json
+from contextlib import asynccontextmanager
+
+from interwhen.bench.evaluation._evaluation import Evaluation
+from interwhen.bench.evaluation._fleet import Endpoint, Fleet
+from interwhen.bench.evaluation._prompts import open_prompts
+from interwhen.bench.evaluation._results import Manifest, Results
+from interwhen.models import ChatModel
+from interwhen.registry import load_monitors
+from interwhen.testing.server import Disconnect, Head, ScriptedTransport, Send, Sleep, events
+
+
+def written(folder, count, name="prompts.jsonl"):
+    """Write *count* prompts, whose right answer is twice the number, and return the path."""
+    path = folder / name
+    rows = [{"prompt": f"Double {number}.", "answer": str(2 * number)} for number in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def asked(request):
+    """Return the number in the prompt of *request*."""
+    return int(request.json["messages"][0]["content"].split()[1].rstrip("."))
+
+
+def doubling(request, pause=0.0):
+    """Answer a request for *double* with the right number, in several chunks."""
+    number = asked(request)
+    texts = [f"2 * {number} =", f" {2 * number}\n", f"Answer: {2 * number}"]
+    return [Head(), *([Sleep(pause)] if pause else []), *events(texts, api="chat")]
+
+
+def refusing(status, **headers):
+    """Return a script that refuses each request with *status*."""
+    return lambda request: [Head(status, headers={"content-length": "2", **headers}), Send(b"{}"), Disconnect()]
+
+
+@asynccontextmanager
+async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, monitors=(), out="out", **options):
+    """Open an evaluation of the prompts in *folder* on one server for each of *scripts*."""
+    prompts = open_prompts(str(folder / "prompts.jsonl"), count=count)
+    endpoints = [Endpoint(f"http://server{number}/v1", limit=limit) for number in range(len(scripts))]
+    transports = {one.url: ScriptedTransport(script) for one, script in zip(endpoints, scripts, strict=True)}
+    models = {url: ChatModel(url, "scripted", transport=transport) for url, transport in transports.items()}
+    manifest = Manifest(task="t", digest=prompts.digest, model="scripted", api="chat", shard_size=shard_size)
+    watching = load_monitors(monitors)
+    with Results(folder / out, manifest) as results:
+        made = Evaluation(
+            prompts=prompts,
+            results=results,
+            fleet=Fleet(endpoints, options.pop("patience", 5.0)),
+            models=models,
+            monitors=lambda more: watching,
+            **options,
+        )
+        yield made

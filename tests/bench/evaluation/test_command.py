@@ -1,0 +1,119 @@
+"""The command: a run that is killed again and again ends with the same rows as an unbroken one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import anyio
+import pytest
+from interwhen import UsageError
+from interwhen.bench.evaluation._command import describe, evaluate
+from interwhen.bench.evaluation._evaluation import Progress
+from interwhen.bench.evaluation._results import read_rows, summarize
+from interwhen.testing.server import ScriptedServer
+
+from .support import doubling, written
+
+START = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
+
+
+@contextmanager
+def serving(pause=0.0):
+    """Serve answers in another thread; the value is the base URL."""
+    found, ready, done = [], threading.Event(), threading.Event()
+
+    async def main():
+        async with ScriptedServer(lambda request: doubling(request, pause)) as server:
+            found.append(server.base_url)
+            ready.set()
+            await anyio.to_thread.run_sync(done.wait)
+
+    thread = threading.Thread(target=anyio.run, args=(main,))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield found[0]
+    finally:
+        done.set()
+        thread.join()
+
+
+def command(folder, url, out, *more):
+    prompts = str(folder / "prompts.jsonl")
+    options = ["--task", prompts, "--endpoint", url, "--model", "m", "--out", str(folder / out)]
+    return ["eval", *options, "--shard-size", "20", "--concurrency", "2", "--max-concurrency", "2", "--quiet", *more]
+
+
+def kept(folder, out):
+    return {row.row: (row.text, row.status, row.grade) for row in read_rows(folder / out)}
+
+
+def test_kills_lose_no_row_and_make_none_twice(tmp_path):
+    written(tmp_path, 50)
+    with serving(0.02) as url:
+        for rows in (3, 25):
+            process = subprocess.Popen([sys.executable, "-c", START, *command(tmp_path, url, "killed")])
+            while sum(1 for _ in (tmp_path / "killed").glob("shard-*")) == 0 or len(kept(tmp_path, "killed")) < rows:
+                assert process.poll() is None, "the command ended by itself"
+                time.sleep(0.005)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        last = subprocess.run(
+            [sys.executable, "-c", START, *command(tmp_path, url, "killed", "--json")],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    assert last.returncode == 0, last.stderr
+    said = json.loads(last.stdout)
+    assert said["summary"]["rows"] == 50
+    numbers = [row.row for row in read_rows(tmp_path / "killed")]
+    assert sorted(numbers) == list(range(50))
+    with serving() as url:
+        code = evaluate(
+            task=str(tmp_path / "prompts.jsonl"), endpoint=(url,), model="m", out=tmp_path / "whole", quiet=True
+        )
+    assert code == 0
+    assert kept(tmp_path, "killed") == kept(tmp_path, "whole")
+    assert summarize(tmp_path / "whole").tokens_again == 0
+
+
+def test_the_summary_names_what_is_left(tmp_path, capsys):
+    written(tmp_path, 20)
+    with serving() as url:
+        code = evaluate(
+            task=str(tmp_path / "prompts.jsonl"),
+            endpoint=(url,),
+            model="m",
+            out=tmp_path / "out",
+            budget_tokens=20,
+            concurrency=1,
+            price_tokens=1e6,
+            quiet=True,
+        )
+    said = capsys.readouterr().out
+    assert code == 3
+    assert "--budget-tokens" in said
+    assert "cost" in said
+    assert "20 of 20" not in said
+
+
+def test_wrong_options_are_refused(tmp_path):
+    written(tmp_path, 1)
+    task = str(tmp_path / "prompts.jsonl")
+    with pytest.raises(UsageError, match="--tries must be at least 1"):
+        evaluate(task=task, endpoint=("http://a/v1",), model="m", out=tmp_path / "out", tries=0)
+
+
+def test_progress_is_one_line_with_the_remaining_time():
+    progress = Progress(known=5000, before=1000, rows=1000, running=7, tokens=5000, tokens_again=9, seconds=100.0)
+    assert progress.remaining_seconds == pytest.approx(300)
+    assert describe(progress) == (
+        "2,000 of 5,000 rows, 7 running, 10.0 rows/s, 5:00 left, 5,000 tokens, 9 of them for nothing"
+    )
+    assert "cost 10.00" in describe(progress, (0.0, 2000.0))

@@ -1,0 +1,152 @@
+"""An evaluation finishes each row once, moves only the rows whose server fails, and stops when its budget is spent."""
+
+import itertools
+
+import anyio
+import pytest
+from interwhen import UsageError
+from interwhen.bench.evaluation._results import read_rows, summarize
+from interwhen.testing.server import Disconnect, Head, Send, chunk, data
+
+from .support import asked, doubling, evaluation, refusing, written
+
+
+def run(folder, scripts, **options):
+    async def main():
+        async with evaluation(folder, scripts, **options) as made:
+            return made, await made.run()
+
+    return anyio.run(main)
+
+
+def test_every_row_gets_one_result_with_its_grade_and_its_server(tmp_path):
+    written(tmp_path, 35)
+    made, progress = run(tmp_path, [doubling, doubling], monitors=["arithmetic"])
+    rows = sorted(read_rows(tmp_path / "out"), key=lambda row: row.row)
+    assert [row.row for row in rows] == list(range(35))
+    assert all(row.grade == "right" and row.text.endswith(f"Answer: {2 * row.row}") and row.tokens > 0 for row in rows)
+    assert {row.status for row in rows} == {"unverified", "verified"} or {row.status for row in rows} == {"verified"}
+    assert {row.endpoint for row in rows} == {one.url for one in made.fleet.endpoints}
+    assert progress.rows == 35
+    assert progress.affinity == 1.0
+    assert not any(one.busy for one in made.fleet.endpoints)
+    assert len(list((tmp_path / "out").glob("shard-*.jsonl"))) == 4
+
+
+def test_the_same_command_again_asks_nothing_again(tmp_path):
+    written(tmp_path, 12)
+    run(tmp_path, [doubling])
+    before = sorted(row.row for row in read_rows(tmp_path / "out"))
+
+    def never(request):
+        raise AssertionError
+
+    _, progress = run(tmp_path, [never])
+    assert (progress.before, progress.rows) == (12, 0)
+    assert sorted(row.row for row in read_rows(tmp_path / "out")) == before
+
+
+def test_rows_of_a_dying_server_are_made_on_the_others(tmp_path):
+    written(tmp_path, 40)
+    count = itertools.count()
+
+    def dying(request):
+        if next(count) < 3:
+            return doubling(request)
+        return [Head(), Send(data(chunk("chat", "2 *"))), Disconnect()]
+
+    made, progress = run(tmp_path, [dying, doubling])
+    rows = list(read_rows(tmp_path / "out"))
+    assert sorted(row.row for row in rows) == list(range(40))
+    assert {row.grade for row in rows} == {"right"}
+    dead, alive = made.fleet.endpoints
+    assert dead.failures >= 1
+    assert alive.runs > dead.runs
+    assert progress.moved >= 1
+    assert progress.tokens_again >= 1
+    summary = summarize(tmp_path / "out")
+    assert summary.tokens_again == progress.tokens_again
+    assert summary.tokens == sum(row.tokens for row in rows)
+
+
+def test_a_server_that_refuses_gets_fewer_runs_and_loses_none(tmp_path):
+    written(tmp_path, 30)
+    running = 0
+
+    def narrow(request):
+        nonlocal running
+        if running >= 2:
+            return refusing(429, **{"retry-after": "0"})(request)
+        running += 1
+
+        def steps():
+            nonlocal running
+            try:
+                yield from doubling(request, 0.005)
+            finally:
+                running -= 1
+
+        return steps()
+
+    made, progress = run(tmp_path, [narrow], limit=8)
+    assert sorted(row.row for row in read_rows(tmp_path / "out")) == list(range(30))
+    (server,) = made.fleet.endpoints
+    assert server.refusals > 0
+    assert server.limit < 8
+    assert server.failures == 0
+    assert not progress.left
+
+
+def test_a_request_that_is_wrong_in_itself_fails_its_row_only(tmp_path):
+    written(tmp_path, 6)
+
+    def picky(request):
+        return refusing(400)(request) if asked(request) == 3 else doubling(request)
+
+    _, progress = run(tmp_path, [picky])
+    rows = {row.row: row for row in read_rows(tmp_path / "out")}
+    assert rows[3].status == "failed"
+    assert "400" in rows[3].why
+    assert len(rows) == 6
+    assert not progress.left
+
+
+def test_a_row_that_fails_too_often_is_left_for_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.001)
+    written(tmp_path, 6)
+
+    def broken(request):
+        return [Head(), Disconnect()] if asked(request) == 2 else doubling(request)
+
+    _, progress = run(tmp_path, [broken], tries=2)
+    assert progress.left == [2]
+    assert sorted(row.row for row in read_rows(tmp_path / "out")) == [0, 1, 3, 4, 5]
+    _, progress = run(tmp_path, [doubling])
+    assert (progress.before, progress.rows) == (5, 1)
+
+
+def test_the_budget_of_tokens_starts_no_more_rows(tmp_path):
+    written(tmp_path, 50)
+    _, progress = run(tmp_path, [doubling], budget_tokens=30, limit=1)
+    assert progress.is_budget_spent
+    assert 0 < progress.rows < 50
+    assert progress.tokens < 60
+
+
+def test_servers_that_all_fail_end_the_evaluation_with_their_names(tmp_path, monkeypatch):
+    monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.01)
+    written(tmp_path, 3)
+    with pytest.raises(UsageError, match="http://server0/v1"):
+        run(tmp_path, [lambda request: [Disconnect()]], patience=0.05, tries=100)
+
+
+def test_a_row_with_a_monitor_that_is_missing_ends_the_evaluation(tmp_path):
+    written(tmp_path, 3)
+
+    async def main():
+        async with evaluation(tmp_path, [doubling]) as made:
+            made.monitors = lambda more: (_ for _ in ()).throw(UsageError("no such monitor"))
+            await made.run()
+
+    with pytest.raises(UsageError, match="no such monitor"):
+        anyio.run(main)

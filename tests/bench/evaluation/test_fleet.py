@@ -1,0 +1,117 @@
+"""The limit of a server follows what it can do, and a server that fails is left alone for a while."""
+
+import anyio
+import pytest
+from interwhen import UsageError
+from interwhen.bench.evaluation._fleet import Endpoint, Fleet, read_endpoint
+
+
+def rounds(server, count, now=0.0, first=0.1):
+    """Let *server* end *count* rounds of as many runs as its limit allows; each end is followed by the next begin."""
+    for _ in range(count):
+        for _ in range(int(server.limit)):
+            while server.has_room(now):
+                server.begin()
+            server.end(now, now, first)
+    while server.busy:
+        server.drop()
+
+
+def test_the_limit_grows_by_about_one_for_each_round_that_uses_it_up():
+    server = Endpoint("http://a", limit=4, most=20)
+    rounds(server, 10)
+    assert 12 <= server.limit <= 14
+    before = server.limit
+    server.begin()
+    server.end(0.0, 0.0, 0.1)
+    assert server.limit == before  # it was not used up
+    rounds(server, 20)
+    assert server.limit == server.most
+
+
+def test_refusals_of_one_round_shrink_the_limit_once():
+    server = Endpoint("http://a", limit=10)
+    for _ in range(10):
+        server.begin()
+    for _ in range(5):
+        server.refuse(begun=1.0, now=2.0, after=None)
+    assert server.limit == pytest.approx(7)
+    server.refuse(begun=3.0, now=4.0, after=5.0)
+    assert server.limit == pytest.approx(4.9)
+    assert server.busy == 4
+    server.drop()
+    assert not server.has_room(8.9)
+    assert server.has_room(9.1)
+
+
+def test_a_first_token_that_waits_much_longer_than_usual_shrinks_the_limit():
+    server = Endpoint("http://a", limit=10)
+    rounds(server, 5, first=0.2)
+    before = server.limit
+    server.begin()
+    server.end(1.0, 4.0, 3.0)
+    assert server.limit == pytest.approx(0.9 * before)
+
+
+def test_a_server_that_failed_rests_and_is_then_tried_with_one_run():
+    server = Endpoint("http://a", limit=8)
+    server.begin()
+    server.fail(10.0)
+    assert not server.has_room(10.4)
+    assert server.has_room(10.6)
+    server.begin()
+    assert not server.has_room(10.6)
+    server.fail(11.0)
+    assert not server.has_room(11.9)  # the rest is twice as long now
+    server.begin()
+    server.end(12.1, 12.5, 0.1)
+    for _ in range(8):
+        assert server.has_room(12.5)
+        server.begin()
+    assert not server.has_room(12.5)
+
+
+def test_runs_go_to_servers_by_limit_and_weight():
+    fleet = Fleet([Endpoint("http://a", weight=1, limit=100), Endpoint("http://b", weight=3, limit=100)])
+
+    async def main():
+        return [(await fleet.take()).url for _ in range(40)]
+
+    taken = anyio.run(main)
+    assert taken.count("http://b") == 30
+
+
+def test_take_waits_for_room():
+    fleet = Fleet([Endpoint("http://a", limit=1)])
+    order = []
+
+    async def main():
+        server = await fleet.take()
+
+        async def second():
+            await fleet.take()
+            order.append("second")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(second)
+            await anyio.wait_all_tasks_blocked()
+            order.append("end")
+            server.end(0.0, 0.0, None)
+            fleet.wake()
+
+    anyio.run(main)
+    assert order == ["end", "second"]
+
+
+@pytest.mark.parametrize("text", ["localhost:8000", "http://a=0", "ftp://a", ""])
+def test_a_bad_endpoint_is_refused(text):
+    with pytest.raises(UsageError, match="--endpoint must be URL"):
+        read_endpoint(text, limit=1, most=1)
+
+
+def test_an_endpoint_may_have_a_weight_and_a_query():
+    assert read_endpoint("http://a:1/v1/=2.5", limit=8, most=4).weight == 2.5
+    assert read_endpoint("http://a:1/v1/=2.5", limit=8, most=4).url == "http://a:1/v1"
+    assert read_endpoint("http://a/v1?x=y", limit=1, most=1).url == "http://a/v1?x=y"
+    with pytest.raises(UsageError, match="each once"):
+        Fleet([Endpoint("http://a"), Endpoint("http://a")])

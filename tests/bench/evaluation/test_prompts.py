@@ -1,0 +1,109 @@
+"""Prompts come from files, from the hub and from installed tasks, in order, and bad rows are named."""
+
+import gzip
+import json
+
+import pytest
+from interwhen import Message, UsageError
+from interwhen.bench.evaluation._prompts import open_prompts
+
+ROWS = [
+    {"prompt": "Add 1 and 1.", "answer": 2},
+    {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "other": 1},
+    {"prompt": "x", "answer": "7", "name": "mine", "monitors": ["arithmetic"]},
+]
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz", "p.ndjson", "p.parquet"])
+def test_files_give_the_same_rows(tmp_path, name):
+    path = tmp_path / name
+    rows = ROWS
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(lines(rows).encode()))
+    elif name.endswith(".parquet"):
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        rows = [{"prompt": "Add 1 and 1.", "answer": "2"}, {"prompt": "x", "answer": None}]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        path.write_text(lines(rows) + "\n")
+    found = list(open_prompts(str(path)).rows())
+    assert [one.number for one in found] == list(range(len(rows)))
+    assert found[0].prompt == (Message("user", "Add 1 and 1."),)
+    assert found[0].grade("So it is 2.\nAnswer: 2.0")
+    assert not found[0].grade("Answer: 3")
+    assert not found[0].grade("2")
+    assert found[1].grade is None
+    if len(rows) == 3:
+        assert found[1].prompt[0] == Message("system", "Be brief.")
+        assert (found[2].name, found[2].monitors) == ("mine", ("arithmetic",))
+
+
+def test_a_url_of_fsspec_is_read(tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    with fsspec.open("memory://evaluation/p.jsonl", "wb") as file:
+        file.write(lines(ROWS).encode())
+    assert len(list(open_prompts("memory://evaluation/p.jsonl").rows())) == 3
+
+
+def test_the_digest_follows_the_content_and_the_options(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines(ROWS))
+    first = open_prompts(str(path))
+    assert first.count == 3
+    assert open_prompts(str(path)).digest == first.digest
+    assert open_prompts(str(path), count=2).digest != first.digest
+    assert open_prompts(str(path), answer_field="other").digest != first.digest
+    path.write_text(lines(ROWS[:2]))
+    assert open_prompts(str(path)).digest != first.digest
+
+
+def test_count_limits_the_rows(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(lines(ROWS))
+    prompts = open_prompts(str(path), count=2)
+    assert len(list(prompts.rows())) == prompts.count == 2
+    with pytest.raises(UsageError, match="--count must be at least 1"):
+        open_prompts(str(path), count=0)
+
+
+def test_an_installed_task_gives_its_exercises_with_their_graders():
+    prompts = open_prompts("chained_arithmetic", count=3, seed=5)
+    rows = list(prompts.rows())
+    assert len(rows) == 3
+    assert rows[0].monitors
+    assert rows[0].grade("no answer") is False
+    assert prompts.digest != open_prompts("chained_arithmetic", count=3, seed=6).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "line 1 must be a JSON object"),
+        ('{"question": "x"}', "must have the field 'prompt', got question"),
+        ('{"prompt": 3}', "line 1 must be a prompt with an answer"),
+        ("[]", "line 1 must be a JSON object"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, text, message):
+    path = tmp_path / "p.jsonl"
+    path.write_text(text + "\n")
+    with pytest.raises(UsageError, match=message):
+        list(open_prompts(str(path)).rows())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("missing.jsonl", "--task must name a readable file"),
+        ("s3://bucket/file.csv", "a file that ends in"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_refused(spec, message):
+    with pytest.raises(UsageError, match=message):
+        open_prompts(spec)

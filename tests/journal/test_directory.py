@@ -1,0 +1,341 @@
+"""A directory of journals: what is kept, how much of it, and what happens if the disk does not take it."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import interwhen
+import msgspec
+import pytest
+import structlog
+from interwhen import JournalError, UsageError, read_journal
+from interwhen.journal import _directory
+from interwhen.journal._directory import open_journals
+from interwhen.journal._files import START, frames
+from interwhen.journal._settings import CallHead
+from journals import borders, goes_on
+from sums import watch
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
+
+RIGHT = ("1+1=2\n", "2+2=4\n")
+SECRET = "the answer of a patient"
+
+
+class Record(msgspec.Struct):
+    """Stands for the record of a call."""
+
+    call_id: str
+    outcome: str = "steps verified"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    made = []
+
+    def make(**options):
+        made.append(open_journals({"path": str(tmp_path / "journals"), **options}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def new_id(number=0, at=None):
+    return f"{round((at or time.time()) * 1000):012x}{number:020x}"
+
+
+async def call(directory, number=0, *, lines=RIGHT, at=None, has_problem=False, ends=True):
+    """Make one call with a journal; return its id and its result."""
+    head = CallHead(new_id(number, at), "wrap", "chat", "m", "t" * 32, streams=True)
+    journal = directory.begin(head, shows_path=True)
+    async with interwhen.run(goes_on(lines), SECRET, monitors=[watch()], journal=journal) as run:
+        result = await run.drain()
+    if journal is not None and ends:
+        journal.called(Record(head.call_id), has_problem=has_problem)
+    return head.call_id, result
+
+
+def files(directory):
+    return Path(directory.settings.path)
+
+
+def names(directory):
+    return sorted(path.name for path in files(directory).iterdir())
+
+
+async def test_each_call_has_a_file_with_its_head_its_run_and_its_record(directory):
+    here = directory()
+    call_id, result = await call(here, lines=("1+1=2\n", "2+2=5\n"))
+    here.close()
+    assert names(here) == [f"{call_id}.journal"]
+    path = files(here) / f"{call_id}.journal"
+    assert result.journal.path == str(path)
+    found = read_journal(path)
+    assert (found.header.call.call_id, found.header.call.trace_id) == (call_id, "t" * 32)
+    assert found.result.text == result.text
+    assert found.call == {"call_id": call_id, "outcome": "steps verified"}
+    assert interwhen.replay(path).differences == ()
+    line = interwhen.timeline(path)
+    assert [one.remedy for one in line.remedies] == ["repair"]
+    assert msgspec.json.decode(line.compact)["call"]["outcome"] == "steps verified"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(files(here).stat().st_mode) == 0o700
+
+
+async def test_one_thread_writes_the_journals_of_many_calls(directory):
+    here = directory()
+    before = threading.active_count()
+    for number in range(20):
+        await call(here, number)
+    assert threading.active_count() <= before + 1
+    here.close()
+    assert threading.active_count() <= before
+    assert len(names(here)) == here.kept == 20
+    await call(here, 21)  # a closed directory begins again
+    here.close()
+    assert len(names(here)) == 21
+
+
+async def test_only_problems_are_kept_if_only_problems_are_wanted(directory):
+    here = directory(keep="problems")
+    good, _ = await call(here, 1)
+    bad, _ = await call(here, 2, has_problem=True)
+    unknown, _ = await call(here, 3, ends=False)  # nothing said how it ended
+    here.close()
+    assert names(here) == sorted([f"{bad}.journal", f"{unknown}.journal"])
+    assert (here.kept, here.passed_over) == (2, 1)
+    assert good not in str(names(here))
+
+
+async def test_a_long_call_without_a_problem_leaves_nothing(directory, monkeypatch):
+    monkeypatch.setattr(_directory, "_HELD_BYTES", 100)
+    here = directory(keep="problems")
+    await call(here, 1)
+    here.close()
+    assert (names(here), here.bytes, here.passed_over) == ([], 0, 1)
+
+
+async def test_a_share_is_chosen_by_the_id(directory):
+    here = directory(keep="share", share=0.5)
+    low, high = 1, (1 << 32) - 1
+    first, _ = await call(here, low)
+    _, result = await call(here, high)
+    here.close()
+    assert names(here) == [f"{first}.journal"]
+    assert result.journal is None
+
+
+async def test_the_oldest_journals_go_when_there_are_too_many_bytes(directory):
+    here = directory(max_bytes=1 << 16)
+    made = [(await call(here, number))[0] for number in range(40)]
+    here.close()
+    left = names(here)
+    assert left == sorted(f"{name}.journal" for name in made)[-len(left) :]
+    total = sum((files(here) / name).stat().st_size for name in left)
+    assert total == here.bytes <= 1 << 16
+    assert here.deleted == 40 - len(left) > 0
+
+
+async def test_old_journals_go_and_other_files_stay(directory, tmp_path):
+    folder = tmp_path / "journals"
+    folder.mkdir()
+    old = folder / f"{new_id(1, time.time() - 40 * 86_400)}.journal"
+    young = folder / f"{new_id(2, time.time() - 86_400)}.journal"
+    for path in (old, young, folder / "notes.txt", folder / "mine.journal"):
+        path.write_bytes(b"x")
+    here = directory(max_days=30)
+    call_id, _ = await call(here)
+    here.close()
+    assert names(here) == sorted([young.name, f"{call_id}.journal", "notes.txt", "mine.journal"])
+
+
+async def test_a_redacted_journal_has_verdicts_and_times_and_no_text(directory):
+    here = directory(text="redacted")
+    call_id, result = await call(here, lines=("1+1=2\n", "2+2=5 and a private word\n"))
+    here.close()
+    path = files(here) / f"{call_id}.journal"
+    data = path.read_bytes()
+    for words in (SECRET, "private", "2+2", "1+1", "adds up"):
+        assert words.encode() not in data
+    line = interwhen.timeline(path)
+    assert [type(check.outcome.verdict).__name__ for check in line.checks if check.cut is None] == ["Pass"] * 2
+    assert [one.remedy for one in line.remedies] == ["repair"]
+    assert sum(one.length for one in line.texts) - sum(one.removed for one in line.remedies) == len(result.text)
+    form = msgspec.json.decode(line.compact)
+    assert (form["redacted"], form["label"], form["call"]["call_id"]) == (True, result.label, call_id)
+    assert form["result"]["ledger"]["kept"] == result.ledger.kept
+    assert form["checks"][0]["sha256"] == result.checks[0].claim_sha256
+    for function in (interwhen.replay, lambda path: interwhen.resume(path, model=goes_on(), monitors=[watch()])):
+        with pytest.raises(JournalError, match=r"must hold the text .* it is redacted"):
+            function(path)
+
+
+async def test_a_redacted_journal_tells_the_times_of_a_full_one(directory, path):
+    here = directory(text="redacted")
+    lines = ("1+1=2\n", "2+2=5\n", "3+3=6\n")
+    call_id, _ = await call(here, lines=lines)
+    here.close()
+    async with interwhen.run(goes_on(lines), SECRET, monitors=[watch()], journal=path) as run:
+        await run.drain()
+    ours, theirs = interwhen.timeline(files(here) / f"{call_id}.journal"), interwhen.timeline(path)
+
+    def shape(line):
+        texts = [(one.start, one.length, one.phase, one.origin, one.tokens) for one in line.texts]
+        checks = [(one.monitor, one.span, one.segment, one.lag, one.cut, one.remedy, one.worker) for one in line.checks]
+        requests = [(one.how, one.resume, one.start, one.remedy) for one in line.requests]
+        return texts, checks, requests, [one.to for one in line.frontier], [one.to for one in line.cuts]
+
+    assert shape(ours) == shape(theirs)
+
+
+@pytest.mark.parametrize("text", ["full", "redacted"])
+async def test_every_cut_and_every_changed_byte_of_a_journal_of_a_call_is_recovered_or_refused(text, directory, path):
+    here = directory(text=text)
+    call_id, _ = await call(here, lines=("1+1=3\n",))
+    here.close()
+    data = (files(here) / f"{call_id}.journal").read_bytes()
+    path.write_bytes(data)
+    whole, ends = read_journal(path), borders(data)
+    assert ends[-1] == len(data)
+    entries = (whole.header, *whole.records)
+    payloads = [entry.payload for entry in frames(data, "x")]
+    for at in range(len(data)):
+        changes = range(1, 256) if at < START + 8 else (1 << at % 8,)
+        for damaged in (data[:at], *(data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :] for bits in changes)):
+            if at < START:
+                with pytest.raises(JournalError):
+                    list(frames(damaged, "x"))
+                continue
+            found = [entry.payload for entry in frames(damaged, "x")]
+            assert found == payloads[: sum(end <= at for end in ends)]
+        if at % 97:
+            continue
+        path.write_bytes(data[:at])  # what is recovered from a file is what its records say
+        if at < ends[0]:
+            with pytest.raises(JournalError):
+                read_journal(path)
+        else:
+            read = read_journal(path)
+            assert (read.header, *read.records) == entries[: sum(end <= at for end in ends)]
+            interwhen.timeline(path)
+
+
+async def test_a_full_disk_costs_the_journal_and_not_the_call_and_is_visible(directory, monkeypatch):
+    real, full = os.write, True
+
+    def write(descriptor, data):
+        if not full or descriptor < 3:
+            return real(descriptor, data)
+        if len(data) > 200:
+            return real(descriptor, bytes(data)[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(_directory.os, "write", write)
+    here = directory()
+    with structlog.testing.capture_logs() as logs:
+        for number in range(3):
+            _, result = await call(here, number)
+            assert result.label == "steps verified"
+        here.close()
+        assert (here.kept, here.dropped) == (0, 3)
+        assert [log["event"] for log in logs if log["event"].startswith("journal")] == ["journal.failed"]
+        full = False
+        await call(here, 4)
+        here.close()
+    assert (here.kept, here.dropped) == (1, 3)
+    assert [log["event"] for log in logs if log["event"].startswith("journal")] == ["journal.failed", "journal.resumed"]
+
+
+def test_a_file_size_limit_costs_the_journal_and_not_the_call(tmp_path):
+    program = """
+import resource, sys, anyio, interwhen
+from interwhen.journal._directory import open_journals
+from interwhen.journal._settings import CallHead
+from interwhen.testing import ScriptedModel
+
+async def main():
+    here = open_journals({"path": sys.argv[1]})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+    for number in range(3):
+        journal = here.begin(CallHead(f"{number:032x}", "wrap", "chat", "m"), shows_path=True)
+        async with interwhen.run(ScriptedModel(["1 + 1 = 2"]), "Q", monitors=["arithmetic"], journal=journal) as run:
+            result = await run.drain()
+        assert result.label == "steps verified", result
+    here.close()
+    print(here.kept, here.dropped)
+
+anyio.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "3"]
+    assert done.stderr.count("journal.failed") <= 1
+
+
+async def test_a_disk_that_hangs_fills_the_queue_and_holds_no_call_back(directory, monkeypatch):
+    freed = threading.Event()
+    real = os.write
+
+    def write(descriptor, data):
+        freed.wait(30)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(_directory.os, "write", write)
+    monkeypatch.setattr(_directory, "QUEUED_BYTES", 4000)
+    monkeypatch.setattr(_directory, "STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
+    here = directory()
+    try:
+        await call(here, 1)
+        time.sleep(0.05)  # the thread hangs in the first write
+        begun = time.monotonic()
+        long = tuple(f"{number}+1={number + 1}\n" for number in range(9))
+        _, result = await call(here, 2, lines=long)
+        assert result.label == "steps verified"
+        assert "the disk is too slow" in result.journal.incomplete
+        time.sleep(0.35)
+        _, result = await call(here, 3)
+        assert result.label == "steps verified"
+        assert result.journal is None
+        assert time.monotonic() - begun < 5
+        assert here.dropped == 2
+    finally:
+        freed.set()
+
+
+async def test_a_disk_that_was_idle_is_not_taken_for_one_that_hangs(directory, monkeypatch):
+    monkeypatch.setattr(_directory, "STUCK_SECONDS", 0.2)
+    here = directory()
+    await call(here, 1)
+    time.sleep(0.5)
+    for number in range(2, 6):
+        _, result = await call(here, number)
+        assert result.journal is not None
+    here.close()
+    assert (here.kept, here.dropped) == (5, 0)
+
+
+def test_what_is_no_directory_is_refused(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("x")
+    for wanted, said in (
+        (7, "journal must be a directory"),
+        ({}, "journal must be a directory"),
+        ({"path": str(tmp_path / "a"), "keep": "some"}, "journal must have valid values"),
+        (file / "below", "must be a directory that can be made, and is not"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            open_journals(wanted)
+    first = open_journals(tmp_path / "b")
+    assert open_journals({"path": str(tmp_path / "b")}) is first
+    with pytest.raises(UsageError, match="must have the same settings"):
+        open_journals({"path": str(tmp_path / "b"), "keep": "problems"})

@@ -1,0 +1,142 @@
+"""Passages of a long document: the right ones are found, and a run gets them unless its prompt has them already."""
+
+import json
+import random
+
+import pytest
+from interwhen import Message, UsageError
+from interwhen.models import Capabilities, UpstreamError
+from interwhen.precompute import Embedder, MemoryShelf, Precomputer, Store, pieces_of
+from interwhen.precompute._retrieval import PassageIndex, passage_of, within
+from interwhen.testing import ScriptedModel
+from interwhen.testing.server import Head, ScriptedTransport, Send
+
+pytestmark = pytest.mark.anyio
+TOWNS = [
+    f"{first}{last}" for first in ("Al", "Bor", "Cas", "Dun", "El", "Fen") for last in ("by", "ton", "mere", "wick")
+]
+
+
+def manual(pages, seed=0):
+    """A document with a section for each town, a fact in it, and filler; and the facts."""
+    rng = random.Random(seed)
+    things = ("bridge", "mill", "harbour", "library", "market", "tower", "well", "school")
+    facts, sections = [], []
+    for page in range(pages):
+        town, thing = f"{rng.choice(TOWNS)} {page}", rng.choice(things)
+        fact = f"The {thing} was built in {rng.randint(1200, 1990)} by {rng.randint(3, 90)} workers."
+        filler = "People live there and work, and in the evening they walk by the river. " * 20
+        sections.append(f"## {town}\n\n{filler}\n\n{fact} {filler}")
+        facts.append((town, thing, fact))
+    return "# Towns\n\n" + "\n\n".join(sections), facts
+
+
+def test_in_five_hundred_pages_the_passage_is_found_by_its_heading_and_its_words():
+    text, facts = manual(500)
+    assert len(text) > 1_000_000
+    index = PassageIndex(pieces_of(text))
+    for town, thing, fact in random.Random(1).sample(facts, 40):
+        found = within(index.ranked(f"When was the {thing} of {town} built?"))
+        assert any(fact in passage_of(piece) for piece in found), town
+
+
+def test_passages_are_few_and_fit():
+    text, _ = manual(20)
+    ranked = PassageIndex(pieces_of(text)).ranked("When was the bridge built?")
+    found = within(ranked, most=3, budget=6000)
+    assert 1 <= len(found) <= 3
+    assert sum(len(passage_of(piece)) for piece in found) <= 6000
+    assert within(ranked, budget=10) == ()
+
+
+@pytest.fixture
+async def towns():
+    text, facts = manual(12)
+    pre = Precomputer(Store(MemoryShelf()), ScriptedModel(["So."]), producers=[], debounce=0.0, passages=3000)
+    return pre, await pre.add("towns", text), text, facts
+
+
+async def test_a_run_gets_the_passages_that_its_prompt_lacks(towns):
+    pre, ref, text, facts = towns
+    town, thing, fact = facts[7]
+    question = f"When was the {thing} of {town} built?"
+    async with pre.run((Message("system", "Be brief."), Message("user", question)), context=ref) as run:
+        result = await run.drain()
+    system, user = pre.model.requests[-1].prompt
+    assert system.content == "Be brief."
+    assert user.content.startswith("From the text:\n")
+    assert fact in user.content
+    assert user.content.endswith(f"\n\n{question}")
+    assert len(user.content) < 3200
+    assert result.context.used == "passages"
+    async with pre.run(f"{text}\n{question}", context=ref) as run:
+        await run.drain()
+    prompt = pre.model.requests[-1].prompt
+    assert "From the text:" not in prompt[: -len(question) - 10] or prompt.count(fact) == 1
+
+
+async def test_a_text_that_is_long_for_the_window_gives_only_its_passages(towns):
+    pre, ref, text, facts = towns
+    town, thing, fact = facts[5]
+    question = f"When was the {thing} of {town} built?"
+    pre.model._capabilities = Capabilities(resume="prefix", context_tokens=100_000)
+    assert await pre.text_for(ref, question) == pre.contexts["towns"].context.text
+    pre.model._capabilities = Capabilities(resume="prefix", context_tokens=2000)
+    found = await pre.text_for(ref, question)
+    assert fact in found
+    assert len(found) < 3000 + 100 < len(text)
+
+
+async def test_nothing_is_put_before_a_question_about_something_else(towns):
+    pre, ref, _, _ = towns
+    async with pre.run("Zyzzyva?", context=ref) as run:
+        result = await run.drain()
+    assert pre.model.requests[-1].prompt == "Zyzzyva?"
+    assert result.context.used == "none"
+
+
+async def test_an_edited_context_gives_no_old_passages(towns):
+    pre, ref, _, facts = towns
+    await pre.add("towns", "There are no towns.")
+    with pytest.raises(UsageError, match="must be current, got one that is not"):
+        await pre.passages(ref, "When was it built?")
+    town, thing, _ = facts[3]
+    async with pre.run(f"When was the {thing} of {town} built?", context=ref) as run:
+        await run.drain()
+    assert "From the text:" not in pre.model.requests[-1].prompt
+
+
+def embedding(*, short=False):
+    """A server whose vectors say whether a text is about water or about fire; and the texts that it was sent."""
+    sent = []
+
+    def answer(request):
+        texts = json.loads(request.body)["input"]
+        sent.append(texts)
+        data = [
+            {"index": at, "embedding": [float(any(w in text for w in ("river", "boat"))), float("oven" in text), 0.1]}
+            for at, text in enumerate(texts)
+        ]
+        return Head(200, {}, chunked=False), Send(json.dumps({"data": data[: -1 if short else None][::-1]}).encode())
+
+    return ScriptedTransport(answer), sent
+
+
+async def test_embeddings_find_what_shares_no_word_and_are_kept_in_the_store():
+    store = Store(MemoryShelf())
+    pre = Precomputer(store, ScriptedModel(["So."]), producers=[], debounce=0.0)
+    ref = await pre.add("town", {"a": "The oven burns.", "b": "A river runs there.", "c": "The oven is hot."})
+    transport, sent = embedding()
+    embedder = Embedder("http://h:1/v1", "m", transport)
+    assert [piece.name for piece in await pre.passages(ref, "Is there a boat?", most=1)] == []
+    found = await pre.passages(ref, "Is there a boat?", most=1, embedder=embedder)
+    assert [piece.name for piece in found] == ["b"]
+    assert [len(texts) for texts in sent] == [3, 1]
+    ref = await pre.edit(ref, {"c": "The oven is cold."})
+    await pre.passages(ref, "Is there a boat?", most=1, embedder=embedder)
+    assert [len(texts) for texts in sent[2:]] == [1, 1]
+
+
+async def test_a_server_that_returns_too_few_embeddings_is_named():
+    with pytest.raises(UpstreamError, match="must return an embedding for each of 2 texts"):
+        await Embedder("http://h:1/v1", "m", embedding(short=True)[0]).embed(["a", "b"])

@@ -1,0 +1,83 @@
+"""``interwhen view``: the page in a file, the terminal, JSON, and the command that serves."""
+
+import json
+import re
+import subprocess
+import sys
+
+import httpx2
+import pytest
+from interwhen.view._cli import progress
+from interwhen_launcher import main
+from tests.view.recorded import PLAIN, REPAIRED, record
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    record(folder / "repaired.journal", REPAIRED)
+    record(folder / "plain.journal", PLAIN)
+    return folder
+
+
+def view(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["view", *map(str, arguments)])
+    return caught.value.code
+
+
+def test_the_page_in_a_file(folder, tmp_path, capsys):
+    out = tmp_path / "runs.html"
+    assert view(folder, "--html", out) == 0
+    assert "2 runs" in capsys.readouterr().err
+    page = out.read_text()
+    assert len(re.findall('<script type="application/json" id="run-', page)) == 2
+    assert view(folder, "--html", out, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+    assert view(folder, "--html", tmp_path / "missing" / "x.html") == 2
+    assert "--html must be a file that can be written" in capsys.readouterr().err
+
+
+def test_the_terminal_and_programs(folder, capsys):
+    assert view(folder, "--plain") == 0
+    out = capsys.readouterr().out
+    assert "steps verified" in out
+    assert "violations" in out
+    assert view(folder / "repaired.journal", "--plain") == 0
+    assert "«2788»" in capsys.readouterr().out
+    assert view(folder, "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(row.get("violations", 0) for row in rows) == [0, 1]
+
+
+def test_what_cannot_be_read(tmp_path, capsys):
+    path = tmp_path / "a.journal"
+    path.write_text("no journal")
+    assert view(path, "--html", tmp_path / "x.html") == 2
+    assert "there must be at least one readable journal" in capsys.readouterr().err
+    assert view(path, "--json") == 0
+    assert "must begin with" in json.loads(capsys.readouterr().out)["error"]
+    assert view(tmp_path / "missing") == 2
+
+
+def test_it_serves_below_a_word_until_it_is_ended(folder):
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from interwhen_launcher import main; main()", "view", str(folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stderr.readline()
+        address = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{20,}/", line)[0]
+        assert "interwhen view" in httpx2.get(address).text
+        assert len(httpx2.get(f"{address}runs").json()["runs"]) == 2
+        assert httpx2.get(re.sub(r"/[\w-]{20,}/", "/runs", address)).status_code == 404
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stderr.close()
+
+
+def test_progress_is_silent_for_short_work(capsys):
+    assert list(progress(range(3), "read", quiet=False)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,387 @@
+"""The page in a real browser: reading a run, comparing two, a run that grows, hostile text, and everybody's ways to use it."""
+
+import json
+import re
+
+import pytest
+from interwhen.view._page import render_page
+from interwhen.view._runs import RunFolder, run_id
+from interwhen.view._server import local_app
+from tests.hostile.corpus import ARITHMETIC, HIDDEN, LOOKALIKES, MARKERS, TERMINAL, TOKENS
+from tests.view.browser import Watched, axe, chromium, serving
+from tests.view.recorded import PLAIN, REPAIRED, long_replies, record
+
+WORD = "word"
+MARKUP = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "<svg onload=alert(3)>",
+    "<iframe src=javascript:alert(4)>",
+    "<style>*{display:none}</style>",
+    "<link rel=stylesheet href=http://evil.example/x.css>",
+    '"><a href="http://evil.example">',
+    "javascript:alert(5)",
+    "{{7*7}}${7*7}",
+    "<meta http-equiv=refresh content='0;url=http://evil.example'>",
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    record(folder / "repaired.journal", REPAIRED)
+    record(folder / "plain.journal", PLAIN)
+    record(folder / "bare.journal", REPAIRED[:1], monitors=())
+    record(folder / "long.journal", long_replies(240), size=16)
+    return folder
+
+
+def one_file(path, *journals):
+    runs = RunFolder(journals)
+    paths = runs.paths()
+    page = render_page({run_id(each): runs.form(each) for each in paths}, [runs.row(each) for each in paths])
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def address(folder, tmp_path_factory):
+    return one_file(tmp_path_factory.mktemp("page") / "runs.html", folder)
+
+
+@pytest.fixture
+def watch(browser):
+    contexts = []
+
+    def opened(url, **options):
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 900}, **{"offline": url.startswith("file:"), **options}
+        )
+        contexts.append(context)
+        watched = Watched(context.new_page(), url.partition("#")[0].rpartition("/")[0])
+        watched.page.goto(url)
+        return watched
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def at_run(address, folder, name):
+    return f"{address}#/run/{run_id(folder / name)}"
+
+
+def test_a_repaired_run_is_read_in_one_look(watch, address, folder):
+    watched = watch(at_run(address, folder, "repaired.journal"))
+    page = watched.page
+    page.get_by_role("heading", name="repaired.journal").wait_for()
+    assert page.locator(".badge").first.inner_text().endswith("steps verified")
+    # The first violation is chosen: its evidence, its remedy, its line.
+    assert "17 × 164 is 2788, not 2818" in page.locator(".upper").inner_text()
+    assert "Remedy: repair" in page.locator(".story").inner_text()
+    row = page.locator(".row.chosen")
+    # The model had begun the next line when it was stopped; that went, too.
+    assert re.fullmatch(r"4 ✗ 17 \* 164 = 2818⏎\S*2788", re.sub(r"\s+", " ", row.inner_text()).strip())
+    assert "".join(row.locator("s.gone").all_inner_texts()).startswith("2818⏎")
+    assert row.locator(".ours").inner_text() == "2788"
+    assert "kept" in page.locator(".strip").inner_text()
+    watched.assert_clean()
+
+
+def test_ten_questions_take_one_or_two_clicks(watch, address, folder):
+    """Each: a run, the clicks, and what is then in sight."""
+    repaired, plain, bare = (
+        at_run(address, folder, name) for name in ("repaired.journal", "plain.journal", "bare.journal")
+    )
+    walks = [
+        ("why was this cut?", repaired, [], ".upper", "17 × 164 is 2788, not 2818"),
+        ("what did the model write?", repaired, [], "s.gone", "2818"),
+        ("what was written in its place?", repaired, [], ".story", "«2788» written in its place"),
+        ("what did it cost?", repaired, [], ".strip", "discarded"),
+        ("how long did the reader wait?", repaired, [], ".story .cost", "s"),
+        ("was the verifier right?", repaired, ["Verify again"], "[role=status].note", "interwhen recheck"),
+        ("what is certified?", repaired, ["Account"], ".account", "steps on the way; the answer may be wrong"),
+        ("what was asked?", repaired, ["Prompt"], ".prompt", "How many screws?"),
+        ("was anything wrong here?", plain, [], ".top", "no violation"),
+        ("why is it not verified?", bare, ["Account"], ".account", "Why it is unverified"),
+    ]
+    page = None
+    last = ""
+    for question, url, clicks, where, wanted in walks:
+        if url != last:
+            page = watch(url).page
+            page.locator(".top h1").wait_for()
+            last = url
+        for name in clicks:
+            page.get_by_role("tab", name=name).or_(page.get_by_role("button", name=name, exact=True)).first.click()
+        assert wanted in page.locator(where).first.inner_text(), question
+        if clicks and clicks != ["Verify again"]:
+            page.get_by_role("tab", name="Evidence").click()
+
+
+def test_the_first_thing_that_a_person_does_is_to_drag(watch, address, folder):
+    watched = watch(at_run(address, folder, "long.journal"))
+    slider = watched.page.get_by_role("slider", name="Time")
+    box = slider.bounding_box()
+    watched.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] - 40)
+    watched.page.mouse.down()
+    first = int(slider.get_attribute("aria-valuenow"))
+    watched.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] - 40)
+    watched.page.mouse.up()
+    assert 0 < int(slider.get_attribute("aria-valuenow")) < first < int(slider.get_attribute("aria-valuemax"))
+    watched.assert_clean()
+
+
+def test_filters_steps_and_scrubbing(watch, address, folder):
+    watched = watch(at_run(address, folder, "long.journal"))
+    page = watched.page
+    page.get_by_text("1 / 4 violations").wait_for()
+    page.keyboard.press("n")
+    page.get_by_text("2 / 4 violations").wait_for()
+    page.get_by_role("button", name="Previous violation").click()
+    page.get_by_text("1 / 4 violations").wait_for()
+    chosen = page.locator(".row.chosen").first
+    assert chosen.is_visible()
+    page.get_by_role("button", name=re.compile("^✗ violation 4")).click()
+    assert page.locator(".checks .item").count() == 4
+    page.get_by_role("searchbox", name="Search the checks").fill("no such claim")
+    assert page.locator(".checks .item").count() == 0
+    page.get_by_role("searchbox", name="Search the checks").fill("")
+    # The cursor of time: at the start there is no text, in the middle a part of it, and no sign of later checks.
+    slider = page.get_by_role("slider", name="Time")
+    slider.focus()
+    page.keyboard.press("Home")
+    page.locator(".cursor span").wait_for()
+    assert page.locator(".row").count() <= 1
+    box = slider.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 40)
+    middle = int(slider.get_attribute("aria-valuenow"))
+    assert 0 < middle < int(slider.get_attribute("aria-valuemax"))
+    assert page.locator(".row").count() > 5
+    # A click on a line number's sign chooses its check.
+    page.locator(".gutter .sign").first.click()
+    assert page.locator(".row.chosen").count() == 1
+    page.keyboard.press("End")
+    assert page.evaluate("document.querySelectorAll('*').length") < 3000
+    watched.assert_clean()
+
+
+def test_the_list_filters_sorts_and_compares(watch, address, folder):
+    watched = watch(address)
+    page = watched.page
+    rows = page.locator(".body .tr")
+    assert rows.count() == 4
+    page.get_by_label("outcome").select_option("with a violation")
+    assert rows.count() == 2
+    page.get_by_label("outcome").select_option("")
+    page.get_by_label("status").select_option("unverified")
+    assert rows.count() == 1
+    page.get_by_label("status").select_option("")
+    page.get_by_role("searchbox").fill("repaired")
+    assert rows.count() == 1
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name="tokens").click()
+    assert "long.journal" in rows.first.inner_text()
+    assert page.get_by_role("columnheader", name="tokens").get_attribute("aria-sort") == "descending"
+    for name in ("bare", "repaired"):
+        page.get_by_role("checkbox", name=re.compile(name)).check()
+    page.get_by_role("button", name="Compare the two").click()
+    page.get_by_role("heading", name="Two runs").wait_for()
+    # Bare and supervised, aligned: the wrong line stands beside the repaired one.
+    other = page.locator(".pair.other").first
+    left, right = (re.sub(r"\s+", " ", half.inner_text()) for half in other.locator(".half").all())
+    assert "17 * 164 = 2818" in left
+    assert "2788" in right
+    shared = page.locator(".pair:not(.other)").first
+    left, right = (half.inner_text() for half in shared.locator(".half").all())
+    assert left.split()[-2:] == right.split()[-2:]
+    watched.assert_clean()
+
+
+def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
+    path = tmp_path / "growing.journal"
+    data = (folder / "repaired.journal").read_bytes()
+    path.write_bytes(data[: len(data) // 3])
+    asked = []
+
+    inner = local_app(RunFolder([tmp_path]), WORD)
+
+    async def app(scope, receive, send):
+        """Break the first two live answers after their first part."""
+        if not scope["path"].endswith("/live"):
+            await inner(scope, receive, send)
+            return
+        asked.append(dict(scope["headers"]).get(b"last-event-id"))
+        number, parts = len(asked), 0
+
+        async def breaking(message):
+            nonlocal parts
+            await send(message)
+            parts += b"event: part" in message.get("body", b"")
+            if number <= 2 and parts:
+                raise ConnectionError("cut by the test")
+
+        await inner(scope, receive, breaking)
+
+    with serving(app) as port:
+        watched = watch(f"http://127.0.0.1:{port}/{WORD}/#/run/{run_id(path)}")
+        page = watched.page
+        page.locator(".badge.running").wait_for()
+        for part in (2, 3):
+            path.write_bytes(data[: len(data) * part // 4])
+            page.wait_for_timeout(900)
+        path.write_bytes(data)
+        page.locator(".badge.verified").wait_for(timeout=15_000)
+        text = page.evaluate("[...document.querySelectorAll('.row')].map((row) => row.innerText).join('\\n')")
+    assert len(asked) >= 2
+    assert any(asked[1:])
+    for line in ("17 * 164 = 2818⏎", "So 1092 + 2788 = 3880", "That is all."):
+        assert text.count(line) == 1, line
+    assert page.evaluate("window.refused") == []
+
+
+def test_hostile_text_stays_text(watch, tmp_path):
+    corpus = [*MARKUP, *TOKENS, *MARKERS, *TERMINAL, *HIDDEN, *LOOKALIKES, *ARITHMETIC, "x" * 1_000_000, "<b>" * 40_000]
+    text = "\n".join(corpus) + "\n1 + 1 = 3\n"
+    path = record(
+        tmp_path / "</script><script>alert(9)<.journal".replace("/", "_"), [text, " 2\n"], monitors=["arithmetic"]
+    )
+    watched = watch(one_file(tmp_path / "hostile.html", path))
+    page = watched.page
+    page.locator(".top h1").wait_for()
+    inside = """() => {
+      const bad = [];
+      for (const row of document.querySelectorAll('.row')) {
+        const box = row.getBoundingClientRect();
+        if (Math.abs(box.height - 20) > 0.01) bad.push(['height', box.height]);
+        const style = getComputedStyle(row);
+        if (style.overflow !== 'clip' || !style.contain.includes('strict') && !style.contain.includes('paint')) bad.push(['box', style.overflow, style.contain]);
+        for (const made of row.querySelectorAll('*')) if (!['SPAN', 'S', 'I', 'BUTTON'].includes(made.tagName)) bad.push(made.tagName);
+        if (/[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\u200e\\u200f]/.test(row.textContent)) bad.push(JSON.stringify(row.textContent));
+      }
+      if (document.documentElement.scrollWidth > innerWidth) bad.push('the document is wider than the window');
+      return bad;
+    }"""
+    height = page.evaluate("document.querySelector('main.text').scrollHeight")
+    for share in range(11):
+        page.evaluate("(y) => document.querySelector('main.text').scrollTop = y", height * share / 10)
+        page.wait_for_timeout(30)
+        assert page.evaluate(inside) == []
+    for name in ("Account", "Prompt", "Evidence"):
+        page.get_by_role("tab", name=name).click()
+    assert page.evaluate("document.querySelectorAll('script').length") == 4
+    assert (
+        page.evaluate(
+            "document.querySelectorAll('img, iframe, svg, style:not(head style), link[rel=stylesheet], object, embed').length"
+        )
+        == 0
+    )
+    assert page.evaluate("document.querySelectorAll('*').length") < 3000
+    watched.assert_clean()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_has_no_serious_finding(watch, address, folder, scheme):
+    source = axe()
+    ids = [run_id(folder / name) for name in ("bare.journal", "repaired.journal")]
+    places = [address, at_run(address, folder, "repaired.journal"), f"{address}#/compare/{'/'.join(ids)}"]
+    serious = []
+    for place in places:
+        page = watch(place, color_scheme=scheme).page
+        page.locator(".top h1").wait_for()
+        tabs = [None] if "/run/" not in place else ["Evidence", "Account", "Prompt"]
+        for tab in tabs:
+            if tab is not None:
+                page.get_by_role("tab", name=tab).click()
+            page.evaluate(source)
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            serious += [
+                (place[-40:], tab, rule["id"], [node["html"][:120] for node in rule["nodes"]][:3])
+                for rule in found["violations"]
+                if rule["impact"] in {"serious", "critical"}
+            ]
+    assert serious == []
+
+
+def test_the_keyboard_alone(watch, address, folder):
+    watched = watch(address)
+    page = watched.page
+    page.locator(".body .tr").first.wait_for()
+    page.get_by_role("link", name="repaired.journal").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="repaired.journal").wait_for()
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "(document.activeElement.getAttribute('aria-label') || document.activeElement.textContent || '').slice(0, 40)"
+            )
+        )
+    for wanted in (
+        "Time",
+        "Text of the run",
+        "Evidence",
+        "Verify again",
+        "Mark as wrong verdict",
+        "Next violation",
+        "Play",
+    ):
+        assert any(wanted in each for each in reached), wanted
+    page.get_by_role("slider", name="Time").focus()
+    before = int(page.get_by_role("slider", name="Time").get_attribute("aria-valuenow"))
+    page.keyboard.press("ArrowLeft")
+    assert int(page.get_by_role("slider", name="Time").get_attribute("aria-valuenow")) <= before
+    page.get_by_role("tab", name="Evidence").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("tab", name="Account").get_attribute("aria-selected") == "true"
+    page.keyboard.press("Escape")
+    page.get_by_role("heading", name="Runs").wait_for()
+    watched.assert_clean()
+
+
+def test_forced_colours_keep_every_sign(watch, address, folder):
+    watched = watch(at_run(address, folder, "repaired.journal"), forced_colors="active")
+    page = watched.page
+    page.locator(".row.chosen").wait_for()
+    # A sign, a line or a word also says what a colour says.
+    assert "✗" in page.locator(".row.chosen .sign").inner_text()
+    assert "line-through" in page.evaluate("getComputedStyle(document.querySelector('s.gone')).textDecorationLine")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != page.evaluate(
+        "getComputedStyle(document.body).color"
+    )
+    watched.assert_clean()
+
+
+def test_a_labelled_case_is_a_line_for_trials(browser, address, folder, tmp_path):
+    from interwhen.testing import read_traces
+
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(at_run(address, folder, "repaired.journal"))
+    page.get_by_role("button", name="Copy as labelled case").click()
+    page.wait_for_timeout(200)
+    line = page.evaluate("navigator.clipboard.readText()")
+    path = tmp_path / "cases.jsonl"
+    path.write_text(line + "\n")
+    [case] = read_traces(path)
+    assert case.label == "wrong"
+    span = case.mistake.span
+    assert "17 * 164 = 2818" in case.turns[0].text[span.start : span.end]
+    page.get_by_role("button", name="Mark as wrong verdict").click()
+    page.get_by_role("button", name="Copy as labelled case").click()
+    page.wait_for_timeout(200)
+    assert json.loads(page.evaluate("navigator.clipboard.readText()"))["label"] == "right"
+    context.close()
