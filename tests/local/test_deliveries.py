@@ -6,8 +6,13 @@ from interwhen.models import open_local
 
 from .support import PROMPT, REPAIR, play, refuting, unwatched
 
-# What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both.
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
 
 
 async def test_nothing_refuted_costs_nothing(anyio_backend):

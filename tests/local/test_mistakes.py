@@ -8,8 +8,14 @@ from interwhen.models import open_local
 
 from .support import play
 
-# What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both.
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
 
 PROBLEMS = tuple(
     f"Start with {start}. Add {start // 2 + 1687}. Multiply by {factor}. Subtract {start - 1408}. Result?"

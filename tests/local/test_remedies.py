@@ -18,8 +18,14 @@ from interwhen.models import Piece, open_local
 
 from .support import REPAIR, WHY, WITNESS, play, refuting, unwatched
 
-# What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both.
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
 
 LEVELS = ("flag", "locate", "explain", "witness")
 APIS = ("completions", "chat")

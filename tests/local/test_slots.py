@@ -5,8 +5,15 @@ from interwhen import Sampling, UsageError
 from interwhen.models import Piece, Request, open_local
 from interwhen.strategies import ForkPlanner, PlannedModel
 
-# What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both.
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
+
 TRACE = "".join(f"64 + {number} = {64 + number}\n" for number in range(12))
 
 

@@ -20,8 +20,14 @@ from interwhen import (
 )
 from interwhen.models import open_local
 
-# What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both.
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
 
 POLICY = (
     "Policy: order below 20, fill to 60, at most 30 an order, approval above 150. "
