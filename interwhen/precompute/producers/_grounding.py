@@ -64,6 +64,7 @@ _FREE = _set(
 )
 """Words that a statement may add to the words of the text: they name no thing and claim nothing alone."""
 _PRONOUNS = _set("he her hers him his i it its me my she their them they we you your our us himself herself themselves")
+_PERSONS = _set("he her hers him his she")
 _TIMES = _set(
     "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
     "september october november december today yesterday tomorrow morning afternoon evening night"
@@ -128,6 +129,8 @@ class _Clause:
     words: tuple[_Word, ...]
     names: frozenset[str]
     has_pronoun: bool
+    has_person: bool
+    """Whether it has a pronoun for one person, such as "he" or "her"."""
     residue: frozenset[str]
     """The stems that say what happens or what is meant: without names, numbers with their units, and small words."""
     times: frozenset[str]
@@ -287,6 +290,8 @@ class _EquationCheck:
         used = {each.clause for each in chosen}
         stems = frozenset(word.stem for clause in used for word in clause.words)
         names = frozenset(name for clause in used for name in clause.names)
+        if len(self._all_names) == 1 and any(clause.has_person for clause in used):
+            stems |= self._all_names  # "he" can only be the one who is named
         said = frozenset(word.stem for word in outside) & self._all_names
         for word in outside:
             if word.lower not in _FREE and word.stem not in stems:
@@ -426,6 +431,7 @@ def _with_heritage(parts: Sequence[tuple[_Word, ...]], small: frozenset[str], *,
             words,
             names,
             any(word.lower in _PRONOUNS for word in words),
+            any(word.lower in _PERSONS for word in words),
             residue,
             frozenset(word.stem for word in words if word.lower in _TIMES or _is_year(word)),
             is_plain and not any(word.lower in _HEDGES or word.text == "%" for word in words),

@@ -84,6 +84,14 @@ def test_statements_that_only_look_grounded_are_refused(kind):
     assert passed == []
 
 
+def test_he_is_the_only_one_who_is_named():
+    cited = ("He bought two shirts at $80 each.",)
+    said = "Erwan bought 2 * 80 = 160 dollars of shirts."
+    assert lack_of(said, cited, ("Erwan went shopping.", *cited)) == ""
+    assert "'Erwan' is in no cited line" in lack_of(said, cited, ("Erwan met Ann.", *cited))
+    assert "'Erwan' is in no cited line" in lack_of(said, ("Two shirts cost $80 each.",), ("Erwan came.",))
+
+
 def test_she_may_be_somebody_of_another_line():
     cited = ("Jo earns 45 dollars a day.", "She works 4 days.")
     assert lack_of("Jo earns 45 * 4 = 180 dollars.", cited, cited) == ""
