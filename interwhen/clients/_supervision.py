@@ -218,12 +218,8 @@ class CallEnding:
             prompt=call.prompt,
             result=None if result is None else self._judged(result),
             outcome=outcome,
-<<<<<<< HEAD
             content=settings.audit is not None and settings.audit.settings.content and not _was_refused(result),
-=======
-            content=settings.audit is not None and settings.audit.settings.content,
             journal=self.journal,
->>>>>>> main
         )
 
 
@@ -505,12 +501,8 @@ async def supervise(
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
-<<<<<<< HEAD
     composer.prompt_findings = findings
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
-=======
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
->>>>>>> main
     supervised.context_use = served.use
     # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
     ahead = not has_gates and not served.answer
@@ -562,12 +554,8 @@ async def _by_strategy(
     inner.when_switched_off = let_through
     splits = any(monitor.delivery in GATING for monitor in inner.monitors)
     composer = _composer(call, settings, buffer, inner, splits=splits)
-<<<<<<< HEAD
     composer.prompt_findings = findings
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin)
-=======
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
->>>>>>> main
     supervised.context_use = served.use
     await supervised.start(ahead=False, seconds=None)
     return supervised

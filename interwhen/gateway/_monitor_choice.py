@@ -27,12 +27,8 @@ from interwhen.gateway._config import Config, Detail, ModelRule
 from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
-<<<<<<< HEAD
-from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors
-=======
 from interwhen.journal._directory import open_journals
-from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors
->>>>>>> main
+from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
