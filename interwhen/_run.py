@@ -39,7 +39,7 @@ from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepa
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, prompt_sha256
+from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, notebook_page, prompt_sha256
 from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
 from interwhen._types.verifiers import Worker
@@ -739,6 +739,10 @@ class SyncRun:
             return self._loop.call(self._inner.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
+
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this run for a notebook; ``None``: it is shown as text."""
+        return notebook_page(self)
 
     @property
     def result(self) -> Result:

@@ -14,10 +14,10 @@ import os
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import anyio
 import msgspec
@@ -53,7 +53,7 @@ from interwhen._types.models import Capabilities, Model, Prompt, Sampling
 from interwhen._types.monitors import GATING, Monitor
 from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
-from interwhen._types.results import PromptRecord, Result, prompt_bytes, prompt_sha256
+from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
@@ -582,6 +582,10 @@ class Run:
             )
         return self._result
 
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this run for a notebook; ``None``, so that it is shown as text: it has not ended."""
+        return notebook_page(self)
+
     @property
     def is_over(self) -> bool:
         """Whether the run has ended. Its result may not be available until the journal is written."""
@@ -593,6 +597,14 @@ class Run:
         if not self._open_for_readers:
             raise UsageError("the run must be entered before its text is read, and is not: use `async with`")
         return self._core.transcript.slice(0, self._core.transcript.length)
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        """Run to the end, and return the result: ``result = await interwhen.run(...)``."""
+        return self._whole().__await__()
+
+    async def _whole(self) -> Result:
+        async with self:
+            return await self.drain()
 
     async def drain(self) -> Result:
         """Read all events and return the result."""

@@ -205,6 +205,10 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """What the monitors of the prompt found, and what they did about it, before the model was asked."""
     status: ClassVar[Status]
 
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this result for a notebook; ``None``: it is shown as text."""
+        return notebook_page(self)
+
     @property
     def label(self) -> Label:
         """The name of this result for displays: the status and, if verified, the scope of the certificate."""
@@ -252,3 +256,16 @@ class Failed(_Result, frozen=True, tag="failed"):
 
 
 Result: TypeAlias = Verified | Unverified | Abstained | Failed
+
+
+def notebook_page(shown: object) -> str | None:
+    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None``: nothing can show it.
+
+    The page is an annex, so it is found by its entry point.
+    """
+    from importlib.metadata import entry_points  # 20 ms, and only notebooks need it
+
+    for entry in entry_points(group="interwhen.pages", name="notebook"):
+        found: str | None = entry.load()(shown)
+        return found
+    return None
