@@ -81,8 +81,8 @@ with one."""
 _HEDGES = _set(
     "more less fewer than plus minus about almost nearly approximately around over under between least most maximum "
     "minimum up extra additional another other remaining left rest times twice double triple half third quarter "
-    "percent below above averag normally usually originally discount daily weekly monthly yearly hourly annually average "
-    "older younger taller shorter first second last next respectively unit"
+    "percent below above averag normally usually originally discount daily weekly monthly yearly hourly annually "
+    "average older younger taller shorter first second last next respectively unit"
 )
 """Words with which the number of a clause is no plain amount: it is compared, rounded, or a part of something."""
 _LOSSES = _set(
