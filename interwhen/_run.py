@@ -39,7 +39,7 @@ from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepa
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, prompt_sha256
+from interwhen._types.results import CheckRecord, Result, Verified, new_call_id, notebook_page, prompt_sha256
 from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Judged, Outcome, Pass, Violation
 from interwhen._types.verifiers import Worker
@@ -68,7 +68,7 @@ from interwhen.journal._records import (
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._replay import Recording, ReplayModel
-from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
+from interwhen.registry import Api, MonitorSpec, PromptMonitorSpec, load_model, load_monitors, load_prompt_monitors
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 
 # Replay: gives the recorded facts to a new core.
 
-_APART = ("timing", "journal")
+_APART = ("timing", "journal", "prompt_findings")
 """The fields of a result that a replay cannot reproduce, because they depend on the machine."""
 
 
@@ -515,6 +515,7 @@ def run(
     allocator: Allocator | None = None,
     learner: RemedyLearner | None = None,
     context: Ready | None = None,
+    prompt_monitors: Iterable[PromptMonitorSpec] = (),
     on_result: ResultCallback | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
@@ -532,8 +533,10 @@ def run(
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
     *learner* (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which remedies are tried, and learns from
-    the result. *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event*
-    with each event, except those for text, and the id of the call. Both run in a thread, so that a slow function delays
+    the result. *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model
+    is asked; if one refuses it, entering the run raises :class:`~interwhen.toolkit.PromptRefused`. *on_result* is
+    called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with each event, except those
+    for text, and the id of the call. Both run in a thread, so that a slow function delays
     nothing; an exception of theirs is only logged. With ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no
     result is verified.
 
@@ -586,6 +589,7 @@ def run(
         allocator=allocator,
         learner=learner,
         context=context,
+        prompt_monitors=load_prompt_monitors(prompt_monitors),
     )
     if listeners is not None:
         made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
@@ -735,6 +739,10 @@ class SyncRun:
             return self._loop.call(self._inner.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
+
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this run for a notebook; ``None``: it is shown as text."""
+        return notebook_page(self)
 
     @property
     def result(self) -> Result:

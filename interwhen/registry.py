@@ -10,6 +10,7 @@ import re
 import sys
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ import msgspec
 from interwhen._types.errors import InterwhenError, PluginError, UsageError, without_user
 from interwhen._types.models import Model
 from interwhen._types.monitors import Delivery, Monitor
+from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import Abstain, Auto, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen._types.triggers import PhaseFilter
 from interwhen._types.verdicts import Level, OnError, Retry, Scope, read_on_error
@@ -37,6 +39,7 @@ __all__ = [
     "LEARNERS",
     "MODELS",
     "PRODUCERS",
+    "PROMPT_MONITORS",
     "STRATEGIES",
     "TASKS",
     "TRACES",
@@ -44,6 +47,7 @@ __all__ = [
     "Api",
     "MonitorSpec",
     "Plugin",
+    "PromptMonitorSpec",
     "VerifierReport",
     "describe",
     "load",
@@ -51,6 +55,7 @@ __all__ = [
     "load_monitor",
     "load_monitor_or_path",
     "load_monitors",
+    "load_prompt_monitors",
     "load_trace_format",
     "load_verifier",
     "make",
@@ -69,6 +74,9 @@ LEARNERS = "interwhen.learners"
 ``interwhen.strategies.RemedyLearner``."""
 VERIFIERS = "interwhen.verifiers"
 """The entry-point group of verifiers. A factory takes annotated keyword-only options and returns a ``Monitor``."""
+PROMPT_MONITORS = "interwhen.prompt_monitors"
+"""The entry-point group of monitors of the prompt. A factory takes annotated options and returns a
+``PromptMonitor``."""
 MODELS = "interwhen.models"
 """The entry-point group of models. A factory takes the text after the colon of ``name:text``, returns a ``Model``."""
 STRATEGIES = "interwhen.strategies"
@@ -631,6 +639,50 @@ def _made(name: str, factory: Callable[..., Any], options: Mapping[str, object])
         if not isinstance(monitor, Monitor):
             raise PluginError(name, f"its factory must return a Monitor, got {monitor!r:.80}", "correct the factory")
     return monitors
+
+
+# Monitors of the prompt, in the same forms.
+
+PromptMonitorSpec: TypeAlias = str | Mapping[str, Any] | PromptMonitor
+"""``"secrets:action=rewrite"``, ``{"name": "secrets", "action": "rewrite"}``, or a monitor."""
+
+
+def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMonitor, ...]:
+    """Return the monitors of the prompt that *specs* describe, in order. Raises the errors of :func:`load_monitors`."""
+    if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
+        raise UsageError(f"prompt_monitors must be a list of monitors, got {specs!r:.200}: put a single one in a list")
+    monitors = tuple(map(_load_prompt_monitor, specs))
+    for name, count in Counter(monitor.name for monitor in monitors).items():
+        if count > 1:
+            raise UsageError(f"the names of prompt monitors must differ, got {name!r:.80} twice: remove one")
+    return monitors
+
+
+def _load_prompt_monitor(spec: object) -> PromptMonitor:
+    if isinstance(spec, PromptMonitor):
+        return spec
+    options: dict[str, object]
+    if isinstance(spec, str):
+        name, _, text = spec.strip().partition(":")
+        options = dict(parse_options(name, text))
+    elif isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+        options = dict(spec)
+        name = str(options.pop("name"))
+    else:
+        raise UsageError(
+            f"a prompt monitor must be a name, a mapping with a name, or a PromptMonitor, got {spec!r:.200}: give one "
+            "of them"
+        )
+    factory = load(PROMPT_MONITORS, name)
+    own = own_options(factory)
+    for key in options:
+        if key not in own:
+            raise _unknown(name, key, sorted(own))
+    values = {key: converted(name, key, value, _annotation(name, factory, own[key])) for key, value in options.items()}
+    made = call_factory(name, factory, options=values)
+    if not isinstance(made, PromptMonitor):
+        raise PluginError(name, f"its factory must return a PromptMonitor, got {made!r:.80}", "correct the factory")
+    return made
 
 
 # Models from the name of a plug-in, a base URL, or a model.

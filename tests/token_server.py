@@ -22,12 +22,16 @@ def text_of(ids):
 
 
 class Vllm:
-    """A script that answers like vLLM with a reasoning parser: `/tokenize`, chats with ids, completions from ids."""
+    """A script that answers like vLLM: `/tokenize`, chats with ids, completions from ids.
 
-    def __init__(self, *, opened=False, tokenizes=True, text="<think>59 + 1 = 61\n</think>It is 61"):
+    Without *parser*, the reasoning is part of the content, between tags.
+    """
+
+    def __init__(self, *, opened=False, tokenizes=True, parser=True, text="<think>59 + 1 = 61\n</think>It is 61"):
         self.prompt = "Q" + ("<think>" if opened else "")
         self.first = text.removeprefix("<think>") if opened else text
         self.tokenizes = tokenizes
+        self.parser = parser
         self.continued = []
         self.tokenized = []
 
@@ -60,7 +64,9 @@ class Vllm:
         steps, field = [], "content" if not self.prompt.endswith("<think>") else "reasoning"
         for number in ids_of(self.first):
             text = text_of([number])
-            if text in TAGS:
+            if not self.parser:
+                steps.append(({"delta": {"content": text}}, [number]))
+            elif text in TAGS:
                 field = "reasoning" if text == "<think>" else "content"
                 steps.append(({"delta": {}}, [number]))
             else:

@@ -44,35 +44,38 @@ FEEDBACKS = 2
 """How often feedback is given at one place. The second one says more."""
 RESTARTS = 2
 """How often the text before one place is sampled again from an earlier point."""
+FEW = 4
+"""How many steps the first restart removes at least, if there are so many."""
 
 
 class Trouble(NamedTuple):
     """What is known about a refuted claim when its remedy is chosen."""
 
     times: int
-    """How often the same words were refuted at this place so far, this time included."""
+    """How often in a row the same words were refuted at this place, this time included."""
     tried: tuple[Rung, ...]
     """The rungs used at this place so far, oldest first."""
+    at: int
+    """The position in the order of the ladder that was reached at this place, since the last restart."""
     repairable: bool
     """Whether a repair can be written."""
     has_earlier_point: bool
     """Whether there is an earlier point to restart from."""
 
 
-def next_rung(auto: Auto, trouble: Trouble) -> Rung | None:
-    """Return the rung that follows; ``None``: the ladder ends.
+def next_rung(auto: Auto, trouble: Trouble) -> int | None:
+    """Return the position in ``auto.order`` of the rung that follows; ``None``: the ladder ends.
 
-    The same words refuted again at one place move the ladder on. Other words there are a new sample: the ladder stays
-    on its rung as long as that may be repeated, since new samples are what helps most.
+    The same words, refuted again at one place, move the ladder on by one. Other words there are a new sample: the
+    ladder stays on its rung as long as that may be repeated, since new samples are what helps most. Words that were
+    refuted before another sample count as other words: where the samples differ, a repetition is chance.
     """
-    at = max((auto.order.index(rung) for rung in trouble.tried if rung in auto.order), default=0)
-    # A deeper sample, with the step before, is the rung between a sample and the next remedy: it costs little.
-    deeper = trouble.has_earlier_point and trouble.times == 2 and trouble.tried[-1:] == ("resample",)
-    if trouble.times > 1 and trouble.tried and not deeper:
+    order, at = auto.order, trouble.at
+    if trouble.times > 1 and trouble.tried:
         at += 1
-    elif trouble.repairable and "repair" in auto.order[: at + 1]:
-        return "repair"  # other words have a repair of their own
-    return next((rung for rung in auto.order[at:] if _may_use(auto, rung, trouble)), None)
+    elif trouble.repairable and "repair" in order[: at + 1]:
+        return order.index("repair")  # other words have a repair of their own
+    return next((number for number in range(at, len(order)) if _may_use(auto, order[number], trouble)), None)
 
 
 def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
@@ -127,19 +130,6 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
     if len(starts) < 2:
         starts = sorted({*starts, *sentences})
     return starts
-
-
-def depth(number: int) -> int:
-    """Return how many steps of the reasoning sample number *number* (from 0) of a refuted answer removes with it.
-
-    The answer alone may be wrong, or any step that it rests on, and the verifiers do not say which. The sequence
-    0, 0, 1, 0, 0, 1, 2, 0, 0, 1, 0, 0, 1, 2, 4, … tries each depth in turn, and the deeper ones less often. It is the
-    best one up to a constant factor if nothing is known (Luby, Sinclair & Zuckerman 1993).
-    """
-    at = number + 1
-    while (at + 1) & at:
-        at -= (1 << (at.bit_length() - 1)) - 1
-    return (at + 1) // 4
 
 
 def back(starts: Sequence[int], steps: int) -> int | None:
@@ -431,9 +421,11 @@ class Violations:
         self._trouble = RefutationCounts(intake.transcript)
         self._tried: dict[tuple[int, int], list[Rung]] = {}
         """The rungs of the ladder that were used so far, by monitor and place."""
+        self._streaks: dict[tuple[int, int], tuple[str, int]] = {}
+        """The words that were refuted last, and how often in a row, by monitor and place."""
+        self._reached: dict[tuple[int, int], int] = {}
+        """The position on the ladder since the last restart, by monitor and place."""
         self._restarts = 0
-        self._answer_cuts = 0
-        """How often an answer that rests on reasoning was sampled again."""
         self._place: int | None = None
         """The place of the last violation that was planned for."""
         self._passed_over: set[int] = set()
@@ -561,14 +553,28 @@ class Violations:
             # The place of an answer changes with its reasoning, so all answers of the run are one place.
             place, times = _ANSWER, max(times, self._trouble.met_answer(best))
         tried = self._tried.setdefault((best.ref.monitor, place), [])
+        streak = self._streak(best, place)
         repair = violation.repair if monitor.level == "witness" else None
         repairable = repair is not None and is_writable(repair) and not _is_cut_short(best)
-        rung = next_rung(auto, Trouble(times, tuple(tried), repairable, bool(starts)))
-        if rung is None:
+        at = self._reached.get((best.ref.monitor, place), 0)
+        position = next_rung(auto, Trouble(streak, tuple(tried), at, repairable, bool(starts)))
+        if position is None:
             return None, times
+        rung = auto.order[position]
         number = tried.count(rung)
         tried.append(rung)
-        return self._plan_rung(best, violation, auto, rung, number, times, starts), times
+        self._reached[best.ref.monitor, place] = max(at, position)
+        if rung == "restart":
+            self._reached.clear()  # what follows is another attempt
+        return self._plan_rung(best, violation, auto, rung, number, streak, starts), times
+
+    def _streak(self, best: Candidate, place: int) -> int:
+        """Count *best*; return how often in a row its words were refuted at *place*."""
+        key, words = (best.ref.monitor, place), " ".join(best.ref.text.split())
+        last, count = self._streaks.get(key, ("", 0))
+        count = count + 1 if words == last else 1
+        self._streaks[key] = (words, count)
+        return count
 
     def _plan_rung(
         self,
@@ -593,8 +599,8 @@ class Violations:
                 return self._plan_feedback(best, violation, auto, number)
             case "restart":
                 self._restarts += 1
-                # The second time, all of the text before the place may be wrong.
-                steps = (len(starts) + 1) // 2 if self._restarts == 1 else len(starts)
+                # The second time, all of the text before the place may be wrong. A few steps are cheap to write again.
+                steps = max((len(starts) + 1) // 2, FEW) if self._restarts == 1 else len(starts)
                 earlier = back(starts, steps)
                 assert earlier is not None
                 return RemedyPlan("restart", earlier, heat=1)
@@ -602,22 +608,17 @@ class Violations:
                 assert_never(rung)
 
     def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
-        """Return where to sample again: at the segment of *best*, or in the reasoning that a refuted answer rests on.
+        """Return where to sample again: at the segment of *best*, or at a premise in the reasoning before an answer.
 
-        *times*: how often the same words were refuted here. If they were before, the step before is sampled again, too.
+        *times*: how often in a row the same words were refuted here. The same answer again may follow from the
+        reasoning. So the next sample begins at the last premise that the claim names, the one after it at the premise
+        before. Without premises, the answer is sampled alone: that is cheap, and a restart removes reasoning.
         """
         segment = best.ref.segment.span
         reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]
-        if not self._rests_on_reasoning(segment) or not reasoning:
-            earlier = back(starts, 1) if times > 1 else None
-            return segment.start if earlier is None else earlier
-        number, self._answer_cuts = self._answer_cuts, self._answer_cuts + 1
-        steps = max(depth(number), 1 if times > 1 else 0)
-        if not steps:
+        if times < 2 or not self._rests_on_reasoning(segment):
             return segment.start
-        at = premise_start(reasoning, best.ref.claim.premises, steps - 1)
-        if at is None:
-            at = back(reasoning, steps)
+        at = premise_start(reasoning, best.ref.claim.premises, times - 2)
         return segment.start if at is None else at
 
     def _plan_feedback(self, best: Candidate, violation: Violation, auto: Auto, number: int) -> RemedyPlan:

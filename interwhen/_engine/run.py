@@ -14,10 +14,10 @@ import os
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import anyio
 import msgspec
@@ -51,8 +51,9 @@ from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Task, U
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling
 from interwhen._types.monitors import GATING, Monitor
+from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
-from interwhen._types.results import Result, prompt_bytes, prompt_sha256
+from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilding import RebuiltRun
@@ -309,6 +310,8 @@ class Run:
         "_owns_workers",
         "_past",
         "_prompt",
+        "_prompt_findings",
+        "_prompt_monitors",
         "_reads_ahead",
         "_reads_directly",
         "_recorder",
@@ -351,10 +354,13 @@ class Run:
         context: Ready | None = None,
         allocator: Allocator | None = None,
         learner: RemedyLearner | None = None,
+        prompt_monitors: Sequence[PromptMonitor] = (),
     ) -> None:
         refuse_import()
         self._model = model
         self._prompt = prompt
+        self._prompt_monitors = tuple(prompt_monitors)
+        self._prompt_findings: tuple[PromptRecord, ...] = ()
         self._monitors = tuple(monitors)
         self._sampling = sampling or Sampling()
         self._budgets = budgets or Budgets()
@@ -408,6 +414,7 @@ class Run:
         self._meter = Meter(self._clock)
         self._context.begin()
         try:
+            await self._check_prompt()
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
             # A resumed run has the order that its journal recorded.
             self._monitors = self._learning.ordered(self._model.name, self._monitors, is_resumed=past is not None)
@@ -575,6 +582,10 @@ class Run:
             )
         return self._result
 
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this run for a notebook; ``None``, so that it is shown as text: it has not ended."""
+        return notebook_page(self)
+
     @property
     def is_over(self) -> bool:
         """Whether the run has ended. Its result may not be available until the journal is written."""
@@ -586,6 +597,14 @@ class Run:
         if not self._open_for_readers:
             raise UsageError("the run must be entered before its text is read, and is not: use `async with`")
         return self._core.transcript.slice(0, self._core.transcript.length)
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        """Run to the end, and return the result: ``result = await interwhen.run(...)``."""
+        return self._whole().__await__()
+
+    async def _whole(self) -> Result:
+        async with self:
+            return await self.drain()
 
     async def drain(self) -> Result:
         """Read all events and return the result."""
@@ -648,6 +667,8 @@ class Run:
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
         )
+        if self._prompt_findings:
+            result = msgspec.structs.replace(result, prompt_findings=self._prompt_findings)
         # The traceback of an error refers to the run. Drop the error if it is not needed, so that the run can be freed.
         self.error, upstream.error = upstream.error if result.status == "failed" else None, None
         if self._recorder is None:
@@ -655,6 +676,19 @@ class Run:
         else:  # the result contains the size of the journal, so it must wait until the journal is written
             self._recorder.end(result)
             self._unsealed = result
+
+    async def _check_prompt(self) -> None:
+        """Let the monitors of the prompt read it, and take their rewriting. Raises :class:`PromptRefused`."""
+        if not self._prompt_monitors or is_off():
+            return
+        from interwhen._engine.prompt_checks import check_prompt
+
+        try:
+            self._prompt, self._prompt_findings = await check_prompt(self._prompt, self._prompt_monitors)
+        except PromptRefused as refused:
+            if self.observation is not None:
+                self.observation.end(refused.result)
+            raise
 
     def _conclude(self, result: Result) -> None:
         self._result = result

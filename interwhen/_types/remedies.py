@@ -47,8 +47,10 @@ class Resample(msgspec.Struct, frozen=True, tag=True):
 
 Rung = Literal["repair", "resample", "feedback", "restart"]
 """A remedy of the ladder of :class:`Auto`. ``restart``: cut the trace back to an earlier point, and sample again."""
-LADDER: tuple[Rung, ...] = get_args(Rung)
-"""The order of the ladder before anything is learned."""
+RUNGS: tuple[Rung, ...] = get_args(Rung)
+"""All rungs of the ladder."""
+LADDER: tuple[Rung, ...] = ("repair", "resample", "resample", "feedback", "restart")
+"""The order of the ladder before anything is learned. The same words are sampled twice before feedback follows."""
 
 
 class Auto(msgspec.Struct, frozen=True, tag=True):
@@ -58,14 +60,15 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     at a higher level each time; go back to an earlier point and sample again from there; end. If the same words are
     refuted again at the same place, the ladder moves on. A new sample with other words may be followed by another one.
 
-    A new sample after a violation in the answer may also remove the premises of the claim, or the last steps of the
-    reasoning, if the model can continue inside the reasoning. A refuted structured tool call gets feedback. Raises
-    :class:`~interwhen.UsageError` on wrong values.
+    A new sample after a violation in the answer may also remove the premises of the claim, and a restart removes steps
+    of the reasoning, if the model can continue inside the reasoning. A refuted structured tool call gets feedback.
+    Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
     order: tuple[Rung, ...] = LADDER
-    """The order of the ladder. A rung that is left out is not used. A run with a learner sets it."""
-    samples: int = 8
+    """The order of the ladder: the same words, refuted again, move it on by one. ``resample`` may be in it several
+    times. A rung that is left out is not used. A run with a learner sets the order."""
+    samples: int = 12
     """How many samples with other words may follow each other at one place before the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
@@ -76,8 +79,11 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     text back always abstain."""
 
     def __post_init__(self) -> None:
-        if not self.order or len(set(self.order)) < len(self.order) or not set(self.order) <= set(LADDER):
-            raise UsageError(f"Auto: order must be some of {', '.join(LADDER)}, each once; got {self.order!r}")
+        others = [rung for rung in self.order if rung != "resample"]
+        if not self.order or len(set(others)) < len(others) or not set(self.order) <= set(RUNGS):
+            raise UsageError(
+                f"Auto: order must be some of {', '.join(RUNGS)}, each once but resample; got {self.order!r}"
+            )
         if type(self.samples) is not int or self.samples < 1:
             raise UsageError(f"Auto: samples must be a whole number of at least 1, got {self.samples!r}")
         if self.end not in ("abstain", "unverified"):

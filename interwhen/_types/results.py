@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from interwhen._types.ledger import ContextUse, Ledger, Timing, WireReport
-from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay
+from interwhen._types.models import FinishReason, Origin, Prompt, ResumeWay, Role
 from interwhen._types.segments import Phase, Span, sha256
 from interwhen._types.verdicts import Outcome, Scope
 
@@ -71,6 +71,25 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     text that feedback answers. ``None``: there was no remedy, or an older version wrote the record."""
     phase: Phase | None = None
     """The phase of the refuted segment; ``None`` as for ``place``."""
+
+
+PromptOutcome = Literal["observed", "refused", "rewritten", "failed"]
+"""What was done about a finding in a prompt. ``failed``: its monitor gave no answer."""
+
+
+class PromptRecord(msgspec.Struct, frozen=True, gc=False):
+    """The record of one finding in a prompt, or of a monitor that failed, without the text."""
+
+    monitor: str
+    version: str
+    outcome: PromptOutcome
+    role: Role | None
+    """The role of the text; ``None`` if the monitor failed."""
+    index: int | None
+    """The number of the message; ``None`` if the monitor failed."""
+    span: Span | None
+    """The place in the text; ``None`` if the monitor failed."""
+    why: str
 
 
 class Insertion(msgspec.Struct, frozen=True, gc=False):
@@ -182,7 +201,13 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """The names of the prepared items that the run used; their cost is in the ledger."""
     context: ContextUse | None = None
     """The prepared context of the run, and what the run used of it; ``None``: the run had no context."""
+    prompt_findings: tuple[PromptRecord, ...] = ()
+    """What the monitors of the prompt found, and what they did about it, before the model was asked."""
     status: ClassVar[Status]
+
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this result for a notebook; ``None``: it is shown as text."""
+        return notebook_page(self)
 
     @property
     def label(self) -> Label:
@@ -231,3 +256,16 @@ class Failed(_Result, frozen=True, tag="failed"):
 
 
 Result: TypeAlias = Verified | Unverified | Abstained | Failed
+
+
+def notebook_page(shown: object) -> str | None:
+    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None``: nothing can show it.
+
+    The page is an annex, so it is found by its entry point.
+    """
+    from importlib.metadata import entry_points  # 20 ms, and only notebooks need it
+
+    for entry in entry_points(group="interwhen.pages", name="notebook"):
+        found: str | None = entry.load()(shown)
+        return found
+    return None

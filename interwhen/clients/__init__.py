@@ -7,6 +7,7 @@ with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapping-calls.m
 """
 
 from interwhen._engine.observation import SupervisedCall, WatchedCalls
+from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import CallRecord
 from interwhen.clients._calls import Reading, Settings
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
@@ -18,6 +19,7 @@ __all__ = [
     "CallRecord",
     "Demotion",
     "Part",
+    "PromptRefused",
     "Reading",
     "Refused",
     "Settings",

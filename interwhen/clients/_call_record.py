@@ -19,7 +19,7 @@ from interwhen._log import log_info
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import FinishReason, Prompt, ResumeMode
 from interwhen._types.monitors import Delivery, Monitor
-from interwhen._types.results import RemedyName, Result, Unverified, Verified, prompt_sha256
+from interwhen._types.results import PromptRecord, RemedyName, Result, Unverified, Verified, prompt_sha256
 from interwhen._types.segments import Span, sha256
 from interwhen._types.verdicts import Judged, Scope
 
@@ -108,6 +108,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How many reasons there are against ``verified``."""
     checks: tuple[RecordedCheck, ...] = ()
     violations: tuple[RecordedViolation, ...] = ()
+    prompt_findings: tuple[PromptRecord, ...] = ()
+    """What the monitors of the prompt observed, refused or rewrote."""
     ledger: Ledger = Ledger()
     milliseconds: float = 0.0
     """The time of the whole call."""
@@ -186,6 +188,7 @@ def record_call(
             RecordedViolation(one.monitor, one.verifier, one.span, one.interrupted, one.remedy)
             for one in result.violations
         ),
+        prompt_findings=result.prompt_findings,
         ledger=result.ledger,
         timing=result.timing,
         prompt_sha256=prompt_sha256(prompt),

@@ -15,6 +15,7 @@ from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, WorkerPool, fits
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
+from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
@@ -24,7 +25,7 @@ from interwhen.clients._named_context import NamedContext, read_context
 from interwhen.journal._directory import JournalDirectory, open_journals
 from interwhen.models._endpoint_support import ResumeProbe
 from interwhen.models._messages import read_messages
-from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors
+from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors, load_prompt_monitors
 
 Api = Literal["chat", "completions", "responses"]
 """``/chat/completions``, ``/completions`` or ``/responses``."""
@@ -69,15 +70,24 @@ class ApiCall:
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt for verifiers and certificates: a string, or the messages with their tool calls."""
+        """The prompt for verifiers and certificates: a string, or the messages with their tool calls.
+
+        Retrieved documents (the field ``documents`` of the chat API) are a message of a tool before the others.
+        """
         if self.api == "completions":
             prompt = self.body.get("prompt")
             return prompt if isinstance(prompt, str) else _json(prompt)
         if self.api == "chat":
-            return read_messages(self.body.get("messages")) or _json(self.body.get("messages"))
+            messages = read_messages(self.body.get("messages"))
+            return (*self._documents, *messages) if messages else _json(self.body.get("messages"))
         said = self.body.get("instructions")
         first = (Message("system", said),) if isinstance(said, str) and said else ()
         return (*first, *read_messages(self.body.get("input"))) or _json(self.body.get("input"))
+
+    @property
+    def _documents(self) -> tuple[Message, ...]:
+        given = self.body.get("documents")
+        return (Message("tool", _json(given), name="documents"),) if given else ()
 
     @property
     def is_structured(self) -> bool:
@@ -179,6 +189,8 @@ class Settings:
 
     monitors: tuple[Monitor, ...] = ()
     """The monitors. A call without monitors passes through unsupervised."""
+    prompt_monitors: tuple[PromptMonitor, ...] = ()
+    """Read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
     reading: Reading = "live"
     resume: Resuming = "auto"
     probe: ResumeProbe = "auto"
@@ -260,7 +272,7 @@ class Settings:
         if override is None or override is True:
             return self
         if override is False:
-            return dataclasses.replace(self, monitors=(), strategy=None, context=None)
+            return dataclasses.replace(self, monitors=(), prompt_monitors=(), strategy=None, context=None)
         if not isinstance(override, Mapping):
             raise UsageError(
                 "the argument interwhen of a call must be a mapping such as {'reading': 'gate'}, or "
@@ -271,7 +283,7 @@ class Settings:
     @property
     def is_active(self) -> bool:
         """Whether there is something to do for a call. Otherwise it passes through."""
-        return bool(self.monitors) or self.strategy is not None or self.context is not None
+        return bool(self.monitors or self.prompt_monitors) or self.strategy is not None or self.context is not None
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
         """Return the monitors, each with the delivery that ``reading`` requires.
@@ -297,6 +309,8 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in found:
         found["monitors"] = load_monitors(found["monitors"])
+    if "prompt_monitors" in found:
+        found["prompt_monitors"] = load_prompt_monitors(found["prompt_monitors"])
     if isinstance(found.get("budgets"), Mapping):
         found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
     if isinstance(found.get("feedback"), Mapping):

@@ -10,7 +10,7 @@ import msgspec
 from interwhen._engine.observation import result_line
 from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
 from interwhen._types.models import FinishReason, Piece
-from interwhen._types.results import CheckRecord, Result, ViolationRecord
+from interwhen._types.results import CheckRecord, PromptRecord, Result, ViolationRecord
 from interwhen._types.segments import quote
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._known_fields import with_unmonitored
@@ -297,6 +297,8 @@ class Composer:
         self._hold = hold
         self._splits = splits
         self._wants_usage = wants_usage
+        self.prompt_findings: tuple[PromptRecord, ...] = ()
+        """What the monitors of the prompt found, which becomes a part of the result."""
         self._template_made: ChunkTemplate | None = None
         self._corrections = Corrections(trace, correction)
         self._released = 0
@@ -342,6 +344,8 @@ class Composer:
 
     def judged(self, result: Result) -> Result:
         """Return *result*, changed to unverified if the answer has text that no monitor reads."""
+        if self.prompt_findings:
+            result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
         return with_unmonitored(result, self._buffer.field_filter.unmonitored)
 
     @property

@@ -19,13 +19,15 @@ from interwhen._engine.observation import (
     SupervisedCall,
     without_text,
 )
+from interwhen._engine.run import is_off
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, Delivery, Monitor
+from interwhen._types.prompts import PromptRefused
 from interwhen._types.remedies import Feedback
-from interwhen._types.results import Result, new_call_id
+from interwhen._types.results import PromptRecord, Result, new_call_id
 from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
@@ -216,9 +218,14 @@ class CallEnding:
             prompt=call.prompt,
             result=None if result is None else self._judged(result),
             outcome=outcome,
-            content=settings.audit is not None and settings.audit.settings.content,
+            content=settings.audit is not None and settings.audit.settings.content and not _was_refused(result),
             journal=self.journal,
         )
+
+
+def _was_refused(result: Result | None) -> bool:
+    """Tell whether the prompt was refused. Its text is in no record, since it may hold what must not leave."""
+    return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
@@ -451,6 +458,9 @@ async def supervise(
     """
     monitors = settings.deliveries(structured=call.is_structured)
     origin = origin or CallOrigin()
+    findings: tuple[PromptRecord, ...] = ()
+    if settings.prompt_monitors and not is_off():
+        call, findings = await _checked(call, settings, monitors, origin)
     served = ContextServed(call, None)
     if settings.context is not None:
         asking = CallModel(call, transport, endpoint, make_buffer(call), resume=settings.resume)
@@ -462,7 +472,7 @@ async def supervise(
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
     if settings.strategy is not None:
         return await _by_strategy(
-            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin
+            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin, findings
         )
     journal = _journal(origin, call, settings)
     if served.answer:
@@ -491,12 +501,26 @@ async def supervise(
     inner.when_switched_off = let_through
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
+    composer.prompt_findings = findings
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
     supervised.context_use = served.use
     # A run with gates opens its stream at once by itself, so the request must not be sent ahead.
     ahead = not has_gates and not served.answer
     await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
     return supervised
+
+
+async def _checked(
+    call: ApiCall, settings: Settings, monitors: tuple[Monitor, ...], origin: CallOrigin
+) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
+    """Return *call* as the monitors of the prompt let it pass. Raises :class:`PromptRefused`, which is recorded."""
+    from interwhen.clients._prompt_texts import checked_call
+
+    try:
+        return await checked_call(call, settings.prompt_monitors)
+    except PromptRefused as refused:
+        CallEnding(origin, call, settings, monitors, lambda result: result).publish(refused.result)
+        raise
 
 
 async def _by_strategy(
@@ -509,6 +533,7 @@ async def _by_strategy(
     buffer: ChunkBuffer,
     model: CallModel,
     origin: CallOrigin,
+    findings: tuple[PromptRecord, ...],
 ) -> Supervised:
     """Answer the call of *served* with *strategy*; see :func:`supervise`."""
     call = served.call
@@ -529,6 +554,7 @@ async def _by_strategy(
     inner.when_switched_off = let_through
     splits = any(monitor.delivery in GATING for monitor in inner.monitors)
     composer = _composer(call, settings, buffer, inner, splits=splits)
+    composer.prompt_findings = findings
     supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
     supervised.context_use = served.use
     await supervised.start(ahead=False, seconds=None)

@@ -197,6 +197,13 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     default: Annotated[
         str, Meta(description="The context of calls that name none; empty: they have none. It must match names.")
     ] = ""
+    passages: Annotated[
+        Count,
+        Meta(
+            description="The most characters of a context's own text, by relevance, for a call whose prompt lacks the "
+            "text; 0: none."
+        ),
+    ] = 0
     recognize: Annotated[
         Count,
         Meta(
@@ -226,6 +233,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
     offers: Annotated[
         tuple[MonitorEntry, ...], Meta(description="Further monitors that a rule or a request may name.")
+    ] = ()
+    prompt_monitors: Annotated[
+        tuple[MonitorEntry, ...],
+        Meta(description="The monitors that read the prompt of every call before it is sent; no request changes them."),
     ] = ()
     locked: Annotated[bool, Meta(description="Whether requests may only add monitors, and change nothing else.")] = (
         False

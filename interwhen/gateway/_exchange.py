@@ -12,6 +12,7 @@ import anyio
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from interwhen._types.results import Result
 from interwhen.clients._call_record import trace_id_of
 from interwhen.clients._supervision import CallOrigin, Supervised
 from interwhen.gateway._config import GatewayLimits
@@ -53,6 +54,8 @@ class Exchange:
         self.model = ""
         """The name of the model, for the record; empty before the body was read."""
         self.supervised: Supervised | None = None
+        self.refusal: Result | None = None
+        """The result of a call whose prompt was refused, for its record."""
         self.started = False
         self.ended = False
         self.blocked_since: float | None = None

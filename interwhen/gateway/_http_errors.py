@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from interwhen._types.errors import ConnectError, InterwhenError, ModelError, StreamTimeout, UpstreamError, UsageError
+from interwhen._types.prompts import PromptRefused
 
 Headers = list[tuple[bytes, bytes]]
 _RETRY_SECONDS = 2.0
@@ -144,6 +145,8 @@ def http_error_of(error: Exception) -> HttpError:
         return HttpError(
             502, "upstream_protocol", f"the answer of the upstream could not be read: {error}", of_upstream=True
         )
+    if isinstance(error, PromptRefused):
+        return HttpError(400, "prompt_refused", str(error))
     if isinstance(error, UsageError):
         return HttpError(400, "invalid_request", str(error))
     return HttpError(

@@ -28,7 +28,7 @@ from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import open_journals
-from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors
+from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -132,6 +132,8 @@ class MonitorChooser:
                 f"the names of monitors and offers must differ, got {twice!r:.100} twice: rename one with "
                 "label=... in its options"
             )
+        self.prompt_monitors = load_prompt_monitors(config.prompt_monitors)
+        """Read the prompt of every call."""
         self.usual = tuple(watching)
         """The default monitors, for calls where neither a rule nor the request names monitors."""
         for rule in config.models:
@@ -290,6 +292,7 @@ class MonitorChooser:
         config = self._config
         return Settings(
             monitors=tuple(self.monitors[name] for name in names),
+            prompt_monitors=self.prompt_monitors,
             reading=reading,
             resume=rule.resume or config.resume,
             probe=rule.probe or config.probe,

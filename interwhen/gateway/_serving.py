@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from interwhen._log import log_warning, logs_info
 from interwhen._types.errors import ModelError, UpstreamError
+from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import log_call, record_call
 from interwhen.clients._calls import PATHS, Api
 from interwhen.gateway._answers import answer
@@ -143,6 +144,8 @@ class ApiApp:
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
         """Send *error* to the client, and return the outcome for the metrics."""
         http_error = http_error_of(error)
+        if isinstance(error, PromptRefused):
+            exchange.refusal = error.result
         if http_error.status == 500 and not http_error.of_upstream:
             log_warning("gateway.failed", error=type(error).__name__, at=_place(error))
             outcome = "error"
@@ -165,7 +168,12 @@ class ApiApp:
             return
         if supervised is None:
             record = record_call(
-                exchange.origin, api=api, model=exchange.model, strategy=exchange.strategy, outcome=outcome
+                exchange.origin,
+                api=api,
+                model=exchange.model,
+                strategy=exchange.strategy,
+                outcome=outcome,
+                result=exchange.refusal,
             )
         else:
             record = supervised.ending.record(supervised.result, outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from interwhen._types.events import Event
-from interwhen._types.results import CheckRecord, Result, ViolationRecord
+from interwhen._types.results import CheckRecord, Result, ViolationRecord, notebook_page
 from interwhen.journal._rebuilding import Journaled
 
 
@@ -51,3 +51,7 @@ class Replay:
     differences: tuple[str, ...]
     """The names of the fields in which the recomputed result differs from the recorded one. There are none, unless
     this version of interwhen decides differently from the version that wrote the journal."""
+
+    def _repr_html_(self) -> str | None:
+        """Return the trace page of this run for a notebook; ``None``: it is shown as text."""
+        return notebook_page(self)

@@ -38,6 +38,7 @@ from interwhen.precompute._opening import PLACE, open_context, open_place, read_
 from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth
+from interwhen.precompute._usage import note_questions
 from interwhen.precompute.producers.answers import compose
 from interwhen.precompute.producers.facts import notes_of
 from interwhen.registry import load_monitors
@@ -180,14 +181,15 @@ def run(
         several times.
     questions
         A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
-        of a run, whose question counts. May be given several times; frequent questions come first.
+        of a run, whose question counts. What they are about is prepared first, too. May be given several times.
     token_budget
         The largest number of generated tokens for one context, in all its generations and processes together.
     slices
         The largest number of steps.
     """
     asked = [question for path in questions for question in read_questions(path)]
-    done = anyio.run(_work, names, model, monitor, with_questions(producer, asked), place, token_budget, slices)
+    producers = with_questions(producer, asked)
+    done = anyio.run(_work, names, model, monitor, producers, place, token_budget, slices, asked)
     spent = sum(each.cost.generated for each in done)
     stdout_console().print(Text(f"{len(done)} steps, {spent} tokens"))
     return _exits.FAILED if any(each.came_to in ("failed", "late") for each in done) else _exits.OK
@@ -210,6 +212,7 @@ async def _work(
     place: StoreFlags,
     token_budget: int,
     slices: int | None,
+    asked: Sequence[str],
 ) -> list[Slice]:
     console = stdout_console()
     adapter = model.open()
@@ -218,6 +221,7 @@ async def _work(
     try:
         pre = Precomputer(found, adapter, monitor, producers=producer, token_budget=token_budget, debounce=0.0)
         for name in names or _contexts.contexts_in(found):
+            note_questions(found, name, asked, is_log=True)
             await pre.open(name)
             _contexts.note_worker(found, name, _worker(pre, producer))
         while slices is None or len(done) < slices:

@@ -17,6 +17,7 @@ from interwhen.precompute._items import Cost, Digest, Input, Item, ItemId, Kind,
 from interwhen.precompute._producer import Context, ContextPiece, PlannedStep, Producer
 from interwhen.precompute._retrieval import PassageIndex
 from interwhen.precompute._store import Store
+from interwhen.precompute._usage import seen_questions
 
 NOTHING = Digest("")
 
@@ -167,7 +168,9 @@ class PreparedContext:
             return
         self.kinds = record.kinds
         pieces = tuple(ContextPiece(name, text, record.leads.get(name, "")) for name, text in record.pieces)
-        self.context = context = Context(self.name, pieces, key_settings.model, key_settings.tokenizer, record.passes)
+        asked = tuple(seen_questions(store, self.name))
+        model, tokenizer = key_settings.model, key_settings.tokenizer
+        self.context = context = Context(self.name, pieces, model, tokenizer, record.passes, asked)
         self.digest = context.digest
         plan = planned((each for each in producers if each.kind in record.kinds), context)
         self.plan_inputs = PlanInputs.of(plan, {piece.name: piece.sha256 for piece in pieces}, key_settings)

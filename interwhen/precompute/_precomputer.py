@@ -24,7 +24,7 @@ from interwhen._run import Run, run
 from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, UsageError
 from interwhen._types.extensions import Served, Task, WorkerPool
 from interwhen._types.ledger import ContextPart, ContextUse
-from interwhen._types.models import Model, Prompt
+from interwhen._types.models import Message, Model, Prompt
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
     ContextRecord,
@@ -45,6 +45,14 @@ from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, b
 from interwhen.precompute._shelves import MemoryShelf
 from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store
+from interwhen.precompute._usage import (
+    QuestionLog,
+    conversation_piece,
+    demand,
+    most_wanted,
+    questions_document,
+    seen_questions,
+)
 from interwhen.registry import MonitorSpec
 
 # Foreground runs pre-empt background work.
@@ -143,7 +151,8 @@ class Precomputer:
     generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
     no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
     :class:`~interwhen.precompute.ServeReady`). With *passages*, a run whose prompt lacks the text of the context gets
-    the pieces that belong to its question, at most so many characters. *least_coverage* and *workers* go to
+    the pieces that belong to its question, at most so many characters. With *notes_questions*, the store keeps the
+    questions of runs, and what they are about is prepared first. *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
@@ -167,6 +176,7 @@ class Precomputer:
         least_coverage: float = 0.0,
         fresh_seconds: float = FRESH_SECONDS,
         passages: int = 0,
+        notes_questions: bool = False,
         workers: WorkerPool | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -188,6 +198,7 @@ class Precomputer:
         self._serving: ServingPolicy = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
         self._passages = passages
+        self.questions = QuestionLog(self.store) if notes_questions else None
         self.now: Callable[[], float] = anyio.current_time
         """The clock for *fresh_seconds*."""
         self._prepared: dict[str, PreparedContext] = {}
@@ -250,6 +261,19 @@ class Precomputer:
         changed = replaced(record, pieces=named, leads=leads)
         await self.in_store(lambda: write_context(self.store, ref.name, changed, expect=generation))
         return await self._entered(ref.name)
+
+    async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
+        """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
+
+        The idle worker consolidates it into facts. Replies of the assistant are left out, because nothing has checked
+        them. A context that is missing is made.
+        """
+        piece = conversation_piece(turns)
+        _, record = await self.in_store(lambda: read_context(self.store, name))
+        if record is None:
+            return await self.add(name, {} if piece is None else {piece.name: piece.text})
+        ref = await self.open(name)
+        return ref if piece is None else await self.edit(ref, {piece.name: piece.text})
 
     async def open(self, name: str) -> ContextRef:
         """Load the context *name* from the store, and return the reference that runs take as ``context=``.
@@ -325,6 +349,8 @@ class Precomputer:
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*. If nothing ready helps, both are unchanged."""
+        if self.questions is not None:
+            self.questions.note(ref.name, last_line(Task(prompt).question))
         served = self._serve_items(ref, model, prompt)
         if not self._passages or served.answer or (served.use is not None and served.use.used == "unavailable"):
             return served
@@ -449,7 +475,9 @@ class Precomputer:
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
-        """Close the store. The caller closes the model."""
+        """Write the noted questions, and close the store. The caller closes the model."""
+        if self.questions is not None:
+            await self.in_store(self.questions.save)
         await self.in_store(self.store.close)
 
 
@@ -539,6 +567,7 @@ class IdleWorker:
         self._clock = clock
         self._troubles: dict[tuple[str, str, int], _Trouble] = {}
         self._drafts: dict[str, Drafts] = {}
+        self._demand: dict[str, tuple[tuple[int, int], Mapping[str, float]]] = {}
         self._turn = 0
         self._news: anyio.Event | None = None
         self._is_working = False
@@ -603,10 +632,26 @@ class IdleWorker:
                 continue
             if prepared.context is None or prepared.spending.cost.generated >= self._token_budget:
                 continue
-            for step in prepared.current.due:
-                if not self._is_in_trouble(prepared, step):
-                    return prepared, prepared.context, step
+            due = [step for step in prepared.current.due if not self._is_in_trouble(prepared, step)]
+            if due:
+                return prepared, prepared.context, most_wanted(due, await self._wanted(prepared))
         return None
+
+    async def _wanted(self, prepared: PreparedContext) -> Mapping[str, float]:
+        """Return how much each piece of the context is asked about."""
+        host = self._host
+
+        def look() -> Mapping[str, float]:
+            if host.questions is not None:
+                host.questions.save()
+            key = (prepared.generation, host.store.generation(questions_document(prepared.name)))
+            known = self._demand.get(prepared.name)
+            if known is None or known[0] != key:
+                asked = seen_questions(host.store, prepared.name)
+                known = self._demand[prepared.name] = key, demand(prepared.index, asked) if asked else {}
+            return known[1]
+
+        return await host.in_store(look)
 
     async def _up_to_date(self, name: str) -> PreparedContext:
         prepared = self._host.contexts[name]

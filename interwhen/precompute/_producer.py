@@ -58,6 +58,8 @@ class Context:
     tokenizer: str = ""
     passes: int = 1
     """The largest number of passes of a consolidating producer over the pieces."""
+    questions: tuple[str, ...] = ()
+    """The questions that were noted about the context when it was loaded, the most frequent first."""
 
     @property
     def text(self) -> str:

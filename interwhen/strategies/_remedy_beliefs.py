@@ -18,7 +18,7 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.errors import StoreError, UsageError
-from interwhen._types.remedies import LADDER, Rung
+from interwhen._types.remedies import RUNGS, Rung
 from interwhen._types.results import Abstained, Result, Verified, ViolationRecord
 
 # What a result says about the remedies in it.
@@ -32,6 +32,8 @@ class RemedyUse(NamedTuple):
     is_fresh: bool
     """Whether it was the first remedy at its place. Later ones are at places where another remedy has failed."""
     worked: bool
+    wasted: int = 0
+    """If it failed: how many characters the model wrote after it until the next refutation."""
 
 
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
@@ -49,8 +51,15 @@ def uses_of(result: Result) -> tuple[RemedyUse, ...]:
         seen.add((act.monitor, act.place or 0))
         worked = _worked(act, acts[number + 1 :], result)
         if worked is not None and act.remedy in get_args(Rung):
-            found.append(RemedyUse(act.verifier, act.remedy, is_fresh, worked))  # type: ignore[arg-type]
+            wasted = 0 if worked else _written(act, acts[number + 1 :], result)
+            found.append(RemedyUse(act.verifier, act.remedy, is_fresh, worked, wasted))  # type: ignore[arg-type]
     return tuple(found)
+
+
+def _written(act: ViolationRecord, later: Sequence[ViolationRecord], result: Result) -> int:
+    """Return how many characters the model wrote after *act*, until the next refutation or the end."""
+    end = later[0].span.end if later else len(result.text)
+    return max(end - (act.cut or 0) - len(act.inserted), 0)
 
 
 def _worked(act: ViolationRecord, later: Sequence[ViolationRecord], result: Result) -> bool | None:
@@ -71,14 +80,18 @@ def _worked(act: ViolationRecord, later: Sequence[ViolationRecord], result: Resu
 
 PRIOR: Mapping[Rung, float] = {"repair": 0.8, "resample": 0.5, "feedback": 0.4, "restart": 0.3}
 """The chance that a rung works, before anything is known. It gives the order of the ladder."""
+COST: Mapping[Rung, float] = {"repair": 1.0, "resample": 1.0, "feedback": 3.0, "restart": 3.0}
+"""What the model writes in vain if a rung fails, compared with a new sample, before anything is known."""
 WEIGHT = 6.0
 """The weight of the prior, in uses."""
 MEMORY = 0.98
 """Each use of a rung multiplies the weight of its earlier uses by this number, so that a belief follows a change."""
 RECENT = 16
 """How many of the last uses of a rung are compared with the belief about it."""
-SURPRISE = 3.5
-"""How many standard deviations the recent uses may differ from the belief, before it is reset."""
+SURPRISE = 4.0
+"""How many standard deviations the recent uses may differ from the belief, before the earlier ones are forgotten."""
+FADED = 4.0
+"""The largest weight, in uses, of the other beliefs after that."""
 
 
 class RungBelief(msgspec.Struct):
@@ -88,19 +101,37 @@ class RungBelief(msgspec.Struct):
     failed: float = 0.0
     recent: str = ""
     """The last uses: ``1`` worked, ``0`` did not."""
+    wasted: float = 0.0
+    """The characters that were written in vain, in the failed uses."""
 
     @property
     def uses(self) -> float:
         """The weight of all uses."""
         return self.worked + self.failed
 
-    def saw(self, *, worked: bool) -> bool:
-        """Count a use. Returns whether the recent uses contradict the belief: the model has probably changed."""
+    def saw(self, *, worked: bool, wasted: int = 0) -> bool:
+        """Count a use. Returns whether the recent uses contradict the belief: the model has probably changed.
+
+        *wasted* is how many characters were written in vain, if it did not work.
+        """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
         self.failed = self.failed * MEMORY + (not worked)
+        self.wasted = self.wasted * MEMORY + wasted
         self.recent = (self.recent + "01"[worked])[-RECENT:]
         return surprised
+
+    def renew(self, weight: float) -> None:
+        """Scale the counts down to *weight* uses, without changing their shares."""
+        if self.uses > weight:
+            share = weight / self.uses
+            self.worked, self.failed, self.wasted = self.worked * share, self.failed * share, self.wasted * share
+
+    def restart(self) -> None:
+        """Forget all uses but the recent ones."""
+        hits = float(self.recent.count("1"))
+        self.wasted *= (len(self.recent) - hits) / self.failed if self.failed else 0.0
+        self.worked, self.failed = hits, len(self.recent) - hits
 
     def chance(self, prior: float, weight: float = WEIGHT) -> float:
         """Return the mean of the posterior, for a Beta prior with mean *prior* and *weight*."""
@@ -130,14 +161,18 @@ class VerifierBeliefs(msgspec.Struct):
     explored: int = 0
     """The number of runs that began with another rung than the best one, to learn about it."""
     resets: int = 0
-    """How often recent uses contradicted the beliefs, which were then reset."""
+    """How often recent uses contradicted the beliefs, so that the earlier uses were forgotten."""
 
     def saw(self, uses: Iterable[RemedyUse]) -> None:
         """Count the *uses* of one run."""
         for use in uses:
             beliefs = self.fresh if use.is_fresh else self.later
-            if beliefs.setdefault(use.rung, RungBelief()).saw(worked=use.worked):
-                self.fresh, self.later = {}, {}
+            belief = beliefs.setdefault(use.rung, RungBelief())
+            if belief.saw(worked=use.worked, wasted=use.wasted):
+                # Failures at one hard place look like a change, too. So the others keep their shares, with less weight.
+                for other in (*self.fresh.values(), *self.later.values()):
+                    other.renew(FADED)
+                belief.restart()
                 self.resets += 1
 
     def chance(self, rung: Rung, *, is_fresh: bool) -> float:
@@ -160,22 +195,58 @@ class VerifierBeliefs(msgspec.Struct):
                     expected += PRIOR[rung] * belief.uses
         return worked / expected
 
-    def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
-        """Return *rungs* with the best first remedy first, and then those that work best after another one failed.
+    def cost(self, rung: Rung) -> float:
+        """Return how many characters a failed use of *rung* costs on average, in the unit of :data:`COST` at first."""
+        uses = [(COST[name], belief) for beliefs in (self.fresh, self.later) for name, belief in beliefs.items()]
+        failed = sum(cost * belief.failed for cost, belief in uses)
+        # The size of one unit here. An observed use of any rung says something about the others.
+        unit = (1.0 + sum(belief.wasted for _, belief in uses)) / (1.0 + failed)
+        mine = [beliefs[rung] for beliefs in (self.fresh, self.later) if rung in beliefs]
+        wasted = WEIGHT * COST[rung] * unit + sum(belief.wasted for belief in mine)
+        return max(wasted / (WEIGHT + sum(belief.failed for belief in mine)), 1e-9)
 
-        *lead* replaces the best first remedy. A repair goes before it while it works more often than not: it applies
-        only where the verifier knows the value, and costs least. A restart is never first, because it costs the most.
+    def value(self, rung: Rung, *, is_fresh: bool) -> float:
+        """Return the odds that *rung* works, for each character that it costs if it fails.
+
+        Trying the remedies by falling values wastes the least text on average, if they work independently. (Compare two
+        neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is larger.)
         """
-        repairs = [rung for rung in rungs if rung == "repair" and self.chance(rung, is_fresh=True) >= 0.5]
-        others: list[Rung] = [rung for rung in rungs if rung != "restart" and rung not in repairs]
-        firsts: list[Rung] = []
+        chance = min(self.chance(rung, is_fresh=is_fresh), 1.0 - 1e-9)
+        return chance / ((1.0 - chance) * self.cost(rung))
+
+    def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
+        """Return *rungs* with the best first remedy first, and then the best ones after another one failed.
+
+        *lead* replaces the best first remedy; a restart follows it instead. A repair goes before it while it is worth
+        more, and does not replace it: at most places the verifier knows no value. A restart is never first, because it
+        removes the most. The same words are sampled twice, or three times if that has proved worth more than what
+        follows.
+        """
+        rungs = tuple(dict.fromkeys(rungs))
+        others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]
+        best = max((self.value(rung, is_fresh=True) for rung in others), default=0.0)
+        repairs = [rung for rung in rungs if rung == "repair" and self.value(rung, is_fresh=True) >= best]
+        firsts = [rung for rung in others if self.value(rung, is_fresh=True) == best][:1]
         if lead is not None:
-            firsts = [lead]
-        elif others:
-            firsts = [max(others, key=lambda rung: self.chance(rung, is_fresh=True))]
+            firsts = [*firsts, lead] if lead == "restart" else [lead]
         rest = [rung for rung in rungs if rung not in (*repairs, *firsts)]
-        rest.sort(key=lambda rung: self.chance(rung, is_fresh=False), reverse=True)
-        return (*repairs, *firsts, *rest)
+        rest.sort(key=lambda rung: self.value(rung, is_fresh=False), reverse=True)
+        order = (*repairs, *firsts, *rest)
+        if "resample" not in order:
+            return order
+        at = order.index("resample")
+        samples: list[Rung] = ["resample"] * self._patience(order[at + 1 :])
+        return (*order[:at], *samples, *order[at + 1 :])
+
+    def _patience(self, after: Sequence[Rung]) -> int:
+        """Return how often the same words are sampled before the rungs in *after* follow."""
+        tried = [rung for rung in after if self._uses(rung) >= WEIGHT / 2]
+        if not tried:
+            return 2
+        return 3 if self.value("resample", is_fresh=False) > self.value(tried[0], is_fresh=False) else 2
+
+    def _uses(self, rung: Rung) -> float:
+        return sum(beliefs[rung].uses for beliefs in (self.fresh, self.later) if rung in beliefs)
 
 
 class RemedyBelief(NamedTuple):
@@ -200,7 +271,7 @@ class RunCounts(NamedTuple):
     explored: int
     """Runs that tried another order than the best one."""
     resets: int
-    """How often recent uses contradicted the beliefs, which were then reset."""
+    """How often recent uses contradicted the beliefs, so that the earlier uses were forgotten."""
 
 
 # The learner: beliefs in memory, and in a file that several processes share.
@@ -268,7 +339,7 @@ class RemedyBeliefs:
     def _order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         known = self._known.get((model, verifier), VerifierBeliefs())
         best = known.order(rungs)
-        firsts = [rung for rung in best if rung not in ("restart", "repair")]
+        firsts = [rung for rung in dict.fromkeys(best) if rung != "repair"]
         others = firsts[1:]
         if not others or not self.explore:
             return best
@@ -310,7 +381,7 @@ class RemedyBeliefs:
                     known.later.get(rung, RungBelief()).uses,
                 )
                 for (model, verifier), known in sorted(self._known.items())
-                for rung in known.order(LADDER)
+                for rung in dict.fromkeys(known.order(RUNGS))
             )
 
     def counts(self) -> dict[tuple[str, str], RunCounts]:

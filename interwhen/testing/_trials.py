@@ -13,10 +13,12 @@ Why: docs/decisions/0019-trying-verifiers.md.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -247,7 +249,13 @@ def try_monitor_sync(
             if told is not None:
                 told(tried)
 
-    anyio.run(main)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        anyio.run(main)
+    else:  # a notebook has a loop in this thread already
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(anyio.run, main).result()
     return done
 
 

@@ -7,7 +7,8 @@ annotations; most verifiers need only the names in `interwhen` itself. The packa
 
 from interwhen._types.errors import MissingExtraError
 from interwhen._types.monitors import Extractor, Parser, Recognizer
-from interwhen._types.results import UnverifiedReason
+from interwhen._types.prompts import PromptFinding, PromptMonitor, PromptRefused, PromptText
+from interwhen._types.results import PromptRecord, UnverifiedReason
 from interwhen._types.segments import CallFormat, Offset, WrittenCalls
 from interwhen._types.verdicts import OnError, Outcome
 from interwhen._types.verifiers import Worker
@@ -22,6 +23,11 @@ __all__ = [
     "OnError",
     "Outcome",
     "Parser",
+    "PromptFinding",
+    "PromptMonitor",
+    "PromptRecord",
+    "PromptRefused",
+    "PromptText",
     "Recognizer",
     "UnverifiedReason",
     "Worker",

@@ -45,10 +45,11 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
         raise UsageError(f"the check must be one of the {len(checks)} of the run, got number {number}: correct it")
     check = checks[number]
     again = await check_claim_again(path, check.monitor, check.key, check.span)
-    return ClaimVerdict(*_words(again.outcome), again.changed)
+    return ClaimVerdict(*words_of(again.outcome), again.changed)
 
 
-def _words(outcome: Outcome) -> tuple[str, str]:
+def words_of(outcome: Outcome) -> tuple[str, str]:
+    """Return the name of *outcome* in the compact form, and the reason that it gives."""
     match outcome:
         case Judged(verdict=verdict):
             return _of_verdict(verdict)

@@ -142,6 +142,7 @@ class TestProbe:
         ("server", "mark", "said"),
         [
             (Vllm(text="<think>64 + 129 = 193</think>193"), "ok", "in the reasoning by tokens"),
+            (Vllm(parser=False, text="<think>64 + 129 = 193</think>193"), "ok", "in the answer by tokens"),
             (ContractServer(owner="sglang"), "ok", "in the reasoning by prefill (sglang: a probe cut a text: answer"),
             (
                 ContractServer("closes unseen", owner="sglang"),

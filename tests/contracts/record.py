@@ -1,7 +1,8 @@
 """Records what real servers send: ``python -m tests.contracts.record [NAME ...]``; without names, llama.cpp alone.
 
 The recordings of vLLM need its environment (``python tests/vllm/environment.py``). Each recording is what ``interwhen
-doctor --contract --record FILE`` writes. The fast tests play them back to our adapters.
+doctor --contract --record FILE`` writes. A second file has the requests of the doctor. The fast tests play them back to
+our adapters.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import argparse
 from importlib.metadata import version
 
 import anyio
-from interwhen.models import Httpx2Transport
+from interwhen.models import Httpx2Transport, probe
 from interwhen.models._contract import ContractReport, check_contract
-from interwhen.models._recorded_http import HttpRecording, RecordingTransport, save_recording
-from tests.contracts.servers import FOLDER, LLAMACPP, VLLM, file_of, llamacpp
+from interwhen.models._probe import Diagnosis
+from interwhen.models._recorded_http import HttpRecording, RecordingTransport, load_recording, save_recording
+from tests.contracts.servers import FOLDER, LLAMACPP, VLLM, doctor_file_of, file_of, llamacpp
 from tests.vllm.server import vllm_servers
 
 
@@ -31,6 +33,24 @@ async def record(name: str, url: str) -> ContractReport:
     return report
 
 
+async def record_doctor(name: str, url: str) -> Diagnosis:
+    """Diagnose the server at *url*, and write the recording."""
+    transport = RecordingTransport(Httpx2Transport())
+    try:
+        found = await probe(url, "tiny", transport=transport)
+    finally:
+        await transport.aclose()
+    server = load_recording(file_of(name)).server
+    save_recording(HttpRecording(server, "tiny", transport.exchanges()), doctor_file_of(name))
+    return found
+
+
+def record_both(name: str, url: str) -> None:
+    show(name, anyio.run(record, name, url))
+    for finding in anyio.run(record_doctor, name, url).findings:
+        print(f"  {finding.mark:<8} {finding.name:<24} {ascii(finding.detail)[1:-1][:140]}")
+
+
 def show(name: str, report: ContractReport) -> None:
     print(f"{name}: {report.server}, {file_of(name).stat().st_size / 1024:.0f} KiB")
     for line in report.lines:
@@ -43,12 +63,12 @@ def main() -> None:
     names = parser.parse_args().names or list(LLAMACPP)
     for name in (name for name in names if name in LLAMACPP):
         with llamacpp(name) as url:
-            show(name, anyio.run(record, name, url))
+            record_both(name, url)
     wanted = [name for name in names if name in VLLM]
     if wanted:
         with vllm_servers([VLLM[name] for name in wanted]) as urls:
             for name in wanted:
-                show(name, anyio.run(record, name, urls[VLLM[name]]))
+                record_both(name, urls[VLLM[name]])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from interwhen.models import _local
 from interwhen.models._contract import PROMISES, ContractReport
+from interwhen.models._probe import Diagnosis
 
 FOLDER = Path(__file__).parent / "records"
 LLAMACPP = {"llamacpp-tags": "tags", "llamacpp-field": "field"}
@@ -35,6 +36,37 @@ it, and takes the continuation of an answer for reasoning.
 """
 
 
+DIAGNOSED = ("llamacpp-tags", "llamacpp-field")
+"""The servers of which the doctor's requests are recorded, too."""
+WAYS = {
+    "llamacpp-tags": "in the answer by prefill (llamacpp",
+    "llamacpp-field": "in the reasoning by prefill (llamacpp",
+    "vllm-0.32-parser-on": "in the reasoning by tokens (the server sends token ids",
+    "vllm-0.32-parser-off": "in the answer by tokens (the server sends token ids",
+}
+"""What the doctor says about the way of resuming, for each recorded server. Reasoning between tags is answer text."""
+
+
+def assert_diagnosed(name: str, found: Diagnosis) -> None:
+    """Compare what the doctor has *found* with what is known about the server *name*."""
+    way = found["way of resuming"]
+    assert way.mark == "ok", way
+    assert WAYS[name] in way.detail, way
+    assert "turn" not in way.detail, way
+    in_field = "parser-on" in name or "field" in name
+    assert found["resume in reasoning"].mark == ("ok" if in_field else "unknown"), found["resume in reasoning"]
+    # The probes fit the 1,024 tokens of the model.
+    assert "1024" in found["context length"].detail, found["context length"]
+    for question in ("reachable", "model list", "completions API", "chat API", "usage in streams", "cached tokens"):
+        assert found[question].mark == "ok", found[question]
+    assert found["abort"].mark != "no" or _is_busy(), found["abort"]
+
+
+def _is_busy() -> bool:
+    """Return whether other programs keep this machine so busy that a generation may end late."""
+    return os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+
+
 def expected_of(name: str) -> dict[str, str]:
     """Return the mark of each line of the contract with the server *name*."""
     return {promise.name: "holds" for promise in PROMISES} | EXPECTED[name]
@@ -44,14 +76,18 @@ def assert_kept(name: str, report: ContractReport) -> None:
     """Compare the marks of *report* with those of the server *name*."""
     marks = {line.name: line.mark for line in report.lines}
     # On a busy machine, a generation may end before it can be stopped, or stop too late.
-    is_busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    assert marks.pop("abort") in {"holds", "unknown", *(["absent"] if is_busy else [])}, report["abort"]
+    assert marks.pop("abort") in {"holds", "unknown", *(["absent"] if _is_busy() else [])}, report["abort"]
     assert marks == {line: mark for line, mark in expected_of(name).items() if line != "abort"}, report
 
 
 def file_of(name: str) -> Path:
     """Return the file of the recording *name*."""
     return FOLDER / f"{name}.jsonl.gz"
+
+
+def doctor_file_of(name: str) -> Path:
+    """Return the file of the recording of the doctor's requests to the server *name*."""
+    return FOLDER / f"{name}-doctor.jsonl.gz"
 
 
 @contextmanager

@@ -8,11 +8,22 @@ import msgspec
 import openai
 import pytest
 from interwhen import Sampling
-from interwhen.models import ChatModel, Request
+from interwhen.models import ChatModel, Request, probe
 from interwhen.models._contract import check_contract
 from interwhen.models._recorded_http import PlaybackTransport, load_recording
 from interwhen.testing.server import Head, ScriptedServer, ScriptedTransport, Send
-from tests.contracts.servers import EXPECTED, FOLDER, LLAMACPP, assert_kept, expected_of, file_of, llamacpp
+from tests.contracts.servers import (
+    DIAGNOSED,
+    EXPECTED,
+    FOLDER,
+    LLAMACPP,
+    assert_diagnosed,
+    assert_kept,
+    doctor_file_of,
+    expected_of,
+    file_of,
+    llamacpp,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +75,8 @@ def deltas_of(exchange):
 
 
 def test_every_record_is_expected():
-    assert sorted(path.name for path in FOLDER.iterdir()) == [file_of(name).name for name in NAMES]
+    files = [*map(file_of, NAMES), *map(doctor_file_of, DIAGNOSED)]
+    assert sorted(FOLDER.iterdir()) == sorted(files)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,6 +87,12 @@ async def test_the_contract_plays_back_with_the_marks_of_the_real_server(name):
     new = {line.name for line in report.lines if "the recording must have" in line.evidence}
     assert len(new) <= MOST_NEW, f"run python -m tests.contracts.record {name}"
     assert marks_of(report) == expected_of(name) | dict.fromkeys(new, "unknown")
+
+
+@pytest.mark.parametrize("name", DIAGNOSED)
+async def test_the_doctor_says_truly_how_each_server_continues(name):
+    transport = PlaybackTransport(load_recording(doctor_file_of(name)).exchanges)
+    assert_diagnosed(name, await probe("http://127.0.0.1:1/v1", "tiny", transport=transport))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -34,8 +34,8 @@ def answer(driver, *texts, phase="answer"):
 @pytest.mark.fault("V11", injected="a model that always says the same", happens="four requests, then the ladder ends")
 def test_the_same_words_at_one_place_cost_four_requests():
     driver = drive(auto())
-    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n", "3+2=9\n"])
-    assert [(name, cut) for name, cut, _ in acts(driver)] == [("resample", 6), ("resample", 0), ("feedback", 6)]
+    answer(driver, "1+1=2\n3+2=9\n", *["3+2=9\n"] * 3)
+    assert [(name, cut) for name, cut, _ in acts(driver)] == [("resample", 6), ("resample", 6), ("feedback", 6)]
     assert len(opened(driver)) == 4
     assert (driver.summary.status, driver.summary.text) == ("abstained", "1+1=2\nWait, 3+2=9 is wrong.\n")
     assert "not converging" in driver.summary.reason
@@ -86,8 +86,22 @@ def test_trouble_is_counted_by_place_whatever_was_inserted():
 
 def test_a_restart_goes_back_half_of_the_steps_and_then_to_the_start():
     driver = drive(auto(order=("restart",)))
-    answer(driver, "1+1=2\n1+2=3\n1+3=4\n3+2=7\n", "1+2=3\n1+3=4\n3+2=8\n", "\n")
-    assert acts(driver) == [("restart", 6, ""), ("restart", 0, "")]
+    steps = [f"{n}+1={n + 1}\n" for n in range(9)]
+    answer(driver, "".join(steps) + "3+2=7\n", "".join(steps[4:]) + "3+2=8\n", "\n")
+    assert acts(driver) == [("restart", 24, ""), ("restart", 0, "")]
+
+
+def test_a_restart_goes_back_a_few_steps_at_least():
+    driver = drive(auto(order=("restart",)))
+    answer(driver, "1+1=2\n1+2=3\n1+3=4\n3+2=7\n")
+    assert acts(driver) == [("restart", 0, "")]
+
+
+def test_after_a_restart_the_ladder_begins_from_the_start():
+    """What follows a restart is another attempt, and a sample is cheap there, too."""
+    driver = drive(auto(order=("resample", "restart")), budgets=Budgets(remedies=99))
+    answer(driver, "1+1=2\n3+2=7\n", "3+2=7\n", "1+1=2\n3+2=8\n", "3+2=9\n", "3+2=9\n")
+    assert [name for name, *_ in acts(driver)] == ["resample", "restart", "resample", "resample", "restart"]
 
 
 # ------------------------------------------------------------------------------ an answer rests on the reasoning
@@ -100,24 +114,20 @@ def thinking(*, resume="prefix", **options):
 STEPS = "<think>1+1=2\n1+2=3\n1+3=4\n"
 
 
-def test_a_violation_in_the_answer_may_cut_back_into_the_reasoning():
+def test_answers_that_differ_are_sampled_alone():
     driver = thinking(samples=20)
-    answer(driver, f"{STEPS}</think>", *[f"3+2={value}\n" for value in (7, 8, 9)])
-    answer(driver, "1+3=4\n</think>3+2=6\n", "3+2=4\n", "3+2=3\n", "1+3=4\n</think>3+2=2\n")
+    answer(driver, f"{STEPS}</think>", *[f"3+2={value}\n" for value in (7, 8, 7, 8, 9)])
     end = len(f"{STEPS}</think>")
-    last, second = STEPS.index("1+3"), STEPS.index("1+2")
-    assert [cut for _, cut, _ in acts(driver)] == [end, end, last, end, end, last, second]
-    assert opened(driver)[3].pieces[-1].phase == "reasoning"
+    assert [cut for _, cut, _ in acts(driver)] == [end] * 5
+
+
+def test_the_same_answer_again_is_sampled_alone_and_a_restart_cuts_into_the_reasoning():
+    driver = thinking(order=("resample", "resample", "restart"))
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "3+2=7\n")
+    end = len(f"{STEPS}</think>")
+    assert [(name, cut) for name, cut, _ in acts(driver)] == [("resample", end), ("resample", end), ("restart", 7)]
+    assert opened(driver)[-1].pieces[-1].phase == "reasoning"
     assert driver.core.transcript.phase == "reasoning"
-
-
-def test_the_same_answer_again_is_cut_back_into_the_reasoning():
-    driver = thinking()
-    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n")
-    assert [(name, cut) for name, cut, _ in acts(driver)] == [
-        ("resample", len(f"{STEPS}</think>")),
-        ("resample", STEPS.index("1+3")),
-    ]
 
 
 @pytest.mark.parametrize("resume", ["prefill", "turn", None])
@@ -128,11 +138,12 @@ def test_it_does_not_if_the_model_cannot_go_on_inside_the_reasoning(resume):
 
 
 def test_a_reasoning_in_a_field_of_its_own_is_cut_too():
-    driver = drive(auto(), resume="tokens")
-    driver.feed("1+1=2\n1+2=3\n", phase="reasoning")
+    driver = drive(auto(order=("resample", "restart")), resume="tokens")
+    steps = [f"{n}+1={n + 1}\n" for n in range(5)]
+    driver.feed("".join(steps), phase="reasoning")
     answer(driver, "3+2=7\n", "3+2=7\n")
-    assert acts(driver)[1] == ("resample", 6, "")
-    assert opened(driver)[-1].pieces == (Piece("1+1=2\n", phase="reasoning"),)
+    assert acts(driver)[1] == ("restart", 6, "")
+    assert opened(driver)[-1].pieces == (Piece("0+1=1\n", phase="reasoning"),)
 
 
 def test_all_answers_of_a_run_are_one_place():
@@ -146,7 +157,7 @@ def test_all_answers_of_a_run_are_one_place():
 
 def test_the_same_answer_after_other_reasoning_is_a_repetition():
     driver = thinking()
-    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "2+2=4\n</think>3+2=7\n", "1+3=4\n</think>3+2=7\n")
+    answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "3+2=7\n", "2+2=4\n</think>3+2=7\n")
     assert [name for name, *_ in acts(driver)] == ["resample", "resample", "feedback"]
     assert driver.summary.status == "abstained"
     assert len(opened(driver)) == 4
@@ -192,7 +203,7 @@ def test_the_temperature_rises_with_the_samples_at_one_place_only():
 
 def test_the_end_may_be_an_unverified_answer_with_the_violation_as_a_reason():
     driver = drive(auto(end="unverified"))
-    answer(driver, *["1+1=2\n3+2=9\n", "3+2=9\n", "1+1=2\n3+2=9\n", "3+2=9\n"])
+    answer(driver, "1+1=2\n3+2=9\n", *["3+2=9\n"] * 3)
     assert driver.state == "opening"
     assert driver.summary is None
     answer(driver, "5+2=9\nso it is 9")  # this monitor interrupts no more

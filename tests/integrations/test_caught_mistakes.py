@@ -142,6 +142,7 @@ def test_a_mistake_is_found_in_every_place(library, endpoint, problem, tmp_path)
     file = tmp_path / "audit.jsonl"
     options = {
         "audit": file,
+        "journal": tmp_path / "journals",
         "on_result": told.append,
         "on_event": lambda event, call_id: events.append((event, call_id)),
     }
@@ -157,12 +158,16 @@ def test_a_mistake_is_found_in_every_place(library, endpoint, problem, tmp_path)
         assert call.violations
         assert {violation.monitor for violation in call.violations} == {"arithmetic"}
     assert by_context.result == by_function.result
+    journal = tmp_path / "journals" / f"{line['call_id']}.journal"
+    wait_for(lambda: journal.exists() and interwhen.read_journal(journal).result is not None)
+    recorded = interwhen.read_journal(journal)
     # All places speak of the same call and of the same violations.
     ids = {facts["call_id"], by_context.call_id, by_function.call_id, line["call_id"], *(one for _, one in events)}
     assert len(ids) == 1
     whys = [violation.why for violation in by_context.violations]
     assert [violation["why"] for violation in facts["violations"]] == whys
     assert len(line["violations"]) == len(whys)
+    assert [violation.why for violation in recorded.result.violations] == whys
     assert any(isinstance(event, interwhen.ViolationFound) and event.violation.why == whys[0] for event, _ in events)
 
 

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 
 import interwhen
+import msgspec
 import pytest
 from interwhen import Abstained, Auto, Span, Unverified, UsageError, Verified, ViolationRecord
 from interwhen.journal import Journal
@@ -96,6 +97,55 @@ def test_a_remedy_that_fails_loses_its_place():
     assert beliefs.order("other", "v", LADDER) == LADDER
 
 
+def learned_from(*uses, times=20):
+    beliefs = VerifierBeliefs()
+    for _ in range(times):
+        beliefs.saw(RemedyUse("v", rung, True, worked, wasted) for rung, worked, wasted in uses)
+        beliefs.saw(RemedyUse("v", rung, False, worked, wasted) for rung, worked, wasted in uses)
+    return beliefs
+
+
+def test_a_remedy_that_costs_less_goes_before_one_that_works_a_little_more_often():
+    cheap = [("resample", number == 0, 10) for number in range(4)]
+    dear = [("feedback", number == 0, 100) for number in range(3)]
+    assert learned_from(*cheap, *dear).order(("feedback", "resample"))[0] == "resample"
+    same = [("feedback", number == 0, 10) for number in range(3)]
+    assert learned_from(*cheap, *same).order(("feedback", "resample"))[0] == "feedback"
+
+
+def test_what_a_failed_remedy_wasted_is_the_text_until_the_next_refutation():
+    acts = [act("resample", 5), act("feedback", 5)]
+    acts[0] = msgspec.structs.replace(acts[0], cut=2, inserted="abc")
+    acts[1] = msgspec.structs.replace(acts[1], span=Span(20, 25))
+    assert uses_of(result(*acts))[0].wasted == 25 - 2 - 3
+
+
+def test_a_repair_that_seldom_works_does_not_make_a_restart_the_first_remedy():
+    beliefs = learned_from(("repair", False, 10), ("repair", True, 0), ("repair", False, 10), ("feedback", False, 90))
+    assert beliefs.order(LADDER)[0] in ("repair", "resample")
+    assert next(rung for rung in beliefs.order(LADDER) if rung != "repair") != "restart"
+
+
+def test_the_same_words_are_sampled_once_more_where_that_has_proved_worth_more():
+    assert VerifierBeliefs().order(LADDER) == LADDER
+    told = learned_from(("resample", False, 10), ("resample", True, 0), ("feedback", False, 90))
+    assert told.order(("resample", "feedback")) == ("resample", "resample", "resample", "feedback")
+    deaf = learned_from(("resample", False, 10), ("feedback", True, 0))
+    assert deaf.order(("resample", "feedback")) == ("feedback", "resample", "resample")
+
+
+def test_after_a_change_the_other_remedies_keep_their_shares_with_less_weight():
+    beliefs = VerifierBeliefs()
+    for worked in [True] * 60 + [False] * 60:
+        beliefs.saw([RemedyUse("v", "feedback", True, worked), RemedyUse("v", "restart", True, True)])
+        if beliefs.resets:
+            break
+    assert beliefs.resets == 1
+    assert beliefs.fresh["feedback"].uses == pytest.approx(16, abs=1)  # the recent ones
+    assert beliefs.fresh["restart"].chance(0.3) > 0.5
+    assert beliefs.fresh["restart"].uses <= 5
+
+
 def test_old_uses_count_less():
     belief = RungBelief()
     for _ in range(500):
@@ -105,12 +155,14 @@ def test_old_uses_count_less():
 
 @pytest.mark.parametrize("explore", [0.0, 0.1, 0.3])
 def test_exploration_is_bounded_and_can_be_switched_off(explore):
-    beliefs = RemedyBeliefs(explore=explore, seed=3)
+    beliefs, steady = RemedyBeliefs(explore=explore, seed=3), RemedyBeliefs(explore=0)
     explored = 0
     for _ in range(300):
         order = beliefs.order("m", "v", ("resample", "feedback", "restart"))
-        explored += order[0] != "resample"
-        beliefs.learn("m", {"v": order}, result(act(order[0], 5), kind="verified" if order[0] == "resample" else "un"))
+        explored += order != steady.order("m", "v", ("resample", "feedback", "restart"))
+        found = result(act(order[0], 5), kind="verified" if order[0] == "resample" else "un")
+        for each in (beliefs, steady):
+            each.learn("m", {"v": order}, found)
     assert explored <= explore * 300 + 2
     assert (explored > 0) is (explore > 0)
     assert beliefs.counts()["m", "v"][:2] == (300, explored)
@@ -145,6 +197,7 @@ class SimulatedModel:
     def run(self, order):
         """Return the result of a run with up to four places and eight remedies, in *order* at each place."""
         acts = []
+        order = tuple(dict.fromkeys(order))
         for place in range(self.rng.randint(1, 4)):
             ease = self.rng.choice((0.4, 1.0, 1.0))
             tried = 0
@@ -236,7 +289,7 @@ def test_several_learners_share_a_file(tmp_path):
     with RemedyBeliefs(path, explore=0) as again:
         assert again.counts()["m", "v"][0] == 20
         assert again.order("m", "v", LADDER)[:2] == ("repair", "feedback")
-        assert [belief.rung for belief in again.beliefs()] == list(again.order("m", "v", LADDER))
+        assert [belief.rung for belief in again.beliefs()] == list(dict.fromkeys(again.order("m", "v", LADDER)))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -131,6 +131,19 @@ def test_ten_questions_take_one_or_two_clicks(watch, address, folder):
             page.get_by_role("tab", name="Evidence").click()
 
 
+def test_the_first_thing_that_a_person_does_is_to_drag(watch, address, folder):
+    watched = watch(at_run(address, folder, "long.journal"))
+    slider = watched.page.get_by_role("slider", name="Time")
+    box = slider.bounding_box()
+    watched.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] - 40)
+    watched.page.mouse.down()
+    first = int(slider.get_attribute("aria-valuenow"))
+    watched.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] - 40)
+    watched.page.mouse.up()
+    assert 0 < int(slider.get_attribute("aria-valuenow")) < first < int(slider.get_attribute("aria-valuemax"))
+    watched.assert_clean()
+
+
 def test_filters_steps_and_scrubbing(watch, address, folder):
     watched = watch(at_run(address, folder, "long.journal"))
     page = watched.page

@@ -13,7 +13,7 @@ import pytest
 from interwhen import Message, Sampling
 from interwhen.models import ChatModel, Piece, Request, probe
 from interwhen.models._contract import check_contract
-from tests.contracts.servers import VLLM, assert_kept
+from tests.contracts.servers import VLLM, assert_diagnosed, assert_kept
 from tests.vllm.measure import measure, problems, repairing
 from tests.vllm.server import PARSERS
 
@@ -89,10 +89,30 @@ async def test_corrected_streams_finish_or_abstain_and_never_loop(parser, server
     assert tally.right == tally.finished >= 3, tally
 
 
-async def test_doctor_says_that_tokens_continue_inside_the_reasoning(url):
-    found = await probe(url, "tiny")
-    assert found.usable
-    assert found["model list"].mark == "ok"
+@pytest.mark.parametrize("name", VLLM)
+async def test_the_doctor_says_that_tokens_continue_the_text(name, servers):
+    assert_diagnosed(name, await probe(servers[VLLM[name]], "tiny"))
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+async def test_a_chat_with_tools_continues_by_ids_to_the_same_call(servers, parser):
+    properties = {"item": {"type": "string"}, "quantity": {"type": "integer"}}
+    tool = {"name": "order", "parameters": {"type": "object", "properties": properties}}
+    sampling = Sampling(max_tokens=300, temperature=0.0, extra={"tools": [{"type": "function", "function": tool}]})
+    asked = (
+        "Policy: order below 20, fill to 60, at most 30 an order, approval above 150. Item: bolts. Stock: 12. Price: 7."
+    )
+    async with ChatModel(servers[parser], "tiny", resume="tokens") as model:
+        prompt = (Message("user", asked),)
+        text, chunks = await whole(model, Request(prompt, sampling=sampling))
+        (call,) = [chunk.call for chunk in chunks if chunk.call]
+        kept = text[:12]
+        rest, more = await whole(model, Request(prompt, (Piece(kept, phase=chunks[0].phase),), sampling))
+    assert (call.name, call.values()["quantity"]) == ("order", 30)
+    (again,) = [chunk.call for chunk in more if chunk.call]
+    assert (again.name, again.values()) == (call.name, call.values())
+    assert again.id
+    assert (kept + rest).split() == text.split()
 
 
 @pytest.mark.parametrize("parser", ["parser-on", "parser-off"])

@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+import anyio.to_thread
 import msgspec
 
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.models import Message, Sampling
 from interwhen._types.results import Abstained, Failed, Result
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
-from interwhen.precompute._producer import Context, Nothing, Proposal, Step, StepContext
+from interwhen.precompute._producer import Context, ContextPiece, Nothing, Proposal, Step, StepContext
+from interwhen.precompute._retrieval import BUDGET, PassageIndex, characters_in, passage_of, within
 from interwhen.precompute.producers._statements import ask, is_plain_text
 
 __all__ = [
@@ -29,6 +31,8 @@ _ANTICIPATE = (
 _LEAD = re.compile(r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?")
 _TAGS = re.compile(r"</?think>")
 _LONGEST = 400
+_START = 160
+"""The characters of each piece of a long document from which questions are anticipated."""
 
 
 class Anticipated(msgspec.Struct, frozen=True):
@@ -68,16 +72,17 @@ class AnswerProducer:
     version = "1"
     kind: Kind = "answers"
 
-    def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int) -> None:
+    def __init__(self, *, questions: Sequence[str], anticipate: int, max_tokens: int, seen: int = 0) -> None:
         if isinstance(questions, str):
             raise UsageError(
                 f"answers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
             )
-        if anticipate < 0 or max_tokens < 1:
-            got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}"
+        if anticipate < 0 or max_tokens < 1 or seen < 0:
+            got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}, seen={seen!r}"
             raise UsageError(
-                f"answers: anticipate must be at least 0 and max_tokens at least 1, got {got}; correct them"
+                f"answers: anticipate and seen must be at least 0 and max_tokens at least 1, got {got}; correct them"
             )
+        self._seen = seen
         self._questions = rank(questions)
         self._anticipate = anticipate
         self._max_tokens = max_tokens
@@ -85,7 +90,9 @@ class AnswerProducer:
     def plan(self, context: Context) -> Iterable[Step]:
         """Plan one item for each question, the most likely first."""
         pieces = tuple(piece.name for piece in context.pieces)
-        for one in self._questions:
+        known = {asked(one.question) for one in self._questions}
+        seen = [one for one in rank(context.questions) if asked(one.question) not in known]
+        for one in (*self._questions, *seen[: self._seen]):
             params = _AnswerParams(self._max_tokens, one.question)
             yield Step(
                 name=asked(one.question)[:16],
@@ -109,9 +116,10 @@ class AnswerProducer:
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Let the model list likely questions, or answer one question, depending on *step*."""
         params = msgspec.json.decode(step.params, type=_AnswerParams)
-        text = "\n".join(context.read(piece) for piece in step.reads)
+        pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
+        room = characters_in((await context.model.capabilities()).context_tokens)
         if params.count:
-            return await _anticipate(text, params, context)
+            return await _anticipate(_outline(pieces, room), params, context)
         # The probability is not part of the key: otherwise a growing log would make all answers again.
         wanted = Anticipated(params.question, step.urgency)
         if params.rank >= 0:
@@ -120,16 +128,19 @@ class AnswerProducer:
             if params.rank >= len(guesses):
                 return Nothing("the model anticipated fewer questions")
             wanted = guesses[params.rank]
-        return await _answer(text, wanted, params.max_tokens, context)
+        return await _answer(await _text_for(wanted.question, pieces, room), wanted, params.max_tokens, context)
 
 
-def answers(*, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800) -> AnswerProducer:
+def answers(
+    *, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800, seen: int = 0
+) -> AnswerProducer:
     """Make the producer.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
-    number of further questions that the model guesses. *max_tokens* limits each answer.
+    number of further questions that the model guesses. *seen* is the number of further questions that are taken from
+    those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
     """
-    return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens)
+    return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens, seen=seen)
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
@@ -163,6 +174,24 @@ def answer_of(item: Item) -> Answered:
 @lru_cache(maxsize=4096)
 def _answered(data: bytes) -> Answered:
     return msgspec.json.decode(data, type=Answered)
+
+
+async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
+    """Return the whole text of *pieces*, or the passages that belong to *question* if it exceeds *room* characters."""
+    text = "\n".join(piece.text for piece in pieces)
+    if len(text) <= room:
+        return text
+    ranked = await anyio.to_thread.run_sync(lambda: PassageIndex(pieces).ranked(question))
+    return "\n".join(map(passage_of, within(ranked, budget=min(BUDGET, room)))) or text[:room]
+
+
+def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
+    """Return the whole text of *pieces*, or the start of each of them if it exceeds *room* characters."""
+    text = "\n".join(piece.text for piece in pieces)
+    if len(text) <= room:
+        return text
+    shown = pieces[:: -(-len(pieces) * _START // room)]
+    return "\n".join(piece.text[:_START] for piece in shown)[:room]
 
 
 async def _anticipate(text: str, params: _AnswerParams, context: StepContext) -> Proposal | Nothing:

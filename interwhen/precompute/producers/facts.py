@@ -8,8 +8,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen._types.errors import UpstreamError, UsageError
+from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError
 from interwhen._types.models import Completion, Sampling
+from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._items import Item, Kind, Payload
 from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext
 from interwhen.precompute.producers._agreement import (
@@ -44,6 +45,8 @@ Grounding = Literal["text", "monitors"]
 """``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
 ``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
 _QUOTED = 120
+_SHORTEST = 200
+"""A shorter text, in characters, is not cut to fit into the context window."""
 _REFUSALS = (400, 404, 415, 422, 501)
 """The statuses by which endpoints refuse a field of a request."""
 
@@ -159,8 +162,11 @@ class FactProducer:
             if last is None or not notes_of(last).pays:
                 return Nothing("the previous pass found too few facts")
         known = [fact.said for item in context.premises() for fact in notes_of(item).facts]
-        given = numbered(context.read(step.reads[0]), known)
-        generated, proposed, reply = await _propose(context, given, params)
+        piece = step.reads[0]
+        # The headings above a piece of a long document say what it is about.
+        text = "\n".join(filter(None, (context.lead(piece), context.read(piece))))
+        given = numbered(text, known)
+        generated, proposed, reply = await _propose_fitting(context, text, known, params)
         if not proposed:
             return Nothing(f"no statement could be read in the reply of the model: {reply!r:.{_QUOTED}}")
         lacks = {found: await _lack(found, given, context, params.grounding) for found in proposed[: params.limit]}
@@ -230,6 +236,21 @@ def notes_of(item: Item) -> Notes:
 def _notes(data: bytes) -> Notes:
     # Cached: a reader waits while facts are chosen, and each question needs the same ones.
     return msgspec.json.decode(data, type=Notes)
+
+
+async def _propose_fitting(
+    context: StepContext, text: str, known: Sequence[str], params: _FactParams
+) -> tuple[int, list[Statement], str]:
+    """Ask the model for statements on *text*, as :func:`_propose` does, in parts if it exceeds the context window."""
+    try:
+        return await _propose(context, numbered(text, known), params)
+    except ContextOverflow:
+        if len(text) < _SHORTEST:
+            raise
+        parts = pieces_of(text, size=3 * len(text) // 5, overlap=0)
+    found = [await _propose_fitting(context, part.text, known, params) for part in parts]
+    statements = dict.fromkeys(each for _, proposed, _ in found for each in proposed)
+    return sum(spent for spent, _, _ in found), list(statements), found[-1][2]
 
 
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:

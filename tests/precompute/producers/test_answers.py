@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen import UsageError
-from interwhen.models import Request
+from interwhen.models import Capabilities, Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel
@@ -106,3 +106,20 @@ def test_white_space_does_not_count():
 def test_options_that_cannot_work_are_refused(options):
     with pytest.raises(UsageError):
         answers(**options)
+
+
+async def test_a_long_context_is_answered_from_its_passages():
+    def reply(request: Request):
+        assert len(str(request.prompt)) < 2500
+        return ["1+1=2"]
+
+    model = ScriptedModel(reply, capabilities=Capabilities(resume="prefix", context_tokens=1000))
+    producer = answers(questions=["What does the zebra weigh?"], anticipate=1)
+    pre = Precomputer(Store(MemoryShelf()), model, [], producers=[producer], debounce=0.0)
+    await pre.add("zoo", {f"p{at}": f"The {name} eats hay. " * 50 for at, name in enumerate(("ant", "zebra", "cow"))})
+    await pre.work()
+    prompts = [request.prompt for request in model.requests if isinstance(request.prompt, str)]
+    assert "zebra" in prompts[0]
+    assert "ant" not in prompts[0]
+    (listed,) = [request.prompt[-1].content for request in model.requests if not isinstance(request.prompt, str)]
+    assert all(name in listed for name in ("ant", "zebra", "cow"))  # the start of each piece

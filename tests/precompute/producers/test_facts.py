@@ -1,10 +1,11 @@
 """Facts: pass by pass, each statement shown to follow from what it cites."""
 
 import json
+import re
 
 import pytest
 from interwhen import UsageError
-from interwhen.models import Request
+from interwhen.models import ContextOverflow, Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.facts import facts, notes_of
 from interwhen.testing import ScriptedModel
@@ -182,3 +183,52 @@ async def test_no_statement_is_explained_with_the_text(replies, why):
 def test_options_that_cannot_work_are_refused(options):
     with pytest.raises(UsageError):
         facts(**options)
+
+
+def narrow(window, seen):
+    """A model with a context window of *window* characters. It adds the two numbers in the first line of the text."""
+
+    def reply(request: Request):
+        text = "\n".join(turn.content for turn in request.prompt)
+        if len(text) > window:
+            raise ContextOverflow("the context window is full", status=400)
+        seen.append(request.prompt[-1].content)
+        one, other = re.findall(r"\d+", request.prompt[-1].content.partition(":")[2])[:2]
+        return [f"{one} + {other} = {int(one) + int(other)} [S1]"]
+
+    return ScriptedModel(reply)
+
+
+async def test_a_piece_that_exceeds_the_window_is_asked_about_in_parts():
+    seen = []
+    model = narrow(1700, seen)
+    producer = facts(grounding="monitors")
+    pre = Precomputer(Store(MemoryShelf()), model, ["arithmetic"], producers=[producer], passes=1, debounce=0.0)
+    lines = [f"Week {at} brings {at + 3} pens, and the shop has other goods too." for at in range(60)]
+    ref = await pre.add("shop", {"weeks": "\n\n".join(lines)})
+    assert [done.came_to for done in await pre.work()] == ["accepted"]
+    (item,) = pre.ready(ref)
+    assert len(notes_of(item).facts) == len(seen) > 2
+    assert all(any(line in part for part in seen) for line in lines)
+
+
+async def test_what_exceeds_the_window_in_any_size_is_nothing_and_is_not_asked_again():
+    model = narrow(100, [])
+    pre = Precomputer(Store(MemoryShelf()), model, ["arithmetic"], producers=[facts()], passes=1, debounce=0.0)
+    await pre.add("shop", {"weeks": "Week 1 brings 3 pens.\n\n" * 20})
+    (done,) = await pre.work()
+    assert done.came_to == "nothing"
+    assert "context window" in done.why
+    requests = len(model.requests)
+    assert await pre.work() == ()
+    assert len(model.requests) == requests
+
+
+async def test_the_headings_above_a_piece_are_read_with_it():
+    seen = []
+    pre = Precomputer(Store(MemoryShelf()), narrow(9000, seen), ["arithmetic"], producers=[facts()], passes=1)
+    filler = "The shop opens at 8 and closes at 6 on each day. " * 40
+    await pre.add("shop", f"# Shop 12\n\n{filler}\n\n## Prices\n\n{filler}\n\n{filler}")
+    await pre.work()
+    assert len(seen) >= 3
+    assert seen[-1].startswith("S1: # Shop 12\nS2: ## Prices\nS3: ")

@@ -94,19 +94,18 @@ function Lanes({ run }: { run: Run }) {
     made.draw(width, only.value, selected.value);
   }, [run, width, only.value, selected.value, isDark.value]);
 
-  const shown = picture.current;
   const x = GUTTER + (Math.max(0, width - GUTTER - RIGHT) * t) / run.end;
   const at = (event: PointerEvent) => event.clientX - box.current!.getBoundingClientRect().left;
 
-  const near = (px: number, py: number): number => {
+  const near = (shown: LanePicture, px: number, py: number): number => {
     const lanes = lanesOf(run);
-    const lane = lanes.findIndex((_, index) => py >= shown!.laneTop(index) && py < shown!.laneTop(index + 1));
+    const lane = lanes.findIndex((_, index) => py >= shown.laneTop(index) && py < shown.laneTop(index + 1));
     if (lane < 0 || lanes[lane].kind !== "monitor") return -1;
     let best = -1;
     let least = 7;
     run.checks.forEach((check, index) => {
       if (!check || (check.monitor ?? 0) !== lanes[lane].monitor || (only.value && check.outcome !== only.value)) return;
-      const away = Math.abs(shown!.x(check.ended ?? run.end) - px) - (check.outcome === "violation" ? 2 : 0);
+      const away = Math.abs(shown.x(check.ended ?? run.end) - px) - (check.outcome === "violation" ? 2 : 0);
       if (away < least) [best, least] = [index, away];
     });
     return best;
@@ -114,7 +113,7 @@ function Lanes({ run }: { run: Run }) {
 
   const drag = useRef(false);
   const move = (event: PointerEvent) => {
-    if (drag.current && shown) scrub(shown.time(at(event)));
+    if (drag.current && picture.current) scrub(picture.current.time(at(event)));
   };
 
   return (
@@ -129,8 +128,10 @@ function Lanes({ run }: { run: Run }) {
         aria-valuenow={Math.round(t / 1000)}
         aria-valuetext={`${duration(t)} of ${duration(run.end)}, ${count(run.written(t))} characters written, ${count(run.proven(t))} proven`}
         onPointerDown={(event) => {
+          // The picture is made after the element, so it is read here and not when the handler is made.
+          const shown = picture.current;
           if (!shown) return;
-          const found = near(at(event), event.clientY - box.current!.getBoundingClientRect().top);
+          const found = near(shown, at(event), event.clientY - box.current!.getBoundingClientRect().top);
           if (found >= 0) return select(found);
           drag.current = true;
           scrub(shown.time(at(event)));

@@ -1,0 +1,118 @@
+"""Monitors of the prompt: what they read, what they find, and what follows, before the model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from interwhen._types.errors import InterwhenError, UsageError
+from interwhen._types.models import Role
+from interwhen._types.results import Abstained, PromptRecord
+from interwhen._types.segments import Span
+
+PromptAction: TypeAlias = Literal["observe", "refuse", "rewrite"]
+"""What follows a finding. ``observe``: it is recorded. ``refuse``: the model is not asked. ``rewrite``: the function of
+the monitor replaces the found text."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """One text of a prompt, such as the content of a message, the result of a tool, or a retrieved document."""
+
+    text: str
+    role: Role
+    """Who wrote it; ``tool`` for results of tools and for retrieved documents."""
+    index: int = 0
+    """The number of its message in the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFinding:
+    """A part of a text that a monitor found. *why* must not quote the text, because it is logged and recorded."""
+
+    span: Span
+    """The place in the text of the :class:`PromptText`."""
+    why: str
+
+
+Find: TypeAlias = Callable[[PromptText], Iterable[PromptFinding]]
+Rewrite: TypeAlias = Callable[[PromptText, PromptFinding], str]
+EVERY_ROLE: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptMonitor:
+    """Reads the texts of a prompt before the model is asked. Raises :class:`UsageError` on wrong values.
+
+    *find* runs in a worker thread, once for each text of the given *roles*. It returns what it finds; an empty result
+    means that the text is fine.
+    """
+
+    name: str
+    find: Find
+    version: str = "1"
+    action: PromptAction = "refuse"
+    rewrite: Rewrite | None = None
+    """Returns the text that replaces a finding, for ``rewrite``."""
+    roles: tuple[Role, ...] = EVERY_ROLE
+    """The roles whose texts the monitor reads."""
+    on_error: Literal["open", "closed"] | None = None
+    """What follows if *find* or *rewrite* raises, is late or returns something else: ``closed`` refuses the prompt,
+    ``open`` sends it. ``None``: ``open`` for ``observe``, ``closed`` otherwise."""
+    deadline: float = 5.0
+    """How long the monitor may take for the whole prompt, in seconds."""
+
+    def __post_init__(self) -> None:
+        for label, value, allowed in (
+            ("action", self.action, get_args(PromptAction)),
+            ("on_error", self.on_error, (None, "open", "closed")),
+        ):
+            if value not in allowed:
+                raise UsageError(
+                    f"prompt monitor {self.name!r:.80}: {label} must be one of {', '.join(map(str, allowed))}, got "
+                    f"{value!r:.80}"
+                )
+        if not callable(self.find) or not (self.rewrite is None or callable(self.rewrite)):
+            raise UsageError(
+                f"prompt monitor {self.name!r:.80}: find and rewrite must be functions, got {self.find!r:.80} and "
+                f"{self.rewrite!r:.80}"
+            )
+        if (self.rewrite is None) is (self.action == "rewrite"):
+            raise UsageError(
+                f"prompt monitor {self.name!r:.80}: rewrite must be given with action='rewrite' and only then, got "
+                f"{self.rewrite!r:.80} with action={self.action!r}"
+            )
+        unknown = [role for role in self.roles if role not in EVERY_ROLE]
+        if isinstance(self.roles, str) or unknown or not self.roles:
+            raise UsageError(
+                f"prompt monitor {self.name!r:.80}: roles must be among {', '.join(EVERY_ROLE)}, got {self.roles!r:.80}"
+            )
+        if not isinstance(self.deadline, int | float) or not self.deadline > 0:
+            raise UsageError(
+                f"prompt monitor {self.name!r:.80}: deadline must be positive seconds, got {self.deadline!r:.80}"
+            )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the prompt is refused if the monitor fails."""
+        return self.on_error == "closed" or (self.on_error is None and self.action != "observe")
+
+
+class PromptRefused(InterwhenError):
+    """Raised if a monitor refused the prompt, so that the model was not asked."""
+
+    def __init__(self, records: tuple[PromptRecord, ...]) -> None:
+        self.records = records
+        """All findings, also those of other monitors."""
+        refusing = [one for one in records if one.outcome in ("refused", "failed")]
+        reasons = "; ".join(dict.fromkeys(f"{one.monitor}: {one.why}" for one in refusing))
+        self.reason = f"the prompt must pass its monitors, and was refused by {reasons}"
+        super().__init__(f"{self.reason}; remove what they found, or change the action of the monitor")
+
+    @property
+    def result(self) -> Abstained:
+        """The result of the refused call: no text, and the reason."""
+        return Abstained(
+            text="", reasoning="", answer="", finish_reason=None, reason=self.reason, prompt_findings=self.records
+        )

@@ -1,0 +1,155 @@
+"""``interwhen bench prefixes``: what a warm prefix cache saves at the first token, by the counters of a real server."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+
+from interwhen import Failed, Model, Sampling, UsageError, load_model
+from interwhen.bench._experiment import Experiment, command_of, observations, require_positive
+from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._statistics import estimate, paired
+from interwhen.models import open_local
+from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute.producers import prefixes as producer
+from interwhen.registry import Api
+
+Arm = Literal["cold", "warm"]
+_ARMS: tuple[Arm, ...] = ("cold", "warm")
+QUESTION = "What is the sum of the first two numbers?"
+_NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
+
+
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """The first token of a run whose prompt begins with a context."""
+
+    seconds: float
+    prompt: int
+    """The tokens of the prompt, by the counter of the server."""
+    cached: int
+    """The part of them that the server took from its cache."""
+    confirmed: bool
+    """Whether the work ahead of time saw the prefix in the counters."""
+    stays: bool
+    """Whether the run saw it, too."""
+    ahead: int
+    """The prompt tokens that the work ahead of time sent."""
+
+
+def context_of(rng: random.Random, size: int) -> str:
+    """Return a context of about *size* characters that was never sent before: it differs from its first words on."""
+    lines = [f"Report {rng.randint(10**8, 10**9)}."]
+    while sum(map(len, lines)) + len(lines) < size:
+        lines.append(f"{rng.choice(_NAMES)} counts {rng.randint(10, 999)} crates and {rng.randint(10, 999)} boxes.")
+    return "\n".join(lines)
+
+
+async def first_token(model: Model, text: str, arm: Arm) -> FirstToken:
+    """Ask a question about the context *text*, in the arm ``warm`` after its prefix was sent ahead of time."""
+    precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
+    ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())
+    await precomputer.work()
+    items = precomputer.ready(ref)
+    sampling = Sampling(max_tokens=4, temperature=0.0)
+    async with precomputer.run(f"{text}\n{QUESTION}\n", context=ref, sampling=sampling) as run:
+        result = await run.drain()
+    if isinstance(result, Failed):
+        raise UsageError(
+            f"--characters must be a size that fits into the context window, got {len(text)} and an error "
+            f"({result.error}); give a smaller one"
+        )
+    ledger = result.ledger
+    ahead = precomputer.contexts["context"].spending.cost.prompt
+    stays = bool(items) and producer.cold(items[0], result) is False
+    await precomputer.aclose()
+    seconds = result.timing.first_token or result.timing.total
+    return FirstToken(seconds, ledger.prompt_tokens, ledger.cached_tokens, bool(items), stays, ahead)
+
+
+async def prefixes(
+    *,
+    model: str = "local",
+    base_url: str = "",
+    api: Api = "completions",
+    threads: int | None = None,
+    pairs: int = 20,
+    characters: int = 1500,
+    seed: int = 0,
+    minutes: float | None = None,
+) -> Report:
+    """Measure what a prefix that was sent ahead of time saves at the first token, in pairs on a real server.
+
+    In each pair, one context is asked about cold, and another one of the same size after its prefix was warmed. The
+    server's counters of cached tokens say whether it was.
+
+    Parameters
+    ----------
+    model
+        An installed model ("local", "local:PATH.gguf"); with --base-url, the model's name there.
+    base_url
+        An OpenAI-compatible server, with its version: http://localhost:8000/v1. The key is OPENAI_API_KEY. vLLM counts
+        cached tokens only with --enable-prompt-tokens-details.
+    api
+        The API of that server.
+    threads
+        Threads of a local model.
+    pairs
+        How many pairs.
+    characters
+        The size of a context. It must fit into the context window.
+    seed
+        The seed of the contexts and of the order in a pair.
+    minutes
+        Begin no further pair after so many minutes.
+    """
+    require_positive(characters=characters)
+    rng = random.Random(seed)  # noqa: S311  (texts, not secrets)
+    kind, _, spec = model.partition(":")
+    opened: Model
+    if base_url:
+        opened = load_model(base_url, name=model, api=api)
+    else:
+        opened = open_local(spec, threads=threads) if kind == "local" else load_model(model)
+    try:
+        experiment = Experiment(_ARMS, pairs, seed, minutes=minutes)
+        found = await experiment.run(lambda arm, _: first_token(opened, context_of(rng, characters), arm))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await opened.aclose()
+    return report_on(found, opened.name)
+
+
+def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
+    """Return the report on *found*."""
+    times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
+    rows: tuple[Row, ...] = tuple(
+        {
+            "arm": arm,
+            "pairs": len(runs),
+            "first token, ms": estimate(times[arm]),
+            "prompt tokens": estimate([one.prompt for one in runs]),
+            "cached": estimate([100 * one.cached / max(one.prompt, 1) for one in runs], "%"),
+            "confirmed ahead": sum(one.confirmed for one in runs),
+            "still warm": sum(one.stays for one in runs),
+            "prompt tokens ahead": estimate([one.ahead for one in runs]),
+        }
+        for arm, runs in found.items()
+    )
+    saved, share = paired(times["cold"], times["warm"], "ms")
+    less: tuple[Row, ...] = ({"warm minus cold": saved, "in percent of cold": share},)
+    return Report(
+        benchmark="prefixes",
+        subject=subject,
+        tables=(
+            Table("The first token", rows, "cached: by the counters of the server, of the tokens of the prompt."),
+            Table("Within pairs", less),
+        ),
+        observations=observations(times),
+    )
+
+
+command = command_of(prefixes)

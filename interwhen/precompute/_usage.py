@@ -1,0 +1,103 @@
+"""What use teaches: the questions that were asked about a context rank what is prepared next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from interwhen._types.models import Message
+from interwhen.precompute._items import digest
+from interwhen.precompute._producer import ContextPiece, PlannedStep
+from interwhen.precompute._retrieval import PassageIndex
+from interwhen.precompute._store import Store
+
+LONGEST = 400
+"""Longer questions, in characters, are not noted: they are whole tasks, which are seldom asked twice."""
+_MOST = 500
+"""The number of questions that are kept for a context. The rarest are dropped."""
+_RANKED = 4
+"""The number of passages of a question that it ranks higher."""
+_FEW = 8
+"""A step that reads more pieces is about the whole context, so no question ranks it higher."""
+_TURN = 4000
+"""The characters of a turn that are kept."""
+
+
+def questions_document(name: str) -> str:
+    """Return the name of the document with the questions about the context *name*."""
+    return f"questions:{name}"
+
+
+def seen_questions(store: Store, name: str) -> dict[str, int]:
+    """Return how often each question about the context *name* was noted, the most frequent first."""
+    return store.decoded(questions_document(name), dict[str, int]) or {}
+
+
+def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
+    """Add *questions* to those about the context *name*. Two processes may do this at once.
+
+    *is_log*: they are a whole log, such as a file. Noting it once more changes nothing.
+    """
+    new = Counter(" ".join(each.split()) for each in questions)
+    counts = {question: count for question, count in new.items() if question and len(question) <= LONGEST}
+    if not counts:
+        return
+
+    def change(old: bytes | None) -> bytes:
+        found = Counter({} if old is None else msgspec.msgpack.decode(old, type=dict[str, int]))
+        found = found | Counter(counts) if is_log else found + Counter(counts)
+        return msgspec.msgpack.encode(dict(found.most_common(_MOST)))
+
+    store.update(questions_document(name), change)
+
+
+class QuestionLog:
+    """The questions of runs, in memory until :meth:`save` writes them to the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._noted: dict[str, list[str]] = {}
+
+    def note(self, name: str, question: str) -> None:
+        """Note a *question* about the context *name*. A reader waits, so this does not write."""
+        noted = self._noted.setdefault(name, [])
+        if len(noted) < _MOST:
+            noted.append(question)
+
+    def save(self) -> None:
+        """Write the noted questions to the store. It may block."""
+        while self._noted:
+            name, questions = self._noted.popitem()
+            note_questions(self._store, name, questions)
+
+
+def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float]:
+    """Return how much each piece is asked about, by its name: the questions for which it is among the best passages."""
+    found: dict[str, float] = {}
+    for question, count in questions.items():
+        for rank, piece in enumerate(index.ranked(question)[:_RANKED]):
+            found[piece.name] = found.get(piece.name, 0.0) + count / (rank + 1)
+    return found
+
+
+def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> PlannedStep:
+    """Return the first of the most urgent *steps* whose pieces are most asked about. *steps* are sorted by urgency."""
+    equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
+
+    def asked_about(each: PlannedStep) -> float:
+        reads = each.step.reads
+        return sum(wanted.get(name, 0.0) for name in reads) / len(reads) if 0 < len(reads) <= _FEW else 0.0
+
+    return max(equal, key=asked_about)
+
+
+def conversation_piece(turns: Sequence[Message]) -> ContextPiece | None:
+    """Return a piece with what the user said in *turns*; ``None`` if that is nothing.
+
+    The text of the assistant is left out: it was not checked, so no fact may follow from it.
+    """
+    said = [turn.content.strip()[:_TURN] for turn in turns if turn.role == "user" and turn.content.strip()]
+    text = "\n".join(said)
+    return ContextPiece(f"said-{digest(text)[:12]}", text) if said else None

@@ -1,0 +1,128 @@
+"""Shows a run, a result or a replay in a notebook: the trace page in a sandboxed frame."""
+
+from __future__ import annotations
+
+import html
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from interwhen._types.errors import InterwhenError
+from interwhen._types.results import CheckRecord, Result, Verified
+from interwhen._types.verdicts import Judged, Violation
+from interwhen.journal import timeline
+from interwhen.view._page import render_page
+from interwhen.view._verify import words_of
+
+_MOST_BYTES = 6_000_000
+"""Notebooks keep what they show in their file: a larger page is left out, and the value is shown as text."""
+
+
+def notebook_frame(shown: Any) -> str | None:
+    """Return the page of *shown*, a result or an object with one, as a frame; ``None``: there is nothing to show.
+
+    If there is a journal, the page has its times; otherwise it has the text, the checks and the account. The frame may
+    run the page's script and nothing else: it has no access to the notebook.
+    """
+    form = _form_of(shown)
+    if form is None or len(form) > _MOST_BYTES:
+        return None
+    page = html.escape(render_page({"0": form}, [{"id": "0", "path": "run"}]), quote=True)
+    style = "width:100%;height:680px;border:1px solid #8885;border-radius:6px"
+    return f'<iframe sandbox="allow-scripts" style="{style}" title="The run" srcdoc="{page}"></iframe>'
+
+
+def _form_of(shown: Any) -> bytes | None:
+    journaled = getattr(shown, "journaled", None)
+    result = shown if isinstance(shown, Result) else _result_of(shown)
+    path = journaled.path if journaled is not None else ""
+    if not path and result is not None and result.journal is not None:
+        path = result.journal.path
+    if path and Path(path).is_file():
+        try:
+            return timeline(path).compact
+        except InterwhenError:
+            pass  # the result alone can be shown
+    return None if result is None else msgspec.json.encode(form_of_result(result))
+
+
+def _result_of(shown: Any) -> Result | None:
+    try:
+        result: Result | None = shown.result
+    except InterwhenError:  # the run has not ended
+        return None
+    return result
+
+
+def form_of_result(result: Result) -> dict[str, Any]:
+    """Return the compact form of *result* without a journal: no times, and no text that was cut.
+
+    Its offsets are UTF-16 code units, as in every compact form.
+    """
+    units = _Units(result.text)
+    names = list(dict.fromkeys(check.monitor for check in result.checks))
+    verifiers = {check.monitor: (check.verifier, check.version) for check in result.checks}
+    end = max(1, round(result.timing.total * 1e6))
+    form: dict[str, Any] = {
+        "version": 1,
+        "path": "run",
+        "model": result.certificate.model if isinstance(result, Verified) else "",
+        "monitors": [{"name": name, "verifier": verifiers[name][0], "version": verifiers[name][1]} for name in names],
+        "end": end,
+        "status": result.status,
+        "label": result.label,
+        "text": result.text,
+        "tokens": {"chars": [units.of(len(result.text))], "gaps": [0]} if result.text else {"chars": [], "gaps": []},
+        "frontier": {"gaps": [0], "to": [units.of(len(result.text)) if isinstance(result, Verified) else 0]},
+        "checks": [_check(check, names.index(check.monitor), units) for check in result.checks],
+        "result": {
+            "finish_reason": result.finish_reason,
+            "ledger": msgspec.to_builtins(result.ledger),
+            "timing": msgspec.to_builtins(result.timing),
+            "reason": getattr(result, "reason", ""),
+            "error": getattr(result, "error", ""),
+            "unverified": [
+                {"monitor": each.monitor, "why": each.why} for each in getattr(result, "unverified_reasons", ())
+            ],
+        },
+    }
+    if isinstance(result, Verified):
+        certificate = result.certificate
+        form["certificate"] = {
+            "text_sha256": certificate.text_sha256,
+            "scope": certificate.scope,
+            "coverage": certificate.coverage,
+            "checks": list(range(len(certificate.checks))),
+        }
+    return form
+
+
+def _check(check: CheckRecord, monitor: int, units: _Units) -> dict[str, Any]:
+    outcome, why = words_of(check.outcome)
+    row: dict[str, Any] = {
+        "monitor": monitor,
+        "key": check.key,
+        "ordered": 0,
+        "ended": 0,
+        "outcome": outcome,
+        "why": why,
+    }
+    if check.span is not None:
+        row["span"] = row["tape"] = [units.of(check.span.start), units.of(check.span.end)]
+    if isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Violation):
+        verdict = check.outcome.verdict
+        row |= {"why": verdict.why, "witness": verdict.witness}
+    return row
+
+
+class _Units:
+    """Converts offsets of a text from code points to UTF-16 code units."""
+
+    def __init__(self, text: str) -> None:
+        self._wide = [at for at, character in enumerate(text) if ord(character) > 0xFFFF]
+
+    def of(self, offset: int) -> int:
+        """Return *offset* in UTF-16 code units."""
+        return offset + bisect_left(self._wide, offset)

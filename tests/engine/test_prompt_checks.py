@@ -1,0 +1,239 @@
+"""The monitors of a prompt observe, refuse and rewrite, before the model is asked; and what fails is closed where it acts."""
+
+import re
+import time
+from pathlib import Path
+
+import anyio
+import interwhen
+import pytest
+import structlog
+from interwhen import Claim, Message, Monitor, Pass, Span, ToolCall
+from interwhen._engine.prompt_checks import check_prompt, check_texts
+from interwhen.registry import load_prompt_monitors
+from interwhen.testing import ScriptedModel
+from interwhen.toolkit import PromptFinding, PromptMonitor, PromptRefused, PromptText
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+def words(*bad):
+    def find(text):
+        for word in bad:
+            at = text.text.find(word)
+            while at >= 0:
+                yield PromptFinding(Span(at, at + len(word)), f"a word of {len(word)} letters")
+                at = text.text.find(word, at + 1)
+
+    return find
+
+
+def monitor(action="refuse", find=None, **options):
+    if action == "rewrite":
+        options.setdefault("rewrite", lambda text, found: "***")
+    return PromptMonitor(name=options.pop("name", "m"), find=find or words("BAD"), action=action, **options)
+
+
+CHAT = (
+    Message("system", "be good"),
+    Message("user", "BAD and BAD"),
+    Message("assistant", "", (ToolCall("c", "f", '{"a": "BAD"}'),)),
+    Message("tool", "fine", call_id="c"),
+)
+
+
+async def test_what_is_observed_is_recorded_and_sent():
+    prompt, records = await check_prompt(CHAT, [monitor("observe")])
+    assert prompt == CHAT
+    assert [(one.outcome, one.role, one.index, one.span) for one in records] == [
+        ("observed", "user", 1, Span(0, 3)),
+        ("observed", "user", 1, Span(8, 11)),
+        ("observed", "assistant", 2, Span(7, 10)),
+    ]
+    assert "BAD" not in str(records)
+
+
+async def test_what_is_rewritten_is_changed_everywhere():
+    prompt, records = await check_prompt(CHAT, [monitor("rewrite")])
+    assert [message.content for message in prompt] == ["be good", "*** and ***", "", "fine"]
+    assert prompt[2].calls[0].arguments == '{"a": "***"}'
+    assert {one.outcome for one in records} == {"rewritten"}
+    assert (await check_prompt("say BAD", [monitor("rewrite")]))[0] == "say ***"
+
+
+async def test_findings_that_overlap_are_replaced_once():
+    found = [PromptFinding(Span(2, 5), "a"), PromptFinding(Span(0, 3), "b"), PromptFinding(Span(4, 4 + 3), "c")]
+    once = iter([found, []])
+    made = await check_texts([PromptText("0123456789", "user")], [monitor("rewrite", lambda _: next(once))])
+    assert made.texts[0].text == "*********789"
+
+
+async def test_a_later_monitor_reads_what_an_earlier_one_wrote():
+    both = [monitor("rewrite", name="a"), monitor("refuse", words("***"), name="b")]
+    with pytest.raises(PromptRefused) as raised:
+        await check_prompt(CHAT, both)
+    assert [one.outcome for one in raised.value.records] == ["rewritten"] * 3 + ["refused"] * 3
+
+
+async def test_roles_limit_what_is_read():
+    prompt, records = await check_prompt(CHAT, [monitor(roles=("system", "tool"))])
+    assert (prompt, records) == (CHAT, ())
+
+
+def raises(_):
+    raise ValueError("BAD")
+
+
+def late(_):
+    time.sleep(0.3)
+    return ()
+
+
+FAILURES = {
+    "raises": raises,
+    "late": late,
+    "no findings": lambda _: [3],
+    "not iterable": lambda _: 3,
+    "outside": lambda _: [PromptFinding(Span(0, 10**6), "x")],
+    "empty span": lambda _: [PromptFinding(Span(1, 1), "x")],
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    ("action", "on_error", "is_sent"),
+    [("refuse", None, False), ("rewrite", None, False), ("observe", None, True), ("refuse", "open", True)],
+)
+async def test_what_fails_is_closed_where_it_acts(failure, action, on_error, is_sent):
+    failing = monitor(action, FAILURES[failure], on_error=on_error, deadline=0.05 if failure == "late" else 5.0)
+    with structlog.testing.capture_logs() as logs:
+        if is_sent:
+            prompt, records = await check_prompt("hello", [failing])
+            assert prompt == "hello"
+        else:
+            with pytest.raises(PromptRefused) as raised:
+                await check_prompt("hello", [failing])
+            records = raised.value.records
+    assert [one.outcome for one in records] == ["failed"]
+    assert "BAD" not in str(records)
+    assert any(log["event"] == "prompt_monitor.failed" for log in logs)
+
+
+@pytest.mark.parametrize(
+    "rewrite", [lambda *_: 3, lambda *_: "BAD", lambda *_: 1 / 0], ids=["number", "again", "raises"]
+)
+async def test_a_rewriting_that_does_not_help_is_a_failure(rewrite):
+    with pytest.raises(PromptRefused):
+        await check_prompt("say BAD", [monitor("rewrite", rewrite=rewrite)])
+
+
+async def test_a_monitor_that_blocks_does_not_stop_the_loop():
+    ticks = []
+
+    async def tick():
+        while True:
+            ticks.append(1)
+            await anyio.sleep(0.01)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        await check_prompt("x", [monitor(find=late)])
+        group.cancel_scope.cancel()
+    assert len(ticks) > 3
+
+
+# In a run
+
+
+@interwhen.verifier(name="v", worker="inline")
+def check(claim, task):
+    TASKS.append(task)
+    return Pass()
+
+
+TASKS = []
+KNOWS = Monitor(
+    name="v",
+    verifier=check,
+    extractor=lambda segment, task: [Claim(key=segment.text, span=segment.span)],
+    prepare=lambda task: task.prompt,
+)
+
+
+async def test_a_run_asks_the_model_with_the_rewritten_prompt_which_verifiers_know():
+    TASKS.clear()
+    model = ScriptedModel(["fine\n"])
+    async with interwhen.run(model, "say BAD", monitors=[KNOWS], prompt_monitors=[monitor("rewrite")]) as run:
+        result = await run.drain()
+    assert model.requests[0].prompt == "say ***"
+    assert set(TASKS) == {"say ***"}
+    assert [one.outcome for one in result.prompt_findings] == ["rewritten"]
+    assert result.status == "verified"
+
+
+async def test_a_refused_run_asks_no_model_and_is_seen():
+    model = ScriptedModel(["fine\n"])
+    with interwhen.watching() as seen, pytest.raises(PromptRefused):
+        async with interwhen.run(model, "say BAD", prompt_monitors=[monitor()]):
+            pass
+    assert model.requests == []
+    [call] = seen
+    assert (call.label, call.result.prompt_findings[0].outcome) == ("abstained", "refused")
+
+
+def test_a_refused_run_of_plain_code_raises_too():
+    with pytest.raises(PromptRefused), interwhen.run_sync(ScriptedModel(["x"]), "BAD", prompt_monitors=[monitor()]):
+        pass
+
+
+async def test_a_journal_holds_the_rewritten_prompt(tmp_path):
+    path = tmp_path / "run.journal"
+    async with interwhen.run(
+        ScriptedModel(["fine\n"]), "say BAD", prompt_monitors=[monitor("rewrite")], journal=path
+    ) as run:
+        await run.drain()
+    assert b"BAD" not in path.read_bytes()
+    again = interwhen.replay(path)
+    assert again.differences == ()
+    assert interwhen.read_journal(path).header.prompt == "say ***"
+
+
+async def test_nothing_is_read_while_supervision_is_off(monkeypatch):
+    monkeypatch.setenv("INTERWHEN_OFF", "1")
+    async with interwhen.run(ScriptedModel(["fine\n"]), "BAD", prompt_monitors=[monitor()]) as run:
+        assert (await run.drain()).prompt_findings == ()
+
+
+def test_monitors_by_name():
+    secrets, ours = load_prompt_monitors(["secrets:action=observe", monitor()])
+    assert (secrets.name, secrets.action, ours.name) == ("secrets", "observe", "m")
+    assert load_prompt_monitors([{"name": "tool_instructions", "action": "rewrite"}])[0].rewrite is not None
+    for wrong, said in (
+        ("secrets", "must be a list"),
+        ([3], "must be a name, a mapping with a name, or a PromptMonitor"),
+        ([monitor(), monitor()], "names of prompt monitors must differ"),
+    ):
+        with pytest.raises(interwhen.UsageError, match=said):
+            load_prompt_monitors(wrong)
+    for wrong in ("nothing", "secrets:strength=3", "secrets:action=stop"):
+        with pytest.raises(interwhen.PluginError):
+            load_prompt_monitors([wrong])
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "prompt-monitors.md"
+
+
+def test_the_page_runs_as_it_stands(capsys):
+    first, own = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    exec(first, {})
+    assert capsys.readouterr().out.splitlines() == [
+        "['an AWS access key id is in the prompt']",
+        "the prompt must pass its monitors, and was refused by secrets: an AWS access key id is in the prompt",
+    ]
+    exec(own, {})
+    assert capsys.readouterr().out == "Call customer [number].\n"

@@ -1,0 +1,64 @@
+"""What a notebook shows of a run, a result and a replay, and what it awaits."""
+
+import html
+import json
+import re
+
+import interwhen
+import pytest
+from interwhen.testing import LabelledTrace, ScriptedModel, Turn, try_monitor_sync
+from interwhen.view._notebook import form_of_result
+from tests.view.recorded import REPAIRED, record
+
+
+def form_in(frame):
+    page = html.unescape(re.fullmatch(r'<iframe sandbox="allow-scripts" [^>]* srcdoc="([^"]*)"></iframe>', frame)[1])
+    return json.loads(re.search(r'id="run-0">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_a_replay_and_a_result_show_their_journal(tmp_path):
+    path = record(tmp_path / "a.journal", REPAIRED)
+    replay = interwhen.replay(path)
+    result = interwhen.read_journal(path).result
+    assert form_in(replay._repr_html_())["remedies"][0]["inserted"] == "2788"
+    # The recorded result does not know its journal, so its page has its text alone.
+    shown = form_in(result._repr_html_())
+    assert shown["text"] == result.text
+    assert [check["outcome"] for check in shown["checks"]] == ["pass"] * len(result.checks)
+
+
+def test_a_run_shows_itself_once_it_has_ended(tmp_path):
+    run = interwhen.run_sync(
+        ScriptedModel(["2 + 2 = 4\n"]), "Q", monitors=["arithmetic"], journal=tmp_path / "a.journal"
+    )
+    assert run._repr_html_() is None
+    with run:
+        run.drain()
+    assert form_in(run._repr_html_())["label"] == "steps verified"
+
+
+def test_a_result_without_a_journal_has_offsets_of_browsers():
+    with interwhen.run_sync(ScriptedModel(["\U0001f600 2 + 2 = 4\n"]), "Q", monitors=["arithmetic"]) as run:
+        result = run.drain()
+    form = form_of_result(result)
+    [check] = form["checks"]
+    a, b = check["span"]
+    units = result.text.encode("utf-16-le")
+    span = result.checks[0].span
+    assert units[2 * a : 2 * b].decode("utf-16-le") == result.text[span.start : span.end]
+    assert a == span.start + 1
+    assert form["tokens"]["chars"] == [len(units) // 2]
+
+
+@pytest.mark.anyio
+async def test_a_run_can_be_awaited_and_trials_work_in_a_running_loop():
+    result = await interwhen.run(ScriptedModel(["2 + 2 = 4\n"]), "Q", monitors=["arithmetic"])
+    assert result.label == "steps verified"
+    traces = [LabelledTrace(name="a", turns=(Turn(prompt="Q", text="2 + 2 = 5\n"),), label="wrong")]
+    [tried] = try_monitor_sync("arithmetic", traces)
+    assert tried.found
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"

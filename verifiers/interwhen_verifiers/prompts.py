@@ -1,0 +1,175 @@
+"""Monitors of the prompt: `secrets`, and `tool_instructions` (instructions to the model in what a tool returned).
+
+Both would rather miss something than stop a good prompt. docs/prompt-monitors.md says what they find and how often they
+were wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import log2
+from typing import Literal
+
+from interwhen import Span
+from interwhen.toolkit import PromptFinding, PromptMonitor, PromptText, normalize
+
+__all__ = ["secrets", "tool_instructions"]
+
+Action = Literal["observe", "refuse", "rewrite"]
+
+# Keys and passwords
+
+_KEY = "a private key"
+_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (name, re.compile(pattern))
+    for name, pattern in (
+        (
+            "a private key",
+            r"-----BEGIN (?:[A-Z]{2,12} ){0,3}PRIVATE KEY-----[^-]{0,10000}(?:-----END [A-Z ]{0,40}-----)?",
+        ),
+        ("an AWS access key id", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+        ("a GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})\b"),
+        ("a GitLab token", r"\bglpat-[A-Za-z0-9_-]{20,64}"),
+        ("a Slack token", r"\bxox[abeoprs]-[A-Za-z0-9-]{20,250}"),
+        ("an API key of a model provider", r"\bsk-(?:proj-|ant-|svcacct-|or-v1-)?[A-Za-z0-9_-]{20,250}"),
+        ("a Google API key", r"\bAIza[0-9A-Za-z_-]{35}"),
+        ("a Stripe key", r"\b[sr]k_live_[0-9A-Za-z]{16,250}\b"),
+        ("a Hugging Face token", r"\bhf_[A-Za-z0-9]{30,60}\b"),
+        ("an npm token", r"\bnpm_[A-Za-z0-9]{36}\b"),
+        ("a PyPI token", r"\bpypi-AgEI[A-Za-z0-9_-]{50,1000}"),
+        ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,2000}"),
+    )
+)
+_IN_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@'\"<>]{1,100}:(?P<value>[^\s:/@'\"<>]{6,200})@[\w.-]")
+_ASSIGNED = re.compile(
+    r"(?i:api[_-]?key|secret[_-]?(?:access[_-]?)?key|client[_-]?secret|auth[_-]?token|access[_-]?token|password|passwd)"
+    r"[\"']?[ \t]{0,5}[:=][ \t]{0,5}[\"']?(?P<value>[A-Za-z0-9+/_.=-]{20,300})"
+)
+_PLACEHOLDER = re.compile(
+    r"(?i)example|placeholder|your|dummy|sample|redacted|changeme|password|x{4}|\*{3}|\.{3}|0{8}|1234567"
+)
+_LEAST_BITS = 3.5
+"""The least entropy per character, in bits, of a value that only its name makes a secret. Words have about 3."""
+_VARIETY = 8
+"""The least number of different characters in a secret."""
+
+
+def secrets(action: Action = "refuse") -> PromptMonitor:
+    """Find keys, tokens, private keys and passwords in URLs, by their published forms. ``rewrite`` removes them."""
+    return PromptMonitor(
+        name="secrets",
+        version="1",
+        find=find_secrets,
+        action=action,
+        rewrite=_without_secret if action == "rewrite" else None,
+    )
+
+
+def find_secrets(text: PromptText) -> Iterator[PromptFinding]:
+    """Yield the secrets in *text*. Placeholders, such as keys with the word EXAMPLE, are none."""
+    said = text.text
+    for name, pattern in _KINDS:
+        for match in pattern.finditer(said):
+            if name == _KEY or not _is_placeholder(match[0]):
+                yield PromptFinding(Span(*match.span()), f"{name} is in the prompt")
+    for match in _IN_URL.finditer(said):
+        if not _is_placeholder(match["value"], variety=4) and match["value"][0] not in "${<[":
+            yield PromptFinding(Span(*match.span("value")), "a password in a URL is in the prompt")
+    for match in _ASSIGNED.finditer(said):
+        value = match["value"]
+        mixed = any(char.isdigit() for char in value) and any(char.isalpha() for char in value)
+        if mixed and not _is_placeholder(value) and _bits(value) >= _LEAST_BITS:
+            yield PromptFinding(Span(*match.span("value")), "a value that is named a secret is in the prompt")
+
+
+def _is_placeholder(value: str, *, variety: int = _VARIETY) -> bool:
+    return _PLACEHOLDER.search(value) is not None or len(set(value)) < variety
+
+
+def _bits(value: str) -> float:
+    counts = [value.count(char) / len(value) for char in set(value)]
+    return -sum(share * log2(share) for share in counts)
+
+
+def _without_secret(_text: PromptText, _finding: PromptFinding) -> str:
+    return "[removed]"
+
+
+# Instructions in the results of tools
+
+_GAP = r"[^.]{0,60}?"
+_RULES = r"(?:instructions?|prompts?|directions|directives|rules|guidelines|orders)"
+_EARLIER = r"(?:previous|prior|above|earlier|preceding|system|original|initial|existing)"
+_MODEL = r"(?:ai|a\.i\.|llm|language model|chatbot|ai assistant|ai agent|ai model)s?"
+_TELLING = r"(?:tell|inform|notify|alert|telling|informing|notifying|alerting)"
+_PHRASES = {
+    # What a person withdraws is "my" or "our" instructions.
+    "it asks to ignore instructions": (
+        r"\b(?:ignore|disregard|forget|override|bypass) (?!my\b|our\b|their\b)(?:\w+ ){0,4}?"
+        rf"{_EARLIER}(?: \w+){{0,3}}? {_RULES}\b"
+    ),
+    "it is a message to a model": (
+        rf"\b(?:message|instructions?|notice|note|attention|command)\b{_GAP}\b(?:to|for) "
+        rf"(?:you, )?(?:the |any |all |every )?{_MODEL}\b"
+    ),
+    "it puts a task before that of the user": (
+        rf"\bbefore (?:you can |you )(?:solve|complete|continue|answer|finish|proceed){_GAP}"
+        rf"\b(?:task|question|request)\b{_GAP}\b(?:first|following)\b"
+    ),
+    "it hides something from the user": (
+        rf"\b(?:do not|don't|never|without) {_TELLING}(?: \w+){{0,2}}? (?:the )?user\b"
+    ),
+    "it asks for the instructions of the model": (
+        rf"\b(?:reveal|print|repeat|output|leak|exfiltrate){_GAP}"
+        r"\b(?:system prompt|your (?:\w+ )?(?:instructions|prompt))\b"
+    ),
+    "it changes the role of the model": (
+        r"\byou are (?:now|no longer) (?:in |an? )?(?:developer mode|dan|jailbroken|unrestricted|bound by)\b"
+    ),
+    "it orders obedience": r"\b(?:strictly )?(?:adhere to|obey|execute) (?:only )?the following instructions?\b",
+    "it has the marks of a chat template": (
+        r"<\|(?:im_start|im_end|system|user|assistant|start_header_id|eot_id)\|>"
+        r"|\[/?INST\]|<</?SYS>>|<start_of_turn>"
+    ),
+}
+# Tools wrap long lines, so any white space may stand for a space.
+_TO_MODELS = {why: re.compile(said.replace(" ", r"\s{1,20}"), re.IGNORECASE) for why, said in _PHRASES.items()}
+_TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
+
+
+def tool_instructions(action: Action = "refuse") -> PromptMonitor:
+    """Find instructions to the model in what tools returned and in retrieved documents.
+
+    ``rewrite`` removes the text from the instruction on: to the end of the tag that it stands in, or of the result.
+    """
+    return PromptMonitor(
+        name="tool_instructions",
+        version="1",
+        find=find_instructions,
+        action=action,
+        rewrite=_without_instruction if action == "rewrite" else None,
+        roles=("tool",),
+    )
+
+
+def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
+    """Yield the instructions in *text*: look-alike letters and invisible characters are read as what they look like."""
+    normal = normalize(text.text)
+    for why, pattern in _TO_MODELS.items():
+        for match in pattern.finditer(normal.text):
+            start, end = _block(normal.text, *match.span())
+            yield PromptFinding(normal.original(start, end), f"a result of a tool holds an instruction: {why}")
+
+
+def _block(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the range of the tag around the match at *start* to *end*; without one, from its line to the end."""
+    for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
+        close = text.find(f"</{tag['name']}>", tag.end())
+        if close < 0 or close >= end:
+            return tag.start(), len(text) if close < 0 else close + len(tag["name"]) + 3
+    return text.rfind("\n", 0, start) + 1, len(text)
+
+
+def _without_instruction(_text: PromptText, _finding: PromptFinding) -> str:
+    return "[a part of this result was removed]"
