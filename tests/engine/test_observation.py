@@ -43,6 +43,14 @@ def server():
         yield found
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_is_left(monkeypatch):
+    """Other tests count threads."""
+    monkeypatch.setattr(observation, "_IDLE_SECONDS", 0.05)
+    yield
+    wait_for(lambda: not any(thread.name == "interwhen callbacks" for thread in threading.enumerate()))
+
+
 def sync_client(server, **options):
     bare = openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0)
     return interwhen.wrap(bare, monitors=[WORD], **options)
@@ -211,8 +219,7 @@ def test_too_many_jobs_are_dropped_and_logged(monkeypatch):
     assert got == ["a", "b"]
 
 
-def test_a_thread_ends_when_it_is_idle(monkeypatch):
-    monkeypatch.setattr(observation, "_IDLE_SECONDS", 0.01)
+def test_a_thread_ends_when_it_is_idle():
     got = []
     observation.Callbacks(None, lambda *told: got.append(told)).saw("c", ["a"])
     wait_for(lambda: got and not observation._CallbackThread.known)
