@@ -76,7 +76,8 @@ class ContextSource(Protocol):
     """The prepared contexts of one store, for the calls of a client or a gateway.
 
     An entry point of the group ``interwhen.contexts`` names a factory, which takes the place of the store (``None``:
-    the default place) and a file with its key (or ``None``). Each method may be called in any thread.
+    the default place), a file with its key (or ``None``), and how many characters of the text a call may get if its
+    prompt lacks the text. Each method may be called in any thread.
     """
 
     def find(self, name: str) -> Ready | None:

@@ -15,17 +15,20 @@ from interwhen._types.errors import UsageError
 from interwhen._types.extensions import ContextSource, Ready, fits
 from interwhen.registry import CONTEXTS, load
 
-_sources: weakref.WeakValueDictionary[tuple[str, str], ContextSource] = weakref.WeakValueDictionary()
+_sources: weakref.WeakValueDictionary[tuple[str, str, int], ContextSource] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def open_source(store: str | None, key_file: Path | None) -> ContextSource:
-    """Return the contexts of *store*, whose key is in *key_file*. All clients of a process share one object."""
-    key = (store or "", "" if key_file is None else str(key_file))
+def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> ContextSource:
+    """Return the contexts of *store*, whose key is in *key_file*. All clients of a process share one object.
+
+    A call whose prompt lacks the text of its context gets at most *passages* characters of it.
+    """
+    key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:
         found = _sources.get(key)
         if found is None:
-            found = _sources[key] = cast("ContextSource", load(CONTEXTS, "source")(store, key_file))
+            found = _sources[key] = cast("ContextSource", load(CONTEXTS, "source")(store, key_file, passages))
         return found
 
 
@@ -64,14 +67,16 @@ def read_context(wanted: object, source: ContextSource | None = None) -> Ready |
 
 def _named(fields: Mapping[Any, Any]) -> NamedContext:
     name, store, key_file = (fields.get(each) for each in ("name", "store", "key_file"))
-    known = {"name", "store", "key_file"}.issuperset(fields)
-    if not (known and isinstance(name, str) and name and isinstance(store, str | Path | None)):
+    passages = fields.get("passages", 0)
+    known = {"name", "store", "key_file", "passages"}.issuperset(fields)
+    is_valid = isinstance(name, str) and name and isinstance(store, str | Path | None)
+    if not (known and is_valid and type(passages) is int and passages >= 0):
         raise UsageError(
-            f"context must be a mapping of name, store and key_file, got {dict(fields)!r:.200}: "
+            f"context must be a mapping of name, store, key_file and passages, got {dict(fields)!r:.200}: "
             "write {'name': ..., 'store': ...}"
         )
     place = None if store is None else str(store)
-    return NamedContext(name, open_source(place, None if key_file is None else Path(key_file)))
+    return NamedContext(str(name), open_source(place, None if key_file is None else Path(key_file), passages))
 
 
 def vet_context(context: Ready | NamedContext | None) -> None:

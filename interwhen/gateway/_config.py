@@ -197,6 +197,13 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     default: Annotated[
         str, Meta(description="The context of calls that name none; empty: they have none. It must match names.")
     ] = ""
+    passages: Annotated[
+        Count,
+        Meta(
+            description="The most characters of a context's own text, by relevance, for a call whose prompt lacks the "
+            "text; 0: none."
+        ),
+    ] = 0
     recognize: Annotated[
         Count,
         Meta(

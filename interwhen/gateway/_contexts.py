@@ -39,7 +39,7 @@ class GatewayContexts:
         self._tenants = [(os.environ.get(each.key_env, "").encode(), each.names) for each in config.tenants]
         self._all = (*config.names, *(name for _, names in self._tenants for name in names))
         key_file = Path(config.key_file) if config.key_file else None
-        self._source = open_source(config.store or None, key_file)
+        self._source = open_source(config.store or None, key_file, config.passages)
         try:
             self._source.load(self._all)
         except StoreError as error:

@@ -28,8 +28,8 @@ from interwhen.journal._records import CalledRecord
 from interwhen.journal._settings import CallHead, CallJournal
 from interwhen.journal._writer import JournalWriter
 
-FLUSH_SECONDS = 0.1
-"""How long records wait in memory, so that one write has many of them."""
+FLUSH_SECONDS = 1.0
+"""How long records wait in memory. A write costs as much as the records of ten chunks, so it must have many of them."""
 QUEUED_BYTES = 256 << 10
 """The most bytes of one call that wait for the disk. With more, its journal is given up."""
 STUCK_SECONDS = 5.0
@@ -40,6 +40,8 @@ _RECORD_SECONDS = 10.0
 """How long a run that has ended waits for the record of its call."""
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
+_WORK_SECONDS = 0.0003
+"""How long the thread works until it lets the event loop run."""
 _MOST_OPEN = 256
 """The most files that stay open between two writes. The sockets of the calls need descriptors, too."""
 _CLOSE_SECONDS = 5.0
@@ -234,6 +236,7 @@ class JournalDirectory:
             self._finish(slot)
 
     def _write(self) -> None:
+        yielded = time.monotonic()
         for slot in dict.fromkeys(self._woken.popleft() for _ in range(len(self._woken))):
             self._alive = time.monotonic()
             if slot.step():
@@ -241,8 +244,10 @@ class JournalDirectory:
                     self._ended.append(slot)
                 if slot.is_called:
                     self._finish(slot)
-            # Lets the event loop run between two journals: it may wait for the interpreter's lock.
-            time.sleep(0)
+            if self._alive - yielded > _WORK_SECONDS:
+                # Lets the event loop run: it may wait for the interpreter's lock.
+                time.sleep(0)
+                yielded = time.monotonic()
         now = time.monotonic()
         for slot in tuple(self._ended):
             if now - slot.ended_at > _RECORD_SECONDS:

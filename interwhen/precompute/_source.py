@@ -91,9 +91,9 @@ class StoredContext:
 
         if state.ref is None:
             return without(state.why)
-        if state.worker is None:
+        if state.worker is None and not self._source.passages:
             return without("no worker has prepared it; run: interwhen precompute run")
-        if not is_same_model(state.worker.model, model.name):
+        if state.worker is not None and not is_same_model(state.worker.model, model.name):
             return without(f"it was prepared for the model {bare_model(state.worker.model)!r:.80}")
         try:
             return state.ref.serve(model, prompt)
@@ -137,7 +137,8 @@ class StoredContext:
             pre = old.ref.precomputer
         else:
             model = ReplayModel(_refuse, name="" if worker is None else worker.model)
-            pre = Precomputer(store, model, producers=() if worker is None else worker.specs, debounce=0.0)
+            specs = () if worker is None else worker.specs
+            pre = Precomputer(store, model, producers=specs, debounce=0.0, passages=self._source.passages)
             # The clock of no event loop: threads read, and calls may be on several loops.
             pre.now = time.monotonic
             if worker is not None:
@@ -151,10 +152,12 @@ class StoredContext:
 class StoredContexts:
     """The contexts of the store at *place*, sealed with the key in *key_file*: a ``ContextSource``.
 
-    The store is opened when a context is first asked for, and never created.
+    The store is opened when a context is first asked for, and never created. A call whose prompt lacks the text of its
+    context gets at most *passages* characters of it.
     """
 
-    def __init__(self, place: str | None = None, key_file: Path | None = None) -> None:
+    def __init__(self, place: str | None = None, key_file: Path | None = None, passages: int = 0) -> None:
+        self.passages = passages
         self._place = place or PLACE
         self._key_file = key_file
         self._lock = threading.Lock()

@@ -97,6 +97,17 @@ def responses(_request):
     return Writer().text("180\n").steps()
 
 
+async def test_passages_of_the_text_stand_before_the_question_if_the_prompt_lacks_it(place, serve, clients):
+    server = serve(told())
+    context = {"name": "wages", "store": place, "passages": 500}
+    client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context=context)
+    found = await ask(client, **asking("chat", "Which lamps does the shop sell?"))
+    said = server.requests[-1].json["messages"][-1]["content"]
+    assert "sells lamps, chairs and red tables" in said
+    assert said.endswith("\n\nWhich lamps does the shop sell?")
+    assert found.interwhen.result.context.used in ("passages", "facts")
+
+
 async def test_a_question_in_parts_gets_the_facts_as_its_first_part(place, serve, clients):
     server = serve(told())
     client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place})
@@ -137,7 +148,7 @@ def test_wrapping_with_a_context_that_does_not_exist_is_an_error(tmp_path):
     with openai.OpenAI(base_url="http://127.0.0.1:9", api_key="key") as client:
         with pytest.raises(UsageError, match=r"must exist, got no file '.*s\.db'"):
             interwhen.wrap(client, context={"name": "wages", "store": str(tmp_path / "s.db")})
-        with pytest.raises(UsageError, match="mapping of name, store and key_file"):
+        with pytest.raises(UsageError, match="mapping of name, store, key_file and passages"):
             interwhen.wrap(client, context={"nam": "wages"})
 
 

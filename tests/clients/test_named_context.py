@@ -40,6 +40,12 @@ def test_anything_else_is_an_error(wanted):
         read_context(wanted)
 
 
+def test_passages_are_a_number_of_characters():
+    with pytest.raises(UsageError, match="context must be"):
+        read_context({"name": "a", "passages": -1})
+    assert read_context({"name": "a", "passages": 9}).source is not read_context("a").source
+
+
 def test_clients_with_the_same_store_share_it_and_the_last_one_closes_it(tmp_path):
     store = str(tmp_path / "s.db")
     first, second = open_source(store, None), open_source(store, None)

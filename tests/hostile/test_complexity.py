@@ -80,7 +80,8 @@ def test_every_shipped_verifier_is_quick(name):
     watching = load_monitor(name)
     baits = [*BAITS, *(Bait(bait.unit, bait.start, f"{bait.end} = 1") for bait in CODE)]
     assert_quick(watching, baits=baits, size=19_900, seconds=3)
-    assert_quick(watching, baits=baits, size=1_000_000, seconds=3)
+    # The fastest quadratic C code, a search for one character at 10 GB/s, would take 8 s.
+    assert_quick(watching, baits=baits, size=400_000, seconds=3)
 
 
 @LINEAR

@@ -313,7 +313,8 @@ async def test_a_disk_that_hangs_fills_the_queue_and_holds_no_call_back(director
 
 
 async def test_a_disk_that_was_idle_is_not_taken_for_one_that_hangs(directory, monkeypatch):
-    monkeypatch.setattr(_directory, "STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(_directory, "STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
     here = directory()
     await call(here, 1)
     time.sleep(0.5)

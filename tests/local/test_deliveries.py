@@ -9,6 +9,12 @@ from .support import PROMPT, REPAIR, play, refuting, unwatched
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
+
 async def test_nothing_refuted_costs_nothing(anyio_backend):
     async with open_local() as model:
         played = await play(model, [refuting(times=0)])

@@ -10,6 +10,13 @@ from .support import play
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
+
 PROBLEMS = tuple(
     f"Start with {start}. Add {start // 2 + 1687}. Multiply by {factor}. Subtract {start - 1408}. Result?"
     for start in range(2719, 9999, 613)

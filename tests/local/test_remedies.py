@@ -20,6 +20,13 @@ from .support import REPAIR, WHY, WITNESS, play, refuting, unwatched
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
+
 LEVELS = ("flag", "locate", "explain", "witness")
 APIS = ("completions", "chat")
 

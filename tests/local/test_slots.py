@@ -6,6 +6,14 @@ from interwhen.models import Piece, Request, open_local
 from interwhen.strategies import ForkPlanner, PlannedModel
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
+
 TRACE = "".join(f"64 + {number} = {64 + number}\n" for number in range(12))
 
 

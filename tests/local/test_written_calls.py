@@ -22,6 +22,13 @@ from interwhen.models import open_local
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def anyio_backend():
+    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
+    return "asyncio"
+
+
 POLICY = (
     "Policy: order below 20, fill to 60, at most 30 an order, approval above 150. "
     "Item: bolts. Stock: {stock}. Price: 7."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from itertools import combinations
 from random import Random
 
@@ -270,6 +271,11 @@ def test_other_forms_of_text_are_read():
 
 def brute(numbers, target):
     """Tell whether *target* can be made, by joining any two numbers in any way: shares nothing with the verifier."""
+    return _brute(tuple(sorted(numbers)), target)
+
+
+@lru_cache(200_000)  # the same two or three numbers are left by many games
+def _brute(numbers, target):
     if len(numbers) == 1:
         return numbers[0] == target
     for one, other in combinations(range(len(numbers)), 2):

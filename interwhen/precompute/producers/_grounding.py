@@ -64,6 +64,7 @@ _FREE = _set(
 )
 """Words that a statement may add to the words of the text: they name no thing and claim nothing alone."""
 _PRONOUNS = _set("he her hers him his i it its me my she their them they we you your our us himself herself themselves")
+_PERSONS = _set("he her hers him his she")
 _TIMES = _set(
     "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
     "september october november december today yesterday tomorrow morning afternoon evening night"
@@ -80,7 +81,8 @@ with one."""
 _HEDGES = _set(
     "more less fewer than plus minus about almost nearly approximately around over under between least most maximum "
     "minimum up extra additional another other remaining left rest times twice double triple half third quarter "
-    "percent daily weekly monthly yearly hourly annually average older younger taller shorter first second last next"
+    "percent below above averag normally usually originally discount daily weekly monthly yearly hourly annually "
+    "average older younger taller shorter first second last next respectively unit"
 )
 """Words with which the number of a clause is no plain amount: it is compared, rounded, or a part of something."""
 _LOSSES = _set(
@@ -90,6 +92,16 @@ _LOSSES = _set(
 """Stems of verbs by which a number becomes smaller. Only such a number is subtracted."""
 _GAINS = _set("get got buy bought receiv find found add earn gain pick collect")
 """Stems of verbs by which a number becomes larger."""
+_AFTER_UNIT = _FREE - {"of", "x", "minus"} | _set(
+    "with without at to during about as long tall wide deep high old he she it they out away off back now today there "
+    "here inside long"
+)
+"""Words that may follow a unit. Before any other word, what looks like a unit may be an adjective: "12 red apples"."""
+_HAS = _set(
+    "cost costs weigh weighs has have holds hold contains contain is takes makes seats carries carry earns pays covers "
+    "gives lays eats uses measures produces fits lasts needs moves pumps runs drives walks charges"
+)
+"""Verbs of clauses such as "a pen costs 3 dollars"."""
 _MOST_READINGS = 3000
 """How many combinations of readings of the numbers are tried."""
 
@@ -125,9 +137,13 @@ _Unit: TypeAlias = frozenset[tuple[str, int]]
 class _Clause:
     """A part of a sentence of a cited line."""
 
+    place: int
+    """The number of its sentence in the text."""
     words: tuple[_Word, ...]
     names: frozenset[str]
     has_pronoun: bool
+    has_person: bool
+    """Whether it has a pronoun for one person, such as "he" or "her"."""
     residue: frozenset[str]
     """The stems that say what happens or what is meant: without names, numbers with their units, and small words."""
     times: frozenset[str]
@@ -194,7 +210,13 @@ class _EquationCheck:
         self._left = _read_sum(equation["left"])
         self._result = read_number(equation["result"].rstrip(","))
         small = frozenset(word.stem for line in (*cited, *text) for word in _words(line) if word.text[:1].islower())
-        self._clauses = tuple(clause for line in cited for clause in _clauses(line, small))
+        begins: dict[str, int] = {}
+        count = 0
+        for line in text or cited:
+            begins.setdefault(line, count)
+            count += sum(1 for _ in _sentences(line))
+        # A fact of an earlier pass has no place in the text, so it has no neighbours.
+        self._clauses = tuple(clause for line in cited for clause in _clauses(line, small, begins.get(line, 10**6)))
         self._quantities = tuple(_quantities(self._clauses))
         everywhere = (word for line in (*cited, *text) for word in _words(line))
         self._all_names = frozenset(word.stem for word in everywhere if word.is_name) - small
@@ -234,6 +256,8 @@ class _EquationCheck:
             counted = self._counted_at(self._equation.start() + operand.start)
             if counted and (counted, 1) not in each.unit:
                 return f"no cited line counts {operand.text} {counted}"
+        if "/" in self._left.operators:
+            return "the lines cannot show what a division means"
         terms = self._left.divided(chosen)
         units = [_unit_of(term) for term in terms]
         if len(set(units)) > 1:
@@ -266,20 +290,23 @@ class _EquationCheck:
             names = {each.clause.names for each, _ in term.factors if each.clause.names}
             if len(names) > 1:
                 return "its factors belong to different names"
-        if len(terms) == 1:
-            return ""
-        first = terms[0]
-        for term in terms[1:]:
-            own, other = first.residue, term.residue
-            if term.sign < 0:
-                if not other & _LOSSES or other - _LOSSES - self._stems or own & _LOSSES:
-                    return "the lines do not say that its second number is taken away"
-                if first.names and term.names and first.names != term.names:
-                    return "its terms belong to different names"
-            elif (own ^ other) - _GAINS - self._stems or (own ^ other) & _LOSSES:
-                return "the lines do not say the same of its terms"
-            elif not (own | other) and first.names == term.names and first.times != term.times:
-                return "its terms may be the same thing at different times"
+        return next(filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), "")
+
+    def _lack_of_pair(self, first: _Term, term: _Term) -> str:
+        """Return why *term* may not be added to, or taken from, the *first* term; empty if it may."""
+        own, other = first.residue, term.residue
+        differ = own ^ other
+        if term.sign < 0:
+            if not other & _LOSSES or other - _LOSSES - self._stems or own & _LOSSES:
+                return "the lines do not say that its second number is taken away"
+            if first.names and term.names and first.names != term.names:
+                return "its terms belong to different names"
+        elif differ - _GAINS - self._stems or differ & _LOSSES:
+            return "the lines do not say the same of its terms"
+        elif not (own | other) and first.names == term.names and first.times != term.times:
+            return "its terms may be the same thing at different times"
+        if (term.sign < 0 or differ & _GAINS) and not _are_neighbours(first, term):
+            return "something may have happened between its terms"
         return ""
 
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
@@ -287,6 +314,8 @@ class _EquationCheck:
         used = {each.clause for each in chosen}
         stems = frozenset(word.stem for clause in used for word in clause.words)
         names = frozenset(name for clause in used for name in clause.names)
+        if len(self._all_names) == 1 and any(clause.has_person for clause in used):
+            stems |= self._all_names  # "he" can only be the one who is named
         said = frozenset(word.stem for word in outside) & self._all_names
         for word in outside:
             if word.lower not in _FREE and word.stem not in stems:
@@ -372,6 +401,12 @@ def _read_sum(left: str) -> _Sum | None:
     return _Sum(total + product, tuple(operands), tuple(operators))
 
 
+def _are_neighbours(one: _Term, other: _Term) -> bool:
+    """Tell whether the clauses of two terms stand in one sentence, or in sentences that follow each other."""
+    places = sorted({each.clause.place for term in (one, other) for each, _ in term.factors})
+    return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
+
+
 def _unit_of(term: _Term) -> _Unit:
     powers: Counter[str] = Counter()
     for each, power in term.factors:
@@ -399,9 +434,12 @@ def _sentences(line: str) -> Iterator[str]:
         begun = len(line) if match is None else match.end()
 
 
-def _clauses(line: str, small: frozenset[str]) -> Iterator[_Clause]:
-    """Yield the clauses of *line*. Words with a stem in *small* are no names: the lines have them in small letters."""
-    for sentence in _sentences(line):
+def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
+    """Yield the clauses of *line*, whose first sentence is number *place* of the text.
+
+    Words with a stem in *small* are no names: the lines have them in small letters.
+    """
+    for number, sentence in enumerate(_sentences(line), place):
         parts: list[tuple[_Word, ...]] = []
         begun = 0
         for match in (*_CLAUSE_END.finditer(sentence), None):
@@ -412,10 +450,12 @@ def _clauses(line: str, small: frozenset[str]) -> Iterator[_Clause]:
         turns = any(_turns(word) for words in parts for word in words)
         # "Every day, Jo earns 45 dollars": what is said of each stands in another clause than the number.
         apart = any(_has_each(words) and not any(word.value is not None for word in words) for words in parts)
-        yield from _with_heritage(parts, small, is_plain=not (turns or apart))
+        yield from _with_heritage(parts, small, number, is_plain=not (turns or apart))
 
 
-def _with_heritage(parts: Sequence[tuple[_Word, ...]], small: frozenset[str], *, is_plain: bool) -> Iterator[_Clause]:
+def _with_heritage(
+    parts: Sequence[tuple[_Word, ...]], small: frozenset[str], place: int, *, is_plain: bool
+) -> Iterator[_Clause]:
     """Yield the clauses of one sentence. One that has only a number and its thing says the same as the one before."""
     before: _Clause | None = None
     for words in parts:
@@ -423,14 +463,24 @@ def _with_heritage(parts: Sequence[tuple[_Word, ...]], small: frozenset[str], *,
         if not residue and before is not None and not names:
             residue, names = before.residue, before.names
         before = _Clause(
+            place,
             words,
             names,
             any(word.lower in _PRONOUNS for word in words),
+            any(word.lower in _PERSONS for word in words),
             residue,
-            frozenset(word.stem for word in words if word.lower in _TIMES or _is_year(word)),
-            is_plain and not any(word.lower in _HEDGES or word.text == "%" for word in words),
+            frozenset(w.stem for at, w in enumerate(words) if w.lower in _TIMES or _is_year(words, at)),
+            is_plain and _is_plain(words),
         )
         yield before
+
+
+def _is_plain(words: Sequence[_Word]) -> bool:
+    """Tell whether no word of a clause compares or rounds its numbers, and no two of them count the same."""
+    if any(word.lower in _HEDGES or word.stem in _HEDGES or word.text == "%" for word in words):
+        return False
+    units = [word.stem for at in range(len(words)) for _, word in _unit_words(words, at)]
+    return len(set(units)) == len(units)
 
 
 def _residue(words: Sequence[_Word], small: frozenset[str]) -> frozenset[str]:
@@ -459,6 +509,9 @@ def _quantities(clauses: Sequence[_Clause]) -> Iterator[_Quantity]:
 
 def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
     """Yield the possible units of the number at index *at*."""
+    before = words[at - 1].lower if at else ""
+    if before in ("of", "each", "every", "per"):  # "bills of 5 dollars", "every 30 minutes"
+        return
     for end, unit in _unit_words(words, at):
         stem = unit.stem
         below = _rate_after(words, end)
@@ -467,26 +520,31 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
             if not below:
                 continue
         leading = _leading_each(words)
-        is_each = bool(leading) and words[0].lower in ("each", "every")
-        parts = {(below, -1)} if below is not None else set()
-        if not is_each:  # "a crate weighs 24 kg" may speak of one crate, or of each
-            yield frozenset({(stem, 1), *parts})
-        if is_each or below is None:
-            yield from (frozenset({(stem, 1), (each, -1), *parts}) for each in leading if each not in (stem, below))
+        if below is not None and leading is not None and words[0].lower in ("each", "every"):
+            continue  # a rate of a rate
+        if below is None:
+            below = leading
+        if below is None and (_has_each(words[:-1]) or words[0].lower in ("a", "an", "one")):
+            continue  # it says something of each, in a way that is not understood
+        if below != stem:
+            yield frozenset({(stem, 1)} if below is None else {(stem, 1), (below, -1)})
 
 
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
-    """Yield the words that may say what the number at index *at* counts, each with the index after it."""
+    """Yield the word that says what the number at index *at* counts, if that is clear, with the index after it.
+
+    In "12 red apples" and in "2 pairs of shoes" it is not clear.
+    """
     if words[at].value is None:
         return
     if at and words[at - 1].text in _SIGNS and words[at - 1].text != "%":
         yield at + 1, words[at - 1]
         return
-    for index in range(at + 1, min(at + 4, len(words))):
-        word = words[index]
-        if _ends_amount(word):
-            return
-        yield index + 1, word
+    if at + 1 == len(words) or _ends_amount(words[at + 1]):
+        return
+    after = words[at + 2] if at + 2 < len(words) else None
+    if after is None or after.stem in _LOSSES | _GAINS or after.lower in _AFTER_UNIT | _HAS or after.value is not None:
+        yield at + 2, words[at + 1]
 
 
 def _rate_after(words: Sequence[_Word], at: int) -> str | None:
@@ -511,12 +569,11 @@ def _counted_before(words: Sequence[_Word], at: int) -> str:
     return ""
 
 
-def _leading_each(words: Sequence[_Word]) -> tuple[str, ...]:
-    """Return the thing of which a clause such as "Each lamp has 3 bulbs" speaks, as one or two possible stems."""
-    if len(words) < 3 or words[0].lower not in ("each", "every", "a", "an", "one"):
-        return ()
-    following = [word for word in words[1:3] if word.value is None and word.lower not in _FREE]
-    return tuple(word.stem for word in following)
+def _leading_each(words: Sequence[_Word]) -> str | None:
+    """Return the stem of the thing of which a clause such as "Each lamp has 3 bulbs" speaks; ``None`` if none."""
+    if len(words) < 4 or words[0].lower not in ("each", "every", "a", "an", "one") or words[2].lower not in _HAS:
+        return None
+    return None if words[1].value is not None or words[1].lower in _FREE else words[1].stem
 
 
 def _has_each(words: Sequence[_Word]) -> bool:
@@ -542,8 +599,10 @@ def _turns(word: _Word) -> bool:
     return word.lower in _TURNING or word.lower.endswith(("n't", "n\u2019t"))
 
 
-def _is_year(word: _Word) -> bool:
-    return word.value is not None and word.text.isdigit() and len(word.text) == 4 and 1000 <= word.value < 2100
+def _is_year(words: Sequence[_Word], at: int) -> bool:
+    value = words[at].value
+    is_four = value is not None and words[at].text.isdigit() and len(words[at].text) == 4
+    return is_four and value is not None and 1000 <= value < 2100 and not _counted(words, at)
 
 
 def _words(text: str) -> Iterator[_Word]:

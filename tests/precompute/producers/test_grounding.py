@@ -19,15 +19,13 @@ APPLES = ("Anna has 12 apples and Ben has 45 apples.",)
         ("Anna has 12 apples.", APPLES),
         ("Anna and Ben have 12 + 45 = 57 apples.", APPLES),
         ("There are 12 + 45 = 57 apples in total.", APPLES),
-        ("45 dollars * 4 days - 10 dollars = 170 dollars", (*WAGES, "She pays a fee of 10 dollars.")),
+        ("45 dollars * 4 days - 10 dollars = 170 dollars", (*WAGES, "She pays 10 dollars.")),
         ("5 * \u20ba8 = \u20ba40", ("5 folders", "a folder costs \u20ba8")),
         ("Ann bought 5 * 8 = 40 dollars of folders.", ("Ann bought 5 folders for 8 dollars each.",)),
         ("2 x 3 = 6 apples", ("2 bags", "3 apples in each bag")),
         ("6 * 8 * 5 = 240 sweets", ("There are 6 boxes.", "Each box has 8 bags.", "Each bag has 5 sweets.")),
-        ("1,000 people / 4 buses = 250 people per bus", ("1,000 people", "4 buses")),
-        ("300 / 20 = 15 minutes", ("The tank holds 300 liters.", "A pump moves 20 liters a minute.")),
         ("100 - 20 - 30 = 50 people", ("100 people, 20 people leave, 30 people leave",)),
-        ("A crate and the pallet: 24 + 10 = 34.", ("A crate weighs 24 kg, the pallet weighs 10 kg.",)),
+        ("A crate and the pallet: 24 + 10 = 34.", ("The crate weighs 24 kg, the pallet weighs 10 kg.",)),
         ("2 + 0.5 = 2.5 hours", ("2 hours", "0.5 hours")),
         ("Ann ran 6 + 4 = 10 miles.", ("Ann ran 6 miles on Monday.", "Ann ran 4 miles on Tuesday.")),
         ("Jo earns 45 * 4 = 180 dollars a week.", ("Jo earns 45 dollars a day.", "Jo works 4 days a week.")),
@@ -52,10 +50,10 @@ def test_these_follow(said, cited):
         ("Jo has 9 apples.", ("Jo has 9 apples, if she is lucky.",), "not the beginning"),
         ("Ann ran 6 + 9 = 15 miles.", ("Ann ran 6 miles.", "Ben ran 9 miles."), "to which of ann, ben"),
         ("6 * 3 = 18 dollars", ("Ann earns 6 dollars an hour.", "Ben works 3 hours."), "belong to different names"),
-        ("12 + 3 = 15 apples", ("Jo has 12 red apples with 3 pears.",), "its terms have different units"),
+        ("12 + 3 = 15 apples", ("Jo has 12 red apples with 3 pears.",), "12 as a plain amount"),
         ("5 * 8 = 40 folders", ("Ann bought 5 folders for 8 dollars each.",), "does not show that 40 counts folder"),
         ("2 * 3 = 6 bags", ("2 bags", "3 apples in each bag"), "does not show that 6 counts bag"),
-        ("1,000 / 4 = 250 people", ("1,000 people", "4 buses"), "per bus, which the statement does not say"),
+        ("1,000 / 4 = 250 people", ("1,000 people", "4 buses"), "what a division means"),
         ("80 * 25 = 2000 dollars", ("A coat costs 80 dollars.", "It costs 25% less."), "25 as a plain amount"),
         ("20 + 5 = 25 liters", ("20 liters", "at least 5 liters"), "5 as a plain amount"),
         ("7 + 3 = 10 eggs", ("Jo has 7 eggs.", "Jo eats 3 eggs."), "do not say the same"),
@@ -82,6 +80,14 @@ def test_these_do_not(said, cited, why):
 def test_statements_that_only_look_grounded_are_refused(kind):
     passed = [said for said, cited in HOSTILE[kind] if not lack_of(said, cited)]
     assert passed == []
+
+
+def test_he_is_the_only_one_who_is_named():
+    cited = ("He bought two shirts at $80 each.",)
+    said = "Erwan bought 2 * 80 = 160 dollars of shirts."
+    assert lack_of(said, cited, ("Erwan went shopping.", *cited)) == ""
+    assert "'Erwan' is in no cited line" in lack_of(said, cited, ("Erwan met Ann.", *cited))
+    assert "'Erwan' is in no cited line" in lack_of(said, ("Two shirts cost $80 each.",), ("Erwan came.",))
 
 
 def test_she_may_be_somebody_of_another_line():

@@ -1,0 +1,43 @@
+"""The seed of the first world that finds each planted defect, so that a test need not play the worlds before it.
+
+``python -m tests.simulation.found_by`` plays all worlds up to those and writes ``found_by.json``. Run it after changes of
+the generator: a seed that no longer finds its defect costs time, because the test then searches from the first world.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from interwhen.testing.simulation._cases import BrokenInvariant
+from interwhen.testing.simulation._generation import generate
+from interwhen.testing.simulation._invariants import examine
+
+SEEDS = 4_000
+PATH = Path(__file__).with_name("found_by.json")
+
+
+def hits(seed: int, found_as: str) -> tuple[BrokenInvariant, ...]:
+    """Return the invariants, with *found_as* in their names, that the world of *seed* breaks."""
+    return tuple(one for one in examine(generate(seed)).broken if found_as in one.invariant)
+
+
+def first_failure(found_as: str, known: int | None = None) -> tuple[int, tuple[BrokenInvariant, ...]] | None:
+    """Return the first seed that breaks an invariant with *found_as* in its name: *known*, if it still does."""
+    for seed in (*(() if known is None else (known,)), *range(SEEDS)):
+        if found := hits(seed, found_as):
+            return seed, found
+    return None
+
+
+if __name__ == "__main__":
+    from tests.simulation.mutants import MUTANTS
+    from tests.simulation.mutants_of_deaths import MUTANTS_OF_DEATHS
+
+    seeds = {}
+    for mutant in (*MUTANTS, *MUTANTS_OF_DEATHS):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("interwhen.testing.simulation._play.TURNS", 4_000)
+            mutant.plant(patch)
+            if found := first_failure(mutant.found_as):
+                seeds[mutant.name] = found[0]
+    PATH.write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")
