@@ -130,6 +130,7 @@ def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name()
 REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
     "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
+    "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
     "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "cli/test_doctor.py": ("interwhen.models", "the command prints what the probe and the contract find"),

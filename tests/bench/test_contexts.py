@@ -9,11 +9,11 @@ from interwhen.bench._contexts import contexts, draw_contexts, is_right, read_qu
 from interwhen.testing import ScriptedModel
 
 pytestmark = pytest.mark.anyio
-CRATES = "A crate weighs 24 kg. A pallet weighs 10 kg."
-FACT = "A crate and a pallet weigh 24 + 10 = 34 kg."
+CUPS = "Tom sells 30 cups on Monday. Tom sells 25 cups on Tuesday."
+FACT = "Tom sells 30 + 25 = 55 cups on Monday and Tuesday."
 LINES = [
-    {"id": "a", "context": CRATES, "question": "What do a crate and a pallet weigh?", "gold": "34"},
-    {"id": "b", "context": CRATES, "question": "What do two crates weigh?", "gold": "48"},
+    {"id": "a", "context": CUPS, "question": "How many cups on Monday and Tuesday?", "gold": "55"},
+    {"id": "b", "context": CUPS, "question": "How many cups on two Mondays?", "gold": "60"},
     {"context": "Tom has 5 pens.", "question": "How many pens has Tom?", "gold": "5"},
 ]
 
@@ -29,11 +29,11 @@ def reply(request):
     """Write a fact when asked for statements; use it when it is in the prompt; else work long."""
     prompt = request.prompt if isinstance(request.prompt, str) else request.prompt[-1].content
     if not isinstance(request.prompt, str):
-        return [f"{FACT} [S1]" if "crate" in prompt else "Tom has 5 pens."]
-    if "34 kg." in prompt and "and a pallet weigh?" in prompt:
-        return ["Answer: 34"]
-    long = ["First the crate, ", "then the pallet, ", "and so on.\n"]
-    return [*long, "Answer: 48" if "two crates" in prompt else "Answer: 5" if "pens" in prompt else "Answer: 33"]
+        return [f"{FACT} [S1]" if "cups" in prompt else "Tom has 5 pens."]
+    if "= 55 cups" in prompt and "Monday and Tuesday?" in prompt:
+        return ["Answer: 55"]
+    long = ["First Monday, ", "then Tuesday, ", "and so on.\n"]
+    return [*long, "Answer: 60" if "two Mondays" in prompt else "Answer: 5" if "pens" in prompt else "Answer: 54"]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def test_arms_are_compared_and_rows_are_kept(data, tmp_path, scripted):
     assert report.value("bare", "right") == pytest.approx(200 / 3)
     assert report.value("facts", "right") == report.value("notes", "right") == 100
     assert report.value("facts", "tokens a query") < report.value("bare", "tokens a query")
-    assert report.value("facts", "with an item") == 2  # both questions on the crates
+    assert report.value("facts", "with an item") == 2  # both questions on the cups
     pair = report.tables[1].rows[0]
     assert (pair["pairs"], pair["fixed"], pair["broken"]) == (3, 1, 0)
     kept = read_rows(rows)

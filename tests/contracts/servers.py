@@ -36,8 +36,6 @@ it, and takes the continuation of an answer for reasoning.
 """
 
 
-DIAGNOSED = ("llamacpp-tags", "llamacpp-field")
-"""The servers of which the doctor's requests are recorded, too."""
 WAYS = {
     "llamacpp-tags": "in the answer by prefill (llamacpp",
     "llamacpp-field": "in the reasoning by prefill (llamacpp",

@@ -13,7 +13,6 @@ from interwhen.models._contract import check_contract
 from interwhen.models._recorded_http import PlaybackTransport, load_recording
 from interwhen.testing.server import Head, ScriptedServer, ScriptedTransport, Send
 from tests.contracts.servers import (
-    DIAGNOSED,
     EXPECTED,
     FOLDER,
     LLAMACPP,
@@ -75,7 +74,7 @@ def deltas_of(exchange):
 
 
 def test_every_record_is_expected():
-    files = [*map(file_of, NAMES), *map(doctor_file_of, DIAGNOSED)]
+    files = [*map(file_of, NAMES), *map(doctor_file_of, NAMES)]
     assert sorted(FOLDER.iterdir()) == sorted(files)
 
 
@@ -89,20 +88,21 @@ async def test_the_contract_plays_back_with_the_marks_of_the_real_server(name):
     assert marks_of(report) == expected_of(name) | dict.fromkeys(new, "unknown")
 
 
-@pytest.mark.parametrize("name", DIAGNOSED)
+@pytest.mark.parametrize("name", NAMES)
 async def test_the_doctor_says_truly_how_each_server_continues(name):
     transport = PlaybackTransport(load_recording(doctor_file_of(name)).exchanges)
     assert_diagnosed(name, await probe("http://127.0.0.1:1/v1", "tiny", transport=transport))
 
 
+@pytest.mark.parametrize("file", [file_of, doctor_file_of])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_record_names_its_server_and_no_machine(name):
-    recording = load_recording(file_of(name))
+def test_a_record_names_its_server_and_no_machine(name, file):
+    recording = load_recording(file(name))
     assert len(recording.server.split()) >= 2, "name and version"
     text = msgspec.json.encode(recording).decode()
     for private in ("/work/", "/home/", "/root/", "/tmp/", "authorization", "Bearer"):
         assert private not in text
-    assert file_of(name).stat().st_size < 64 * 1024
+    assert file(name).stat().st_size < 64 * 1024
 
 
 @pytest.mark.parametrize("name", NAMES)

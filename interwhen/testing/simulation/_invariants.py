@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from interwhen._types.events import Delta, Retracted
-from interwhen._types.results import Abstained, Failed, Result, Unverified, Verified
+from interwhen._types.results import Abstained, Failed, Result, Unverified, UnverifiedReason, Verified
 from interwhen._types.verdicts import Judged
 from interwhen.testing.simulation import _certificates, _reader_invariants  # noqa: F401  they register invariants
 from interwhen.testing.simulation._cases import (
@@ -559,12 +560,24 @@ def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
         "insertions": result.insertions,
         "acts": acts,
         "checks": checks,
-        "unverified_reasons": sorted(getattr(result, "unverified_reasons", ()), key=msgspec.json.encode)
-        if checks
-        else [],
-        "reason": getattr(result, "reason", ""),
+        "unverified_reasons": _reasons_without_tries(result) if checks else [],
+        "reason": _without_tries(getattr(result, "reason", "")),
         "remedies": result.ledger.remedies,
     }
+
+
+def _reasons_without_tries(result: Result) -> list[UnverifiedReason]:
+    found = getattr(result, "unverified_reasons", ())
+    reasons = (msgspec.structs.replace(reason, why=_without_tries(reason.why)) for reason in found)
+    return sorted(reasons, key=msgspec.json.encode)
+
+
+def _without_tries(why: str) -> str:
+    """Return the reason *why* without the number of tries.
+
+    A check that failed is tried again for each monitor that waits for it, so the number depends on who waits.
+    """
+    return re.sub(r" \(tried \d+ times\)$", "", why)
 
 
 def _verdict(outcome: object) -> object:

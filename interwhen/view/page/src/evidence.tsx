@@ -39,7 +39,8 @@ export function labelledCase(run: Run, check: CheckData, contested: boolean): st
 
 /** What a check was about: its words in the text, else its key. */
 function claimText(run: Run, check: CheckData): string {
-  if (check.tape && run.text) return run.slice(check.tape[0], check.tape[1], check.ordered ?? run.end);
+  const place = run.text ? run.place(check) : undefined;
+  if (place) return run.slice(place[0], place[1], check.ordered ?? run.end);
   return claimOf(check.key) || (check.sha256 ?? "").slice(0, 16);
 }
 
@@ -117,7 +118,8 @@ export function Evidence({ run }: { run: Run }) {
   }
   const monitor = run.data.monitors?.[check.monitor ?? 0];
   const outcome = check.outcome ?? "open";
-  const quote = check.tape ? run.slice(check.tape[0], check.tape[1], check.ordered ?? run.end) : "";
+  const place = run.place(check);
+  const quote = place ? run.slice(place[0], place[1], check.ordered ?? run.end) : "";
   const claim = claimOf(check.key);
   const contested = isWrong(index);
   const path = run.data.path ?? "FILE";

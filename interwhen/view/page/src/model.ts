@@ -136,7 +136,8 @@ export class Run {
     this.violations = [];
     this.checks.forEach((check, index) => {
       if (!check) return;
-      if (check.tape) this.marks.push({ index, a: check.tape[0], b: Math.max(check.tape[1], check.tape[0] + 1) });
+      const place = this.place(check);
+      if (place) this.marks.push({ index, a: place[0], b: Math.max(place[1], place[0] + 1) });
       if (check.outcome === "violation") this.violations.push(index);
     });
     this.marks.sort((x, y) => x.a - y.a || x.b - y.b);
@@ -272,6 +273,17 @@ export class Run {
   /** The final text that stands. */
   finalText(): string {
     return this.standing(Infinity).map((part) => this.text.slice(part.a, part.b)).join("");
+  }
+
+  /** The place of a check on the tape: that of its span, as the trace was when it was ordered. */
+  place(check: CheckData): Span | undefined {
+    const { tape, span } = check;
+    const t = check.ordered ?? 0;
+    if (!tape || !span || !this.text || this.slice(tape[0], tape[1], t).length === span[1] - span[0]) return tape;
+    // Its text was repaired, so it goes on after the part that was taken back.
+    const a = this.onTape(span[0], t);
+    const b = this.onTape(span[1] - 1, t) + 1;
+    return b > a ? [a, b] : tape;
   }
 
   /** The text of the tape in [a, b) that stood at time `t`. */
