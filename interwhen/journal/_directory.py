@@ -156,7 +156,7 @@ class JournalDirectory:
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal of the call with *head*; ``None``: it gets none.
+        """Return the journal of the call with *head*; ``None`` if it gets none.
 
         *shows_path*: the result of the call names the file with its directory, and not by its name alone.
         """

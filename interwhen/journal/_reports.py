@@ -53,5 +53,5 @@ class Replay:
     this version of interwhen decides differently from the version that wrote the journal."""
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook; ``None``: it is shown as text."""
+        """Return the trace page of this run for a notebook; ``None`` if it is shown as text."""
         return notebook_page(self)

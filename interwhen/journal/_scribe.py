@@ -369,7 +369,7 @@ class Scribe:
         return None if span is None else Span(self._u16(span.start), self._u16(span.end)) if self._wide else span
 
     def _on_tape(self, offset: int) -> int | None:
-        """Return the place on the tape of the character at *offset* of the trace; ``None``: there is none."""
+        """Return the place on the tape of the character at *offset* of the trace; ``None`` if there is none."""
         place = bisect_left(self._standing, offset + 1, key=lambda one: self._starts[one[0]]) - 1
         if place < 0:
             return None
@@ -572,7 +572,7 @@ class Scribe:
         self._touch("checks", place)
 
     def _check_of(self, violation: ViolationRecord) -> int | None:
-        """Return the index of the last check that found *violation*; ``None``: there is none."""
+        """Return the index of the last check that found *violation*; ``None`` if there is none."""
         number = self._numbers[violation.monitor]
         for place in range(len(self._checks) - 1, -1, -1):
             check = self._checks[place]

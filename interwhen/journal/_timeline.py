@@ -76,7 +76,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     start: int
     """The length of the trace when it began."""
     usage: Usage | None
-    """The server's token counts; ``None``: it sent none."""
+    """The server's token counts; ``None`` if it sent none."""
     remedy: int | None
     """The index of the remedy after which it was made."""
 
@@ -108,7 +108,7 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     lag: int
     """How many tokens of the model arrived between ``ordered`` and ``ended``."""
     cut: int | None
-    """The index of the cut that removed its span; ``None``: it stands."""
+    """The index of the cut that removed its span; ``None`` if it stands."""
     remedy: int | None
     """The index of the remedy that its violation led to."""
     interrupted: bool
@@ -135,7 +135,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
     """``model`` or ``local``."""
     claims: int
     outcome: Outcome | None
-    """Why there are no claims, if it failed; ``None``: it found ``claims`` claims, or it is open."""
+    """Why there are no claims, if it failed; ``None`` if it found ``claims`` claims, or it is open."""
     tokens: int
     prompt_tokens: int
     cached_tokens: int

@@ -26,7 +26,7 @@ from interwhen.view._runs import GrowingRun, RunFolder, state_of
 from interwhen.view._verify import verify_claim
 
 Guard: TypeAlias = Callable[[Request], Response | None]
-"""Returns the answer that refuses a request; ``None``: it may be served."""
+"""Returns the answer that refuses a request; ``None`` if it may be served."""
 
 _JSON = "application/json"
 _PAGE_ROWS = 200

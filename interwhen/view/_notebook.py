@@ -21,7 +21,7 @@ _MOST_BYTES = 6_000_000
 
 
 def notebook_frame(shown: Any) -> str | None:
-    """Return the page of *shown*, a result or an object with one, as a frame; ``None``: there is nothing to show.
+    """Return the page of *shown*, a result or an object with one, as a frame; ``None`` if there is nothing to show.
 
     If there is a journal, the page has its times; otherwise it has the text, the checks and the account. The frame may
     run the page's script and nothing else: it has no access to the notebook.
