@@ -114,10 +114,10 @@ def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
 
 
 async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec]) -> Recheck:
-    """Check the recorded text of the journal at *path* with *monitors*, request by request. They only observe.
+    """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
 
-    No model runs, so monitors that extract claims by a fork find nothing. Raises :class:`~interwhen.JournalError` as
-    :func:`replay` does.
+    The monitors only observe. No model runs, so monitors that extract claims by a fork find nothing. Raises
+    :class:`~interwhen.JournalError` in the same cases as :func:`replay`.
     """
     watchers = load_monitors(_several(monitors))
     acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
@@ -165,10 +165,10 @@ async def check_again(
 ) -> tuple[Result, tuple[RepeatedCheck, ...]]:
     """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
 
-    *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to those that it names. For
-    a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it. Claims that a fork
-    found are not found again, because no model runs. Raises :class:`~interwhen.JournalError` or :class:`UsageError` if
-    the record contradicts itself.
+    *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
+    journal names. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it.
+    Claims that a fork found are not found again, because no model runs. Raises :class:`~interwhen.JournalError` or
+    :class:`UsageError` if the record contradicts itself.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed.
     """
@@ -190,7 +190,7 @@ async def check_again(
 
 
 class ClaimAgain(NamedTuple):
-    """The outcome of checking one recorded claim again."""
+    """The outcome of repeating the check of one recorded claim."""
 
     outcome: Outcome
     changed: str
@@ -198,11 +198,12 @@ class ClaimAgain(NamedTuple):
 
 
 async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
-    """Check the claim *key* at *span*, which *monitor* found in the journal at *path*, again; no model runs.
+    """Check one recorded claim again with the installed verifiers. No model runs.
 
-    *span* is in offsets of the trace as it stood then, so that a claim whose text was cut later is found, too. The
-    installed verifiers judge it. Raises :class:`UsageError` if the journal does not say how to make the monitor, or if
-    the claim is not found again, as one that a fork had found.
+    *path* is the journal, *monitor* the monitor that found the claim, and *key* and *span* identify the claim. *span*
+    has the offsets of the trace at that time, so a claim whose text was cut later is found, too. Raises
+    :class:`UsageError` if the journal does not say how to make the monitor, or if the claim is not found again (for
+    example, because a fork found it).
     """
     found = read_journal(path)
     header = found.header
@@ -225,7 +226,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
 
 
 def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
-    """Return how the verifier of *now* differs from that of *then*; empty if it does not."""
+    """Return a description of how the verifier *now* differs from the verifier *then*; empty if they are equal."""
     if now.version != then.version:
         return f"version {then.version!r} then, {now.version!r} now"
     return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""
@@ -280,7 +281,7 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 
 @dataclass(slots=True)
 class _RecordedTrace:
-    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
+    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies have inserted."""
 
     chunks: list[Chunk] = field(default_factory=list)
     ours: list[tuple[int, int]] = field(default_factory=list)
@@ -302,7 +303,7 @@ class _RecordedTrace:
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the trace at the end of each request, before a remedy cuts it."""
+    """Return the trace at the end of each request, in its state before a remedy cuts it."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
@@ -329,7 +330,7 @@ def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
 
 
 def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
-    """Apply the cut and the insertion of *event* to *recorded*."""
+    """Apply the cut and the insertion of *event*, which happened in the run *past*, to the trace *recorded*."""
     if isinstance(event, StreamBroken):
         recorded.cut(past.core.transcript.length)
         return
@@ -371,7 +372,7 @@ _END_SECONDS = 5.0
 
 
 class Running:
-    """An event loop that runs in its own thread until :meth:`end` is called or the process ends.
+    """An event loop in a separate thread. It runs until :meth:`end` is called or the process ends.
 
     *options* are the ``backend_options`` of :func:`anyio.run`.
     """
@@ -399,15 +400,18 @@ class Running:
 
     @property
     def is_here(self) -> bool:
-        """Whether the thread of the loop runs in this process. A forked process has none of its parent's threads."""
+        """Whether the thread of the loop runs in this process. A forked process has no threads of its parent."""
         return self._process == os.getpid()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Await ``function(*args)`` on the loop. Raises :class:`RuntimeError` if the loop has ended."""
+        """Await ``function(*args)`` on the loop and return its result.
+
+        Raises :class:`RuntimeError` if the loop has ended.
+        """
         return self._portal.call(function, *args)
 
     def during(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
-        """Return a synchronous context manager that enters and leaves *manager* in one task on the loop."""
+        """Return a synchronous context manager that enters and leaves *manager* on the loop, both in the same task."""
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
@@ -420,7 +424,7 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Cancel everything on the loop and end it. Waits for the end, unless called in the loop's own thread."""
+        """Cancel everything on the loop and end it. Unless called in the loop's own thread, wait until it has ended."""
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
@@ -429,7 +433,7 @@ class Running:
 
 
 class LoopThread:
-    """The event loop of one client. It starts at the first use and ends with :meth:`close` or with the client."""
+    """The event loop of one client. It starts when it is first used, and ends with :meth:`close` or with the client."""
 
     _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
@@ -440,7 +444,7 @@ class LoopThread:
 
     @classmethod
     def of(cls, client: Any) -> LoopThread:
-        """Return the loop of *client*: the same object for each call."""
+        """Return the loop thread of *client*. Each call returns the same object."""
         with cls._lock:
             found = cls._known.get(client)
             if found is None:
@@ -456,7 +460,7 @@ class LoopThread:
             return self._now
 
     def close(self) -> None:
-        """End the loop, if it runs."""
+        """End the loop if it is running."""
         with self._own_lock:
             now, self._now = self._now, None
         if now is not None:
@@ -464,7 +468,7 @@ class LoopThread:
 
 
 def _end_unused(ready: Started) -> None:
-    """End the loop of *ready* as soon as it runs: the thread that started it was interrupted and does not use it."""
+    """End the loop of *ready* as soon as it runs. The thread that started it was interrupted and does not need it."""
     if ready.exception() is None:
         _, loop, ending = ready.result()
         with suppress(RuntimeError):
@@ -472,7 +476,10 @@ def _end_unused(ready: Started) -> None:
 
 
 def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
-    """Run an event loop until its end event is set, then close *clients*. *ready* gets the handles of the loop."""
+    """Run an event loop until its end event is set, then close *clients*.
+
+    *ready* receives the objects through which other threads use the loop. *options* are the options of the backend.
+    """
     import asyncio  # a large part of the time to import interwhen
 
     from anyio.from_thread import BlockingPortal
@@ -599,7 +606,10 @@ def run(
 def _listeners(
     on_result: ResultCallback | None = None, on_event: EventCallback | None = None
 ) -> tuple[Listener, ...] | None:
-    """Return the listeners to a run that is made now; ``None``: it is a part of a call and is not observed."""
+    """Return the listeners for a run that is created now.
+
+    Returns ``None`` if the run is a part of a larger call, which is observed as a whole.
+    """
     for label, function in (("on_result", on_result), ("on_event", on_event)):
         if function is not None:
             vet_callback(label, function)
@@ -612,7 +622,10 @@ def _listeners(
 
 
 def as_part(make: Callable[P, T]) -> Callable[P, T]:
-    """Return *make*, such as :func:`run`, for a run that is a part of a larger call, which is observed as a whole."""
+    """Return *make*, such as :func:`run`, changed so that its runs count as parts of a larger call.
+
+    Listeners observe only the larger call as a whole.
+    """
 
     def made(*args: P.args, **options: P.kwargs) -> T:
         token = LISTENERS.set(None)
@@ -653,7 +666,7 @@ def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...])
 
 
 def _vet(watchers: Sequence[Monitor]) -> None:
-    """Raise :class:`UsageError` for a verifier with an invalid ``worker`` or ``deadline``, before the run starts."""
+    """Raise :class:`UsageError` before the run starts if a verifier has an invalid ``worker`` or ``deadline``."""
     for who in (monitor.verifier for monitor in watchers):
         if who.worker not in get_args(Worker):
             raise UsageError(
@@ -695,9 +708,9 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 
 
 class SyncRun:
-    """A run for synchronous code. It has the events and the result of *inner*, which runs on a loop in another thread.
+    """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread.
 
-    *uvloop* makes that loop a uvloop.
+    With *uvloop*, that loop is a uvloop.
     """
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
@@ -741,7 +754,7 @@ class SyncRun:
             raise StopIteration from None
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook; ``None``: it is shown as text."""
+        """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)
 
     @property
@@ -763,9 +776,10 @@ def run_sync(
     uvloop: bool = False,
     **options: Any,
 ) -> SyncRun:
-    """Return a run for synchronous code: ``with interwhen.run_sync(...) as run``. *options* are those of :func:`run`.
+    """Return a run for synchronous code: ``with interwhen.run_sync(...) as run``.
 
-    The run uses an asyncio event loop in another thread; with *uvloop*, that loop is uvloop (extra ``fast``).
+    *options* are the same as for :func:`run`. The run uses an asyncio event loop in another thread; with *uvloop*, that
+    loop is uvloop (extra ``fast``).
     """
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)
 
@@ -786,14 +800,14 @@ def resume(
 ) -> Run:
     """Return a run that continues the run of *journal*. It starts when it is entered (``async with``).
 
-    Prompt, sampling and budgets are those of the journal; what the run had spent counts towards its budgets. The model
-    continues the recorded text, unfinished checks run again, and the new records follow in the same file. The reader
-    gets all events of the run, from the first one on. A finished run returns its result at once, without a request. A
-    run whose reader left, or that ended as ``failed``, is not finished and continues.
+    Prompt, sampling and budgets come from the journal. What the run had spent before counts towards its budgets. The
+    model continues the recorded text, unfinished checks run again, and the new records follow in the same file. The
+    reader gets all events of the run, from the first one on. A finished run returns its result at once, without a
+    request. A run whose reader left, or that ended as ``failed``, is not finished and continues.
 
-    Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are as for
-    :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if *monitors* are
-    not those of the run.
+    Give *model* and *monitors* if the run did not get them by name. *workers*, *threads* and *processes* are the same
+    as for :func:`~interwhen.run`. Raises :class:`~interwhen.JournalError` if the file is not a journal, or if
+    *monitors* are not those of the run.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_journal(settings)
@@ -829,9 +843,9 @@ def resume(
 
 
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
-    """Return a run that continues the run of *journal*, for synchronous code. *options* are those of :func:`resume`.
+    """Return a run that continues the run of *journal*, for synchronous code.
 
-    *uvloop* is as for :func:`run_sync`.
+    *options* are the same as for :func:`resume`, and *uvloop* as for :func:`run_sync`.
     """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 

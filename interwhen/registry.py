@@ -104,7 +104,7 @@ PRODUCERS = "interwhen.producers"
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """An installed plug-in, as its distribution's metadata describes it."""
+    """An installed plug-in, as the metadata of its distribution describes it."""
 
     name: str
     distribution: str
@@ -120,27 +120,33 @@ class Plugin:
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
-    """Return the installed verifiers, sorted by name. With *load*, import each one to test it."""
+    """Return the installed verifiers, sorted by name. With *load*, import each one to test whether it works."""
     return _listed(VERIFIERS, load=load)
 
 
 def models(*, load: bool = False) -> list[Plugin]:
-    """Return the installed models, sorted by name. With *load*, import each one to test it."""
+    """Return the installed models, sorted by name. With *load*, import each one to test whether it works."""
     return _listed(MODELS, load=load)
 
 
 def trace_formats(*, load: bool = False) -> list[Plugin]:
-    """Return the installed readers of labelled traces, sorted by name. With *load*, import each one to test it."""
+    """Return the installed readers of labelled traces, sorted by name.
+
+    With *load*, import each one to test whether it works.
+    """
     return _listed(TRACES, load=load)
 
 
 def producers(*, load: bool = False) -> list[Plugin]:
-    """Return the installed producers of precomputed items, sorted by name. With *load*, import each one to test it."""
+    """Return the installed producers of precomputed items, sorted by name.
+
+    With *load*, import each one to test whether it works.
+    """
     return _listed(PRODUCERS, load=load)
 
 
 def load_trace_format(name: str) -> Callable[..., Any]:
-    """Import the reader of labelled traces *name* (or ``distribution/name``) and return it.
+    """Import the reader of labelled traces with the name *name* (or ``distribution/name``), and return it.
 
     Raises :class:`PluginError` if it is not installed, if several distributions contain it, or if the import fails.
     """
@@ -148,7 +154,7 @@ def load_trace_format(name: str) -> Callable[..., Any]:
 
 
 def load_verifier(name: str) -> Callable[..., Any]:
-    """Import the verifier *name* (or ``distribution/name``) and return its factory.
+    """Import the verifier with the name *name* (or ``distribution/name``), and return its factory.
 
     Raises :class:`PluginError` if it is not installed, if several distributions contain it, or if the import fails.
     """
@@ -190,7 +196,7 @@ def _entry_points(group: str) -> metadata.EntryPoints:
 
 
 def find(group: str, name: str) -> metadata.EntryPoint:
-    """Return the entry point *name* (or ``distribution/name``) of *group*, without importing it.
+    """Find the entry point *name* (or ``distribution/name``) of *group* and return it, without importing it.
 
     Raises :class:`PluginError` if it is not installed, or if several distributions contain it.
     """
@@ -210,7 +216,7 @@ def find(group: str, name: str) -> metadata.EntryPoint:
 
 
 def described(entry: metadata.EntryPoint) -> Plugin:
-    """Describe *entry* by the metadata of its distribution."""
+    """Return the description of the plug-in *entry*, taken from the metadata of its distribution."""
     dist = entry.dist
     return Plugin(
         name=entry.name,
@@ -285,7 +291,7 @@ GENERIC: Mapping[str, Any] = {
 
 
 def parse_options(name: str, text: str) -> dict[str, str]:
-    """Parse the options in *text*, such as ``a=1,b=two``. *name* is the plug-in, for errors.
+    """Parse the options in *text*, such as ``a=1,b=two``. *name* is the plug-in's name for error messages.
 
     Raises :class:`PluginError` for an option that has no value or is given twice.
     """
@@ -318,7 +324,7 @@ def _show_option(key: str, value: object) -> str:
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the keyword parameters of *factory* by name. A ``**kwargs`` parameter has the key ``"**"``."""
+    """Return the keyword parameters of *factory*, by their names. A ``**kwargs`` parameter has the key ``"**"``."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -331,9 +337,10 @@ def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def split_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Convert *options*, and split them into those for *factory* and the generic ones (:data:`GENERIC`).
+    """Convert the values of *options*, and return two groups: those for *factory*, and the generic ones.
 
-    *name* is the plug-in, for errors. Raises :class:`PluginError` for an unknown option or a value of another type.
+    :data:`GENERIC` lists the generic options. *name* is the plug-in's name for error messages. Raises
+    :class:`PluginError` for an unknown option, or if a value has the wrong type.
     """
     own = own_options(factory)
     for_factory: dict[str, object] = {}
@@ -351,9 +358,10 @@ def split_options(
 
 
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
-    """Convert *value* to the type *annotation*. If a text cannot be converted directly, it is decoded as JSON.
+    """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
-    *name* is the plug-in and *key* the option, for errors. Raises :class:`PluginError` if *value* has another type.
+    *name* is the plug-in and *key* the option, for error messages. Raises :class:`PluginError` if *value* has the wrong
+    type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -382,7 +390,7 @@ _APART = ("label", "deadline", "remedy", "place", "end")
 
 
 def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) -> Monitor:
-    """Return a copy of *monitor* with the generic *options* set. *name* is the plug-in, for errors.
+    """Return a copy of *monitor* with the generic *options* set. *name* is the plug-in's name for error messages.
 
     Raises :class:`PluginError` if an option is not possible for this monitor.
     """
@@ -454,7 +462,7 @@ def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:
 
 
 def annotation_of(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """Return the annotated type of *parameter* of *factory*; ``Any`` if there is no annotation.
+    """Return the annotated type of the parameter *parameter* of *factory*; ``Any`` if it has no annotation.
 
     Raises :class:`NameError`, :class:`TypeError` or :class:`AttributeError` if the annotation cannot be resolved.
     """
@@ -492,7 +500,7 @@ def _choices(key: str, annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    """Return whether *annotation* is a collection type, such as a list, or a union with one."""
+    """Return whether *annotation* is a collection type such as a list, or a union that contains one."""
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return any(_is_list(each) for each in typing.get_args(annotation))
     kind = typing.get_origin(annotation) or annotation
@@ -515,7 +523,7 @@ may make several monitors, as a list or a tuple."""
 def load_monitor(spec: MonitorSpec) -> Monitor:
     """Return the monitor that *spec* describes. If *spec* is a monitor, return it unchanged.
 
-    Raises :class:`PluginError` if the plug-in is unknown, fails, or makes several monitors, and if an option is unknown
+    Raises :class:`PluginError` if the plug-in is unknown, fails, or makes several monitors, or if an option is unknown
     or has an invalid value. Raises :class:`UsageError` if *spec* is not a :data:`MonitorSpec`.
     """
     if isinstance(spec, Monitor):
@@ -524,9 +532,10 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
-    """Call *factory* with its own *options*, and set the generic ones on the monitor that it returns.
+    """Call *factory* with its own *options*, and set the generic options on the monitor that it returns.
 
-    *name* is the plug-in, for errors. Raises :class:`PluginError` as :func:`load_monitor` does.
+    *name* is the plug-in's name for error messages. Raises :class:`PluginError` in the same cases as
+    :func:`load_monitor`.
     """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
@@ -578,7 +587,7 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Return the name (for errors), the factory and the options of *spec*, which is not a monitor."""
+    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -696,9 +705,9 @@ def load_model(
 ) -> Model:
     """Return the model that *spec* describes. If *spec* is a model, return it unchanged.
 
-    *spec* is the name of a plug-in, with an optional text for its factory (``"local"``, ``"local:tiny"``), or the base
-    URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL, *name* is the model on that server
-    (required), *api* the API to use and *api_key* the key; a plug-in does not get these three. Raises
+    *spec* is the name of a plug-in, optionally followed by an argument for its factory (``"local"``, ``"local:tiny"``),
+    or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL, *name* is the model on
+    that server (required), *api* the API to use and *api_key* the key; a plug-in does not get these three. Raises
     :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for a URL without *name*.
     """
     if not isinstance(spec, str):
@@ -751,7 +760,7 @@ def load_monitor_or_path(spec: str) -> Monitor:
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
     """Import *module*, also from the working directory, and return its attribute *factory*.
 
-    *name* is for errors. Raises :class:`PluginError` if the import fails or the attribute is not callable.
+    *name* is used in error messages. Raises :class:`PluginError` if the import fails or the attribute is not callable.
     """
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
@@ -778,7 +787,7 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
 
 
 def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **given: object) -> Any:
-    """Make the object that *spec* describes: call its factory with the options in *spec* and the arguments *given*.
+    """Call the factory that *spec* names, with the options in *spec* and the arguments *given*; return the object.
 
     The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. This also imports
     modules from the working directory, which runs their code. Use it for commands of a developer, never for a *spec*
@@ -856,14 +865,14 @@ def describe(name: str) -> VerifierReport:
 
 
 def _plain(text: str) -> str:
-    """Return *text* without the markup of Sphinx: ``:class:`~a.b.C``` becomes ``C``."""
+    """Return *text* without Sphinx markup: ``:class:`~a.b.C``` becomes ``C``."""
     text = re.sub(r":[a-z]+(?::[a-z]+)?:`~(?:[^`]*\.)?([^`.]+)`", r"\1", text)
     text = re.sub(r":[a-z]+(?::[a-z]+)?:`([^`]*)`", r"\1", text)
     return text.replace("``", "`")
 
 
 def scope_of(name: str) -> Scope:
-    """Return the largest scope that a pass of the verifier *name* may have: ``answer``, or only ``steps``.
+    """Return the largest scope that a pass of the verifier *name* can have: ``answer``, or only ``steps``.
 
     The scope is ``answer`` if the constant ``SCOPE`` of its module or one of its monitors says so. For a verifier with
     required options, only the constant counts. Raises :class:`PluginError` if the import fails.
@@ -883,7 +892,7 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Return a text that says why the verifier *name* does not load, with the innermost frames, or that it works."""
+    """Try to load the verifier *name*. Return the error with the innermost stack frames, or a text that it works."""
     try:
         made = load_monitors(name)
     except PluginError as error:

@@ -60,10 +60,10 @@ class ForkMeter:
 
 
 async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: ForkMeter) -> str | Reply | Errored:
-    """Ask *model* the question of *fork* after the pieces of *order*, and return the reply.
+    """Ask *model* the question of *fork* after the trace in *order*, and return the reply.
 
-    *base* has the prompt, the sampling options and the trail of the run. The tokens are added to *meter*. An error of
-    the model does not raise; it is returned as :class:`Errored`.
+    *base* has the prompt, the sampling options and the token ids of the run. The tokens of the fork are added to
+    *meter*. If the model fails, this returns :class:`Errored` and does not raise.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
@@ -93,7 +93,7 @@ LEAST_VETTING = 0.25
 
 
 class Jobs:
-    """Runs extractions, checks and forks in parallel with the stream, and passes their facts to *tell*."""
+    """Runs extractions, checks and forks in parallel with the stream. Calls *tell* with each fact that they produce."""
 
     def __init__(
         self,
@@ -117,13 +117,16 @@ class Jobs:
         self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
-        """Start ``prepare`` of each monitor that has it, in parallel with the stream."""
+        """Call ``prepare`` of each monitor that has this method, in parallel with the stream."""
         for watcher in self.watchers:
             if not watcher.is_ready:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run an extractor and return its fact; ``None``: the segment waits until its monitor is prepared."""
+        """Run an extractor and return its fact.
+
+        If its monitor is not prepared yet, store *order* and return ``None``.
+        """
         watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
             watcher.hold(order)
@@ -147,7 +150,10 @@ class Jobs:
         return None
 
     def fork(self, order: Extract, model: Model, base: Request) -> None:
-        """Start the fork of *order*: a side inference in a task of its own; *base* as in :func:`infer`."""
+        """Start the fork of *order*: a short inference in its own task.
+
+        *base* has the same meaning as in :func:`infer`.
+        """
         watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
         assert isinstance(fork, Fork)
@@ -188,10 +194,10 @@ class Jobs:
         base: Request,
         note: WorkNote,
     ) -> Extracted | Settled:
-        """Return the fact of a fork: from its local parser if this finds an answer, otherwise from the model's reply.
+        """Return the fact of a fork. The fork's local parser answers if it can; otherwise the model answers.
 
-        *turn* is the event to wait for before a tracker may read the reply. *note* gets who answered, and when that
-        began.
+        *turn* is the event to wait for before a tracker may read the reply. This function writes into *note* whether
+        the parser or the model answered, and at what time that began.
         """
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
@@ -214,7 +220,7 @@ class Jobs:
         return watcher.extract(order, reply, self._clock() - begun)
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Cancel a dropped job, or remove the tracker states of invalid text."""
+        """Cancel the job that the core dropped, or remove the tracker states of text that is no longer valid."""
         for watcher in self.watchers:
             watcher.forget(order)
         scope = self._scopes.pop(order.job, None) if isinstance(order, Drop) else None
@@ -242,7 +248,7 @@ class Jobs:
         return Settled(order.job, outcome, seconds)
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
-        """Tell whether *outcome* has a repair that a monitor of this verifier may write."""
+        """Return whether *outcome* contains a repair that a monitor of this verifier is allowed to write."""
         verifier = self.watchers[order.monitor].monitor.verifier
         # Monitors with the same verifier share its verdicts, but the order names only the first monitor that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
@@ -251,9 +257,10 @@ class Jobs:
         )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
-        """Return the possible readings of the repaired text: for each one, the claims at the position of the repair.
+        """Read the repaired text with the extractor; return the claims at the position of the repair, for each reading.
 
-        There is no reading if only the model could read the text (a fork without ``local``).
+        A reading is one way to extract claims from the repaired text. The list is empty if only the model could read
+        the text (a fork without ``local``).
         """
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
         if order.segment is None or violation is None:
@@ -265,13 +272,7 @@ class Jobs:
         return without_repair(outcome)
 
     async def _vet(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
-        """Check the repair of *outcome*; return *outcome*, without the repair if the repaired text is not right.
-
-        *took* is the time of the check that refuted the claim. The check of the repair may take at most twice as long
-        (but at least ``LEAST_VETTING``), because the stream is still open and its text will be cut: a busy worker must
-        not delay the interrupt. An async verifier is not asked again. Instead, the extractor must find exactly the
-        refuted claim with the wrong part replaced by the repair.
-        """
+        """Check the repair of *outcome*. Return *outcome*, without the repair if the repaired text is not correct."""
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
             sound = any(is_meant(claims, order.claim, violation) for claims in self._reread(order, outcome))
@@ -327,7 +328,7 @@ class Jobs:
 class Performer:
     """Passes facts to the core with *step*, and performs the core's orders.
 
-    *on_told* is called after each fact that is not a chunk, and *on_finish* when the run has ended.
+    It calls *on_told* after each fact that is not a chunk, and *on_finish* when the run has ended.
     """
 
     __slots__ = (
@@ -387,7 +388,10 @@ class Performer:
         self._on_told()
 
     def do(self, orders: list[Order]) -> None:
-        """Perform *orders* in sequence. Facts that are known at once go to the core, and its new orders are added."""
+        """Perform *orders* in sequence.
+
+        If an order produces a fact at once, the core gets it, and its new orders follow.
+        """
         pending = deque(orders)
         step = self._step
         while pending:
@@ -414,7 +418,7 @@ class Performer:
                 self._on_finish(order)
 
     def _begin(self, order: Extract | Check) -> Fact | None:
-        """Return the fact of *order*, or start its job and return ``None``."""
+        """Perform *order* and return its fact if it is known at once. Otherwise start its job and return ``None``."""
         if type(order) is Check:
             return self.jobs.check(order)
         assert isinstance(order, Extract)
@@ -427,11 +431,11 @@ class Performer:
 
 
 def _nothing(*_: object) -> None:
-    """Do nothing. This replaces the callbacks of a run that is over."""
+    """Do nothing. This replaces the callbacks of a run that has ended."""
 
 
 def log_suspended(verifier: str, failures: int) -> None:
-    """Log that *verifier* is suspended after *failures* failures in a row or, if 0, that the suspension ended."""
+    """Log that *verifier* is suspended after *failures* consecutive failures. With 0, log that its suspension ended."""
     if failures:
         log_warning("verifier.suspended", verifier=verifier, failures=failures)
     else:

@@ -60,9 +60,9 @@ class Recorder:
         self._over = False
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-        """Start recording. Times are measured with *clock* from ``meter.started`` on.
+        """Start recording. Times are seconds on *clock* since ``meter.started``.
 
-        The counts of *meter*, *forks* and *upstream* are recorded too.
+        The counters of *meter*, *forks* and *upstream* are recorded too.
         """
         self._clock = clock
         self._began = meter.started
@@ -128,7 +128,10 @@ class Recorder:
         )
 
     def _note_spent(self, **ending: Any) -> None:
-        """Record the counts of the engine if they have changed. *ending*: the counts that are known only at the end."""
+        """Record the engine's counters if they have changed.
+
+        *ending* has the counters that are known only at the end.
+        """
         spent = self._count()
         if ending:
             spent = msgspec.structs.replace(spent, **ending)
@@ -141,7 +144,7 @@ class Recorder:
 
 
 class OutlineRecorder(Recorder):
-    """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
+    """Records an outline of the run, without its text: lengths, times, hashes and verdicts."""
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
         from interwhen.journal._scribe import PartMark, Scribe  # only redacted journals pay for it
@@ -152,7 +155,7 @@ class OutlineRecorder(Recorder):
         self._entries = 0
 
     def step(self, fact: Fact) -> list[Order]:
-        """Pass *fact* to the core, and record what that has changed; return the orders of the core."""
+        """Pass *fact* to the core and record what changed in the trace. Return the orders of the core."""
         if self._over:
             return self._core.step(fact)
         is_chunk = type(fact) is Chunk
@@ -168,7 +171,7 @@ class OutlineRecorder(Recorder):
         return orders
 
     def end(self, result: Result) -> None:
-        """Record the final counts and what *result* says without its text, and close the writer."""
+        """Record the final counters and the *result* without its text, and close the writer."""
         self._over = True
         self._note_spent(unread=self._upstream.unread, behind=self._upstream.behind)
         self._scribe.ended(self._clock() - self._began, result)
@@ -200,10 +203,10 @@ def open_recorder(
     sampling: Sampling,
     offline: Offline,
 ) -> Recorder | None:
-    """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
+    """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already complete.
 
-    *past* is the run to resume, if any; its journal is continued. Raises :class:`~interwhen.JournalError` if the file
-    cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
+    *past* is the run to resume, or ``None``; its journal is continued. Raises :class:`~interwhen.JournalError` if the
+    file cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be stored in it.
     """
     if settings is None:
         return None
@@ -233,7 +236,10 @@ def _first(settings: Journal, core: Core, model: str, prompt: Prompt, sampling: 
 def _of_call(
     settings: CallJournal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline
 ) -> Recorder:
-    """Return the recorder of a call. Its header is made by the thread that writes, so that no call waits for it."""
+    """Return the recorder of a call to a client or gateway.
+
+    The thread that writes the journal also makes its header, so that no call waits for this.
+    """
     assert settings.slot is not None
     redacted = settings.redacted
     make = partial(
@@ -412,9 +418,9 @@ async def capabilities_for(
 
 
 async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers* of a resumed run, and restore the states of trackers by reading their segments again.
+    """Prepare all *watchers* of a resumed run. Trackers read their segments again, which restores their states.
 
-    The preparation stops when the time budget of the run is spent, because the run then ends.
+    When the time budget of the run is spent, the preparation stops, because the run then ends.
     """
     if past is None or past.summary is not None:
         return
@@ -433,7 +439,10 @@ async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequen
 
 
 def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-    """Restore all meters from the values of *past*. The time between the two processes does not count."""
+    """Restore all meters to the values in *past*.
+
+    The time between the end of the old process and now does not count.
+    """
     spent = past.spent
     meter.started = meter.since - past.at
     meter.first = past.first_text if spent.first_token is None else spent.first_token
@@ -449,9 +458,9 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 
 
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
-    """Return the orders of a resumed run that must still be performed, and the facts for checks that cannot be.
+    """Return the orders of a resumed run that are not done yet, and facts for the checks that cannot be repeated.
 
-    A check cannot be performed if the extractor does not find its claim again.
+    A check cannot be repeated if the extractor does not find its claim again.
     """
     orders: list[Order] = []
     facts = []
@@ -477,7 +486,7 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
 
 
 def known_result(past: RebuiltRun) -> Result | None:
-    """Return the result that the journal of *past* contains; ``None``: the run is not over, or the record is missing.
+    """Return the result that the journal of *past* contains; ``None`` if the run has not ended or it is missing.
 
     Raises :class:`JournalError` if the recorded result differs from the one that the recorded facts give.
     """
@@ -497,13 +506,13 @@ def known_result(past: RebuiltRun) -> Result | None:
 
 
 def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
-    """Return the checks of the certificate without their times, for comparing two results."""
+    """Return monitor, verifier, key and span of each check in the certificate, to compare two results."""
     checks = result.certificate.checks if isinstance(result, Verified) else ()
     return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
 
 def result_of(past: RebuiltRun) -> Result | None:
-    """Return the result of *past*, computed from its recorded facts; ``None``: the run is not over."""
+    """Return the result of *past*, computed from its recorded facts; ``None`` if the run has not ended."""
     if past.summary is None:
         return None
     spent = past.spent
@@ -538,9 +547,9 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
-    """Return the full claim for *known*, of which the journal has only key and span, by running the extractor again.
+    """Run the extractor again and return the full claim for *known*; the journal stores only its key and span.
 
-    ``None``: the extractor does not find this claim.
+    Returns ``None`` if the extractor does not find this claim.
     """
     source = past.sources.get(id(known))
     if source is None:

@@ -51,10 +51,10 @@ _CALLERS = tuple(str(PurePath("interwhen", "_engine", name)) for name in ("monit
 
 
 class LoopSample:
-    """The code that a loop was running at one moment, computed from its *frames*, innermost first.
+    """The code that an event loop was running at one moment. It is computed from the stack *frames*, innermost first.
 
-    ``what`` names the verifier or extractor, and ``where`` shows the innermost functions. ``is_timed``: the engine
-    measures and reports this call itself.
+    ``what`` names the verifier or extractor. ``where`` shows the innermost functions. ``is_timed`` is true if the
+    engine measures and reports this call itself.
     """
 
     __slots__ = ("is_timed", "what", "where")
@@ -75,7 +75,7 @@ class LoopSample:
 
 
 def _call(frames: Sequence[FrameType]) -> FrameType:
-    """Return the frame of the call that the loop made: the outermost of *frames* that is not the loop's own code."""
+    """Return the frame of the function that the event loop called: the outermost of *frames* outside the loop."""
     return deque(takewhile(lambda frame: not _is_of_loop(frame), frames), maxlen=1).pop()
 
 
@@ -85,7 +85,7 @@ def _is_of_loop(frame: FrameType) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_loop_function(file: str, function: str) -> bool:
-    """Tell whether *function* in *file* is code of the event loop itself."""
+    """Return whether the function *function* in the source file *file* belongs to the event loop itself."""
     name = PurePath(file).name
     return name in _WAITS_IN or (name == "events.py" and function == "_run")  # asyncio's Handle
 
@@ -93,7 +93,7 @@ def _is_loop_function(file: str, function: str) -> bool:
 def _owner(frame: FrameType) -> str | None:
     """Return a text that names the verifier or extractor that *frame*, a function of the engine, calls.
 
-    ``None``: the verifier runs in a thread or process, so it does not block the loop.
+    Returns ``None`` if the verifier runs in a thread or process, because it then does not block the loop.
     """
     local = _OURS[frame.f_code.co_name]
     role = "verifier" if local == "verifier" else "extractor of"
@@ -109,7 +109,7 @@ def _owner(frame: FrameType) -> str | None:
 
 
 class LoopTurn:
-    """Records what a loop runs between the watching thread's request to call back and the loop's answer.
+    """Records the code that a loop runs from the watching thread's callback request until the loop's answer.
 
     Only the watching thread writes to it. The loop reports the turn when it answers. Later writes are lost.
     """
@@ -126,9 +126,9 @@ class LoopTurn:
         self._looked = self._since = self._first = self._last = asked
 
     def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
-        """Record the *frames* of the loop at the time *now*. They are empty if the frames are not visible.
+        """Record the *frames* that the loop was running at the time *now*. Without readable frames, they are empty.
 
-        *limit* is the time, in seconds, for which a call may block the loop without a report.
+        A call may block the loop for *limit* seconds without a report.
         """
         call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
         if call is None or call is not self._call:
@@ -138,7 +138,7 @@ class LoopTurn:
         self._looked = self._last = now
 
     def end_call(self, now: float, limit: float) -> None:
-        """Record that the call seen last has ended by *now*, and that it blocked the loop if it took long enough."""
+        """Record that the observed call has ended at or before *now*. If it took longer than *limit*, report it."""
         sample, self.sample, self._call = self.sample, None, None
         # Seeing a call once is not enough. The thread must have seen it for a quarter of the limit, or the call must
         # have held the GIL for so long that the thread could not look.
@@ -223,7 +223,7 @@ class WatchedLoop:
         self._limits: Counter[float] = Counter()
         self._post = post
         self.turn: LoopTurn | None = None
-        """The turn that the loop has not answered yet; ``None``: the loop has answered."""
+        """The turn that the loop has not answered yet; ``None`` if the loop has answered."""
 
     def add(self, listener: BlockListener) -> None:
         """Report to *listener* from now on. Must be called on the loop, like all methods that use the listeners."""
@@ -242,9 +242,9 @@ class WatchedLoop:
         return bool(self._listeners)
 
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to call back. If it is late with its last answer, record its *frames* instead.
+        """Ask the loop to run a callback. If it has not answered the last request yet, record its *frames* instead.
 
-        Called by the watching thread.
+        The watching thread calls this.
         """
         turn = self.turn
         if turn is None:
@@ -254,7 +254,7 @@ class WatchedLoop:
             turn.see(now, frames(), self.limit)
 
     def answered(self, now: float) -> None:
-        """End the turn, and report the code that blocked the loop. This is the callback that runs on the loop."""
+        """End the turn, and report the code that blocked the loop. The loop runs this method as its callback."""
         turn, self.turn = self.turn, None
         if turn is None:
             return
@@ -265,9 +265,9 @@ class WatchedLoop:
                     listener.record(BlockedLoop(sample.what, seconds, sample.where))
 
     def place(self, what: str) -> str:
-        """Return the position in the code at which the thread last saw *what*; empty if the thread did not see it.
+        """Return the code position at which the thread last observed *what*; empty if it did not observe it.
 
-        The engine calls this in the same turn, after it measured that *what* (a verifier or extractor) was too slow.
+        The engine calls this in the same turn in which it measured that *what* (a verifier or extractor) was too slow.
         """
         sample = self.turn.sample if self.turn is not None else None
         if sample is None:
@@ -277,7 +277,7 @@ class WatchedLoop:
 
     @property
     def pause(self) -> float:
-        """The time until the thread looks at this loop again, in seconds."""
+        """Return the time in seconds until the thread looks at this loop again."""
         return self.limit / (2 if self.turn is None else 8)
 
 
@@ -343,9 +343,9 @@ class _LoopWatcher:
 
 
 def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
-    """Return the running loop, and the function with which another thread schedules a callback on it.
+    """Return the running loop, and the function that schedules a callback on it from another thread.
 
-    ``None``: the loop runs in virtual time.
+    Returns ``None`` if the loop runs in virtual time.
     """
     import asyncio
 
@@ -381,9 +381,9 @@ MOST = 16
 
 
 class LoopBlocking:
-    """Collects, for one run, the code that blocked the event loop for longer than *limit* seconds.
+    """Collects the code that blocked the event loop of one run for longer than *limit* seconds.
 
-    With ``None`` the loop is not watched.
+    If *limit* is ``None``, the loop is not watched.
     """
 
     __slots__ = ("_found", "_least", "_logged", "_watch", "limit")
@@ -408,16 +408,16 @@ class LoopBlocking:
             self._watch = None
 
     def record_call(self, what: str, seconds: float, function: Callable[..., object]) -> None:
-        """Record a call of user code that the engine measured and that took longer than the limit.
+        """Record a slow call of user code, which the engine has measured as longer than the limit.
 
-        *what* names the verifier or extractor, and *function* is its code. The position comes from the watching thread
-        if it saw the call.
+        *what* names the verifier or extractor, *seconds* is the duration, and *function* is the code that was called.
+        If the watching thread observed the call, the record has the exact position.
         """
         where = self._watch.place(what) if self._watch is not None else ""
         self.record(BlockedLoop(what, seconds, where or _place(function)))
 
     def record(self, blocked: BlockedLoop) -> None:
-        """Log the first record of each ``what``, and keep *blocked* if it is among the longest."""
+        """Store *blocked* if it is among the longest. Log only the first record for each ``what``."""
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
@@ -431,7 +431,7 @@ class LoopBlocking:
 
     @property
     def found(self) -> tuple[BlockedLoop, ...]:
-        """The kept records, in the order in which they happened."""
+        """The stored records, in the order in which they happened."""
         return tuple(self._found)
 
 
@@ -449,7 +449,10 @@ def _place(function: Callable[..., object]) -> str:
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the clock of the running loop, in seconds. On asyncio it is 6 times as fast as ``anyio.current_time``."""
+    """Return the time function of the running loop, in seconds.
+
+    On asyncio it is 6 times as fast as ``anyio.current_time``.
+    """
     import asyncio
 
     try:
@@ -461,7 +464,7 @@ def loop_clock() -> Callable[[], float]:
 
 
 def loop_caller() -> Callable[[Callable[[], object]], object]:
-    """Return a function that schedules a callback on the running loop, and that any thread may call."""
+    """Return a function that schedules a callback on the running loop. Any thread may call it."""
     loop: Any = current_loop()
     return getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[no-any-return]
 
@@ -482,10 +485,10 @@ def current_loop() -> object:
 
 
 def is_own_cancellation() -> bool:
-    """Tell whether a cancellation exception means that the current task itself was cancelled.
+    """Return whether a cancellation exception means that the current task itself was cancelled.
 
-    On asyncio, awaiting a cancelled future raises the same exception. If such an exception left one of our tasks, it
-    would end the whole task group without an error.
+    On asyncio, awaiting a cancelled future raises the same exception. If that exception left one of our tasks, it would
+    end the whole task group without an error.
     """
     import asyncio
 

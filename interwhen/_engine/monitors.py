@@ -38,9 +38,9 @@ _MISSING = object()
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
-    """Return the outcome for *value*, which *verifier* returned for *claim*. An invalid verdict becomes ``Errored``.
+    """Convert *value*, which *verifier* returned for *claim*, to an outcome. An invalid verdict becomes ``Errored``.
 
-    Types are compared exactly. ``isinstance`` would accept a mock whose ``__class__`` is ``Pass``.
+    The types are compared exactly, because ``isinstance`` would accept a mock whose ``__class__`` is ``Pass``.
     """
     flaw: str | None
     if type(value) is Pass:
@@ -91,7 +91,7 @@ def _is_span(value: object) -> bool:
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
-    """Run a check on the event loop. Only for pure checks that take microseconds."""
+    """Run a check directly on the event loop. Use it only for pure checks that take microseconds."""
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
     except KeyboardInterrupt:
@@ -101,7 +101,7 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    """Run a check in a thread, a process or this task, as ``verifier.worker`` says. Errors become the outcome.
+    """Run a check in a thread, a process or this task, depending on ``verifier.worker``. Errors become outcomes.
 
     *scope* is the cancel scope around this call. It has the deadline of the check.
     """
@@ -127,9 +127,9 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
 
 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
-    """Run *extract*, the extractor of monitor *name*, on *given*: a segment, or a fork's reply and a segment.
+    """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
 
-    Returns its claims, or ``Errored`` if it raises or returns something invalid.
+    Returns the claims, or ``Errored`` if the extractor raises or returns an invalid value.
     """
     try:
         found: Any = extract(*given)
@@ -156,7 +156,7 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
 
 
 def _clash(claims: tuple[Claim, ...]) -> str | None:
-    """Return an error text if two claims have the same key and span, but differ in another field.
+    """Return an error text if two *claims* have the same key and span but differ in another field, else ``None``.
 
     Claims with the same key and text share one verdict, so one of the two would never be checked.
     """
@@ -195,9 +195,9 @@ def _equal(label: str, *claims: Claim) -> bool:
 def recognize(
     name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
 ) -> tuple[Span, ...] | Errored:
-    """Run *find*, the recognizer of monitor *name*; return its spans that *claims* do not cover, sorted.
+    """Run *find*, the recognizer of monitor *name*. Return the found spans that *claims* do not cover, sorted.
 
-    Returns ``Errored`` if it raises or returns something invalid.
+    Returns ``Errored`` if the recognizer raises or returns an invalid value.
     """
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
@@ -238,7 +238,7 @@ def _is_claim(claim: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BoundVerifier:
-    """A verifier together with the return value of ``prepare``. For a worker process, both are pickled together."""
+    """A verifier together with the value that ``prepare`` returned. Both are pickled together for a worker process."""
 
     inner: Verifier
     prepared: Any
@@ -264,15 +264,15 @@ class BoundVerifier:
         return self.inner.worker
 
     def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim* with the prepared value."""
+        """Judge *claim* with the value that ``prepare`` returned."""
         check: Callable[..., Verdict | Awaitable[Verdict]] = self.inner.check
         return check(claim, self.prepared)
 
 
 class Watcher:
-    """Runs the extractor of one monitor in one run. Segments wait here until ``prepare`` of the monitor has returned.
+    """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has returned.
 
-    ``verifier`` is the monitor's verifier, bound to the value of ``prepare`` if the monitor has it.
+    ``verifier`` is the monitor's verifier. If the monitor has ``prepare``, the verifier is bound to the returned value.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -296,7 +296,7 @@ class Watcher:
 
     @property
     def reader(self) -> Callable[..., object]:
-        """The user's function that reads segments. A report about a blocked event loop names it."""
+        """The user's function that reads segments. Reports about a blocked event loop name this function."""
         match self.monitor.extractor:
             case Tracker(step=step) | Fork(parse=Tracker(step=step)):
                 return step
@@ -309,9 +309,9 @@ class Watcher:
     # ------------------------------------------------------------------ preparing
 
     async def prepare(self, task: Task) -> list[Fact]:
-        """Run ``prepare`` of the monitor on *task*; return the facts of the segments that waited for it.
+        """Call ``prepare`` of the monitor with *task*. Return the facts of the segments that waited for it.
 
-        Does not raise: if ``prepare`` fails, all extractions of this monitor end with its error.
+        This does not raise: if ``prepare`` fails, all extractions of this monitor end with its error.
         """
         monitor, outcome = self.monitor, None
         assert monitor.prepare is not None
@@ -375,7 +375,7 @@ class Watcher:
         self._waiting[order.job] = order
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Remove the waiting segment of a dropped job, or the tracker states of invalid text."""
+        """Remove the waiting segment of a job that the core dropped, or the tracker states of invalid text."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
@@ -384,10 +384,11 @@ class Watcher:
             self._invalidated.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
-        """Put a new fork into the queue of this monitor, and return two events.
+        """Put a new fork into the queue of this monitor. Return two events: one to wait for, and one to set.
 
-        The fork waits for the first event (``None``: no wait) before its reply is read, and sets the second event when
-        it has ended. So a tracker reads the replies in the order of the text. Other extractors need no order.
+        The fork waits for the first event before its reply is read; with ``None`` it does not wait. It sets the second
+        event when it has ended. So a tracker reads the replies in the order of the text. Other extractors need no
+        order.
         """
         mine = anyio.Event()
         if not tracks(self.monitor.extractor):
@@ -396,16 +397,19 @@ class Watcher:
         return before, mine
 
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
-        """After a resume, let a tracker read a segment again, to restore its state. *reply* is the fork's reply."""
+        """Restore the state of a tracker after a resume: let it read a segment again.
+
+        *reply* is the reply of the fork.
+        """
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """After a resume, return the fact of a segment that the earlier process had read."""
+        """Return the fact of a segment that the process before the resume has already read."""
         return self._revived.get(order.job) or self.extract(order, reply)
 
     def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Extracted | Settled:
-        """Read the claims of a segment, or of a fork's *reply*; return them as a fact, or the outcome of a failure.
+        """Extract the claims of a segment, or of a fork's *reply*. Return them as a fact, or the outcome of a failure.
 
         *seconds* is the time that the job has taken so far.
         """
@@ -426,7 +430,7 @@ class Watcher:
         return self._found(order, claims, seconds, reply)
 
     def _unreadable(self, segment: Segment) -> Errored | None:
-        """Return an error if *segment* looks like a tool call and cannot be read; ``None``: it can be read."""
+        """Return an error if *segment* looks like a tool call but cannot be parsed, else ``None``."""
         written = segment.written
         trigger = self.monitor.trigger
         if written is None or not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
@@ -436,7 +440,7 @@ class Watcher:
         return Errored(f"unreadable tool call (format {written.form}): {written.problem}"[:500])
 
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
-        """Return the claims of *segment* without storing a tracker state; ``None``: only a fork could read it."""
+        """Return the claims of *segment* without storing a tracker state; ``None`` if only a fork could find them."""
         extractor = self.monitor.extractor
         if self._failure is not None or self._stands_aside:
             return ()
@@ -448,7 +452,7 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
-        """Return the fact of a segment from the fork's local parser; ``None``: the model must be asked."""
+        """Parse a segment with the fork's local parser and return the fact; ``None`` if the model must be asked."""
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self._failure is not None or self._stands_aside:
             return None
@@ -468,7 +472,7 @@ class Watcher:
     def _found(
         self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None
     ) -> Extracted | Settled:
-        """Return the fact with *claims*, and with the spans that look like a claim but that no claim covers."""
+        """Return the fact with *claims*, and with the spans that look like claims although no claim covers them."""
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
         unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
@@ -499,9 +503,10 @@ class _TrackerStates:
         return claims
 
     def invalidate(self, start: int, end: int) -> None:
-        """Remove the states of the text from *start* on.
+        """Remove the states of the text from offset *start* on.
 
-        *end* is 0 if the text was cut. Otherwise the text from *start* to *end* is refuted and stays in the trace.
+        *end* is 0 if the text was cut. Otherwise a verifier refuted the text from *start* to *end*, and it stays in the
+        trace.
         """
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
@@ -522,7 +527,7 @@ class _TrackerStates:
         return self._tracker.step(state, segment)[1]
 
     def rewind(self, start: int) -> None:
-        """Remove the states after offset *start*."""
+        """Remove the states that belong to text after the offset *start*."""
         while self._states and self._states[-1][0] > start:
             self._states.pop()
 
@@ -539,7 +544,7 @@ it."""
 
 
 def repairs(outcome: Outcome) -> Violation | None:
-    """Return the violation in *outcome* if it has a repair; ``None`` otherwise."""
+    """Return the violation in *outcome* if it contains a repair, else ``None``."""
     if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation) and outcome.verdict.repair is not None:
         return outcome.verdict
     return None
@@ -554,11 +559,11 @@ def without_repair(outcome: Outcome) -> Outcome:
 
 
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[tuple[Claim, ...]]:
-    """Yield the claims that cover the repair, in two readings: the text up to the repair, and the whole segment.
+    """Yield the claims that cover the repair, for two readings: the text up to the repair, and the whole segment.
 
-    The repair may be written if all claims of one reading pass. A reading is left out if it has other claims before
-    the repair than the original text, or no claim that covers the repair. There are no readings if the repair does not
-    change the text.
+    The repair may be written if all claims of one reading pass. A reading is skipped in two cases: its claims before
+    the repair differ from those of the original text, or none of its claims covers the repair. If the repair does not
+    change the text, there are no readings.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
@@ -582,10 +587,10 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
 
 
 def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> bool:
-    """Tell whether *claims*, read from a repaired segment, contain the *refuted* claim with its wrong part replaced.
+    """Return whether *claims* contain the *refuted* claim with its wrong part replaced.
 
-    Claims are compared by span and not by key, because an extractor may use one key for all claims or a new one each
-    time.
+    *claims* were read from the repaired segment. They are compared by span and not by key, because some extractors use
+    one key for all claims, and some a new one each time.
     """
     if refuted.span is None or violation.repair is None:
         return False
@@ -596,12 +601,12 @@ def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> b
 
 
 def are_right(outcomes: Iterable[Outcome]) -> bool:
-    """Tell whether all *outcomes* are passes."""
+    """Return whether all *outcomes* are passes."""
     return all(isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) for outcome in outcomes)
 
 
 def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:
-    """Return the span of the wrong part, relative to the start of *segment*; ``None``: the claim has no span."""
+    """Return the span of the wrong part, relative to the start of *segment*; ``None`` if the claim has no span."""
     if claim.span is None:
         return None
     where = claim.span if violation.where is None else violation.where.shifted(claim.span.start)

@@ -30,7 +30,7 @@ _SHOWN = 3
 
 
 def result_line(result: Result) -> str:
-    """Return *result* as one readable line without control characters: label, violations, reason, checks and cost."""
+    """Format *result* as one line without control characters: label, violations, reason, checks and cost."""
     parts = [f"{len(result.checks)} checks"]
     found = [
         f"{one.monitor}: {quote(one.why, 100)} ({one.remedy or ('not interrupted', 'no remedy')[one.interrupted]})"
@@ -54,7 +54,7 @@ CallSource: TypeAlias = Literal["run", "wrap", "gateway", "guard"]
 
 
 class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A supervised call that has ended. ``str()`` gives one readable line."""
+    """A supervised call that has ended. ``str()`` formats it as one readable line."""
 
     call_id: str
     """The id of the call, as in its log event and in the audit file."""
@@ -70,22 +70,22 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """The label of the result, such as ``steps verified``; ``failed`` without a result."""
+        """The label of the result, such as ``steps verified``; ``failed`` if there is no result."""
         return "failed" if self.result is None else self.result.label
 
     @property
     def text(self) -> str:
-        """The text of the result; empty without a result."""
+        """The text of the result; empty if there is no result."""
         return "" if self.result is None else self.result.text
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """All violations of the call, including those whose text was cut."""
+        """All violations of the call, including those in text that was cut."""
         return () if self.result is None else self.result.violations
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
-        """The checks on the returned text."""
+        """The checks of the text that was returned."""
         return () if self.result is None else self.result.checks
 
     def __str__(self) -> str:
@@ -97,16 +97,16 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listener(Protocol):
-    """Gets the events and the end of calls. Its methods return at once and raise nothing."""
+    """Receives the events of calls, and each call when it ends. Its methods must return at once and must not raise."""
 
     wants_events: bool
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
-        """Take *events* of the running call *call_id*, without those for text."""
+        """Receive *events* of the running call *call_id*. Text events are left out."""
         ...
 
     def ended(self, call: SupervisedCall) -> None:
-        """Take a *call* that has ended. Its events are empty."""
+        """Receive *call*, which has ended. The field for its events is empty."""
         ...
 
 
@@ -119,15 +119,15 @@ ENDED: deque[SupervisedCall] = deque(maxlen=1)
 
 
 def last() -> SupervisedCall | None:
-    """Return the supervised call that ended last in this process; ``None`` before the first one.
+    """Return the supervised call of this process that ended most recently; ``None`` before the first one.
 
-    For notebooks: a server has many calls at one time. Calls of the gateway are left out.
+    Use this in notebooks, not in a server with many calls at one time. Calls of the gateway are not included.
     """
     return ENDED[-1] if ENDED else None
 
 
 class WatchedCalls(Sequence[SupervisedCall]):
-    """The supervised calls that ended inside of :func:`watching`, in the order of their ends."""
+    """The supervised calls that ended inside a :func:`watching` block, in the order in which they ended."""
 
     wants_events = True
 
@@ -148,12 +148,12 @@ class WatchedCalls(Sequence[SupervisedCall]):
         return tuple(violation for call in tuple(self._calls) for violation in call.violations)
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
-        """Keep *events* of the running call *call_id*."""
+        """Store *events* of the running call *call_id*."""
         with self._lock:
             self._events.setdefault(call_id, []).extend(events)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Add *call*, with its events."""
+        """Add *call*, together with its stored events."""
         with self._lock:
             events = tuple(self._events.pop(call.call_id, ()))
             self._calls.append(msgspec.structs.replace(call, events=events) if events else call)
@@ -167,12 +167,12 @@ class WatchedCalls(Sequence[SupervisedCall]):
 
 @contextmanager
 def watching(*, everywhere: bool = False) -> Iterator[WatchedCalls]:
-    """Collect the supervised calls that begin inside of the ``with`` block, whichever library makes them.
+    """Collect the supervised calls that begin inside the ``with`` block, whichever library makes them.
 
-    The value is a sequence of :class:`~interwhen.clients.SupervisedCall`. It has the calls of this context and of the
-    tasks and threads that got a copy of it; a call is added when it ends, also after the block. A thread that
-    was started with an empty context (``threading.Thread`` before Python 3.14) is not in this context: *everywhere*
-    collects the calls of the whole process.
+    The block gets a sequence of :class:`~interwhen.clients.SupervisedCall`. A call is added when it ends, even after
+    the block. The sequence has the calls of the current context, and of tasks and threads that inherited a copy of it.
+    A thread with an empty context (``threading.Thread`` before Python 3.14) is not included. With *everywhere*, it has
+    the calls of the whole process.
     """
     seen = WatchedCalls()
     if everywhere:
@@ -190,12 +190,12 @@ def watching(*, everywhere: bool = False) -> Iterator[WatchedCalls]:
 
 
 def without_text(events: Iterable[Event]) -> list[Event]:
-    """Return *events* without those for text."""
+    """Return *events* without the text events."""
     return [event for event in events if type(event) is not Delta]
 
 
 class Observation:
-    """Gives the events and the end of one run to the listeners of its context, and to the caller's functions."""
+    """Passes the events and the result of one run to the listeners of its context and to the caller's functions."""
 
     __slots__ = ("_is_over", "call_id", "listeners", "model", "source")
 
@@ -207,7 +207,7 @@ class Observation:
         self._is_over = False
 
     def saw(self, events: Iterable[Event]) -> None:
-        """Give *events*, without those for text, to the listeners. After the end this does nothing."""
+        """Pass *events*, except text events, to the listeners. After the end of the run this does nothing."""
         found = without_text(events)
         if found and not self._is_over:
             for listener in self.listeners:
@@ -215,7 +215,7 @@ class Observation:
                     listener.saw(self.call_id, found)
 
     def end(self, result: Result | None) -> None:
-        """Give the *result* of the run to the listeners."""
+        """Pass the *result* of the run to the listeners."""
         self._is_over = True
         call = SupervisedCall(call_id=self.call_id, source=self.source, model=self.model, result=result)
         ENDED.append(call)
@@ -237,7 +237,7 @@ _EXIT_SECONDS = 5.0
 
 
 def vet_callback(label: str, function: object) -> None:
-    """Raise :class:`UsageError` if *function*, the value of the option *label*, cannot be called from a thread."""
+    """Raise :class:`UsageError` if *function* cannot be called from a thread. *label* is the option that set it."""
     if not callable(function) or iscoroutinefunction(function):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "
@@ -246,7 +246,7 @@ def vet_callback(label: str, function: object) -> None:
 
 
 class Callbacks:
-    """Calls *on_result* and *on_event* for one call, in a thread, with the context in which the call began."""
+    """Calls *on_event* and *on_result* for one call. They run in a thread, with the context in which the call began."""
 
     def __init__(self, on_result: ResultCallback | None, on_event: EventCallback | None) -> None:
         self._on_result = on_result
@@ -274,7 +274,7 @@ _Job: TypeAlias = tuple[Context, Callable[..., object], tuple[object, ...]]
 
 
 class _CallbackThread:
-    """Runs the jobs of one pair of functions in their order. It ends when it has been idle for a second."""
+    """Runs the jobs of one pair of callbacks in order. The thread ends after one idle second."""
 
     known: ClassVar[dict[tuple[int, int], _CallbackThread]] = {}
     changed: ClassVar[threading.Condition] = threading.Condition()
@@ -287,7 +287,7 @@ class _CallbackThread:
 
     @classmethod
     def put(cls, key: tuple[int, int], job: _Job) -> None:
-        """Add *job* for the functions *key*. Drop it if too many wait."""
+        """Queue *job* for the pair of callbacks *key*. If too many jobs are waiting, drop it."""
         with cls.changed:
             found = cls.known.get(key)
             if found is None:
@@ -311,7 +311,7 @@ class _CallbackThread:
 
     @classmethod
     def forget(cls) -> None:
-        """Forget all threads: a forked process has none of its parent's."""
+        """Drop the references to all threads. Call this in a forked process, which has none of its parent's threads."""
         cls.changed = threading.Condition()
         cls.known.clear()
 

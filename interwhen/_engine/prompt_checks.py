@@ -22,17 +22,17 @@ MOST_FINDINGS = 100
 
 @dataclass(frozen=True, slots=True)
 class CheckedPrompt:
-    """The texts after all monitors, and the record of what was found."""
+    """The texts of a prompt after all monitors have read and rewritten them, and the record of the findings."""
 
     texts: tuple[PromptText, ...]
     records: tuple[PromptRecord, ...]
 
 
 async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMonitor]) -> CheckedPrompt:
-    """Run *monitors* over *texts*. A later monitor reads what an earlier one has rewritten.
+    """Run *monitors* over *texts* in order. A later monitor reads the text that an earlier one has rewritten.
 
-    Raises :class:`PromptRefused` if a monitor refuses, or if one fails that is closed on failure. All monitors run
-    before, so that the error names everything that was found.
+    Raises :class:`PromptRefused` if a monitor refuses the prompt, or if a monitor fails whose ``is_closed`` is true.
+    This happens only after all monitors have run, so that the error names all findings.
     """
     current = tuple(texts)
     records: list[PromptRecord] = []
@@ -56,7 +56,7 @@ async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMoni
 async def _run(
     monitor: PromptMonitor, texts: tuple[PromptText, ...]
 ) -> tuple[tuple[PromptText, ...] | None, list[PromptRecord]]:
-    """Run *monitor*, and return the texts after it (``None`` if it failed) and its records."""
+    """Run *monitor* on *texts*. Return the resulting texts (``None`` if the monitor failed) and its records."""
     try:
         with anyio.fail_after(monitor.deadline):
             # A function that blocks must not stop the loop; one that never returns keeps its thread.
@@ -83,7 +83,10 @@ def _apply(monitor: PromptMonitor, texts: tuple[PromptText, ...]) -> tuple[tuple
 
 
 def _found(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
-    """Return the findings in *text* in the order of the text. Raises :class:`TypeError` for anything else."""
+    """Return the findings of *monitor* in *text*, sorted by position.
+
+    Raises :class:`TypeError` for an invalid value.
+    """
     found = list(monitor.find(text))
     for one in found:
         fits = isinstance(one, PromptFinding) and isinstance(one.span, Span)
@@ -93,7 +96,7 @@ def _found(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
 
 
 def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
-    """Return *text* with its findings replaced. A finding that begins inside of another one is a part of it."""
+    """Replace the findings in *text* and return it. A finding that begins inside another one counts as part of it."""
     assert monitor.rewrite is not None
     parts: list[str] = []
     at = 0
@@ -125,9 +128,9 @@ def _record(monitor: PromptMonitor, text: PromptText, one: PromptFinding) -> Pro
 
 
 async def check_prompt(prompt: Prompt, monitors: Sequence[PromptMonitor]) -> tuple[Prompt, tuple[PromptRecord, ...]]:
-    """Run *monitors* over *prompt*; return the prompt for the model, and the record.
+    """Run *monitors* over *prompt*. Return the prompt to send to the model, and the records of the findings.
 
-    The arguments of tool calls in earlier messages are texts of the assistant. Raises :class:`PromptRefused`.
+    The arguments of tool calls in earlier messages count as texts of the assistant. Raises :class:`PromptRefused`.
     """
     if isinstance(prompt, str):
         checked = await check_texts([PromptText(prompt, "user")], monitors)

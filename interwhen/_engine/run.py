@@ -97,10 +97,10 @@ def core_for(
     *,
     min_coverage: float = 0.0,
 ) -> Core:
-    """Return the core of the resumed run *past*, or a new core.
+    """Return a new core, or the core of *past* if that run is resumed.
 
-    *able* is the result of asking the model for its capabilities: the capabilities, an error, or the time budget (in
-    seconds) that was spent meanwhile. After an error or a spent budget, the core gets no capabilities.
+    *able* is the result of asking the model for its capabilities: the capabilities, an error, or the time budget in
+    seconds if it ran out before the answer. Without an answer, the core gets no capabilities.
     """
     if past is not None:
         return past.core
@@ -123,20 +123,23 @@ def core_for(
 
 
 def own_template(model: Model) -> FeedbackTemplate | None:
-    """Return the attribute ``feedback`` of *model* if it is a feedback template; ``None`` otherwise."""
+    """Return the attribute ``feedback`` of *model* if it is a feedback template, else ``None``."""
     template = getattr(model, "feedback", None)
     return template if isinstance(template, FeedbackTemplate) else None
 
 
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
-    """Return the model and the prompt that *context* serves for the run, and the prepared items that it used."""
+    """Apply the prepared context *context*.
+
+    Return the model and prompt to use, and the prepared items that they use.
+    """
     served = context.serve(model, prompt)
     used = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
     return served.model, served.prompt, used
 
 
 def refuse_import() -> None:
-    """Raise :class:`UsageError` if a worker process, which imports the user's script, would start the run again."""
+    """Raise :class:`UsageError` if a worker process is importing the user's script, which would start the run again."""
     module = sys.modules.get("multiprocessing.process")
     if module is not None and getattr(module.current_process(), "_inheriting", False):
         raise UsageError(
@@ -149,18 +152,18 @@ def refuse_import() -> None:
 
 
 class RunAllocation:
-    """Calls the allocator for one run. Without an allocator it does nothing."""
+    """Calls the allocator of one run. If the run has no allocator, the methods do nothing."""
 
     def __init__(self, allocator: Allocator | None, prompt: Prompt) -> None:
         self._allocator = allocator
         self._task = Task(prompt)
 
     def within(self, budgets: Budgets) -> Budgets:
-        """Return *budgets*, lowered to the limits that the allocator sets for this run."""
+        """Return *budgets*, each reduced to the limit that the allocator sets for this run."""
         return budgets if self._allocator is None else self._allocator.allow(self._task).within(budgets)
 
     def learn(self, result: Result) -> None:
-        """Let the allocator learn from *result*. If the allocator raises, this is only logged."""
+        """Pass *result* to the allocator, which learns from it. An error of the allocator is only logged."""
         if self._allocator is None:
             return
         try:
@@ -173,16 +176,16 @@ class RunAllocation:
 
 
 class RunLearning:
-    """Calls the learner for one run. Without a learner it does nothing."""
+    """Calls the learner of one run. If the run has no learner, the methods do nothing."""
 
     def __init__(self, learner: RemedyLearner | None) -> None:
         self._learner = learner
         self._orders: dict[str, tuple[Rung, ...]] = {}
 
     def ordered(self, model: str, monitors: tuple[Monitor, ...], *, is_resumed: bool) -> tuple[Monitor, ...]:
-        """Return *monitors*, each with a ladder in the order that the learner sets for its verifier.
+        """Return *monitors* with their remedies in the order that the learner sets for each verifier.
 
-        If the learner raises or returns no order, the ladders stay as they are, and this is only logged.
+        If the learner raises or returns no order, the ladders stay unchanged. An error is only logged.
         """
         if self._learner is None or is_resumed:
             return monitors
@@ -204,7 +207,7 @@ class RunLearning:
         return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
 
     def learn(self, model: str, result: Result) -> None:
-        """Let the learner learn from *result*. If the learner raises, this is only logged."""
+        """Pass *result* to the learner, which learns from it. An error of the learner is only logged."""
         if self._learner is None or not self._orders:
             return
         try:
@@ -229,23 +232,23 @@ emergencies."""
 
 
 class _Switch:
-    """The state of the kill switch in this process."""
+    """Stores whether supervision is turned off in this process."""
 
     said: bool | None = None
     """Whether the program turned supervision off; ``None``: the program did not set it, so the environment decides."""
     logged: bool | None = None
-    """The state that was logged last; ``None``: nothing was logged."""
+    """The state that was logged last; ``None`` if nothing was logged."""
     running: ClassVar[weakref.WeakValueDictionary[int, Run]] = weakref.WeakValueDictionary()
     """The active runs, by id. The references are weak, so that they do not keep a run alive."""
 
 
 def means_off(text: str) -> bool:
-    """Tell whether *text*, a value of ``INTERWHEN_OFF``, turns supervision off."""
+    """Return whether *text*, a value of the variable ``INTERWHEN_OFF``, turns supervision off."""
     return text.strip().lower() not in _ON
 
 
 def is_off() -> bool:
-    """Tell whether supervision is off. The first call after a change logs the change."""
+    """Return whether supervision is off. The first call after a change logs the change."""
     said = _Switch.said
     off = means_off(os.environ.get(VARIABLE, "")) if said is None else said
     if off is not bool(_Switch.logged):
@@ -255,7 +258,7 @@ def is_off() -> bool:
 
 
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
-    """Turn supervision off (true) or on (false) for this process; ``None``: the environment decides again.
+    """Turn supervision off (true) or on (false) in this process. With ``None``, ``INTERWHEN_OFF`` decides again.
 
     Returns the number of active runs that stop checking.
     """
@@ -397,7 +400,7 @@ class Run:
         self.when_switched_off: Callable[[], object] | None = None
         """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
         self.observation: Observation | None = None
-        """Gets the result; ``None``: this run is a part of a call that is observed as a whole."""
+        """Gets the result; ``None`` if this run is a part of a call that is observed as a whole."""
 
     # ------------------------------------------------------------------ the reader's side
 
@@ -537,7 +540,7 @@ class Run:
         return events.popleft()
 
     async def batch(self) -> list[Event]:
-        """Wait for an event, and return it with all other events that are ready; empty at the end of the run."""
+        """Wait for the next event. Return it together with all others that are ready; empty at the end of the run."""
         try:
             first = await self.__anext__()
         except StopAsyncIteration:
@@ -583,12 +586,15 @@ class Run:
         return self._result
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook; ``None``, so that it is shown as text: it has not ended."""
+        """Return the trace page of this run for a notebook.
+
+        If the run has not ended, return ``None`` to show plain text.
+        """
         return notebook_page(self)
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended. Its result may not be available until the journal is written."""
+        """Whether the run has ended. Its result may become available later, when the journal is written."""
         return self._result is not None or self._unsealed is not None
 
     @property
@@ -678,7 +684,7 @@ class Run:
             self._unsealed = result
 
     async def _check_prompt(self) -> None:
-        """Let the monitors of the prompt read it, and take their rewriting. Raises :class:`PromptRefused`."""
+        """Run the prompt monitors, and use the prompt that they have rewritten. Raises :class:`PromptRefused`."""
         if not self._prompt_monitors or is_off():
             return
         from interwhen._engine.prompt_checks import check_prompt
@@ -705,7 +711,7 @@ class Run:
             await close_model(self._owned)
 
     def _go_on(self, past: RebuiltRun) -> None:
-        """Resume the run *past*. The reader gets all events again, from the first one on."""
+        """Resume the run *past*. The reader gets all events of the run, beginning with the first one."""
         known = known_result(past)
         if known is not None:
             self._conclude(known)
@@ -731,7 +737,7 @@ class Run:
     # ------------------------------------------------------------------ waiting
 
     async def _advance(self) -> None:
-        """Do the next step that can produce an event: read the stream, send a request, or wait for another task."""
+        """Perform the next step that can produce an event: read, send a request, or wait for another task."""
         upstream = self._upstream
         if upstream.stream is not None:
             await upstream.receive(upstream.stream)
@@ -741,9 +747,9 @@ class Run:
             await self._wake.wait()
 
     async def _read_ahead(self) -> None:
-        """In a run with gates, read the model in a task of its own, ahead of the reader.
+        """Read the model's stream in a separate task, before the reader asks for text. Used in a run with gates.
 
-        Then a gate can open and show its text even while the model is silent.
+        Then a gate can open and show its text even while the model sends nothing.
         """
         try:
             while self._result is None:
@@ -760,13 +766,16 @@ class Run:
             self._news.notify()
 
     def _awaken(self) -> None:
-        """Wake the reader and the task that reads ahead, because a fact may have produced events."""
+        """Wake the reader and the task that reads ahead, because a new fact may have produced events."""
         self._wake.notify()
         self._news.notify()
 
 
 class ObservedRun(Run):
-    """A run whose events are given to listeners, too. Other runs have no code for this, which would cost per token."""
+    """A run that also passes its events to listeners.
+
+    A run without listeners does not use this class, to save time per token.
+    """
 
     __slots__ = ()
 

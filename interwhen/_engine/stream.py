@@ -65,15 +65,15 @@ class Meter:
         self.stopped_at: float | None = None
         """The time at which a violation stopped the stream; ``None`` when text has arrived again."""
         self.last: float | None = None
-        """The time at which the current stream last sent text; ``None``: it has not sent any."""
+        """The time at which the current stream last sent text; ``None`` if it has not sent any."""
 
     def wait(self) -> None:
-        """Record that the reader starts to wait for text."""
+        """Record that the reader now begins to wait for text."""
         self.since = self._clock()
         self.waiting = True
 
     def opened(self) -> None:
-        """Record that a new request starts. The time since the last text then does not count as a gap."""
+        """Record that a new request begins. The time since the last text then does not count as a gap between texts."""
         self.last = None
 
     def stopped(self) -> float:
@@ -89,13 +89,16 @@ class Meter:
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
-        """Return ``waited`` plus the time of the current wait up to *now*."""
+        """Return the total waiting time: ``waited`` plus the current wait up to *now*."""
         if not self.waiting or self.last is None:
             return self.waited
         return self.waited + now - max(self.last, self.since)
 
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
-        """Return the measured times of a run that ends at *now*."""
+        """Return the measured times of a run that is complete at *now*. *ended_at* is when the model's stream ended.
+
+        *close_latency* is how long closing a stream took, in seconds.
+        """
         return Timing(
             total=now - self.started,
             first_token=self.first,
@@ -121,10 +124,10 @@ WINDOW = 10.0
 
 
 class Pace:
-    """Compares the model's token rate with *min_rate* (tokens per second), once per window of ``WINDOW`` seconds.
+    """Compares the model's token rate with *min_rate* (tokens per second), once in each window of ``WINDOW`` seconds.
 
-    The time before the first token of a request, and the time in which the reader is busy, do not count. *tokens*
-    returns the current count of tokens.
+    The time before the first token of a request does not count, and neither does the time in which the reader is busy.
+    *tokens* is a function that returns the number of tokens so far.
     """
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
@@ -138,14 +141,17 @@ class Pace:
         self.slowest: float | None = None
 
     def look(self, now: float) -> float:
-        """Measure the current window if it has ended by *now*; return the time of the next call."""
+        """Measure the token rate if the current window has ended by *now*.
+
+        Return the time at which to call this again.
+        """
         if now >= self._due:
             self._due = now + WINDOW
             self._judge(self._meter.waited_until(now))
         return self._due
 
     def finish(self, now: float) -> None:
-        """Measure the last window, which may be shorter."""
+        """Measure the token rate of the last window, which may be shorter than the others."""
         self._judge(self._meter.waited_until(now))
 
     def _judge(self, waited: float) -> None:
@@ -190,7 +196,7 @@ async def close_model(model: Model) -> None:
 
 
 async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float) -> None:
-    """Await *call* for at most *seconds*, shielded from cancellation. If it fails, log this under the name *what*."""
+    """Await *call* for at most *seconds*, shielded from cancellation. Log a failure under the name *what*."""
     with anyio.move_on_after(seconds, shield=True) as scope:
         try:
             await call()
@@ -208,9 +214,9 @@ async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float)
 
 
 class Backoff:
-    """Computes the pauses between reconnects, by the model's ``retries``: exponential backoff, full jitter, a maximum.
+    """Computes the pauses before reconnects: exponential backoff with full jitter, limited by the model's ``retries``.
 
-    After a timeout, or if the broken stream had sent text, there is no pause. Each further failure without text doubles
+    There is no pause after a timeout, or if the broken stream had sent text. Each further failure without text doubles
     the pause. If the server sends ``Retry-After``, that time is used, within the budget of ``retries``.
     """
 
@@ -223,9 +229,9 @@ class Backoff:
         self._until = 0.0
 
     def failed(self, error: ModelError, *, had_text: bool) -> bool:
-        """Record a failure, and compute the pause. Returns false if the server asks for more time than the budget has.
+        """Record a failure and compute the pause. Return false if the server asks for more time than the budget allows.
 
-        *had_text*: the stream had sent text before it failed.
+        *had_text* is true if the stream had sent text before it failed.
         """
         if had_text:
             self._failures = 0
@@ -254,7 +260,7 @@ class Backoff:
 
 
 class WireMeter:
-    """Sums up the notes of all streams of a run, including the streams that an earlier process had read."""
+    """Sums up the irregularities of all streams of a run, including those that a process before a resume had read."""
 
     def __init__(self) -> None:
         self.notes: list[StreamNotes] = []
@@ -264,23 +270,23 @@ class WireMeter:
         self._wasted = 0
 
     def recall(self, report: WireReport | None, wasted: int) -> None:
-        """Restore the counts of an earlier process: its *report*, and its number of *wasted* tokens."""
+        """Restore the counts of the process before the resume: its *report*, and its number of *wasted* tokens."""
         self._before = report or WireReport()
         self._wasted = wasted
 
     def keep_pace(
         self, meter: Meter, min_rate: float | None, tokens: Callable[[], int]
     ) -> Callable[[float], float] | None:
-        """Start to measure the token rate, if there is a *min_rate*.
+        """Start to measure the token rate if *min_rate* (tokens per second) is given.
 
-        *tokens* returns the current count of tokens. Returns the function that takes the time and measures the rate
-        (:meth:`Pace.look`), or ``None``.
+        *tokens* is a function that returns the number of tokens so far. Returns the function :meth:`Pace.look`, or
+        ``None`` without *min_rate*.
         """
         self._pace = None if min_rate is None else Pace(meter, min_rate, tokens)
         return None if self._pace is None else self._pace.look
 
     def finish(self, now: float) -> None:
-        """Measure the token rate for the last time, up to *now*."""
+        """Measure the token rate a last time, up to the time *now*."""
         if self._pace is not None:
             self._pace.finish(now)
 
@@ -304,7 +310,7 @@ class WireMeter:
         return replace(whole, slow_seconds=whole.slow_seconds + self._pace.slow_seconds, slowest_rate=slowest)
 
     def wasted(self, now: float) -> int:
-        """Return an estimate of the tokens that servers generated, up to *now*, for streams that were closed."""
+        """Estimate how many tokens servers have generated, up to *now*, for streams that were already closed."""
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
@@ -315,9 +321,9 @@ TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Ask *model* for its capabilities. If it fails or a timeout runs out, return the error.
+    """Ask *model* for its capabilities. Return the error if the model fails or a timeout runs out.
 
-    If the *budget* of the run, in seconds, runs out, return that budget.
+    If the time *budget* of the run, in seconds, runs out first, return the budget.
     """
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
@@ -336,8 +342,8 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
 class ModelReader:
     """Opens, reads and closes the stream of the model; at most one is open at a time.
 
-    Chunks go to the core with *step*, and the core's orders go to *do*. All other facts go to the core with *tell*,
-    which performs the orders itself.
+    It passes chunks to the core with *step*, and the core's orders to *do*. It passes all other facts to *tell*, which
+    performs the core's orders itself.
     """
 
     __slots__ = (
@@ -410,7 +416,7 @@ class ModelReader:
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
         self._closed: anyio.Event | None = None
-        """This event is set when the previous stream is closed; ``None``: there is nothing to wait for."""
+        """This event is set when the previous stream is closed; ``None`` if there is nothing to wait for."""
         self.stream: Stream | None = None
         self.trail: object | None = None
         """The ``trail`` of the last stream: token ids, which only the model adapter reads."""
@@ -427,17 +433,17 @@ class ModelReader:
 
     @property
     def usages(self) -> Mapping[int, Usage]:
-        """The last token counts that the server sent for each request, by the number of the request."""
+        """The latest token counts that the server sent, for each request number."""
         return self._usages
 
     @property
     def resumes(self) -> tuple[tuple[int, float | None], ...]:
-        """For each request that continued kept text: its number, and the seconds until its first text."""
+        """For each request that continued kept text: its number, and the seconds until its first text arrived."""
         return tuple(self._resumes.items())
 
     @property
     def unread(self) -> int:
-        """The number of tokens in the current read that come after the current chunk."""
+        """The number of tokens that arrived in the same read as the current chunk and come after it."""
         return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
@@ -449,7 +455,7 @@ class ModelReader:
         ended_at: float | None,
         unread: int,
     ) -> None:
-        """Restore the counts of an earlier process. *unread* is 0 unless the run is over."""
+        """Restore the counts of the process before a resume. *unread* is 0 unless the run has ended."""
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
         self._resumes.update(resumes)
@@ -475,7 +481,10 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Process the *chunks* of *stream*; none means its end. This is the hot path: a few microseconds per token."""
+        """Process the *chunks* of *stream*; an empty list means the end.
+
+        This is the hot path: a few microseconds per token.
+        """
         if stream is not self.stream:
             self._take_late(chunks)
             return
@@ -517,7 +526,10 @@ class ModelReader:
             self._resumes[request] = now - self._asked_at
 
     def start_probe(self) -> None:
-        """Let the model find out how its endpoint continues kept text, beside the first stream, if it needs to."""
+        """Find out, if necessary, how the model's endpoint continues kept text.
+
+        This runs in parallel with the first stream.
+        """
         if getattr(self._model, "needs_proof", False):
             self._has_begun = anyio.Event()
             self._group.start_soon(self._prove, self._has_begun, name="probe")
@@ -569,7 +581,7 @@ class ModelReader:
         self._accepted(order, stream)
 
     def _accepted(self, order: Open, stream: Stream) -> None:
-        """Read from *stream*, the server's response to *order*, from now on."""
+        """Read from *stream* from now on: it is the response to *order*, which the server has accepted."""
         self.wanted = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)
@@ -590,7 +602,10 @@ class ModelReader:
     # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        """Close the stream now, even while another task reads it, or cancel a request that is not accepted yet."""
+        """Close the stream at once, even while another task reads it.
+
+        A request that is not accepted yet is cancelled.
+        """
         found = self._meter.stopped()
         self.wanted = None
         if self._opening is not None:
@@ -601,7 +616,7 @@ class ModelReader:
                 self.ended_at = found
 
     def stalled(self, timer: str, seconds: float) -> None:
-        """Stop waiting for the model, because the timeout *timer* of *seconds* ran out."""
+        """Stop waiting for the model, because its timeout *timer* (of *seconds* seconds) ran out."""
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
         if final:
@@ -616,9 +631,9 @@ class ModelReader:
         self.lost(error, final=final)
 
     def lost(self, error: ModelError, *, final: bool = False, seconds: float = 0.0) -> None:
-        """Report to the core that the stream broke, or that its request failed. *final*: do not reconnect.
+        """Report to the core that the stream broke, or that its request failed.
 
-        *seconds* is the time from the request to its failure.
+        With *final*, the run does not reconnect. *seconds* is the time from the request to its failure.
         """
         self.error = error
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
@@ -639,11 +654,14 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def _count(self, usage: Usage) -> None:
-        """Store *usage* as the count of the current request. It replaces an earlier count, which it includes."""
+        """Store *usage* as the token counts of the current request.
+
+        The new counts replace earlier ones, which they include.
+        """
         self._usages[self._core.counts.requests] = usage
 
     def _take_late(self, chunks: Sequence[Chunk]) -> None:
-        """Count the tokens of *chunks* from a stream that we have closed. Their text is ignored."""
+        """Count the tokens of *chunks* that arrived on a stream after the run had closed it. Their text is ignored."""
         for chunk in chunks:
             self._step(msgspec.structs.replace(chunk, finish_reason=None))
             if chunk.usage is not None:
@@ -662,7 +680,7 @@ class ModelReader:
     def _release(self, stream: Stream, found: float | None = None) -> None:
         """Close *stream*: at once if this needs no waiting, otherwise in a task.
 
-        The task is not cancelled if the reader is cancelled. *found* is the time of the verdict that caused the close.
+        If the reader is cancelled, that task continues. *found* is the time of the verdict that caused the close.
         """
         self.stream = None
         settle = getattr(stream, "settle", None)

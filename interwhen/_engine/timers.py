@@ -25,12 +25,12 @@ before the run reconnects."""
 
 
 class Timers:
-    """All timers of a run. Calls the callback of each timer that is due, and computes when the next one is due.
+    """Calls the callback of each timer of a run that is due, and computes when the next one is due.
 
-    *on_stall* is called with the name and the seconds of a timeout that ran out, at most once per wait for the model.
-    *on_spent* is called with *seconds*, the time budget, when it is spent. *look* is called with the time, and returns
-    the time of its next call. *on_idle* is called with the length of a silence, and whether the stream is probably
-    dead: once after a short silence, and once after a long one.
+    *on_stall* gets the name and the seconds of a timeout that ran out, at most once per wait for the model. *on_spent*
+    gets *seconds*, the time budget, when it is used up. *look* gets the current time, and returns the time of its next
+    call. *on_idle* gets the length of a silence, and whether the stream is probably dead. It is called once after a
+    short silence, and once after a long one.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Timers:
         self._reported = -1.0
 
     def check(self, now: float) -> float:
-        """Call the callbacks that are due *now*; return the time of the next check (``inf``: never)."""
+        """Call the callbacks that are due at the time *now*. Return the time of the next check (``inf`` for never)."""
         wake = float("inf") if self._look is None else self._look(now)
         meter = self._meter
         if self._seconds is not None:
@@ -101,7 +101,7 @@ class Timers:
         return wake
 
     def _check_idle(self, now: float) -> float:
-        """Call *on_idle* if the silence is long enough *now*; return the time of the next report (``inf``: never)."""
+        """Call *on_idle* if the silence up to *now* is long enough. Return when to check again (``inf`` for never)."""
         since = self._meter.since
         told = self._silence[1] if self._silence[0] == since else 0
         if told < len(self._idle) and now >= since + self._idle[told]:
@@ -112,7 +112,10 @@ class Timers:
         return since + self._idle[told] if told < len(self._idle) else float("inf")
 
     def _check_wait(self, now: float) -> float:
-        """Call *on_stall* if the wait for the model is too long *now*; return when it would be too long."""
+        """Call *on_stall* if the wait for the model has reached its limit.
+
+        Return when the limit is reached (``inf``: never).
+        """
         meter, timeouts = self._meter, self._timeouts
         timer = "inter_token" if meter.has_text else "first_token"
         limit = timeouts.inter_token if meter.has_text else timeouts.first_token
@@ -133,11 +136,11 @@ _LEAST = 0.001
 
 
 class Alarm:
-    """Calls *check* again and again with the time on *clock*, until :meth:`stop` is called.
+    """Calls *check* repeatedly with the current time on *clock*, until :meth:`stop` is called.
 
-    *check* returns the time of its next call (``inf``: never). The first call is made in :meth:`start`, and the others
-    in tasks of *group*, so that an exception ends the group. Between two calls, asyncio uses a timer of the loop,
-    because a sleeping task would cost as much as the rest of a short run. On trio, a task sleeps.
+    *check* returns the time of its next call (``inf`` for never). :meth:`start` makes the first call. Tasks of *group*
+    make the others, so that an exception ends the group. Between two calls, asyncio uses a timer of the loop, because a
+    sleeping task would cost as much as the rest of a short run. On trio, a task sleeps.
     """
 
     __slots__ = ("_check", "_clock", "_group", "_handle", "_task")

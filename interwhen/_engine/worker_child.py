@@ -28,7 +28,7 @@ _BLOCK = 1 << 16
 
 
 class GarbledMessage(Exception):
-    """The received bytes are not a valid message of this protocol, or a message is too large."""
+    """Raised if the received bytes are not a valid message of this protocol, or if a message is too large."""
 
 
 def framed(payload: bytes) -> bytes:
@@ -113,7 +113,10 @@ KEPT = 128
 
 
 def serve(sock: socket.socket, memory: int | None) -> None:
-    """Run the checks that arrive on *sock* until it closes. *memory*: the limit of the address space, in bytes."""
+    """Run the checks that arrive on *sock* until it closes.
+
+    *memory* limits the address space of this process, in bytes.
+    """
     _isolate()
     _limit_resources(memory)
     sock.setblocking(True)
@@ -133,10 +136,10 @@ def serve(sock: socket.socket, memory: int | None) -> None:
 
 
 def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
-    """Run the check in *message*; return the reply, and whether this process can run another check.
+    """Run the check in *message*. Return the reply, and whether this process can run another check.
 
-    The reply is a pickle of the return value of the check, its error text (or ``None``), and the same flag. *checks* is
-    the cache of loaded verifiers.
+    The reply is a pickle of three values: the return value of the check, its error text (or ``None``), and whether this
+    process can run another check. *checks* is the cache of loaded verifiers.
     """
     value: Any = None
     failure: str | None = None
@@ -167,9 +170,9 @@ def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tupl
 
 
 def _isolate() -> None:
-    """Separate this process: create a process group, end with the parent, and redirect stdin and stdout to null.
+    """Separate this process from the parent: own process group, no stdin or stdout, and it ends when the parent ends.
 
-    The parent can then kill the process with all its children.
+    The parent can then kill this process together with all its children.
     """
     if hasattr(os, "setsid"):
         os.setsid()
@@ -202,7 +205,7 @@ def _limit_resources(memory: int | None) -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Set a CPU time limit, so that the system ends this process if a check runs too long after its deadline."""
+    """Set a CPU time limit in *seconds*, so that the system ends this process if a check runs on after its deadline."""
     if sys.platform == "win32" or seconds == float("inf"):
         return
     import resource

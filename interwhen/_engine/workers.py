@@ -35,13 +35,14 @@ _BOOT_SECONDS = 60.0
 
 
 class WorkerDied(Exception):
-    """The worker process ended during a check, or was killed because its answer was invalid."""
+    """Raised if the worker process ended during a check, or was killed because its answer was invalid."""
 
 
 class WorkerAnswer(NamedTuple):
-    """The answer of a worker: ``value`` is the return value of the check, ``failure`` its error text if it failed.
+    """The answer of a worker process to one check.
 
-    ``fit``: the worker can run another check.
+    ``value`` is the return value of the check. ``failure`` is its error text if it failed. ``fit`` says whether the
+    worker can run another check.
     """
 
     value: Any
@@ -63,18 +64,18 @@ class WorkerProcess:
         """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
-        """Start the child. This happens in a thread, because it takes some tens of milliseconds."""
+        """Start the child process. A thread does this, because it takes some tens of milliseconds."""
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
 
     @property
     def pid(self) -> int | None:
-        """The process id; ``None``: the process has not been started."""
+        """The process id; ``None`` if the process has not been started."""
         return self._process.pid
 
     @property
     def is_well(self) -> bool:
-        """Whether the worker, which must be idle, is alive and has sent no unexpected data."""
+        """Whether the idle worker is alive and has not sent unexpected data."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -84,10 +85,10 @@ class WorkerProcess:
         return False
 
     async def call(self, target: bytes, argument: bytes | None, seconds: float) -> WorkerAnswer:
-        """Run one check in the worker, and return its answer. Raises :class:`WorkerDied`.
+        """Run one check in the worker process, and return its answer. Raises :class:`WorkerDied`.
 
-        *target* is the pickled verifier and *argument* the pickled claim; if it is ``None``, the worker only loads the
-        verifier. The check may take *seconds*.
+        *target* is the pickled verifier and *argument* the pickled claim. With the argument ``None``, the worker only
+        loads the verifier. The check may take at most *seconds*.
         """
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
@@ -113,7 +114,10 @@ class WorkerProcess:
         return answer
 
     def _hint(self) -> str:
-        """Return a hint about the cause: at the start most often the main script, which could not be imported."""
+        """Return a hint about the cause of death.
+
+        At the start it is usually the main script, which could not be imported.
+        """
         if self.loaded or self._process.exitcode != 1:
             return "; look for a crash, an exit or too much memory in the verifier"
         return ": it could not import the main script; put what the script does under  if __name__ == '__main__':"
@@ -143,7 +147,10 @@ class WorkerProcess:
 
 
 class ProcessPool:
-    """A pool of at most *size* worker processes. Each is started when it is first needed, and replaced if it dies."""
+    """A pool of at most *size* worker processes.
+
+    A process starts when it is first needed; if it dies, another replaces it.
+    """
 
     def __init__(self, size: int = 2, memory: int | None = None) -> None:
         self._limiter = anyio.CapacityLimiter(size)
@@ -155,10 +162,10 @@ class ProcessPool:
         self._closed = False
 
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
-        """Run ``verifier.check(claim)`` in a worker; return ``(value, None)`` or ``(None, error)``.
+        """Run ``verifier.check(claim)`` in a worker process; return ``(value, None)`` or ``(None, error)``.
 
-        A cancellation kills the worker. The deadline of *scope* is moved, so that it counts from the moment at which a
-        worker is ready. Otherwise a short deadline would kill a worker that is still starting, again and again.
+        A cancellation kills the worker. The deadline of *scope* counts from the moment at which a worker is ready.
+        Otherwise a short deadline would kill workers before they have started, again and again.
         """
         try:
             target = self._target(verifier)
@@ -205,7 +212,7 @@ class ProcessPool:
         return WorkerProcess(self._memory)
 
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        """Start *worker* and load the verifier *target* in it, if this was not done before; return its answer."""
+        """Start *worker* and load the verifier *target* in it, unless this is done; return the worker's answer."""
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:

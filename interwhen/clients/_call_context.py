@@ -55,7 +55,7 @@ class ContextServed:
     call: ApiCall
     """The caller's request, with the prepared text before its question."""
     ready: Ready | None
-    """The context for the run, which uses the items without adding them again; ``None``: the call has no context."""
+    """The context for the run, which uses the items without adding them again; ``None`` if the call has no context."""
     answer: tuple[Chunk, ...] = ()
     """The stored answer; empty: the server is asked."""
     use: ContextUse | None = None

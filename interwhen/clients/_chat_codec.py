@@ -49,7 +49,7 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
 
     @property
     def retracted(self) -> int | None:
-        """The offset from which shown text is retracted; ``None``: nothing is retracted."""
+        """The offset from which shown text is retracted; ``None`` if nothing is retracted."""
         return min((event.to for event in self.events if isinstance(event, Retracted)), default=None)
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Part(msgspec.Struct):
     """One chunk for the reader: the server's own, unchanged, or one that interwhen made."""
 
     raw: bytes | None
-    """The server's chunk; ``None``: interwhen made ``body``."""
+    """The server's chunk; ``None`` if interwhen made ``body``."""
     body: dict[str, Any] | None = None
     info: SupervisionInfo = NO_INFO
 

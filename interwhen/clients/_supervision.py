@@ -147,7 +147,7 @@ class CallEnding:
         journal: CallJournal | None = None,
     ) -> None:
         self.journal = journal
-        """The journal of the call; ``None``: it has none."""
+        """The journal of the call; ``None`` if it has none."""
         self._origin = origin
         self._call = call
         self._settings = settings
@@ -342,7 +342,7 @@ class Supervised:
         self.ending = ending
         """Makes the record of the call."""
         self.context_use: ContextUse | None = None
-        """What the call uses of its prepared context; ``None``: it has no context."""
+        """What the call uses of its prepared context; ``None`` if it has no context."""
         self._call_id = call_id
         self._settings = settings
         self._run = inner
@@ -576,7 +576,7 @@ def _supervised(
 
 
 def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJournal | None:
-    """Return the journal of *call*; ``None``: it gets none."""
+    """Return the journal of *call*; ``None`` if it gets none."""
     if settings.journal is None:
         return None
     head = CallHead(

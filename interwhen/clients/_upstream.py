@@ -595,7 +595,7 @@ class CallModel:
             self._resume = mode
 
     def _body(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
-        """Return the body of *request*, which continues its text by *way*; ``None``: it is a first request."""
+        """Return the body of *request*, which continues its text by *way*; ``None`` if it is a first request."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
         if way is None or not (request.pieces or request.side):

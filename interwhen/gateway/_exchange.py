@@ -59,9 +59,9 @@ class Exchange:
         self.started = False
         self.ended = False
         self.blocked_since: float | None = None
-        """The time since which a write waits for the client to read; ``None``: no write waits."""
+        """The time since which a write waits for the client to read; ``None`` if no write waits."""
         self.silent_since: float | None = None
-        """The time since which a relayed answer waits for more of the upstream's body; ``None``: it does not wait."""
+        """The time since which a relayed answer waits for more of the upstream's body; ``None`` if it does not wait."""
         self.stall: Callable[[], None] | None = None
         """Ends a relayed answer whose upstream is silent for too long."""
         self.reason: Reason = ""

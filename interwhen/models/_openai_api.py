@@ -784,7 +784,7 @@ class ChatModel(OpenAICompatible):
         return body
 
     def _payload(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
-        """Return the body of *request*, which continues its text by *way*; ``None``: it is a first request."""
+        """Return the body of *request*, which continues its text by *way*; ``None`` if it is a first request."""
         body = self._sampled(request)
         if way is not None and way.mode == "turn":
             body["messages"] = extra_turns(request, self._call_extras)

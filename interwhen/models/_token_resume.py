@@ -543,7 +543,7 @@ class ChatEvents:
 
     See :class:`~interwhen.models.HttpResponse` for the methods. *prompt* is the prompt of the request. *field* is the
     field for reasoning (``reasoning`` or ``reasoning_content``). *read* converts the events of another API to those of
-    `/v1/completions`. *calls* finds tool calls in the text of the answer; ``None``: the chat has no tools.
+    `/v1/completions`. *calls* finds tool calls in the text of the answer; ``None`` if the chat has no tools.
     """
 
     def __init__(

@@ -203,7 +203,7 @@ class TokenStream:
     ) -> None:
         self.notes = notes or StreamNotes()
         self.way: ResumeWay | None = None
-        """How the request continued kept text, and why so; ``None``: it did not continue text."""
+        """How the request continued kept text, and why so; ``None`` if it did not continue text."""
         self.trail: object | None = None
         """The token ids of the stream (a ``TokenTrail``); ``None`` if they are not recorded."""
         self._response = response

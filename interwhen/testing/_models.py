@@ -18,14 +18,14 @@ from interwhen.models._transport import Timeouts
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Send nothing for *seconds* on the clock of the event loop, which may be virtual."""
+    """A step that sends nothing for *seconds*, measured on the clock of the event loop, which may be virtual."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send *text* as a chunk of *phase*, as models with a separate reasoning field do."""
+    """A step that sends *text* as one chunk of the phase *phase*. Some servers have a separate field for reasoning."""
 
     text: str
     phase: Phase = "answer"
@@ -33,7 +33,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """End the stream with the finish reason *reason*; with ``None``, the stream has no finish reason."""
+    """A step that ends the stream with the finish reason *reason*. With ``None``, no finish reason is sent."""
 
     reason: FinishReason | None = "stop"
 
@@ -50,14 +50,14 @@ def cut_into(text: str, size: int = 1) -> list[str]:
 
 
 class ScriptedModel:
-    """A :class:`~interwhen.Model` for tests.
+    """A :class:`~interwhen.Model` for tests, which sends prepared text.
 
-    *script* is a function that returns the steps for a request, or a list of replies, one per request (the last one
-    repeats). A reply that is a string is cut into chunks of *size* characters. *forks* returns the text that answers a
-    fork. Each read of a stream and each fork first waits *delay* seconds.
+    *script* is a list of replies, one for each request, of which the last one repeats; or a function that returns the
+    steps for a request. A reply that is a string is sent in chunks of *size* characters. *forks* is a function that
+    returns the reply to a fork. The model waits *delay* seconds before each read of a stream and before each fork.
 
-    ``requests`` has every request of a stream, ``fork_requests`` every fork, and ``closed`` counts the streams that
-    were closed before their end.
+    ``requests`` lists the requests for streams, and ``fork_requests`` lists the forks. ``closed`` counts the streams
+    that were closed before their end.
     """
 
     def __init__(
@@ -86,18 +86,18 @@ class ScriptedModel:
         return "scripted"
 
     async def capabilities(self) -> Capabilities:
-        """Return the given capabilities."""
+        """Return the capabilities that were given to the constructor."""
         return self._capabilities
 
     async def stream(self, request: Request) -> ScriptedStream:
-        """Start the script for *request*."""
+        """Record *request*, and return a stream that plays its script."""
         self.requests.append(request)
         steps = iter(self._script(request))
         await anyio.lowlevel.checkpoint()
         return ScriptedStream(self, steps, self._delay)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with the text that *forks* returns. Each word counts as one token."""
+        """Return the text of *forks* as the answer to a fork. Each word counts as one token."""
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
         if self._forks is None:
@@ -129,7 +129,7 @@ class ScriptedStream(GuardedStream):
         self._over = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Perform the steps up to the next chunk or the end."""
+        """Perform the steps of the script up to the next chunk, and return it; an empty sequence after the end."""
         await anyio.sleep(self._delay)
         for step in self._steps:
             match step:
@@ -155,5 +155,5 @@ class ScriptedStream(GuardedStream):
         return (Chunk("", tokens=0, finish_reason="stop"),)
 
     async def release(self) -> None:
-        """Increment ``closed`` of the model if the stream was not read to its end."""
+        """If the stream was not read to its end, add one to ``closed`` of the model."""
         self._model.closed += not self._over

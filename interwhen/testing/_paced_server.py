@@ -54,14 +54,14 @@ TOKEN = 4
 
 
 class SentLog(msgspec.Struct):
-    """The times at which packets of one stream were sent and at which the client closed it, by ``time.monotonic()``."""
+    """When the server sent each packet of one stream, and when the client closed it (``time.monotonic()``)."""
 
     sent: list[float] = []
     closed: float | None = None
 
 
 class LoadTally(msgspec.Struct, frozen=True):
-    """How punctual the server was since the last request for this tally."""
+    """Counts of late packets since the last request for this tally. They show whether the server kept its schedule."""
 
     sent: int
     """Packets that were due."""
@@ -75,21 +75,21 @@ class LoadTally(msgspec.Struct, frozen=True):
 
 
 class Schedule(NamedTuple):
-    """The packets of one stream, and how many seconds after the request each one is due."""
+    """The packets of one stream. ``due`` has the time of each packet, in seconds after the request."""
 
     packets: Sequence[bytes]
     due: Sequence[float]
 
 
 def chunk_texts(count: int) -> list[str]:
-    """Return the texts of the first *count* chunks of the fixed text, repeated as often as needed."""
+    """Return the texts of *count* chunks of the fixed text. The fixed text is repeated as often as needed."""
     text = PAGE * (count * TOKEN // len(PAGE) + 1)
     return [text[at : at + TOKEN] for at in range(0, count * TOKEN, TOKEN)]
 
 
 @functools.cache
 def schedule_page(count: int, rate: float, api: Api) -> Schedule:
-    """Return the schedule of *count* chunks of the fixed text at *rate* chunks a second."""
+    """Return a schedule that sends *count* chunks of the fixed text, *rate* chunks a second (0: all at once)."""
     packets = [*(_frame(_event(text, api)) for text in chunk_texts(count)), _ending(api)]
     if not rate:
         return Schedule([b"".join(packets)], [0.0])
@@ -99,8 +99,7 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
     """Return the schedule of the first *chunks* texts of *recording* (``None``: all).
 
-    The times are the recorded ones divided by *speed*. Texts that are completely in *kept*, which the client already
-    has, are left out.
+    The recorded times are divided by *speed*. *kept* is the text that the client already has; its chunks are left out.
     """
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
@@ -114,9 +113,9 @@ def schedule_recording(recording: Recording, speed: float, chunks: int | None, k
 
 
 class Load:
-    """Selects what the server sends for a request: pages of the fixed text, or one of *recordings*.
+    """Selects the stream for a request: one of *recordings*, or the fixed text if there are no recordings.
 
-    With *stamped*, the text of the first chunk is the time at which this chunk was sent.
+    With *stamped*, the text of the first chunk is the time at which the server sent this chunk.
     """
 
     def __init__(self, recordings: Sequence[Recording] = (), *, stamped: bool = False) -> None:
@@ -124,7 +123,11 @@ class Load:
         self.stamped = stamped
 
     def schedule(self, model: str, kept: str, api: Api) -> Schedule:
-        """Return the schedule for the field *model* of a request; *kept* is its prompt, which the stream continues."""
+        """Return the schedule for a request.
+
+        *model* is the model name in the request: ``CHUNKS@RATE`` for the fixed text, ``NUMBER@SPEED:CHUNKS`` for a
+        recording. *kept* is the prompt of the request, which the stream continues.
+        """
         number, _, rest = model.partition("@")
         speed, _, chunks = rest.partition(":")
         if not self.recordings:
@@ -157,7 +160,7 @@ _FEW = 4
 
 
 class _PacedConnection:
-    """A connection, its current stream, and the bytes that are not sent yet."""
+    """A connection of a client, with its current stream and the bytes that are not sent yet."""
 
     def __init__(self, sock: socket.socket, ready: selectors.BaseSelector) -> None:
         self.socket = sock
@@ -172,7 +175,7 @@ class _PacedConnection:
         ready.register(sock, selectors.EVENT_READ, self)
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """Read bytes; return head and body of a request once it is complete, and ``None`` before."""
+        """Receive bytes. Return head and body of the request if it is complete, and ``None`` if it is not."""
         try:
             arrived = self.socket.recv(65536)
         except OSError:
@@ -190,9 +193,9 @@ class _PacedConnection:
         return head, rest[:length]
 
     def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
-        """Send the head of the response and start *schedule*; return when the first packet is due.
+        """Send the head of the response and start *schedule*. Return the time at which the first packet is due.
 
-        *stamp* builds the first packet from the current time, in place of the one in *schedule*.
+        *stamp* makes the first packet from the current time. This packet replaces the first one of *schedule*.
         """
         self.log, self._schedule, self._next = SentLog(), schedule, 0
         self._begun = time.monotonic()
@@ -203,14 +206,14 @@ class _PacedConnection:
 
     @property
     def due(self) -> float | None:
-        """When the next packet is due; ``None`` at the end of the stream, and after the client closed it."""
+        """The time at which the next packet is due. ``None`` if the stream has ended or the client closed it."""
         if not self._is_open or self._next == len(self._schedule.due):
             return None
         return self._begun + self._schedule.due[self._next]
 
     @property
     def is_held(self) -> bool:
-        """Whether there are unsent bytes."""
+        """Whether there are bytes that the socket has not accepted yet."""
         return bool(self._unsent)
 
     def send_next(self) -> None:
@@ -246,7 +249,7 @@ class _PacedConnection:
 
 
 class _LoadServer:
-    """Answers requests, and counts how late packets are sent."""
+    """Answers requests with paced streams, and counts how many packets were late."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -262,7 +265,7 @@ class _LoadServer:
         self._since = time.monotonic(), time.process_time()
 
     def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
-        """Answer a request; return when the first packet is due, if the answer is a stream."""
+        """Answer a request. If the answer is a stream, return the time at which its first packet is due."""
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):
             connection.send(_reply(self._page(line)))
@@ -285,7 +288,7 @@ class _LoadServer:
         return due
 
     def count(self, late: float, *, held: bool) -> None:
-        """Count a packet that is sent *late* seconds after it was due; *held*: earlier packets are still unsent."""
+        """Count a packet that was *late* seconds after its due time. *held*: earlier bytes were still unsent."""
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)
@@ -348,7 +351,7 @@ def serve(listener: socket.socket, load: Load) -> None:
 
 
 def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
-    """Return how long to wait for sockets; sleep for the last part of a wait if there are few streams."""
+    """Return how many seconds to wait for sockets. With few streams, sleep for the last part of the wait."""
     if not waiting:
         return None
     left = max(waiting[0][0] - time.monotonic(), 0.0)
@@ -364,9 +367,10 @@ def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None
 
 
 def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
-    """Bind to a free port, write its number to standard output, and *serve* until standard input closes.
+    """Bind to a free port, print the port number, and call *serve* until standard input closes.
 
-    Where the system allows it, the process runs only on the last core, or only on the first without *last_core*.
+    With *last_core*, the process runs only on the last CPU core; otherwise, only on the first one. A system that does
+    not support this ignores it.
     """
     if hasattr(os, "sched_setaffinity"):
         cores = os.sched_getaffinity(0)
@@ -385,7 +389,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
-    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL."""
+    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process. Yield its base URL."""
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
@@ -398,10 +402,10 @@ def loopback_process(module: str, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> Iterator[str]:
-    """Run the server of this module in a separate process, on the last core; yield its base URL.
+    """Run this server in a separate process on the last CPU core, and yield its base URL.
 
-    It replays the file *recordings*, or pages of a fixed text. With *stamped*, the text of each first chunk is the
-    ``time.monotonic()`` at which it was sent.
+    The server replays the file *recordings*; without this file, it sends the fixed text. With *stamped*, the text of
+    the first chunk of each stream is the ``time.monotonic()`` at which the server sent it.
     """
     arguments = ["--stamped"] if stamped else []
     arguments += [] if recordings is None else [str(recordings)]

@@ -25,7 +25,7 @@ Place: TypeAlias = Literal["at", "before", "after", "unknown"]
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """The share *hits* / *of*, with the 95 % score interval of Wilson (1927) from *low* to *high*."""
+    """The share *hits* / *of*, which are counts. ``low`` and ``high`` bound its 95 % score interval (Wilson 1927)."""
 
     hits: int
     of: int
@@ -36,7 +36,7 @@ class Rate(msgspec.Struct, frozen=True):
 
     @classmethod
     def make(cls, hits: int, of: int) -> Rate:
-        """Return the rate of *hits* among *of*."""
+        """Return the rate for *hits* cases among *of* cases."""
         if not of:
             return cls(hits, of)
         share, z2 = hits / of, _Z * _Z
@@ -52,7 +52,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Percentiles of numbers: the median, the 90th and the 99th percentile, and the maximum."""
+    """The distribution of some numbers: count, median, 90th and 99th percentile, and maximum."""
 
     n: int = 0
     p50: float = 0.0
@@ -74,7 +74,10 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """The scores of a monitor. A trace is *flagged* if a claim with a span is refuted: a run would be interrupted."""
+    """The scores of a monitor on labelled traces.
+
+    A trace is *flagged* if a verifier refuted a claim that has a span, because this would interrupt a run.
+    """
 
     traces: int
     precision: Rate
@@ -117,7 +120,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cases(msgspec.Struct, frozen=True, kw_only=True):
-    """The traces that deserve a look, by kind of problem, in the order of the trial."""
+    """The traces that a developer should inspect, by kind of problem, in the order of the trial."""
 
     false_alarms: tuple[TrialResult, ...]
     misses: tuple[TrialResult, ...]
@@ -127,7 +130,7 @@ class Cases(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def score(tried: Iterable[TrialResult]) -> Score:
-    """Return the scores of *tried*."""
+    """Compute the scores of a monitor from *tried*, its results on labelled traces."""
     everything = tuple(tried)
     right, wrong, unclear = (_labelled(everything, label) for label in ("right", "wrong", "unclear"))
     hits = tuple(one for one in wrong if one.is_flagged)
@@ -159,7 +162,7 @@ def score(tried: Iterable[TrialResult]) -> Score:
 
 
 def cases(tried: Iterable[TrialResult]) -> Cases:
-    """Return the results in *tried* that deserve a look, by kind of problem."""
+    """Return the results in *tried* that a developer should inspect, by kind of problem."""
     everything = tuple(tried)
     return Cases(
         false_alarms=tuple(one for one in _labelled(everything, "right") if one.is_flagged),
@@ -170,7 +173,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Return the position of the first violation in a flagged trace, relative to the labelled mistake."""
+    """Return whether the first violation in *tried* is at, before or after the labelled mistake."""
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
         return "unknown"
@@ -232,7 +235,7 @@ _AROUND = 40
 
 
 class TrialAssertion(Protocol):
-    """The type of the fixture ``assert_trial``: :func:`assert_trial` with a seed."""
+    """The type of the pytest fixture ``assert_trial``, which calls :func:`assert_trial` with a fixed seed."""
 
     def __call__(
         self,
@@ -264,9 +267,10 @@ def assert_trial(
 ) -> Score:
     """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a limit is not met.
 
-    *recall*, *precision* and *located* are minima, *false_interrupts* is a maximum, all between 0 and 1. A limit is not
-    met if no trace counts for its rate. A failed check also raises. The message shows up to *show* cases of each kind.
-    *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`.
+    *recall*, *precision* and *located* are minima, and *false_interrupts* is a maximum; each is between 0 and 1. A
+    limit is also not met if there are no traces from which to compute its rate. A check that fails raises the same
+    error. The message shows up to *show* cases of each kind. *seed* and *model* are those of
+    :func:`~interwhen.testing.try_monitor`.
     """
     tried = try_monitor_sync(monitor, traces, seed=seed, model=model)
     total = score(tried)

@@ -42,7 +42,7 @@ _HTML = b"<!doctype html><title>Bad gateway</title>"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The script of a fault, and which requests have this fault."""
+    """A kind of wrong server behaviour: a script for it, and how many requests of a run get this script."""
 
     says: str
     """A description of the fault."""
@@ -56,10 +56,11 @@ class Fault:
 def fault(
     name: str, api: Api = "completions", *, story: Sequence[str] = STORY, wrong: str = "2 + 2 = 5\n", seed: int = 0
 ) -> tuple[Step, ...]:
-    """Return the script of the fault *name* for one request.
+    """Return the script that answers one request with the fault *name*.
 
-    *story* is the text of the stream, *wrong* a text in it that a verifier should refute, and *seed* is for random
-    faults. ``none`` is a valid stream. Raises :class:`~interwhen.UsageError` for an unknown name.
+    *story* is the text of the stream, as a list of tokens. *wrong* is text that a verifier should refute; some faults
+    insert it. *seed* selects the random choices of a fault. The name ``none`` gives a valid stream. Raises
+    :class:`~interwhen.UsageError` for an unknown name.
     """
     if name not in FAULTS:
         raise UsageError(f"the fault must be one of {', '.join(FAULTS)}, got {name!r:.80}")
@@ -71,8 +72,9 @@ def faulty(
 ) -> Script:
     """Return the script of a server with the fault *name*, for either API.
 
-    The first *times* requests have the fault (the default depends on the fault). Later requests get the rest of *story*
-    after the text that they already contain, or have the fault :attr:`Fault.then`.
+    The first *times* requests get the fault (by default, a number that depends on the fault). Later requests get the
+    rest of *story* after the text that the request already contains. If :attr:`Fault.then` names another fault, they
+    get that one.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times
@@ -155,7 +157,7 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Deltas without text: a role, an empty delta, no delta, and a text that is null."""
+    """Return a story after chunks without text: a role, an empty delta, no delta, and a null text."""
     if pen.api == "completions":
         return pen.told(pen.say(""))
     deltas: tuple[dict[str, Any] | None, ...] = ({"role": "assistant"}, {}, None, {"content": None, "refusal": None})

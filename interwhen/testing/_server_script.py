@@ -13,9 +13,10 @@ import anyio
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Send a response head. Without ``content-length`` and without *chunked*, the end of the connection ends the body.
+    """A step that sends the head of the response.
 
-    A script without this step sends the head of a chunked event stream before the first bytes.
+    With *chunked*, the body is chunked. Without it and without ``content-length``, the body ends when the connection
+    closes. If a script has no such step, the server sends the head of a chunked event stream before the first bytes.
     """
 
     status: int = 200
@@ -25,50 +26,50 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send bytes of the body, framed as one chunk if the body is chunked."""
+    """A step that sends bytes of the body. If the body is chunked, they form one chunk."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SendRaw:
-    """Send bytes without framing."""
+    """A step that sends bytes as they are, without chunk framing."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Send nothing for *seconds* on the clock of the event loop."""
+    """A step that sends nothing for *seconds*, measured on the clock of the event loop."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Send nothing until the client closes the connection."""
+    """A step that sends nothing until the client closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Break the connection with a TCP reset."""
+    """A step that breaks the connection with a TCP reset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the connection without ending the body."""
+    """A step that closes the connection although the body is not complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forever:
-    """Repeat *steps* until the client closes the connection."""
+    """A step that repeats *steps* until the client closes the connection."""
 
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Deaf:
-    """Continue the answer even if the client closes the connection; only an abort call ends it early."""
+    """A step after which the server ignores a close by the client. Only an abort call ends the answer early."""
 
 
 Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
@@ -76,13 +77,13 @@ Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | F
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
-    """Return the steps of a complete response with a ``content-length``. It is JSON unless *headers* say otherwise."""
+    """Return the steps of a complete response with a ``content-length``. The default content type is JSON."""
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
 
 
 def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
-    """Yield *steps* with each :class:`Forever` unrolled."""
+    """Yield *steps* in order. The steps in a :class:`Forever` are repeated without end."""
     for step in steps:
         if isinstance(step, Forever):
             while True:
@@ -123,12 +124,12 @@ class ReceivedRequest:
 
     @property
     def api(self) -> Api:
-        """The API of the request, by its path."""
+        """The API of the request, which follows from its path."""
         return "chat" if "chat" in self.path else "completions"
 
     @property
     def kept(self) -> str:
-        """The text that the answer continues: the prompt, or the text of all assistant turns."""
+        """The text that the answer should continue: the prompt, or the joined text of all assistant turns."""
         body = self.json or {}
         if self.api == "completions":
             return str(body.get("prompt", ""))
@@ -146,7 +147,7 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return the tokens of *story* that are not sent yet: *kept* may end with the beginning of *story*."""
+    """Return the tokens of *story* that the client does not have. *kept* may end with the first tokens of *story*."""
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
     rest = []
@@ -160,7 +161,7 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 
 
 class ScriptedEndpoint:
-    """Answers requests by *script*; the base class of the scripted server and the scripted transport."""
+    """Answers each request with the steps that *script* returns. Base class of the scripted server and transport."""
 
     def __init__(
         self,
@@ -180,7 +181,7 @@ class ScriptedEndpoint:
 
     @property
     def posts(self) -> list[ReceivedRequest]:
-        """The POST requests that ask for text: without the abort calls, and without the questions about templates."""
+        """The POST requests for text. Abort calls and requests to render a chat template are left out."""
         return [
             request
             for request in self.requests
@@ -189,7 +190,7 @@ class ScriptedEndpoint:
 
     @property
     def aborts(self) -> list[ReceivedRequest]:
-        """The abort calls."""
+        """The received requests that abort another request."""
         return [request for request in self.requests if _is_abort(request)]
 
     def answer(self, request: ReceivedRequest) -> Iterable[Step]:
@@ -206,7 +207,7 @@ class ScriptedEndpoint:
         return self._script(request) if request.method == "POST" else self._pages(request)
 
     def _render(self, request: ReceivedRequest) -> tuple[Step, ...]:
-        """Answer as llama.cpp does for a template that continues an unfinished assistant message."""
+        """Answer a template request as llama.cpp does, with a template that continues an assistant message."""
         if self._card["owned_by"] != "llamacpp":
             return reply(404, b'{"error": {"message": "File Not Found"}}')
         texts = [
@@ -232,7 +233,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Build the JSON object of one chunk. *choice* adds fields to its only choice."""
+    """Return the JSON object of one chunk with *text*. *choice* has more fields for its only choice."""
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -244,7 +245,7 @@ def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **cho
 
 
 def data(value: object) -> bytes:
-    """Encode *value* as one event, with non-ASCII characters as UTF-8."""
+    """Encode *value* as one server-sent event. Non-ASCII characters are sent as UTF-8, not as escapes."""
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
@@ -257,7 +258,7 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 @dataclass(frozen=True, slots=True)
 class EventWriter:
-    """Builds the events of one API for the scripts of faults. Most faults come after the first token of *story*."""
+    """Builds the events of one API for the scripts of faults. Most faults occur after the first token of *story*."""
 
     api: Api
     story: Sequence[str]
@@ -265,11 +266,11 @@ class EventWriter:
     seed: int
 
     def say(self, text: str | None, **choice: Any) -> Send:
-        """Return the step that sends one chunk."""
+        """Return the step that sends *text* as one chunk."""
         return Send(data(chunk(self.api, text, **choice)))
 
     def raw(self, text: str, **choice: Any) -> bytes:
-        """Return the JSON of one chunk."""
+        """Return *text* as the JSON of one chunk."""
         return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
 
     @property
@@ -278,19 +279,19 @@ class EventWriter:
         return self.say(self.story[0])
 
     def told(self, *middle: Step) -> tuple[Step, ...]:
-        """Return the steps of the whole story, with *middle* after its first token."""
+        """Return the steps that send the whole story. The steps *middle* come after its first token."""
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:
-        """Return the steps of the story from its second token on."""
+        """Return the steps that send the story from its second token on, and the end of the stream."""
         return events(self.story[1:], api=self.api)
 
     def body(self) -> bytes:
-        """Return the bytes of the whole story."""
+        """Return the bytes of a response body with the whole story."""
         return b"".join(step.data for step in self.told() if isinstance(step, Send))
 
     def cut(self, last: Step) -> tuple[Step, ...]:
-        """Return steps that send the first token and a part of the second event, and then *last*."""
+        """Return steps that send the first token and a part of the second event. The step *last* follows them."""
         half = b"data: " + self.raw(self.story[1] if len(self.story) > 1 else "more")
         return (self.first, Send(half[: len(half) // 2]), last)
 
@@ -299,7 +300,7 @@ class EventWriter:
 
 
 def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
-    """Return the step that sends a chat chunk with *fields* in its delta. *top* adds fields beside ``choices``."""
+    """Return the step that sends a chat chunk whose delta has *fields*. *top* has more fields of the chunk object."""
     body: dict[str, Any] = {
         "id": "scripted",
         "object": "chat.completion.chunk",

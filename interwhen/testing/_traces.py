@@ -35,7 +35,7 @@ _SHOWN = 200
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One answer of the model."""
+    """One answer of the model, with its prompt and its tool calls."""
 
     prompt: Prompt
     """The prompt: a text, or the messages of a chat, with earlier turns."""
@@ -47,12 +47,12 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def trace(self) -> str:
-        """The text followed by the text of each call, as in the trace of a run. Spans are offsets in this string."""
+        """The text of the answer followed by the text of each tool call. Spans are character offsets in this string."""
         return self.text + "".join(call.text for call in self.calls)
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The position of the first mistake in a wrong trace."""
+    """Where a wrong trace has its first mistake."""
 
     turn: int
     """The index of the turn with the mistake, from 0."""
@@ -61,7 +61,7 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class LabelledTrace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The text of a model, with a label. Raises :class:`ValueError` for contradictory fields.
+    """A trace that is labelled right, wrong or unclear. Raises :class:`ValueError` for contradictory fields.
 
     >>> LabelledTrace(name="sum", turns=(Turn(prompt="2 + 2 =", text=" 5"),), label="wrong").label
     'wrong'

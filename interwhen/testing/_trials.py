@@ -50,7 +50,7 @@ _MOST_CLAIMS = 10_001
 
 
 class Stopwatch:
-    """Measures how long one monitor takes for the turns of one trace."""
+    """Measures the time that one monitor needs for the turns of one trace."""
 
     def __init__(self) -> None:
         self.extracting = 0.0
@@ -61,7 +61,7 @@ class Stopwatch:
         """The preparations that raised an exception: index of the turn, and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
-        """Return a copy of *monitor* whose extractor and ``prepare`` this stopwatch measures."""
+        """Return a copy of *monitor*. This stopwatch measures the time of its extractor and of its ``prepare``."""
         return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
 
     def _extractor(self, extractor: Extractor) -> Extractor:
@@ -120,7 +120,7 @@ class Stopwatch:
 
 
 def _taken(claims: Any) -> Any:
-    """Run a generator of claims now, so that its time is measured."""
+    """Consume the generator *claims* at once, so that its time is measured, and return its claims."""
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
 
 
@@ -137,7 +137,7 @@ _UNLIMITED = 1_000_000
 
 
 class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
-    """A violation of a claim with a span: a run would have been interrupted here."""
+    """A refuted claim that has a span. In a real run, it would have caused an interrupt."""
 
     turn: int
     span: Span
@@ -160,7 +160,7 @@ class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The results of a monitor on one trace."""
+    """What one monitor found in one labelled trace."""
 
     trace: LabelledTrace
     found: tuple[TrialViolation, ...] = ()
@@ -183,12 +183,12 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_flagged(self) -> bool:
-        """Whether a run would have been interrupted."""
+        """Whether a violation would have interrupted a real run."""
         return bool(self.found)
 
     @property
     def is_verified(self) -> bool:
-        """Whether a run would end verified: a claim passed, and none was refuted, unknown or failed."""
+        """Whether a real run would end verified: some claim passed, and no claim was refuted, unknown or failed."""
         return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
 
     @property
@@ -209,7 +209,7 @@ def recut(text: str, seed: object = 0) -> list[str]:
 
 
 def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
-    """Return the segments of *text* that *trigger* gives to a monitor. All of *text* belongs to *phase*."""
+    """Return the segments into which *trigger* divides *text*. All of *text* belongs to the phase *phase*."""
     transcript = Transcript(phase)
     transcript.append(text, 0)
     scanner = scanner_for(trigger)
@@ -220,11 +220,13 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
 async def try_monitor(
     monitor: MonitorSpec, traces: Iterable[LabelledTrace], *, seed: object = 0, model: Model | None = None
 ) -> AsyncIterator[TrialResult]:
-    """Run *monitor* over *traces*, and yield the result of each, in order.
+    """Run *monitor* over *traces*, and yield the result for each trace, in order.
 
-    *seed* selects the sizes of the chunks. *model* answers the forks of the monitor; without *model*, forks fail.
-    Raises the errors of loading the monitor and reading the traces. Errors in the code of the monitor are part of the
-    results.
+    *seed* selects the random sizes of the chunks. *model* answers the forks of the monitor; without a model, forks
+    fail.
+
+    Raises the errors of loading the monitor and of reading the traces. Errors in the code of the monitor do not raise:
+    the results contain them.
     """
     watching = load_monitor(monitor)
     async with Workers(blocked_loop_after=None) as workers:
@@ -240,7 +242,10 @@ def try_monitor_sync(
     model: Model | None = None,
     told: Callable[[TrialResult], object] | None = None,
 ) -> list[TrialResult]:
-    """Like :func:`try_monitor`, for synchronous code; *told* is called with each result as soon as it is available."""
+    """Do the same as :func:`try_monitor`, for synchronous code.
+
+    After each trace, the function *told* is called with its result.
+    """
     done: list[TrialResult] = []
 
     async def main() -> None:
@@ -310,7 +315,7 @@ def _calls(turn: Turn) -> Iterator[Chunk]:
 
 @dataclass(slots=True)
 class _TurnTally:
-    """The results of one turn."""
+    """The counts and times of one turn of a trial."""
 
     found: list[TrialViolation]
     troubles: list[TrialProblem]

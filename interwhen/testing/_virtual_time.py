@@ -22,7 +22,7 @@ class VirtualTimeError(InterwhenError):
 
 
 class DeadlockError(VirtualTimeError):
-    """All tasks wait and no timer is set: on a real loop this would hang forever. ``waiting`` names the tasks."""
+    """All tasks wait and no timer is set. On a real loop, this would hang. ``waiting`` has the names of the tasks."""
 
     def __init__(self, waiting: tuple[str, ...]) -> None:
         self.waiting = waiting
@@ -30,15 +30,15 @@ class DeadlockError(VirtualTimeError):
 
 
 class OutOfVirtualTimeError(VirtualTimeError):
-    """The limit of virtual seconds or of loop iterations was reached."""
+    """The run reached its limit of virtual seconds or of loop iterations."""
 
 
 class RealIOError(VirtualTimeError):
-    """Sockets, files, threads, processes and signals do not work in virtual time: use a fake."""
+    """The code used sockets, files, threads, processes or signals, which virtual time cannot simulate. Use a fake."""
 
 
 class _Turn:
-    """Replaces the selector of the event loop. It advances the virtual clock instead of waiting for files."""
+    """Replaces the selector of the event loop. Instead of waiting for sockets, it advances the virtual clock."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -77,7 +77,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def turn(self, timeout: float | None) -> None:
-        """Begin an iteration. No callback is due for *timeout* seconds; ``None``: no callback is scheduled at all."""
+        """Begin a loop iteration. *timeout* is the time in seconds to the next timer; ``None`` if there is none."""
         self.turns += 1
         if self.on_turn is not None and self.on_turn(self.turns):
             return
@@ -103,7 +103,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # Abstract methods of BaseEventLoop, and methods that would do real I/O.
 
     def _process_events(self, event_list: Sequence[Any]) -> None:
-        """Do nothing: there are no events of files."""
+        """Do nothing: without sockets there are no socket events."""
 
     def _write_to_self(self) -> NoReturn:
         raise RealIOError(
@@ -154,7 +154,7 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """Return the name of the task and the innermost line of code where it waits."""
+    """Return the name of *task*, and the innermost line of code at which it waits."""
     frames = task.get_stack(limit=None)
     if not frames:
         return task.get_name()
@@ -167,7 +167,7 @@ def _where(task: asyncio.Task[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """The simulated work on one check. It takes *seconds* on the clock of the loop (infinity: it hangs)."""
+    """How long a worker needs for one check, and whether it dies. With infinite *seconds*, the check hangs."""
 
     seconds: float = 0.0
     dies: bool = False
@@ -177,9 +177,9 @@ class Shift:
 class VirtualWorkers:
     """Replaces the threads and processes of a run: ``interwhen.run(..., workers=VirtualWorkers(...))``.
 
-    *shift* returns how long each check takes and whether its worker dies. The check itself runs on the event loop and
-    takes no virtual time. As with real workers, at most *threads* and *processes* checks run at once, others wait, and
-    the deadline of a check in a process begins when a process is free.
+    The function *shift* returns how long a check takes and whether its worker dies. The check itself runs on the event
+    loop and takes no virtual time. As with real workers, at most *threads* and *processes* checks run at once, and
+    other checks wait. The deadline of a check in a process begins when a process is free.
     """
 
     def __init__(
@@ -191,14 +191,14 @@ class VirtualWorkers:
 
     @property
     def blocked_loop_after(self) -> float | None:
-        """No watchdog: in virtual time, no code takes time."""
+        """Always ``None``: in virtual time, no code can block the event loop."""
         return None
 
     def bind(self) -> None:
-        """Do nothing: these workers serve any loop."""
+        """Do nothing: virtual workers can serve any event loop."""
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Wait as long as *shift* says, then run the check."""
+        """Wait for the time that *shift* returns, then run the check."""
         begun = anyio.current_time()
         left = scope.deadline - begun
         if verifier.worker == "process":

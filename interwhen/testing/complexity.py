@@ -56,10 +56,10 @@ def count_steps(function: Callable[..., object], *arguments: Any) -> int:
 
 
 def cpu_seconds(function: Callable[..., object], *arguments: Any, tries: int = 3) -> float:
-    """Return the shortest CPU time of *tries* calls of *function* in this thread, in seconds.
+    """Call *function* *tries* times in this thread, and return the shortest CPU time of a call, in seconds.
 
-    Time of other processes does not count, but machines differ: compare the result with a limit that is far above
-    linear work.
+    Time that other processes use does not count. Machines differ in speed: compare the result with a limit that is far
+    above the time of linear work.
     """
     return min(_timed(function, arguments) for _ in range(tries))
 
@@ -116,7 +116,7 @@ def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> i
 
 
 def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
-    """Return *monitor* prepared for *prompt*; ``None`` if it does not apply to it."""
+    """Return *monitor* prepared for *prompt*; ``None`` if the monitor does not apply to this prompt."""
     if monitor.prepare is None:
         return monitor
     task = Task(prompt)
@@ -169,7 +169,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Bait:
-    """A text of any length, for which careless code may take more than linear time."""
+    """A kind of text that can have any length, and on which a bad algorithm may need more than linear time."""
 
     unit: str
     """The repeated part."""
@@ -177,7 +177,7 @@ class Bait:
     end: str = ""
 
     def of(self, size: int) -> str:
-        """Return the text with about *size* characters."""
+        """Return a text of this kind with about *size* characters."""
         return f"{self.start}{(self.unit * (size // len(self.unit) + 1))[:size]}{self.end}"
 
     def __str__(self) -> str:
@@ -215,26 +215,27 @@ Reader: TypeAlias = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The steps of a function for *bait*, at sizes that double."""
+    """The number of steps of a function for texts of *bait*, each twice as long as the previous one."""
 
     bait: Bait
     sizes: tuple[int, ...]
     steps: tuple[int, ...]
 
     def ratio(self, slack: int = 0) -> float:
-        """Return the growth per doubling: 2 is linear, 4 is quadratic. *slack* steps of the largest size do not count.
+        """Return by which factor the steps grow when the text doubles: 2 is linear, 4 is quadratic.
 
-        The result is the geometric mean over all doublings, so that a single jump does not look like growth.
+        *slack* steps of the longest text are not counted. The result is the geometric mean over all doublings, so that
+        a single jump does not look like growth.
         """
         grown = max(self.steps[-1] - slack, 0) / max(self.steps[0], 1)
         return float(grown ** (1 / (len(self.steps) - 1)))
 
 
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
-    """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
+    """Return a function that runs recognizer, extractor and verifier of *monitor* on a text, as one segment.
 
-    A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply, the function does nothing. If the
-    extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers are not run.
+    A monitor with ``prepare`` is first prepared for *prompt*. If it does not apply to this prompt, the function does
+    nothing. If the extractor is a fork, the text is also the reply to the fork. Asynchronous verifiers are not run.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -270,7 +271,10 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 
 
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
-    """Count the steps of *target* for *bait* with *size* characters, and again after each of *doublings* doublings."""
+    """Count the steps of *target* for a text of *bait* with *size* characters, then for *doublings* longer texts.
+
+    Each text is twice as long as the previous one.
+    """
     read = read_and_check(target) if isinstance(target, Monitor) else target
     read(bait.of(8))  # fills caches, which do not count
     sizes = tuple(size << doubling for doubling in range(doublings + 1))
@@ -285,10 +289,10 @@ def assert_linear(
     limit: float = 2.5,
     slack: int = 2000,
 ) -> None:
-    """Raise :class:`AssertionError` if the steps of *target* grow by *limit* or more when a bait doubles.
+    """Raise :class:`AssertionError` if a text twice as long multiplies the steps of *target* by *limit* or more.
 
-    *slack* more steps are allowed, for work that happens once, such as filling a table. *size* is the smallest size in
-    characters. See :meth:`Growth.ratio`.
+    *baits* are the kinds of text, and *size* is the length of the shortest one in characters. *slack* steps are not
+    counted, for work that happens once, such as filling a table. See :meth:`Growth.ratio`.
     """
     grown = [measure(target, bait, size=size) for bait in baits]
     bad = [f"{each.bait}: {each.sizes} characters: {each.steps} steps" for each in grown if each.ratio(slack) >= limit]
@@ -313,7 +317,7 @@ def assert_quick(
 
 
 def _least(read: Reader, text: str, seconds: float) -> float:
-    """Return the shortest CPU time of up to three calls; one call is enough if it takes at most *seconds*."""
+    """Call *read* with *text* up to three times; return the shortest CPU time. Stop after a call within *seconds*."""
     took = cpu_seconds(read, text, tries=1)
     return took if took <= seconds else min(took, cpu_seconds(read, text, tries=2))
 
@@ -342,10 +346,10 @@ _NOT = {
 
 
 def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
-    """Return the reasons why *pattern* may take more than linear time; empty if there are none.
+    """Return the reasons why the regex *pattern* may need more than linear time; empty if there are none.
 
-    It finds the two common forms: a repetition inside a repetition that can match the same text in several ways, and
-    two unbounded repetitions that can match the same text. It may report a pattern that is linear.
+    Two common forms are found: a repetition inside a repetition that can match the same text in several ways, and two
+    unbounded repetitions that can match the same text. Some reported patterns are linear all the same.
     """
     compiled = re.compile(pattern)
     items = parser.parse(compiled.pattern, compiled.flags & ~re.UNICODE.value)
@@ -353,7 +357,10 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 
 
 def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
-    """Yield the reasons for *items*. *following*: characters that may come next; *looped*: inside a repetition."""
+    """Yield the reasons for the parsed regex *items*.
+
+    *following* has the characters that may follow them. *looped*: the items are inside a repetition.
+    """
     for at, (kind, value) in enumerate(items):
         first, empty = _first(items[at + 1 :])
         after = first | following if empty else first
@@ -385,9 +392,9 @@ def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) 
 
 
 def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
-    """Return whether a later unbounded repetition can match the same text as the one at index *at*.
+    """Return whether the unbounded repetition at index *at* and a later one can match the same text.
 
-    *start* has the characters with which the repetition at *at* can begin.
+    *start* has the characters with which a match of the repetition at *at* can begin.
     """
     for kind, value in items[at + 1 :]:
         first, empty = _first([(kind, value)])
@@ -399,7 +406,7 @@ def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
 
 
 def _first(items: _Items) -> tuple[frozenset[str], bool]:
-    """Return the characters with which a match of *items* can begin, and whether a match can be empty."""
+    """Return the characters with which a match of the regex *items* can begin, and whether a match can be empty."""
     found: frozenset[str] = frozenset()
     for kind, value in items:
         chars, empty = _head(kind, value)

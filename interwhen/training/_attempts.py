@@ -27,26 +27,26 @@ SpanKind = Literal["repair", "feedback", "refuted"]
 
 
 class OursSpan(msgspec.Struct, frozen=True):
-    """A span of a text, in characters, that should not be learned as text of the model."""
+    """A span of a trace (character offsets) that a training loss should leave out. *origin* gives the reason."""
 
     start: int
     end: int
     origin: SpanKind
 
     def within(self, start: int, end: int, shift: int = 0) -> OursSpan | None:
-        """Return the part of this span in ``[start, end)``, moved by *shift*; ``None`` if it is empty."""
+        """Return the part of this span in ``[start, end)``; ``None`` if it is empty. *shift* is added to offsets."""
         low, high = max(self.start, start), min(self.end, end)
         return OursSpan(low + shift, high + shift, self.origin) if low < high else None
 
 
 def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> tuple[OursSpan, ...]:
-    """Return the parts of *spans* in ``[start, end)``, moved by *shift*."""
+    """Return the non-empty parts of *spans* in ``[start, end)``. *shift* is added to the offsets."""
     return tuple(part for span in spans if (part := span.within(start, end, shift)) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One attempt: the trace before a remedy changed it or, for the last attempt, at the end of the run."""
+    """One attempt of the model, up to a remedy or to the end of the run. It has the trace as it was just before."""
 
     pieces: tuple[Piece, ...]
     start: int
@@ -78,7 +78,7 @@ class RecordedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptHistory:
-    """The attempts in a journal, with the result of the run."""
+    """The attempts of the model that a journal records, with the result of the run."""
 
     journaled: Journaled
     attempts: tuple[RecordedAttempt, ...]
@@ -110,25 +110,25 @@ class AttemptHistory:
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """The refuted spans in the final trace, which feedback follows."""
+        """The refuted spans that are still in the final trace. Feedback follows each of them."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property
     def problem(self) -> str:
-        """The prompt as text: the turns of a chat, with an empty line after each."""
+        """The prompt as text. The turns of a chat are joined, with an empty line after each."""
         if isinstance(self.prompt, str):
             return self.prompt
         return "".join(f"{turn.content}\n\n" for turn in self.prompt)
 
     @property
     def turns(self) -> tuple[Message, ...]:
-        """The prompt as turns; a text becomes a turn of the user."""
+        """The prompt as chat turns. A prompt that is a text becomes one turn of the user."""
         return (Message("user", self.prompt),) if isinstance(self.prompt, str) else self.prompt
 
 
 @dataclass(slots=True)
 class _AttemptReader:
-    """Collects the attempts of a run, fact by fact."""
+    """Collects the attempts of a run while its journal is read, one record at a time."""
 
     past: RebuiltRun
     attempts: list[RecordedAttempt] = field(default_factory=list)
@@ -137,9 +137,10 @@ class _AttemptReader:
     violations: list[ViolationRecord] = field(default_factory=list)
 
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
-        """Process the events of the last fact.
+        """Process the events that the last journal record caused.
 
-        *before* is the trace before this fact, and *unsettled* has the spans of the checks that were open then.
+        The parameter *before* is the trace before this record. *unsettled* has the spans of the checks that were open
+        then.
         """
         for event in self.past.core.events:
             match event:
@@ -197,7 +198,7 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
-    """Return the spans of the checks and extractions that are open in *core*, except those of the job *settled*."""
+    """Return the spans of the checks and extractions that are open in *core*, without those of the job *settled*."""
     jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))

@@ -17,9 +17,10 @@ _WORD = re.compile(r"\w+")
 
 
 class Decontaminator:
-    """Finds texts that share *size* consecutive words with any of *texts*. Ignores case and punctuation.
+    """Finds texts that share *size* consecutive words with one of *texts*. Case and punctuation are ignored.
 
-    A shorter text is matched as a whole; a text without words is ignored.
+    If one of *texts* has fewer than *size* words, all its words must occur in sequence. A text without words is
+    ignored.
     """
 
     def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:
@@ -33,7 +34,7 @@ class Decontaminator:
                 self._sizes.setdefault(width, set()).update(_runs(words, width))
 
     def is_contaminated(self, text: str) -> bool:
-        """Tell whether *text* overlaps with one of the texts."""
+        """Return whether *text* shares such a sequence of words with one of the texts."""
         words = words_of(text)
         return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
 
@@ -50,7 +51,7 @@ def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:
 def read_texts(path: Path) -> list[str]:
     """Return the texts in a file: its lines, or all strings in the objects of a ``.jsonl`` file.
 
-    Raises :class:`UsageError` if it cannot be read, or a line is not valid JSON.
+    Raises :class:`UsageError` if the file cannot be read, or a line is not valid JSON.
     """
     try:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
@@ -73,7 +74,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield every string in *value*, except keys and the roles of a chat."""
+    """Yield every string inside the JSON value *value*. Keys of objects and the roles of chat messages are left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -30,7 +30,7 @@ _MAKERS: dict[Format, Callable[[AttemptHistory, Counter[str]], Iterator[Row]]] =
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The counts of an export."""
+    """How many journals an export read, how many rows it wrote, and how many it left out."""
 
     journals: int
     rows: int

@@ -20,7 +20,7 @@ from interwhen.training._decontamination import strings_in
 
 
 class ThinkingDocument(msgspec.Struct, frozen=True):
-    """``tpt``: a document followed by thinking, as in thinking-augmented pre-training (arXiv 2509.20186)."""
+    """A row of the format ``tpt``: a document, then the thinking of the model about it (arXiv 2509.20186)."""
 
     id: str
     text: str
@@ -50,7 +50,7 @@ class FieldSpan(msgspec.Struct, frozen=True):
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """``messages``: a chat with the trace as its last message."""
+    """A row of the format ``messages``: a chat whose last message is the trace."""
 
     id: str
     messages: tuple[dict[str, Any], ...]
@@ -63,7 +63,7 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 def _said(message: dict[str, Any]) -> Iterator[str]:
-    """Yield the texts of *message* in order: reasoning, content, arguments of calls. Roles and names are left out."""
+    """Yield the texts of *message*: reasoning, content, arguments of tool calls. Roles and names are left out."""
     yield from strings_in(message.get("reasoning_content"))
     yield from strings_in(message.get("content"))
     for call in (*message.get("tool_calls", ()), message.get("function_call")):
@@ -72,7 +72,7 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield the arguments of a call: all strings in them if they are JSON, else the whole text."""
+    """Yield the arguments of a tool call: every string in them if they are valid JSON, otherwise the whole text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -81,7 +81,7 @@ def _arguments(called: dict[str, Any]) -> Iterator[str]:
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """``prm``: steps with labels, after a prompt that ends where the first step begins."""
+    """A row of the format ``prm``: labelled steps that follow *prompt*. A label is true if the step is right."""
 
     id: str
     prompt: str
@@ -97,7 +97,7 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 class Preference(msgspec.Struct, frozen=True):
-    """``preference``: two continuations of the same prefix, one refuted and one passed."""
+    """A row of the format ``preference``: two continuations of one prefix. Checks refuted one and passed the other."""
 
     id: str
     prompt: str
@@ -215,7 +215,7 @@ def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
 
 
 def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
-    """Return the judgement of the text of *attempt* at ``[start, end)``."""
+    """Return the judgement of the line of *attempt* from offset *start* to offset *end*."""
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
@@ -248,11 +248,11 @@ def _passed(check: CheckRecord) -> bool:
 
 
 def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
-    """Yield rows of labelled steps from each attempt of *history*. A step is a right or a wrong line.
+    """Yield rows of labelled steps from each attempt of *history*. A step is a line that is judged right or wrong.
 
-    Consecutive steps form one row. Any other line, and any line with text of interwhen, is counted in *left_out*: it
-    ends the row, and belongs to the prompt of the next row. The first wrong line is the last step of an attempt.
-    Empty lines between steps are left out.
+    Consecutive steps form one row. Any other line, or a line with text of interwhen, ends the row. It is counted in
+    *left_out* and belongs to the prompt of the next row. The first wrong line is the last step of an attempt. Empty
+    lines between steps are left out.
     """
     for number, attempt in enumerate(history.attempts):
         for place, row in enumerate(_Rows(history, attempt, f"{history.name}-{number}", left_out).all()):
@@ -314,8 +314,8 @@ class _Rows:
 def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
     """Yield a pair for each interrupt of *history* whose correction is in the final trace and passed its checks.
 
-    The rejected continuation ends with the wrong line, the chosen one with the first line whose claims passed.
-    Feedback before the correction is left out. Interrupts without a pair are counted in *left_out*.
+    The rejected continuation ends with the wrong line. The chosen continuation ends with the first line whose claims
+    passed. Feedback before the correction is left out. *left_out* counts the interrupts without a pair, by reason.
     """
     for number, attempt in enumerate(history.attempts):
         violation = attempt.ended_by
@@ -329,7 +329,7 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
 
 
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
-    """Return the pair for *violation*, which ended *attempt*, or the reason why there is none."""
+    """Return the preference pair for *violation*, which ended *attempt*. Without a pair, return the reason as text."""
     before, last = attempt.text, history.last
     after = last.text
     cut = violation.cut
@@ -361,7 +361,7 @@ def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: Violatio
 
 
 def _after_feedback(last: RecordedAttempt, at: int) -> int:
-    """Return the end of the feedback that starts at offset *at*; *at* itself if there is none."""
+    """Return the offset at which the feedback that starts at *at* ends, or *at* itself if no feedback starts there."""
     for span in last.ours:
         if span.origin == "feedback" and span.start == at:
             at = span.end
@@ -369,9 +369,9 @@ def _after_feedback(last: RecordedAttempt, at: int) -> int:
 
 
 def _right_until(last: RecordedAttempt, begin: int) -> int | None:
-    """Return the end of the first right line from offset *begin* on.
+    """Return the end offset of the first right line at or after offset *begin*.
 
-    ``None`` if a wrong or an open line, or feedback, comes first.
+    The result is ``None`` if a wrong line, an open line or feedback comes before a right line.
     """
     text, at = last.text, begin
     while at < len(text):

@@ -14,7 +14,7 @@ LONGEST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The code of one block; offsets count from the start of the segment."""
+    """The code of one block; its offsets count from the start of the segment."""
 
     language: str
     """The language that the fence declares, in lower case; empty without one."""
@@ -26,10 +26,10 @@ class Block:
 
 
 def read_block(text: str, indent: str = "") -> Block | None:
-    """Return the code block in *text*, the text of a segment; ``None`` where it is no block, or holds no code.
+    """Return the code block in *text*, the text of a segment; ``None`` if it is not a block, or holds no code.
 
-    *indent* is the text before the opening fence: each line loses at most as much white space. Where *indent* is empty,
-    the white space before the closing fence is used instead.
+    *indent* is the text before the opening fence: at most this much white space is removed from the start of each line.
+    Where *indent* is empty, the white space before the closing fence is used instead.
     """
     head, _, rest = text.partition("\n")
     opening = _FENCE.match(head)

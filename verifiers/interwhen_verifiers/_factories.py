@@ -22,7 +22,7 @@ from interwhen.toolkit import Recognizer
 
 
 def require_choice(factory: str, choices: Iterable[str], **options: str) -> None:
-    """Raise :class:`UsageError` unless each option of *factory* has one of the values *choices*."""
+    """Raise :class:`UsageError` unless each of the *options* of *factory* has one of the values *choices*."""
     known = tuple(choices)
     for name, value in options.items():
         if value not in known:
@@ -30,7 +30,7 @@ def require_choice(factory: str, choices: Iterable[str], **options: str) -> None
 
 
 def require_positive(factory: str, **options: float) -> None:
-    """Raise :class:`UsageError` unless each option of *factory* is above 0."""
+    """Raise :class:`UsageError` unless each of the *options* of *factory* is above 0."""
     for name, value in options.items():
         if not value > 0:
             raise UsageError(f"{factory}: {name} must be above 0, got {value!r}")

@@ -46,7 +46,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternClaim(Claim):
-    """The claim that ``text`` matches none of ``patterns``, or at least one, as ``must`` says."""
+    """The claim that ``text`` matches none of ``patterns`` (``must`` is ``absent``) or at least one (``present``)."""
 
     text: str
     patterns: tuple[str, ...]
@@ -64,14 +64,14 @@ Find: TypeAlias = Callable[[str, str], Place | None]
 def search_by_re(pattern: str, text: str) -> Place | None:
     """Return the first match of *pattern* in *text* by :mod:`re`, which may take exponential time.
 
-    So call it only for our own patterns, or in a worker process.
+    So call this function only for our own patterns, or in a worker process.
     """
     found = re.search(pattern, text)
     return None if found is None else Place(*found.span())
 
 
 def search(claim: PatternClaim, find: Find) -> Verdict:
-    """Judge *claim*; *find* searches for its patterns."""
+    """Judge *claim*. The function *find* searches a text for a pattern."""
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
         found = find(pattern, claim.text)
         if found is None:

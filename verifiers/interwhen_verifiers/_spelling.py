@@ -33,9 +33,9 @@ class Disguise(NamedTuple):
 
 
 class Skeleton:
-    """The letters of a text, replaced by the Latin letters that they look like, with their offsets in the text.
+    """The letters of a text, each replaced by the Latin letter that it looks like, with their offsets in the text.
 
-    Characters that are no letters, and do not look like one, are left out.
+    Characters that are not letters and do not look like one are left out.
     """
 
     __slots__ = ("_letters", "_places", "_text")
@@ -56,7 +56,7 @@ class Skeleton:
             self._places.append(places)
 
     def find(self, word: str) -> Disguise | None:
-        """Return the first range in which *word* may stand in disguise, as a separate word; ``None``: there is none."""
+        """Return the first range in which *word* may be a separate word in disguise; ``None`` if there is none."""
         sought = look_of(word)
         if len(sought) < SHORTEST:
             return None

@@ -120,7 +120,7 @@ class Given(Claim):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The text that the offsets of sides refer to: a line in normal form, after the lines that it continues."""
+    """The text that the offsets of sides refer to: a line in normal form, preceded by the lines that it continues."""
 
     normalized: Normalized
     """The line."""
@@ -128,13 +128,16 @@ class _Source:
     """How many characters of earlier lines come before it."""
 
     def place(self, start: int, end: int) -> Span:
-        """Return the span in the line, as written, for the range from *start* to *end* without its earlier lines."""
+        """Return the span in the original line for the range from *start* to *end* of this text.
+
+        Parts of the range that are in earlier lines are left out.
+        """
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 
 
 @dataclass(slots=True)
 class _Line:
-    """A line, read once for the extractor and the recognizer."""
+    """A line that has been parsed, for use by both the extractor and the recognizer."""
 
     normalized: Normalized
     tokens: list[Token]
@@ -180,7 +183,7 @@ def read_task(task: Task) -> Problem:
 
 
 async def prepare(task: Task) -> Problem:
-    """Call :func:`read_task`. A plain function would run in a thread, and starting that takes longer than the work."""
+    """Call :func:`read_task`. It is async because a plain function would run in a thread, whose start takes longer."""
     return read_task(task)
 
 
@@ -212,7 +215,7 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
 
 
 def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[Claim]]:
-    """Read one line, or one window of a long line. *doubt*: why the text after it may reject it; empty: it does not."""
+    """Read one line, or one window of a long line. *doubt*: why later text may reject it; empty if it does not."""
     text = segment.text
     if state.tail and _RULE.fullmatch(text):
         return state._replace(end=segment.span.end), []
@@ -283,7 +286,10 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
 
 
 def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
-    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim that cannot be read for the text after them."""
+    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, which is not read.
+
+    The claim is ``None`` if there is no such text.
+    """
     parts = list(islice(_parts(segment), MAX_PARTS + 1))
     if len(parts) <= MAX_PARTS:
         return parts, None
@@ -362,9 +368,9 @@ def _equation(
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the answer that *segment*, a line of the answer phase, gives.
+    """Yield the claim for the answer that *segment*, a line of the answer phase, gives.
 
-    After the answer, a line with another number is yielded as unread, unless it has equations: they are claims already.
+    A number in a later line is yielded as an unread claim, unless the line has equations, which are claims already.
     """
     node = state.problem.node
     assert node is not None
@@ -462,7 +468,7 @@ def _is_in_line(claim: Equation, start: int) -> bool:
 
 
 def _where(claim: Equation, start: int, end: int) -> Span | None:
-    """Return the span from *start* to *end*, relative to the start of the claim."""
+    """Return the span from *start* to *end*, relative to the start of *claim*; ``None`` if it is in another line."""
     if claim.source is None:
         return Span(start - claim.base, end - claim.base)
     if not _is_in_line(claim, start):
@@ -497,7 +503,8 @@ def arithmetic(
 ) -> Monitor:
     """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
 
-    ``rounding``: with ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, only ``10/3 ≈ 3.33`` is.
+    ``rounding``: with ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, and only ``10/3 ≈ 3.33``
+    is right.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)
     return task_monitor(

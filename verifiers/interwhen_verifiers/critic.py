@@ -73,7 +73,7 @@ class _Reply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinion(Claim):
-    """The opinion of a fork on a piece of text."""
+    """The opinion of a language model on a piece of text, asked for in a fork."""
 
     reply: _Reply | None
     """``None``: the reply could not be understood."""
@@ -90,7 +90,7 @@ class Piece(Claim):
 
 @verifier(name="critic", version="1-unsound", deadline=1.0, worker="inline")
 def weigh(claim: Opinion) -> Verdict:
-    """Turn an opinion into a verdict."""
+    """Turn the opinion in *claim* into a verdict."""
     return _verdict(claim.reply, claim.where)
 
 

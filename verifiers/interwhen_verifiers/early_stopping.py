@@ -69,7 +69,7 @@ class Probes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe(Claim):
-    """The claim that more thinking is needed after a segment, and the result of a probe there."""
+    """The claim that the model must continue thinking after a segment, and the result of a probe there."""
 
     answer: str
     same: int
@@ -79,9 +79,9 @@ class Probe(Claim):
 
 
 def answer_in(reply: Reply, *, boxed: bool) -> str | None:
-    """Return the answer at the beginning of *reply*; ``None`` where the reply was cut off within the answer.
+    """Return the answer at the beginning of *reply*; ``None`` if the reply was cut off within the answer.
 
-    *boxed*: the answer ends at its closing brace. Otherwise it ends with its line.
+    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line.
     """
     text = reply.text[:_LONGEST]
     depth = 1
@@ -99,7 +99,7 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 
 
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
-    """Return the geometric mean of the probabilities of *tokens*, up to the first *size* characters of their text."""
+    """Return the geometric mean of the probabilities of those *tokens* that hold the first *size* characters."""
     scores: list[float] = []
     at = 0
     for token in tokens:

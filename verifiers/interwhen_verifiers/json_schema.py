@@ -43,7 +43,7 @@ Schema = Mapping[str, Any] | str | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documented(Claim):
-    """A complete document, a string in one, or the range at which a document becomes invalid."""
+    """What is judged: a complete document, a string in one, or the range at which a document becomes invalid."""
 
     document: str = ""
     wrong: str = ""
@@ -71,7 +71,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The state of the tracker. ``end`` is the offset at which the last segment ended."""
+    """The state of the tracker in an answer. ``end`` is the offset at which the last segment ended."""
 
     finder: Finder
     search: Search

@@ -67,7 +67,7 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_secrets(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the secrets in *text*. Placeholders, such as keys with the word EXAMPLE, are none."""
+    """Yield the secrets in *text*. Placeholders, such as keys with the word EXAMPLE, do not count as secrets."""
     said = text.text
     for name, pattern in _KINDS:
         for match in pattern.finditer(said):
@@ -139,9 +139,9 @@ _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
 
 
 def tool_instructions(action: Action = "refuse") -> PromptMonitor:
-    """Find instructions to the model in what tools returned and in retrieved documents.
+    """Find instructions to the model in the results of tools and in retrieved documents.
 
-    ``rewrite`` removes the text from the instruction on: to the end of the tag that it stands in, or of the result.
+    ``rewrite`` removes the instruction and the text after it, up to the end of the tag around it or of the result.
     """
     return PromptMonitor(
         name="tool_instructions",
@@ -154,7 +154,10 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the instructions in *text*: look-alike letters and invisible characters are read as what they look like."""
+    """Yield the instructions in *text*. Look-alike letters are read as the letters that they look like.
+
+    Invisible characters are ignored.
+    """
     normal = normalize(text.text)
     for why, pattern in _TO_MODELS.items():
         for match in pattern.finditer(normal.text):
@@ -163,7 +166,10 @@ def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
 
 
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the range of the tag around the match at *start* to *end*; without one, from its line to the end."""
+    """Return the range of the tag around the match from *start* to *end*.
+
+    Without a tag, the range is from the start of the line to the end of the text.
+    """
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())
         if close < 0 or close >= end:

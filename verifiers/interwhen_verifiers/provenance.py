@@ -173,7 +173,7 @@ _QUOTE = 60
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One occurrence of a value in the conversation."""
+    """One place in the conversation where a value occurs."""
 
     message: int
     """The number of the message, from 0."""
@@ -202,12 +202,12 @@ class _Text:
     """Whether it is prose, not records, of a tool that returns no documents: ``Order W7 is open.``"""
 
     def may_be_id(self, value: str) -> bool:
-        """Tell whether *value* may be an id in this message: in a field for ids, or in the prose of a tool."""
+        """Tell whether *value* may be an id in this message: it is in a field for ids, or in a tool's running text."""
         said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
         return said or value in self.ids
 
     def find(self, value: str, sent: int) -> Source | None:
-        """Return the occurrence of *value* in this message; ``None``: it does not occur.
+        """Return the place of *value* in this message; ``None`` if the message does not contain it.
 
         *sent* is the number of the message with the first call that used *value*.
         """
@@ -240,7 +240,7 @@ class _Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination(Claim):
-    """The claim that a trusted source has named a destination of a call."""
+    """The claim that a trusted source has named a destination of a call, such as the receiver of a message."""
 
     tool: str
     argument: str
@@ -249,7 +249,7 @@ class Destination(Claim):
 
 
 def _whole(text: str, value: str) -> int | None:
-    """Return the offset of *value* in *text*, where it is not a part of a longer word or number; or ``None``."""
+    """Return the offset at which *text* contains *value* as a whole word or number; ``None`` if it does not."""
     at = text.find(value)
     while at >= 0:
         end = at + len(value)

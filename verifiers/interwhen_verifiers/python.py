@@ -63,19 +63,19 @@ class Code(Claim):
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The state of the tracker after some blocks."""
+    """The state of the tracker after some code blocks."""
 
     given: Given
     blocks: tuple[str, ...] = ()
 
 
 def start(given: Given | None) -> Before:
-    """Return the state before the first block. *given* are the tests of the task; ``None``: there is no task."""
+    """Return the state before the first block. *given* are the tests of the task; ``None`` if there is no task."""
     return Before(given or Given())
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
-    """Read one code block; return the next state, and the claim of the block. Takes linear time."""
+    """Read one code block; return the next state and the block's claim. Takes time linear in its length."""
     if len(segment.text) > LONGEST:
         doubt = f"a block of more than {LONGEST:,} characters is not read"
         return before, (Code(key=doubt, span=segment.span, code="", starts=(), earlier=(), doubt=doubt),)

@@ -24,13 +24,13 @@ def _find(pattern: str, text: str) -> Place | None:
 
 @verifier(name="regex", version="3", deadline=1.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
-    """Judge *claim* in this process: all of its patterns take linear time."""
+    """Judge *claim* in this process. This is safe because all of its patterns take linear time."""
     return search(claim, _find)
 
 
 @verifier(name="regex", version="3", deadline=1.0, worker="process")
 def check_apart(claim: PatternClaim) -> Verdict:
-    """Judge *claim* by :mod:`re`, in a worker process that can be killed."""
+    """Judge *claim* by :mod:`re`, which may take exponential time: in a worker process that can be killed."""
     return search(claim, search_by_re)
 
 

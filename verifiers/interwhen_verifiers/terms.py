@@ -37,7 +37,7 @@ LONGEST = 200
 
 @verifier(name="terms", version="2", deadline=5.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
-    """Judge *claim* by its text in normal form. It is ``Unknown`` where a word may stand there in disguise."""
+    """Judge *claim* by its text in normal form. The verdict is ``Unknown`` if a word may be there in disguise."""
     normal = normalize(claim.text)
 
     def find(pattern: str, _text: str) -> Place | None:
@@ -81,14 +81,14 @@ def _disguised(claim: PatternClaim) -> tuple[str, Place] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Border:
-    """The end of the text so far, in one phase."""
+    """The last characters of the text so far, in one phase."""
 
     phase: str = ""
     tail: str = ""
 
 
 def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Border]:
-    """Return an extractor that adds to each claim of *read* the text before the claim."""
+    """Return an extractor that makes the claims of *read*, each with the text before it."""
 
     def step(border: _Border, segment: Segment) -> tuple[_Border, Iterable[PatternClaim]]:
         before = border.tail if border.phase == segment.phase else ""

@@ -60,7 +60,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """The turn that is being written: its calls so far, and the state after them."""
+    """The current turn of the assistant: its calls so far, and the state of the policy after them."""
 
     prepared: _Prepared
     state: Any
@@ -138,7 +138,7 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
     """Yield the claim for the result of the last call in the prompt. The text of the run is this result.
 
-    ``interwhen.guard`` passes the results of tools in this way.
+    :func:`interwhen.guard` passes the results of tools in this way.
     """
     if prepared.history.calls:
         last = prepared.history.calls[-1]

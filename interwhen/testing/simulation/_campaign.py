@@ -25,7 +25,7 @@ _MOST = 20
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A seed whose world breaks invariants."""
+    """A seed whose simulated world breaks at least one invariant."""
 
     seed: int
     broken: tuple[BrokenInvariant, ...]
@@ -33,7 +33,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Campaign:
-    """The results of a number of worlds."""
+    """The results of many simulated worlds: counts of coverage labels, and the failures."""
 
     worlds: int = 0
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class Campaign:
     failed: int = 0
 
     def add(self, other: Campaign) -> None:
-        """Add the results of another batch."""
+        """Add the results of the campaign *other*, which is one batch of worlds."""
         self.worlds += other.worlds
         self.seconds += other.seconds
         self.counts.update(other.counts)
@@ -52,7 +52,7 @@ class Campaign:
 
 
 def run_batch(seeds: range) -> Campaign:
-    """Examine the worlds of *seeds* in this process."""
+    """Play the worlds of *seeds* in this process, check their invariants, and return the results."""
     campaign = Campaign()
     begun = time.process_time()
     gc.disable()  # collections during many short worlds would cost a tenth of the time
@@ -72,7 +72,7 @@ def run_batch(seeds: range) -> Campaign:
 
 
 def run_campaign(seeds: range, *, jobs: int = 1, progress: Callable[[Campaign], None] | None = None) -> Campaign:
-    """Examine the worlds of *seeds* on *jobs* cores; *progress* is called after each batch."""
+    """Play and check the worlds of *seeds* on *jobs* CPU cores. The function *progress* is called after each batch."""
     whole = Campaign()
     batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]
     for batch in _batches(batches, jobs):
@@ -91,7 +91,7 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 
 
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
-    """Shrink *world* while it breaks the first invariant of *broken*; play at most *plays* worlds."""
+    """Simplify *world* as long as it still breaks the first invariant of *broken*. Play at most *plays* worlds."""
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 
 

@@ -17,7 +17,7 @@ from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 
 class AppliedRemedy(NamedTuple):
-    """A remedy, and the trace just before it."""
+    """A remedy of the run, and the trace just before this remedy."""
 
     before: SimulatedTrace
     record: ViolationRecord
@@ -27,7 +27,11 @@ class AppliedRemedy(NamedTuple):
 
 @dataclass(slots=True)
 class History:
-    """All remedies in order, the final trace, and the first contradiction (*misfit*; empty if there is none)."""
+    """How the trace changed: all remedies in order, and the final trace.
+
+    ``misfit`` describes the first contradiction between the log of the model and the events; it is empty if there is
+    none.
+    """
 
     acts: list[AppliedRemedy]
     trace: SimulatedTrace
@@ -35,7 +39,7 @@ class History:
 
 
 def history_of(played: PlayedWorld) -> History:
-    """Rebuild the history of *played*, whose reader must have seen every event."""
+    """Rebuild how the trace of *played* changed. The reader of *played* must have received every event."""
     world = played.world
     trace = trace_of(world)
     history = History([], trace)
@@ -60,7 +64,7 @@ def history_of(played: PlayedWorld) -> History:
 
 
 def _has_ended(played: PlayedWorld, act: int) -> bool:
-    """Return whether the stream before *act* had ended: a finish reason alone does not end it."""
+    """Return whether the stream had ended before event number *act*. A finish reason alone does not end a stream."""
     for seen in reversed(played.seen[:act]):
         if isinstance(seen.event, StreamEnded | StreamStarted):
             return isinstance(seen.event, StreamEnded)
@@ -68,10 +72,10 @@ def _has_ended(played: PlayedWorld, act: int) -> bool:
 
 
 def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
-    """Remove late text: text of the stream *before* that arrived after the run closed this stream.
+    """Remove late text from *trace*: text of the stream *before* that arrived after the run had closed this stream.
 
-    The run closed the stream for a remedy whose budget was used up, so it did not cut the trace. In *sent*, the model
-    writes the late text again. *late* is the number of late tokens in the ledger.
+    The run closed the stream for a remedy, but the budget for remedies was used up, so no cut removed the text. The
+    model writes the same text again in the stream *sent*. *late* is the number of late tokens in the ledger.
     """
     lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
     if before is None or not lost or not trace.text.startswith(prefix):
@@ -98,7 +102,7 @@ def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
 
 
 def is_half_a_tag(text: str) -> bool:
-    """Return whether *text* may be the beginning of a tag."""
+    """Return whether *text* may be the beginning of a ``<think>`` or ``</think>`` tag."""
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 
@@ -143,7 +147,7 @@ def _copy(trace: SimulatedTrace) -> SimulatedTrace:
 
 @dataclass(frozen=True, slots=True)
 class BrokenInvariant:
-    """A broken invariant, with a description."""
+    """An invariant that a play breaks, with a description of how it breaks it."""
 
     invariant: str
     detail: str
@@ -151,7 +155,7 @@ class BrokenInvariant:
 
 @dataclass(frozen=True, slots=True)
 class PlayedCase:
-    """A play, with its history if the reader saw all events."""
+    """A played world, with the history of its trace. ``history`` is ``None`` if the reader missed events."""
 
     played: PlayedWorld
     history: History | None
@@ -182,12 +186,15 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 
 
 def case_of(played: PlayedWorld) -> PlayedCase:
-    """Return *played* together with its history, if its reader saw all events."""
+    """Return *played* together with the history of its trace. The history needs a reader that saw all events."""
     return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 
 def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
-    """Return the trace of *result*, from its text and insertions if the reader did not see all events."""
+    """Return the final trace of a run.
+
+    If there is no history, the trace is rebuilt from the text and the insertions of *result*.
+    """
     if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
         trace = case.history.trace
         trace.ended = True

@@ -156,9 +156,9 @@ def _built_upon(case: PlayedCase) -> Iterator[str]:
 
 
 def _is_followed(world: World, watch: MonitorSetup) -> bool:
-    """Return whether each segment of *watch* becomes a step of its tracker.
+    """Return whether the tracker of *watch* gets every segment of the trace.
 
-    A monitor that can only end the reasoning does not get the text after it.
+    A monitor whose only remedy ends the reasoning does not get the text after the reasoning.
     """
     answers = not watch.fork or (world.fork_fault == "none" and world.limits.forks > 100)
     return (
@@ -173,7 +173,7 @@ def _is_followed(world: World, watch: MonitorSetup) -> bool:
 def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord, *, torn: bool) -> int:
     """Return how many claims the tracker of *watch* must have counted before the claim of *check*.
 
-    With *torn*, claims that the monitor may have read, or not, are counted too; see :func:`read_by`.
+    With *torn*, the count includes claims that the monitor may or may not have read; see :func:`read_by`.
     """
     assert check.span is not None
     at = check.span.start

@@ -60,7 +60,7 @@ _DEADLY = 0.15
 
 @dataclass(frozen=True, slots=True)
 class _Swarm:
-    """Which kinds of faults and variations a world has."""
+    """The kinds of faults and variations that may occur in one world. Each world allows a random selection."""
 
     wrong: bool
     mishaps: bool
@@ -74,7 +74,7 @@ class _Swarm:
 
 
 def generate(seed: int) -> World:
-    """Generate the world of *seed*."""
+    """Generate the simulated world that belongs to *seed*."""
     dice = Random(seed)  # noqa: S311  not for security
     swarm = _Swarm(
         wrong=dice.random() < 0.8,
@@ -112,7 +112,7 @@ def generate(seed: int) -> World:
 
 
 def _enriched(dice: Random, world: World) -> World:
-    """Return *world* with more kinds of monitors, and perhaps a server that counts prompts."""
+    """Return *world* with more kinds of monitors added at random, and perhaps a server that counts prompt tokens."""
     has = {name: dice.random() < share for name, share in (("keys", 0.3), ("prepares", 0.25), ("tracks", 0.3))}
     watches = [_enriched_watch(dice, watch, has) for watch in world.watches]
     if world.thinking != "no" and dice.random() < 0.15:
@@ -124,9 +124,9 @@ def _enriched(dice: Random, world: World) -> World:
 
 
 def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
-    """Return *world* with a wrong sum that is repeated, changed, and repeated again, and with judges without repairs.
+    """Return *world* with a wrong sum that the model repeats, changes and repeats again.
 
-    Only such a model brings a ladder of remedies to its last rungs.
+    Its verifiers offer no repair. Only such a model makes a ladder of remedies reach its last remedies.
     """
     sums = [at for at, item in enumerate(world.items) if isinstance(item, SumItem) and not item.call]
     if not sums or not world.watches:
@@ -145,7 +145,7 @@ def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
 
 
 def _with_words(dice: Random, world: World) -> World:
-    """Return *world* with sums in words, and with monitors that recognize them."""
+    """Return *world* with added sums in words, such as "3 plus 4 is 7", and monitors that recognize them."""
     items = list(world.items)
     calls = sum(isinstance(item, SumItem) and item.call for item in items)
     for _ in range(dice.choice((0, 1, 1, 2))):
@@ -157,7 +157,7 @@ def _with_words(dice: Random, world: World) -> World:
 
 
 def _with_scopes(dice: Random, world: World) -> World:
-    """Return *world* with verifiers that pass with scope ``answer``, and monitors that allow it."""
+    """Return *world* with verifiers whose passes have the scope ``answer``, and monitors that allow this scope."""
     judges = (msgspec.structs.replace(judge, answers=dice.random() < 0.7) for judge in world.judges)
     watches = (
         msgspec.structs.replace(watch, scope="answer" if dice.random() < 0.7 else "steps") for watch in world.watches
@@ -346,10 +346,10 @@ T = TypeVar("T")
 
 
 def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1500) -> World:
-    """Return a smaller world for which *still_fails* is true, found with at most *plays* calls of *still_fails*.
+    """Return a simpler world for which *still_fails* returns true. Call *still_fails* at most *plays* times.
 
-    Greedy: take the first simpler world that still fails, until there is none. If *plays* suffices,
-    each remaining part of the world is necessary for the failure.
+    Greedy search: take the first simpler world that still fails, and repeat until no simpler world fails. Unless the
+    calls run out, each remaining part of the world is necessary for the failure.
     """
     improved = True
     while improved:
@@ -365,7 +365,7 @@ def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1
 
 
 def simpler_worlds(world: World) -> Iterator[World]:
-    """Yield worlds that are one step simpler than *world*, with the largest steps first."""
+    """Yield variants of *world* that are one step simpler. The variants with the largest simplification come first."""
     change = msgspec.structs.replace
     for name, plain in (
         ("deaths", ()),
@@ -402,7 +402,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
 
 
 def _without(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """Yield both halves of *values*, then *values* with one element left out, for each element."""
+    """Yield shorter versions of *values*: each half, and then *values* without one element, for each element."""
     half = len(values) // 2
     if half > 1:
         yield values[half:]
@@ -424,7 +424,7 @@ def _fewer_judges(world: World) -> Iterator[tuple[VerifierSetup, ...]]:
 
 
 def _toward(value: T, plain: T, *, skip: tuple[str, ...] = ()) -> Iterator[T]:
-    """Yield copies of *value*, each with one field set as in *plain*, except the fields in *skip*."""
+    """Yield copies of *value* in which one field has its value from *plain*. The fields in *skip* never change."""
     for name in value.__struct_fields__:  # type: ignore[attr-defined]
         if name not in skip and getattr(value, name) != getattr(plain, name):
             yield msgspec.structs.replace(value, **{name: getattr(plain, name)})  # type: ignore[type-var]

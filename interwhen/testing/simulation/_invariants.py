@@ -56,7 +56,7 @@ from interwhen.testing.simulation._worlds import (
 
 
 def judge(played: PlayedWorld) -> list[BrokenInvariant]:
-    """Return every invariant that *played* breaks."""
+    """Check all invariants on *played*, and return those that it breaks."""
     case = case_of(played)
     return [BrokenInvariant(name, detail) for name, function in INVARIANTS for detail in function(case)]
 
@@ -323,7 +323,10 @@ def _shown(case: PlayedCase) -> Iterator[str]:
 
 
 def _may_hide(case: PlayedCase) -> bool:
-    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag."""
+    """Return whether a run that abstains or fails may end with text that the reader did not get.
+
+    This is text that a gate holds back, or a part of a tag.
+    """
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
@@ -392,10 +395,10 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
 
 
 def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, int, str]]:
-    """Yield for each remedy: the monitor, the length of the model's own text before the segment, and the claim.
+    """Yield where each remedy was applied: monitor, length of the model's own text before the segment, and claim.
 
-    Equal tuples are repeats of one remedy. The monitor is part of the tuple, because feedback of one monitor does not
-    open the gate of another monitor, which then has its own remedy for the same claim.
+    Equal tuples are repeats of the same remedy. The monitor is part of the tuple, because feedback of one monitor does
+    not open the gate of another monitor, which then has its own remedy for the same claim.
     """
     watches = {watch.name: watch for watch in case.world.watches}
     asked = {sent.generation for sent in case.played.model.sent}
@@ -434,7 +437,7 @@ def _counted(case: PlayedCase) -> Iterator[str]:
 
 
 def _all_forks_end(case: PlayedCase) -> bool:
-    """Return whether every fork ends: no death of a process and no cut of its text can cancel a fork."""
+    """Return whether the world lets every fork end: no process dies, and forks have no fault and take no time."""
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
@@ -498,7 +501,7 @@ def is_timeless(world: World) -> bool:
 
 
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
-    """Play a variation of the world of *played* that must have the same result, and yield the first difference."""
+    """Play a variation of the world of *played* that must have the same result. Yield the first difference, if any."""
     world = played.world
     if not is_timeless(world) or played.result is None:
         return
@@ -518,12 +521,12 @@ def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
 
 
 def unbroken(world: World) -> World:
-    """Return *world* without deaths of processes."""
+    """Return *world* without the deaths of its processes."""
     return msgspec.structs.replace(world, deaths=(), disk_seconds=0.0)
 
 
 def varied(world: World) -> World:
-    """Return *world* with other chunks, durations and order of monitors, which must not change the result."""
+    """Return *world* with other chunks, other durations and another order of monitors. The result must not change."""
     fine = Chunking(sizes=(1,), gaps=(0.0, 0.2))
     coarse = Chunking()
     return msgspec.structs.replace(
@@ -535,7 +538,7 @@ def varied(world: World) -> World:
 
 
 def _otherwise(judge: VerifierSetup) -> VerifierSetup:
-    """Return *judge* with its durations in another order, except those that end in a timeout."""
+    """Return *judge* with its durations in another order. Durations that cause a timeout keep their place."""
     quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
     turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
     seconds = tuple(next(turned) if wait < judge.deadline else wait for wait in judge.seconds)
@@ -543,7 +546,10 @@ def _otherwise(judge: VerifierSetup) -> VerifierSetup:
 
 
 def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
-    """Return the parts of *result* that must not depend on time: no seconds, discarded tokens or cached verdicts."""
+    """Return the parts of *result* that must not depend on time.
+
+    Seconds, discarded tokens and cached verdicts are left out. *gated* tells whether a gate holds text back.
+    """
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
     ]
@@ -575,7 +581,8 @@ def _reasons_without_tries(result: Result) -> list[UnverifiedReason]:
 def _without_tries(why: str) -> str:
     """Return the reason *why* without the number of tries.
 
-    A check that failed is tried again for each monitor that waits for it, so the number depends on who waits.
+    A failed check is tried again for each monitor that waits for it. So the number of tries depends on which monitors
+    wait.
     """
     return re.sub(r" \(tried \d+ times\)$", "", why)
 
@@ -589,14 +596,14 @@ def _verdict(outcome: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedWorld:
-    """A play and its broken invariants."""
+    """A played world and the invariants that it breaks."""
 
     played: PlayedWorld
     broken: tuple[BrokenInvariant, ...]
 
 
 def examine(world: World) -> ExaminedWorld:
-    """Play *world* and check all invariants. If all hold, compare the result with that of a variation."""
+    """Play *world* and check all invariants. If all hold, also compare the result with a variation of *world*."""
     played = play(world)
     broken = judge(played)
     if not broken:

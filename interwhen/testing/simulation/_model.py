@@ -32,7 +32,7 @@ _ENDS: dict[str, FinishReason] = {"length": "length", "filtered": "content_filte
 
 @dataclass(slots=True)
 class SentRequest:
-    """A request and the chunks of its stream, as the simulator records them, independent of the engine."""
+    """A request to the simulated model, and the chunks that it sent. The engine does not write this record."""
 
     request: Request
     generation: int
@@ -56,7 +56,7 @@ class SentRequest:
     """The number of chunks that the process had received before this request."""
 
     def keep(self, count: int) -> None:
-        """Keep only the first *count* chunks: the process died before the other chunks were on file."""
+        """Remove all chunks after the first *count* ones, because the process died before the journal had them."""
         if count >= len(self.chunks):
             return
         self.chunks = self.chunks[:count]
@@ -69,7 +69,8 @@ class SentRequest:
 class SimulatedModel:
     """The model of one world. ``sent`` records all its streams.
 
-    It outlives the processes that use it. When a process is killed, ``sent`` keeps only what the journal has.
+    The model outlives the processes that use it. When a process is killed, only the streams and chunks in the journal
+    remain in ``sent``.
     """
 
     name = "simulated"
@@ -101,7 +102,7 @@ class SimulatedModel:
         return Capabilities(resume="prefix", think_tags=tags)
 
     async def stream(self, request: Request) -> SimulatedStream:
-        """Open a stream, or fail with a fault of the world."""
+        """Open a stream for *request*. Raises an error or waits if the world has a fault for this request."""
         number = self.requests
         self.requests += 1
         sent = SentRequest(request, (request.sampling.seed or SEED) - SEED)
@@ -119,7 +120,7 @@ class SimulatedModel:
         return SimulatedStream(self, sent, parts, tuple(faults.values()))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with every claim of the prefix."""
+        """Answer a fork with a list of all claims in the prefix."""
         world, prefix = self.world, request.prefix
         self.fork_prefixes.append(prefix)
         self.open_forks += 1
@@ -150,7 +151,11 @@ class SimulatedModel:
         return Completion("; ".join(claim.text for claim in found), "stop", usage)
 
     def counted(self, request: Request) -> Usage | None:
-        """Return the token counts of the prompt of *request*: one token per character, half of them cached."""
+        """Return the simulated token counts of the prompt of *request*.
+
+        Each character is one token, and half of the tokens are cached. ``None`` if the server of this world does not
+        count.
+        """
         size = 1 + len(request.prefix)
         return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
 
@@ -166,21 +171,21 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin the next process, which has received no chunks yet."""
+        """Prepare for the next process, which has received no chunks yet."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
 
     def cut_off(self) -> None:
-        """Drop the connections of a killed process."""
+        """Close the connections of a killed process. Its remaining tasks can no longer change the record."""
         self.is_cut_off = True
         for sent in self.sent_now:
             sent.closed = sent.closed or sent.opened
 
     def remember(self, opened: int, chunks: int, unread: int) -> int:
-        """Keep only what the journal has of the last process: its first *opened* streams and first *chunks* chunks.
+        """Remove what the journal of a killed process lacks: keep its first *opened* streams and first *chunks* chunks.
 
-        *unread* is the number of tokens that were counted after the end. Return the number of lost chunks.
+        *unread* is the number of tokens that were counted after the end. Return the number of removed chunks.
         """
         mine, kept = self.sent_now, []
         for sent in mine:
@@ -198,7 +203,7 @@ class SimulatedModel:
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
     def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
-        """Record that a read of *sent* returned *chunks*."""
+        """Record that a read of the stream *sent* returned *chunks*."""
         if self.is_cut_off:
             return
         sent.reads += 1
@@ -208,7 +213,7 @@ class SimulatedModel:
             sent.tokens += sum(chunk.tokens for chunk in chunks)
 
     def asks(self) -> None:
-        """Record that a read begins: the chunks of earlier reads have been received."""
+        """Record that a read begins. This shows that the process has received the chunks of earlier reads."""
         if not self.is_cut_off:
             self.taken = self._delivered
 
@@ -236,7 +241,7 @@ async def _fail_opening(wire: WireFault) -> None:
 
 
 class SimulatedStream(GuardedStream):
-    """A stream of chunks, perhaps with a fault after a number of characters."""
+    """A stream of chunks. A fault of the world may end it after a number of characters."""
 
     def __init__(
         self, model: SimulatedModel, sent: SentRequest, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
@@ -253,7 +258,7 @@ class SimulatedStream(GuardedStream):
         self._n = 0
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait, and return the next chunks, the end, or the fault of the world."""
+        """Wait, then return the next chunks. Return nothing at the end of the stream, and raise at a fault."""
         chunking, sent = self._model.world.chunking, self._sent
         self._model.asks()
         await anyio.sleep(chunking.gaps[self._n % len(chunking.gaps)])
@@ -275,7 +280,7 @@ class SimulatedStream(GuardedStream):
         self._sent.closed = True
 
     async def _end(self) -> list[Chunk]:
-        """End the text by a fault or with a finish reason."""
+        """End the stream with a fault of the world or with a finish reason."""
         sent, strike = self._sent, self._strike
         if sent.whole:
             return []
@@ -319,7 +324,7 @@ class SimulatedStream(GuardedStream):
 
 
 def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
-    """Join neighbouring parts of one phase, except calls, so that a chunk may span several parts."""
+    """Join neighbouring parts of the same phase, so that one chunk may span several parts. Tool calls stay separate."""
     joined: list[TextPart] = []
     for part in parts:
         if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:
@@ -330,7 +335,7 @@ def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
 
 
 def _cut(parts: Sequence[TextPart], world: World, until: float) -> list[Chunk]:
-    """Cut the first *until* characters of *parts* into chunks. A structured call is one chunk."""
+    """Cut the text of *parts* into chunks, up to character number *until*. A structured tool call is one chunk."""
     chunking = world.chunking
     chunks: list[Chunk] = []
     sent = 0

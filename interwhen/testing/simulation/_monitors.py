@@ -80,7 +80,7 @@ class _NoPass(Pass, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedClaim(Claim):
-    """A claim of the world. Claims with different texts may have equal keys."""
+    """A claim in a simulated world. Claims with different texts may have the same key."""
 
     text: str
     before: int = 0
@@ -95,13 +95,13 @@ class PreparedMonitor:
 
 
 class PreparationError(Exception):
-    """The error of a failing preparation."""
+    """The exception that a simulated ``prepare`` raises when it fails."""
 
 
 class SimulatedVerifier:
-    """A verifier of the world, as *judge* describes it.
+    """A verifier with the results, durations and faults that the setup *judge* describes.
 
-    It appends each finished check to *book*: the *number* of the verifier and the text of the claim.
+    After each check, it appends its own *number* and the text of the claim to *book*.
     """
 
     def __init__(self, number: int, judge: VerifierSetup, book: list[tuple[int, str]]) -> None:
@@ -114,7 +114,7 @@ class SimulatedVerifier:
         self._book = book
 
     def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
-        """Check *claim*; an asynchronous verifier returns a coroutine."""
+        """Check *claim* and return the verdict. An asynchronous verifier returns a coroutine."""
         stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
@@ -176,7 +176,10 @@ def _stated(claim: Claim, prepared: PreparedMonitor | None = None) -> StatedClai
 
 
 def shift(working: Any, claim: Claim) -> Shift:
-    """Return how long a worker takes for *claim*, and whether it dies. *working* is a verifier or its wrapper."""
+    """Return how long a worker needs for the check of *claim*, and whether the worker dies.
+
+    *working* is the simulated verifier or a wrapper of it.
+    """
     verifier: SimulatedVerifier = getattr(working, "inner", working)
     stated = _stated(claim)
     kind = mishap_of(verifier.judge, stated)
@@ -194,7 +197,7 @@ class _WorldReader:
         self._watch = watch
 
     def extractor(self) -> Extractor:
-        """Return the extractor of the monitor."""
+        """Return the extractor that the setup of the monitor selects."""
         if self._watch.fork:
             replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
             return Fork("Which claims?", replies, deadline=4.0)
@@ -205,7 +208,7 @@ class _WorldReader:
         return self._found(segment, None, 0)
 
     def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
-        """Yield the span of each text that looks like a claim, including text that the extractor cannot read."""
+        """Yield the span of each text that looks like a sum, also of sums that the extractor cannot read."""
         self._look(prepared)
         watch = self._watch
         for start, end, op in in_words(segment.text):
@@ -279,7 +282,8 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 def concludes(watch: MonitorSetup) -> bool:
     """Return whether *watch* may have the remedy ``Conclude``, which ends the reasoning.
 
-    Such a monitor reads only unfinished reasoning. It proves nothing, so it is not required for a verified result.
+    Such a monitor reads only unfinished reasoning. A verified result does not require it, because its checks say
+    nothing about the answer.
     """
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
@@ -290,7 +294,7 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 
 
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
-    """Return the monitors of *world*. Monitors with the same judge share a verifier."""
+    """Return the monitors of *world*. Monitors with the same *judge* share one verifier, which writes to *book*."""
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
     return [
         Monitor(

@@ -31,7 +31,7 @@ NAME = "the journal"
 
 
 class Disk:
-    """A store with one journal: the bytes that were handed to the operating system."""
+    """A simulated disk with one journal. It has the bytes that were handed to the operating system."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -41,11 +41,14 @@ class Disk:
         """Bytes that are still accepted from a dying process."""
 
     def read(self, _name: str, /) -> bytes:
-        """Return all bytes."""
+        """Return all bytes of the journal."""
         return self.data
 
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
-        """Continue the journal after its first *keep* bytes. *found* is the size in bytes that the caller has read."""
+        """Open the journal for appending. Only its first *keep* bytes remain.
+
+        *found* is the size in bytes that the caller has read.
+        """
         if found != len(self.data):
             raise JournalError(
                 NAME, f"the caller must have read all of its {len(self.data)} bytes, and read {found}: read it again"
@@ -55,7 +58,7 @@ class Disk:
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Append *data*, or as much of it as is accepted from a dying process."""
+        """Append *data* to the journal. A dying process may write only a part of it."""
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
             self._room -= len(taken)
@@ -63,7 +66,7 @@ class Disk:
         return len(data)
 
     def tear(self, room: int) -> None:
-        """Accept only *room* more bytes, because the process dies."""
+        """Accept only *room* more bytes, because the process is dying."""
         self._room = room
 
     def clear(self) -> None:
@@ -74,14 +77,14 @@ class Disk:
         """Do nothing: simulated machines do not lose power."""
 
     def close(self) -> None:
-        """Do nothing: the disk has one user."""
+        """Do nothing: only one process at a time uses the disk."""
 
 
 class LoopClerk:
-    """Writes a journal on the event loop, and dies with its process."""
+    """Writes a journal on the event loop, without a thread. It stops when its process is killed."""
 
     def __init__(self, disk: Disk, seconds: float, on_written: Callable[[], None]) -> None:
-        """Write to *disk*, which takes *seconds* for urgent data. *on_written* is called after each write."""
+        """Write to *disk*. *seconds* is the delay of urgent writes. *on_written* is called after each write."""
         self._disk = disk
         self._urgent = seconds
         self._on_written = on_written
@@ -92,30 +95,30 @@ class LoopClerk:
         self._seconds = 0.0
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Write the header after the urgent delay. *seconds* is the normal delay of later writes."""
+        """Schedule the write of the header, after the urgent delay. *seconds* is the normal delay of later writes."""
         self._writing, self._seconds = writing, seconds
         self.hurry()
 
     def wake(self) -> None:
-        """Write after the normal delay."""
+        """Schedule a write after the normal delay."""
         self._later(max(self._seconds, self._urgent), self._write)
 
     def hurry(self) -> None:
-        """Write after the urgent delay."""
+        """Schedule a write after the urgent delay."""
         self._later(self._urgent, self._write)
 
     def end(self) -> None:
-        """Write for the last time, after the urgent delay."""
+        """Schedule the last write, after the urgent delay."""
         self._later(self._urgent, self._end)
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the last write; return whether it was done within *seconds*."""
+        """Wait for the last write. Return whether it was complete within *seconds*."""
         with anyio.move_on_after(seconds):
             await self._done.wait()
         return self._done.is_set()
 
     def die(self, torn: int) -> None:
-        """Die like a killed process: write the first *torn* bytes of the pending data, and nothing after them."""
+        """Stop as a killed process does. Only the first *torn* bytes of the pending data are written."""
         self._disk.tear(torn)
         if self._writing is not None and not self._is_over:
             self._writing.write()
@@ -142,7 +145,7 @@ class LoopClerk:
 
 
 class FileState(msgspec.Struct, frozen=True):
-    """Numbers read directly from the file of a journal."""
+    """What a journal file contains, in numbers: bytes, chunks, tokens, streams. The simulator counts them itself."""
 
     size: int = 0
     left_out: int = 0
@@ -160,7 +163,7 @@ class FileState(msgspec.Struct, frozen=True):
 
 
 def read_file_state(journal: Journal) -> FileState:
-    """Return the numbers in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
+    """Read the journal file and count its contents. Raises :class:`~interwhen.JournalError`."""
     found = read_journal(journal)
     records = found.records
     spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
@@ -196,7 +199,7 @@ def _last_time(records: Sequence[Record]) -> float:
 
 
 class SeenEvent(NamedTuple):
-    """An event, the time when the reader got it, and the number of checks that had ended."""
+    """An event that the reader got, the time in seconds, and how many checks had ended by then."""
 
     at: float
     judged: int
@@ -204,12 +207,12 @@ class SeenEvent(NamedTuple):
 
 
 class ReaderError(Exception):
-    """The exception of a reader of kind ``raises``."""
+    """The exception that a simulated reader of the kind ``raises`` raises."""
 
 
 @dataclass(slots=True)
 class ProcessLog:
-    """The log of one process."""
+    """What happened in one process of a play."""
 
     reader: SimulatedReader
     seen: list[SeenEvent] = field(default_factory=list)
@@ -248,13 +251,13 @@ class ProcessLog:
 
     @property
     def saw_all(self) -> bool:
-        """Whether the reader got every event up to the end."""
+        """Whether the reader got every event up to the end of the process."""
         return self.raised is None and not self.was_cancelled and self.reader.kind in ("steady", "slow", "batch")
 
 
 @dataclass(slots=True)
 class PlayedWorld:
-    """The complete log of one play, which the invariants check."""
+    """The complete log of one played world. The invariants read it."""
 
     world: World
     model: SimulatedModel
@@ -269,12 +272,12 @@ class PlayedWorld:
 
     @property
     def seen(self) -> list[SeenEvent]:
-        """The events of the whole run. After a resume, the reader gets them from the start, so the last one has all."""
+        """The events of the whole run. A resume sends all earlier events again, so the last process has all."""
         return self.last.seen
 
     @property
     def book(self) -> list[tuple[int, str]]:
-        """The finished checks of all processes."""
+        """The finished checks of all processes: the number of the verifier and the text of the claim."""
         return self.last.book
 
     @property
@@ -284,27 +287,27 @@ class PlayedWorld:
 
     @property
     def stuck(self) -> VirtualTimeError | None:
-        """The error that stopped a run which did not end; ``None`` if the run ended."""
+        """The error of virtual time if the run did not end; ``None`` if it ended."""
         return self.last.stuck
 
     @property
     def saw_all(self) -> bool:
-        """Whether the last reader got every event up to the end."""
+        """Whether the reader of the last process got every event."""
         return self.last.saw_all
 
     @property
     def turns(self) -> int:
-        """The iterations of all loops."""
+        """The total number of event loop iterations in all processes."""
         return sum(process.turns for process in self.processes)
 
     @property
     def seconds(self) -> float:
-        """The virtual seconds of all processes."""
+        """The total virtual time of all processes, in seconds."""
         return sum(process.seconds for process in self.processes)
 
     @property
     def journal(self) -> Journal | None:
-        """The journal of the run."""
+        """The journal of the run; ``None`` in a world without a disk."""
         return None if self.disk is None else Journal(NAME, store=self.disk)
 
 
@@ -315,11 +318,11 @@ _TURNS_TO_DISK = 3
 
 
 class ProcessKilled(BaseException):
-    """Raised in the loop to kill the process."""
+    """Raised in the event loop to simulate that the process is killed."""
 
 
 class Process:
-    """One process of a play: an event loop with a run and its reader."""
+    """One process of a played world: an event loop, a run, and the reader of the run."""
 
     def __init__(self, played: PlayedWorld, log: ProcessLog, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
@@ -344,7 +347,7 @@ class Process:
         return False
 
     def freeze(self) -> ProcessLog:
-        """Freeze and return the log of the killed process, so that cleaning up its tasks does not change the world."""
+        """Return a copy of the log of the killed process. Cleaning up its tasks afterwards cannot change this copy."""
         log, death, model = self._log, self._death, self._played.model
         assert death is not None
         self.loop.on_turn = None
@@ -375,7 +378,7 @@ class Process:
             self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
 
     async def live(self) -> None:
-        """Supervise the run from its beginning, or resume it from the journal, until its end."""
+        """Start the run, or resume it from the journal, and read its events until it ends."""
         log, loop = self._log, self.loop
         self._task = asyncio.current_task()
         try:
@@ -438,7 +441,7 @@ class Process:
         return self._clerk
 
     def _arm(self, scope: anyio.CancelScope) -> None:
-        """Schedule the cancellation of the reader."""
+        """Schedule the time or the loop iteration at which the reader is cancelled, if the world asks for it."""
         reader, loop = self._log.reader, self.loop
         if reader.kind == "late_cancelled":
             scope.deadline = reader.at / 10
@@ -488,7 +491,7 @@ TURNS = 400_000
 
 
 def play(world: World) -> PlayedWorld:
-    """Play *world* to its end. Errors of the code under test are part of the result."""
+    """Run *world* to its end and return the log. Errors of the code under test are in the log; they are not raised."""
     played = PlayedWorld(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
     logger = logging.getLogger("interwhen")
     level = logger.level
@@ -504,7 +507,7 @@ def play(world: World) -> PlayedWorld:
 
 
 def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
-    """Run one process to its end or to *death*, whichever comes first."""
+    """Run one process until it ends, or until *death* kills it."""
     world, model, last = played.world, played.model, played.processes[-1] if played.processes else None
     log = ProcessLog(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
     log.judged_on_file = len(log.book)
@@ -533,7 +536,10 @@ def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
 
 
 def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
-    """Record the state of the file at the end of a process. Drop from the log of the model all that is not on file."""
+    """Record the state of the journal file at the end of a process.
+
+    If the process was killed, remove from the record of the model what the file lacks.
+    """
     assert played.disk is not None
     try:
         log.filed = read_file_state(journal)

@@ -64,7 +64,7 @@ def _let_through(
 
 
 class _Answered(NamedTuple):
-    """Refuted text that stays in the trace, with feedback of *monitor* after it."""
+    """A refuted text that stays in the trace because *monitor* has written feedback after it."""
 
     monitor: str
     start: int
@@ -104,9 +104,9 @@ def _answered(case: PlayedCase) -> list[_Answered]:
 
 
 def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
-    """Yield the trace of the reader after each release.
+    """Yield what the reader has seen after each release of text, as a trace.
 
-    A release has one event per author, so a segment is complete after the last of them.
+    A release has one event for each author, so a segment is complete only after the last of these events.
     """
     trace, shown = trace_of(case.world), False
     for number, seen in enumerate(case.played.seen):
@@ -240,7 +240,7 @@ def _told_again(case: PlayedCase) -> Iterator[str]:
 
 
 def _is_void(event: Event) -> bool:
-    """Return whether *event* reports the end of a process: a resume revokes such events."""
+    """Return whether *event* reports the end of a process. A resume of the run makes such an event invalid."""
     if isinstance(event, CheckSettled):
         return isinstance(event.check.outcome, Cancelled) and event.check.outcome.why == "the run ended first"
     return isinstance(event, Finished) or (isinstance(event, StreamBroken) and event.action == "fail")

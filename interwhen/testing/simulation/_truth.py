@@ -31,7 +31,7 @@ REFUTES: frozenset[str] = frozenset(("", "long_repair", "control_repair", "wrong
 
 
 class StatedClaim(NamedTuple):
-    """A claim in a text: a sum such as ``3+4=7``, whether its value is right, and the right value."""
+    """A sum in a text, such as ``3+4=7``, with its position, whether its value is right, and the right value."""
 
     start: int
     end: int
@@ -55,7 +55,10 @@ def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
 
 
 def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
-    """Return start, end and operator of each sum in words in *text*, which no extractor reads. *base* is added."""
+    """Return each sum in words in *text*, such as ``3 plus 4 is 7``: start, end and operator.
+
+    No extractor can read such a sum. *base* is added to the offsets.
+    """
     return [(base + found.start(), base + found.end(), _SIGNS[found[1]]) for found in _IN_WORDS.finditer(text)]
 
 
@@ -87,7 +90,7 @@ class SimulatedTrace:
     """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Append text of the model."""
+        """Append *text* of the model. *call*: the text is a structured tool call."""
         # A call belongs to the answer, so it ends the reasoning.
         if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
             self.answer_at = len(self.text)
@@ -96,7 +99,7 @@ class SimulatedTrace:
         self.text += text
 
     def cut(self, to: int) -> None:
-        """Remove the text from *to* on."""
+        """Remove the text from offset *to* on."""
         self.text = self.text[:to]
         self.ended = False
         self.ours = [(start, min(end, to), who) for start, end, who in self.ours if start < to]
@@ -106,18 +109,18 @@ class SimulatedTrace:
             self.answer_at = None
 
     def insert(self, text: str, origin: str) -> None:
-        """Append text that a remedy inserts; *origin* is ``repair`` or ``feedback``."""
+        """Append *text* that a remedy inserts. *origin* is ``repair`` or ``feedback``."""
         if text:
             self.ours.append((len(self.text), len(self.text) + len(text), origin))
             self.text += text
 
     @property
     def feedback(self) -> list[tuple[int, int]]:
-        """The spans of feedback."""
+        """The spans of all feedback in the trace."""
         return [(start, end) for start, end, who in self.ours if who == "feedback"]
 
     def phases(self) -> list[tuple[int, int, str]]:
-        """Return the spans of reasoning and answer, without tags."""
+        """Return start, end and phase of the reasoning and of the answer. Tags belong to neither."""
         size = len(self.text)
         if self.thinking == "field":
             border = size if self.answer_at is None else self.answer_at
@@ -136,7 +139,10 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield the parts between tags, calls and feedback. With *through_feedback*, parts may contain feedback."""
+        """Yield the parts of the trace between tags, calls and feedback.
+
+        With *through_feedback*, feedback does not end a part.
+        """
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()
         for number, (low, high, phase) in enumerate(spans):
@@ -157,7 +163,7 @@ def trace_of(world: World) -> SimulatedTrace:
 
 
 def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
-    """Return the segments of *watch*: start, end, and whether it is complete."""
+    """Return the segments that *watch* gets from *trace*: start, end, and whether the segment is complete."""
     match watch.trigger:
         case "chars":
             return []  # such segments cut claims anywhere: there is no promise about them
@@ -195,7 +201,7 @@ def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int,
 
 
 def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
-    """Yield the offsets in *text* at which segments end. *closed*: no more text can follow *text*."""
+    """Yield the offsets in *text* at which segments of *trigger* end. *closed*: the text is complete."""
     match trigger:
         case "sentences":
             at = 0
@@ -222,9 +228,10 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
 def read_by(
     trace: SimulatedTrace, watch: MonitorSetup, *, torn: bool = False
 ) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
-    """Return the claims that *watch* must read in *trace*, each with its segment. Feedback has no claims.
+    """Return the claims that *watch* must read in *trace*, each with its segment. Feedback contains no claims.
 
-    With *torn*, claims of lines that feedback may have cut in the middle are included: *watch* may read them or not.
+    Feedback may cut a line in the middle, and *watch* may or may not read the claims of such a line. With *torn*, these
+    claims are included.
     """
     found = []
     for segment in segments_of(trace, watch):
@@ -237,13 +244,13 @@ def read_by(
 
 
 def _is_torn(trace: SimulatedTrace, claim: StatedClaim) -> bool:
-    """Return whether feedback may have cut the line of *claim* in the middle: then it may be read as ``Unknown``."""
+    """Return whether feedback may have cut the line of *claim* in the middle. A monitor may read it as ``Unknown``."""
     following = (low for low, _ in trace.feedback if low >= claim.end)
     return trace.tears and any("\n" not in trace.text[claim.start : low] for low in following)
 
 
 def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, tuple[int, int, bool]]]:
-    """Return the text that *watch* must recognize in *trace* and cannot read: start, end and segment."""
+    """Return each text in *trace* that *watch* recognizes but cannot read: start, end and segment."""
     if not watch.recognizes:
         return []
     return [
@@ -255,7 +262,7 @@ def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int
 
 
 def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
-    """Return the fault of *judge* on *claim*; ``""`` for none."""
+    """Return the fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none."""
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
         return "hangs"
@@ -267,36 +274,39 @@ def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
 
 
 def wait_of(judge: VerifierSetup, left_side: str) -> float:
-    """Return how long *judge* takes for the claim with *left_side*."""
+    """Return how many seconds the verifier *judge* needs for the claim with the left side *left_side*."""
     if judge.worker == "inline":
         return 0.0
     return judge.seconds[sum(map(ord, left_side)) % len(judge.seconds)]
 
 
 def refutes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *claim* is wrong and *judge* refutes it."""
+    """Return whether *claim* is wrong and the verifier *judge* refutes it."""
     return not claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def passes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *claim* is right and *judge* passes it."""
+    """Return whether *claim* is right and the verifier *judge* passes it."""
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def is_blind(watch: MonitorSetup) -> bool:
-    """Return whether *watch* checks nothing: it does not apply, or its preparation fails."""
+    """Return whether *watch* checks nothing, because it does not apply to the prompt or its preparation fails."""
     return watch.prepares in ("aside", "raises", "hangs")
 
 
 def may_fail_otherwise(world: World, watch: MonitorSetup) -> bool:
-    """Return whether a check of *watch* may end without a verdict although verifier and extractor work."""
+    """Return whether a check of *watch* may end without a verdict although its verifier and extractor work.
+
+    The possible reasons are a fork, a shortage of threads, and a suspended verifier.
+    """
     return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
 
 
 def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segment: str) -> bool:
-    """Return whether a gate of *watch* may release *claim* in *segment*: the release rule in plain code.
+    """Return whether a gate of *watch* may show *claim*, which is in *segment*. This is the release rule in plain code.
 
-    *claim* is ``None`` for recognized text that cannot be read.
+    *claim* is ``None`` for text that is recognized but cannot be read.
     """
     judge = world.judges[watch.judge]
     lets_failures_through = watch.on_error in ("open", "retry_open")
@@ -317,10 +327,10 @@ def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segme
 
 
 def may_be_suspended(world: World, judge: VerifierSetup) -> bool:
-    """Return whether enough checks of *judge* may fail to suspend it."""
+    """Return whether the verifier *judge* may fail so often that the run suspends it."""
     return world.limits.failures is not None and (bool(judge.mishaps) or max(judge.seconds) >= judge.deadline)
 
 
 def is_crowded(world: World) -> bool:
-    """Return whether checks may have to wait for a free thread. This wait counts toward their deadline."""
+    """Return whether a check may have to wait for a free thread. The wait counts toward the deadline of the check."""
     return world.limits.threads < 64

@@ -27,7 +27,7 @@ class TextItem(msgspec.Struct, frozen=True, tag="Said"):
 
 
 class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
-    """A claim, between ``before`` and ``after``.
+    """A claim of the model, such as ``3+4=7``, with the texts ``before`` and ``after`` it.
 
     ``off`` has the error of the value for each generation of the trace; 0 means that the value is right. The last entry
     also applies to all later generations.
@@ -44,7 +44,7 @@ class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
 
 
 class ThinkEndItem(msgspec.Struct, frozen=True, tag="ThinkEnd"):
-    """The end of the reasoning: the answer begins."""
+    """The end of the reasoning. The answer follows."""
 
 
 Item: TypeAlias = TextItem | SumItem | ThinkEndItem
@@ -70,14 +70,14 @@ three are right verdicts on a wrong claim, with a repair that is too long, conta
 
 
 class VerifierFault(msgspec.Struct, frozen=True):
-    """A fault of a verifier on every claim with the left side *about*, such as ``3+4``."""
+    """A fault of a verifier on every claim whose left side is *about*, such as ``3+4``."""
 
     about: str
     kind: VerifierFaultKind
 
 
 class VerifierSetup(msgspec.Struct, frozen=True):
-    """A verifier that is right about every claim except for its faults (*mishaps*)."""
+    """A simulated verifier. It judges each claim correctly, except for the faults in *mishaps*."""
 
     worker: Worker = "inline"
     deadline: float = 5.0
@@ -110,7 +110,10 @@ Preparing = Literal["no", "value", "aside", "raises", "hangs"]
 
 
 class MonitorSetup(msgspec.Struct, frozen=True):
-    """A simulated monitor with the verifier of index *judge*. It reads claims with the operators *reads*."""
+    """A simulated monitor.
+
+    *judge* is the index of its verifier. *reads* has the operators of the claims that it reads.
+    """
 
     name: str
     judge: int = 0
@@ -172,7 +175,11 @@ class WireFault(msgspec.Struct, frozen=True):
 
 
 class Chunking(msgspec.Struct, frozen=True):
-    """The chunks of a stream: sizes in characters, waits before each, tokens of each (cyclic), and chunks per read."""
+    """How a stream is cut into chunks.
+
+    ``sizes`` are characters, ``gaps`` are seconds before a read, and ``tokens`` are tokens of a chunk; each of these
+    sequences repeats. ``together`` is the number of chunks per read.
+    """
 
     sizes: tuple[int, ...] = (1000,)
     gaps: tuple[float, ...] = (0.0,)
@@ -184,10 +191,10 @@ ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "ca
 
 
 class SimulatedReader(msgspec.Struct, frozen=True):
-    """A reader, which reads at once, slowly, or in batches, or leaves, raises or is cancelled at ``at``.
+    """A reader of the events. ``kind`` selects when it reads, and whether it leaves, raises or is cancelled.
 
-    ``at`` counts events for ``leaves`` and ``raises``, iterations of the event loop for ``cancelled``, and tenths of a
-    second for ``late_cancelled``.
+    ``at`` tells when this happens: after this many events for ``leaves`` and ``raises``, after this many iterations of
+    the event loop for ``cancelled``, and after this many tenths of a second for ``late_cancelled``.
     """
 
     kind: ReaderKind = "steady"
@@ -196,7 +203,7 @@ class SimulatedReader(msgspec.Struct, frozen=True):
 
 
 class RunLimits(msgspec.Struct, frozen=True):
-    """Budgets, timeouts and workers."""
+    """The budgets and timeouts of a simulated run, and the number of its workers."""
 
     remedies: int = 16
     repeats: int = 3
@@ -213,9 +220,9 @@ class RunLimits(msgspec.Struct, frozen=True):
 
 
 class ProcessDeath(msgspec.Struct, frozen=True):
-    """The process is killed at an iteration of its event loop, and another one resumes from the journal.
+    """The process is killed at iteration *turn* of its event loop. Another process resumes the run from the journal.
 
-    If it ends before that iteration, the run is resumed nevertheless.
+    If the process ends before that iteration, the next process resumes the run nevertheless.
     """
 
     turn: int
@@ -226,7 +233,7 @@ class ProcessDeath(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True):
-    """Everything that determines a run."""
+    """All settings of a simulated run. Equal worlds give equal runs."""
 
     items: tuple[Item, ...]
     watches: tuple[MonitorSetup, ...] = ()
@@ -254,7 +261,7 @@ def to_json(world: World) -> str:
 
 
 def from_json(text: str) -> World:
-    """Return the world in the output of :func:`to_json`. Raises :class:`msgspec.ValidationError`."""
+    """Return the world that :func:`to_json` encoded as *text*. Raises :class:`msgspec.ValidationError`."""
     return msgspec.json.decode(text, type=World)
 
 
@@ -266,11 +273,11 @@ _DIGITS = re.compile(r"\d*")
 
 
 class LostTextError(Exception):
-    """The model was asked to continue text that it never wrote: text was lost, or written twice."""
+    """The model was asked to continue text that it cannot have written. The engine lost text or repeated it."""
 
 
 class TextPart(NamedTuple):
-    """A part of the model's text."""
+    """A part of the model's text that has one phase. It may be a tool call."""
 
     text: str
     phase: Phase = "answer"
@@ -278,7 +285,7 @@ class TextPart(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """*stands*: how many characters of an item are already in the text. *rest*: the rest of the item."""
+    """How much of an item is already in the text: the number of characters *stands*, and the missing *rest*."""
 
     stands: int
     rest: str
@@ -298,17 +305,17 @@ def true_value(item: SumItem) -> int:
 
 
 def left_side(item: SumItem) -> str:
-    """Return the left side of *item*, which identifies it in faults."""
+    """Return the left side of *item*, such as ``3+4``. Faults refer to claims by their left sides."""
     return f"{item.left}{item.op}{item.right}"
 
 
 def whole_text(world: World, generation: int) -> str:
-    """Return the text that the model writes in *generation* if no remedy interrupts it."""
+    """Return the text that the model writes in generation number *generation* if no remedy interrupts it."""
     return "".join(part.text for part in go_on(world, (), generation))
 
 
 def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[TextPart]:
-    """Yield the text of the model after *pieces* in *generation*.
+    """Yield the text with which the model continues *pieces* in generation number *generation*.
 
     Raises :class:`LostTextError` if the model cannot have written *pieces*.
     """
@@ -355,7 +362,10 @@ def _items(world: World) -> Iterator[Item]:
 
 
 def _match(item: Item, stands: str, generation: int) -> _Match:
-    """Return how much of *item* is at the start of *stands*, the text after the earlier items."""
+    """Compare *item* with the start of *stands*. Return how much of the item is there, and which part is missing.
+
+    *stands* is the text that follows the earlier items.
+    """
     match item:
         case TextItem(text=text):
             return _common(text, stands)

@@ -21,9 +21,10 @@ MAX_SIDES = 64
 
 
 class Chain(NamedTuple):
-    """A chain of neighbouring sides; ``links`` are the relations between each two of them.
+    """A chain of neighbouring sides; ``links`` holds the relation between each side and the next one.
 
-    A relation is ``=``, ``~`` (about), ``?`` (equal, or about), a comparison, or one that is not judged (``!``, ``≡``).
+    A relation is ``=``, ``~`` (about equal), ``?`` (equal or about equal), a comparison sign, or a sign that is not
+    judged (``!``, ``≡``).
     """
 
     sides: tuple[Side, ...]
@@ -32,7 +33,7 @@ class Chain(NamedTuple):
 
 
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:
-    """Yield the chains of at least two sides, with an equality, and with an operation or a conversion of units."""
+    """Yield each chain of two or more sides that has an equality sign, and an operation or a conversion of units."""
     start = 0
     has_equality = False
     for index, (kind, text, _, _) in enumerate(tokens):
@@ -51,7 +52,7 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 def _converts(sides: list[Side]) -> bool:
     """Tell whether *sides*, all plain numbers, may be a conversion of units: ``1 hour = 60 minutes``.
 
-    Numbers without a unit count, too: ``408 = 418``.
+    A number without a unit is allowed as a side, so ``408 = 418`` may be a conversion, too.
     """
     return all(scales(side) is not None for side in sides)
 
@@ -66,7 +67,7 @@ class _Run:
 
     @cached_property
     def opening(self) -> dict[int, int]:
-        """The index of the opening bracket, by the index of its closing bracket."""
+        """A map from the index of each closing bracket to the index of its opening bracket."""
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
@@ -110,7 +111,7 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain. ``None`` where the text after it would change its value."""
+        """Read the last side of a chain. Return ``None`` if the text after the side would change its value."""
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
         if side is None:
@@ -125,7 +126,7 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain, which ends at *stop*. ``None`` where more text before it belongs to it."""
+        """Read the first side of a chain, which ends at *stop*. ``None``: text before it belongs to it, too."""
         first = _Backwards(self, start, stop).first()
         if first is None:
             return None
@@ -145,7 +146,7 @@ class _Run:
 
 
 def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
-    """Return the index of the opening bracket, by the index of its closing bracket."""
+    """Return a map from the index of each closing bracket to the index of its opening bracket."""
     opening: dict[int, int] = {}
     stack: list[int] = []
     for at, (kind, _, _, _) in enumerate(tokens[start:stop], start):
@@ -219,7 +220,7 @@ class _Backwards:
         )
 
     def _fraction(self, opened: int) -> int:
-        r"""Return the start of a ``\frac`` whose last group opens at *opened*, or *opened*."""
+        r"""Return the start of the ``\frac`` whose last group opens at *opened*; *opened* itself if there is none."""
         if opened - 1 in self.run.opening:
             upper = self.run.opening[opened - 1]
             if upper > self.start and self.tokens[upper - 1].kind == "frac":
@@ -251,7 +252,11 @@ class _Backwards:
         )
 
     def _sign(self, before: int, at: int) -> int | None:
-        """Return where the first operand starts if the operators before it are its sign or a bullet."""
+        """Return where the first operand starts, with its sign; ``None`` if the operators before it are not a sign.
+
+        *at* is the index of the operand, and *before* that of the first operator before it. A bullet is not a sign, and
+        is left out.
+        """
         sign, operand = self.tokens[before], self.tokens[at]
         if at - before > 1 or sign.text != "-":
             return at if sign.text == "*" and is_bullet(self.tokens, at) else None

@@ -39,7 +39,7 @@ REACH = 60
 
 
 class Surroundings(NamedTuple):
-    """The doubt and the relation that follow from the text around a chain."""
+    """What the text around a chain says about it: whether it may deny the chain, and what ``=`` means there."""
 
     doubt: str
     """Why the text may not assert the chain. Empty: it asserts it."""
@@ -168,9 +168,9 @@ def is_bullet(tokens: list[Token], at: int) -> bool:
 
 
 def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
-    """Return the doubt that the text before the expression at *first* causes, or an empty string.
+    """Return why the text before the expression at *first* may change its meaning; an empty string if it does not.
 
-    ``None``: that text belongs to the expression. *is_bare*: the expression is a plain number.
+    The result is ``None`` if that text belongs to the expression. *is_bare*: the expression is a plain number.
     """
     if first == 0 or is_bullet(tokens, first):
         return ""
@@ -208,7 +208,7 @@ def _after_break(tokens: list[Token], first: int, *, is_bare: bool) -> str | Non
 
 
 def _is_broken(tokens: list[Token], at: int) -> bool:
-    """Tell whether the three digits at *at* may belong to the number before the comma: ``14, 400 / 80``."""
+    """Tell whether the three digits at *at* may continue the number before the comma: ``14, 400 / 80``."""
     number, comma = tokens[at - 2 : at - 1], tokens[at - 1]
     return (
         bool(number)
@@ -263,7 +263,7 @@ def _after_words(tokens: list[Token], first: int) -> str | None:
 
 
 def _amount_before(tokens: list[Token], at: int) -> bool:
-    """Tell whether the clause has an amount before *at* that is not a side of the equation."""
+    """Tell whether the clause has an amount before the token at *at* that is not a side of the equation."""
     for before in range(at - 1, max(-1, at - REACH), -1):
         if tokens[before].kind == "break":
             return False
@@ -283,9 +283,10 @@ _NOTHING: tuple[tuple[str, ...], str] = ((), "")
 
 
 def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
-    """Return the units after the value that ends before *at*, and the doubt that the text there causes, or no doubt.
+    """Return the units after the value that ends before *at*, and why the text there may change the value.
 
-    ``None``: that text belongs to the value, so the value is not known.
+    The reason is empty if the text does not change the value. The result is ``None`` if the text belongs to the value,
+    so that the value is not known.
     """
     if at >= len(tokens):
         return _NOTHING
@@ -342,7 +343,10 @@ def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | 
 
 
 def _amount_after(tokens: list[Token], at: int) -> str:
-    """Return a doubt where *at* continues the words before it: ``8 and 1/2``, ``5 feet 6``, ``3 times n``."""
+    """Return a reason for doubt if another amount at *at* follows a joining word: ``8 and 1/2``, ``5 feet 6``.
+
+    The result is an empty string if there is none.
+    """
     word, kind = tokens[at - 1].text, tokens[at].kind
     if kind == "cur":
         kind = tokens[at + 1].kind if at + 1 < len(tokens) else kind

@@ -77,14 +77,14 @@ def _combine(operator: Operator, left: Interval, right: Interval) -> Interval:
 
 
 def _scaled(number: Number) -> tuple[Value, int]:
-    """Return the value and the number of decimals of *number*; a percentage counts as a fraction: 25% as 0.25."""
+    """Return the value and the number of decimals of *number*. A percentage counts as a fraction: 25% is 0.25."""
     return (Fraction(number.value, 100), number.places + 2) if number.percent else (number.value, number.places)
 
 
 def _likely(number: Number) -> Interval:
-    """Return an interval that holds *number* and the repeating fractions that it may stand for.
+    """Return an interval that contains *number* and the repeating fractions that *number* may stand for.
 
-    From three decimals on, the interval is one unit of the last decimal on each side.
+    From three decimals on, the interval extends one unit of the last decimal to each side.
     """
     value, places = _scaled(number)
     if not places or value == int(value):

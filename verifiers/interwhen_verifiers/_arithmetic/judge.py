@@ -80,9 +80,9 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
     """Compare *left* and *right*, two neighbouring sides of a chain.
 
-    *relation* is the sign between them. *doubt*: why the text may not assert the equation; empty: it does. *setting*:
-    the modulus and base that the text announced. *rounding*: with ``shown-digits``, a side may be the other side,
-    rounded to the decimals shown.
+    *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if the text
+    asserts it. *setting* has the modulus and the base that the text announced. *rounding*: with ``shown-digits``, a
+    side may be the other side, rounded to the decimals shown.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
@@ -110,9 +110,9 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return the sizes of the unit of *side*, by table of units; ``None`` where it has an unknown unit, or several.
+    """Return the size of the unit of *side* in each table of units that contains the unit.
 
-    The result is empty for a number without a unit.
+    The result is empty for a number without a unit, and ``None`` if the unit is not known or *side* has several units.
     """
     units = {*side.units, "$"} if side.currency else set(side.units)
     if len(units) > 1:
@@ -143,10 +143,10 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 
 
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
-    """Return how one side is the rounded value of the other; ``None`` where it is not.
+    """Tell how one side is the rounded value of the other; return ``None`` if it is not.
 
-    *value* and *other* are the exact values of *left* and *right*. After ``=``, the rounded side must show at least
-    one decimal, and fewer decimals than the exact value has.
+    *value* and *other* are the exact values of *left* and *right*. After ``=``, the rounded side must show at least one
+    decimal, and fewer decimals than the exact value has.
     """
     for shown, counted, full in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
@@ -240,7 +240,7 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the sides may mean something else that is not wrong, or an empty string."""
+    """Return why the sides may mean something else, so that they are not wrong; an empty string if they do not."""
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -262,7 +262,7 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
-    """Return why the sides agree if operators or numbers are read differently; an empty string: they never agree."""
+    """Return how the sides agree if operators or numbers are read in another way; an empty string if they do not."""
     for reread, why in _REREADINGS:
         if value_of(reread(left)) == other or value_of(reread(right)) == value:
             return why
@@ -312,7 +312,7 @@ def _may_be_defined(left: Node, right: Node) -> bool:
 
 
 def _is_joined(left: Node, right: Node) -> bool:
-    """Tell whether *left* joins the digits that *right* shows: ``12 + 34 = 1234``."""
+    """Tell whether *right* shows the digits of *left* written one after another: ``12 + 34 = 1234``."""
     result = bare(right)
     return (
         result is not None
@@ -322,7 +322,7 @@ def _is_joined(left: Node, right: Node) -> bool:
 
 
 def _adds_percentage(node: Node) -> bool:
-    """Tell whether a percentage stands beside a plain number in a sum: ``50 + 10%``."""
+    """Tell whether *node* adds a percentage and a plain number: ``50 + 10%``."""
     for operation in _operations(node):
         if _is_sum(operation):
             ends = [bare(operation.left), bare(operation.right)]
@@ -334,7 +334,7 @@ def _adds_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* with the other reading of its start: ``-`` as a sign, ``1.`` as a list marker."""
+    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker."""
     return value_of(_reread_first(side.node, side.bullet))
 
 
@@ -349,7 +349,7 @@ def _reread_first(node: Node, bullet: str) -> Node:
 
 
 def _is_run_on(left: Node, right: Node, value: Value) -> bool:
-    """Tell whether *right* calculates on with the value of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``."""
+    """Tell whether *right* is an operation on the value of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``."""
     if not isinstance(right, Binary):
         return False
     before = {number.value for number in numbers(left)}
@@ -480,7 +480,7 @@ def _approximations(left: Side, right: Side, value: Value, other: Value, relatio
 
 
 def _keeps_leading(full: Value, shown: Value, number: Number) -> bool:
-    """Tell whether *shown* is *full*, rounded to its leading digits: 333,000 for a third of a million."""
+    """Tell whether *shown* is *full* rounded to its leading digits, such as 333,000 for a third of a million."""
     if number.places or number.percent or not isinstance(full, Fraction):
         return False
     zeros = len(number.text) - len(number.text.rstrip("0,"))

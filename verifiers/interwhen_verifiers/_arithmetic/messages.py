@@ -58,9 +58,9 @@ def plain(value: Value, places: int = 0) -> str | None:
 
 
 def result(left: Node, value: Value, stated: Node) -> str | None:
-    """Return *value*, the value of *left*, as text for a message; ``None`` where that is too long.
+    """Return *value*, which is the value of *left*, as text for a message; ``None`` if the text would be too long.
 
-    The text is in per cent where *stated* is a percentage.
+    The text is a percentage if *stated* is one.
     """
     number = bare(stated)
     if number and number.percent:
@@ -88,9 +88,9 @@ def _decimal(value: Value, places: int) -> str:
 def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
     """Find the wrong part of ``left = right`` and its repair.
 
-    *value* is the value of *left*, and *text* is the parsed text. *leads*: *left* is the first side of its chain; a
-    plain number there does not prove which side is wrong, so an expression on the right gets no repair. *exactly*:
-    give no repair that would have to be rounded.
+    *value* is the value of *left*, and *text* is the parsed text. *leads*: *left* is the first side of its chain. If it
+    is a plain number there, it is not proved which side is wrong, so an expression on the right gets no repair.
+    *exactly*: if the correct value cannot be written without rounding, there is no repair.
     """
     number = bare(right.node)
     if number is None:
@@ -110,7 +110,7 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
 
 
 def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: bool) -> str | None:
-    """Return *value* as a replacement for the whole expression *right*; ``None`` where replacing it is not safe."""
+    """Return *value* as a replacement for the whole expression *right*; ``None`` if the replacement is not safe."""
     if (leads and bare(left.node)) or right.units or left.units or right.currency or not is_exact(value):
         return None
     if any(mark in text[right.start : right.end] for mark in "${}\\"):
@@ -119,9 +119,9 @@ def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: boo
 
 
 def _percentage(left: Node, value: Value, number: Number) -> Value:
-    """Return the number that means *value* before the per cent sign of *number*: ``value * 100``.
+    """Return the number that, written before a per cent sign, means *value*: ``value * 100``.
 
-    Where *left* holds no percentage, *left* may count per cent itself. Then the result is ``value * 100`` or *value*,
+    If *left* holds no percentage, *left* may itself be in per cent. Then the result is ``value * 100`` or *value*,
     whichever is nearer to *number*.
     """
     if any(part.percent for part in numbers(left)):
@@ -130,7 +130,7 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 
 
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
-    """Return the offset of *number* or of its sign, whether it has a sign, and the text between sign and number."""
+    """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number."""
     while isinstance(node, Group):
         node = node.inner
     if isinstance(node, Negative) and node.inner == number and exact(node) != 0:
@@ -139,7 +139,7 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* with the decimals and the thousands separator of *number*; ``None`` where that is too long."""
+    """Return *value* written like *number*, with its decimals and thousands separator; ``None`` if it is too long."""
     digits = plain(value, number.places)
     if digits is None:
         return None

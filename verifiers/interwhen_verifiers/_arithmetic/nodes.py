@@ -142,7 +142,7 @@ def value_of(node: Node) -> Value | None:
 
 
 def mapped(node: Node, change: Callable[[Number | Binary], Node]) -> Node:
-    """Return *node* with *change* applied to its numbers and operations, the innermost first."""
+    """Return *node* with *change* applied to each of its numbers and operations, the innermost ones first."""
     match node:
         case Binary():
             return change(node._replace(left=mapped(node.left, change), right=mapped(node.right, change)))
@@ -153,7 +153,7 @@ def mapped(node: Node, change: Callable[[Number | Binary], Node]) -> Node:
 
 
 def bare(node: Node) -> Number | None:
-    """Return the number inside the signs and brackets of *node*; ``None`` where *node* holds an operation."""
+    """Return the number inside the signs and brackets of *node*; ``None`` if *node* holds an operation."""
     while not isinstance(node, Number):
         if isinstance(node, Binary):
             return None

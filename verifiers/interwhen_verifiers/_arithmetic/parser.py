@@ -70,7 +70,7 @@ class Side(NamedTuple):
 
 
 class Refused(Exception):
-    """The tokens are not an expression that the parser reads."""
+    """Raised if the parser does not read the tokens as an expression."""
 
 
 class Parser:
@@ -162,7 +162,7 @@ class Parser:
                 return left
 
     def _multiplies_unsaid(self, token: Token) -> bool:
-        """Tell whether the bracket or fraction *token* multiplies the operand before it: ``2(3)``."""
+        """Tell whether the bracket or fraction *token* multiplies the operand before it without a sign: ``2(3)``."""
         before = self.tokens[self.index - 1]
         if before.kind not in {"num", "close", "cur"}:
             return False
@@ -370,7 +370,7 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether an operator between operands, a closing bracket or the end of the side is at *at*."""
+        """Tell whether the token at *at* is an operator between operands, a closing bracket, or the end of the side."""
         if at >= self.stop:
             return True
         token = self.tokens[at]
@@ -431,15 +431,15 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
 
 
 def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
-    """Tell whether the token at *at*, after ``of``, continues a unit: ``5 pieces of pie``."""
+    """Tell whether the token at *at*, which follows ``of``, continues a unit: ``5 pieces of pie``."""
     return at < stop and tokens[at].kind == "word" and tokens[at].text not in NOT_UNITS
 
 
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
     """Return why the word at *at*, which follows a number, may change its value; an empty string if it does not.
 
-    *unread*: the expression continues after the word. Then a word glued to the number may be a variable with its
-    factor, as in ``3fawn + 1``.
+    *unread*: the expression continues after the word. Then a word that is glued to the number may be a variable, whose
+    factor is the number, as in ``3fawn + 1``.
     """
     token = tokens[at]
     if token.kind != "word":

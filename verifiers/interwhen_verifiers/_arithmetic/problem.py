@@ -57,7 +57,7 @@ _MARK = re.compile(
 
 
 class Problem(NamedTuple):
-    """The arithmetic of a prompt."""
+    """The computation that a prompt asks for, and the arithmetic (such as a modulus) that it announces."""
 
     node: Node | None
     """The computation that the question asks for; ``None`` where it asks for anything more, or anything else."""
@@ -107,7 +107,7 @@ def _number(text: str) -> Number:
 
 
 def _asked(tokens: list[Token]) -> Node | None:
-    """Return the expression whose value the question asks for; ``None`` where it asks for anything else."""
+    """Return the expression whose value the question asks for; ``None`` if the question asks for anything else."""
     start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
     if start is None:
         return None

@@ -100,8 +100,8 @@ def _may_operate(text: str) -> bool:
 def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each relation between two expressions in *text*.
 
-    They reach from the nearest number before the relation to the nearest number after it. *tokens* are the tokens of
-    *text*. Relations inside the spans *read*, which the parser has read, are left out.
+    Such a range reaches from the nearest number before the relation to the nearest number after it. *tokens* are the
+    tokens of *text*. Relations inside the spans *read* are left out, because the parser has read them already.
     """
     for at, (kind, word, start, _) in enumerate(tokens):
         if kind == "word":
@@ -247,7 +247,7 @@ def _has_digits(token: Token) -> bool:
 
 
 def _is_label(tokens: list[Token], at: int) -> bool:
-    """Tell whether the number at *at* names something: ``Step 2``, ``x_1``, ``x_{1}``."""
+    """Tell whether the number at *at* is a label and not an amount: ``Step 2``, ``x_1``, ``x_{1}``."""
     before = tokens[at - 1] if at else None
     if before is not None and before.kind == "open" and at > 1:
         before = tokens[at - 2]

@@ -78,7 +78,7 @@ def may_set(text: str) -> bool:
 
 
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
-    """Return the setting *before*, extended by the announcements of *text*."""
+    """Return the setting *before*, extended by the announcements in *text*."""
     if not may_set(text):
         return before
     moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}
@@ -103,7 +103,7 @@ def _lets(text: str) -> bool:
 
 
 def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:
-    """Yield the matches of *pattern* in *text*, if *text* holds one of *cues*. Testing for cues first saves time."""
+    """Yield the matches of *pattern* in *text*. To save time, *text* is searched only if it contains one of *cues*."""
     return pattern.finditer(text) if any(cue in text for cue in cues) else iter(())
 
 
@@ -116,7 +116,7 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 
 
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
-    """Return why *left* and *right* may agree in the arithmetic that *setting* describes, or an empty string."""
+    """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; an empty string if not."""
     if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"
     difference = _difference(left, right)

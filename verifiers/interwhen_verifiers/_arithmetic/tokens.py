@@ -21,7 +21,7 @@ Kind: TypeAlias = Literal[
 
 
 class Token(NamedTuple):
-    r"""One token. ``text`` is its normal form: ``*`` for ``\times``."""
+    r"""One token; ``text`` is its normal form, such as ``*`` for ``\times``."""
 
     kind: Kind
     text: str
@@ -174,7 +174,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _single(group: str, found: str, start: int, end: int, text: str) -> Token | None:
-    """Return the token for *found*, which *group* of the pattern matched in *text*; ``None``: it produces no token.
+    """Return the token for *found*, a match of the pattern's group *group* in *text*; ``None`` if it produces no token.
 
     *start* and *end* are the offsets of *found* in *text*.
     """
@@ -341,7 +341,7 @@ def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
 
 
 def _length_of_power(tokens: list[Token], index: int) -> int:
-    """Return the number of tokens from *index* on that form the exponent of a unit: ``2``, ``{2}``; or else 0."""
+    """Return how many tokens, from *index* on, form the exponent of a unit, such as ``2`` or ``{2}``; 0 if none."""
     kinds = [token.kind for token in tokens[index : index + 3]]
     if kinds[:1] == ["num"]:
         return 1

@@ -58,7 +58,7 @@ _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 
 
 def announces(text: str) -> bool:
-    """Tell whether the lines after *text* may hold a trial, or the work of other people."""
+    """Tell whether the lines after *text* may hold a trial of a value, an exercise, or the work of other people."""
     if ":" in text[-4:]:
         return _is_heading(text)
     if "?" in text[-4:] and _EXERCISE.search(text) is not None:
@@ -73,7 +73,7 @@ def _is_heading(text: str) -> bool:
 
 
 def announcement(text: str) -> int | None:
-    """Return the offset after which *text* may hold a trial, an exercise or other people's work; ``None``: nowhere."""
+    """Return where a trial, an exercise or other people's work may begin in *text*; ``None`` if there is none."""
     found = -1
     label = _LABEL.match(text)
     if label is not None:
@@ -109,7 +109,7 @@ def announcement(text: str) -> int | None:
 
 
 def rejects(text: str, before: str) -> bool:
-    """Tell whether the line *text* may reject an equation on the line *before*."""
+    """Tell whether the line *text* may reject an equation on *before*, the line before it."""
     if before.startswith("-") and text.startswith("+"):
         return True  # two lines of a difference between files
     found = _FIRST_SENTENCE.match(text.lstrip())

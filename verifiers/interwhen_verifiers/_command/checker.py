@@ -77,9 +77,9 @@ class Checker:
         return self.read({**one.groupdict(), "": one[0]} for one in found)
 
     def read(self, found: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
-        """Yield a diagnostic for each match in *found*, a map from the names of groups to their text.
+        """Yield a diagnostic for each match in *found*, a map from the names of the pattern's groups to their text.
 
-        The name ``""`` stands for the whole match. Matches that name another file are left out.
+        The group ``""`` is the whole match. Matches that name another file are left out.
         """
         for groups in found:
             named = groups.get("file")

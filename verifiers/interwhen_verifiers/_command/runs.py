@@ -49,7 +49,7 @@ _CLOSING = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """The result of the commands of a checker."""
+    """How the commands of a checker ended: the exit code and the output of the last one."""
 
     step: int = 0
     """The index of the last command that ran."""
@@ -65,9 +65,9 @@ class Ran:
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
-    """Run the commands of *checker* on a file of *text* in the process sandbox, which also shows the paths *readable*.
+    """Run the commands of *checker* in the process sandbox, on a file that contains *text*.
 
-    Raises :class:`~interwhen.sandbox.SandboxUnavailable`.
+    The commands can also read the paths *readable*. Raises :class:`~interwhen.sandbox.SandboxUnavailable`.
     """
     limits = Limits(
         seconds=seconds,
@@ -104,7 +104,7 @@ _FINDING_SECONDS = 3.0
 
 
 async def read_apart(checker: Checker, ran: Ran) -> Ran:
-    """Return *ran* with the diagnostics that the user's pattern finds, in a process that is killed at a deadline.
+    """Add the diagnostics that the user's pattern finds to *ran*; the search runs in a process with a deadline.
 
     The model's code may have printed parts of the output, so :mod:`re` may take exponential time on it.
     """
@@ -129,10 +129,10 @@ def _told(output: str) -> Ran:
 
 
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
-    """Run the commands of *checker* on a file of *text* outside of a sandbox, with all the rights of this process.
+    """Run the commands of *checker* on a file with *text*, outside of a sandbox, with all the rights of this process.
 
-    They run in a scratch directory, or in *directory*. When it returns or is cancelled, the process group of each
-    command is gone, and so is the scratch directory.
+    They run in a scratch directory, or in *directory*. When this function returns or is cancelled, the process group of
+    each command is gone, and so is the scratch directory.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()
@@ -214,10 +214,10 @@ class Judgement(NamedTuple):
 def judge(
     checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int, scope: Scope = "steps"
 ) -> Judgement:
-    """Return the verdict on a text that follows from *ran*.
+    """Return the verdict on a checked text that follows from *ran*, the result of the checker's commands.
 
     *starts* are the offsets of the lines of the text, and *end* is its end. *before* is the number of lines that the
-    judged file has in front of the text. *scope* is the scope of a pass.
+    judged file has before the text. *scope* is the scope of a pass.
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:

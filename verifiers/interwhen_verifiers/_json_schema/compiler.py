@@ -44,7 +44,7 @@ class Leaf:
 class Node(NamedTuple):
     """The constraints of one value: all leaves must fit, and at least one member of each group.
 
-    A member that has failed is replaced by ``None``.
+    A member is an alternative schema, such as one of ``anyOf``. A member that has failed is replaced by ``None``.
     """
 
     leaves: tuple[Leaf, ...]
@@ -58,7 +58,7 @@ ANYTHING = Node(())
 
 
 class Compiler:
-    """Turns schemas into nodes. A keyword that it does not know has no effect before the document is complete."""
+    """Turns schemas into nodes. A keyword that it does not know is checked only when the document is complete."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -114,7 +114,7 @@ class Compiler:
         return Node(tuple(leaves), tuple(groups))
 
     def _resolve(self, pointer: str) -> tuple[Any] | None:
-        """Return the schema that a local *pointer* names, in a tuple; ``None`` where the pointer is not understood."""
+        """Return the schema at the local *pointer*, in a tuple; ``None`` if the pointer is not understood."""
         if not self._refs or not (pointer == "#" or pointer.startswith("#/")):
             return None
         found = self._root
@@ -132,7 +132,7 @@ class Compiler:
 
 
 class _TooMuchError(Exception):
-    """The schema refers to itself without end, or combines too many others."""
+    """The schema refers to itself without end, or combines too many other schemas."""
 
 
 def _leaf(schema: Mapping[str, Any]) -> Leaf:

@@ -20,7 +20,7 @@ _LARGEST = 2_000
 
 
 class Refutation:
-    """Collects why leaves failed, for the message where the whole node fails."""
+    """Collects the reasons why leaves failed, for the error message if the whole node fails."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
@@ -32,9 +32,9 @@ class Refutation:
 
 
 def apply(node: Node, test: Test, told: Refutation) -> Node | None:
-    """Return *node* without the members that fail *test*; ``None`` where *node* itself fails.
+    """Return *node* without the members that fail *test*; ``None`` if *node* itself fails.
 
-    *told* collects the reasons.
+    The reasons for the failures are added to *told*.
     """
     for leaf in node.leaves:
         if why := test(leaf):
@@ -53,7 +53,10 @@ def apply(node: Node, test: Test, told: Refutation) -> Node | None:
 
 
 def prune(parent: Node, child: Node) -> Node | None:
-    """Return *parent* without the members that failed inside one of its values; *child* is the node of that value."""
+    """Return *parent* without the members that failed inside one of its values; ``None`` if *parent* itself fails.
+
+    *child* is the node of that inner value.
+    """
     if not child.mirrored:
         return parent
     mirrors = child.groups[len(child.groups) - child.mirrored :]
@@ -70,10 +73,10 @@ def prune(parent: Node, child: Node) -> Node | None:
 
 
 def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> Node:
-    """Return the constraints of a property or an item of the value that *node* constrains.
+    """Return the constraints of one property or item of the value that *node* constrains.
 
-    *schemas* returns the schemas that a leaf has for this inner value. Where there are too many, the result is a node
-    without constraints, and the document is judged only when it is complete.
+    *schemas* returns the schemas that a leaf has for this inner value. If there are too many of them, the result is a
+    node without constraints, and the document is judged only when it is complete.
     """
     found, size = _inside(node, schemas, compiler)
     return found if size <= _LARGEST else Node(())
@@ -103,7 +106,7 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
 
 
 def of_kind(kind: Kind) -> Test:
-    """Test that a value of *kind* may begin."""
+    """Return a test that a value of the type *kind* may begin here."""
 
     def test(leaf: Leaf) -> str:
         if kind in leaf.kinds:
@@ -126,7 +129,7 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """Test a complete number, Boolean or null."""
+    """Return a test of *value*, a complete number, Boolean or null."""
 
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
@@ -158,7 +161,10 @@ def _out_of_bounds(leaf: Leaf, value: float) -> str:
 
 
 def string_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """Test a string that has *length* characters so far and begins with *text*. *complete*: the string has ended."""
+    """Return a test of a string that has *length* characters so far and begins with *text*.
+
+    *complete*: the string has ended.
+    """
 
     def test(leaf: Leaf) -> str:
         longest, shortest = leaf.schema.get("maxLength"), leaf.schema.get("minLength")
@@ -178,7 +184,10 @@ def string_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def key_so_far(text: str, length: int, *, complete: bool) -> Test:
-    """Test a key that has *length* characters so far and begins with *text*. *complete*: the key has ended."""
+    """Return a test of a key that has *length* characters so far and begins with *text*.
+
+    *complete*: the key has ended.
+    """
 
     def test(leaf: Leaf) -> str:
         schema = leaf.schema
@@ -195,7 +204,10 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
-    """Test that *count* entries, with the one that begins now, are no more than the keyword *word* allows."""
+    """Return a test that *count* entries, including the one that begins now, are allowed by the keyword *word*.
+
+    *word* is ``maxItems``, for example.
+    """
 
     def test(leaf: Leaf) -> str:
         most = leaf.schema.get(word)
@@ -205,7 +217,7 @@ def one_more(word: str, count: int) -> Test:
 
 
 def closed_object(has: Callable[[str], bool], count: int) -> Test:
-    """Test that an object with *count* keys may end. *has* tells whether it has a key of some name."""
+    """Return a test that an object with *count* keys may end here. *has* tells whether the object has a given key."""
 
     def test(leaf: Leaf) -> str:
         required, fewest = leaf.schema.get("required"), leaf.schema.get("minProperties")
@@ -220,7 +232,7 @@ def closed_object(has: Callable[[str], bool], count: int) -> Test:
 
 
 def closed_array(count: int) -> Test:
-    """Test that an array with *count* items may end."""
+    """Return a test that an array with *count* items may end here."""
 
     def test(leaf: Leaf) -> str:
         fewest = leaf.schema.get("minItems")
@@ -233,7 +245,10 @@ def closed_array(count: int) -> Test:
 
 
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return a function from a leaf to its schemas for the property *name*; ``None``: the name was too long to keep."""
+    """Return a function that gives the schemas of a leaf for the property *name*.
+
+    *name* is ``None`` if the name was too long to be kept.
+    """
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
@@ -252,7 +267,7 @@ def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return a function from a leaf to its schemas for the item at *index*."""
+    """Return a function that gives the schemas of a leaf for the item at *index*."""
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema

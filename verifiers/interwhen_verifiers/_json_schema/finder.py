@@ -26,7 +26,7 @@ _LINE = 40
 
 
 class Found(NamedTuple):
-    """A finding to judge: an error in a document, a string with a pattern, a complete document, or a doubt."""
+    """What was found: an error in a document, a string with a pattern, a complete document, or a doubt."""
 
     start: int
     """The offset of its start in the text that was fed; ``end`` is the offset of its end."""
@@ -45,7 +45,7 @@ _START = State()
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The state of the search between two pieces of text."""
+    """The state of the search after a piece of text, from which it continues with the next piece."""
 
     place: Place = "start"
     fenced: bool = False
@@ -147,7 +147,7 @@ class Finder:
 def _looked_through(search: Search, text: str, start: int, end: int, found: list[Found]) -> Search:
     """Search ``text[start:end]``, which is prose, for text that looks like a document; return the next state.
 
-    Each match is added to *found* with a doubt, since documents in prose are not read.
+    Documents in prose are not read, so each match is added to *found* as a doubt.
     """
     joined = search.carried + text[start:end]
     base = start - len(search.carried)

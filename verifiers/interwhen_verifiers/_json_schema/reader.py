@@ -51,7 +51,7 @@ class Reader:
         return step.state(), step.at, wrong
 
     def bit(self, name: str) -> int:
-        """Return the bit that stands for the key *name*; 0 where no schema names this key."""
+        """Return the bit that stands for the key *name*; 0 if no schema names this key."""
         return self._bits.get(name, 0)
 
     def inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
@@ -218,7 +218,7 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Go back to the object or array around the value that has ended, without the alternatives that failed."""
+        """Return to the object or array around the value that has ended, and remove the alternatives that failed."""
         if self._stack is None:
             self._mode = "done"
             return

@@ -29,7 +29,7 @@ class Frame(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """An error: why no valid document begins like this, and the range of the wrong part."""
+    """An error: the reason why no valid document begins like this, and the range of the wrong part."""
 
     why: str
     start: int
@@ -38,7 +38,7 @@ class Wrong(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A complete string that must match a pattern, whichever alternatives of the schema apply."""
+    """A complete string that must match a pattern in every alternative of the schema."""
 
     pattern: str
     value: str

@@ -152,7 +152,7 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether the library itself matches names by :mod:`re`, for ``unevaluatedProperties``.
+    """Tell whether ``unevaluatedProperties`` makes the library itself match names by :mod:`re`.
 
     This module cannot replace that keyword.
     """
@@ -195,7 +195,7 @@ def _first_error(judge: Any, value: Any) -> Any:
 
 
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
-    """Call *judge*, and call it again in a new thread if the stack of this thread is too full.
+    """Call *judge*. If this thread has too little stack left, call it again in a new thread.
 
     The library nests about seven calls for each level of a document, and Python allows 1,000 nested calls in a thread.
     """

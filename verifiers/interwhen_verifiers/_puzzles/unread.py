@@ -21,7 +21,8 @@ _ANSWER = re.compile(
 def recognizer(*patterns: re.Pattern[str]) -> Callable[..., Iterator[Span]]:
     """Return a recognizer that searches the normal form of a segment for answers and for *patterns*.
 
-    It yields the span of each group of a match: claims must cover these essential parts of a statement.
+    It yields the span of each group of a match. These spans are the essential parts of a statement, which claims must
+    cover.
     """
 
     def recognize(segment: Segment, *_prepared: object) -> Iterator[Span]:

@@ -53,7 +53,7 @@ Directly around a call of the code, the sandbox evaluates them, too.
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The input of one process: statements, and an expression to evaluate."""
+    """What one process must evaluate: the expression ``expression``, after the statements ``setup``."""
 
     setup: str
     expression: str
@@ -84,7 +84,7 @@ class Cases:
 
 
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
-    """Take *program*, which asserts something about *code_names*, apart. It is parsed here and never run."""
+    """Split *program*, which asserts something about *code_names*, into its tests. It is parsed and never run."""
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -101,7 +101,7 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
 
 
 def free_names(code: str) -> frozenset[str]:
-    """Return the names that *code*, a program of the task, takes from elsewhere."""
+    """Return the names that *code*, a program of the task, uses but does not define."""
     try:
         top = symtable.symtable(code, "names", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -119,12 +119,12 @@ def free_names(code: str) -> frozenset[str]:
 
 
 class _TooLongError(Exception):
-    """The program is too long to be taken apart."""
+    """The program is too long to be split into its tests."""
 
 
 @dataclass
 class Step:
-    """A statement that a later test may need: a binding, or the calls of an earlier assert."""
+    """A statement that a later test may need: it binds a name, or it is the calls of an earlier assert."""
 
     node: ast.stmt
     binds: frozenset[str]
@@ -147,7 +147,7 @@ class Reader:
     _steps: int = 0
 
     def read(self, body: Iterable[ast.stmt], values: dict[str, ast.expr], depth: int) -> None:
-        """Read the statements of *body*. *values* are the expressions of its parameters and loop variables, by name."""
+        """Read the statements of *body*. *values* maps its parameters and loop variables to their expressions."""
         for node in body:
             self._steps += 1
             if self._steps > _MOST_STEPS or depth > _DEEPEST:
@@ -175,7 +175,7 @@ class Reader:
                 self.keep(node)
 
     def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
-        """Read the body of *function*, a function of the tests such as ``check(candidate)``, at a call with *args*."""
+        """Read the body of *function*, a test function such as ``check(candidate)``, as if called with *args*."""
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
         if function.name not in self._asserting:
@@ -200,7 +200,7 @@ class Reader:
             self.read(body, {**values, **bound}, depth + 1)
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
-        """Return the items of *source*, the iterable of a loop, where they are literals."""
+        """Return the items of *source*, the iterable of a loop; ``None`` if they are not written as literals."""
         match source:
             case ast.Name(id=name):
                 found = self._literal(name)
@@ -243,7 +243,7 @@ class Reader:
         return found
 
     def keep(self, node: ast.stmt) -> None:
-        """Keep *node*, which later tests may need."""
+        """Record *node*, a statement that later tests may need."""
         binds = _defined([node]) or frozenset(
             inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
         )
@@ -285,14 +285,14 @@ class Reader:
             self.keep(ast.Expr(question))
 
     def _judges(self, node: ast.expr) -> bool:
-        """Tell whether *node* passes the result of one function of the code to another."""
+        """Tell whether *node* is a call that passes the result of the tested code to another function."""
         return isinstance(node, ast.Call) and any(
             read_names(argument) & self.names and any(isinstance(inner, ast.Call) for inner in ast.walk(argument))
             for argument in (*node.args, *(keyword.value for keyword in node.keywords))
         )
 
     def _literals(self) -> dict[str, Any]:
-        """Return the variables with literal values."""
+        """Return the variables that have literal values."""
         found: dict[str, Any] = {}
         for name in {name for step in self._before for name in step.binds}:
             node = self._literal(name)
@@ -346,7 +346,10 @@ class Reader:
 
 
 class _Inside(ast.NodeTransformer):
-    """Replaces the largest parts of a test that the sandbox must evaluate by the names ``_v0``, ``_v1`` ..."""
+    """Replaces the parts of a test that the sandbox must evaluate by the names ``_v0``, ``_v1`` ...
+
+    The replaced parts are as large as possible.
+    """
 
     def __init__(self, names: frozenset[str], made: frozenset[str]) -> None:
         self._names = names
@@ -434,7 +437,7 @@ def _whole_arguments(node: ast.expr) -> Iterator[str]:
 
 
 def _is_truth(residual: ast.expr) -> bool:
-    """Tell whether the test asks only whether the value of a question is true or false."""
+    """Tell whether the test *residual* depends only on whether the value of a question is true or false."""
     match residual:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return _is_truth(inner)
@@ -482,7 +485,7 @@ def _is_main(test: ast.expr) -> bool:
 
 
 def _matched(target: ast.expr, item: ast.expr) -> dict[str, ast.expr] | None:
-    """Return the variables of *target*, each with its part of *item*; ``None`` where the two do not fit."""
+    """Return each variable of *target* with the part of *item* that it gets; ``None`` if the two do not fit."""
     match target, item:
         case ast.Name(id=name), _:
             return {name: item}

@@ -112,19 +112,22 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Return only the tests that use a name that the code binds (*bound*)."""
+    """Return only those tests that use a name of the code. *bound* are the names that the code binds.
+
+    *before* are the names that the earlier blocks bind.
+    """
     programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
     examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
     return Tests(programs, examples)
 
 
 def _lacking(free: frozenset[str]) -> frozenset[str]:
-    """Return the names of *free* that are not built in."""
+    """Return those names of *free* that are not built in."""
     return frozenset(name for name in free if not hasattr(builtins, name))
 
 
 class _Asking:
-    """Asks the code, in a fresh process for each question."""
+    """Evaluates questions with the code, each question in a fresh process."""
 
     def __init__(self, sandbox: ProcessSandbox, limits: Limits, code: str, earlier: tuple[str, ...]) -> None:
         self._sandbox = sandbox
@@ -134,7 +137,7 @@ class _Asking:
         self._answers: dict[tuple[bool, bool], _Answers] = {}
 
     async def look(self, questions: list[Question]) -> Told | Outcome:
-        """Compile the code, and ask *questions* in the same call of the sandbox."""
+        """Compile the code, and evaluate *questions* in the same call of the sandbox."""
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
         looked, *outcomes = await self._sandbox.run_each(calls, self._limits)
@@ -150,7 +153,7 @@ class _Asking:
         ]
 
     async def ask(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> _Answers:
-        """Return the answers to *questions*. A question that was asked before is not asked again.
+        """Return the answers to *questions*. A question that was asked before is not evaluated again.
 
         *earlier*: run the earlier blocks before the code. *bare*: run only the definitions of the code.
         """
@@ -173,21 +176,21 @@ class _Asking:
                 known.told[question] = told
 
     async def hold(self, calls: list[Call]) -> list[Told | None]:
-        """Run tests that need their own code to compare values, each in a process without the model's code."""
+        """Run the tests *calls*, which compare values by code of their own, in processes without the model's code."""
         return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
 
 
 def _told(outcome: Outcome) -> Told | None:
-    """Return the report of the harness, or ``None`` without one."""
+    """Return the report in *outcome*, which the harness wrote; ``None`` if there is no report."""
     if not isinstance(outcome, Returned) or not isinstance(outcome.value, str):
         return None
     return read(outcome.value) or None
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge by *tests*: the code alone; after the earlier blocks, if it lacks a name; then only its definitions.
+    """Judge the code by *tests*. If it lacks a name of an earlier block, judge it again after the earlier blocks.
 
-    The last step is taken if the code itself raises. *before* are the names that the earlier blocks bind.
+    If the code itself raises, judge only its definitions. *before* are the names that the earlier blocks bind.
     """
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
@@ -221,7 +224,7 @@ class _Found:
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
-        """Count the result *told* of a test that needed its own code to compare values."""
+        """Count the result of a test that needed code of its own to compare values. *told* is the report on it."""
         case, _, values = waiting
         if told is None or told["kind"] != "held":
             # The test raises on this value, or took too long: a person must look.
@@ -247,7 +250,7 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    """Return the reports on the values of *questions*, or why a value is missing."""
+    """Return the reports on the values of *questions*; if a value is missing, return only the report that says why."""
     found: list[Told] = []
     for question in questions:
         if question in answers.ended:
@@ -296,7 +299,7 @@ def _holding(case: Case, told: list[Told]) -> Call:
 
 
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
-    """Return the report on a missing value: the code or this call raised something, or did not end."""
+    """Return the report on a missing value: the code or the call *shown* raised an exception, or did not end."""
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told
     return {"kind": "failed", "test": _short(shown), "raised": told, "example": example}

@@ -19,7 +19,7 @@ _PYTHON_2 = re.compile(r"\bpython ?2(?:\.\d)?\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The tests of a task, and its code."""
+    """The tests in the text of a task, and the code in it."""
 
     programs: tuple[str, ...] = ()
     """Programs with asserts that must all hold."""
@@ -52,7 +52,7 @@ def read_given(text: str) -> Given:
 
 
 def _stub_in(text: str) -> str:
-    """Return the function that the *text* of a task begins and does not end, with the code before it."""
+    """Return the unfinished function in the *text* of a task, with the code before it; an empty string if none."""
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
         if "def " in piece and (found := _unfinished(piece)):
@@ -76,9 +76,10 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 
 def completed(stub: str, code: str) -> tuple[str, int]:
-    """Return *code*, after *stub* if it is the body of that function, and the number of lines put before it.
+    """Return the complete program for *code*, and the number of lines that were put before *code*.
 
-    *stub* is the beginning of a function in the task, or empty. A body is indented by four blanks, as the stub needs.
+    If *code* is the body of the function *stub*, *stub* is put before it. *stub* is the beginning of a function in the
+    task, or empty. A body is indented by four blanks, as the stub needs.
     """
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")
@@ -89,7 +90,7 @@ def completed(stub: str, code: str) -> tuple[str, int]:
 
 
 def bare(code: str) -> str:
-    """Return *code* without empty lines and blanks at line ends, to compare it with other code."""
+    """Return *code* without empty lines and without blanks at line ends, so that it can be compared with other code."""
     return "\n".join(line.rstrip() for line in code.strip().splitlines() if line.strip())
 
 

@@ -23,7 +23,7 @@ _FILE = "solution"
 
 
 class _Sink:
-    """Keeps the beginning of the printed text."""
+    """Replaces stdout and stderr, and stores only the beginning of the printed text."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -37,7 +37,7 @@ class _Sink:
 
 
 def look(code: str) -> str:
-    """Compile *code*, without running it, and say which names it binds and which examples its docstrings hold."""
+    """Compile *code* without running it, and return which names it binds and which examples its docstrings contain."""
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -61,10 +61,10 @@ def _docstrings(code: str) -> list[str]:
 
 
 def answer(code: str, earlier: list[str], setup: str, expression: str, bare: bool) -> str:  # noqa: FBT001
-    """Return the value of *expression* after *code*, or what was raised.
+    """Run *code*, and return the value of *expression* after it, or the exception that was raised.
 
     *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the expression needs.
-    *bare*: leave out expressions and asserts at the top level of *code*, such as a call that shows an error.
+    *bare*: leave out expressions and asserts at the top level of *code*, such as a call that demonstrates an error.
     """
     sys.setrecursionlimit(_DEPTH)
     sys.stdout = sys.stderr = sink = _Sink()
@@ -87,7 +87,7 @@ def answer(code: str, earlier: list[str], setup: str, expression: str, bare: boo
 
 
 def hold(setup: str, expression: str, names: list[str], values: list[str]) -> str:
-    """Return whether *expression* of a test is true of *values*, which came out of other processes.
+    """Return whether *expression*, a test, is true of *values*, which other processes computed.
 
     This runs in a process without any code of the model.
     """
@@ -130,7 +130,10 @@ def _encoded(value: object) -> str:
 
 
 class _Encoding:
-    """Values of the built-in types as JSON. It reads their contents directly, since a class may override equality."""
+    """Encodes values of the built-in types as JSON.
+
+    It reads their contents directly, since a class may override equality.
+    """
 
     def __init__(self) -> None:
         self.left = _PARTS

@@ -25,7 +25,7 @@ class Example:
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:
-    """Return the examples in *text* that are about *names*, each with the statements before it that it needs."""
+    """Return the examples in *text* that use one of *names*, each with those earlier statements that it needs."""
     reader = Reader(names)
     found: list[Example] = []
     for source, want in _split(text):

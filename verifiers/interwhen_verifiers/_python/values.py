@@ -37,7 +37,7 @@ class NotPlainError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """An object that stayed in the sandbox: only the name of its type is known."""
+    """Stands for an object that stayed in the sandbox: only the name of its type is known."""
 
     type: str
 
@@ -46,7 +46,7 @@ class Opaque:
 
 
 def decoded(told: Any, depth: int = 0) -> Any:
-    """Return the value that *told*, data of the sandbox, stands for. Raises :class:`NotPlainError` on other data."""
+    """Return the value that *told*, data from the sandbox, encodes. Raises :class:`NotPlainError` on other data."""
     if depth > _NESTED:
         raise NotPlainError
     if told is None or isinstance(told, bool | str):
@@ -87,7 +87,7 @@ def holds_opaque(value: Any) -> bool:
 
 
 def plain(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    """Return the value of *node*, where it is built of literals and *names*. Raises :class:`NotPlainError`."""
+    """Return the value of *node*, an expression of literals and *names*. Raises :class:`NotPlainError` on others."""
     match node:
         case ast.Name(id=name) if name in names:
             return names[name]
@@ -138,10 +138,10 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
-    """Return whether the test *node* is true, with *names* for the values.
+    """Tell whether the test *node* is true. *names* maps the names in it to their values.
 
-    Raises :class:`NotPlainError` where the test does more than compare values, and :class:`TypeError` where values
-    cannot be compared.
+    Raises :class:`NotPlainError` if the test does more than compare values, and :class:`TypeError` if values cannot be
+    compared.
     """
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
@@ -181,7 +181,7 @@ def _compared(op: ast.cmpop, left: Any, right: Any) -> bool:
 
 
 def read(told: str) -> dict[str, Any]:
-    """Read a report of the harness; an empty mapping where it is not one."""
+    """Parse *told* as a report of the harness; return an empty mapping if it is not a report."""
     try:
         found = json.loads(told)
     except (ValueError, RecursionError):

@@ -39,10 +39,10 @@ _WORDS = {
 
 
 def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
-    """Return the verdict on *code* that follows from *told*, a report or an outcome of the sandbox.
+    """Return the verdict on *code* that follows from *told*, a report of the harness or an outcome of the sandbox.
 
-    *starts* are the offsets of the lines of *code*, and *end* is the end of the claim. *late*: the verdict on a program
-    that takes too long.
+    *starts* are the offsets of the lines of *code*, and *end* is the end of the claim. *late* is the verdict on a
+    program that takes too long.
     """
     match told:
         case dict():

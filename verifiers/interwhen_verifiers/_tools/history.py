@@ -57,7 +57,7 @@ class History:
 
     @cached_property
     def is_conversation(self) -> bool:
-        """Whether the assistant has written any text to the user. If not, the history may lack messages."""
+        """Whether the assistant has written any text to the user. If it has not, the history may lack messages."""
         return any(message.role == "assistant" and message.content.strip() for message in self.messages)
 
     @cached_property
@@ -116,9 +116,9 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
 
 
 def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | None:
-    """Return the index in *waiting* of the call that *result* belongs to: by id, else by name, else the first call.
+    """Return the index in *waiting* of the call that *result* belongs to; ``None`` if it belongs to none of them.
 
-    ``None``: it belongs to none of them.
+    The call is found by its id, else by its name; otherwise it is the first call.
     """
     if not waiting or (result.call_id and all(call.id and call.id != result.call_id for call, _ in waiting)):
         return None  # it answers another call, such as a call of an earlier turn
@@ -168,7 +168,7 @@ _LONGEST_LITERAL = 50_000
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
-    """Return the names and values of the fields of *text*, if all of it consists of records; otherwise ``None``.
+    """Return the names and values of the fields of *text*, if *text* consists only of records; otherwise ``None``.
 
     An author who controls a value must not be able to add a field. So text inside quotes is never read as a field.
     """
@@ -249,7 +249,7 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        """Read a line, and the lines that continue its value; return whether the line is a part of a record."""
+        """Read a line and the lines that continue its value. Return whether the line is part of a record."""
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
             match = _ADDRESS_KEY.fullmatch(line)

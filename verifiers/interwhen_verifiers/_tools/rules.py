@@ -26,7 +26,7 @@ class MissingArgumentError(LookupError):
 
 @dataclass(frozen=True)
 class Call(Generic[StateT]):
-    """A tool call as a rule sees it."""
+    """A tool call, in the form that a rule gets."""
 
     name: str
     """The tool."""
@@ -104,18 +104,21 @@ class Policy(Generic[StateT]):
     rules: list[Rule] = field(default_factory=list)
 
     def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
-        """Make a rule of a function that judges a call of *tools* (or of any tool) before it is made.
+        """Decorate a function as a rule that judges a call of *tools* (by default any tool) before it is made.
 
-        *says* is the sentence of the policy. The function returns a verdict, or ``None`` where it does not apply.
+        *says* is the sentence of the policy. The function returns a verdict, or ``None`` if the rule does not apply.
         """
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
-        """Make a rule of a function that judges the result of a call (``call.result``), once it was made."""
+        """Decorate a function as a rule that judges the result of a call (``call.result``) after the call was made.
+
+        *tools* and *says* are those of :meth:`before`.
+        """
         return self._adding(tools, says, "after")
 
     def for_call(self, tool: str, moment: Moment) -> tuple[Rule, ...]:
-        """Return the rules that apply to calls of *tool* at *moment*."""
+        """Return the rules that apply to calls of *tool* at *moment* (``before`` or ``after`` the call)."""
         return tuple(rule for rule in self.rules if rule.moment == moment and rule.looks_at(tool))
 
     def without(self, names: Iterable[str]) -> Policy[StateT]:
@@ -162,7 +165,7 @@ def open_policy(folder: Path) -> Policy[State]:
 
 
 def adapt(written: WrittenPolicy) -> Policy[State]:
-    """Return *written* as a policy of this verifier: a rule for each of its rules, and its state."""
+    """Convert *written*, a written policy, to a policy of this verifier, with the same rules and the same state."""
     situations = _Situations(written)
     return Policy(
         written.name,
@@ -185,7 +188,7 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 
 
 class _Situations:
-    """Makes the situation of a call for written rules. All rules judge the same call in turn, so it keeps the last."""
+    """Builds the situation of a call for written rules. It caches the last one, because all rules need it in turn."""
 
     def __init__(self, written: WrittenPolicy) -> None:
         self._now = written.now
@@ -217,7 +220,7 @@ def _made(past: PastCall) -> MadeCall:
 
 
 def _talk(history: History) -> Talk | None:
-    """Return the messages of the user; ``None`` where the assistant has written nothing, so messages may be missing."""
+    """Return the conversation with the user; ``None`` if the assistant wrote nothing, so messages may be missing."""
     if not history.is_conversation:
         return None
     last = max((at for at, message in enumerate(history.messages) if message.role == "user"), default=-1)

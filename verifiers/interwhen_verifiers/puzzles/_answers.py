@@ -53,17 +53,17 @@ def find_answer(line: str) -> FoundAnswer | None:
 
 
 def of_answer(verdict: Verdict) -> Verdict:
-    """Give *verdict*, on the final answer, the scope ``answer`` if it is a pass."""
+    """Return *verdict*, the verdict on the final answer. If it is a pass, its scope becomes ``answer``."""
     return Pass(verdict.evidence, scope="answer") if isinstance(verdict, Pass) else verdict
 
 
 def is_doubtful(text: str) -> bool:
-    """Tell whether *text* may ask, suppose, doubt or deny something instead of asserting it."""
+    """Tell whether *text* may express a question, an assumption, a doubt or a denial instead of asserting something."""
     return _DOUBT.search(text) is not None
 
 
 def read_options(prompt: str) -> dict[str, str]:
-    """Read the options ``A. …`` to ``H. …`` at the end of *prompt*: letter to text. Empty if there are none."""
+    """Read the options ``A. …`` to ``H. …`` at the end of *prompt*, as a map from letter to text; empty if none."""
     tail = prompt[-MAX_LINE:]
     marks = list(_OPTION.finditer(tail))
     first = next((at for at in range(len(marks) - 1, -1, -1) if marks[at][1] == "A"), None)

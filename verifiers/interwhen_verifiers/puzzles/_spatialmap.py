@@ -81,7 +81,7 @@ class Premise(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MapOrder:
-    """Everything that follows from the sentences of a map, and the sentences."""
+    """The sentences of a map, and all order relations between places that follow from them."""
 
     beyond: tuple[tuple[int, ...], tuple[int, ...]]
     """For each axis and each place: the places that must lie beyond it, one bit for each."""
@@ -89,24 +89,27 @@ class MapOrder:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether no place must lie beyond itself."""
+        """Whether the sentences do not contradict each other: no place lies north or east of itself."""
         return not any(bits >> place & 1 for axis in self.beyond for place, bits in enumerate(axis))
 
     def sign(self, axis: Axis, one: int, other: int) -> Sign:
-        """Return 1 if *one* must lie beyond *other* on *axis*, -1 if before it, and 0 if the map does not say."""
+        """Return 1 if *one* lies beyond *other* on *axis*, -1 if it lies before *other*, and 0 if the map does not say.
+
+        Beyond means farther north or east.
+        """
         if self.beyond[axis][other] >> one & 1:
             return 1
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
-        """Tell whether it follows that *one* has *relation* to *other*, whether the contrary follows, or neither."""
+        """Tell whether it follows from the map that *one* has *relation* to *other*, that it does not, or neither."""
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
             return "contradicts"
         return "follows" if found and 0 not in found else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
-        """Return sentences that prove the status: for each deciding axis, a shortest chain of them."""
+        """Return sentences that prove the result of :meth:`status`: for each axis that decides it, a shortest chain."""
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
         chains = [

@@ -36,9 +36,10 @@ class Statement(Claim, Generic[SaidT, StateT]):
 
 
 def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: str = "") -> Statement[SaidT, StateT]:
-    """Return the claim for the statement *said* in *segment*. *before* is the state of the puzzle before it.
+    """Return the claim for the statement *said* in *segment*. *before* is the state of the puzzle before the statement.
 
-    *context* is part of the key of the claim. It must hold the line and the state if the verdict depends on them.
+    *context* becomes part of the key of the claim. If the verdict depends on the line or the state, it must contain
+    them.
     """
     # A statement may be long, such as a list of moves. The context and the place identify it at less cost.
     key = f"{said.start} | {context}" if context else f"{segment.text[said.start : said.end]} | {said.content}"
@@ -59,10 +60,13 @@ def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]
 
 
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:
-    """Return a function for ``prepare`` of a monitor: it calls *read* on the question, then on the whole prompt."""
+    """Return a function for ``prepare`` of a monitor. It calls *read* on the question, then on the whole prompt.
+
+    The second call is made only if the first one finds nothing.
+    """
     return lambda task: read(task.question) or read(task.text)
 
 
 def judged(holds: bool, *, evidence: str, why: str, witness: str = "") -> Verdict:  # noqa: FBT001 (the condition itself)
-    """Return a pass with *evidence* if *holds*; otherwise a violation with *why* and *witness*."""
+    """Return a pass with *evidence* if *holds* is true; otherwise a violation with *why* and *witness*."""
     return Pass(evidence) if holds else Violation(why=why, witness=witness)

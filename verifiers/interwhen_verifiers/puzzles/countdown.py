@@ -52,7 +52,7 @@ class BeforeStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CountdownProblem:
-    """The puzzle, and whether a step that leads nowhere is a violation."""
+    """The puzzle, and whether a step after which the target cannot be made any more is a violation."""
 
     puzzle: NumberPuzzle
     dead_ends: bool
@@ -86,7 +86,10 @@ def _read(
 
 @verifier(name="countdown", version="2", deadline=10.0, worker="thread")
 def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verdict:
-    """Judge a step or an answer by exact arithmetic, by the numbers that are left, and by a complete search."""
+    """Judge a step or an answer: its arithmetic, the numbers that it uses, and whether the target can be made.
+
+    The arithmetic is exact, and the search is complete.
+    """
     match claim.said:
         case CalculationStep() as step:
             return judge_step(problem.puzzle, claim.before.left, step, dead_ends=problem.dead_ends)
@@ -108,9 +111,9 @@ def countdown(
 ) -> Monitor:
     """Make the monitor. It does nothing if the prompt has no such puzzle.
 
-    ``target`` is used if the prompt names none. ``use`` says whether all numbers must be used, if the prompt does not.
-    With ``dead_ends=False``, a correct step passes even if it leads nowhere. Raises :class:`UsageError` on a wrong
-    option.
+    ``target`` is used if the prompt does not name a target. ``use`` says whether all numbers must be used, if the
+    prompt does not say it. With ``dead_ends=False``, a correct step passes even if the target cannot be made any more.
+    Raises :class:`UsageError` on a wrong option.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
 

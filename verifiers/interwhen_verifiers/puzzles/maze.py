@@ -86,9 +86,9 @@ def _read(
 
 
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
-    """Return how many moves a line must have to be the answer without a label.
+    """Return how many moves a line without a label must have to count as the answer; 0 if it never counts.
 
-    A single move may be a step on the way. 0 means that no such line is an answer.
+    A single move may be a step on the way.
     """
     if segment.phase != "answer" or problem.asked != "moves":
         return 0

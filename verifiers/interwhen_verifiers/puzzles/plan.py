@@ -42,7 +42,7 @@ MAX_ANSWER = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Claim):
-    """The claim for one action. ``against`` says why it cannot be done; empty if it can."""
+    """The claim that one action is possible. ``against`` says why it is not; empty if it is."""
 
     against: str
     place: int
@@ -104,7 +104,10 @@ def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
 
 
 def _broken(text: str, at: int, taken: Taken) -> Verdict:
-    """Refute the action *taken*, whose line begins at *at*, unless the text after it may take the action back."""
+    """Return the violation for *taken*, an action that is not possible and whose line begins at *at*.
+
+    The verdict is ``Unknown`` if the text after the action may take it back.
+    """
     if corrects(text, at + taken.step.end):
         return Unknown("the plan fails, and the text after it may say so itself")
     return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))

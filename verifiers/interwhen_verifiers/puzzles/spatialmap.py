@@ -102,14 +102,14 @@ class MapGrammar(NamedTuple):
 
 
 class Map(NamedTuple):
-    """The problem, and the patterns for its names."""
+    """The problem, and the patterns that find the names of its places."""
 
     problem: MapProblem
     grammar: MapGrammar
 
 
 class MapState(NamedTuple):
-    """The map, and for each name and alias that the text has used so far: the name of the place."""
+    """The map, and a map from each name or alias in the text so far to the name of the place."""
 
     map: Map
     aliases: Mapping[str, str]
@@ -138,7 +138,7 @@ def make_grammar(names: tuple[str, ...]) -> MapGrammar:
 
 
 def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
-    """Return the statements of *line*, with names in place of *aliases*. Takes time linear in its length."""
+    """Return the statements of *line*, in which *aliases* are replaced by names. Takes time linear in its length."""
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
@@ -165,16 +165,16 @@ def _statements(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> I
 
 
 def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
-    """Tell whether the words around *match* leave its meaning unchanged.
+    """Tell whether *match* means what it says: the words around it in *line* do not change its meaning.
 
-    Those in "what lies west of A is north of B" do not.
+    For example, "A is north of B" in "what lies west of A is north of B" does not mean what it says.
     """
     before = line[max(start, match.start() - 40) : match.start()]
     return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
 
 
 def read_aliases(line: str, grammar: MapGrammar) -> Iterator[tuple[str, str]]:
-    """Yield each alias that *line* introduces, with its name: ``Recycle Center (RC)``."""
+    """Yield each alias that *line* introduces, with the name that it stands for: ``Recycle Center (RC)``."""
     if len(line) <= MAX_LINE and "(" in line:
         for match in grammar.alias.finditer(line):
             yield match["alias"], match["name"]

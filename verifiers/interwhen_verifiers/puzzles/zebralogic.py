@@ -59,7 +59,7 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 
 @verifier(name="zebralogic", version="1", deadline=10.0)
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
-    """Judge a statement by the only arrangement that fits the clues; if there are several, by all of them."""
+    """Judge a statement by the arrangement that fits the clues; if several arrangements fit, by all of them."""
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":
         return Unknown("the clues, as they were understood, contradict each other")
@@ -99,7 +99,7 @@ _RELATIONS = {"same": "in the house of", "beside": "next to", "directly_left": "
 
 
 def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
-    """Express *relation* in the words of the puzzle, so that no text of the trace is repeated."""
+    """Express *relation* in the words of the puzzle, so that a message does not repeat any text of the trace."""
     one = puzzle.phrases.name(relation.one)
     no = "not " if relation.denied else ""
     if relation.other is None:

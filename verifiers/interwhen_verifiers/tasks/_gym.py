@@ -21,10 +21,11 @@ def exercises(
     monitor: str,
     **config: object,
 ) -> Iterator[Exercise]:
-    """Yield *count* exercises of *dataset* with *config*, for runs with *monitor*.
+    """Yield *count* exercises of the data set *dataset*, which is generated from *seed* with the options *config*.
 
-    *prompt* makes the prompt of an entry of the dataset, and *read* reads the answer in the text of the model.
-    Raises :class:`~interwhen.toolkit.MissingExtraError` where ``reasoning-gym`` is not installed.
+    *prompt* makes the prompt for an entry of the data set, and *read* finds the answer in the text of the model.
+    *monitor* is the monitor for the runs. Raises :class:`~interwhen.toolkit.MissingExtraError` if ``reasoning-gym`` is
+    not installed.
     """
     try:
         import reasoning_gym
@@ -49,5 +50,5 @@ class _Grader:
 
 
 def chat(system: str, user: str) -> Prompt:
-    """Return a chat of an instruction and a question."""
+    """Return a chat prompt of two messages: the instruction *system*, and the question *user*."""
     return (Message("system", system), Message("user", user)) if system else (Message("user", user),)

@@ -41,7 +41,7 @@ _ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 
 
 def read(text: str) -> str | None:
-    """Return the number after the last "Answer:" at the start of a line, in a normal form."""
+    """Return the number after the last "Answer:" at the start of a line in *text*, in a normal form."""
     found = [match["number"] for match in _ANSWER.finditer(text)]
     value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
     return None if value is None else write_number(value)
@@ -105,7 +105,7 @@ def chained_arithmetic(
 
 
 def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
-    """Generate word problems after GSM-Symbolic."""
+    """Generate word problems in the style of the data set GSM-Symbolic."""
     return exercises(
         "gsm_symbolic",
         count,

@@ -15,7 +15,7 @@ _NONE = -1
 def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
     """Yield the chains in the file or folder at *path*, one step on each line.
 
-    The labels are noisy. So a chain without a labelled mistake is ``right`` only if its answer is right, too;
+    The labels contain errors. So a chain without a labelled mistake is ``right`` only if its answer is right, too;
     otherwise it is ``unclear``.
     """
     for record in records(path):

@@ -17,10 +17,10 @@ _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
 
 
 def tau_bench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the runs of the file at *path*, and the gold calls of each of their tasks.
+    """Yield the runs of the file at *path*, and the correct ("gold") calls of each of their tasks.
 
-    A run that failed is ``wrong``, for whatever reason. A run that did its task is ``right``, and so are gold calls.
-    Where the gold calls of a task break the policy, all its traces are ``unclear``.
+    A run that failed is ``wrong``, whatever the reason. A run that did its task is ``right``, and so are gold calls. If
+    the gold calls of a task break the policy, all its traces are ``unclear``.
     """
     told = set()
     for record in records(path):

@@ -129,7 +129,7 @@ def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 
 def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
-    """Read all *tokens* as one expression. Return ``None`` if they are none, or if it is too long or too deep."""
+    """Read all *tokens* as one expression. Return ``None`` if there are no tokens, or if it is too long or too deep."""
     numbers = tuple(WrittenNumber(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
     if not 0 < len(numbers) <= MAX_NUMBERS:
         return None
@@ -142,7 +142,10 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 
 
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Find the first equation in *tokens*. Return it and the index after it, or ``None`` if it cannot be read."""
+    """Find the first equation in *tokens*. Return it and the index after it.
+
+    The result is ``None`` if there is no equation that can be read.
+    """
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:
         return None
@@ -158,7 +161,7 @@ def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, in
 
 
 def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
-    """Return the index at which the expression that ends before the index *end* begins."""
+    """Return the index at which the expression that ends before *end* begins. *end* is an index of a token."""
     at = end
     while at and tokens[at - 1].kind in {"num", "op", "open", "close", "frac"}:
         at -= 1
@@ -179,7 +182,7 @@ def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
 
 
 def _run_on(tokens: Sequence[ExpressionToken], start: int) -> int:
-    """Return the index at which the expression that begins at the index *start* ends."""
+    """Return the index at which the expression ends that begins at the token with the index *start*."""
     at, depth, whole = start, 0, start
     while at < len(tokens) and tokens[at].kind in {"num", "op", "open", "close", "frac"}:
         depth += (tokens[at].kind == "open") - (tokens[at].kind == "close")
@@ -203,7 +206,7 @@ class _Reader:
         self.at = 0
 
     def read(self, rank: int, depth: int) -> Fraction | None:
-        """Evaluate an operand and the operations after it whose precedence is above *rank*.
+        """Evaluate one operand, and the operations after it whose precedence is higher than *rank*.
 
         *depth* is the number of open brackets and signs.
         """
@@ -242,7 +245,7 @@ class _Reader:
 
 
 def apply(left: Fraction | None, sign: str, right: Fraction | None) -> Fraction | None:
-    """Apply the operation *sign* exactly. Return ``None`` if an operand is ``None``, or for a division by zero."""
+    """Apply the operation *sign* exactly. Return ``None`` if an operand is ``None``, or if it divides by zero."""
     if left is None or right is None or (sign == "/" and not right):
         return None
     return _OPERATIONS[sign](left, right)

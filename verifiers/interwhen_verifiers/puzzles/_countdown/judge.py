@@ -40,8 +40,8 @@ class _Spent(Exception):
 def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
     """Tell whether *target* can be made from all *numbers*. Return ``None`` if the search takes too long.
 
-    With *partly*, it may be made from only some of them. *numbers* must be sorted. The search tries every order and
-    bracketing of ``+ - * /`` on exact fractions.
+    With *partly*, the target may also be made from only some of the numbers. *numbers* must be sorted. The search tries
+    every order and bracketing of ``+ - * /`` on exact fractions.
     """
     if len(numbers) > MOST:
         return None
@@ -89,9 +89,10 @@ class _Search:
 
 
 def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[Fraction]:
-    """Yield each value that, joined with *value* by one operation, gives *target*.
+    """Yield each value that gives *target* if one operation combines it with *value*.
 
-    *rest* are the numbers from which it must be made. They matter only where any of their values will do.
+    The yielded value must then be made from the numbers *rest*. They are used only if *value* and *target* are 0: then
+    any value that can be made from them will do.
     """
     yield target - value
     yield value - target
@@ -142,14 +143,17 @@ _LOST = Unknown("the numbers left are not known: an earlier line was not underst
 
 
 class Followed(NamedTuple):
-    """The result of a step: the numbers left after it (``None`` if that is not known), and its fault, if it has one."""
+    """The result of a step: the numbers that are left after it (``None`` if not known), and the error in it, if any."""
 
     left: Numbers | None
     fault: Verdict | None = None
 
 
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
-    """Apply *step* to the numbers *left*, or to all numbers of *puzzle*, because a new try may begin unannounced."""
+    """Apply *step* to the numbers *left*; if that fails, to all numbers of *puzzle*.
+
+    The second attempt is needed because the text may begin a new try without saying so.
+    """
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
         return Followed(None, fault)
@@ -162,10 +166,10 @@ def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) ->
 
 
 def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep, *, dead_ends: bool) -> Verdict:
-    """Judge the value of *step*, the numbers that it uses and leaves, and whether the target can still be made.
+    """Judge whether *step* calculates correctly, uses available numbers, and leaves numbers that can make the target.
 
-    *left* are the numbers before the step (``None`` if they are not known). Without *dead_ends*, a correct step passes
-    even if it leads nowhere.
+    *left* are the numbers before the step (``None`` if they are not known). If *dead_ends* is false, a correct step
+    passes even if the target cannot be made any more.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -187,7 +191,7 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 
 
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
-    """Judge the expression *final*, the numbers that it uses, and its value. *line* is its line."""
+    """Judge the expression *final*: the numbers that it uses, and its value. *line* is the line that contains it."""
     if final.chain:
         return _judge_chain(puzzle, final)
     expression = next((side for side in final.sides if not side.is_bare), None)
@@ -203,7 +207,7 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
 
 
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
-    """Judge the statement that the target cannot be made."""
+    """Judge the statement that the target cannot be made from the numbers of *puzzle*."""
     numbers = tuple(sorted(puzzle.numbers))
     if reaches(numbers, puzzle.target):
         why = f"{puzzle.target} can be made from {puzzle.listed}"
@@ -256,7 +260,7 @@ def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
 
 
 def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
-    """Judge the last two of the *sides* of an equation. Return ``None`` if they are equal.
+    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict.
 
     Only these two are compared, because ``5 * 9 = 45 / 2 = 24`` may mean steps one after another. *base* is the start
     of the statement.

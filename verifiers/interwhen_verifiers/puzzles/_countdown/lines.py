@@ -57,7 +57,7 @@ _NONE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CalculationStep(Spanned):
-    """An equation, and the numbers that the line says are left after it (``None`` if it does not say)."""
+    """An equation, and the numbers that are left after it according to the line (``None`` if it does not say)."""
 
     equation: NumberEquation
     listed: tuple[WrittenNumber, ...] | None
@@ -90,8 +90,8 @@ Said: TypeAlias = CalculationStep | ExpressionAnswer | Hopeless
 def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | None:
     """Read the statement of *line*. Return ``None`` if it is not clear. Takes time linear in the length of *line*.
 
-    *answering*: whether the line is in the answer. Only there, an expression alone on its line may be the answer. It
-    must have at least as many numbers as the puzzle, because with fewer it may be part of a calculation.
+    *answering*: the line is in the answer. Only there, an expression alone on its line may be the answer. It must have
+    at least as many numbers as the puzzle, because with fewer it may be part of a calculation.
     """
     if len(line) > MAX_LINE:
         return None
@@ -155,7 +155,7 @@ def _fraction(text: str) -> Fraction:
 
 
 def _alone(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
-    """Return *step* as the answer if it makes the target from all numbers; otherwise return it unchanged."""
+    """Return *step* as an answer if it makes the target from all numbers of the puzzle; otherwise *step* itself."""
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
         return ExpressionAnswer(step.start, step.end, sides)

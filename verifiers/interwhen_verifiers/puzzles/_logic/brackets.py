@@ -39,7 +39,7 @@ _PLAIN = re.compile(rf"[\s\"'`]{{0,4}}{_SIGNS}[\s\"'`]{{0,4}}$")
 
 @dataclass(frozen=True, slots=True)
 class Read(Spanned):
-    """The statement that the brackets ``signs`` follow after the first ``at`` brackets of the input."""
+    """The statement that the brackets ``signs`` come next in the input, after its first ``at`` brackets."""
 
     signs: str
     at: int
@@ -47,7 +47,7 @@ class Read(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Stack(Spanned):
-    """The statement that the stack is ``signs`` after the first ``at`` brackets of the input."""
+    """The statement that the open brackets are ``signs`` after the first ``at`` brackets of the input."""
 
     signs: str
     at: int
@@ -55,7 +55,10 @@ class Stack(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Closing(Spanned):
-    """The statement that ``signs`` are popped from the final stack (``is_popped``), or close what is still open."""
+    """A statement about how the input ends: ``signs`` close all brackets that are still open.
+
+    ``is_popped``: the statement is instead that ``signs`` are popped from the final stack.
+    """
 
     signs: str
     is_popped: bool
@@ -81,7 +84,7 @@ class Brackets:
         return 0
 
     def skip(self, at: int) -> int:
-        """Return the state after a line that is too long to read: *at*, unchanged."""
+        """Return the state after a line that is too long to read. It is *at*, the state before the line."""
         return at
 
     def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:

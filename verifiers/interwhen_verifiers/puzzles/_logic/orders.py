@@ -41,7 +41,7 @@ class Axis:
 
 
 def _compared(name: str, low: tuple[str, str], high: tuple[str, str]) -> Axis:
-    """Make an axis from the comparatives and superlatives of its *low* and its *high* end."""
+    """Make an axis from the comparatives and superlatives for its *low* end and for its *high* end."""
     return Axis(
         name,
         rf"(?:{low[0]}) than",
@@ -198,7 +198,7 @@ class ObjectOrder:
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """What the text so far means for its next line."""
+    """What the text so far tells about the meaning of its next line."""
 
     is_supposed: bool = False
     """Whether the text supposes something, so that later statements may depend on the supposition."""
@@ -208,9 +208,9 @@ class OrderState:
 
 @dataclass(frozen=True, slots=True)
 class ToldFacts(Spanned):
-    """Facts that a line states together.
+    """Facts that one line states together.
 
-    *beyond*: a stated place that does not exist, counted from 1; 0 if all places exist.
+    *beyond* is a stated place that does not exist, counted from 1; 0 if all stated places exist.
     """
 
     facts: tuple[FoundFact, ...] = ()
@@ -218,7 +218,7 @@ class ToldFacts(Spanned):
 
 
 def holds(fact: Fact, row: tuple[int, ...]) -> bool:
-    """Tell whether *fact* holds in *row*, which has the place of each object."""
+    """Tell whether *fact* is true in *row*, an arrangement that gives the place of each object."""
     return row[fact.item] in fact.places if isinstance(fact, Placed) else row[fact.one] < row[fact.other]
 
 
@@ -248,9 +248,9 @@ def read_order(prompt: str) -> ObjectOrder | None:
 
 
 def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
-    """Yield each arrangement of *count* objects in which all *facts* hold.
+    """Yield each arrangement of *count* objects in which all *facts* are true.
 
-    The arrangements grow object by object, so most of those that break a fact are given up early.
+    The arrangements grow object by object, so most of those that contradict a fact are given up early.
     """
     allowed = [set(range(count)) for _ in range(count)]
     befores = [fact for fact in facts if isinstance(fact, OrderedPair)]
@@ -272,7 +272,7 @@ def read_facts(
 ) -> Iterator[FoundFact]:
     """Yield the facts that *sentence* asserts, from left to right.
 
-    *counts_down*: the text has listed places from the high end, so "second is X" may not count from the low end, and is
+    *counts_down*: the text has listed places from the high end. Then "second is X" may count from either end, so it is
     not read.
     """
     inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
@@ -443,7 +443,10 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 
 
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
-    """Yield facts such as "the third bird must be the falcon", counted in the direction *way* of the last list."""
+    """Yield facts such as "the third bird must be the falcon".
+
+    *way* is the direction in which the last list counted places.
+    """
     if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):
@@ -455,7 +458,7 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 
 
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
-    """Judge stated facts: they contradict the clues if they hold in no allowed arrangement."""
+    """Judge stated facts: they are wrong if they are true in none of the allowed arrangements."""
     count = len(problem.names)
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")

@@ -48,7 +48,7 @@ _ODD: Final = {
 
 
 class ClassStatement(NamedTuple):
-    """A statement about classes, such as "all *one* are *other*". With "is" and "is not", *one* is a person's name."""
+    """A statement about classes, such as "all *one* are *other*". In "*one* is *other*", *one* is a person's name."""
 
     quantity: Quantity
     one: str
@@ -87,8 +87,8 @@ def _singular(term: str) -> str:
 class Classes:
     """Premises about classes.
 
-    A case is a set of classes: that of a thing which is in these classes and in no other. The premises allow some
-    cases, and demand that some cases have a member.
+    A case is a set of classes. A thing is in exactly one case: that of all the classes that contain it. The premises
+    allow some cases, and require that some cases have a member.
     """
 
     names: tuple[str, ...]
@@ -101,7 +101,7 @@ class Classes:
     """Further demands, for the school of logic in which each named class has a member."""
 
     def within(self, term: str) -> int:
-        """Return the cases in which a thing is in the class *term*."""
+        """Return the cases that contain the class *term*, one bit for each case."""
         return _cases(self.names.index(term), len(self.names))
 
     def read(self, text: str) -> ClassStatement | None:
@@ -112,9 +112,9 @@ class Classes:
         return found if found.quantity not in {"is", "is not"} or found.one in dict(self.people) else None
 
     def status(self, statement: ClassStatement, *, are_peopled: bool = False) -> Status:
-        """Tell whether *statement* follows, whether its contrary follows, or neither.
+        """Tell whether *statement* follows from the premises, contradicts them, or neither (``open``).
 
-        *are_peopled*: each class has a member.
+        *are_peopled*: assume that each class has a member.
         """
         denied = statement._replace(quantity=_CONTRARIES[statement.quantity])
         if not self.with_premise(denied).is_consistent(are_peopled=are_peopled):
@@ -122,10 +122,10 @@ class Classes:
         return "open" if self.with_premise(statement).is_consistent(are_peopled=are_peopled) else "contradicts"
 
     def is_consistent(self, *, are_peopled: bool = False) -> bool:
-        """Tell whether the premises can hold together.
+        """Tell whether the premises can all be true at once.
 
-        Each premise that demands one of several cases must have a case that the other premises allow.
-        *are_peopled*: each class has a member.
+        Each premise that requires a member in one of several cases must have such a case that the other premises allow.
+        *are_peopled*: assume that each class has a member.
         """
         people = (cases for _, cases in self.people)
         return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
@@ -144,7 +144,7 @@ class Classes:
                 return replace(self, people=tuple(people.items()))
 
     def _cases_of(self, statement: ClassStatement) -> int:
-        """Return the cases that *statement* forbids ("all", "no") or demands ("some", a person)."""
+        """Return the cases that *statement* excludes ("all", "no") or requires ("some", a person), one bit for each."""
         other = self.within(statement.other)
         match statement.quantity:
             case "all" | "some not":
@@ -182,7 +182,7 @@ def make_classes(premises: tuple[ClassStatement, ...]) -> Classes | None:
 
 
 def _cases(at: int, count: int) -> int:
-    """Return the cases in which class or sentence number *at* of *count* holds, one bit for each case."""
+    """Return the cases in which class or sentence number *at* of *count* is true, one bit for each case."""
     return sum(1 << case for case in range(1 << count) if case >> at & 1)
 
 
@@ -275,7 +275,7 @@ def _words(said: str, depth: int) -> Formula | None:
 
 
 def _name(said: str) -> str:
-    """Normalise the sentence *said*, so that "it rains" and "it does not rain" share one name."""
+    """Normalise the sentence *said*, so that "it rains" and "it does not rain" get the same name."""
     return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 
@@ -336,7 +336,7 @@ class Sentences:
     cases: int
 
     def mask(self, formula: Formula) -> int:
-        """Return the cases in which *formula* holds."""
+        """Return the cases in which *formula* is true, one bit for each case."""
         every = (1 << (1 << len(self.atoms))) - 1
         match formula.op, tuple(map(self.mask, formula.parts)):
             case "atom", _:
@@ -362,7 +362,7 @@ class Sentences:
         return formula if formula and formula.atoms <= set(self.atoms) else None
 
     def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
-        """Tell whether *formula* follows, whether its contrary follows, or neither."""
+        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``)."""
         cases = self.mask(formula)
         if not self.cases & ~cases:
             return "follows"
@@ -411,14 +411,14 @@ _YES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Concluded(Spanned):
-    """The statement that *conclusion* holds."""
+    """The statement that *conclusion* is true."""
 
     conclusion: Formula | ClassStatement
 
 
 @dataclass(frozen=True, slots=True)
 class Premises:
-    """A problem about premises: what they allow, and the question about them."""
+    """A problem about premises: the premises, and the question about them."""
 
     world: Sentences | Classes
     query: Formula | ClassStatement | None = None
@@ -426,17 +426,18 @@ class Premises:
     """The question: whether the query follows, whether it is true, or what can be concluded; empty: not understood."""
 
     def begin(self) -> bool:
-        """Return the state before the first line: whether the text supposes something."""
+        """Return the state before the first line. The state says whether the text is inside an assumption."""
         return False
 
     def skip(self, _is_supposed: bool) -> bool:  # noqa: FBT001 (a state)
-        """Return the state after a line that is too long to read: it may suppose something."""
+        """Return the state after a line that is too long to read: true, because the line may begin an assumption."""
         return True
 
     def read(self, is_supposed: bool, line: str) -> tuple[bool, list[Concluded]]:  # noqa: FBT001 (a state)
-        """Return whether the text supposes something after *line*, and the conclusions in the line.
+        """Return whether the text is inside an assumption after *line*, and the conclusions in *line*.
 
-        *is_supposed* is the state before it. Takes time linear in the length of *line*.
+        *is_supposed* says whether it was inside an assumption before the line. Takes time linear in the length of
+        *line*.
         """
         found: list[Concluded] = []
         for start, end in [] if is_supposed else sentences(line):

@@ -44,7 +44,7 @@ class Words:
     """Whether capitals come before all small letters, as in ASCII. If not, the order of such words is left open."""
 
     def status(self, one: str, other: str) -> int:
-        """Compare two words: -1 if *one* must stand first, 1 if *other* must, 0 if they are alike or it is open."""
+        """Compare two words: -1 if *one* comes first, 1 if *other* does, 0 if equal or unclear."""
         keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
         found = {(left > right) - (left < right) for left, right in keys}
         sign = found.pop() if len(found) == 1 else 0
@@ -55,7 +55,7 @@ class Words:
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Say how *listed* differs from a rearrangement of the given words. Return an empty text if it does not."""
+        """Return how *listed* differs from a rearrangement of the given words; an empty text if it does not differ."""
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -65,18 +65,18 @@ class Words:
         return next((f"{word!r} is missing" for word in given if word not in found), "")
 
     def begin(self) -> int:
-        """Return the state before the first line: the text compares no letter yet (0)."""
+        """Return the state before the first line: the text does not compare any letter yet, so the state is 0."""
         return 0
 
     def skip(self, _rank: int) -> int:
-        """Return the state after a line that is too long to read: the compared letter is not known (0)."""
+        """Return the state after a line that is too long to read: 0, because the compared letter is not known."""
         return 0
 
     def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
         """Return the state after *line*, and the statements in the line.
 
-        The state is the number of the letter that the text compares (first, second ...); 0 if it is not known. *rank*
-        is the state before the line. Takes time linear in the length of *line*.
+        The state is the position (1 for the first) of the letter by which the text compares words; 0 if it is not
+        known. *rank* is the state before the line. Takes time linear in the length of *line*.
         """
         found: list[Sorted] = [
             Subpart(*match.span(), tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]))
@@ -180,7 +180,7 @@ _MOST: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Letter(Spanned):
-    """The statement that letter number ``rank`` of ``word`` is ``letter``.
+    """The statement that the letter at position ``rank`` of ``word`` is ``letter``.
 
     ``number`` is the stated position of the letter in the alphabet; 0 if none is stated.
     """
@@ -195,7 +195,7 @@ class Letter(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Subpart(Spanned):
-    """The statement that the words ``words`` can be sorted by their letter number ``rank``."""
+    """The statement that comparing the letters at position ``rank`` is enough to sort the words ``words``."""
 
     words: tuple[str, ...]
     rank: int
@@ -303,7 +303,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _at(word: str, rank: int) -> set[str]:
-    """Return the possible letters number *rank* of *word*: signs in the word may be counted or not."""
+    """Return the letters that letter number *rank* of *word* may be: signs in *word* may count as letters or not."""
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 
 

@@ -39,9 +39,9 @@ _MOST = 60
 
 @dataclass(frozen=True, slots=True)
 class Holding(Spanned):
-    """The statement that ``person`` holds ``thing``. ``said`` is the thing as the text names it.
+    """The statement that ``person`` holds ``thing``. ``said`` is the name of the thing in the text.
 
-    ``at``: the numbers of swaps after which the statement may be meant.
+    ``at`` is a set: after how many swaps the statement may be meant.
     """
 
     person: int
@@ -87,13 +87,13 @@ class Swaps:
     """The letter and the text of each option."""
 
     def find(self, name: str) -> int | None:
-        """Return the index of the person with the name or initial *name*; ``None`` if it is not exactly one."""
+        """Return the index of the person with the name or initial *name*; ``None`` unless exactly one person has it."""
         low = name.casefold()
         known = [at for at, each in enumerate(self.names) if low in (each.casefold(), each[0].casefold())]
         return known[0] if len(known) == 1 else None
 
     def thing(self, said: str) -> str | None:
-        """Return the thing whose name has all words of *said*; ``None`` if it is not exactly one."""
+        """Return the thing whose name contains all words of *said*; ``None`` unless there is exactly one."""
         wanted, things = words(said), self.states[0]
         exact = [thing for thing in things if words(thing) == wanted]
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
@@ -120,7 +120,7 @@ class Swaps:
         return SwapState()
 
     def skip(self, _told: SwapState) -> SwapState:
-        """Return the state after a line that is too long to read."""
+        """Return the state after a line that is too long to read: the count of swaps is lost."""
         return LOST
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
@@ -230,7 +230,10 @@ def _is_list(text: str) -> bool:
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Read *line*, a list without sentences: the things after the next swap, or again at the start or the end."""
+    """Read *line*, a list of who holds what: after the next swap, or once more at the start or at the end.
+
+    The line has no sentences.
+    """
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
     again = {at for at in told.at if told.is_fresh or (at == 0 and _agrees(problem, said, at))}
@@ -276,9 +279,9 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 
 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
-    """Assign the statements *said*, which belong together, to a number of swaps.
+    """Decide after how many swaps the statements *said* are meant. They belong together.
 
-    That is the current number if it is certain, and otherwise that number or any later one.
+    They are meant after the current number of swaps if it is certain, and otherwise after that number or any later one.
     """
     if not said:
         return told, []
@@ -342,9 +345,10 @@ def _swapped(problem: Swaps, told: SwapState, swap: re.Match[str]) -> SwapState:
 def _said(
     problem: Swaps, line: str, start: int, end: int, at: frozenset[int], *, initials: bool = False
 ) -> Iterator[Holding]:
-    """Yield the statements about who holds what in ``line[start:end]``, for the numbers of swaps *at*.
+    """Yield the statements in ``line[start:end]`` about who holds what.
 
-    A single letter may be that of an option, so it is read as a person only with *initials*.
+    *at* has the possible numbers of swaps before them. A single letter may be that of an option, so it is read as a
+    person only if *initials* is true.
     """
     for found in _SAYS.finditer(line, start, end):
         if not initials and len(found["name"] or found["who"]) == 1:

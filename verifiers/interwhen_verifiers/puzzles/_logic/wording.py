@@ -68,7 +68,7 @@ def read_final(line: str) -> FinalAnswer | None:
 
 
 def ordinal(word: str) -> int:
-    """Return the number of the ordinal *word* (see :data:`ORDINAL`), from 1."""
+    """Return the number of the ordinal *word* (see :data:`ORDINAL`); "first" is 1."""
     low = word.lower()
     return ORDINALS.index(low) + 1 if low in ORDINALS else int(low[:-2])
 
@@ -79,14 +79,14 @@ def spelled(number: int) -> str:
 
 
 def is_doubtful(text: str) -> bool:
-    """Tell whether *text* may ask, suppose, doubt or deny something instead of asserting it."""
+    """Tell whether *text* may express a question, an assumption, a doubt or a denial instead of asserting something."""
     return _DOUBT.search(text) is not None
 
 
 def supposes(text: str, *, is_about: bool) -> bool:
-    """Tell whether *text* may begin a supposition, on which later statements depend.
+    """Tell whether *text* may begin an assumption, on which later statements depend.
 
-    *is_about*: whether *text* is about the problem. Only then do weaker words such as "if" count.
+    *is_about*: *text* is about the problem. Only then, weaker words such as "if" count as a sign of an assumption.
     """
     return _SUPPOSED.search(text) is not None or (is_about and _PERHAPS.search(text) is not None)
 

@@ -27,7 +27,7 @@ def turn_between(before: Direction, after: Direction) -> Turn:
 
 
 def direction_between(one: Cell, other: Cell) -> Direction | None:
-    """Return the direction from *one* to *other*; ``None`` unless they are two cells of one row or column."""
+    """Return the direction from cell *one* to cell *other*; ``None`` unless they are two cells of one row or column."""
     rows, columns = other[0] - one[0], other[1] - one[1]
     if (rows == 0) == (columns == 0):
         return None
@@ -228,7 +228,7 @@ def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
 
 
 def _roles(prompt: str) -> list[dict[str, str]]:
-    """Return possible meanings of the signs: that of the legend, or else the common ones."""
+    """Return the possible meanings of the signs: the meanings in the legend, or else the common ones."""
     legend = {"wall": "", "start": "", "goal": "", "path": "", "open": ""}
     for sign, meaning in _LEGEND.findall(prompt):
         role = next((role for role, words in _MEANINGS.items() if words.search(meaning)), None)
@@ -289,5 +289,5 @@ def all_frames(problem: MazeProblem) -> Frames:
 
 
 def fitting(frames: Iterable[CoordinateFrame], pair: tuple[int, int], cell: Cell) -> Frames:
-    """Return those of *frames* in which *pair* means *cell*."""
+    """Return those of *frames* in which the coordinates *pair* mean *cell*."""
     return tuple(frame for frame in frames if frame.cell(pair) == cell)

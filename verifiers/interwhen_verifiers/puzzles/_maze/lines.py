@@ -102,7 +102,7 @@ _BESIDE = re.compile(
 
 
 class Pair(NamedTuple):
-    """Two coordinates in the text. ``order`` is ``rc`` if the text says which one is the row, and empty otherwise."""
+    """Two coordinates in the text. ``order`` is ``rc`` if the text says which one is the row; otherwise it is empty."""
 
     one: int
     two: int
@@ -169,7 +169,7 @@ class Rotation(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Count(Spanned):
-    """The statement that the path has ``number`` turns. ``is_tally``: it may count only the turns so far."""
+    """The statement that the path has ``number`` turns. ``is_tally``: the number may count only the turns so far."""
 
     kind: str
     number: int
@@ -197,7 +197,8 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
     """Return the statements of *line* that are clear. Takes time linear in the length of *line*.
 
-    If *least* is not 0, a line with nothing but that many moves or more, or with "infeasible", is the answer.
+    If *least* is not 0, a line is the answer if it has only moves, and at least that many, or only the word
+    "infeasible".
     """
     if len(line) > MAX_LINE:
         return ()
@@ -214,7 +215,7 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
 
 
 def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
-    """Read the list of directions in ``line[start:end]``. Return ``None`` if it is none.
+    """Read the list of directions in ``line[start:end]``. Return ``None`` if it is not such a list.
 
     *label* is the word before the list, such as "path".
     """
@@ -257,7 +258,7 @@ def way_of(word: str) -> Direction:
 
 
 def _is_enumeration(steps: list[Move], label: str) -> bool:
-    """Tell whether *steps* may only list the directions ("up, down, left, right"), and may not be moves."""
+    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving."""
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
         return False

@@ -72,7 +72,7 @@ class WalkState:
 
 
 class Outcome(NamedTuple):
-    """The state after a statement, and the verdict on it."""
+    """The state of the walk after a statement, and the verdict on the statement."""
 
     place: WalkState
     verdict: Verdict
@@ -90,9 +90,9 @@ def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
 
 
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
-    """Compare the stated position *said* with the maze, and learn from it how the text writes coordinates.
+    """Compare the stated position *said* with the maze. It also shows how the text writes coordinates.
 
-    *place* is the state before the statement.
+    *place* is the state before the statement. The returned state contains what was learned about the coordinates.
     """
     maze = problem.maze
     if said.what == "here":
@@ -122,9 +122,9 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 
 
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
-    """Replay *moves* from where the walk is, or from the start if the moves may begin there again.
+    """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
-    *place* is the state before the moves. With *whole*, they must lead from the start to the exit.
+    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
@@ -206,9 +206,10 @@ def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outc
 def _replayed(
     problem: MazeProblem, last: Walk, moves: Moves, frames: Iterable[CoordinateFrame]
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
-    """Replay *moves* in each of *frames*.
+    """Replay *moves* once for each of *frames*, the possible meanings of coordinates.
 
-    Return the frames in which all moves can be made, each with the walk after them, and the first fault in another.
+    Return the frames in which all moves can be made, each with the walk after them, and the first fault in any other
+    frame.
     """
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
@@ -339,9 +340,9 @@ _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.
 
 
 def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
-    """Compare the stated number of turns with the marked path.
+    """Compare the stated number of turns *said* with the turns of the marked path.
 
-    If it is lower, it may be the number so far, as long as *last*, the walk, has not reached the exit.
+    A lower number may count the turns so far, as long as *last*, the walk, has not reached the exit.
     """
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)

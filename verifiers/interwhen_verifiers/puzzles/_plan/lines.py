@@ -43,7 +43,7 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A line after which the state of the plan is not known, because of ``why``."""
+    """A line after which the state of the plan is not known. ``why`` gives the reason."""
 
     why: str
 
@@ -178,7 +178,7 @@ def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> t
 
 
 def _step(words: Atom, start: int, end: int, number: int | None, problem: PlanningProblem) -> ActionStep | Doubt | None:
-    """Return the action that *words* name; ``None`` if they are a fact or a remark."""
+    """Return the action that *words* name; ``None`` if *words* are a fact or a remark."""
     name = _name(words, problem)
     if name not in problem.domain.operators:
         known = len(words) <= 1 or name in problem.domain.predicates

@@ -66,7 +66,7 @@ def show(atom: Atom) -> str:
 
 
 def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
-    """Say why *values* cannot be the arguments of the action *name*. Return an empty text if they can."""
+    """Return why *values* cannot be the arguments of the action *name*; an empty string if they can."""
     parameters = problem.domain.operators[name].parameters
     if len(values) != len(parameters):
         count = len(parameters)
@@ -81,18 +81,21 @@ def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
 
 
 def unmet(literals: Literals, state: State, bound: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return a text for each of *literals* that does not hold in *state*. *bound* has the values of variables."""
+    """Return a text for each of *literals* that is not true in *state*. *bound* maps variables to their values."""
     missing = [f"{show(atom)} does not hold" for atom in _ground(literals.yes, bound or {}) if atom not in state]
     return (*missing, *(f"{show(atom)} holds" for atom in _ground(literals.no, bound or {}) if atom in state))
 
 
 def bind(operator: Operator, values: Iterable[str]) -> dict[str, str]:
-    """Return the value of each parameter of *operator*."""
+    """Return a map from each parameter of *operator* to its value."""
     return {variable: value for (variable, _), value in zip(operator.parameters, values, strict=True)}
 
 
 def after(operator: Operator, state: State, bound: Mapping[str, str]) -> State:
-    """Return the state after *operator*. As in PDDL, a fact that is both deleted and added holds."""
+    """Return *state* after the action *operator*, whose parameters have the values *bound*.
+
+    As in PDDL, a fact that the action both deletes and adds is true afterwards.
+    """
     return (state - frozenset(_ground(operator.effect.no, bound))) | frozenset(_ground(operator.effect.yes, bound))
 
 

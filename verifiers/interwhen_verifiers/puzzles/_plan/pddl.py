@@ -92,7 +92,7 @@ def parse(text: str) -> list[Node]:
 
 
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
-    """Return the parts of the definition in *text*: the name of each part, and its contents without the name.
+    """Return the parts of the definition in *text*, as a map from the name of a part to its contents without the name.
 
     *kind* is ``domain`` or ``problem``.
     """

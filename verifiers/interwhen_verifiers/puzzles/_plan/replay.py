@@ -16,9 +16,9 @@ _MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of the plan.
+    """How far the plan has come.
 
-    There are several states if text between actions may have begun the plan again from the start.
+    There are several possible states if the plan may have begun again from the start in the text between actions.
     """
 
     states: tuple[State, ...]
@@ -44,7 +44,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An action of the plan. ``against`` are its unmet preconditions; empty if it can be done."""
+    """An action of the plan. ``against`` are its preconditions that are not met; empty if the action is possible."""
 
     step: ActionStep
     place: int
@@ -58,7 +58,7 @@ def begin(problem: PlanningProblem) -> Progress:
 
 
 def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
-    """Return the progress after *line*, and its actions up to the first that cannot be done."""
+    """Return the progress after *line*, and the actions in *line*, up to the first one that is not possible."""
     if progress.broken or progress.doubt or progress.ended:
         return progress, ()
     match line:
@@ -113,7 +113,7 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
 
 
 def _may_explain(progress: Progress, step: ActionStep) -> bool:
-    """Tell whether *step* may only explain an action: a numbered one above it, or the last one in another form."""
+    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words."""
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 
@@ -139,9 +139,10 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the unmet parts of the goal.
+    """Return the parts of the goal that are not met.
 
-    Empty if each reading reaches the goal; ``None`` if only some readings reach it.
+    The result is empty if the goal is reached in each possible state, and ``None`` if it is reached only in some of
+    them.
     """
     lacking = [unmet(problem.goal, state) for state in progress.states]
     if all(lacking):

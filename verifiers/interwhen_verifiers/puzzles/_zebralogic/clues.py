@@ -223,8 +223,9 @@ MAX_CLUE = 300
 class HouseRelation(NamedTuple):
     """A relation between the houses of one or two values.
 
-    ``same``, ``beside``, ``directly_left`` (*one* is left of *other*), ``left``, ``between`` (*number* houses are
-    between them), ``house`` (*one* is in house *number*). With ``denied``, it does not hold.
+    The kinds: ``same``, ``beside``, ``directly_left`` and ``left`` (*one* is left of *other*), ``between`` (*number*
+    houses are between them), ``house`` (*one* is in house *number*). With ``denied``, the statement is that the
+    relation does not hold.
     """
 
     kind: Kind

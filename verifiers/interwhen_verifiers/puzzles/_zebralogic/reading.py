@@ -52,14 +52,14 @@ _LEAD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Stated(Spanned):
-    """The statement that *relation* holds."""
+    """The statement that *relation* is true."""
 
     relation: HouseRelation
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingState:
-    """What the lines so far mean for the next line."""
+    """What the lines so far tell about the meaning of the next line."""
 
     puzzle: HousePuzzle
     house: int = 0
@@ -71,9 +71,9 @@ class ReadingState:
 
 
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
-    """Return the state after *line*, and the statements in the line. Takes time linear in its length.
+    """Return the state after *line*, and the statements in the line. Takes time linear in the length of *line*.
 
-    *answer*: whether the line is in the answer.
+    *answer*: the line is in the answer.
     """
     if len(line) > MAX_LINE:
         return reading, []

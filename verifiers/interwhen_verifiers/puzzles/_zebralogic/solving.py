@@ -23,7 +23,7 @@ _SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The solution of the clues that were understood."""
+    """The arrangement that fits the clues that were understood."""
 
     status: Literal["unique", "open", "contradiction", "late"]
     arrangement: Arrangement | None = None
@@ -34,7 +34,7 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the clues say about one statement."""
+    """Whether one statement follows from the clues or contradicts them, and which clues show this."""
 
     status: Literal["follows", "refuted", "open", "late"]
     clues: tuple[int, ...] = ()
@@ -42,7 +42,7 @@ class Finding:
 
 
 def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
-    """Tell whether *relation* holds in *arrangement*."""
+    """Tell whether *relation* is true in *arrangement*."""
     one = arrangement[relation.one.attribute][relation.one.value]
     other = arrangement[relation.other.attribute][relation.other.value] if relation.other is not None else 0
     return relation.holds(one, other)
@@ -130,7 +130,7 @@ def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
 
 
 def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return a minimal set of clues that contradict *relation*; ``"open"`` if no clues contradict it."""
+    """Return a minimal set of clues that contradict *relation*; ``"open"`` if the clues do not contradict it."""
     with problem() as found:
         read = _read(puzzle, text, found.context)
         solver = read.solver
@@ -190,7 +190,7 @@ class _Houses:
         return solver
 
     def states(self, relation: HouseRelation) -> Any:
-        """Return *relation* as a condition on the variables."""
+        """Return *relation* as a condition of Z3 on the variables."""
         one = self._row(relation.one)
         if relation.other is None:
             pairs: Iterable[Sequence[Any]] = (
