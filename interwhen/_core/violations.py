@@ -544,7 +544,10 @@ class Violations:
         return todo, self._overspent(todo, times)
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
-        """Return the plan of the next rung of *auto* (``None``: the ladder ends), and how often the words came here."""
+        """Return the plan of the next rung of *auto*, and how often the same words were refuted at this place.
+
+        The plan is ``None`` if the ladder has ended.
+        """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
         rests = self._rests_on_reasoning(segment)
@@ -848,7 +851,7 @@ class RefutationCounts:
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
     def met(self, candidate: Candidate) -> tuple[int, int]:
-        """Count *candidate*; return how often its monitor has refuted the same words at the same position, and that.
+        """Count *candidate*; return how often its monitor has refuted the same words at its position, and the position.
 
         The counts are per monitor: another monitor that refutes the same words is not a repetition.
         """
@@ -859,7 +862,7 @@ class RefutationCounts:
         return times, place
 
     def met_answer(self, candidate: Candidate) -> int:
-        """Count *candidate*, which is in the answer; return how often its monitor has refuted the same words in one."""
+        """Count *candidate*, which is in the answer; return how often its monitor refuted the same words in answers."""
         key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
