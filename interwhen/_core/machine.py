@@ -651,7 +651,7 @@ class Core:
         self.events.append(Remedied(record, violations.remedies))
         skipped = self._open_segments(self._write(todo, refused))
         if todo.ask:
-            violations.conclude(best)
+            violations.conclude(best, todo.cut)
         if violations:  # another violation is in the text that was kept
             self._skip(skipped)
             self._after_settling()

@@ -18,9 +18,9 @@ T = TypeVar("T")
 def facts_of(call: SupervisedCall) -> dict[str, Any]:
     """Return the facts of *call* as JSON values, without the text of the answer.
 
-    ``label`` is the label of the result, ``violations`` has the monitor, verifier, reason, wrong text and remedy of
-    each violation, and ``reasons`` says why the result is not verified. ``call_id`` is the id of the call in the log
-    and in the audit file.
+    ``label`` is the label of the result. ``violations`` has the monitor, verifier, reason, wrong text and remedy of
+    each violation. ``reasons`` says why the result is not verified. ``call_id`` is the id of the call in the log and in
+    the audit file.
     """
     result = call.result
     unverified = getattr(result, "unverified_reasons", ())
@@ -47,12 +47,12 @@ def facts_of(call: SupervisedCall) -> dict[str, Any]:
 
 @functools.cache
 def supervised_class(base: Any, mixin: type) -> Any:
-    """Return a subclass of *base* with the name of *base*, whose methods *mixin* overrides."""
+    """Return a subclass of *base* that has the same name, and whose methods *mixin* overrides."""
     return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
 def supervised_copy(model: Any, mixin: type) -> Any:
-    """Return a copy of *model* with the same attributes, whose methods *mixin* overrides."""
+    """Return a copy of *model* that has the same attributes, and whose methods *mixin* overrides."""
     kind: Any = type(model)
     made: Any = object.__new__(supervised_class(kind, mixin))
     made.__dict__.update(model.__dict__)
@@ -60,11 +60,17 @@ def supervised_copy(model: Any, mixin: type) -> Any:
 
 
 def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCall]) -> dict[str, Any]:
-    """Return *metadata* with the facts of the last of *calls*: earlier ones are tries that a library repeated."""
+    """Return *metadata* with the facts of the last call in *calls*.
+
+    Earlier ones are attempts that the library repeated.
+    """
     return {**(metadata or {}), KEY: facts_of(calls[-1])} if calls else dict(metadata or {})
 
 
 def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> T:
-    """Return *client* wrapped with *monitors* and *options*; unchanged if none are given, since it is wrapped then."""
+    """Return *client* wrapped with *monitors* and *options*.
+
+    Without both, return *client* itself, which is already wrapped.
+    """
     specs = tuple(monitors)
     return wrap(client, specs, **options) if specs or options else client

@@ -33,7 +33,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedChat:
-    """The mixin for chat models: the methods that LangChain calls for an answer."""
+    """A mixin for chat models. It overrides the methods that LangChain calls for an answer."""
 
     def _generate(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:
@@ -74,7 +74,7 @@ def _attached(result: Any, seen: WatchedCalls) -> Any:
 
 
 def _last_chunk(seen: WatchedCalls) -> Iterator[Any]:
-    """Yield an empty chunk with the facts, which LangChain merges into the metadata of the whole message."""
+    """Yield an empty chunk with the facts. LangChain merges it into the metadata of the whole message."""
     from langchain_core.messages import AIMessageChunk
     from langchain_core.outputs import ChatGenerationChunk
 

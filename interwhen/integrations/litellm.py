@@ -18,9 +18,9 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 def attach_facts(function: FunctionT) -> FunctionT:
     """Return *function*, ``litellm.completion`` or ``litellm.acompletion``, whose responses hold the facts of the call.
 
-    Give it a wrapped client: ``completion(model="openai/my-model", client=interwhen.wrap(OpenAI(...)), ...)``. The
-    facts are in ``response._hidden_params["interwhen"]``, where litellm keeps what is no part of the API; a stream has
-    them there when it has ended.
+    Pass a wrapped client to the returned function: ``completion(model="openai/my-model",
+    client=interwhen.wrap(OpenAI(...)), ...)``. The facts are in ``response._hidden_params["interwhen"]``, where litellm
+    stores data that is not part of the API. A stream has the facts there after its end.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -47,7 +47,7 @@ def _attached(response: Any, seen: WatchedCalls) -> Any:
 
 
 class _FactsAtEnd:
-    """A stream of litellm that gets the facts at its end."""
+    """A litellm stream that gets the facts when it ends."""
 
     def __init__(self, stream: Any, seen: WatchedCalls) -> None:
         self._stream = stream

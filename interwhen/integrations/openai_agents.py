@@ -27,7 +27,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedAgentModel:
-    """The mixin for models: the two methods that the runner calls for an answer."""
+    """A mixin for models. It overrides the two methods that the runner calls for an answer."""
 
     async def get_response(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

@@ -19,7 +19,7 @@ ModelT = TypeVar("ModelT")
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model*, an ``OpenAIChatModel`` or ``OpenAIResponsesModel``, whose calls *monitors* watch.
 
-    Each response has the facts in ``metadata["interwhen"]``, also the one that a stream builds when it has ended.
+    Each response has the facts in ``metadata["interwhen"]``, including the response that a stream builds at its end.
     *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be
     wrapped already.
     """
@@ -33,7 +33,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedModel:
-    """The mixin for models: the two methods that pydantic-ai calls for an answer."""
+    """A mixin for models. It overrides the two methods that pydantic-ai calls for an answer."""
 
     async def request(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

@@ -52,7 +52,7 @@ Kept = Literal["all", "problems", "share"]
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which journals of calls are kept, where, and how much of them."""
+    """Which journals of calls are stored, where, what they contain, and how large they may become."""
 
     path: Annotated[str, Meta(description="The directory, with one file per call; empty for no journals.")] = ""
     keep: Annotated[
@@ -85,7 +85,7 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class JournalDirectory:
-    """Writes the journals of all calls of a process that name the same directory."""
+    """Writes the journals of all calls of a process that use the same directory."""
 
     _open: ClassVar[weakref.WeakValueDictionary[str, JournalDirectory]] = weakref.WeakValueDictionary()
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -124,9 +124,9 @@ class JournalDirectory:
 
     @classmethod
     def at(cls, settings: JournalSettings) -> JournalDirectory:
-        """Return the directory for *settings*, which is made if it does not exist.
+        """Return the journal directory for *settings*. The directory is created if it does not exist.
 
-        Raises :class:`~interwhen.UsageError` if it is open with other settings, or cannot be made.
+        Raises :class:`~interwhen.UsageError` if it is open with other settings, or cannot be created.
         """
         path = str(Path(settings.path).absolute())
         ours = msgspec.structs.replace(settings, path=path)
@@ -156,9 +156,9 @@ class JournalDirectory:
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal of the call with *head*; ``None`` if it gets none.
+        """Return the journal for the call described by *head*; ``None`` if this call gets no journal.
 
-        *shows_path*: the result of the call names the file with its directory, and not by its name alone.
+        With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
         """
         settings = self.settings
         chosen = _is_chosen(head.call_id, settings.share)
@@ -183,21 +183,21 @@ class JournalDirectory:
         )
 
     def wake(self, slot: JournalSlot) -> None:
-        """Let the thread write what *slot* has queued."""
+        """Wake the thread, which then writes the records that *slot* has queued."""
         self._woken.append(slot)
         if not self._wake.is_set():
             self._asked = time.monotonic()
             self._wake.set()
 
     def lose(self, why: str) -> None:
-        """Count a journal that is lost, and log *why*: once, until a journal is written again."""
+        """Count a lost journal. The reason *why* is logged, but not again until a journal could be written."""
         self.dropped += 1
         if not self._is_failing:
             self._is_failing = True
             log_warning("journal.failed", path=self.settings.path, why=why)
 
     def close(self) -> None:
-        """Write what is queued, for at most five seconds. A later call begins again."""
+        """Write all queued records, for at most five seconds, and stop. A later call starts the thread again."""
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
             return
@@ -210,7 +210,7 @@ class JournalDirectory:
     # ------------------------------------------------------------------ the thread
 
     def _start(self) -> None:
-        """Start the thread, unless it runs. A forked process has none of its parent's threads."""
+        """Start the thread unless it is running. A forked process has no threads of its parent."""
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:
@@ -273,13 +273,16 @@ class JournalDirectory:
     # ------------------------------------------------------------------ the disk
 
     def open(self, name: str) -> int:
-        """Return the descriptor of the file *name*, which is made if it does not exist."""
+        """Open the file *name* and return its descriptor. The file is created if it does not exist."""
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         return os.open(self._folder / name, flags, 0o600)
 
     def make_room(self, size: int) -> None:
-        """Delete the oldest journals until *size* more bytes fit. Raises :class:`OSError` if they do not."""
+        """Delete the oldest journals until there is space for *size* more bytes.
+
+        Raises :class:`OSError` if that is impossible.
+        """
         if self._scanned < 0:
             self._scan(time.monotonic())
         while self.bytes + size > self.settings.max_bytes:
@@ -289,7 +292,7 @@ class JournalDirectory:
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name* of *size* bytes, whose journal is not kept."""
+        """Delete the file *name* of *size* bytes, because its journal is not kept."""
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
@@ -301,7 +304,7 @@ class JournalDirectory:
         self.deleted += 1
 
     def _scan(self, now: float) -> None:
-        """Read the directory, and delete the files that are too old or too many."""
+        """Read the directory, and delete files that are too old, and the oldest files if there are too many."""
         self._scanned = now
         found, ours = [], 0
         try:
@@ -328,7 +331,7 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal of a directory: the file and the clerk of its writer."""
+    """One journal in a directory. It is both the file and the clerk of its writer."""
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
@@ -350,7 +353,7 @@ class JournalSlot:
 
     @property
     def incomplete(self) -> str:
-        """Why the journal is incomplete; empty: it is complete so far."""
+        """The reason why the journal is incomplete; empty while it is complete."""
         return self._incomplete if self._writing is None else self._writing.incomplete
 
     # ------------------------------------------------------------------ for the run and the call
@@ -360,35 +363,35 @@ class JournalSlot:
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot: the thread opens the file at the first write, so that the call does not wait for it."""
+        """Return this slot itself. The thread opens the file at the first write, so that the call does not wait."""
         assert not keep
         assert not found
         return self
 
     def start(self, writing: Any, _seconds: float) -> None:
-        """Write the records of *writing* from now on."""
+        """Write the records of *writing*, beginning now."""
         self._writing = writing
         self.has_begun = True
 
     def wake(self) -> None:
-        """Note that a record was queued."""
+        """Wake the thread, because a record was queued."""
         self._directory.wake(self)
 
     def hurry(self) -> None:
-        """Do nothing: a record is never urgent here, since a call is not resumed."""
+        """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Note that the run has ended. The record of the call may follow."""
+        """Record that the run has ended. The record of the call may still follow."""
         if not self.ended_at:
             self.ended_at = time.monotonic()
             self._directory.wake(self)
 
     async def ended(self, _seconds: float) -> bool:
-        """Return at once: no call waits for its journal."""
+        """Return true at once, because no call waits for its journal."""
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the last one; see :meth:`CallJournal.called`."""
+        """Queue *record*, the last record of the journal; see :meth:`CallJournal.called`."""
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -397,13 +400,13 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Count that the journal was given up."""
+        """Count this journal as lost, for the reason *why*."""
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread
 
     def step(self) -> bool:
-        """Write what is queued; return whether the run has ended, and its journal is not closed yet."""
+        """Write all queued records. Return true if the run has ended and the journal is still open."""
         if self._is_over or self._writing is None:
             return False
         self._writing.write()
@@ -428,7 +431,7 @@ class JournalSlot:
         return self._size if is_kept else None
 
     def write(self, data: bytes, /) -> int:
-        """Take *data*: to the file, or to memory while it is not known whether the journal is kept."""
+        """Write *data* to the file; keep it in memory while it is not known whether the journal is kept."""
         if self._held is not None:
             self._held += data
             if len(self._held) <= _HELD_BYTES:
@@ -440,7 +443,7 @@ class JournalSlot:
         return len(data)
 
     def sync(self) -> None:
-        """Do nothing."""
+        """Do nothing: journals of calls are not forced to the disk."""
 
     def close(self) -> None:
         """Close the file, and delete it if nothing could be written to it."""
@@ -473,14 +476,17 @@ class JournalSlot:
 
 
 def _is_chosen(call_id: str, share: float) -> bool:
-    """Tell whether the call is one of the *share*: by its random digits, so that all processes choose alike."""
+    """Return whether the call is in the chosen *share* of calls.
+
+    Its random digits decide, so that all processes choose the same calls.
+    """
     return int(call_id[-8:], 16) < share * (1 << 32)
 
 
 def open_journals(wanted: object) -> JournalDirectory | None:
-    """Return the directory that *wanted* describes: a path, or a mapping of the fields of :class:`JournalSettings`.
+    """Return the journal directory for *wanted*: a path, or a mapping of the fields of :class:`JournalSettings`.
 
-    Raises :class:`UsageError` if it describes none.
+    Raises :class:`UsageError` if *wanted* is invalid.
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted

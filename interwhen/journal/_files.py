@@ -83,7 +83,7 @@ class LockedFile:
 
 
 def _lock(fd: int) -> bool:
-    """Lock the file against other runs, if the system supports locks; return False if another run has locked it."""
+    """Lock the file against other runs, if the system supports locks. Return false if another run has locked it."""
     try:
         import fcntl
     except ImportError:  # no POSIX
@@ -122,7 +122,7 @@ START = _HEAD.size + _U32.size
 
 
 class Preamble(NamedTuple):
-    """What the first bytes of a file say."""
+    """The data in the first bytes of a journal file."""
 
     schema: int
     chain: int
@@ -140,14 +140,14 @@ class Frame(NamedTuple):
 
 
 def preamble() -> tuple[bytes, int]:
-    """Return the first bytes of a file, and the checksum from which that of its first record is computed."""
+    """Return the first bytes of a new file, and the start value for the checksum of its first record."""
     head = _HEAD.pack(MAGIC, SCHEMA)
     chain = crc32(head)
     return head + _U32.pack(chain), chain
 
 
 def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
-    """Return *payload* with its length and checksum, and the checksum alone.
+    """Return *payload* with its length and checksum in front, and also the checksum alone.
 
     *chain* is the checksum of the previous record.
     """
@@ -159,13 +159,13 @@ def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
 def frames(data: bytes, path: str) -> Iterator[Frame]:
     """Yield the records in *data*, the bytes of a file, up to the first incomplete or damaged record.
 
-    Raises :class:`~interwhen.JournalError` if *data* is not a journal, or has another schema. *path* is for the error.
+    Raises :class:`~interwhen.JournalError` if *data* is not a journal or has another schema. The message names *path*.
     """
     return frames_after(data, START, read_preamble(data, path).chain)
 
 
 def read_preamble(data: bytes, path: str) -> Preamble:
-    """Return what the first bytes of *data* say. Raises as :func:`frames` does."""
+    """Parse the first bytes of *data*. Raises the same errors as :func:`frames`."""
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
             path,
@@ -248,7 +248,7 @@ class Writing(Protocol):
     """The queue of one journal, which a :class:`Clerk` writes to the file."""
 
     def write(self) -> bool:
-        """Write all queued records; return False after a failure, when the clerk must stop. Raises nothing."""
+        """Write all queued records. Return false after a failure: then the clerk must stop. Raises nothing."""
         ...
 
     def shut(self) -> None:
@@ -264,7 +264,7 @@ class Clerk(Protocol):
         ...
 
     def wake(self) -> None:
-        """Note that a record was queued. It must be written within the *seconds* of :meth:`start`."""
+        """Tell the clerk that a record was queued. It must be written within the *seconds* of :meth:`start`."""
         ...
 
     def hurry(self) -> None:

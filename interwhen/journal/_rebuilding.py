@@ -76,13 +76,13 @@ class Journaled:
 
     @property
     def result(self) -> Result | None:
-        """The result; ``None`` if the run had not ended."""
+        """The recorded result; ``None`` if the run had not ended."""
         last = next((record for record in reversed(self.records) if not isinstance(record, CalledRecord)), None)
         return last.result if isinstance(last, EndRecord) else None
 
     @property
     def call(self) -> dict[str, Any] | None:
-        """The record of the call, with the fields of a line of the audit file; ``None`` if there is none."""
+        """The record of the call, with the fields of a line of the audit file; ``None`` without a call."""
         last = self.records[-1] if self.records else None
         return last.record if isinstance(last, CalledRecord) else None
 
@@ -134,7 +134,7 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
 
 
 def _refuse_changed(found: Journaled) -> None:
-    """Raise :class:`JournalError` if the recorded result contradicts itself, which shows that it was changed."""
+    """Raise :class:`JournalError` if the recorded result contradicts itself, which shows that somebody changed it."""
     result, header = found.result, found.header
     if result is None:
         return
@@ -163,10 +163,10 @@ def refuse_redacted(found: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """How a claim was found, so that it can be extracted again.
+    """Stores how a claim was found, so that it can be extracted again.
 
-    *extraction* is the order that found the claim, *reply* the reply of the fork (``None`` for a parser), and *place*
-    the index of the claim among those of the extraction.
+    *extraction* is the order that found the claim. *reply* is the reply of the fork, or ``None`` for a parser. *place*
+    is the index of the claim among those of the extraction.
     """
 
     claim: Claim
@@ -184,7 +184,7 @@ class ShownSegment(NamedTuple):
 
 @dataclass(slots=True)
 class RebuiltRun:
-    """The state of a run after the last record of its journal. A resumed run continues with its core."""
+    """The state of a run after the last record of its journal. A resumed run continues with this core."""
 
     journaled: Journaled
     core: Core
@@ -213,10 +213,10 @@ class RebuiltRun:
     """The first fact of a resumed run."""
 
     def read(self, record: Record) -> None:
-        """Apply *record*.
+        """Apply *record* to this state.
 
-        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length: then another version of
-        interwhen wrote the journal.
+        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, which shows that another
+        version of interwhen wrote the journal.
         """
         match record:
             case FactRecord(length=length):
@@ -247,7 +247,7 @@ class RebuiltRun:
             self.tell(at, fact)
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Give *fact*, which happened at time *at*, to the core; store and return the orders of the core."""
+        """Pass *fact*, which happened at the time *at*, to the core. Store the orders of the core and return them."""
         self.at = at
         match fact:
             case Chunk():
@@ -269,7 +269,7 @@ class RebuiltRun:
         return orders
 
     def take(self, orders: Iterable[Order]) -> None:
-        """Store *orders* of the core as unfinished work."""
+        """Store the *orders* of the core as work that is not done yet."""
         for order in orders:
             if isinstance(order, Invalidate):
                 self.history.append(order)
@@ -314,7 +314,7 @@ class RebuiltRun:
 
 
 def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
-    """Return a new core with the settings in *header*. It has not received a fact yet."""
+    """Return a new core with the settings in *header*, before any fact."""
     return Core(
         monitors,
         budgets=header.budgets,
@@ -350,7 +350,8 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
     """Return the state of the run in *found*, ready to be resumed.
 
-    If the run ended because its reader left or the model failed, the fact that ended it is void, and the run continues.
+    If the run ended because its reader left or the model failed, the fact that ended it is ignored, so that the run can
+    continue.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)
@@ -373,8 +374,8 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
 def standing(records: Sequence[Record]) -> list[Record]:
     """Return *records* without those that are void.
 
-    A record is void if it ended the run (the reader left, or the model failed) and a resumed run then continued. The
-    recorded result of that end is void, too.
+    If a run ended because the reader left or the model failed, and a resumed run then continued it, the record of that
+    end is void. So is the recorded result of that end.
     """
     kept: list[Record] = []
     for record in records:
@@ -394,7 +395,7 @@ def _is_void(record: Record) -> bool:
 
 
 def facts_of(record: Record) -> Iterator[tuple[float, Fact]]:
-    """Yield the facts in *record*, each with its time."""
+    """Yield the facts in *record*, each with the time at which it happened."""
     match record:
         case TextRecord(at=at, phase=phase, texts=texts, gaps=gaps):
             micros = 0

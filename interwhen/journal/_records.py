@@ -60,7 +60,7 @@ class VerifierRecord(msgspec.Struct, frozen=True):
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):
-    """The data of a monitor that the core needs, without its functions."""
+    """The data that the core needs of a monitor, without the monitor's functions."""
 
     verifier: int
     """The index of its verifier in ``Header.verifiers``. Monitors with the same verifier share its verdicts."""
@@ -120,14 +120,14 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
-    """A chunk with other data than plain text, such as a finish reason, token counts or a tool call."""
+    """A chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
 
     at: float
     chunk: Chunk
 
 
 class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """A fact that the core received, except for chunks."""
+    """A fact that the core received, of any type except a chunk."""
 
     at: float
     length: int
@@ -136,7 +136,7 @@ class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
 
 
 class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
-    """Counters and times that the engine measured. The core does not know them, so facts cannot rebuild them."""
+    """Counters and times that the engine measured. The core does not know them, so a replay needs this record."""
 
     fork_tokens: int = 0
     fork_prompt_tokens: int = 0
@@ -168,14 +168,14 @@ class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
 
 
 class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline"):
-    """A part of the timeline, as JSON, in place of text and facts: a journal that is redacted has only these."""
+    """A part of the timeline, as JSON. A redacted journal has these records instead of text and facts."""
 
     at: float
     part: str
 
 
 class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
-    """The record of the call, without content. Always the last record of the journal of a call."""
+    """The record of the call, without its content. It is always the last record of the journal of a call."""
 
     record: Any
     """A :class:`~interwhen.clients._call_record.CallRecord`; when it is read, a dictionary with its fields."""
@@ -194,7 +194,7 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Return the payload for *record*."""
+    """Encode *record* and return the bytes of its payload."""
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
@@ -203,7 +203,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Return the record in *payload*. Raises :class:`msgspec.MsgspecError` if *payload* is not a record."""
+    """Decode *payload* and return the record. Raises :class:`msgspec.MsgspecError` if *payload* is not a record."""
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
@@ -246,7 +246,10 @@ def _convert(plain: Any) -> Record:
 
 
 def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record]:
-    """Yield *items* as records. An item is a record, or a time and a chunk; consecutive plain chunks share a record."""
+    """Yield *items* as records. An item is a record, or a pair of a time and a chunk.
+
+    Consecutive plain chunks share one record.
+    """
     texts: list[str] = []
     times: list[float] = []
     phase: Phase = "answer"
@@ -270,9 +273,9 @@ def as_records(items: Iterable[tuple[float, Chunk] | Record]) -> Iterator[Record
 
 
 def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
-    """Return the record of *fact*, which must not be a chunk. The record keeps only the key and span of each claim.
+    """Return the record of *fact*, which must not be a chunk. It contains only the key and span of each claim.
 
-    *at* is the time, *length* the length of the trace in characters before the fact.
+    *at* is the time, and *length* the length of the trace in characters before the fact.
     """
     assert not isinstance(fact, Chunk)
     if isinstance(fact, Extracted):
@@ -323,7 +326,7 @@ _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_spec
 
 @dataclass(frozen=True, slots=True)
 class AbsentVerifier:
-    """Replaces a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
+    """Stands in for a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
 
     name: str
     version: str
@@ -340,7 +343,10 @@ class AbsentVerifier:
 def describe(
     monitors: Sequence[Monitor], specs: Sequence[object] = ()
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
-    """Return the records of the verifiers and of *monitors*. *specs* are their specifications, in the same order."""
+    """Return the records of the verifiers and of the *monitors*.
+
+    *specs* are the specifications of the monitors, in the same order.
+    """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
     records: list[MonitorRecord] = []
@@ -372,7 +378,10 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
 
 
 def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
-    """Return monitors that replace those of the recorded run: the core behaves the same, but their code is not used."""
+    """Return monitors that replace those of the recorded run.
+
+    The core behaves the same, but their code does not run.
+    """
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
     return tuple(
@@ -386,7 +395,7 @@ def recorded_monitors(header: Header) -> tuple[Monitor, ...]:
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors* with the defaults of their plug-ins that *header* recorded.
+    """Return *monitors* with those option defaults that the plug-ins had when *header* was recorded.
 
     *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults now.
     """
@@ -402,9 +411,9 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 
 def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors*, each whose remedy is ``Auto`` with the remedy that *header* recorded.
+    """Return *monitors*. Each one whose remedy is ``Auto`` gets the remedy recorded in *header*.
 
-    The recorded ladder may have another order, which was learned. An older version had another default.
+    The recorded ladder may have another order, which was learned, or which was the default of an older version.
     """
     hints = get_type_hints(Monitor)
     recorded = {record.fields.get("name"): record.fields.get("remedy") for record in header.monitors}
@@ -418,7 +427,10 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
-    """Raise :class:`JournalError` if *monitors* differ from those in *header*: its facts are valid for these only."""
+    """Raise :class:`JournalError` if *monitors* differ from those in *header*.
+
+    The recorded facts are valid only for the recorded monitors.
+    """
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):
@@ -466,12 +478,12 @@ def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(recorded: object, kind: Any) -> object:
-    """Convert *recorded* to the type *kind*. Fields that were added to the type later get their defaults."""
+    """Convert *recorded* to the type *kind*. Fields that were added to *kind* later get their default values."""
     return msgspec.convert(recorded, kind)
 
 
 def _as_read(value: object) -> object:
-    """Return *value* as a journal would return it: encoded and decoded, so that tuples are lists."""
+    """Encode and decode *value*, to get the form that a journal returns: tuples become lists."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 

@@ -24,8 +24,8 @@ class RecheckFinding:
 class Recheck:
     """The result of checking the recorded text of a run with other monitors.
 
-    The text is that of the original run. With these monitors, the run would have continued differently after the first
-    violation that they interrupt or gate, so later findings are only hints.
+    With these monitors, the run would have continued differently after the first violation that interrupts it or closes
+    a gate. So all findings after that one are only hints.
     """
 
     journaled: Journaled
@@ -39,7 +39,7 @@ class Recheck:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A run rebuilt from its journal, without its model, verifiers and extractors."""
+    """A run that was rebuilt from its journal, without its model, verifiers and extractors."""
 
     journaled: Journaled
     events: tuple[Event, ...]
@@ -53,5 +53,5 @@ class Replay:
     this version of interwhen decides differently from the version that wrote the journal."""
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook; ``None`` if it is shown as text."""
+        """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)

@@ -133,10 +133,10 @@ class _Remedy:
 
 
 class Scribe:
-    """Notes what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
+    """Records what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
 
-    Call :meth:`before` and :meth:`after` around each step of the core. It works on a core that is rebuilt from a
-    journal, and on the core of a live run. *redacted*: the compact form has no text, no keys and no reasons.
+    Call :meth:`before` and :meth:`after` around each step of the core. This works with the core of a live run, and with
+    a core that is rebuilt from a journal. With *redacted*, the compact form contains no text, keys or reasons.
     """
 
     def __init__(  # noqa: PLR0915  one field a statement
@@ -206,14 +206,17 @@ class Scribe:
     # ------------------------------------------------------------------ around a step of the core
 
     def before(self) -> None:
-        """Note the state of the core before a step."""
+        """Store the state of the core before a step."""
         transcript = self.core.transcript
         self._length = transcript.kept_until = transcript.length
         self._count = len(self.core.events)
         self._fact_times = self._removed = self._inserted_at = self._finding = self._cut_to = None
 
     def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
-        """Note what the step with *fact*, at time *at*, has changed. *orders* are the orders of the core."""
+        """Record the changes of the step with *fact* at the time *at*.
+
+        *orders* are the orders that the core returned.
+        """
         self.at = at
         transcript = self.core.transcript
         if type(fact) is Chunk:
@@ -252,7 +255,7 @@ class Scribe:
             self._touch("requests", len(self._requests) - 1)
 
     def spent(self, record: SpentRecord) -> None:
-        """Note the counts that the engine has recorded."""
+        """Record the counters that the engine measured."""
         self._latencies = record.close_latency
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
             number, remedy, found = self._closes[place]
@@ -278,7 +281,7 @@ class Scribe:
         self._spent = record
 
     def ended(self, at: float, result: Result) -> None:
-        """Note the *result* of the run."""
+        """Record the *result* of the run, which ended at the time *at*."""
         self.at = max(self.at, at)
         self.result = result
         for record in result.violations:
@@ -289,7 +292,7 @@ class Scribe:
     # ------------------------------------------------------------------ text
 
     def _grown(self, at: float, start: int, tokens: int) -> None:
-        """Note the text of the trace from *start* on as new."""
+        """Record the new text of the trace, which begins at offset *start* and has *tokens* tokens."""
         transcript = self.core.transcript
         if tokens:
             tokens, self._owed = tokens + self._owed, 0
@@ -327,7 +330,7 @@ class Scribe:
         self._model_tokens += tokens
 
     def _changed(self, at: float) -> None:
-        """Note that the trace was cut, and what was written after the cut."""
+        """Record that the trace was cut, and the text that was written after the cut."""
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:
@@ -349,7 +352,7 @@ class Scribe:
             self._grown(at, kept, 0)
 
     def _take_back(self, to: int) -> int:
-        """Remove the text from offset *to* on from the standing entries; return how many tokens this removes."""
+        """Remove the text after offset *to* from the entries of the current trace; return how many tokens it had."""
         tokens = 0
         while self._standing and self._starts[self._standing[-1][0]] >= to:
             tokens += self._tokens[self._standing.pop()[0]]
@@ -362,14 +365,17 @@ class Scribe:
         return tokens
 
     def _u16(self, offset: int) -> int:
-        """Return *offset* of the trace in UTF-16 units."""
+        """Convert *offset*, a character offset of the trace, to UTF-16 code units."""
         return offset + bisect_left(self._wide, offset) if self._wide else offset
 
     def _u16_span(self, span: Span | None) -> Span | None:
         return None if span is None else Span(self._u16(span.start), self._u16(span.end)) if self._wide else span
 
     def _on_tape(self, offset: int) -> int | None:
-        """Return the place on the tape of the character at *offset* of the trace; ``None`` if there is none."""
+        """Return the tape position of the character at *offset* of the trace; ``None`` if there is no such character.
+
+        The tape contains all text that was ever added to the trace, including text that was cut later.
+        """
         place = bisect_left(self._standing, offset + 1, key=lambda one: self._starts[one[0]]) - 1
         if place < 0:
             return None
@@ -572,7 +578,7 @@ class Scribe:
         self._touch("checks", place)
 
     def _check_of(self, violation: ViolationRecord) -> int | None:
-        """Return the index of the last check that found *violation*; ``None`` if there is none."""
+        """Return the index of the latest check that found *violation*; ``None`` if there is none."""
         number = self._numbers[violation.monitor]
         for place in range(len(self._checks) - 1, -1, -1):
             check = self._checks[place]
@@ -611,7 +617,10 @@ class Scribe:
     # ------------------------------------------------------------------ what comes out
 
     def timeline(self, path: str, size: int, left_out: int = 0) -> Timeline:
-        """Return the timeline so far. *size* and *left_out* are those of the journal at *path*."""
+        """Return the timeline up to now. *path* is the journal's path.
+
+        *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read.
+        """
         names = [str(one.fields["name"]) for one in self.header.monitors]
         who = [self.header.verifiers[one.verifier] for one in self.header.monitors]
         styles = {number: (phase, origin) for number, phase, origin in self._styles}
@@ -720,7 +729,10 @@ class Scribe:
         )
 
     def whole(self, path: str, size: int, left_out: int = 0) -> dict[str, Any]:
-        """Return the compact form of all so far, as an object for JSON."""
+        """Return the compact form of the whole timeline up to now, as an object for JSON.
+
+        The parameters are the same as for :meth:`timeline`.
+        """
         found = {"version": VERSION, **self._head(path), **self._columns(PartMark())}
         for name in UPSERTED:
             if rows := [self._row(name, number) for number in range(len(self._rows(name)))]:
@@ -729,7 +741,7 @@ class Scribe:
         return found
 
     def part(self, mark: PartMark, path: str) -> dict[str, Any]:
-        """Return what is new since *mark*, and move *mark* to the present."""
+        """Return the data that are new since *mark*, and move *mark* to the present."""
         found: dict[str, Any] = {}
         if not mark.begun:
             found = {"version": VERSION, **self._head(path)}
@@ -744,7 +756,7 @@ class Scribe:
         return found
 
     def touch_all(self) -> None:
-        """Let the next part have all entries again."""
+        """Mark all entries as changed, so that the next part contains all of them."""
         for name in UPSERTED:
             self._dirty[name].update(range(len(self._rows(name))))
 
@@ -810,7 +822,7 @@ class Scribe:
         )
 
     def _columns(self, mark: PartMark) -> dict[str, Any]:
-        """Return the columns from *mark* on, and move *mark* to their ends."""
+        """Return the new values of the columns since *mark*, and move *mark* to their ends."""
         texts = self._texts[mark.entries :]
         times = [_micros(at) for at in self._times[mark.entries :]]
         tokens = self._tokens[mark.entries :]
@@ -1015,7 +1027,7 @@ UPSERTED = ("requests", "checks", "forks", "remedies", "incidents")
 
 @dataclass(slots=True)
 class PartMark:
-    """How much of a timeline has been given out."""
+    """Stores how much of a timeline was already returned as parts."""
 
     begun: bool = False
     entries: int = 0
@@ -1029,7 +1041,10 @@ class PartMark:
 
 
 def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the compact form says of the call with *record*: its lists are elsewhere in the form."""
+    """Return the fields of the compact form that describe the call with *record*.
+
+    The lists of *record* are left out, because the form has them in other places.
+    """
     known = {} if header.call is None else msgspec.to_builtins(header.call)
     apart = ("checks", "violations", "monitors", "content", "ledger", "timing")
     return {**known, **{name: value for name, value in record.items() if name not in apart}}
@@ -1056,7 +1071,7 @@ def _gaps(times: Sequence[int], before: int) -> list[int]:
 
 
 def _width(text: str) -> int:
-    """Return the length of *text* in UTF-16 units."""
+    """Return the length of *text* in UTF-16 code units."""
     return len(text) if text.isascii() else len(text) + sum(char > "\uffff" for char in text)
 
 
@@ -1065,12 +1080,12 @@ def _pair(span: Span | None) -> list[int] | None:
 
 
 def _short(**fields: Any) -> dict[str, Any]:
-    """Return *fields* without those that have the value of their default: none, empty, zero or false."""
+    """Return *fields* without those that have an empty value: ``None``, an empty text or list, zero or false."""
     return {name: value for name, value in fields.items() if value or value is True}
 
 
 def _present(**fields: Any) -> dict[str, Any]:
-    """Return *fields* without those that are ``None``; a zero means something here."""
+    """Return *fields* without those that are ``None``. Zeros stay, because here they have a meaning."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -1093,7 +1108,7 @@ def _same(one: ViolationRecord, other: ViolationRecord) -> bool:
 
 
 def _named(outcome: Outcome) -> tuple[OutcomeName, str]:
-    """Return the name of *outcome*, and its reason."""
+    """Return the name of *outcome* and its reason."""
     match outcome:
         case Judged(verdict=Pass(evidence=why)):
             return "pass", why

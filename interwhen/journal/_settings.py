@@ -14,7 +14,7 @@ from interwhen.journal._files import Clerk, JournalFile, JournalStore
 
 
 class ModelReference(msgspec.Struct, frozen=True):
-    """The arguments with which :func:`interwhen.load_model` opens the model again. An API key is never stored."""
+    """Stores the arguments for :func:`interwhen.load_model`, to open the model again. An API key is never stored."""
 
     spec: str
     name: str | None = None
@@ -60,7 +60,7 @@ class Journal:
 
 
 class CallHead(msgspec.Struct, frozen=True):
-    """Which call a run belongs to, as far as that is known when the run begins."""
+    """Identifies the call that a run belongs to, with the data that are known when the run begins."""
 
     call_id: str
     source: Literal["wrap", "gateway"]
@@ -75,24 +75,24 @@ class CallHead(msgspec.Struct, frozen=True):
 
 
 class CallSlot(Clerk, JournalFile, Protocol):
-    """The place of one journal in a directory: its file and its clerk in one."""
+    """One journal in a directory: the file and the clerk in one object."""
 
     @property
     def incomplete(self) -> str:
-        """Why the journal is incomplete; empty: it is complete so far."""
+        """The reason why the journal is incomplete; empty while it is complete."""
         ...
 
     @property
     def has_begun(self) -> bool:
-        """Whether a run writes to it, or has written."""
+        """Whether a run is writing to this journal, or has written to it."""
         ...
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the last one; see :meth:`CallJournal.called`."""
+        """Queue *record*, the last record of the journal; see :meth:`CallJournal.called`."""
         ...
 
     def gave_up(self, why: str) -> None:
-        """Count that the journal was given up, because of *why*."""
+        """Count the journal as lost, for the reason *why*."""
         ...
 
 
@@ -106,18 +106,19 @@ class CallJournal(Journal):
 
     @property
     def incomplete(self) -> str:
-        """Why the journal is incomplete; empty: it is complete so far."""
+        """The reason why the journal is incomplete; empty while it is complete."""
         return "" if self.slot is None else self.slot.incomplete
 
     @property
     def has_begun(self) -> bool:
-        """Whether a run writes to it, or has written."""
+        """Whether a run is writing to this journal, or has written to it."""
         return self.slot is not None and self.slot.has_begun
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Write *record*, that of the call, as the last record, and close the file.
+        """Write *record*, the record of the call, as the last record, and close the file.
 
-        *has_problem*: the call had a violation, a reason for doubt or a failure, so its journal may be kept for that.
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure. The journal may be kept only
+        for such calls.
         """
         if self.slot is not None:
             self.slot.called(record, has_problem=has_problem)

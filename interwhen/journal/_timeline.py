@@ -18,7 +18,7 @@ from interwhen.journal._records import Header
 
 
 class TextWritten(msgspec.Struct, frozen=True, gc=False):
-    """Text was added to the trace: a chunk of the model, or text of a remedy."""
+    """Text was added to the trace: a chunk of the model, or text that a remedy inserted."""
 
     at: float
     start: int
@@ -42,10 +42,10 @@ class TextCut(msgspec.Struct, frozen=True, gc=False):
 
 
 class TextShown(msgspec.Struct, frozen=True, gc=False):
-    """From now on, the reader has been sent the trace up to ``to``. A smaller offset than before is a retraction.
+    """The reader has now received the trace up to offset ``to``. If ``to`` is smaller than before, text was retracted.
 
-    There are such events only while the reader lags behind the trace. Before the first one, and after one with
-    ``None``, the reader gets each text when it is written, and each cut when it is made.
+    These events exist only while the reader lags behind the trace. Before the first of them, and after one whose ``to``
+    is ``None``, the reader gets each text and each cut immediately.
     """
 
     at: float
@@ -60,7 +60,7 @@ class FrontierStep(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestTimes(msgspec.Struct, frozen=True, gc=False):
-    """One request of the main stream. ``None``: it did not happen, or an older version did not record it."""
+    """One request of the main stream. A time is ``None`` if the step did not happen, or was not recorded."""
 
     sent: float | None
     accepted: float | None
@@ -82,7 +82,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> float:
-        """When it was sent, or accepted if that is not known."""
+        """The time at which it was sent; if that is not known, when it was accepted."""
         return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
 
 
@@ -118,12 +118,12 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> float:
-        """When it was ordered."""
+        """The time at which the core ordered the check."""
         return self.ordered
 
 
 class ForkTimes(msgspec.Struct, frozen=True, gc=False):
-    """One fork: a side inference that extracts claims."""
+    """One fork: a short inference that extracts claims."""
 
     monitor: str
     segment: Span
@@ -142,12 +142,15 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> float:
-        """When it was ordered."""
+        """The time at which the core ordered the fork."""
         return self.ordered
 
 
 class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
-    """One remedy, from the verdict to the first token after it. ``None``: it did not happen, or it is not known."""
+    """One remedy, from the verdict to the first token after it.
+
+    A time is ``None`` if the step did not happen, or was not recorded.
+    """
 
     violation: ViolationRecord
     remedy: RemedyName | None
@@ -168,12 +171,12 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> float:
-        """When its violation was found."""
+        """The time at which the violation was found."""
         return self.found
 
 
 class Incident(msgspec.Struct, frozen=True, gc=False):
-    """Something rare, such as a stream that broke, a silence, a spent budget of time, or a resume by a new process."""
+    """A rare event: a broken stream, a silence, a spent time budget, or a resume by a new process."""
 
     at: float
     what: Literal["broken", "idle", "out_of_time", "abandoned", "resumed", "switched_off", "suspended", "restored"]
@@ -214,7 +217,7 @@ class Timeline:
 
     @property
     def events(self) -> tuple[TimelineEvent, ...]:
-        """All events, sorted by time. Those with several times are sorted by their first one."""
+        """All events, sorted by time. An event with several times is sorted by its first one."""
         parts: tuple[Sequence[TimelineEvent], ...] = (
             self.requests,
             self.texts,

@@ -65,7 +65,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
 
 
 class _FollowedRun(RebuiltRun):
-    """A run that is rebuilt while a scribe looks on."""
+    """A run that is rebuilt from its journal while a scribe records its timeline."""
 
     __slots__ = ("scribe",)
 
@@ -74,7 +74,7 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Give *fact* to the core, as :meth:`RebuiltRun.tell` does, and note what it does."""
+        """Pass *fact* to the core as :meth:`RebuiltRun.tell` does, and record what changes."""
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -107,7 +107,7 @@ def _read(past: RebuiltRun, scribe: Scribe, record: Record) -> None:
 
 
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
-    """Add the part *second* to the part *first*, which comes before it."""
+    """Append the part *second* of a timeline to the part *first*, which comes directly before it."""
     for name, value in second.items():
         if name == "text" or name in _APPENDED:
             first[name] = first[name] + value if name in first else value
@@ -126,7 +126,10 @@ _APPENDED = ("weights", "styles", "cuts")
 
 
 def _apply(outline: dict[str, Any], header: Header, record: Record) -> list[dict[str, Any]]:
-    """Add *record* of a redacted journal to *outline*, the parts before it; return the part in it, if there is one."""
+    """Add *record* of a redacted journal to *outline*, which joins the parts before it.
+
+    Returns a list with the part that *record* contains; empty if it contains none.
+    """
     if isinstance(record, OutlineRecord):
         part = msgspec.json.decode(record.part)
     elif isinstance(record, CalledRecord):
@@ -138,7 +141,7 @@ def _apply(outline: dict[str, Any], header: Header, record: Record) -> list[dict
 
 
 def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the compact form for *part*, which must be a whole one: all parts so far, joined."""
+    """Return the compact form of the timeline in *part*, in which all parts so far must be joined."""
     return {
         name: [value[number] for number in sorted(value, key=int)] if name in UPSERTED else value
         for name, value in part.items()
@@ -147,7 +150,10 @@ def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int, left_out: int) -> Timeline:
-    """Return the timeline for the parts in *outline*. Its offsets count UTF-16 units, because there is no text."""
+    """Return the timeline for the joined parts *outline*.
+
+    Its offsets are in UTF-16 code units, because a redacted journal has no text.
+    """
     whole = {**whole_of(outline), "path": path, "size": size}
     if left_out:
         whole["left_out"] = left_out
@@ -295,7 +301,7 @@ def _span(pair: Any) -> Span | None:
 
 
 def _outcome(name: str | None) -> Outcome | None:
-    """Return the outcome with *name*, without its reason, which a redacted journal does not have."""
+    """Return the outcome that has the name *name*. It has no reason, because a redacted journal does not store it."""
     known: dict[str | None, Outcome] = {
         "pass": Judged(Pass()),
         "violation": Judged(Violation(why="")),
@@ -312,9 +318,9 @@ def _outcome(name: str | None) -> Outcome | None:
 
 
 class TimelineReader:
-    """Reads a journal that still grows, and gives what is new as parts of the compact form.
+    """Reads a journal that is still being written, and returns new data as parts of the compact form.
 
-    Raises :class:`~interwhen.JournalError` where :func:`timeline` does.
+    Raises :class:`~interwhen.JournalError` in the same cases as :func:`timeline`.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -336,13 +342,13 @@ class TimelineReader:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run, and its call if it has one, has ended. It may still be resumed."""
+        """Whether the run has ended, and also its call if it has one. The run may still be resumed later."""
         last = self._records[-1] if self._records else None
         has_call = self._header is not None and self._header.call is not None
         return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
 
     def feed(self, data: bytes) -> None:
-        """Read *data*, the next bytes of the file, which may end anywhere."""
+        """Read *data*, the next bytes of the file. They may end anywhere, also inside a record."""
         self._data += data
         if not self._schema:
             if len(self._data) < START:
@@ -363,10 +369,10 @@ class TimelineReader:
         self.offset += end
 
     def part(self, *, everything: bool = False) -> bytes:
-        """Return what is new since the last part, as JSON; with *everything*, all so far.
+        """Return the data that are new since the last part, as JSON. With *everything*, return all data so far.
 
-        Its field ``offset`` says up to which byte of the file it is, and ``from`` from which on. A part from 0 is
-        whole.
+        The fields ``from`` and ``offset`` of a part are the byte offsets in the file at which it begins and ends. A
+        part whose ``from`` is 0 contains the whole timeline so far.
         """
         if everything:
             self._restart()
@@ -381,7 +387,7 @@ class TimelineReader:
         return to_json({**found, "from": begin, "offset": self.offset})
 
     def timeline(self) -> Timeline:
-        """Return the timeline so far. Raises :class:`JournalError` before the header has been read."""
+        """Return the timeline so far. Raises :class:`JournalError` if the header has not been read yet."""
         if self._header is None:
             raise JournalError(self.path, "its header must be read before its timeline, and is not: feed more bytes")
         if self._scribe is None:
@@ -389,7 +395,7 @@ class TimelineReader:
         return self._scribe.timeline(self.path, self.offset, len(self._data))
 
     def _restart(self) -> None:
-        """Begin again with the first part."""
+        """Start again, so that the next part is the first one."""
         self._mark, self._given = PartMark(), 0
         if self._scribe is not None:
             self._scribe.touch_all()

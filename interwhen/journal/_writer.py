@@ -40,10 +40,11 @@ class JournalWriter:
         first: Callable[[], Record] | None = None,
         on_give_up: Callable[[str], None] | None = None,
     ) -> None:
-        """Append to *file*, which has *size* bytes; *chain* is the checksum of its last record.
+        """Append records to *file*, which has *size* bytes. *chain* is the checksum of the last record in it.
 
-        *head* is written before the first record: the first bytes of a new file. *first* returns that record; the clerk
-        calls it. *on_give_up* is called with the reason when the journal ends too early; ``None``: a log entry.
+        *head* is written before the first record: the first bytes of a new file. *first* is a function that returns the
+        first record; the clerk calls it. If the journal must be given up, *on_give_up* gets the reason; with ``None``,
+        the reason is logged.
         """
         self.size = size
         """The size of the file in bytes."""
@@ -66,7 +67,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, item: Item, characters: int = 0) -> None:
-        """Queue *item*, which has a text of *characters*, to be written."""
+        """Queue *item* for writing. Its text has *characters* characters."""
         if self.incomplete:
             return
         self._put += _COST + characters
@@ -83,7 +84,7 @@ class JournalWriter:
         self._clerk.hurry()
 
     async def finish(self) -> None:
-        """Wait until all records are written and the file is closed, at most ``close_seconds``.
+        """Wait until all records are written and the file is closed, for at most ``close_seconds``.
 
         May be called more than once.
         """
@@ -97,7 +98,7 @@ class JournalWriter:
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Write nothing more, because of *why*."""
+        """Stop writing this journal, for the reason *why*."""
         if self.incomplete:
             return
         self.incomplete = why
@@ -109,7 +110,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write all queued records; return False after a failure, when the clerk must stop."""
+        """Write all queued records. Return false after a failure: then the clerk must stop."""
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
@@ -181,7 +182,7 @@ class ThreadClerk:
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 
     def wake(self) -> None:
-        """Wake the thread: it writes all queued records within the *seconds* of :meth:`start`."""
+        """Wake the thread, which writes all queued records within the *seconds* of :meth:`start`."""
         self._wake.set()
 
     def hurry(self) -> None:

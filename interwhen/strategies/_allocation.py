@@ -22,11 +22,12 @@ _PRIOR = 2.0
 
 
 class Fading(NamedTuple):
-    """Models how the chance of success of a task falls with each failure, because a failure suggests a hard task.
+    """Models how the chance that a task succeeds falls with each failed try, since failures suggest a hard task.
 
-    The chances of tasks are assumed to be Beta distributed; ``mean`` is the mean of this distribution, ``size`` the sum
-    of its two parameters. After *n* failures the chance is ``mean * size / (size + n)`` (the beta-geometric model:
-    Weinberg & Gladen 1986).
+    The success chances of tasks are assumed to have a Beta distribution. ``mean`` is its mean, and ``size`` is the sum
+    of its two parameters. After *n* failures the chance is ``mean * size
+
+    (size + n)`` (the beta-geometric model: Weinberg & Gladen 1986).
     """
 
     mean: float = 0.5
@@ -38,10 +39,10 @@ class Fading(NamedTuple):
 
 
 def fit(counts: Sequence[tuple[float, float]], start: Fading = Fading()) -> Fading:  # noqa: B008  (a frozen value)
-    """Return the curve that fits *counts* best: entry *n* has the successes and the tries after *n* failures.
+    """Return the :class:`Fading` curve that fits *counts* best.
 
-    Method: maximum likelihood with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …), by pattern search from
-    *start*.
+    Entry *n* of *counts* has the number of successes and of tries after *n* failures. The method is maximum likelihood
+    with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …), by pattern search from *start*.
     """
     used = [(n, worked, tries) for n, (worked, tries) in enumerate(counts) if tries]
 
@@ -77,8 +78,8 @@ def _curve(at: tuple[float, float]) -> Fading:
 def falling(values: Iterable[tuple[float, float]]) -> list[float]:
     """Return the non-increasing sequence that is closest to *values*, by weighted least squares.
 
-    *values* are pairs of a value and its weight (above 0). Method: pool adjacent violators (Ayer et al. 1955), in
-    linear time.
+    Each entry of *values* is a number and its weight, which is above 0. The method is "pool adjacent violators" (Ayer
+    et al. 1955), in linear time.
     """
     blocks: list[tuple[float, float, int]] = []
     for value, weight in values:
@@ -110,10 +111,10 @@ Ladder: TypeAlias = Sequence[Sequence[Odds]]
 
 
 class Price(NamedTuple):
-    """The price of a token at which tasks spend the budget on average. The unit is verified answers per token.
+    """What one token costs, in verified answers, so that tasks spend the budget on average.
 
-    Spending falls in steps when the price rises. If the budget lies within a step, the part *share* of the tasks gets
-    the lower price *rich*, and the others get the higher price *lean*.
+    Spending falls in steps when the price rises. If the budget lies between two steps, the fraction *share* of the
+    tasks gets the lower price *rich*, and the other tasks get the higher price *lean*.
     """
 
     lean: float
@@ -122,12 +123,12 @@ class Price(NamedTuple):
 
 
 def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Odds, ...]:
-    """Return the planned tries in order. The caller stops after the first verified one, and gives up after the last.
+    """Return the tries to make on a task, in order.
 
-    *price* is the price of a token in verified answers. The result is optimal for the odds in *ladder* (backward
-    induction over the number of failures): a try that is not worth its tokens is still planned if a better one can
-    follow it. The first *least* tries are planned at any price. After these, tries with a chance below *hopeless* are
-    left out.
+    The caller stops after the first verified try, and gives up after the last one. *price* is the cost of one token, in
+    verified answers. The schedule is optimal for the odds in *ladder* (backward induction over the number of failures):
+    a try that is not worth its tokens is included if a better one can follow it. The first *least* tries are included
+    at any price. After these, tries with a chance below *hopeless* are left out.
     """
     steps: list[Odds | None] = []
     ahead = 0.0
@@ -151,7 +152,7 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
 
 
 def expected_tokens(steps: Sequence[Odds]) -> float:
-    """Return the expected tokens of the tries *steps*. Each try is made only if all earlier ones failed."""
+    """Return the expected number of tokens of *steps*. Each try is made only if all earlier ones failed."""
     total, reached = 0.0, 1.0
     for step in steps:
         total += reached * step.tokens
@@ -160,7 +161,7 @@ def expected_tokens(steps: Sequence[Odds]) -> float:
 
 
 def expected_chance(steps: Sequence[Odds]) -> float:
-    """Return the chance that one of the tries *steps* is verified."""
+    """Return the chance that at least one of the tries *steps* is verified."""
     lost = 1.0
     for step in steps:
         lost *= 1.0 - step.chance
@@ -168,7 +169,10 @@ def expected_chance(steps: Sequence[Odds]) -> float:
 
 
 def mean_tokens(schedules: Mapping[str, Sequence[Odds]], weights: Mapping[str, float]) -> float:
-    """Return the mean tokens per task over all classes. *weights* has the frequency of each class."""
+    """Return the expected tokens per task, averaged over all classes.
+
+    *schedules* has the planned tries of each class, and *weights* its number of tasks.
+    """
     spent = sum(weights[key] * expected_tokens(steps) for key, steps in schedules.items())
     return spent / sum(weights[key] for key in schedules)
 
@@ -182,11 +186,11 @@ def find_price(
     hopeless: float = 0.0,
     halvings: int = 40,
 ) -> Price:
-    """Return the price at which a task spends *budget* tokens on average, by bisection in *halvings* steps.
+    """Return the price per token at which a task spends *budget* tokens on average.
 
-    *ladders* and *weights* have the odds and the frequency of each class. If the budget suffices for every try that is
-    not hopeless, the price is 0. If it does not suffice for the first *least* tries, the price is so high that only
-    these are made.
+    *ladders* has the possible tries of each class, and *weights* its number of tasks. The price is found by bisection
+    in *halvings* steps. If the budget suffices for every try that is not hopeless, the price is 0. If it does not
+    suffice for the first *least* tries, the price is so high that only these are made.
     """
 
     def spent_at(price: float) -> float:
@@ -253,7 +257,10 @@ class _Cost:
 
 @dataclass(slots=True)
 class Beliefs:
-    """Counts of tries and successes by class, action and earlier failures, and the estimates from them."""
+    """Estimates, for each class of tasks, the success chance and the tokens of the next try.
+
+    The estimates follow from counts of tries and successes by class, action and number of earlier failures.
+    """
 
     first_tokens: float
     """The assumed tokens of a try before the first observation."""
@@ -267,7 +274,11 @@ class Beliefs:
     _seen: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Record a try: *action* on a task of class *key* after *failures* failed tries. *worked*: it was verified."""
+        """Record a try of *action* on a task of class *key*.
+
+        *failures* is the number of failed tries before it. *worked* is true if its result was verified. *tokens* is its
+        cost.
+        """
         cell = self._cells[key, action, min(failures, self.most - 1)]
         cell.worked += worked
         cell.tries += 1.0
@@ -276,7 +287,7 @@ class Beliefs:
         cost.tries += 1.0
 
     def met(self, key: str) -> None:
-        """Count a task of class *key*."""
+        """Record that a task of class *key* was begun."""
         self._seen[key] += 1.0
 
     def weights(self) -> dict[str, float]:
@@ -284,7 +295,7 @@ class Beliefs:
         return dict(self._seen)
 
     def ladders(self) -> dict[str, Ladder]:
-        """Return the present estimates for every class."""
+        """Return the possible next tries with their estimated odds, for every class that has occurred."""
         pool = self._pool()
         alike = self._alikeness(pool)
         tokens = {action: self._pooled_tokens(action) for action in ("sample", *self.after)}
@@ -326,7 +337,7 @@ class Beliefs:
         return self.after if failures else ("sample",)
 
     def _pool(self) -> dict[tuple[Action, int], float]:
-        """Return the chance of each action after each number of failures, over all classes."""
+        """Return the estimated success chance of each action after each number of failures, over all classes."""
         pool: dict[tuple[Action, int], float] = {}
         for action in ("sample", *self.after):
             sums = [_Cell() for _ in range(self.most)]
@@ -339,10 +350,11 @@ class Beliefs:
         return pool
 
     def _alikeness(self, pool: dict[tuple[Action, int], float]) -> float:
-        """Return the weight of the pool in tries: a class with that many tries counts as much as the pool.
+        """Return the weight of the pool (all classes together) in the estimate of one class, in tries.
 
-        The weight is larger if the classes are more alike. It is estimated by moments over all states, from the
-        variance of the rates between classes beyond the expected noise.
+        A class with that many tries of its own counts as much as the pool. The weight is larger if the classes are more
+        alike. It is estimated by moments over all states, from the variance of the rates between classes beyond the
+        expected noise.
         """
         scatter, room, noise = 0.0, 0.0, 0.0
         by_state: dict[tuple[Action, int], list[_Cell]] = defaultdict(list)
@@ -364,7 +376,7 @@ class Beliefs:
         return 1.0 / share - 1.0
 
     def _level(self, key: str, action: Action, pool: dict[tuple[Action, int], float], alike: float) -> float:
-        """Return the ratio of the odds of a class to those of the pool, over all its states."""
+        """Return the odds of success of *action* in the class *key*, divided by the odds over all classes."""
         worked, failed, expected_worked, expected_failed = 0.0, 0.0, 0.0, 0.0
         for failures in range(self.most):
             cell = self._cells.get((key, action, failures))
@@ -399,7 +411,7 @@ _NONE = _Cell()
 
 
 def _odds_times(chance: float, factor: float) -> float:
-    """Return the chance whose odds are *factor* times those of *chance*."""
+    """Return the probability whose odds are *factor* times the odds of the probability *chance*."""
     chance = min(max(chance, 1e-6), 1.0 - 1e-6)
     odds = chance / (1.0 - chance) * factor
     return odds / (1.0 + odds)
@@ -421,7 +433,7 @@ def by_length(task: Task) -> str:
 
 @dataclass(slots=True)
 class Spending:
-    """Counts tasks and their tokens, so that the mean tokens per task can be kept at a budget."""
+    """Compares the tokens that tasks have spent with the budget, to correct the spending of later tasks."""
 
     tasks: int = 0
     tokens: float = 0.0
@@ -429,9 +441,10 @@ class Spending:
     """The tokens that were expected for these tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
-        """Return the mean tokens to aim at now, so that the deviation so far is compensated within *window* tasks.
+        """Return the mean tokens per task to aim at now.
 
-        *budget* is the mean to reach. The result is between a third of it and three times it.
+        *budget* is the mean to reach. The deviation so far is compensated within *window* tasks. The result is between
+        a third of the budget and three times the budget.
         """
         aim = budget + (budget * self.tasks - self.tokens) / window
         # If the estimated chances are wrong, the expected tokens are wrong by a constant factor. This corrects it.
@@ -444,11 +457,11 @@ class AdaptiveAllocator:
     """Decides for each task whether to sample, correct or give up, by the expected gain per token.
 
     *budget* is the mean number of generated tokens per task, over all classes. It is spent as long as there are tries
-    with a chance of at least *hopeless*. *classify* returns the class of a task; the default is its length. *after*
-    are the actions after a failed try: ``("correct",)`` for plain runs, which have one sample each, or both for a
-    strategy that samples again. It plans *most* tries; the first *least* are made at any price. Overspending is
-    compensated over *window* tasks. Until the first observation a try is assumed to take *first_tokens*, by default a
-    quarter of the budget.
+    whose success chance is at least *hopeless*. *classify* returns the class of a task; the default is its length. The
+    parameter *after* has the actions that may follow a failed try: ``("correct",)`` for plain runs, which have one
+    sample each, or both actions for a strategy that samples again. At most *most* tries are planned; the first *least*
+    of them are made at any price. Overspending is compensated over *window* tasks. Until the first observation a try is
+    assumed to take *first_tokens*, by default a quarter of the budget.
 
     A try counts as a success only if its answer was verified; passed steps do not count. So a run whose monitors cannot
     judge the answer never counts as a success.
@@ -505,7 +518,7 @@ class AdaptiveAllocator:
         return key
 
     def begin(self, key: str) -> tuple[Odds, ...]:
-        """Count a task of class *key*, and return its planned tries in order.
+        """Record the start of a task of class *key*, and return its planned tries in order.
 
         The caller stops after the first verified try, and gives up after the last one.
         """
@@ -521,7 +534,11 @@ class AdaptiveAllocator:
         return steps
 
     def saw(self, key: str, action: Action, failures: int, *, worked: bool, tokens: float) -> None:
-        """Record a try: *action* on a task of class *key* after *failures* failed tries. *worked*: it was verified."""
+        """Record a try of *action* on a task of class *key*.
+
+        *failures* is the number of failed tries before it. *worked* is true if its result was verified. *tokens* is its
+        cost.
+        """
         self.beliefs.saw(key, action, failures, worked=worked, tokens=tokens)
         self.spending.tokens += tokens
 
@@ -545,7 +562,7 @@ class AdaptiveAllocator:
     # ------------------------------------------------------------------ for runs
 
     def allow(self, task: Task) -> Allowance:
-        """Return the number of corrections that are worth their tokens in a run on *task*."""
+        """Return the largest number of corrections (remedies) in a run on *task* that are worth their tokens."""
         steps = self.begin(self.key(task))
         corrections = 0
         for step in steps[1:]:
@@ -555,7 +572,10 @@ class AdaptiveAllocator:
         return Allowance(remedies=corrections)
 
     def learn(self, task: Task, result: Result) -> None:
-        """Record the result of the run on *task*. Each remedy counts as a try, and all but the last one failed."""
+        """Record the *result* of the run on *task*.
+
+        Each remedy of the run counts as a try. All but the last one count as failed.
+        """
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task
             self.spending.tokens += ledger.total_tokens

@@ -19,17 +19,18 @@ _THOUGHT = "</think>"
 
 
 def normal(answer: str) -> str:
-    """Normalise *answer* for comparison: an exact number, or else its words in lower case."""
+    """Return *answer* in a normal form for comparison: an exact number, or otherwise its words in lower case."""
     plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)
 
 
 def read_answer(text: str) -> str | None:
-    r"""Return the answer in *text*, normalised; ``None`` if *text* is blank.
+    r"""Find the answer in *text*, and return it in normal form; ``None`` if *text* is blank.
 
-    It is the rest of the last line that begins with "Answer:", or else the last ``\boxed{...}``, or the rest of the
-    last line that begins with ``####``, or else the last line. Text up to a closing ``</think>`` is reasoning.
+    The answer is what follows "Answer:" in the last line that begins so. Without such a line, it is the last
+    ``\boxed{...}`` or what follows ``####`` in the last line that begins so; otherwise the last line. Text up to a
+    closing ``</think>`` is reasoning and is ignored.
     """
     said = text.rpartition(_THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):
@@ -41,7 +42,7 @@ def read_answer(text: str) -> str | None:
 
 
 def read_json(text: str) -> str | None:
-    """Return the JSON value in *text* in a canonical form; ``None`` if *text* is not JSON."""
+    """Parse *text* as JSON and return it in a canonical form; ``None`` if *text* is not valid JSON."""
     try:
         value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

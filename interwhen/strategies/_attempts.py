@@ -32,7 +32,10 @@ _SEEDS = 2**31 - 2**20
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same."""
+    """Derive the sampling seed for *question* from *seed*, the seed of a comparison.
+
+    All strategies and budgets of the comparison use the same derived seed.
+    """
     return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
 
 
@@ -52,8 +55,8 @@ async def attempt(
 
     With *counts_prompts*, the prompt tokens of all requests use up the budget, too.
 
-    If the strategy did not have its text judged, the text is judged at the end, unless judging costs tokens. So the
-    status means the same for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`). Raises
+    If the strategy did not let the monitors judge its text, this function does so at the end, unless that costs tokens.
+    So the status means the same for all strategies. *seed* is the seed of the comparison (see :func:`seed_of`). Raises
     :class:`~interwhen.ModelError` if the model cannot be reached; an error in its answer makes the outcome ``failed``.
     """
     if budget < 1:
@@ -118,7 +121,7 @@ class _Claim(NamedTuple):
 
 
 def _claimed(solution: Solution, answer: str | None) -> _Claim:
-    """Return the status, the scope, and the reason if the attempt failed or abstained."""
+    """Return the status of an attempt, the scope of its certificate, and why it failed or abstained."""
     if solution.failed:
         return _Claim("failed", why=solution.failed)
     if solution.gave_up:
@@ -146,11 +149,11 @@ class Exercise:
 def load_exercises(
     spec: str, *, count: int, seed: int, shipped: Mapping[str, Callable[..., Any]]
 ) -> tuple[Exercise, ...]:
-    """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
+    """Load the task *spec*, and return *count* of its exercises.
 
-    *shipped* are the factories of this package by name. Equal seeds give equal exercises. Raises
-    :class:`~interwhen.PluginError` if the task is missing or broken, and :class:`~interwhen.UsageError` if it has
-    fewer than *count* exercises, or two with the same name.
+    *spec* is ``name:option=value`` or ``module:factory``. *shipped* has the task factories of this package by name.
+    Equal seeds give equal exercises. Raises :class:`~interwhen.PluginError` if the task is missing or broken, and
+    :class:`~interwhen.UsageError` if it has fewer than *count* exercises, or two with the same name.
     """
     if count < 1:
         raise UsageError(f"task {spec!r}: the number of problems must be at least 1, got {count}; ask for more")

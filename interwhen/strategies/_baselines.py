@@ -21,13 +21,13 @@ MOST_SAMPLES = 64
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """One trace at temperature 0: the baseline."""
+    """Generates one trace at temperature 0, as a baseline."""
 
     name: str = "greedy"
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the greedy trace."""
+        """Generate the trace at temperature 0 and return it."""
         return Solution(trace=await context.write(question, context.greedy))
 
 
@@ -35,8 +35,8 @@ class Greedy:
 class BestOf:
     """Best-of-N: draws as many samples as the budget allows, and answers with the one that the verifiers rate best.
 
-    With ``until_verified`` it stops at the first sample with a verified answer. It never abstains: if the best sample
-    is refuted, its answer is unverified.
+    With ``until_verified``, it stops at the first sample with a verified answer. It never abstains: if the best sample
+    is refuted, its answer has the status ``unverified``.
     """
 
     name: str = "best-of-n"
@@ -45,7 +45,7 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best sample. If several are equally good, take the first."""
+        """Answer with the best sample. If several are equally good, use the first."""
         best: tuple[Trace, Judgement] | None = None
         longest = 0
         for number in range(self.samples):
@@ -79,7 +79,7 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the sample of the largest weight among those that give the winning answer."""
+        """Find the winning answer. Among the samples that give it, return the one with the largest weight."""
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
             if drawn and not context.affords(max(one.trace.tokens for one in drawn)):
@@ -109,9 +109,10 @@ class _Voter:
 
 
 def elected(voters: Sequence[_Voter]) -> _Voter:
-    """Return the voter with the largest weight among those with the winning answer (the first of equal ones).
+    """Return the voter with the largest weight among those that give the winning answer.
 
-    If no voter has an answer, return the first one.
+    The winning answer is the one with the largest total weight. Among equal voters, the first one is returned. If no
+    voter has an answer, the result is the first voter.
     """
     weights: defaultdict[str, float] = defaultdict(float)
     for one in voters:
@@ -136,9 +137,9 @@ _MOST = 3
 class Revision:
     """Asks again with feedback until a text has an answer and no refuted claim.
 
-    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
-    the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. It abstains if every text was refuted or gave no answer.
+    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words and level as in a
+    supervised run. With ``tell=False``, the question is asked again without feedback. The first text is generated at
+    temperature 0. The strategy abstains if every text was refuted or gave no answer.
     """
 
     name: str = "revision"
@@ -172,7 +173,7 @@ class Revision:
 
 
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
-    """Return the feedback on the violations in *found*. The level of each monitor limits what it reveals."""
+    """Return feedback text about the violations in *found*. The level of each monitor limits what its part reveals."""
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
         template.render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
@@ -182,7 +183,7 @@ def criticism(question: Question, found: Judgement, template: FeedbackTemplate) 
 
 
 def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
-    """Return a prompt with the question, the text of *trace* as the reply of the model, and the feedback *said*."""
+    """Return a prompt with *question*, the text of *trace* as the reply of the model, and the feedback *said*."""
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))
@@ -195,9 +196,9 @@ def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
 class BudgetForcing:
     """Makes the model think longer or shorter, at temperature 0 (Muennighoff et al. 2025, arXiv 2501.19393).
 
-    If the thinking ends before ``minimum`` tokens, its end is removed and ``wait`` is appended, at most ``waits``
-    times. At ``maximum`` tokens the thinking is closed and ``lead`` begins the answer. For a model without a thinking
-    phase, the whole text counts as thinking.
+    If the thinking ends before ``minimum`` tokens, its end is removed and the text ``wait`` is appended, at most
+    ``waits`` times. At ``maximum`` tokens the thinking is closed, and the text ``lead`` begins the answer. For a model
+    without a thinking phase, the whole text counts as thinking.
     """
 
     name: str = "budget-forcing"
@@ -212,7 +213,7 @@ class BudgetForcing:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the trace at its forced length."""
+        """Generate a trace whose thinking has the forced length, and return it with its answer."""
         await context.need_prefix(self.name)
         tags = (await context.model.capabilities()).think_tags
         closing = tags[1] if tags else ""
@@ -229,7 +230,7 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Let the model continue *trace* until it has given its answer."""
+        """Let the model continue *trace* until it has given its answer, and return the longer trace."""
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
@@ -277,11 +278,11 @@ def _has_thought(trace: Trace, question: Question) -> bool:
 class StepSearch:
     """Beam search over steps, in one or several independent trees.
 
-    Each round samples ``expansions`` next steps (lines) for each beam, and keeps in each tree the ``width`` texts with
-    the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv 2408.03314); several trees
-    with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until a beam is finished, a
-    quarter of the budget is reserved to finish the best one. It answers with the best finished text, and never
-    abstains.
+    A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each beam, and keeps in each tree
+    the ``width`` beams with the fewest refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv
+    2408.03314); several trees with ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). Until
+    a beam is finished, a quarter of the budget is reserved to finish the best one. The strategy answers with the best
+    finished text, and never abstains.
     """
 
     name: str = "step-beam"
@@ -293,7 +294,7 @@ class StepSearch:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best finished text."""
+        """Search, and answer with the best finished text."""
         await context.need_prefix(self.name)
         search = _Search(self, question, context)
         forest = [await search.plant() for _ in range(self.trees)]
@@ -332,7 +333,7 @@ class _Search:
         """The length of the longest step so far, in tokens."""
 
     async def plant(self) -> list[_Beam]:
-        """Start a tree: sample first steps, and return the best beams."""
+        """Start a tree: sample first steps, and return the best ones as beams."""
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)
 
@@ -351,13 +352,13 @@ class _Search:
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
-        """Tell whether the rest of the budget is less than the longest step plus the reserve."""
+        """Return whether too little budget is left for another step: less than the longest step plus the reserve."""
         meter = self._context.model
         reserve = meter.budget // 4 if all(beam.is_open for tree in forest for beam in tree) else 0
         return not self._context.affords(self._longest + reserve)
 
     async def finish(self, beam: _Beam) -> _Beam:
-        """Finish *beam*, as far as the budget allows."""
+        """Let the model write *beam* to its end, as far as the budget allows."""
         trace = beam.trace
         if self._context.affords(1):
             trace = await self._context.write(self._question, self._context.greedy, trace)

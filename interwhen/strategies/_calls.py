@@ -20,30 +20,33 @@ _WARM = 0.7
 
 
 class CallCatalog:
-    """The :class:`~interwhen._types.strategies.StrategyCatalog` of all installed strategies."""
+    """All installed strategies, for single calls; a :class:`~interwhen._types.strategies.StrategyCatalog`."""
 
     def names(self) -> frozenset[str]:
         """Return the names of the shipped strategies and of those that are installed as plug-ins."""
         return frozenset((*SHIPPED, *names_of(STRATEGIES)))
 
     def load(self, spec: str) -> CatalogStrategy:
-        """Return the strategy that *spec* describes, for calls."""
+        """Return the strategy that *spec* describes, in the form that answers single calls."""
         return CatalogStrategy(load_strategy(spec))
 
 
 class CatalogStrategy:
-    """A :class:`~interwhen._types.strategies.CallStrategy` that answers calls with a strategy of the catalogue."""
+    """Answers single calls with a strategy of the catalogue; a :class:`~interwhen._types.strategies.CallStrategy`."""
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
 
     @property
     def name(self) -> str:
-        """The name with its options."""
+        """The name of the strategy, with its options."""
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
-        """Return run *number* of a strategy that answers with one run; ``None`` if it chooses among several texts."""
+        """Return the settings of run *number*, if the strategy answers with the text of one run.
+
+        Return ``None`` if the strategy chooses among several texts, or allows no further run.
+        """
         match self._strategy:
             case Interrupt() as strategy:
                 if number > strategy.restarts:
@@ -60,7 +63,7 @@ class CatalogStrategy:
                 return None
 
     async def choose(self, task: StrategyTask) -> StrategyChoice:
-        """Let the strategy answer *task*."""
+        """Let the strategy answer *task*, and return the chosen text."""
         self._vet(task)
         question = _CallQuestion(
             name="call",
@@ -89,7 +92,7 @@ class CatalogStrategy:
         )
 
     def _vet(self, task: StrategyTask) -> None:
-        """Raise :class:`UsageError` if the strategy cannot answer *task* as it was asked."""
+        """Raise :class:`UsageError` if the strategy cannot answer *task*, for example because *task* has tools."""
         name, strategy = self._strategy.name, self._strategy
         if not task.monitors and _rates(strategy):
             raise UsageError(
@@ -120,19 +123,19 @@ class CatalogStrategy:
 
 
 def _rates(strategy: Strategy) -> bool:
-    """Tell whether *strategy* chooses by what monitors say."""
+    """Return whether *strategy* chooses among samples by the verdicts of monitors."""
     if isinstance(strategy, Vote):
         return strategy.weighted != "not"
     return isinstance(strategy, BestOf | Adaptive | Revision | StepSearch)
 
 
 class _CallQuestion(Question):
-    """The question of a call. What its model reasons is no part of the answer, and tool calls are an answer."""
+    """The question of a call. Reasoning of the model does not count as a part of the answer; tool calls do."""
 
     __slots__ = ()
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the tool calls, or the answer in the text after the reasoning."""
+        """Return the tool calls of *trace*. Without tool calls, return the answer in the text after the reasoning."""
         calls = [chunk.text for chunk in trace.chunks if chunk.call is not None]
         if calls:
             return "\n".join(calls)

@@ -32,8 +32,8 @@ class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
     The allocator keeps the mean tokens per question at *share* of the budget. It learns from each question, so results
-    depend on the order of the questions. *classify* returns the class of a question. Use one object for each task; it
-    keeps one allocator for each budget.
+    depend on the order of the questions. *classify* returns the class of a question. Use one object for each task,
+    because it keeps one allocator for each budget.
     """
 
     name: str = "adaptive"
@@ -43,7 +43,7 @@ class Adaptive:
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the verified sample. If there is none, answer with the best one."""
+        """Answer with the verified sample. If no sample is verified, answer with the best one."""
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
         best: tuple[Trace, Judgement] | None = None
@@ -74,7 +74,7 @@ class Adaptive:
 
 
 def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make adaptive sampling. It aims at mean tokens per question of *share* times the budget."""
+    """Make adaptive sampling whose mean tokens per question are *share* times the budget."""
     return Adaptive(share=share)
 
 
@@ -99,22 +99,22 @@ def until_verified(*, n: Samples = MOST_SAMPLES) -> BestOf:
 
 
 def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make the vote in which at most *n* samples have equal weights."""
+    """Make self-consistency: a vote among at most *n* samples that have equal weights."""
     return Vote(samples=n)
 
 
 def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make the vote in which verifiers determine the weights of the samples."""
+    """Make a vote among at most *n* samples. The verifiers determine the weight of each sample."""
     return Vote("weighted-vote", n, "by verifiers")
 
 
 def step_beam(*, width: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make beam search over steps."""
+    """Make beam search over steps, which keeps *width* partial texts and samples *expansions* next steps for each."""
     return StepSearch(width=width, expansions=expansions)
 
 
 def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make diverse verifier tree search."""
+    """Make diverse verifier tree search with *trees* trees. Each round samples *expansions* next steps in each tree."""
     return StepSearch("dvts", trees, 1, expansions)
 
 
@@ -124,27 +124,27 @@ def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: i
 
 
 def revision(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates a text, tests it, and revises it with feedback."""
+    """Make the strategy that generates a text, checks it, and asks again with feedback, in at most *rounds* rounds."""
     return Revision(rounds=rounds)
 
 
 def generate_test(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates and tests texts without feedback."""
+    """Make the strategy that generates and checks texts without feedback, in at most *rounds* rounds."""
     return Revision("generate-test", rounds, tell=False)
 
 
 def interrupt(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run in which each monitor has its own remedy."""
+    """Make a supervised run in which each monitor uses its own remedy. At most *restarts* further runs may follow."""
     return Interrupt(restarts=restarts)
 
 
 def interrupt_auto(
     *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
 ) -> Interrupt:
-    """Make the supervised run in which every monitor has the remedy ``Auto``.
+    """Make a supervised run in which every monitor has the remedy ``Auto``, a ladder of remedies.
 
-    *order* is the order of its ladder, such as ``resample+restart``. Unless *learn* is false, it is learned over the
-    questions, with the share *explore* of runs that try another one.
+    *order* is the order of the ladder, such as ``resample+restart``. Unless *learn* is false, the order is learned over
+    the questions; the share *explore* of the runs then tries another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None
@@ -152,22 +152,22 @@ def interrupt_auto(
 
 
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not."""
+    """Make a supervised run that repairs if a verifier knows the correct value; otherwise it gives feedback."""
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
 
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not."""
+    """Make a supervised run that repairs if a verifier knows the correct value; otherwise it resamples."""
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
 def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that gives feedback."""
+    """Make a supervised run that gives feedback on each violation."""
     return Interrupt("interrupt-feedback", Feedback(), restarts)
 
 
 def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the supervised run that cuts and samples again."""
+    """Make a supervised run that cuts out each violation and samples again."""
     return Interrupt("interrupt-resample", Resample(), restarts)
 
 
@@ -208,7 +208,7 @@ def load_strategy(spec: str) -> Strategy:
 
 
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
-    """Return the strategies that *specs* describes, a list or a text with commas; all shipped ones if it is empty.
+    """Return the strategies in *specs*, a list or a text with commas. If *specs* is empty, return all shipped ones.
 
     Raises :class:`~interwhen.UsageError` if two have the same name.
     """

@@ -24,7 +24,7 @@ from interwhen.models._token_resume import shared
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSituation:
-    """Describes a fork before it is sent. All sizes are in tokens."""
+    """What is known about a fork before it is sent. All sizes are in tokens."""
 
     prefix: int
     """The length of the prompt and of the trace up to the end of the segment."""
@@ -43,7 +43,7 @@ class ForkSituation:
 
 
 class Actual(NamedTuple):
-    """The measured cost of a fork, by the clock and by the server's counters (``None`` if the server lacks one)."""
+    """The measured cost of a fork: wall time and the server's counters (``None`` if the server does not report one)."""
 
     seconds: float
     prompt_tokens: int | None = None
@@ -59,7 +59,7 @@ class Actual(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The route that a planner chose for a fork, and its predicted cost in seconds."""
+    """The plan for one fork: the chosen route (how the fork gets its prefix) and the predicted seconds."""
 
     route: Route
     situation: ForkSituation
@@ -76,14 +76,17 @@ class Planned:
 
 @runtime_checkable
 class Planner(Protocol):
-    """Chooses how each fork gets its prefix. Both methods must be quick and raise nothing."""
+    """Chooses for each fork a route, which is how the fork gets its prefix.
+
+    Both methods must return quickly and must not raise.
+    """
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Choose one of the routes of *situation*."""
+        """Return a plan with one of the routes of *situation*."""
         ...
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Learn from the *actual* cost of the fork *planned*."""
+        """Update the predictions: the fork *planned* had the cost *actual*."""
         ...
 
 
@@ -96,7 +99,10 @@ RESTORING = 0.05
 
 
 class Rates(NamedTuple):
-    """The seconds for one unit of each kind of work: request, token read, token written, restore, token restored."""
+    """How many seconds a server needs for one unit of each kind of work.
+
+    The kinds are a request, a prompt token to read, a token to write, a restore of a saved state, and a restored token.
+    """
 
     request: float
     prefill: float
@@ -106,7 +112,10 @@ class Rates(NamedTuple):
 
 
 class Work(NamedTuple):
-    """The amount of each kind of work: requests, tokens read, tokens written, restores, tokens restored."""
+    """How much of each kind of work a request causes.
+
+    The kinds are requests, prompt tokens to read, tokens to write, restores of a saved state, and restored tokens.
+    """
 
     requests: float
     prefilled: float
@@ -115,12 +124,12 @@ class Work(NamedTuple):
     restored: float = 0.0
 
     def seconds(self, rates: Rates) -> float:
-        """Return the time that the work takes at these *rates*."""
+        """Return the time in seconds that this work takes at *rates*."""
         return sum(amount * rate for amount, rate in zip(self, rates, strict=True))
 
 
 class Probe(NamedTuple):
-    """The measurement of one probe request: the tokens that the server read and wrote, and the time."""
+    """The measurement of one probe request: the prompt tokens read, the tokens written, and the seconds."""
 
     prefilled: int
     decoded: int
@@ -128,7 +137,10 @@ class Probe(NamedTuple):
 
 
 def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
-    """Return the work of a fork on *route*. *hit* is the expected share of the held prefix that is still cached."""
+    """Return the work that a fork on *route* causes.
+
+    *hit* is the expected share of the part ``situation.held`` of the prefix that the server's cache still has.
+    """
     side = situation.side
     match route:
         case "live":
@@ -145,11 +157,11 @@ def work_of(route: Route, situation: ForkSituation, hit: float) -> Work:
 
 
 def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
-    """Return the rates from three probes.
+    """Compute the rates of a server from three probe requests.
 
-    *short* and *long* have prompts of different lengths that are not cached, and equally long replies. *warm* has the
-    prompt of *long*, which is cached now, and a longer reply. The cost of a restore is not probed: it is assumed, and
-    measured when the planner first tries a restore.
+    The probes *short* and *long* have uncached prompts of different lengths, and equally long replies. The probe *warm*
+    has the prompt of *long*, which is cached now, and a longer reply. The cost of a restore is assumed; it is measured
+    when the planner first tries a restore.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(
@@ -185,7 +197,7 @@ _Matrix = list[list[float]]
 
 @dataclass(slots=True)
 class Tracking:
-    """The estimated rates, with the covariance of their errors."""
+    """The estimated rates of a server, with the covariance of their errors. Each request improves the estimates."""
 
     rates: Rates
     surprises: int = 0
@@ -196,7 +208,10 @@ class Tracking:
         self._errors = self._spread(TRUST)
 
     def learn(self, work: Work, seconds: float) -> bool:
-        """Update the rates: *work* took *seconds*. Return whether surprises made the old estimates untrusted."""
+        """Update the rates after *work* took *seconds*.
+
+        Return whether the time differed so much that the earlier estimates are no longer trusted.
+        """
         expected = max(work.seconds(self.rates), LEAST)
         doubted = self._doubt(seconds / expected)
         for index, rate in enumerate(self.rates):
@@ -250,7 +265,7 @@ KEPT = 512
 
 
 class Shown(NamedTuple):
-    """One fork: the prediction and the measurement."""
+    """The prediction and the measurement for one fork."""
 
     planned: Planned
     actual: Actual
@@ -258,7 +273,7 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class _Share:
-    """An exponentially weighted moving average of a share."""
+    """An exponentially weighted moving average of a number from 0 to 1."""
 
     hits: float
     tries: float
@@ -273,10 +288,10 @@ class _Share:
 
 
 class ForkPlanner:
-    """Chooses the route with the shortest predicted time, and learns from the time of each fork.
+    """Chooses for each fork the route with the shortest predicted time, and learns from the measured time.
 
-    *rates* come from :func:`~interwhen.strategies.calibrate` (three probes); without them it begins with assumed rates.
-    One planner serves one endpoint, and any number of runs.
+    *rates* come from :func:`~interwhen.strategies.calibrate`, which needs three probes. Without *rates*, the planner
+    begins with assumed ones. One planner serves one endpoint, and any number of runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
@@ -292,16 +307,16 @@ class ForkPlanner:
 
     @property
     def rates(self) -> Rates:
-        """The present estimates of how long each route takes, in seconds."""
+        """The present estimates of how many seconds each kind of work takes."""
         return self.tracking.rates
 
     @property
     def hit(self) -> float:
-        """The expected share of the previously cached prefix that is still in the server's cache."""
+        """The expected share of the part ``held`` of a prefix that the server's cache still has."""
         return self._hits.value
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Return the route for a fork in *situation*."""
+        """Return a plan with the fastest route for *situation*, or with another route that needs a trial."""
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
         trial = self._due(situation, costs, costs[ranked[0]])
@@ -317,7 +332,7 @@ class ForkPlanner:
         return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Learn from the *actual* cost of the fork *planned*."""
+        """Update the predictions: the fork *planned* had the cost *actual*."""
         self.shown.append(Shown(planned, actual))
         if planned.route == "parser":
             self._parses.learn(float(actual.parsed))
@@ -338,7 +353,7 @@ class ForkPlanner:
     # ------------------------------------------------------------------ costs
 
     def costs(self, situation: ForkSituation) -> dict[Route, float]:
-        """Return the predicted seconds of each route in *situation*."""
+        """Return the predicted seconds for each route of *situation*."""
         rates = self.rates
         costs: dict[Route, float] = {
             route: work_of(route, situation, self.hit).seconds(rates)
@@ -353,9 +368,9 @@ class ForkPlanner:
         return costs
 
     def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
-        """Return a route that should be tried to learn its cost; ``None`` if there is none.
+        """Return a route that should be tried now to measure its cost; ``None`` if no route needs a trial.
 
-        *costs* has the predicted cost of each route, *best* is the lowest one.
+        *costs* has the predicted seconds of each route. *best* is the lowest of them.
         """
         if self._count - self._trial < TRIAL_EVERY:
             return None
@@ -370,16 +385,16 @@ class ForkPlanner:
         return None
 
     def _is_worth_saving(self, situation: ForkSituation) -> bool:
-        """Tell whether saving the state costs less than the expected saving at the next fork."""
+        """Return whether saving the state now costs less time than it is expected to save at the next fork."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
         lost = (1.0 - self.hit) * max(rates.prefill * size - move, 0.0)
         return move < lost
 
     def _follow(self, work: Work, actual: Actual) -> bool:
-        """Update the rates from the *actual* times of *work*. Return whether old estimates became untrusted.
+        """Update the rates with the measured times of *work*. Return whether the old estimates became unreliable.
 
-        If the server reports separate times for the prompt and the reply, each updates its own rate.
+        If the server reports separate times for the prompt and the reply, each time updates its own rate.
         """
         read, written = actual.prompt_seconds, actual.reply_seconds
         if read is None or written is None:
@@ -405,11 +420,11 @@ _LIVE: frozenset[Route] = frozenset({"live"})
 
 @runtime_checkable
 class Shelving(Protocol):
-    """A model that can choose how a fork gets its prefix, and can save and restore states."""
+    """A model that supports several routes for the prefix of a fork, and can save and restore states."""
 
     @property
     def routes(self) -> frozenset[Route]:
-        """The routes that it supports, for ``Request.route``."""
+        """The routes that the model supports. ``Request.route`` selects one of them."""
         ...
 
     def stored(self, request: Request) -> int:
@@ -417,15 +432,15 @@ class Shelving(Protocol):
         ...
 
     async def save(self, request: Request) -> None:
-        """Save the state after *request*, the last fork of its prompt. Do nothing if the state is gone."""
+        """Save the state after *request*, the last fork of its prompt. If the server no longer has it, do nothing."""
         ...
 
 
 class PlannedModel:
-    """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
+    """Wraps *model*: *planner* chooses the route of each fork, and other calls go to the model unchanged.
 
-    The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
-    caches. A local model with a shelf supports all routes. A fork with a summary can also use the summary.
+    The model determines which routes exist. Every model supports ``live``: the prefix is sent, and the server decides
+    what it caches. A local model with a shelf supports all routes. A fork with a summary can also use the summary.
     """
 
     def __init__(
@@ -445,19 +460,19 @@ class PlannedModel:
 
     @property
     def name(self) -> str:
-        """The name of the model."""
+        """The name of the wrapped model."""
         return self.model.name
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the model."""
+        """Return the capabilities of the wrapped model."""
         return await self.model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Stream a continuation from the model."""
+        """Stream a continuation from the wrapped model."""
         return await self.model.stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer *request*. If it is a fork, it takes the planned route."""
+        """Return the answer to *request*. If *request* is a fork, the planner chooses its route."""
         if request.side is None:
             return await self.model.complete(request)
         planned = self.planner.choose(self._situation(request))
@@ -470,7 +485,7 @@ class PlannedModel:
         return answer
 
     async def aclose(self) -> None:
-        """Close the model."""
+        """Close the wrapped model."""
         await self.model.aclose()
 
     async def __aenter__(self) -> Self:
@@ -539,7 +554,7 @@ class PlannedModel:
 
 
 def _routed(request: Request, route: Route) -> Request:
-    """Return *request* with *route*. For the route ``summary``, the summary replaces the trace."""
+    """Return *request* with the route *route*. On the route ``summary``, the summary replaces the trace."""
     if route != "summary" or request.summary is None:
         return replace(request, route=route)
     phase = request.pieces[-1].phase if request.pieces else "answer"
@@ -559,10 +574,11 @@ _WRITTEN = 17
 
 
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
-    """Return the rates of *model* from three short requests, which cost about two thousand tokens.
+    """Measure the rates of *model* with three short requests, which cost about two thousand tokens.
 
-    The prompts begin with *mark*. Use a new one each time, because the server may have cached earlier prompts.
-    Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes give no rates.
+    The prompts begin with the text *mark*. Use a new *mark* for each call, because the server may have cached earlier
+    prompts. Raises :class:`~interwhen.ModelError` if a request fails, and :class:`~interwhen.UsageError` if the probes
+    give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock
@@ -599,7 +615,7 @@ _LINES = 4
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """One fork. Times are in milliseconds, sizes in tokens."""
+    """The predicted and the measured cost of one fork. Times are in milliseconds, sizes in tokens."""
 
     route: Route
     why: str
@@ -614,7 +630,7 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The predicted and measured costs of forks on one endpoint."""
+    """The predicted and the measured costs of several forks on one endpoint."""
 
     model: str
     before: Rates
@@ -625,7 +641,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     @property
     def off(self) -> float:
-        """The error of the prediction in percent: the median over the second half of the forks."""
+        """The median error of the predictions in percent, over the second half of the forks."""
         late = self.forks[len(self.forks) // 2 :]
         return statistics.median(100.0 * abs(fork.predicted / fork.actual - 1.0) for fork in late)
 
@@ -633,10 +649,10 @@ class Explanation(msgspec.Struct, frozen=True):
 async def explain(
     model: Model, rates: Rates, *, forks: int, disturb: int, say: Callable[[str], None] = lambda _: None
 ) -> Explanation:
-    """Fork *forks* times from a growing trace, and compare the predicted and the measured times.
+    """Send *forks* forks from a growing trace, and compare the predicted with the measured times.
 
-    After each *disturb* forks, other requests are sent, so that the server may evict its cache (0: never). *say*
-    receives a line of progress after each fork. Raises :class:`~interwhen.ModelError`.
+    After every *disturb* forks, other requests are sent, so that the server may evict its cache (0: never). The
+    function *say* is called with a line of progress after each fork. Raises :class:`~interwhen.ModelError`.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)
@@ -658,7 +674,7 @@ async def explain(
 
 
 def explained(shown: Shown) -> Explained:
-    """Convert *shown* for display, with times in milliseconds and the reason for the route in words."""
+    """Convert the fork *shown* for display: times in milliseconds, and the reason for its route in words."""
     planned, actual = shown
     why = "trial, to learn its cost" if planned.is_trial else "the only route"
     if planned.others and not planned.is_trial:
@@ -685,7 +701,7 @@ def _fork(trace: str) -> Request:
 
 
 async def _disturb(model: Model, number: int) -> None:
-    """Send other requests on every slot, so that the server may have to evict its cache."""
+    """Send unrelated requests to every slot of the server, so that it may have to evict its cache."""
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8
         try:

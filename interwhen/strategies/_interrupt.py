@@ -18,12 +18,12 @@ from interwhen.strategies._traces import Trace
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Runs the model under the monitors of the question.
+    """Runs the model under the monitors of the question, which may interrupt it.
 
-    Each monitor uses its own remedy, or *remedy* if that is given (except monitors that conclude). If a run gives up or
-    has no answer, another run with a new seed follows, as long as the rest of the budget is at least the length of the
-    longest trace so far. The first run is greedy, unless *remedy* is to resample: a greedy resample would give the same
-    text again.
+    Each monitor uses its own remedy. If *remedy* is given, it replaces them, except the remedy of a monitor that
+    concludes. If a run gives up or has no answer, another run with a new seed follows, as long as the remaining budget
+    is at least the length of the longest trace so far. The first run has temperature 0, unless *remedy* is to resample:
+    at temperature 0 a resample would give the same text again.
     """
 
     name: str = "interrupt"
@@ -35,7 +35,7 @@ class Interrupt:
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the first run that gives an answer."""
+        """Run until a run gives an answer, and return this answer."""
         remedies = longest = 0
         number = 0
         while True:
@@ -66,11 +66,11 @@ class Interrupt:
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
-        """Tell whether run *number* has temperature 0."""
+        """Return whether run *number* has temperature 0."""
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
-        """Return what is added to the seed for run *number*."""
+        """Return the number that is added to the seed for run *number*."""
         # Each run has its own range of seeds: a resumed stream increments its seed.
         return 1000 * number
 
@@ -81,7 +81,10 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return *remedy* for a monitor whose remedy is *own*. If both give feedback, the options of *own* are used."""
+    """Return *remedy* for a monitor whose own remedy is *own*.
+
+    If both give feedback, the options of *own* are used.
+    """
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

@@ -37,11 +37,11 @@ class RemedyUse(NamedTuple):
 
 
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
-    """Return the remedies of the ladder in *result*, each with whether it worked.
+    """Return the remedies of ladders in *result*, each with whether it worked.
 
-    A remedy in the reasoning worked if the next refutation at its place or after it is after it. A remedy in the answer
-    worked if no answer was refuted after it. Without such a refutation, it worked if the result is verified. It is left
-    out if the run was ended from outside.
+    A remedy in the reasoning worked if the next refuted claim, at its place or later, is after its place. A remedy in
+    the answer worked if no later answer was refuted. If no refutation follows, the remedy worked if the result is
+    verified. It is left out if the run was ended from outside.
     """
     acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
     seen: set[tuple[str, int]] = set()
@@ -57,7 +57,7 @@ def uses_of(result: Result) -> tuple[RemedyUse, ...]:
 
 
 def _written(act: ViolationRecord, later: Sequence[ViolationRecord], result: Result) -> int:
-    """Return how many characters the model wrote after *act*, until the next refutation or the end."""
+    """Return how many characters the model wrote after the remedy *act*, up to the next refutation or the end."""
     end = later[0].span.end if later else len(result.text)
     return max(end - (act.cut or 0) - len(act.inserted), 0)
 
@@ -95,7 +95,7 @@ FADED = 4.0
 
 
 class RungBelief(msgspec.Struct):
-    """The counts of one rung: uses that worked and that did not, with older ones counting less."""
+    """How often one remedy of the ladder (a rung) worked. Older uses have less weight than newer ones."""
 
     worked: float = 0.0
     failed: float = 0.0
@@ -106,13 +106,14 @@ class RungBelief(msgspec.Struct):
 
     @property
     def uses(self) -> float:
-        """The weight of all uses."""
+        """The number of uses, with less weight for older ones."""
         return self.worked + self.failed
 
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
-        """Count a use. Returns whether the recent uses contradict the belief: the model has probably changed.
+        """Record a use of the remedy. Return whether the recent uses contradict the earlier ones.
 
-        *wasted* is how many characters were written in vain, if it did not work.
+        A contradiction means that the model has probably changed. *wasted* is how many characters the model wrote in
+        vain if the remedy failed.
         """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
@@ -122,23 +123,26 @@ class RungBelief(msgspec.Struct):
         return surprised
 
     def renew(self, weight: float) -> None:
-        """Scale the counts down to *weight* uses, without changing their shares."""
+        """Reduce the weight of all uses to *weight* in total. The success rate does not change."""
         if self.uses > weight:
             share = weight / self.uses
             self.worked, self.failed, self.wasted = self.worked * share, self.failed * share, self.wasted * share
 
     def restart(self) -> None:
-        """Forget all uses but the recent ones."""
+        """Forget all uses except the recent ones."""
         hits = float(self.recent.count("1"))
         self.wasted *= (len(self.recent) - hits) / self.failed if self.failed else 0.0
         self.worked, self.failed = hits, len(self.recent) - hits
 
     def chance(self, prior: float, weight: float = WEIGHT) -> float:
-        """Return the mean of the posterior, for a Beta prior with mean *prior* and *weight*."""
+        """Return the estimated chance that the remedy works: the mean of the posterior.
+
+        The Beta prior has the mean *prior* and the weight *weight*, in uses.
+        """
         return (prior * weight + self.worked) / (weight + self.uses)
 
     def draw(self, rng: random.Random, prior: float) -> float:
-        """Draw from the posterior."""
+        """Return a random chance, drawn from the posterior. *prior* is the mean of the Beta prior."""
         return rng.betavariate(prior * WEIGHT + self.worked, (1.0 - prior) * WEIGHT + self.failed)
 
     def _is_surprised(self) -> bool:
@@ -151,7 +155,7 @@ class RungBelief(msgspec.Struct):
 
 
 class VerifierBeliefs(msgspec.Struct):
-    """The beliefs about the rungs for one model and verifier."""
+    """How well each remedy of the ladder works, for one model and one verifier."""
 
     fresh: dict[Rung, RungBelief] = msgspec.field(default_factory=dict)
     """Uses that were the first at their place."""
@@ -164,7 +168,7 @@ class VerifierBeliefs(msgspec.Struct):
     """How often recent uses contradicted the beliefs, so that the earlier uses were forgotten."""
 
     def saw(self, uses: Iterable[RemedyUse]) -> None:
-        """Count the *uses* of one run."""
+        """Record the remedies *uses* of one run."""
         for use in uses:
             beliefs = self.fresh if use.is_fresh else self.later
             belief = beliefs.setdefault(use.rung, RungBelief())
@@ -176,16 +180,19 @@ class VerifierBeliefs(msgspec.Struct):
                 self.resets += 1
 
     def chance(self, rung: Rung, *, is_fresh: bool) -> float:
-        """Return the chance that *rung* works, as the first remedy at a place or as a later one."""
+        """Return the chance that the remedy *rung* works.
+
+        With *is_fresh*, it is the first remedy at its place; otherwise another remedy has failed there.
+        """
         prior = PRIOR[rung] if rung == "repair" else min(PRIOR[rung] * self._ease(), 0.9)
         later = self.later.get(rung, RungBelief()).chance(prior)
         # What is known about hard places is a prior for all places.
         return self.fresh.get(rung, RungBelief()).chance(max(later, prior / 2)) if is_fresh else later
 
     def _ease(self) -> float:
-        """Return how much more often remedies work here than the prior says.
+        """Return how often remedies work for this model and verifier, divided by how often the prior expects.
 
-        Where all remedies seldom work, a rung without uses is not expected to work more often than the others.
+        If all remedies seldom work here, a remedy without uses is not expected to work more often than the others.
         """
         worked = expected = WEIGHT / 2
         for beliefs in (self.fresh, self.later):
@@ -196,7 +203,10 @@ class VerifierBeliefs(msgspec.Struct):
         return worked / expected
 
     def cost(self, rung: Rung) -> float:
-        """Return how many characters a failed use of *rung* costs on average, in the unit of :data:`COST` at first."""
+        """Return how many characters the model writes in vain, on average, when *rung* fails.
+
+        Before there are observations, the unit is that of :data:`COST`, not characters.
+        """
         uses = [(COST[name], belief) for beliefs in (self.fresh, self.later) for name, belief in beliefs.items()]
         failed = sum(cost * belief.failed for cost, belief in uses)
         # The size of one unit here. An observed use of any rung says something about the others.
@@ -206,21 +216,22 @@ class VerifierBeliefs(msgspec.Struct):
         return max(wasted / (WEIGHT + sum(belief.failed for belief in mine)), 1e-9)
 
     def value(self, rung: Rung, *, is_fresh: bool) -> float:
-        """Return the odds that *rung* works, for each character that it costs if it fails.
+        """Return the odds that *rung* works, divided by the characters that are wasted if it fails.
 
-        Trying the remedies by falling values wastes the least text on average, if they work independently. (Compare two
-        neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is larger.)
+        To try remedies in the order of falling values wastes the least text on average, if they work independently.
+        (Compare two neighbours: i goes before j if ``p_i / ((1 - p_i) c_i)`` is larger.)
         """
         chance = min(self.chance(rung, is_fresh=is_fresh), 1.0 - 1e-9)
         return chance / ((1.0 - chance) * self.cost(rung))
 
     def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
-        """Return *rungs* with the best first remedy first, and then the best ones after another one failed.
+        """Return the order in which a ladder should try *rungs*.
 
-        *lead* replaces the best first remedy; a restart follows it instead. A repair goes before it while it is worth
-        more, and does not replace it: at most places the verifier knows no value. A restart is never first, because it
-        removes the most. The same words are sampled twice, or three times if that has proved worth more than what
-        follows.
+        The best first remedy comes first. Then follow the others, ordered by how well they work after a failure. If
+        *lead* is given, it replaces the best first remedy; if it is a restart, it follows that remedy instead. A repair
+        comes before it while it is worth more, because a repair is possible only where the verifier knows the correct
+        value. A restart is never first, because it removes the most text. ``resample`` occurs twice in a row, or three
+        times if that has proved worth more than the next remedy.
         """
         rungs = tuple(dict.fromkeys(rungs))
         others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]
@@ -239,7 +250,7 @@ class VerifierBeliefs(msgspec.Struct):
         return (*order[:at], *samples, *order[at + 1 :])
 
     def _patience(self, after: Sequence[Rung]) -> int:
-        """Return how often the same words are sampled before the rungs in *after* follow."""
+        """Return how many times in a row to resample before the remedies in the parameter *after*: two or three."""
         tried = [rung for rung in after if self._uses(rung) >= WEIGHT / 2]
         if not tried:
             return 2
@@ -250,7 +261,7 @@ class VerifierBeliefs(msgspec.Struct):
 
 
 class RemedyBelief(NamedTuple):
-    """A belief for display."""
+    """What is known about one remedy, for display."""
 
     model: str
     verifier: str
@@ -264,7 +275,7 @@ class RemedyBelief(NamedTuple):
 
 
 class RunCounts(NamedTuple):
-    """The runs that were learned from, for one model and verifier."""
+    """How many runs the learner has used, for one model and one verifier."""
 
     runs: int
     """Runs with a remedy."""
@@ -288,12 +299,12 @@ _Key = tuple[str, str]
 
 
 class RemedyBeliefs:
-    """Learns the order of the ladder of :class:`~interwhen.Auto`. Several runs may share it.
+    """Learns in which order the ladder of :class:`~interwhen.Auto` should try its remedies.
 
-    With *path*, the beliefs are in a SQLite file that several processes share; without it, they are in memory. In at
-    most the share *explore* of the runs, the ladder begins with another rung than the best one, so that a rung with few
-    uses is tried; 0 switches this off. Equal seeds and equal results give equal orders. It stores counts only, and no
-    text.
+    Several runs may share one object. With *path*, the learned counts are in a SQLite file that several processes
+    share; without it, they are in memory. At most the share *explore* of the runs begins with another remedy than the
+    best one, so that rarely used remedies are tried; 0 switches this off. Equal seeds and equal results give equal
+    orders. Only counts are stored, and no text.
 
     A thread writes the file, so that no run waits for it. :meth:`flush` waits for the thread.
     """
@@ -326,7 +337,7 @@ class RemedyBeliefs:
         self.close()
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
-        """Return the order of *rungs* for a run of *model* with *verifier*."""
+        """Return the order in which a run of *model* with *verifier* should try *rungs*."""
         key = model, verifier, rungs
         with self._lock:
             order = self._orders.get(key)
@@ -350,7 +361,7 @@ class RemedyBeliefs:
         return known.order(rungs, lead)
 
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
-        """Learn from the *result* of a run of *model*. *orders* has the order that each verifier had in it."""
+        """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used."""
         uses = uses_of(result)
         for verifier, order in orders.items():
             mine = tuple(use for use in uses if use.verifier == verifier)
@@ -368,7 +379,7 @@ class RemedyBeliefs:
                 self._write(((model, verifier), mine, explored))
 
     def beliefs(self) -> tuple[RemedyBelief, ...]:
-        """Return all beliefs, by model and verifier, in the order of the ladder."""
+        """Return what is known about each remedy, sorted by model, verifier and place in the ladder."""
         with self._lock:
             return tuple(
                 RemedyBelief(
@@ -385,19 +396,19 @@ class RemedyBeliefs:
             )
 
     def counts(self) -> dict[tuple[str, str], RunCounts]:
-        """Return the counts of runs for each model and verifier."""
+        """Return the number of runs that were used for learning, for each model and verifier."""
         with self._lock:
             return {key: RunCounts(known.runs, known.explored, known.resets) for key, known in self._known.items()}
 
     def flush(self) -> None:
-        """Wait until everything that was learned is in the file."""
+        """Wait until the file contains everything that was learned."""
         if self._thread is not None:
             done = threading.Event()
             self._work.put(done)
             done.wait()
 
     def close(self) -> None:
-        """Write what was learned, and end the thread."""
+        """Write what was learned to the file, and end the thread."""
         if self._thread is not None:
             self._work.put(None)
             self._thread.join()
@@ -431,7 +442,7 @@ class RemedyBeliefs:
 
 
 def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool) -> None:
-    """Add the *uses* of one run to *known*. A run without a remedy says nothing, so it is not counted."""
+    """Add the *uses* of one run to *known*. A run without a remedy is not counted, since it gives no information."""
     if uses:
         known.runs += 1
         known.explored += explored

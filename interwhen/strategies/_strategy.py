@@ -52,13 +52,13 @@ class Question:
     starts_in: Phase = "answer"
 
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
-        """Return new monitors for one run. Unless *acting*, they only observe."""
+        """Return new monitors for one run. Unless *acting* is true, they only observe."""
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the answer of *trace*; ``None`` if it has no answer, or the line of the answer is incomplete."""
+        """Return the answer in *trace*; ``None`` if there is none, or if the line of the answer is incomplete."""
         return self.read(trace.said)
 
 
@@ -70,7 +70,7 @@ def _named(spec: str) -> Monitor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """The result of a strategy for one question."""
+    """What a strategy returns for one question: its best text, or the reason why it gives no answer."""
 
     trace: Trace = field(default_factory=Trace)
     """The trace with the answer. If the strategy gave up, its best trace."""
@@ -88,32 +88,33 @@ class Solution:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Spends tokens of a model to answer a question."""
+    """A way to spend tokens of a model on a question."""
 
     @property
     def name(self) -> str:
-        """A name for tables and for ``--strategies``."""
+        """The name of the strategy, for tables and for the option ``--strategies``."""
         ...
 
     @property
     def meets_model(self) -> bool:
-        """Whether its cost depends on when text arrives. Then it must not share text with other attempts.
+        """Whether the cost of this strategy depends on the time at which text arrives.
 
-        False for a strategy that reads each stream to its end, or to a position that depends only on the text.
+        If so, it must not share text with other attempts. False for a strategy that reads each stream to its end, or to
+        a position that depends only on the text.
         """
         ...
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer *question* with the resources of *context*; once these are spent, return the best answer so far.
+        """Answer *question* with the resources of *context*. When these are used up, return the best answer so far.
 
-        It must ask only ``context.model``, judge only with ``context.judge``, and take random numbers only from
-        ``context``. Then equal seeds give equal solutions.
+        The strategy must use only ``context.model``, ``context.judge``, and random numbers from ``context``. Then equal
+        seeds give equal solutions.
         """
         ...
 
 
 class CheckCounts(msgspec.Struct):
-    """Counts the outcomes of all checks in one attempt: on runs, on steps and on finished texts."""
+    """Counts how all checks of one attempt ended, in runs, on single steps and on finished texts."""
 
     passed: int = 0
     refuted: int = 0
@@ -122,18 +123,18 @@ class CheckCounts(msgspec.Struct):
 
     @property
     def could_act(self) -> bool:
-        """Whether a verifier passed or refuted at least one claim."""
+        """Whether a verifier gave a definite verdict (pass or violation) on at least one claim."""
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the counts of the judgement *one*."""
+        """Add the counts of another judgement."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one strategy on one question, with its cost."""
+    """How one strategy answered one question, and what it cost."""
 
     strategy: str
     question: str
@@ -168,7 +169,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answered(self) -> bool:
-        """Whether an answer was given."""
+        """Whether the strategy gave an answer."""
         return self.answer is not None and self.status in {"verified", "unverified"}
 
 
@@ -177,7 +178,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyContext:
-    """The resources that a strategy may use on one question. It must use no others."""
+    """The resources that a strategy may use for one question. It must use no others."""
 
     model: BudgetedModel
     """Counts tokens: ``model.left`` is the rest of the budget."""
@@ -195,15 +196,15 @@ class StrategyContext:
 
     @property
     def greedy(self) -> Sampling:
-        """The settings for greedy text."""
+        """The sampling settings for text at temperature 0."""
         return replace(self.sampling, temperature=0.0, seed=self.seed)
 
     def sampled(self, number: int) -> Sampling:
-        """Return the settings for sample *number*. Equal numbers give equal samples in every strategy."""
+        """Return the sampling settings for sample *number*. Equal numbers give equal samples in every strategy."""
         return replace(self.sampling, seed=self.seed + number)
 
     def affords(self, tokens: int) -> bool:
-        """Tell whether at least *tokens* (and at least one) are left."""
+        """Return whether at least *tokens* tokens are left in the budget; at least one must be left."""
         return self.model.left >= max(tokens, 1)
 
     async def need_prefix(self, strategy: str) -> None:
@@ -218,7 +219,7 @@ class StrategyContext:
     async def write(
         self, question: Question, sampling: Sampling, trace: Trace | None = None, *, until: str = ""
     ) -> Trace:
-        """Let the model write a trace, or continue *trace*. With *until*, stop after that text.
+        """Let the model write a new trace, or continue *trace*. With *until*, stop after the text *until*.
 
         ``sampling.max_tokens`` limits the whole trace, including the tokens that *trace* already has.
         """
@@ -228,7 +229,7 @@ class StrategyContext:
         return await go_on(self.model, question.prompt, begun, sampling, until=until, most=room)
 
     async def sample(self, question: Question, number: int) -> Trace | None:
-        """Return sample *number*; ``None`` if the model failed and there are earlier samples to answer with.
+        """Draw sample *number* and return it. Return ``None`` if the model failed after earlier samples succeeded.
 
         Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
         """
@@ -246,7 +247,7 @@ class StrategyContext:
         return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
-        """Let the monitors of *question* judge *trace*, and count their checks. *partial* is as for :func:`judge`."""
+        """Let the monitors of *question* judge *trace*, and count their checks. For *partial* see :func:`judge`."""
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
         return found
@@ -257,7 +258,7 @@ class StrategyContext:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The judgement of a text by the monitors."""
+    """How the monitors judged a text, with counts of their checks."""
 
     result: Result
     passed: int = 0
@@ -267,22 +268,25 @@ class Judgement:
 
     @property
     def verified(self) -> bool:
-        """Whether the engine verified it, including the answer itself."""
+        """Whether the engine verified the text, including the answer itself."""
         return self.result.answer_verified
 
     @property
     def rank(self) -> tuple[bool, int, float]:
-        """A sort key, the best text last: answer verified, then fewest refuted claims, then the share that passed."""
+        """A sort key that puts the best text last.
+
+        It compares whether the answer is verified, then the number of refuted claims, then the share of passed checks.
+        """
         return self.verified, -self.refuted, self.share
 
     @property
     def share(self) -> float:
-        """The share of its checks that passed, by the rule of succession: 1/2 without checks."""
+        """The estimated share of checks that pass, by the rule of succession: 1/2 if there were no checks."""
         return (self.passed + 1) / (self.passed + self.refuted + self.open + 2)
 
 
 def judgement(result: Result) -> Judgement:
-    """Return *result* with the counts of its checks, including checks of text that was cut away."""
+    """Return *result* as a judgement, with the counts of its checks. Checks of text that was cut away count, too."""
     passed = unclear = 0
     for check in result.checks:
         verdict = check.outcome.verdict if isinstance(check.outcome, Judged) else None
@@ -294,9 +298,9 @@ def judgement(result: Result) -> Judgement:
 async def judge(
     question: Question, trace: Trace, model: Model, *, workers: WorkerPool | None = None, partial: bool = False
 ) -> Judgement:
-    """Let the monitors of *question* judge *trace*; they only observe. *model* answers their forks.
+    """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial* the text is unfinished, but its last step is complete. Then monitors of the whole answer are left
+    With *partial*, the text is unfinished, but its last step is complete. Monitors of the whole answer are then left
     out.
     """
     monitors = question.watchers(acting=False)
@@ -314,15 +318,15 @@ async def judge(
 
 
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
-    """Return a sort key for finished texts, the best last.
+    """Return a sort key that puts the best of several finished texts last.
 
     It compares whether the answer is verified, whether there is an answer, the number of refuted claims, and the share
-    of checks that passed.
+    of passed checks.
     """
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
-    """Tell whether *monitors* fork, so that judging costs tokens."""
+    """Return whether one of *monitors* uses forks, so that judging a text costs tokens."""
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

@@ -15,7 +15,7 @@ CLOSING_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The text so far, in chunks. ``finish_reason`` is ``None`` while the model may continue."""
+    """The text of one attempt so far, in chunks. ``finish_reason`` is ``None`` while the model may continue."""
 
     chunks: tuple[Chunk, ...] = ()
     finish_reason: FinishReason | None = None
@@ -39,7 +39,7 @@ class Trace:
 
     @property
     def said(self) -> str:
-        """The finished part: the whole text if the model ended it, or only the complete lines if not."""
+        """The finished part of the text: all of it if the model ended it, otherwise only the complete lines."""
         text = self.text
         return text if self.ended else text[: text.rfind("\n") + 1]
 
@@ -54,12 +54,12 @@ class Trace:
         return tuple(pieces)
 
     def write(self, text: str) -> Trace:
-        """Return the trace with *text* of the strategy appended, in the phase of the last chunk."""
+        """Return the trace with *text* appended. The strategy wrote *text*; it gets the phase of the last chunk."""
         phase = self.chunks[-1].phase if self.chunks else "answer"
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 
     def cut(self, length: int) -> Trace:
-        """Return the first *length* characters of the trace. A chunk that is cut keeps its number of tokens."""
+        """Return the first *length* characters of the trace. A shortened chunk keeps its number of tokens."""
         kept: list[Chunk] = []
         for chunk in self.chunks:
             if length <= 0:
@@ -72,10 +72,10 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace* until it ends, or until it writes the text *until*.
+    """Let *model* continue *trace* until the model ends it or writes the text *until*.
 
-    *until* is part of the returned trace. It counts only if there is other new text before it. If more text arrives
-    together with it, that text is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError`.
+    The returned trace ends with *until*. An *until* before any other new text does not count, and text that arrives
+    after it in the same chunk is dropped. *most* limits the new tokens. Raises :class:`~interwhen.ModelError`.
     """
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
@@ -98,15 +98,15 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, also while the caller is cancelled."""
+    """Close *stream*, even if the caller is being cancelled."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 
 
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
-    """Return the offset at which *until* ends if the last chunk completed it; 0 otherwise.
+    """Return the offset at which *until* ends, if the last chunk completed it; otherwise 0.
 
-    Only the new text counts, which begins with chunk *begun*, and *until* must come after other new text.
+    *begun* is the index of the first new chunk. Only new text counts, and *until* must come after other new text.
     """
     size = len(until)
     last = chunks[-1].text

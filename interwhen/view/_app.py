@@ -44,12 +44,15 @@ _HEADERS = {
 
 
 class PageServer:
-    """The page of the runs in *folder*, for the requests that *guard* lets through."""
+    """Serves the page that shows the runs in *folder*. The function *guard* refuses requests that are not allowed."""
 
     def __init__(
         self, folder: RunFolder, guard: Guard, *, verify: bool = False, closing: Callable[[], bool] = lambda: False
     ) -> None:
-        """*verify*: the page may ask for a claim to be checked again. *closing* says that live answers must end."""
+        """With *verify*, the page may request that a claim is checked again.
+
+        *closing* is a function that returns true when the server is stopping, so that live answers must end.
+        """
         self._folder = folder
         self._guard = guard
         self._verify = verify
@@ -58,7 +61,7 @@ class PageServer:
         self._page = render_page({}, config={"mode": "served", "verify": verify}).encode()
 
     def app(self) -> ASGIApp:
-        """Return the application. Its paths are relative to where it is mounted."""
+        """Return the ASGI application. Its paths are relative to the path where it is mounted."""
         routes = [
             Route("/", self._show),
             Route("/runs", self._list),
@@ -130,7 +133,10 @@ class PageServer:
         )
 
     async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
-        """Yield server-sent events: a part for what is new, whose id is the record offset after it."""
+        """Yield server-sent events with the new parts of a run.
+
+        The id of an event is the record offset after its part.
+        """
         self._live += 1
         try:
             growing = GrowingRun(path)
@@ -195,7 +201,7 @@ def _error(status: int, message: str) -> Response:
 
 
 def not_found() -> Response:
-    """Return the answer for a path that is not served."""
+    """Return the answer 404 for a path that does not exist."""
     return _error(404, "the path must be that of the page, got another: use the address that was printed")
 
 
@@ -207,10 +213,10 @@ def _no_run() -> Response:
 
 
 def loopback_only(request: Request) -> Response | None:
-    """Refuse every request that does not come from this machine and under its own name.
+    """Refuse every request that does not come from this machine, or that uses another host name than this machine's.
 
-    The name is compared because any web page can let its own name point to this machine (DNS rebinding), and would
-    then count as the page itself.
+    The host name is checked because any web page can let its own name point to this machine (DNS rebinding). The
+    browser would then treat that page as the trace page.
     """
     peer = request.client.host if request.client is not None else ""
     if not _is_loopback(peer):
@@ -222,7 +228,10 @@ def loopback_only(request: Request) -> Response | None:
 
 
 def with_key(key: str) -> Guard:
-    """Return a guard that lets requests with *key* through: as the password that a browser asks for, or as a bearer."""
+    """Return a guard that accepts requests with *key*.
+
+    The key may be the password that a browser asks for, or a bearer token.
+    """
     wanted = key.encode()
 
     def guard(request: Request) -> Response | None:
@@ -254,7 +263,8 @@ def _is_loopback(host: str) -> bool:
 def gateway_pages(places: Sequence[str], key: str, closing: Callable[[], bool]) -> ASGIApp:
     """Return the application that a gateway serves below ``/ui``, for the journals at *places*.
 
-    With *key*, requests must have it; without, they must come from this machine. *closing* says that the gateway ends.
+    With *key*, each request must contain it. Without *key*, requests must come from this machine. *closing* is a
+    function that returns true when the gateway is stopping.
     """
     guard = with_key(key) if key else loopback_only
     pages = PageServer(RunFolder(places), guard, verify=True, closing=closing).app()

@@ -73,9 +73,9 @@ def view(
 
 
 def progress(items: Iterable[T], verb: str, *, quiet: bool) -> Iterator[T]:
-    """Yield *items*; say on stderr how many are done and how long the rest takes, once that takes some seconds.
+    """Yield *items*. After some seconds, print to stderr how many are done and how long the rest takes.
 
-    *verb* is the past participle of what is done with each item.
+    *verb* is the past participle for the work, such as "read". With *quiet*, nothing is printed.
     """
     known = list(items)
     live = not quiet and sys.stderr.isatty()

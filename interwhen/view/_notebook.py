@@ -21,10 +21,10 @@ _MOST_BYTES = 6_000_000
 
 
 def notebook_frame(shown: Any) -> str | None:
-    """Return the page of *shown*, a result or an object with one, as a frame; ``None`` if there is nothing to show.
+    """Return an HTML frame with the page of *shown*, a result or an object that has one.
 
-    If there is a journal, the page has its times; otherwise it has the text, the checks and the account. The frame may
-    run the page's script and nothing else: it has no access to the notebook.
+    With a journal, the page shows the times; without one, it shows the text, the checks and the token counts. The frame
+    can run only the script of the page: it has no access to the notebook. Returns ``None`` if there is nothing to show.
     """
     form = _form_of(shown)
     if form is None or len(form) > _MOST_BYTES:
@@ -57,7 +57,7 @@ def _result_of(shown: Any) -> Result | None:
 
 
 def form_of_result(result: Result) -> dict[str, Any]:
-    """Return the compact form of *result* without a journal: no times, and no text that was cut.
+    """Return the compact form of *result*, which has no journal. It contains no times and no text that was cut.
 
     Its offsets are UTF-16 code units, as in every compact form.
     """
@@ -124,5 +124,5 @@ class _Units:
         self._wide = [at for at, character in enumerate(text) if ord(character) > 0xFFFF]
 
     def of(self, offset: int) -> int:
-        """Return *offset* in UTF-16 code units."""
+        """Convert *offset* from code points to UTF-16 code units."""
         return offset + bisect_left(self._wide, offset)

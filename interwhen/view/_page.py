@@ -17,7 +17,7 @@ _UNSAFE = str.maketrans(_ESCAPES)
 
 
 class _Bundle(NamedTuple):
-    """The bundled page, cut where the policy, the title and the data belong."""
+    """The bundled HTML page, split at the places for the policy, the title and the data."""
 
     before_policy: str
     before_title: str
@@ -43,10 +43,10 @@ def _hash(text: str) -> str:
 
 
 def policy(*, connect: bool) -> str:
-    """Return the content security policy of the page; *connect*: the page may ask the server that it came from.
+    """Return the content security policy of the page. With *connect*, the page may send requests to its own server.
 
-    Only the bundled script and style run, by their hashes. Nothing is loaded from anywhere, and trusted types refuse
-    every way to make markup of text.
+    Only the bundled script and style may run; their hashes identify them. The page loads nothing from elsewhere, and
+    trusted types prevent the script from turning text into markup.
     """
     bundle = _bundle()
     rules = {
@@ -70,10 +70,10 @@ def render_page(
     title: str = "interwhen view",
     config: Mapping[str, object] | None = None,
 ) -> str:
-    """Return the page with the data of *runs*: HTML that needs no other file and asks no server.
+    """Return the page with the data of *runs*, as HTML that needs no other file and contacts no server.
 
-    *runs* maps an id to the compact form of a run (``timeline(journal).to_json()``). *rows* describe the runs in the
-    list. *config* tells the page whether it has a server.
+    *runs* maps the id of a run to its compact form (``timeline(journal).to_json()``). *rows* describe the runs in the
+    list. *title* is the page title. *config* tells the page whether it has a server.
     """
     bundle = _bundle()
     settings = {"mode": "file", **(config or {})}
@@ -94,5 +94,5 @@ def render_page(
 
 
 def _block(name: str, data: bytes) -> str:
-    """Return *data*, which is JSON, as an element that no browser runs and that no text in it can end."""
+    """Return the JSON *data* in an HTML element that browsers do not run. No text in *data* can end the element."""
     return f'<script type="application/json" id="{html.escape(name)}">{data.decode().translate(_UNSAFE)}</script>'

@@ -26,7 +26,7 @@ _FOUND_CHARACTERS = 120
 
 
 class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One run in the list: what its first and its last record say."""
+    """One run in the list, with data from the first and the last record of its journal."""
 
     id: str
     path: str
@@ -51,23 +51,23 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JournalStat(NamedTuple):
-    """A file's size and time of change, by which a kept row or form is recognised as current."""
+    """The size and modification time of a file. They show whether a cached row or form is still valid."""
 
     size: int
     changed: int
 
 
 def state_of(path: Path) -> JournalStat:
-    """Return the size and the time of change of the file at *path*. Raises :class:`OSError`."""
+    """Return the size and the modification time of the file at *path*. Raises :class:`OSError`."""
     found = path.stat()
     return JournalStat(found.st_size, found.st_mtime_ns)
 
 
 class RunFolder:
-    """The journals below a folder, or the given files. Rows and timelines are kept until their file changes."""
+    """The journals in a folder, or the given files. Rows and timelines are cached until their file changes."""
 
     def __init__(self, places: Iterable[str | os.PathLike[str]]) -> None:
-        """Use the journals at *places*: files, and folders, of which every journal is used.
+        """Use the journals at *places*. A place is a file, or a folder whose journals are all used.
 
         Raises :class:`~interwhen.UsageError` if a place does not exist.
         """
@@ -82,7 +82,7 @@ class RunFolder:
         self._forms: OrderedDict[Path, tuple[JournalStat, bytes]] = OrderedDict()
 
     def paths(self) -> list[Path]:
-        """Return the paths of all journals, the file that changed last first."""
+        """Return the paths of all journals, the most recently changed file first."""
         found: dict[Path, int] = {}
         for path in self._files():
             try:
@@ -108,7 +108,7 @@ class RunFolder:
         return self._ids.get(name)
 
     def row(self, path: Path) -> RunRow:
-        """Return the row of the journal at *path*. A journal that cannot be read has a row with the reason."""
+        """Return the row of the journal at *path*. If the journal cannot be read, the row contains the reason."""
         try:
             state = state_of(path)
             kept = self._rows.get(path)
@@ -142,7 +142,7 @@ def _keep(kept: OrderedDict[Path, T], path: Path, value: T, most: int) -> None:
 
 
 def run_id(path: Path) -> str:
-    """Return the id of the run at *path*: a hash, so that no id of a request can name another file."""
+    """Return the id of the run at *path*. It is a hash, so that an id in a request cannot name any other file."""
     return sha256(os.fsencode(path.absolute())).hexdigest()[:16]
 
 
@@ -199,7 +199,7 @@ def _ended(row: RunRow, result: Result) -> RunRow:
 
 
 def _claim(key: str) -> str:
-    """Return the readable part of a claim's *key*, without the other data that may follow a separator."""
+    """Return the readable part of a claim's *key*. Other data may follow it after a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
 
 
@@ -233,7 +233,7 @@ class _Outline(msgspec.Struct):
 
 
 def _outlined(row: RunRow, form: bytes) -> RunRow:
-    """Return *row* with what *form*, the compact form of a redacted journal, says of the end of the run."""
+    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal."""
     outline = msgspec.json.decode(form, type=_Outline)
     if outline.status is None or outline.result is None:
         return row
@@ -256,7 +256,7 @@ def _outlined(row: RunRow, form: bytes) -> RunRow:
 
 
 class GrowingRun:
-    """Reads a journal that may still grow, and gives what is new in it as parts."""
+    """Reads a journal that may still be growing, and returns the new data as parts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -265,16 +265,19 @@ class GrowingRun:
 
     @property
     def offset(self) -> int:
-        """The offset of the last whole record that was read."""
+        """The offset at the end of the last complete record that was read."""
         return self._reader.offset
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended, as far as the file was read."""
+        """Whether the run has ended, according to the part of the file that was read."""
         return self._reader.is_over
 
     def skip(self, to: int) -> bool:
-        """Read the first *to* bytes, and leave them out of the next part; return whether a record ends there."""
+        """Read the first *to* bytes, and leave their data out of the next part.
+
+        Return whether a record ends at *to*.
+        """
         if not to:
             return True
         self._feed(to)
@@ -282,7 +285,7 @@ class GrowingRun:
         return self._reader.offset == to
 
     def part(self) -> bytes | None:
-        """Return what is new in the file, as a part in the compact form; ``None`` if nothing is."""
+        """Return the new data of the file, as a part in the compact form; ``None`` if there are none."""
         before = self._reader.offset
         self._feed(None)
         return self._reader.part() if self._reader.offset > before or not before else None

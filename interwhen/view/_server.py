@@ -18,7 +18,10 @@ _END_SECONDS = 2
 
 
 def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda: False) -> ASGIApp:
-    """Return the application that serves the page below ``/WORD/``, and nothing else."""
+    """Return the application that serves the page only below ``/WORD/``. *word* is a secret part of the address.
+
+    *closing* is a function that returns true when the server is stopping.
+    """
     pages = PageServer(folder, loopback_only, verify=True, closing=closing).app()
     wanted = f"/{word}/".encode()
 
@@ -35,7 +38,10 @@ def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda
 
 
 async def serve_pages(folder: RunFolder, listener: socket.socket, word: str, ready: Callable[[], None]) -> None:
-    """Serve the runs in *folder* on *listener* until Ctrl-C. *ready* is called once connections are accepted."""
+    """Serve the runs in *folder* on *listener* until Ctrl-C, below ``/WORD/``, where *word* is a part of the address.
+
+    *ready* is called when the server accepts connections.
+    """
     server: uvicorn.Server
     app = local_app(folder, word, closing=lambda: server.should_exit)
     server = uvicorn.Server(

@@ -25,7 +25,7 @@ from interwhen.journal import timeline
 
 
 class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The outcome of a check that was made again."""
+    """The outcome of checking a claim again."""
 
     outcome: str
     """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
@@ -35,10 +35,10 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
-    """Check claim *number* of the timeline of the journal at *path* again.
+    """Check the claim with the index *number* in the timeline of the journal at *path* again.
 
-    Raises :class:`~interwhen.UsageError` if there is no such claim, or if it cannot be found again: a fork found it,
-    or the journal does not say how to make its monitor.
+    Raises :class:`~interwhen.UsageError` if there is no such claim, or if it cannot be found again: either a fork found
+    it, or the journal does not say how to make its monitor.
     """
     checks = timeline(path).checks
     if not 0 <= number < len(checks):
@@ -49,7 +49,7 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
 
 
 def words_of(outcome: Outcome) -> tuple[str, str]:
-    """Return the name of *outcome* in the compact form, and the reason that it gives."""
+    """Return the name of *outcome* in the compact form, and its reason."""
     match outcome:
         case Judged(verdict=verdict):
             return _of_verdict(verdict)
