@@ -73,12 +73,13 @@ class EveryChars(msgspec.Struct, frozen=True, tag=True):
 
 
 class Polls(msgspec.Struct, frozen=True, tag=True):
-    """Parts of the text without gaps, whose length minimizes the expected cost. For expensive checks, such as forks.
+    """Parts of the text without gaps, for expensive checks such as forks.
 
-    Frequent checks cost tokens. Rare checks waste the text that the model writes after a mistake. If mistakes come at a
-    constant rate, the cheapest length is ``sqrt(2 * cost / rate)`` (checkpoint intervals: Young 1974, Daly 2006). The
-    rate is estimated: it starts at ``found / seen``, and each remedy in the run counts as one more mistake. The length
-    of a part is fixed at its start. Raises :class:`~interwhen.UsageError` on wrong values.
+    The length of a part minimizes the expected cost. Frequent checks cost tokens. Rare checks waste the text that the
+    model writes after a mistake. If mistakes come at a constant rate, the cheapest length is ``sqrt(2 * cost / rate)``
+    (checkpoint intervals: Young 1974, Daly 2006). The rate is estimated: it starts at ``found / seen``, and each remedy
+    in the run counts as one more mistake. The length of a part is fixed at its start. Raises
+    :class:`~interwhen.UsageError` on wrong values.
     """
 
     cost: float = 240.0
