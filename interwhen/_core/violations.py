@@ -225,12 +225,14 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 5
+RULES = 6
 """The version of the rules of the core. A journal records the version that its run used."""
 KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
 COUNTS_PROMPTS = 3
 """The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
+KEEPS_ANSWERS = 6
+"""The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
@@ -505,6 +507,20 @@ class Violations:
             if span.covers(place):
                 yield span, who
 
+    def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
+        """Tell whether feedback of another monitor answers *segment*, or answers a gated segment with the same end."""
+        if any(who != monitor for _, who in self._answers(segment)):
+            return True
+        ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)
+        return self._rules >= KEEPS_ANSWERS and any(gates(self._monitors[who].delivery) for who in ends)
+
+    def _after_feedback(self, end: int) -> int:
+        """Return the end of the feedback that answers a segment with the end *end*; *end* if there is none."""
+        # The candidate on that segment is gone. Without the feedback, the refuted claim would stay with no remedy.
+        if any(span.end == end for span, _ in self._answered):
+            return next((each.span.end for each in self._transcript.insertions if each.span.start == end), end)
+        return end
+
     def _is_reasoning(self, span: Span) -> bool:
         return self._transcript.phase_at(span.start) == "reasoning"
 
@@ -534,17 +550,22 @@ class Violations:
             key = (todo.cut, f"{todo.remedy}:{todo.insert}")
             self._written[key] = times = self._written.get(key, 0) + 1
         if todo.ask:
+            if self._rules >= KEEPS_ANSWERS:
+                todo = todo._replace(cut=self._after_feedback(todo.cut))
             todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
         segment = best.ref.segment.span
-        if todo.answers_segment and any(who != best.ref.monitor for _, who in self._answers(segment)):
-            # The segment already has the feedback of another monitor. Two cannot follow it, so rewind instead.
+        if todo.answers_segment and self._is_answered_by_another(segment, best.ref.monitor):
+            # Feedback of another monitor is already at this place. Two cannot follow a segment, so rewind instead.
             todo = todo._replace(cut=segment.start, insert=todo.insert.lstrip("\n"), answers_segment=False)
         if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
             todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
         return todo, self._overspent(todo, times)
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
-        """Return the plan of the next rung of *auto* (``None``: the ladder ends), and how often the words came here."""
+        """Return the plan of the next rung of *auto*, and how often the same words were refuted at this place.
+
+        The plan is ``None`` if the ladder has ended.
+        """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
         rests = self._rests_on_reasoning(segment)
@@ -742,12 +763,11 @@ class Violations:
                 self.note(self.record(candidate, interrupted=False))
         return self._is_reasoning(segment)
 
-    def conclude(self, candidate: Candidate) -> None:
-        """Record that the reasoning was ended after the segment of *candidate*. The segment itself may be right."""
+    def conclude(self, candidate: Candidate, at: int) -> None:
+        """Record that the reasoning was ended at offset *at* for *candidate*, whose segment itself may be right."""
         monitor = self._monitors[candidate.ref.monitor]
-        end = candidate.ref.segment.span.end
         why = f"the reasoning was stopped early: {candidate.why}"
-        self.concluded.append(UnverifiedReason(monitor.name, Span(end, end), why, monitor.verifier.name))
+        self.concluded.append(UnverifiedReason(monitor.name, Span(at, at), why, monitor.verifier.name))
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
@@ -848,7 +868,7 @@ class RefutationCounts:
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
     def met(self, candidate: Candidate) -> tuple[int, int]:
-        """Count *candidate*; return how often its monitor has refuted the same words at the same position, and that.
+        """Count *candidate*; return how often its monitor has refuted the same words at its position, and the position.
 
         The counts are per monitor: another monitor that refutes the same words is not a repetition.
         """
@@ -859,7 +879,7 @@ class RefutationCounts:
         return times, place
 
     def met_answer(self, candidate: Candidate) -> int:
-        """Count *candidate*, which is in the answer; return how often its monitor has refuted the same words in one."""
+        """Count *candidate*, which is in the answer; return how often its monitor refuted the same words in answers."""
         key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times

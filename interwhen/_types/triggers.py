@@ -97,7 +97,10 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
             raise UsageError(f"Polls: cost, found and seen must be above 0, and 1 <= least <= most, got {self!r}")
 
     def length(self, start: int, remedies: int) -> int:
-        """Return the length of the part that begins at offset *start*; *remedies* is their number in the run so far."""
+        """Return the length of the part that begins at offset *start*.
+
+        *remedies* is the number of remedies in the run so far.
+        """
         rate = (self.found + remedies) / (self.seen + start)
         return min(max(round(math.sqrt(2.0 * self.cost / rate)), self.least), self.most)
 

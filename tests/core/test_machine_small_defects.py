@@ -58,7 +58,7 @@ def test_a_cut_where_feedback_begins_takes_its_answer_away():
         violations = Violations((monitor(),), intake, Budgets())
         wrong = Candidate(Span(6, 11), _ref(Span(6, 11)), Violation(why="wrong"), "wrong")
         violations.begin(wrong, RemedyPlan("feedback", 11, answers_segment=True))
-        violations.conclude(wrong)
+        violations.conclude(wrong, 11)
         violations.cut(to)
         assert bool(violations.concluded) is stands
         assert violations.is_answered(_ref(Span(6, 11))) is stands

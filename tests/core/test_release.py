@@ -29,7 +29,8 @@ from interwhen import (
 )
 from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
 from interwhen._core.release import TABLE, fate_of, kind_of, way_of
-from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
+from interwhen._core.violations import RULES
+from tests.core.worlds import STRICT, drive, monitor, parse, parse_ungrounded
 
 DOCS = Path(__file__).parents[2] / "docs" / "release.md"
 FAILED = [Errored("x"), TimedOut(1.0), Cancelled("x"), Skipped("x")]
@@ -187,6 +188,22 @@ def test_two_gates_that_refute_one_line_let_it_through_only_with_feedback_of_bot
         driver.settle()
         assert "2+2=5" not in driver.shown
         assert driver.summary.text == driver.shown
+
+
+@pytest.mark.parametrize(("rules", "stays"), [(5, True), (RULES, False)])
+def test_feedback_on_a_longer_segment_does_not_replace_that_of_a_gate(rules, stays):
+    """The gate refutes the second line; then the paragraph that ends with this line is refuted for its first one."""
+    line = monitor("g", delivery="gate", remedy=Feedback("append"))
+    first = monitor(
+        "p", verifier=STRICT, extractor=lambda s: parse(s)[:1], trigger=Paragraphs(), remedy=Feedback("append")
+    )
+    driver = drive(line, first, starts_in="reasoning", rules=rules)
+    driver.feed("7+1=8\n1+1=3\nx", phase="reasoning")
+    while job := next((job for job, order in driver.pending.items() if order.monitor == 0), None):
+        driver.answer(job)
+    assert driver.shown == "7+1=8\n1+1=3\nWait, it is 2.\n"
+    driver.settle()
+    assert ("1+1=3" in driver.shown) is stays
 
 
 # ------------------------------------------------------------------ runs that end before their time

@@ -14,6 +14,7 @@ from interwhen import (
     Judged,
     Lines,
     Monitor,
+    Paragraphs,
     Span,
     ThinkEnd,
     Tracker,
@@ -211,6 +212,42 @@ def test_what_a_model_of_turns_is_given_ends_the_reasoning_and_asks_for_the_answ
     settle(driver)
     asked = [piece.ask for piece in last_open(driver).pieces if piece.ask]
     assert asked == ["That is enough thinking. Give the final answer now."]
+
+
+def stopped_at_feedback(**options):
+    """The second line is refuted and gets feedback; then the paragraph that ends with this line ends the reasoning."""
+
+    def first_line(segment):
+        return (Claim(key="enough", span=segment.at(0, 5)),)
+
+    stop = stopper(trigger=Paragraphs(), extractor=first_line)
+    driver = thinking(monitor("sums", remedy=Feedback("append")), stop, text="<think>1+1=2\n1+1=3\nx", **options)
+    while job := next((job for job, order in driver.pending.items() if order.monitor == 0), None):
+        driver.answer(job)
+    settle(driver)
+    driver.open()
+    return driver
+
+
+def test_feedback_that_follows_the_segment_stays_in_the_reasoning():
+    driver = stopped_at_feedback()
+    feedback = "\nWait, it is 2.\n"
+    driver.feed("The answer.", finish="stop")
+    driver.end()
+    driver.settle()
+    summary = driver.summary
+    assert summary.text == f"<think>1+1=2\n1+1=3{feedback}</think>\n\nThe answer."
+    assert [record.remedy for record in summary.violations] == ["feedback", "conclude"]
+    assert summary.unverified_reasons[-1].span == Span(18 + len(feedback), 18 + len(feedback))
+    driver = stopped_at_feedback()
+    driver.core._cut(18 + len(feedback))
+    assert driver.core.violations.concluded == []
+    assert driver.core.violations.refuted() == [Span(13, 18)]
+
+
+def test_journals_of_older_rules_cut_that_feedback_again():
+    driver = stopped_at_feedback(rules=5)
+    assert driver.core.transcript.slice(0, 99) == "<think>1+1=2\n1+1=3\n</think>\n\n"
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
