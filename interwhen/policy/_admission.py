@@ -75,7 +75,10 @@ class Mutant(NamedTuple):
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
-    """Return different mutants of *rule* that pass the type check, at most *most* of them. *seed* selects them."""
+    """Return different mutants of *rule* that pass the type check.
+
+    *most* is the maximum number of mutants, and *seed* determines which ones are selected.
+    """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
     changed = [(f"when: {show(one)}", one, rule.when, replace(rule, when=one)) for one in _mistakes(rule.when, words)]

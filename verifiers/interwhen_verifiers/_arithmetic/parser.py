@@ -370,7 +370,7 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether the token at *at* is an operator between operands, a closing bracket, or the end of the side."""
+        """Tell whether index *at* is an operator between operands, a closing bracket, or the end of the side."""
         if at >= self.stop:
             return True
         token = self.tokens[at]
@@ -414,7 +414,7 @@ def _is_rest(whole: Number, token: Token) -> bool:
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
-    """Return the index after the unit that starts at *at*: ``cups``, ``miles/hour``, ``tires per customer``."""
+    """Return the index after the unit at index *at*: ``cups``, ``miles/hour``, ``tires per customer``."""
     words = 0
     while at < stop and words <= MAX_UNIT_WORDS:
         token = tokens[at]
@@ -431,7 +431,7 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
 
 
 def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
-    """Tell whether the token at *at*, which follows ``of``, continues a unit: ``5 pieces of pie``."""
+    """Tell whether the token with the index *at*, which follows ``of``, continues a unit: ``5 pieces of pie``."""
     return at < stop and tokens[at].kind == "word" and tokens[at].text not in NOT_UNITS
 
 

@@ -224,7 +224,7 @@ def _replayed(
 
 
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
-    """Return the walk that *moves* continue: *last*, a new one from the start, or one from another cell."""
+    """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell."""
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
     if cell is None:
