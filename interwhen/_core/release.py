@@ -44,7 +44,11 @@ Fate = Literal["released", "shown", "held", "retracted"]
 
 
 class ReleaseRule(NamedTuple):
-    """The fate of a text: ``otherwise`` if the monitor's ``option`` has the given ``value``, ``fate`` if not."""
+    """What happens to a text after its check.
+
+    It is ``otherwise`` if the monitor's option named ``option`` has the value ``value``, and ``fate`` in all other
+    cases.
+    """
 
     fate: Fate
     option: Literal["unproven", "on_error"] | None = None

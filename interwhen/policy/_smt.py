@@ -98,7 +98,7 @@ class Encoder:
     # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return the conditions that hold in every situation: allowed words, lengths of lists, distinct texts."""
+        """Return the conditions that are true in every situation: allowed words, lengths of lists, distinct texts."""
         found = list(self._domains.values())
         if len(self._texts) > 1:
             found.append(z3.Distinct(*self._texts.values()))
@@ -369,15 +369,15 @@ class Questions:
         return found
 
     def kept(self, rule: Rule) -> Term:
-        """Return the formula that holds in the situations in which *rule* is kept or does not apply."""
+        """Return the formula that is true in the situations in which *rule* is not broken, or does not apply."""
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
     def broken(self, rule: Rule) -> Term:
-        """Return the formula that holds in the situations in which *rule* is broken."""
+        """Return the formula that is true in the situations in which a call breaks *rule*."""
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
-        """Return the conditions on earlier calls: for each tool, *called* says whether it was called before."""
+        """Return the conditions on earlier calls. *called* says for each tool whether it was called before."""
         found = []
         for tool, was in called.items():
             length = self.encoder.length(self.encoder.calls_of(tool))
@@ -538,10 +538,10 @@ def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
 
 @dataclass(slots=True)
 class _Way:
-    """What the search in :func:`deadlocks` has found about one tool.
+    """The result of the search in :func:`deadlocks` for one tool.
 
-    *enabled*: a call can keep all its rules. *core*: rules that together forbid the call. *unanswered*: Z3 gave no
-    answer.
+    *enabled*: some call of the tool breaks no rule. *core*: rules that together forbid every call. *unanswered*: Z3
+    gave no answer.
     """
 
     enabled: bool = False

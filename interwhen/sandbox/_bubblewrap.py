@@ -16,7 +16,10 @@ from interwhen.sandbox._process import boot
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """The options for ``bwrap``, which makes the namespaces and the file system. Our keeper then runs in them."""
+    """The options for ``bwrap``, which makes the namespaces and the file system.
+
+    The keeper process then runs in them.
+    """
 
     python: str
     readable: tuple[tuple[str, str], ...]

@@ -501,10 +501,10 @@ def arithmetic(
     delivery: Delivery = "interrupt",
     phase: Literal["reasoning", "answer", "both"] = "both",
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
+    """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
 
     ``rounding``: with ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, and only ``10/3 ≈ 3.33``
-    is right.
+    is right. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)
     return task_monitor(

@@ -121,7 +121,10 @@ def maze(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing if the prompt shows no maze."""
+    """Make a monitor that replays moves, turns and counts on a maze. It does nothing if the prompt shows no maze.
+
+    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    """
     return task_monitor(
         "maze",
         check,
