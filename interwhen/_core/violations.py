@@ -108,7 +108,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
-    """Return the starts of the steps in ``[floor, end)``: of each line of the model that is not blank.
+    """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
 
     If there is only one line, sentences count as steps. Think tags and feedback are no steps.
     """

@@ -541,10 +541,10 @@ class _Seen:
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
-    """Judge each recorded call by *policy*, and collect the fields that occur in results.
+    """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
-    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the
-    state at the start of each run.
+    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the state
+    at the start of each run.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}

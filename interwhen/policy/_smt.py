@@ -494,7 +494,10 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 
 
 def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
-    """Yield pairs of rules that contradict each other: a call to which both apply can keep either, but not both."""
+    """Yield pairs of *rules* that contradict each other.
+
+    Both rules of a pair apply to some call, and the call can obey either of them, but not both.
+    """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
     for tool in schema.tools:
@@ -523,7 +526,10 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask whether two rules contradict each other: a call to which both apply can keep either, but not both."""
+    """Ask Z3 whether two rules contradict each other.
+
+    This means that both apply to some call, which can obey either of them, but not both.
+    """
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)

@@ -268,7 +268,10 @@ class Parser:
         return number
 
     def _mixed(self, whole: Number, token: Token | None) -> Number:
-        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number."""
+        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number.
+
+        *whole* is its first part, and *token* is the token after it.
+        """
         assert token is not None
         if _is_rest(whole, token):
             self.doubt = self.doubt or "a space may stand inside a number"

@@ -247,7 +247,7 @@ def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 
 
 def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
-    """Tell whether the letters in *line* may be those of the options instead of initials."""
+    """Tell whether the letters in *line* may be those of the options and not initials. *said* are its statements."""
     options, letters = dict(problem.options), _LETTERS.findall(line)
     pairs = zip(letters, said, strict=False)
     return len(letters) == len(said) and all(
