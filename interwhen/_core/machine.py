@@ -88,7 +88,10 @@ OVERRUN = 64
 
 
 class Window:
-    """Knows how many tokens fit: the caller's ``max_tokens``, and the model's context window if it is known."""
+    """Computes how many tokens still fit into the caller's ``max_tokens`` and the model's context window.
+
+    The size of the context window may be unknown.
+    """
 
     __slots__ = ("_most", "_prompt", "ceiling", "context")
 
@@ -276,7 +279,7 @@ class Counts:
         return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
-        """Tell whether the current request reasoned, according to *usage*, and the trace has no reasoning of it."""
+        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""
         if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
             return False
         transcript = self._intake.transcript
@@ -690,7 +693,10 @@ class Core:
         self._go_on_without_remedy()
 
     def _pass_over(self, best: Candidate) -> None:
-        """Let the text with *best* stand: the ladder of its monitor has ended, and allows an unverified answer."""
+        """Leave the text with the violation *best* unchanged, because the ladder of its monitor has ended.
+
+        The monitor allows an unverified answer.
+        """
         self.violations.pass_over(best.ref.monitor)
         self._go_on_without_remedy()
 
@@ -837,7 +843,7 @@ class Core:
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")
 
     def _summary(self, status: Status, why: str) -> RunSummary:
-        """Return what became of the run. The *status* ``verified`` becomes ``unverified`` where a reason is found."""
+        """Return the summary of the run. The *status* ``verified`` becomes ``unverified`` if a reason is found."""
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
         reasons = self._unverified_reasons(records)

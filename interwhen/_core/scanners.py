@@ -43,7 +43,7 @@ class Scanner:
 
     @property
     def hold(self) -> int:
-        """The offset from which on the text may become part of an incomplete segment. A gate holds this text back."""
+        """The offset after which the text may become part of an incomplete segment. A gate holds this text back."""
         return self.start
 
     reads_on: bool = True
@@ -160,7 +160,7 @@ class LineScanner(Scanner):
 
 @functools.lru_cache(maxsize=64)
 def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Return the words of *joins*, those of them that are single signs, and the beginnings of all of them."""
+    """Return three sets: the words of *joins*, those of them that are single signs, and all their beginnings."""
     signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
     return frozenset(joins), signs, frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
 

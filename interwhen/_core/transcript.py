@@ -282,10 +282,10 @@ class Transcript:
         return Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
 
     def _ask(self, start: int) -> str | None:
-        """Return the replacement, for a model that continues by an extra turn, of the text run at offset *start*.
+        """Return the text that replaces the text run at offset *start* for a model that continues by an extra turn.
 
-        ``None``: there is no replacement. A conclusion may have several text runs. Only the first one gets its text,
-        and the others get an empty string.
+        ``None``: this text run is sent unchanged. A conclusion may have several text runs. The first one is replaced by
+        the text of the extra turn, and the others by an empty string.
         """
         at = bisect_right(self.conclusions, start, key=lambda entry: entry[0].start) - 1
         if at < 0 or start >= self.conclusions[at][0].end:
@@ -364,7 +364,7 @@ class ThinkTags:
 
     @property
     def must_see(self) -> bool:
-        """Whether :meth:`feed` needs the next text in any case, even without the first character of the closing tag."""
+        """Whether :meth:`feed` must get the next text even if the closing tag cannot begin in it."""
         return self._at_start or self._unread or bool(self._held)
 
     @property

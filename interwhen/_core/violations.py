@@ -64,11 +64,11 @@ class Trouble(NamedTuple):
 
 
 def next_rung(auto: Auto, trouble: Trouble) -> int | None:
-    """Return the position in ``auto.order`` of the rung that follows; ``None``: the ladder ends.
+    """Return the position of the next rung in ``auto.order``; ``None`` if the ladder has ended.
 
-    The same words, refuted again at one place, move the ladder on by one. Other words there are a new sample: the
-    ladder stays on its rung as long as that may be repeated, since new samples are what helps most. Words that were
-    refuted before another sample count as other words: where the samples differ, a repetition is chance.
+    If the same words are refuted again at one place, the ladder moves on by one rung. Other words there are a new
+    sample. Then the ladder stays on its rung as long as this rung may be repeated, because new samples help most. Words
+    that were refuted before another sample count as other words: where the samples differ, a repetition is chance.
     """
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
@@ -92,7 +92,7 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 
 
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
-    """Return the level of feedback number *number* (from 0) at one place: it rises up to *most*.
+    """Return the level of the feedback with this *number* (from 0) at one place. It rises up to the level *most*.
 
     Without a witness, the highest level is ``explain``.
     """
@@ -108,7 +108,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
-    """Return the starts of the steps in ``[floor, end)``: of each line of the model that is not blank.
+    """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
 
     If there is only one line, sentences count as steps. Think tags and feedback are no steps.
     """
@@ -133,12 +133,18 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
 
 
 def back(starts: Sequence[int], steps: int) -> int | None:
-    """Return the start of the step that is *steps* before the end, or of the first one; ``None``: there is no step."""
+    """Return the start of the step that is *steps* steps before the end; if there are fewer, of the first step.
+
+    The result is ``None`` if there is no step.
+    """
     return starts[max(len(starts) - steps, 0)] if starts else None
 
 
 def premise_start(starts: Sequence[int], premises: Sequence[Span], number: int) -> int | None:
-    """Return the start of the step with the premise number *number*, counted from the last one; ``None``: no such."""
+    """Return the start of the step that contains premise number *number*, counted from the last premise.
+
+    The result is ``None`` if there is no such premise or step.
+    """
     places = sorted({span.start for span in premises}, reverse=True)
     if number >= len(places):
         return None
@@ -562,7 +568,10 @@ class Violations:
         return todo, self._overspent(todo, times)
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
-        """Return the plan of the next rung of *auto* (``None``: the ladder ends), and how often the words came here."""
+        """Return the plan of the next rung of *auto*, and how often the same words were refuted at this place.
+
+        The plan is ``None`` if the ladder has ended.
+        """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
         rests = self._rests_on_reasoning(segment)
@@ -628,9 +637,10 @@ class Violations:
     def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
         """Return where to sample again: at the segment of *best*, or at a premise in the reasoning before an answer.
 
-        *times*: how often in a row the same words were refuted here. The same answer again may follow from the
-        reasoning. So the next sample begins at the last premise that the claim names, the one after it at the premise
-        before. Without premises, the answer is sampled alone: that is cheap, and a restart removes reasoning.
+        *times*: how often in a row the same words were refuted here. The same wrong answer may follow from the
+        reasoning again. So the next sample begins at the last premise that the claim names, and the sample after that
+        at the premise before. Without premises, only the answer is sampled: that is cheap, and a restart removes
+        reasoning.
         """
         segment = best.ref.segment.span
         reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]
@@ -768,7 +778,10 @@ class Violations:
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates with the remedy ``Conclude``, and record them as violations, except *but*."""
+        """Drop the candidates with the remedy ``Conclude``, and record them as violations.
+
+        The candidate *but* is dropped without a record.
+        """
         standing, self._candidates = self._candidates, []
         for other in standing:
             if not isinstance(self._monitors[other.ref.monitor].remedy, Conclude):
@@ -865,7 +878,7 @@ class RefutationCounts:
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
     def met(self, candidate: Candidate) -> tuple[int, int]:
-        """Count *candidate*; return how often its monitor has refuted the same words at the same position, and that.
+        """Count *candidate*; return how often its monitor has refuted the same words at its position, and the position.
 
         The counts are per monitor: another monitor that refutes the same words is not a repetition.
         """
@@ -876,7 +889,7 @@ class RefutationCounts:
         return times, place
 
     def met_answer(self, candidate: Candidate) -> int:
-        """Count *candidate*, which is in the answer; return how often its monitor has refuted the same words in one."""
+        """Count *candidate*, which is in the answer; return how often its monitor refuted the same words in answers."""
         key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times

@@ -903,7 +903,7 @@ def _search_for(texts: tuple[str, ...]) -> _OpeningSearch:
 
 
 class _Quoting(NamedTuple):
-    """What is known about quotations in Markdown before offset ``at``. It is kept, so that no text is read twice."""
+    """What is known about quotations in Markdown before offset ``at``. It is stored, so that no text is read twice."""
 
     at: int
     since: int
@@ -1084,7 +1084,10 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where it ends
 
     def _end(self, transcript: Transcript, *, last: bool) -> int | None:
-        """Return the end of the open call; ``None``: it is not known yet. If there is no ``_body``, it is no call."""
+        """Return the end of the open call; ``None`` if it is not known yet.
+
+        If ``_body`` is not set afterwards, the text is not a call.
+        """
         opening = self._body or self._read_head(last=last)
         if opening is None:
             return None if self._open else self._at
@@ -1098,7 +1101,7 @@ class CallScanner(Scanner):
         return end
 
     def _read_head(self, *, last: bool) -> Opening | None:
-        """Return the opening whose head follows it. ``None``: there is none, or more text must decide."""
+        """Return the opening that the following text fits; ``None`` if none fits, or if more text must decide."""
         after = self._at + len(self._open[0].text)
         head = self._text[after - self._base : after - self._base + _HEAD]
         decided = last or len(head) == _HEAD

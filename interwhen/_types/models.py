@@ -82,7 +82,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The sampling options of a request. With ``None`` the server decides.
+    """The sampling options of a request. If an option is ``None``, the server decides.
 
     ``extra`` is merged into the request body unchanged.
     """

@@ -54,15 +54,14 @@ LADDER: tuple[Rung, ...] = ("repair", "resample", "resample", "feedback", "resta
 
 
 class Auto(msgspec.Struct, frozen=True, tag=True):
-    """Choose the remedy at each violation: the default of a monitor.
+    """Choose the remedy at each violation. This is the default of a monitor.
 
-    The remedies form a ladder: write a repair if the verifier has one; sample again; give feedback, in other words and
-    at a higher level each time; go back to an earlier point and sample again from there; end. If the same words are
-    refuted again at the same place, the ladder moves on. A new sample with other words may be followed by another one.
-
-    A new sample after a violation in the answer may also remove the premises of the claim, and a restart removes steps
-    of the reasoning, if the model can continue inside the reasoning. A refuted structured tool call gets feedback.
-    Raises :class:`~interwhen.UsageError` on wrong values.
+    The remedies form a ladder: write a repair if the verifier has one; sample again; give feedback, each time in other
+    words and at a higher level; restart from an earlier point; end the run. If the same words are refuted again at the
+    same place, the ladder moves on. A new sample with other words may be followed by another one. A new sample after a
+    violation in the answer may also remove the premises of the claim, and a restart removes steps of the reasoning, if
+    the model can continue inside the reasoning. A refuted structured tool call gets feedback. Raises
+    :class:`~interwhen.UsageError` on wrong values.
     """
 
     order: tuple[Rung, ...] = LADDER

@@ -259,9 +259,9 @@ Result: TypeAlias = Verified | Unverified | Abstained | Failed
 
 
 def notebook_page(shown: object) -> str | None:
-    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None``: nothing can show it.
+    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None`` if no installed code can show it.
 
-    The page is an annex, so it is found by its entry point.
+    The code for pages is separate from the core, so it is found by its entry point.
     """
     from importlib.metadata import entry_points  # 20 ms, and only notebooks need it
 

@@ -73,12 +73,13 @@ class EveryChars(msgspec.Struct, frozen=True, tag=True):
 
 
 class Polls(msgspec.Struct, frozen=True, tag=True):
-    """Parts of the text without gaps, whose length minimizes the expected cost. For expensive checks, such as forks.
+    """Parts of the text without gaps, for expensive checks such as forks.
 
-    Frequent checks cost tokens. Rare checks waste the text that the model writes after a mistake. If mistakes come at a
-    constant rate, the cheapest length is ``sqrt(2 * cost / rate)`` (checkpoint intervals: Young 1974, Daly 2006). The
-    rate is estimated: it starts at ``found / seen``, and each remedy in the run counts as one more mistake. The length
-    of a part is fixed at its start. Raises :class:`~interwhen.UsageError` on wrong values.
+    The length of a part minimizes the expected cost. Frequent checks cost tokens. Rare checks waste the text that the
+    model writes after a mistake. If mistakes come at a constant rate, the cheapest length is ``sqrt(2 * cost / rate)``
+    (checkpoint intervals: Young 1974, Daly 2006). The rate is estimated: it starts at ``found / seen``, and each remedy
+    in the run counts as one more mistake. The length of a part is fixed at its start. Raises
+    :class:`~interwhen.UsageError` on wrong values.
     """
 
     cost: float = 240.0
@@ -97,7 +98,10 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
             raise UsageError(f"Polls: cost, found and seen must be above 0, and 1 <= least <= most, got {self!r}")
 
     def length(self, start: int, remedies: int) -> int:
-        """Return the length of the part that begins at offset *start*; *remedies* is their number in the run so far."""
+        """Return the length of the part that begins at offset *start*.
+
+        *remedies* is the number of remedies in the run so far.
+        """
         rate = (self.found + remedies) / (self.seen + start)
         return min(max(round(math.sqrt(2.0 * self.cost / rate)), self.least), self.most)
 

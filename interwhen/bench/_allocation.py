@@ -30,7 +30,7 @@ MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class TaskWorld:
-    """The difficulty of the tasks of a world, and the errors of its verifier."""
+    """The parameters of a simulated world: the difficulty of its tasks, and the error rates of its verifier."""
 
     spread: float = 2.5
     """Standard deviation of the mean difficulty of the classes, in logits: how informative a class is."""
@@ -48,7 +48,10 @@ class TaskWorld:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """The result of one sample or correction. It is drawn in advance, so that all strategies get the same results."""
+    """The result of one sample or one correction.
+
+    It is drawn before the strategies run, so that all strategies get the same results.
+    """
 
     right: bool
     passes: bool
@@ -57,7 +60,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """One task of a simulated world: its class (*key*), and the results of its successive tries."""
+    """One task of a simulated world: its class (*key*), and the results of the possible tries, in order."""
 
     key: str
     samples: tuple[Try, ...]
@@ -66,7 +69,7 @@ class Puzzle:
 
 
 class Maker:
-    """Draws the tasks of one world."""
+    """Draws the random tasks of one simulated world."""
 
     def __init__(self, world: TaskWorld, seed: int) -> None:
         self._world = world
@@ -100,7 +103,7 @@ class Maker:
 
 
 def shuffled(puzzles: Sequence[Puzzle], seed: int) -> list[Puzzle]:
-    """Return the same tasks with shuffled classes, so that a class has no information about its tasks."""
+    """Return the same tasks with their classes shuffled, so that the class of a task tells nothing about it."""
     keys = [puzzle.key for puzzle in puzzles]
     random.Random(seed).shuffle(keys)  # noqa: S311  a simulation, not a secret
     return [Puzzle(key, puzzle.samples, puzzle.corrections) for key, puzzle in zip(keys, puzzles, strict=True)]
@@ -119,9 +122,10 @@ class _Solved(NamedTuple):
 
 
 def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> MeanScore:
-    """Let the allocator choose the tries. It learns from them, and the tokens for learning are counted.
+    """Let the adaptive allocator choose the tries on each task, and return its mean score.
 
-    *budget* is in tokens per task. *after* lists the actions that are allowed after a failure.
+    *budget* is in tokens per task. The parameter *after* lists the actions that are allowed after a failed try. The
+    allocator learns from the tries, and their tokens are counted.
     """
     allocator = AdaptiveAllocator(budget=budget, after=after, most=32)
     return _score([_allocated(puzzle, allocator) for puzzle in puzzles])
@@ -217,13 +221,13 @@ def allocation(
 
 @functools.lru_cache(maxsize=32)
 def _baselines(world: TaskWorld, tasks: int, seed: int) -> tuple[list[Puzzle], list[MeanScore], list[MeanScore]]:
-    """Return the tasks of one draw, and the scores of both uniform strategies for each number of samples."""
+    """Return the tasks of one draw, and the scores of best-of-N and stop-on-verified for each N."""
     puzzles = Maker(world, seed).puzzles(tasks)
     return puzzles, *uniform_curves(puzzles, _MOST)
 
 
 def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore], list[MeanScore]]:
-    """Return the scores of best-of-N and of stop-on-verified for N from 1 to *most*."""
+    """Return the scores of best-of-N and of stop-on-verified, for each N from 1 to *most*."""
     right, flat, stopping = [0] * most, [0] * most, [0] * most
     for puzzle in puzzles:
         tries = puzzle.samples[:most]
@@ -242,7 +246,7 @@ def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore
 
 
 class AllocationRun(NamedTuple):
-    """The scores of the allocator on one draw, compared with both uniform strategies on the same tasks."""
+    """The scores of the allocator on one draw of tasks, compared with best-of-N and stop-on-verified."""
 
     accuracy: float
     tokens: float
@@ -279,20 +283,23 @@ def _run_once(world: TaskWorld, arm: str, depth: int, tasks: int, seed: int) -> 
 
 
 def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
-    """Return the tokens that *curve* needs for *accuracy*, by linear interpolation between its points.
+    """Return how many tokens a strategy needs to reach *accuracy*, by linear interpolation on *curve*.
 
-    If the curve does not reach *accuracy*, the result is the tokens at its end, which is a lower bound.
+    If the curve does not reach *accuracy*, the result is the number of tokens at its end, which is a lower bound.
     """
     return _between([point.accuracy for point in curve], [point.tokens for point in curve], accuracy)
 
 
 def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
-    """Return the accuracy of *curve* at *tokens*, by linear interpolation between its points."""
+    """Return the accuracy that a strategy reaches with *tokens* tokens, by linear interpolation on *curve*."""
     return _between([point.tokens for point in curve], [point.accuracy for point in curve], tokens)
 
 
 def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """Interpolate linearly between the first point that reaches *x* and the point before it; return the y value."""
+    """Return the y value at *x*.
+
+    It is interpolated linearly between the first point that reaches *x* and the point before it.
+    """
     at = next((at for at, value in enumerate(xs) if value >= x), None)
     if at is None or at == 0:
         return ys[-1] if at is None else ys[0]

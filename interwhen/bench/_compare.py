@@ -41,7 +41,7 @@ Arm = tuple[int, str]
 
 
 class GradedAttempt(msgspec.Struct, frozen=True):
-    """The graded result of one attempt of a strategy at one exercise."""
+    """One attempt of a strategy at one exercise, with its grade."""
 
     outcome: Outcome
     right: bool
@@ -76,7 +76,8 @@ class Comparison:
     ) -> Attempts:
         """Run every strategy on every exercise with every budget, one attempt at a time.
 
-        After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
+        After each exercise, the function *keep* is called with the attempts so far, so that a long comparison can be
+        interrupted.
         """
         kept = None if keep is None else lambda found: keep(found[""])
         return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
@@ -97,7 +98,7 @@ class _Rounds:
         self._found: dict[Arm, list[GradedAttempt]] = {arm: [] for arm in self.arms}
 
     async def run(self, number: int, order: Sequence[Arm]) -> Attempts:
-        """Attempt exercise *number* with the arms in *order*. Return all attempts so far."""
+        """Let each arm in *order* attempt exercise *number*. Return all attempts so far."""
         for arm in order:
             made = self._comparison.made.get((arm, number))
             if made is None:
@@ -135,9 +136,10 @@ async def run_in_turn(
     keep: Callable[[Mapping[str, Attempts]], None] | None = None,
     workers: WorkerPool | None = None,
 ) -> dict[str, Attempts]:
-    """Run *comparisons* with the same settings in turn, one exercise of each at a time; return their attempts.
+    """Run several comparisons with the same settings in turn, one exercise of each at a time. Return their attempts.
 
-    So the attempts are balanced over the comparisons when the time is over. *keep* is called after each round.
+    So each comparison has about as many attempts as the others when the time is over. The function *keep* is called
+    after each round.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
@@ -168,14 +170,17 @@ class Attempts:
 
     @classmethod
     def pooled(cls, found: Iterable[Attempts]) -> Attempts:
-        """Return the attempts of all of *found*, which must have the same arms."""
+        """Return the attempts of several comparisons as one. All of *found* must have the same arms."""
         each = tuple(found)
         by_arm = {arm: tuple(made for one in each for made in one.by_arm[arm]) for arm in each[0].by_arm}
         seconds = max(one.seconds for one in each)
         return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
 
     def report(self, subject: str, baseline: str) -> Report:
-        """Return the tables and the chart about *subject*, with paired tests of the strategies against *baseline*."""
+        """Return a report with tables and a chart. Paired tests compare each strategy with *baseline*.
+
+        *subject* is the text in the heading.
+        """
         order = sorted(
             self.by_arm, key=lambda arm: (arm[0], -_right(self.by_arm[arm]), _tokens(self.by_arm[arm]), arm[1])
         )
@@ -216,13 +221,16 @@ def _tokens(attempts: Sequence[GradedAttempt]) -> float:
 
 
 def _share(hits: int, of: int) -> Estimate | None:
-    """Return *hits* in percent of *of*, with an interval; ``None`` if *of* is 0."""
+    """Return *hits* as a percentage of *of*, with an interval; ``None`` if *of* is 0."""
     rate = Rate.make(hits, of)
     return None if rate.value is None else Estimate(100 * rate.value, "%", 100 * rate.low, 100 * rate.high, of)
 
 
 def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
-    """Return the Pareto front, cheapest first: no other arm has as many right answers for fewer tokens."""
+    """Return the arms on the Pareto front, cheapest first.
+
+    For an arm on the front, no other arm has as many right answers for fewer tokens.
+    """
     best: list[Arm] = []
     for arm in sorted(by_arm, key=lambda arm: (_tokens(by_arm[arm]), -_right(by_arm[arm]))):
         if not best or _right(by_arm[arm]) > _right(by_arm[best[-1]]):
@@ -231,13 +239,16 @@ def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
 
 
 def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttempt]) -> tuple[int, int]:
-    """Count the exercises that only *attempts* got right, and those that only *base* got right."""
+    """Count the exercises that only *attempts* got right, and the exercises that only *base* got right."""
     pairs = list(zip(base, attempts, strict=True))
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
 
 def _difference(attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Estimate:
-    """Return how many points of right answers *attempts* have more than *base*, with an interval over the pairs."""
+    """Return the difference in right answers, *attempts* minus *base*, in percentage points.
+
+    The interval is computed over the pairs of attempts at the same exercise.
+    """
     values = [100 * (one.right - other.right) for one, other in zip(attempts, base, strict=True)]
     return estimate(values, "points", of=statistics.fmean)
 
@@ -289,12 +300,12 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
 
 
 def _uncached(outcome: Outcome) -> int:
-    """Return the prompt tokens that a server must read for the attempt, if its cache has nothing of earlier ones."""
+    """Return the prompt tokens that a server would read for the attempt without a cache from earlier attempts."""
     return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
 
 
 def family_tables(found: Mapping[str, Attempts], baseline: str) -> tuple[Table, ...]:
-    """Return two tables about the tasks in *found*: their right answers, and their pairs against *baseline*."""
+    """Return a table of right answers by task, and a table that compares strategies with *baseline* by task."""
     arms = list(next(iter(found.values())).by_arm)
     right: list[Row] = []
     pairs: list[Row] = []
@@ -327,7 +338,7 @@ def _against_row(arm: Arm, attempts: Sequence[GradedAttempt], base: Sequence[Gra
 
 
 class RowSettings(msgspec.Struct, frozen=True):
-    """The settings that two attempts must share to be in one comparison."""
+    """Settings that two attempts must share so that they may be compared."""
 
     model: str
     seed: int
@@ -337,7 +348,7 @@ class RowSettings(msgspec.Struct, frozen=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One line of a file of attempts."""
+    """One line of a file of attempts, with the task and the settings of the attempt."""
 
     task: str
     settings: RowSettings
@@ -345,9 +356,9 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class AttemptFile:
-    """A file of attempts, one JSON object a line, so that a comparison can be interrupted and continued.
+    """A file of attempts with one JSON object a line, so that a comparison can be interrupted and continued.
 
-    Lines with other settings than *settings* are left as they are. An incomplete last line, which an interrupted
+    Lines with other settings than *settings* are ignored and kept. An incomplete last line, which an interrupted
     comparison may leave, is removed.
     """
 
@@ -367,9 +378,9 @@ class AttemptFile:
         self._rows = [row for row in rows if row.settings == settings]
 
     def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
-        """Return *comparison* of *task* with the attempts in the file, which adds new attempts to it.
+        """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
 
-        What strategies with remedies learn is kept in files beside it; *stack* closes them.
+        What strategies learn about remedies is stored in other files in the same folder. *stack* closes these files.
         """
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
@@ -501,7 +512,7 @@ async def compare(
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    """Return the budgets in a text such as ``500,2k``. Raises :class:`~interwhen.UsageError`."""
+    """Return the budgets in *text*, such as ``500,2k``, in tokens. Raises :class:`~interwhen.UsageError`."""
     found = []
     for part in text.split(","):
         plain = part.strip().lower()

@@ -49,7 +49,7 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 class DatedQuestion(msgspec.Struct, frozen=True):
-    """One line of the file: a question about a context, with the right number."""
+    """One line of the file of questions: a question about a context, with the right number as its answer."""
 
     context: str
     question: str
@@ -58,7 +58,7 @@ class DatedQuestion(msgspec.Struct, frozen=True):
 
 
 class ContextRun(msgspec.Struct, frozen=True):
-    """The result of one question in one arm: a line of the file of rows."""
+    """The result of one question in one arm. It is a line of the file of results."""
 
     id: str
     arm: Arm
@@ -83,7 +83,7 @@ class ContextRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The work ahead of time for one context in one arm."""
+    """What was prepared for one context in one arm, and what it cost."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -193,7 +193,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
 
 
 def draw_contexts(found: Sequence[DatedQuestion], limit: int, seed: int) -> list[tuple[str, list[DatedQuestion]]]:
-    """Return at most *limit* contexts with all their questions, in a random order by *seed*.
+    """Return at most *limit* contexts with all their questions, in a random order that depends on *seed*.
 
     A larger *limit* adds contexts at the end.
     """
@@ -206,7 +206,7 @@ def draw_contexts(found: Sequence[DatedQuestion], limit: int, seed: int) -> list
 
 
 def read_rows(path: Path | None) -> dict[tuple[str, Arm], ContextRun]:
-    """Return the results in the file at *path*. A line that was cut off, as by a kill, is ignored."""
+    """Return the results in the file at *path*, by question and arm. An incomplete last line is ignored."""
     if path is None or not path.exists():
         return {}
     found: dict[tuple[str, Arm], ContextRun] = {}
@@ -231,7 +231,7 @@ def _append(path: Path | None, result: ContextRun) -> None:
 
 
 class Measuring:
-    """Prepares a context for an arm, and asks its questions. *monitors* are those of every run."""
+    """Prepares contexts and asks the questions about them, with *monitors* in every run."""
 
     def __init__(self, model: Model, monitors: Sequence[str], sampling: Sampling) -> None:
         self._model = model
@@ -239,7 +239,7 @@ class Measuring:
         self._sampling = sampling
 
     async def ask(self, text: str, questions: Sequence[DatedQuestion], arm: Arm) -> AsyncIterator[ContextRun]:
-        """Yield the result of each of *questions* about the context *text* in *arm*."""
+        """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each."""
         if not questions:
             return
         prepared = await self._prepare(text, questions, arm)
@@ -313,7 +313,10 @@ def _worded(one: DatedQuestion) -> str:
 
 
 def is_right(text: str, gold: str) -> bool:
-    """Return whether the last answer line of *text* ends with the number *gold*; without such a line, the text does."""
+    """Return whether the answer in *text* is the number *gold*.
+
+    The answer is the last number in the last answer line, or in the whole text if it has no answer line.
+    """
     lines = _ANSWER.findall(text)
     numbers = _NUMBER.findall(lines[-1] if lines else text)
     return bool(numbers) and read_number(numbers[-1]) == read_number(gold)
@@ -323,7 +326,7 @@ def is_right(text: str, gold: str) -> bool:
 
 
 def report_on(found: Sequence[ContextRun], subject: str) -> Report:
-    """Return the report on *found*. Arms are compared on the questions that both of them have."""
+    """Return the report on the results *found*. Two arms are compared on the questions that both have answered."""
     by_arm: dict[Arm, dict[str, ContextRun]] = {}
     for one in found:
         by_arm.setdefault(one.arm, {})[one.id] = one

@@ -28,7 +28,7 @@ _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
 
 
 class Reading(msgspec.Struct):
-    """The arrivals of one stream at its reader; times are on the monotonic clock."""
+    """When the chunks of one stream arrived at its reader. All times are from the monotonic clock, in seconds."""
 
     asked: float
     begun: float | None = None
@@ -39,19 +39,19 @@ class Reading(msgspec.Struct):
     """Whether the stream reached its end."""
 
     def take(self, text: str) -> None:
-        """Record the arrival of a chunk with *text*. The text of the first chunk is the time at which it was sent."""
+        """Record that a chunk with *text* arrived now. The text of the first chunk is the time at which it was sent."""
         self.arrivals.append(time.monotonic())
         if self.begun is None:
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Record the arrival of all chunks in *data*."""
+        """Record that all chunks in *data* arrived now."""
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
 
     async def take_all(self, parts: AsyncIterator[bytes]) -> None:
-        """Record the chunks of a whole answer, whose bytes arrive as *parts*."""
+        """Read the whole answer from *parts*, which yields its bytes, and record when its chunks arrive."""
         tail = b""
         async for data in parts:
             self.take_bytes(tail + data)
@@ -62,17 +62,17 @@ class Reading(msgspec.Struct):
 
     @property
     def first(self) -> float:
-        """Seconds from the request to the first chunk."""
+        """The time from the request to the first chunk, in seconds."""
         return self.arrivals[0] - self.asked
 
     @property
     def gaps(self) -> list[float]:
-        """The seconds between successive chunks."""
+        """The times between successive chunks, in seconds."""
         return [b - a for a, b in itertools.pairwise(self.arrivals)]
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """A summary of many streams that were read at once."""
+    """A summary of many streams that were read at the same time."""
 
     streams: int
     lost: int
@@ -85,7 +85,7 @@ class Crowd(msgspec.Struct, frozen=True):
 
 
 class StreamReader(asyncio.Protocol):
-    """A connection that reads one answer after another and only counts chunks: the minimum work in Python."""
+    """A connection that reads one answer after another and only counts chunks. Python can hardly do less."""
 
     def __init__(self, base_url: str) -> None:
         self._url = urlsplit(base_url)
@@ -95,7 +95,7 @@ class StreamReader(asyncio.Protocol):
         self._tail = b""
 
     async def read(self, stream: str) -> Reading:
-        """Read *stream* (``CHUNKS@PER_SECOND``) to its end."""
+        """Request *stream*, which is ``CHUNKS@PER_SECOND``, and read it to its end."""
         loop = asyncio.get_running_loop()
         if self._transport is None:
             host, port = self._url.hostname or "", self._url.port or 80
@@ -114,7 +114,7 @@ class StreamReader(asyncio.Protocol):
         return found
 
     def data_received(self, data: bytes) -> None:
-        """Record the chunks in *data*."""
+        """Record the arrival of the chunks in *data*."""
         reading, seen = self._reading, self._tail + data
         reading.take_bytes(seen)
         self._tail = seen[-len(_EVENT) + 1 :]
@@ -123,7 +123,7 @@ class StreamReader(asyncio.Protocol):
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Complete the current reading."""
+        """End the current reading."""
         del exc
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
@@ -135,7 +135,7 @@ class StreamReader(asyncio.Protocol):
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once by a bare protocol that only records when bytes arrive: the floor."""
+    """Read *streams* streams at the same time with :class:`StreamReader`, as the baseline for other clients."""
 
     async def one(_found: Reading) -> Reading:
         reader = StreamReader(base_url)
@@ -148,7 +148,7 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
 
 
 async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
-    """Read *streams* streams at once through *transport*, as bytes: only HTTP is decoded."""
+    """Read *streams* streams at the same time through *transport*. Only HTTP is decoded, not the events."""
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
 
@@ -163,7 +163,7 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams at once, each as a supervised run."""
+    """Read *streams* streams at the same time, each in a run with *monitors*."""
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
     async def one(found: Reading) -> None:
@@ -177,7 +177,7 @@ async def run_crowd(
 
 
 async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one client of httpx2, as bytes: only HTTP is decoded."""
+    """Read *streams* streams at the same time through one httpx2 client. Only HTTP is decoded, not the events."""
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
 
@@ -190,7 +190,7 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one client of the openai SDK."""
+    """Read *streams* streams at the same time through one client of the openai SDK."""
     import openai
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
@@ -214,7 +214,10 @@ async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> Asy
 async def _all(
     one: Callable[[Reading], Awaitable[Reading | None]], streams: int, chunks: int, rate: float
 ) -> list[Reading]:
-    """Read each stream with *one*, starting at random times. A stream that fails or takes too long counts as lost."""
+    """Start a reader *one* for each stream, at random times, and return the readings.
+
+    A stream that fails or takes too long counts as lost.
+    """
     rng = random.Random(streams)  # noqa: S311  the same for every client
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
 
@@ -235,13 +238,13 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Return the tally of the load generator, and reset its counts."""
+    """Return the tally of the load generator since the last call. This resets its counts."""
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
-    """Summarize the *readings* of one crowd."""
+    """Summarize the *readings* of streams that were read at the same time."""
     whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [
         (arrival - begun - number / rate) * 1e3 for each, begun in whole for number, arrival in enumerate(each.arrivals)

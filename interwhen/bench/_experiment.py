@@ -33,7 +33,7 @@ def say(line: str) -> None:
 
 
 def require_positive(**options: float | None) -> None:
-    """Raise :class:`UsageError` if one of *options* is not positive; ``None`` means that the option was not given."""
+    """Raise :class:`UsageError` if one of *options* is not positive. ``None`` means that an option was not given."""
     for name, value in options.items():
         if value is not None and not value > 0:
             least = "at least 1" if isinstance(value, int) else "more than 0"
@@ -42,7 +42,7 @@ def require_positive(**options: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Experiment(Generic[A]):
-    """Compares arms in rounds: every round runs each arm once, in random order.
+    """Compares arms (conditions) in rounds: every round runs each arm once, in random order.
 
     The speed of a machine drifts during a measurement, so arms are compared only within a round.
     """
@@ -61,7 +61,7 @@ class Experiment(Generic[A]):
         require_positive(pairs=self.pairs, minutes=self.minutes)
 
     def rounds(self) -> Iterator[tuple[int, list[A]]]:
-        """Yield for each round its number and its arms in random order. At least one counted round is run."""
+        """Yield the number of each round, with its arms in random order. At least one round is counted."""
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
         begun = time.monotonic()
         for number in range(-self.warm_up, self.pairs):
@@ -71,7 +71,10 @@ class Experiment(Generic[A]):
             yield number, rng.sample(list(self.arms), len(self.arms))
 
     async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
-        """Call *measure* with each arm and number of a round; return the results of the counted rounds for each arm."""
+        """Call *measure* with each arm and the number of each round.
+
+        Return the results of each arm, without those of warm-up rounds.
+        """
         found: dict[A, list[T]] = {arm: [] for arm in self.arms}
         for number, arms in self.rounds():
             for arm in arms:
@@ -97,7 +100,7 @@ _EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvico
 
 
 def require(command: str, *modules: str) -> None:
-    """Raise one :class:`MissingExtraError` for *command* that names the extras of all missing *modules*."""
+    """Raise one :class:`MissingExtraError` that lists all *modules* that *command* needs and that are not installed."""
     missing = {_EXTRAS[module] for module in modules if find_spec(module) is None}
     if missing:
         advice = " or give it --no-uvloop" if "uvloop" in modules and find_spec("uvloop") is None else ""
@@ -108,7 +111,7 @@ def require(command: str, *modules: str) -> None:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the report goes."""
+    """Options that select where the report is written."""
 
     # The hyphen alone is a value: standard output.
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None
@@ -121,7 +124,7 @@ class Output:
     """Print the tables in Markdown."""
 
     def check(self, *, has_charts: bool) -> None:
-        """Raise :class:`UsageError` if a file cannot be written, before the benchmark runs and not after it."""
+        """Raise :class:`UsageError` if a file of the report cannot be written. Call it before the benchmark runs."""
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
         if self.plot is not None and find_spec("matplotlib") is None:
@@ -129,7 +132,7 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write the JSON of *report*, which may be incomplete so far."""
+        """Write *report* as JSON, although it may still be incomplete."""
         if self.json is None or str(self.json) == "-":
             return
         part = self.json.with_name(f"{self.json.name}.part")
@@ -158,7 +161,10 @@ class Output:
 
 
 def check_files(**paths: Path | None) -> None:
-    """Raise :class:`UsageError` if a file cannot be written. *paths* has the file of each option; ``-`` is ignored."""
+    """Raise :class:`UsageError` if a file cannot be written.
+
+    *paths* maps each option to its file. The file ``-`` is standard output and is ignored.
+    """
     for option, path in paths.items():
         if path is None or str(path) == "-":
             continue
@@ -177,10 +183,11 @@ def command_of(
     uvloop: bool | None = None,
     has_charts: bool = False,
 ) -> Callable[..., int]:
-    """Return the command of a benchmark, with the options of *measure* and of :class:`Output`.
+    """Return a function that runs a benchmark as a command, with the options of *measure* and of :class:`Output`.
 
-    *needs* are modules of extras. If *uvloop* is not ``None``, the command has an option for the event loop, with this
-    default. If *measure* has a parameter ``keep``, it gets a function that writes the JSON of an incomplete report.
+    *needs* lists modules that are installed with extras. If *uvloop* is not ``None``, the command has an option for the
+    event loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
+    incomplete report as JSON.
     """
     name = measure.__name__
     given = inspect.signature(measure)

@@ -47,7 +47,7 @@ _ReadCrowd: TypeAlias = Callable[[str, int, int, float], Awaitable[list[Reading]
 
 
 class CrowdPair(msgspec.Struct, frozen=True):
-    """A crowd (many streams at once) read by one client, and just before by a bare protocol, which is the floor.
+    """Two measurements of many streams at once: by one client, and just before by a bare protocol, as the baseline.
 
     The bare protocol only records when bytes arrive, so no client in Python can be faster.
     """
@@ -66,12 +66,15 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
     @property
     def added_p99_ms(self) -> float:
-        """The lateness of the crowd minus that of the floor, both relative to the generator's schedule."""
+        """The 99th percentile of chunk lateness of the client minus that of the baseline, in milliseconds."""
         return self.crowd.late_p99_ms - self.floor.late_p99_ms
 
 
 def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
-    """Return the round with the median lateness, but with the lowest rate and the most lost streams of all rounds."""
+    """Return the round with the median lateness.
+
+    Its rate is replaced by the lowest rate of all rounds, and its number of lost streams by the highest.
+    """
     middle = sorted(rounds, key=lambda each: each.added_p99_ms)[len(rounds) // 2]
     crowds = [each.crowd for each in rounds]
     lost, delivered = max(crowd.lost for crowd in crowds), min(crowd.delivered for crowd in crowds)
@@ -185,7 +188,7 @@ def report_of(
     cost: Mapping[str, Sequence[float]],
     monitors: str,
 ) -> Report:
-    """Return the report: one table for each part."""
+    """Return the report of the gateway benchmark, with one table for each part of the measurement."""
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
     sdk: list[Row] = [
@@ -207,7 +210,10 @@ def report_of(
 
 
 def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    """Yield rows that compare the time to first token within pairs, and the gaps between chunks over all streams."""
+    """Yield rows about what the gateway adds to one stream.
+
+    The time to the first token is compared within pairs; the gaps between chunks are compared over all streams.
+    """
     first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
     gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
     yield {"what": "time to first token, direct, p50", "measured": Estimate(percentile(first["direct"], 0.5), "ms")}
@@ -263,10 +269,10 @@ def _warnings(carried: Mapping[str, CrowdPair]) -> Iterator[str]:
 async def sdk_cost(
     base_url: str, monitors: Sequence[Monitor], experiment: Experiment[str], *, chunks: int, rate: float
 ) -> dict[str, list[float]]:
-    """Read the same paced stream through a bare and a wrapped client; return the CPU of each chunk in microseconds.
+    """Read the same stream through a bare and a wrapped openai client. Return the CPU microseconds per chunk.
 
-    Each chunk is a separate packet, as from a real model. If many chunks arrived at once, the cost of waking up for a
-    single chunk would not be measured.
+    Each chunk is sent in a separate packet, as by a real model. If many chunks arrived at once, the cost of waking up
+    for a single chunk would not be measured.
     """
     import openai
 
@@ -280,7 +286,7 @@ async def sdk_cost(
 
 
 async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> float:
-    """Read *stream* to its end; return the CPU seconds. With *watched*, checks must have run."""
+    """Read *stream* to its end, and return the CPU time in seconds. With *watched*, raise an error if no check ran."""
     begun = time.process_time()
     texts, last = 0, None
     messages = [{"role": "user", "content": "How many apples are left?"}]
@@ -299,14 +305,14 @@ async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> 
 
 
 class _Crowds:
-    """Reads the same crowd with several clients, each time just after the bare protocol."""
+    """Reads the same streams with several clients. The bare protocol reads them just before each client."""
 
     def __init__(self, url: str, streams: int, chunks: int, rate: float, minutes: float | None) -> None:
         self._load = url, streams, chunks, rate
         self._minutes = minutes
 
     async def read(self, name: str, crowd: _ReadCrowd, pairs: int = 1) -> CrowdPair:
-        """Read *pairs* rounds with the client *crowd*, which is called *name*; return :func:`middle_of` the rounds."""
+        """Measure the client *crowd*, whose name is *name*, in *pairs* rounds. Return :func:`middle_of` the rounds."""
         url, streams, chunks, rate = self._load
         say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
         # A short crowd first, so that the process has the memory that it needs.
@@ -323,7 +329,7 @@ class _Crowds:
         return CrowdPair(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor_cost)
 
     async def _timed(self, crowd: _ReadCrowd) -> tuple[list[Reading], float]:
-        """Read the crowd; return the readings, and the CPU of this process for each chunk in microseconds."""
+        """Read all streams with *crowd*. Return the readings, and this process's CPU time per chunk in microseconds."""
         _, streams, chunks, _ = self._load
         begun = time.process_time()
         found = await crowd(*self._load)
@@ -331,7 +337,7 @@ class _Crowds:
 
 
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
-    """Read a crowd as bytes directly, then through the gateway, whose process id is *process*."""
+    """Read many streams at once, first directly and then through the gateway, whose process id is *process*."""
     direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
     await ask_generator(url)
     idle, before = memory_of(process).resident, cpu_seconds_of(process)
@@ -358,7 +364,7 @@ _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 
 
 async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
-    """Read the same stream through each of *ways*, which maps names to base URLs."""
+    """Read the same stream through each of *ways* in turn. *ways* maps names to base URLs."""
     readers = {name: StreamReader(url) for name, url in ways.items()}
 
     async def once(name: str, _number: int) -> Reading:

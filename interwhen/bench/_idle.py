@@ -24,7 +24,10 @@ _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the resu
 
 
 class AskingProducer:
-    """A producer that asks the model about each piece and stores nothing, because only its requests matter here."""
+    """A precompute producer that asks the model about each piece of a context.
+
+    It stores nothing, because the benchmark only needs its requests.
+    """
 
     name, version = "asking", "1"
     kind: Kind = "facts"
@@ -33,17 +36,17 @@ class AskingProducer:
         self._sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan a step for each piece."""
+        """Return one step for each piece of *context*."""
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask the model about the piece, and return nothing to store."""
+        """Ask the model about one piece. Return no item, so that nothing is stored."""
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
 
 class StreamCounter:
-    """Wraps a model and counts its open streams. All else is delegated to the model."""
+    """Wraps a model and counts how many of its streams are open. All other calls go to the model unchanged."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -55,7 +58,7 @@ class StreamCounter:
         self.open = 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, which counts as open until it is closed."""
+        """Open a stream of the model. It counts as open until it is closed."""
         inner = await self._model.stream(request)
         self.open += 1
         return _CountedStream(inner, self)
@@ -169,7 +172,10 @@ async def idle(
 
 
 def _row(what: str, alone: Sequence[float], beside: Sequence[float], limit: float | None) -> Row:
-    """Compare the 95th percentiles. The interval of their ratio, which *limit* bounds, is a bootstrap over pairs."""
+    """Return a row that compares the 95th percentiles of *alone* and *beside*.
+
+    The interval of their ratio is a bootstrap over pairs. *limit* is the maximum for the ratio.
+    """
 
     def ratio(pairs: Sequence[tuple[float, float]]) -> float:
         return percentile([b for _, b in pairs], 0.95) / percentile([a for a, _ in pairs], 0.95)

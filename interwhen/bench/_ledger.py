@@ -56,7 +56,7 @@ _REMEDIES: tuple[Remedy, ...] = (Repair(), Repair(), Feedback(), Resample())
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """A counter of one run whose value in the ledger differs from the count of the endpoint."""
+    """A counter of one run for which the ledger and the endpoint have different values."""
 
     seed: int
     counter: str
@@ -69,14 +69,14 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The result of one run, and its endpoint with the records."""
+    """The result of one run, with the endpoint and its own records."""
 
     seed: int
     result: Result
     endpoint: CountingEndpoint
 
     def mismatches(self) -> Iterator[Mismatch]:
-        """Yield the counters that differ."""
+        """Yield the counters for which the ledger and the endpoint have different values."""
         ours = counters(self.result.ledger)
         for name, theirs in self.endpoint.books.totals().items():
             if ours[name] != theirs:
@@ -84,7 +84,7 @@ class Played:
 
 
 def counters(ledger: Ledger) -> dict[str, int]:
-    """Return the counters of *ledger* that an endpoint also has, with the endpoint's names."""
+    """Return those counters of *ledger* that an endpoint also counts, under the names that the endpoint uses."""
     return {
         "requests": ledger.requests,
         "main_tokens": ledger.kept + ledger.discarded + ledger.wasted_tokens,
@@ -96,7 +96,7 @@ def counters(ledger: Ledger) -> dict[str, int]:
 
 
 def habits_of(seed: int) -> Habits:
-    """Draw the behaviour of the endpoint in run *seed*."""
+    """Draw the random behaviour of the endpoint for run number *seed*."""
     rng = random.Random(f"habits {seed}")  # noqa: S311  (a script, no secret)
     counting = rng.choice(_COUNTING)
     # The number of tokens in a chunk is known before the end only if the endpoint reports it.
@@ -112,7 +112,7 @@ def habits_of(seed: int) -> Habits:
 
 
 def play(seed: int, *, journal: Journal | None = None) -> Played:
-    """Play run *seed* in virtual time. If given, *journal* must work in virtual time too."""
+    """Play run number *seed* in virtual time. If *journal* is given, it must work in virtual time too."""
     return run_virtual(partial(_play, seed, journal))
 
 
@@ -141,9 +141,9 @@ async def _play(seed: int, journal: Journal | None) -> Played:
 
 
 def play_call(seed: int, strategy: str) -> Played | None:
-    """Play one call through the gateway's code in virtual time, answered by *strategy*.
+    """Play one call through the gateway's code in virtual time. *strategy* answers the call.
 
-    Return ``None`` if the call was refused or broke before its answer began: then it has an error and no ledger.
+    Return ``None`` if the call was refused or broke before its answer began, because it then has no ledger.
     """
     return run_virtual(partial(_play_call, seed, strategy))
 

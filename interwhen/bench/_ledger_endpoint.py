@@ -55,7 +55,7 @@ FAULTS = ("none", *_BREAKS, *_REFUSALS)
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """The behaviour of an endpoint in one run."""
+    """How a simulated endpoint behaves in one run."""
 
     seed: int
     counting: Counting = "end"
@@ -73,7 +73,7 @@ class Habits(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class RequestRecord:
-    """The endpoint's record of one request."""
+    """What the endpoint recorded about one request."""
 
     kind: Literal["main", "fork"]
     fault: str
@@ -89,12 +89,12 @@ class RequestRecord:
 
 @dataclass(slots=True)
 class Books:
-    """The endpoint's records of all requests of one run."""
+    """What the endpoint recorded about all requests of one run."""
 
     served: list[RequestRecord] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
-        """Return the endpoint's values of the counters that a ledger also has."""
+        """Return the endpoint's values of the counters that are also in a ledger."""
         main = [each for each in self.served if each.kind == "main" and each.accepted]
         forks = [each for each in self.served if each.kind == "fork" and each.told]
         return {
@@ -107,12 +107,12 @@ class Books:
         }
 
     def unreported_prompt_tokens(self) -> int:
-        """Return the prompt tokens of the accepted main requests whose count the endpoint never sent."""
+        """Return the prompt tokens of accepted main requests for which the endpoint never sent a count."""
         return sum(each.prompt for each in self.served if each.kind == "main" and each.accepted and not each.told)
 
 
 class CountingEndpoint:
-    """A script for a scripted server: it streams stories of sums, answers forks, injects faults, and counts tokens."""
+    """A script for a scripted server: it streams stories of sums, answers forks, has faults, and counts tokens."""
 
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
@@ -138,7 +138,7 @@ class CountingEndpoint:
         return self._story(served, rng, prompt)
 
     def _cached(self, prompt: str) -> int:
-        """Return how many tokens of *prompt* are in the cache from earlier requests, in whole blocks."""
+        """Return how many tokens at the start of *prompt* are cached from earlier requests. Only whole blocks count."""
         shared = max((_common(prompt, seen) for seen in self._seen), default=0)
         return shared // _TOKEN // _BLOCK * _BLOCK
 
@@ -203,7 +203,10 @@ class CountingEndpoint:
         return data(body)
 
     def _ending(self, served: RequestRecord, before: bytes = b"") -> Iterator[Step]:
-        """Yield the steps that end the answer. The bytes *before* arrive in the same read as the end."""
+        """Yield the steps that end the answer.
+
+        The bytes *before*, which belong to the text, are sent together with the end.
+        """
         end = int(self.habits.has_end_token)
         stop = data(chunk("completions", "", finish_reason="stop"))
         body = {"id": "scripted", "object": "text_completion", "choices": [], "usage": _usage(served, end=end)}

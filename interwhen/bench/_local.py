@@ -31,7 +31,7 @@ _FORK = Sampling(max_tokens=32, temperature=0.0)
 
 @dataclass(slots=True)
 class LocalStream:
-    """The measurements of one stream."""
+    """The measurements of one stream of the local model."""
 
     seconds: float = 0.0
     tokens: int = 0
@@ -108,7 +108,7 @@ def _at_least(found: Estimate, limit: float) -> Estimate:
 
 
 def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterator[Row]:
-    """Yield rows with the gaps of the stream beside *forks* forks, and the difference from the stream without forks."""
+    """Yield rows about the gaps of the stream while *forks* forks run, and about what the forks add to the gaps."""
     beside = f"{forks} fork{'' if forks == 1 else 's'} at a time"
     for name, q in (("p50", 0.5), ("p99", 0.99), ("largest", 1.0)):
         values, alone = ([percentile(stream.gaps, q) * 1e3 for stream in found[at]] for at in (forks, 0))
@@ -122,7 +122,7 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 
 
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
-    """Stream *tokens* tokens. Meanwhile, *forks* loops send one fork after another on the text so far."""
+    """Stream *tokens* tokens. Meanwhile, *forks* parallel loops send forks on the text so far, one after another."""
     # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     request = Request((Message("user", problem),), sampling=sampling)

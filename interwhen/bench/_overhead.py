@@ -56,7 +56,7 @@ def _accept(_claim: Claim) -> Verdict:
 
 
 def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
-    """Return *count* monitors that do almost no work, on lines, or with *mixed* on four types of segments."""
+    """Return *count* monitors that do almost no work. They read lines or, with *mixed*, four types of segments."""
     triggers = _MIXED if mixed else (Lines(),)
     return [
         Monitor(name=f"m{number}", verifier=_accept, extractor=_extract, trigger=triggers[number % len(triggers)])
@@ -65,7 +65,7 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 
 
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
-    """Read the bytes of *stream* without decoding them; return the CPU seconds."""
+    """Read the bytes of *stream* without decoding them. Return the CPU time in seconds."""
     body = msgspec.json.encode({"model": stream, "prompt": "", "stream": True})
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     begun = time.process_time()
@@ -77,7 +77,7 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
-    """Read *stream* as the chunks of a model, without supervision; return the CPU seconds."""
+    """Read *stream* as the chunks of a model, without supervision. Return the CPU time in seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -88,7 +88,7 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 
 
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
-    """Read *stream* through a run with *monitors*; return the CPU seconds."""
+    """Read *stream* in a run with *monitors*. Return the CPU time in seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     async with run(model, "", monitors=monitors) as supervised:
@@ -191,7 +191,7 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the median CPU seconds that supervision adds to a stream of *chunks* chunks."""
+    """Return how much CPU time supervision adds to a stream of *chunks* chunks: the median, in seconds."""
     stream = f"{chunks}@0"
     tries = [
         await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)
@@ -201,14 +201,17 @@ async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
 
 
 class CloseTiming(msgspec.Struct, frozen=True):
-    """One interrupt: seconds from the verdict to the closed connection, and chunks sent in between."""
+    """How fast one interrupt closed the stream.
+
+    It has the seconds from the verdict to the closed connection, and the number of chunks sent in between.
+    """
 
     seconds: float
     wasted: int
 
 
 async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> CloseTiming:
-    """Interrupt one stream: a verifier refutes its first line after *delay* seconds. Return how fast it was closed."""
+    """Refute the first line of a stream after *delay* seconds, and measure how fast the run closes the stream."""
     found = 0.0
 
     @verifier(name="refute", worker="async")
@@ -235,7 +238,7 @@ def _peak_mb(url: str, arm: str, transport: TransportName, chunks: int) -> float
 
 
 def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> None:
-    """Read *chunks* chunks in the arm *arm*, and write the peak resident memory in MB to standard output."""
+    """Read *chunks* chunks in the arm *arm*. Print the peak resident memory of this process in MB."""
     import resource
 
     async def once() -> None:

@@ -80,7 +80,7 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings of a measurement: the streams, and the monitors that watch them."""
+    """The settings of a measurement: the streams, and the monitors that read them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()
@@ -99,7 +99,7 @@ class Setup:
     minutes: float | None = None
 
     def watching(self) -> Sequence[Monitor]:
-        """Return the monitors that watch the supervised runs."""
+        """Return the monitors of the supervised runs."""
         return self.chosen or passing(
             self.monitors,
             verifier_seconds=self.verifier_ms / 1e3,
@@ -125,9 +125,9 @@ class Setup:
                 assert_never(axis)
 
     async def measure(self) -> Penalty:
-        """Run the pairs. Raises :class:`UsageError` if no pair was a correct run.
+        """Run all pairs and return the comparison. Raises :class:`UsageError` if no pair was a correct run.
 
-        The runs of a pair have the same request and seed, and run one after the other in random order.
+        The runs of a pair have the same request and seed. They run one after the other in random order.
         """
         require_positive(concurrency=self.concurrency)
         watching = self.watching()
@@ -161,10 +161,10 @@ class Setup:
 
 
 class Penalty:
-    """Compares the runs of each pair, and computes what supervision added.
+    """Compares the bare and the supervised run of each pair, and computes what supervision added.
 
-    A pair counts only if it is a correct run: no violation interrupted. ``others`` lists the others with the reason.
-    Raises :class:`UsageError` if no pair was a correct run.
+    A pair counts only if it is a correct run, in which no violation interrupted. ``others`` lists the other pairs with
+    the reason. Raises :class:`UsageError` if no pair was a correct run.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:
@@ -191,16 +191,17 @@ class Penalty:
         self.supervised = [flow for runs in self.flows["supervised"] for flow in runs]
 
     def values(self, metric: str, arm: Arm) -> list[float]:
-        """Return the value of *metric* for *arm* in each pair."""
+        """Return the values of *metric* for the arm *arm*, one for each pair."""
         _, of = METRICS[metric]
         return [of(runs) for runs in self.flows[arm]]
 
     def added(
         self, metric: str, before: Arm = "bare", after: Arm = "supervised", scale: float = 1.0
     ) -> tuple[Estimate, Estimate]:
-        """Return by how much arm *after* exceeds arm *before*, in the unit of the metric and in percent.
+        """Return the mean difference between two arms, in the unit of the metric and in percent.
 
-        *scale* multiplies the values: 1000 converts seconds to milliseconds.
+        The parameters *before* and *after* are the names of the arms; *before* is subtracted. *scale* multiplies the
+        values: 1000 converts seconds to milliseconds.
         """
         unit = METRICS[metric][0] if scale == 1.0 else "ms"
         early, late = ([scale * value for value in self.values(metric, arm)] for arm in (before, after))
@@ -208,11 +209,15 @@ class Penalty:
 
     @property
     def tail(self) -> Estimate:
-        """The mean wait for open checks after the end of the stream, in milliseconds."""
+        """The mean time that a run waits for open checks after the end of the stream, in milliseconds."""
         return mean_of([flow.tail * _MS for flow in self.supervised], "ms")
 
     def report(self, fail_above: float | None = None) -> Report:
-        """Return the report. It fails if the total is above *fail_above* percent or too few pairs are correct."""
+        """Return the report of the measurement.
+
+        It counts as failed if supervision adds more than *fail_above* percent to the total time, or if too few pairs
+        are correct.
+        """
         upper = self.added("total")[1].high or 0.0
         enough = self.correct >= _ENOUGH * self.pairs
         warning = f"only {self.correct} of {self.pairs} pairs were correct runs: too few to pass --fail-above"
@@ -326,7 +331,7 @@ class Penalty:
 
 
 def _why_not(flows: Sequence[Flow]) -> str:
-    """Return why the pair of runs *flows* (one bare, one supervised) is left out; an empty string if it counts."""
+    """Return why the runs *flows* of one pair are left out; an empty string if the pair counts."""
     reasons = [flow.why_not or "fewer than two pieces of text came" * (len(flow.arrivals) < 2) for flow in flows]
     return next(filter(None, reasons), "")
 
@@ -336,16 +341,16 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 
 
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
-    """Return points of a curve: a gap in milliseconds, and the share of gaps that are longer.
+    """Return points of a curve: a gap in milliseconds, and the share of gaps that are longer than it.
 
-    The shortest gaps are left out, because they are between chunks of one read and no reader waits for them.
+    The shortest gaps are left out. They are between chunks of one read, so no reader waits for them.
     """
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    """Return the *q* quantile of the gaps in each interval of *width* seconds, in milliseconds."""
+    """Return the quantile *q* of the gaps in each time interval of *width* seconds, in milliseconds."""
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
@@ -354,7 +359,7 @@ def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ..
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
-    """Return rows with the number of forks, and the gaps of the stream with and without a running fork."""
+    """Return rows with the number of forks, and the gaps of the stream while a fork runs and while none runs."""
     gaps: dict[bool, list[float]] = {False: [], True: []}
     shares: list[float] = []
     for flow in flows:
@@ -379,7 +384,7 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure the penalty with the setting *axis* at each of *values*, or at the default values."""
+    """Measure the penalty for each of *values* of the setting *axis*. Without *values*, use default values."""
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(
@@ -587,7 +592,7 @@ def read_values(text: str) -> tuple[int, ...]:
 
 
 def parse_share(text: str) -> float:
-    """Return the percentage in *text*, such as ``1%`` or ``0.5 %``. Raises :class:`UsageError` for anything else."""
+    """Return the number of percent in *text*, such as ``1%`` or ``0.5 %``. Raises :class:`UsageError`."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if found is None:
         raise UsageError(f"--fail-above must be a percentage, such as 1%; got {text!r}")

@@ -27,7 +27,7 @@ PAGE = 16
 
 @dataclass(frozen=True, slots=True)
 class SimulatedServer:
-    """The costs of a simulated server."""
+    """The speed and the cache of a simulated server."""
 
     prefill: float = 0.0004
     """Seconds per token of a short prompt."""
@@ -51,14 +51,14 @@ class SimulatedServer:
 
 
 class Runner:
-    """Runs forks on a simulated server."""
+    """Simulates forks on a simulated server."""
 
     def __init__(self, server: SimulatedServer, seed: int) -> None:
         self.server = server
         self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
 
     def situation(self, *, routes: frozenset[Route], size: int) -> ForkSituation:
-        """Draw the situation of the next fork, which may use *routes* and has a prefix of about *size* tokens."""
+        """Draw a random next fork. *routes* are its possible routes, and its prefix has about *size* tokens."""
         rng = self._rng
         prefix = max(32, round(size * math.exp(rng.gauss(0.0, 0.4))))
         held = round(prefix * (0.0 if rng.random() < 0.1 else rng.uniform(0.5, 0.98)))
@@ -74,7 +74,7 @@ class Runner:
         )
 
     def run(self, route: Route, situation: ForkSituation) -> Actual:
-        """Simulate a fork on *route*, and return its random cost."""
+        """Simulate a fork on *route*, and return its cost, which has random noise."""
         server, rng = self.server, self._rng
         if route == "parser":
             # If the parser finds no answer, a fork must follow. The caller counts its cost.
@@ -91,7 +91,7 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: ForkSituation) -> float:
-        """Return the expected seconds of a fork on *route*, as an oracle knows them."""
+        """Return the mean time of a fork on *route*, in seconds. Only an oracle knows this number."""
         server = self.server
         if route == "parser":
             others = [other for other in situation.routes if other != "parser"]
@@ -152,7 +152,7 @@ RIGHT_AGAIN = 20
 
 
 class ForkCosts(NamedTuple):
-    """The expected seconds of one fork, without noise, for three ways to choose its route."""
+    """The mean cost of one fork in seconds, without noise, for three ways to choose its route."""
 
     planned: float
     oracle: float
@@ -210,7 +210,10 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
 
 
 def _recovery_rows(wrong: str, seed: int) -> Iterator[Row]:
-    """Yield the regret over the grid of a planner that starts with wrong rates: for its first and its later forks."""
+    """Yield rows about a planner that starts with rates that are wrong by the factors *wrong*.
+
+    They compare its cost with that of an oracle, for its first and for its later forks.
+    """
     first: list[float] = []
     after: dict[str, list[float]] = {}
     for number, (server, size) in enumerate(itertools.product(SERVERS, SIZES)):
@@ -234,7 +237,7 @@ def _regret(costs: Sequence[ForkCosts]) -> float:
 def play(
     server: SimulatedServer, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
 ) -> Iterator[ForkCosts]:
-    """Yield the expected costs of each of *forks* forks, for a planner calibrated by three probes of *server*.
+    """Simulate *forks* forks on *server* with a planner that three probes calibrated. Yield the mean costs of each.
 
     *wrong* has factors that make the calibrated rates wrong.
     """
@@ -268,7 +271,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates that three probes of the server give. The probes have noise."""
+    """Return the rates that a planner gets from three probes of the server. The probes have random noise."""
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
     large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)

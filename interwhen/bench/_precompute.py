@@ -50,7 +50,7 @@ _STEP_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The result of asking one question."""
+    """The answer to one question, with its cost."""
 
     generated: int
     read: int
@@ -63,7 +63,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A case with its model and its precomputed context."""
+    """A context with its questions, the simulated model, and what was precomputed."""
 
     case: Case
     model: SlippingModel
@@ -72,12 +72,12 @@ class Setting:
 
     @property
     def offline(self) -> int:
-        """Tokens that precompute generated, whether or not it stored their result."""
+        """The tokens that precompute generated. Tokens of results that it did not store count, too."""
         return self.precomputer.contexts[self.ref.name].spending.cost.generated
 
 
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
-    """Generate the case of *family* and *seed*. *predictable* is the share of questions that can be foreseen."""
+    """Generate a context with questions. *predictable* is the share of questions that precompute can foresee."""
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
 
@@ -91,7 +91,10 @@ async def prepare(
     min_gain: float = 2.0,
     misses: float = 0.0,
 ) -> Setting:
-    """Run precompute for *case* in *arm* until no step is left. *misses*: share of errors that the monitor passes."""
+    """Run precompute for *case* until there is nothing left to do.
+
+    *arm* selects what is prepared. *misses* is the share of wrong statements that the monitor wrongly passes.
+    """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
         facts(
@@ -119,7 +122,7 @@ async def prepare(
 
 
 async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
-    """Ask *question* with the monitors, and with the precomputed items unless *bare*."""
+    """Ask *question* under the monitors. The run uses the precomputed items, unless *bare* is true."""
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
     async with setting.precomputer.run(prompt, context=None if bare else setting.ref) as supervised:
@@ -135,7 +138,7 @@ async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -
 
 
 async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
-    """Return whether the answer to *question* is right with *notes* in the prompt, without a monitor."""
+    """Ask *question* without a monitor, with *notes* in the prompt. Return whether the answer is right."""
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
     async with run(model, as_noted(prompt, lines, question.text)) as plain:
@@ -144,7 +147,7 @@ async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: 
 
 
 def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> str:
-    """Add to *prompt* those of *notes* that are relevant for *question*, selected as in serving."""
+    """Return *prompt* with those of *notes* that are relevant for *question*. They are selected as in a real run."""
     serving = ServeReady()
     chosen, _ = choose_facts(notes, question, most=serving.most, budget=serving.budget)
     found = with_facts(prompt, chosen) if chosen else prompt
@@ -153,7 +156,7 @@ def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> st
 
 
 def is_right(case: Case, question: CaseQuestion, text: str) -> bool:
-    """Return whether the last line of *text* has the right answer by the generator; no verifier is involved."""
+    """Return whether the last line of *text* has the right answer, which the generator of *case* knows."""
     last = next(iter(reversed(text.strip().splitlines())), "")
     found = case.read(last)
     return found is not None and found[0] == question.about and case.right(question, found[1])
@@ -171,7 +174,7 @@ CURVE_PASSES = (1, 2, 4, 8)
 
 
 class CurvePoint(NamedTuple):
-    """The effect of the notes after some passes on a model that trusts them, without a monitor."""
+    """How the notes of the first passes change the answers of a model that trusts them, without a monitor."""
 
     accuracy: float
     notes: float
@@ -193,7 +196,10 @@ async def curve(
     seed: int = 0,
     most: Sequence[int] = CURVE_PASSES,
 ) -> dict[tuple[str, int], CurvePoint]:
-    """Return the points of *family* for each arm and each number of passes in *most*, over *contexts* contexts."""
+    """Return a point of the pass curve for each kind of notes and each number of passes in *most*.
+
+    *contexts* contexts of *family* are generated, with *questions* questions each.
+    """
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
         case = make_case(family, number, questions, 0.5)
@@ -222,7 +228,7 @@ async def _point(found: Sequence[_Read]) -> CurvePoint:
 async def _verified(
     case: Case, seed: int, passes: int, rates: MistakeRates, *, misses: float = 0.0
 ) -> dict[int, list[str]]:
-    """Return the accepted facts of each pass."""
+    """Return the facts that the monitor accepted in each pass."""
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}
     for item in setting.precomputer.ready(setting.ref):
@@ -232,7 +238,10 @@ async def _verified(
 
 
 async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int, list[str]]:
-    """Return all proposals of each pass. A pass builds on the earlier proposals as if all were true."""
+    """Return all statements that the model proposed in each pass.
+
+    Each pass gets the proposals of earlier passes as if all of them were true.
+    """
     found: dict[int, list[str]] = {}
     known: list[str] = []
     for number in range(1, passes + 1):
@@ -267,9 +276,10 @@ WORTHLESS: tuple[Worthless, ...] = get_args(Worthless)
 
 
 def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> dict[str, float]:
-    """Simulate *items* items that make a run *ratio* times as long on average. *weight*: the cost of a reader's token.
+    """Simulate how the productivity gate decides about *items* prepared items, and what the queries cost.
 
-    ``cost`` is the cost with the gate, divided by the lower cost of always or never using the item. ``kept`` and
+    An item makes a run *ratio* times as long on average. *weight* is the cost of a token that a reader waits for. The
+    result ``cost`` is the cost with the gate, divided by the lower cost of always or never using the item. ``kept`` and
     ``dropped`` are shares of the items.
     """
     runs = [life(ratio, weight, queries, seed + number) for number in range(items)]
@@ -279,10 +289,10 @@ def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 2
 
 
 def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000) -> tuple[Stage, int]:
-    """Return the first stage to which the gate moves an item, and after how many queries; at most *most*.
+    """Return the first decision of the gate about an item, and after how many queries it came (at most *most*).
 
     A run with the item is *ratio* times as long, on average, as one without it. No run generates more than *limit*
-    tokens; the sizes grow with the limit.
+    tokens; the sizes of the runs grow with the limit.
     """
     rng, gate = random.Random(f"{ratio} {limit} {seed}"), Gate()  # noqa: S311  (a simulation)
     for query in range(1, most + 1):
@@ -297,7 +307,10 @@ def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000)
 
 
 def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> dict[str, float]:
-    """Return the shares of items without effect that the gate wrongly keeps or drops at its first decision."""
+    """Return how often the gate decides wrongly about items that have no effect.
+
+    The result has the shares of the items that its first decision keeps or drops.
+    """
     first: list[Stage] = []
     for number in range(items):
         rng, gate = random.Random(f"{item} {seed} {number}"), Gate()  # noqa: S311  (a simulation)
@@ -322,7 +335,10 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
 
 
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
-    """Return the gate of one item after *queries* queries, and their cost: with the gate, always and never using it."""
+    """Simulate *queries* queries with one item, and return the gate of the item and three total costs.
+
+    The costs are those with the gate, with the item in every query, and with the item in no query.
+    """
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
     gated = always = never = 0.0
@@ -348,7 +364,7 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
 
 
 def timetable(context: Any, jobs: int) -> dict[str, Any]:
-    """Return a timetable of *jobs* jobs as named conditions: chains of jobs, and pairs that share a machine."""
+    """Return the conditions of a timetable of *jobs* jobs, by name: chains of jobs, and pairs that share a machine."""
     import z3
 
     job = [z3.Int(f"job {number}", context) for number in range(jobs)]
@@ -361,14 +377,14 @@ def timetable(context: Any, jobs: int) -> dict[str, Any]:
 
 
 def question(context: Any, jobs: int, number: int) -> Any:
-    """Return a question about job *number*, for :meth:`~interwhen.toolkit.solving.Problem.follows`."""
+    """Return a condition about job *number*, as a question for :meth:`~interwhen.toolkit.solving.Problem.follows`."""
     import z3
 
     return z3.Int(f"job {number}", context) <= (3 * jobs // 2 if number % 2 else 2 * jobs + 5)
 
 
 class SolverCost(NamedTuple):
-    """The mean cost of questions about a timetable. ``*_spent`` is Z3's own deterministic count (``rlimit count``)."""
+    """The mean cost of a question to Z3 about a timetable. ``*_spent`` is Z3's own work counter (``rlimit count``)."""
 
     conditions: int
     questions: int
@@ -381,9 +397,9 @@ class SolverCost(NamedTuple):
 
 
 def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
-    """Ask each of *questions* questions twice: to a warm problem and to a new one. *minimal*: reasons are minimal.
+    """Ask each question twice, to a Z3 problem that is already loaded (warm) and to a new one (cold).
 
-    Raises :class:`MissingExtraError` without Z3.
+    With *minimal*, the reasons in the answers are minimal. Raises :class:`MissingExtraError` without Z3.
     """
     from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
 
@@ -430,7 +446,7 @@ _SIMULATED = (
 
 
 class PreparedCost(NamedTuple):
-    """The costs of one arm on one family: mean tokens per query, and costs relative to the arm ``nothing``."""
+    """The mean tokens per query of one arm on one family, and its costs relative to the arm ``nothing``."""
 
     generated: float
     """Tokens generated per query, while a reader waits."""
@@ -462,7 +478,7 @@ async def cost_rows(
     seed: int,
     minutes: float | None = None,
 ) -> dict[PreparedArm, PreparedCost]:
-    """Return the costs of each arm, for the same questions."""
+    """Ask the same questions in each arm, and return the costs."""
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
         case = make_case(family, seed + number, questions, predictable)
@@ -553,7 +569,7 @@ async def simulate(
 ) -> Report:
     """Ask all questions in all arms, compute the pass curve, and simulate the decisions of the gate.
 
-    *jobs* are the sizes of the timetables for the questions to Z3.
+    *jobs* has the sizes of the timetables for the questions to Z3, in jobs.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -642,7 +658,7 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a row for each size, with any and with minimal reasons; no rows if Z3 is not installed."""
+    """Yield a row for each size in *sizes*, with minimal and with other reasons. Without Z3, yield nothing."""
     try:
         for minimal in (False, True):
             for jobs in sizes:

@@ -43,14 +43,14 @@ _OPERATIONS = {
 
 
 class Total(NamedTuple):
-    """A problem about a running total, and its answer."""
+    """An arithmetic problem about a running total, with its answer."""
 
     text: str
     answer: str
 
 
 def total(rng: random.Random) -> Total:
-    """Generate a problem with a start value and two to four changes."""
+    """Generate a problem with a start value and two to four changes of it."""
     value = rng.randint(20, 400)
     words = [f"Start with {value}."]
     for _ in range(rng.randint(2, 4)):
@@ -68,7 +68,7 @@ def total(rng: random.Random) -> Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Claim):
-    """A claim: one step of the computation, or the answer (with an empty *sign*)."""
+    """A claim in a solution: one step of the computation, or the answer (if *sign* is empty)."""
 
     left: int = 0
     sign: str = ""
@@ -77,7 +77,7 @@ class Figure(Claim):
 
 
 def prepare(task: Task) -> int | None:
-    """Compute the answer to the problem in *task*; ``None`` if the task has no such problem."""
+    """Return the right answer to the problem in *task*; ``None`` if *task* contains no such problem."""
     start = _START.search(task.text)
     if start is None:
         return None
@@ -88,7 +88,7 @@ def prepare(task: Task) -> int | None:
 
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
-    """Yield the steps of the computation in a line, and the answer."""
+    """Yield the claims in one line: the steps of the computation, and the answer."""
     for found in quotes(segment, _CLAIM):
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
@@ -99,7 +99,7 @@ def extract(segment: Segment, _right: int) -> Iterator[Figure]:
 
 @verifier(name="bench-totals", version="1", worker="inline")
 def check(claim: Figure, right: int) -> Verdict:
-    """Compute the step and compare; for the answer, compare with the right answer from :func:`prepare`."""
+    """Check a claim: compute the step again, or compare the answer with the one from :func:`prepare`."""
     found = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
     if found == claim.value:
         return Pass("computed", scope="steps" if claim.sign else "answer")
@@ -110,7 +110,10 @@ def check(claim: Figure, right: int) -> Verdict:
 
 
 def totals() -> Monitor:
-    """Make the monitor. It returns ``Unknown`` for a wrong answer, because a repair would reveal the right answer."""
+    """Return a monitor for these problems.
+
+    For a wrong answer its verdict is ``Unknown``, because a repair would tell the model the right answer.
+    """
     return Monitor(
         name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare, scope="answer"
     )
@@ -121,7 +124,7 @@ _SAMPLING = Sampling(max_tokens=300, temperature=0.0)
 
 
 async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> Report:
-    """Ask *problems* problems with nothing prepared, then run precompute, then ask the same problems again."""
+    """Ask *problems* problems without preparation, then run precompute, then ask the same problems again."""
     rng = random.Random(seed)  # noqa: S311
     asked = [total(rng) for _ in range(problems)]
     precomputer = Precomputer(

@@ -25,7 +25,7 @@ _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """The first token of a run whose prompt begins with a context."""
+    """When the first token of a run arrived, for a prompt that begins with a context."""
 
     seconds: float
     prompt: int
@@ -41,7 +41,7 @@ class FirstToken:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    """Return a context of about *size* characters that was never sent before: it differs from its first words on."""
+    """Return a new context of about *size* characters. Already its first words differ from all earlier contexts."""
     lines = [f"Report {rng.randint(10**8, 10**9)}."]
     while sum(map(len, lines)) + len(lines) < size:
         lines.append(f"{rng.choice(_NAMES)} counts {rng.randint(10, 999)} crates and {rng.randint(10, 999)} boxes.")
@@ -49,7 +49,7 @@ def context_of(rng: random.Random, size: int) -> str:
 
 
 async def first_token(model: Model, text: str, arm: Arm) -> FirstToken:
-    """Ask a question about the context *text*, in the arm ``warm`` after its prefix was sent ahead of time."""
+    """Ask a question about the context *text*. In the arm ``warm``, send the prefix of the prompt ahead of time."""
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())
     await precomputer.work()
@@ -124,7 +124,7 @@ async def prefixes(
 
 
 def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
-    """Return the report on *found*."""
+    """Return the report on the results *found*."""
     times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
     rows: tuple[Row, ...] = tuple(
         {

@@ -40,7 +40,7 @@ _SHAKY_DEADLINE = 0.3
 
 
 class MemorySample(NamedTuple):
-    """The memory of the process *at* seconds after the soak began."""
+    """The memory of the process, *at* seconds after the start of the soak test."""
 
     at: float
     mb: float
@@ -50,9 +50,10 @@ class MemorySample(NamedTuple):
 
 
 def judge(told: Story, result: Result, *, left: bool) -> str | None:
-    """Return the flaw of *result*, which begins with ``lost:`` or ``wrong:``; ``None`` if it has no flaw.
+    """Return a description of what is wrong with *result*; ``None`` if nothing is wrong.
 
-    *told* is the story of the run. *left*: the reader left early.
+    The description begins with ``lost:`` or ``wrong:``. *told* is the story that the server sent. With *left*, the
+    reader left early.
     """
     if result.status == "verified" and result.text != told.text:
         return f"wrong: story {told.number} is verified, and is not the story: {result.text[-80:]!r}"
@@ -69,7 +70,7 @@ def judge(told: Story, result: Result, *, left: bool) -> str | None:
 
 
 class _Readers:
-    """The readers of a soak, with counts of their results."""
+    """The simulated readers of a soak test, with counts of their results."""
 
     def __init__(self, base_url: str, transport: Transport, *, streams: int, seed: int) -> None:
         self._base_url = base_url
@@ -84,7 +85,7 @@ class _Readers:
         self.flaws: dict[str, list[str]] = {"lost": [], "wrong": []}
 
     async def read(self, until: float) -> None:
-        """Start runs one after another in each stream up to the time *until*; then wait for the runs in progress."""
+        """Start runs one after another in each stream until the time *until*. Then wait for the runs in progress."""
         async with anyio.create_task_group() as group:
             for number in range(self._streams):
                 group.start_soon(self._one_after_another, number, until, name=f"soak {number}")
@@ -132,7 +133,7 @@ class _Readers:
 
 
 def shaky(seed: int, done: Counter[str]) -> Monitor:
-    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense; *done* counts how often."""
+    """Return a monitor whose verifier sometimes raises, is too slow or returns nonsense. *done* counts each case."""
     rng = random.Random(seed)  # noqa: S311  (no secret)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")
@@ -247,9 +248,10 @@ async def soak(
 
 
 def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int = 24) -> Estimate | None:
-    """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
+    """Return by how much *sizes* grow per hour; ``None`` if there are too few samples.
 
-    Neighbouring samples are not independent, so the function fits a line to the means of *stretches* time intervals.
+    Each sample is a time in seconds and a size. Neighbouring samples are not independent, so a line is fitted to the
+    means of *stretches* time intervals.
     """
     if len(sizes) < 2 * stretches:
         return None
@@ -266,7 +268,10 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
 
 
 async def _watch(samples: array[float], begun: float, readers: _Readers, minutes: float) -> None:
-    """Add a sample to *samples* every few seconds, as plain numbers, so that samples do not count as blocks in use."""
+    """Append the time and the memory of this process to *samples* every few seconds.
+
+    Plain numbers are stored, because objects would count as memory in use.
+    """
     shown = 0.0
     while True:
         await anyio.sleep(min(_SAMPLE_SECONDS, minutes * 60 / 200))

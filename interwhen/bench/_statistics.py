@@ -15,7 +15,7 @@ _RESAMPLES = 2000
 
 
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A measured number, with a 95 % interval from *low* to *high* if it comes from several measurements."""
+    """A measured number. If it comes from several measurements, *low* and *high* bound its 95 % interval."""
 
     value: float
     unit: str = ""
@@ -29,14 +29,14 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is met; ``None`` without a bar."""
+        """Whether the number meets its limit; ``None`` without a limit."""
         if self.limit is None:
             return None
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
     def bar(self) -> str:
-        """The bar as text; empty without one."""
+        """The limit as text, such as ``≤ 5 ms``; empty without a limit."""
         return "" if self.limit is None else f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}".rstrip()
 
     def __str__(self) -> str:
@@ -57,9 +57,9 @@ def estimate(
     limit: float | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """Return the statistic *of* of *values* (by default the median), with its 95 % percentile-bootstrap interval.
+    """Compute the statistic *of* (by default the median) of *values*, with its 95 % bootstrap interval.
 
-    The method is Efron's (1979). *values* must not be empty. *limit* is a maximum for the estimate.
+    The interval is Efron's (1979) percentile interval. *values* must not be empty. *limit* is a maximum for the result.
     """
     middle = of(values)
     if all(value == values[0] for value in values):  # resampling would give the same value again
@@ -71,33 +71,40 @@ def estimate(
 
 
 def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
-    """Return the mean of *values* with its interval. Unlike a median, the mean includes the cost of slow runs."""
+    """Return the mean of *values* with a 95 % interval. Unlike a median, a mean reflects a few slow runs."""
     return estimate(values, unit, of=statistics.fmean)
 
 
 def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> tuple[Estimate, Estimate]:
-    """Return the mean difference of *after* minus *before* within pairs, in *unit* and in percent of *before*."""
+    """Return the mean of *after* minus *before* within pairs, in *unit* and in percent of *before*.
+
+    The parameters *before* and *after* have one value for each pair.
+    """
     added = [late - early for early, late in zip(before, after, strict=True)]
     shares = [more / early * 100 if early else 0.0 for more, early in zip(added, before, strict=True)]
     return mean_of(added, unit), mean_of(shares, "%")
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Return the *q* quantile of *values* by nearest rank: a share of at least *q* of them is not larger."""
+    """Return the quantile *q* of *values* by nearest rank: at least the share *q* of the values is not larger."""
     ordered = sorted(values)
     return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
 
 
 def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
-    """Return the least-squares slope of log cost over log size: 1 is linear, 2 quadratic."""
+    """Return the exponent with which cost grows with size: 1 is linear, 2 is quadratic.
+
+    It is the least-squares slope of log cost over log size.
+    """
     xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-12)) for cost in costs]
     return statistics.linear_regression(xs, ys).slope
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """Return the two-sided exact p-value of McNemar's test (1947).
+    """Return the two-sided exact p-value of McNemar's test (1947) on paired results of two arms.
 
-    *fixed* and *broken* are the numbers of pairs in which only the second, or only the first, of two arms is right.
+    *fixed* is the number of pairs in which only the second arm is right, *broken* of those in which only the first one
+    is.
     """
     count, fewer = fixed + broken, min(fixed, broken)
     return min(1.0, 2 * sum(math.comb(count, i) for i in range(fewer + 1)) / 2**count) if count else 1.0

@@ -55,7 +55,7 @@ cores)."""
 
 @dataclass(frozen=True, slots=True)
 class ReplayedFile:
-    """The recorded streams of a file. A separate process sends each chunk at its recorded time divided by *speed*."""
+    """Recorded streams in a file. A separate process sends each chunk at its recorded time divided by *speed*."""
 
     path: Path = RECORDED
     speed: float = 1.0
@@ -66,7 +66,7 @@ class ReplayedFile:
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """The local model *spec* (empty: the tiny model), which must write exactly *tokens* tokens."""
+    """Streams of the local model *spec* (empty: the tiny model), each with exactly *tokens* tokens."""
 
     spec: str = ""
     tokens: int = 400
@@ -76,7 +76,7 @@ class LocalSource:
 
 @dataclass(frozen=True, slots=True)
 class ServerSource:
-    """An OpenAI-compatible server, which answers *prompts* in turn with at most *tokens* tokens."""
+    """Streams of an OpenAI-compatible server. It answers *prompts* in turn, with at most *tokens* tokens each."""
 
     base_url: str
     model: str
@@ -91,14 +91,14 @@ Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """An opened source: its name, and its models, each with a request."""
+    """A source of streams that is ready for use: its name, and its models, each with a request."""
 
     name: str
     asked: tuple[tuple[Model, Request], ...]
     seed: int = 0
 
     def pair(self, number: int) -> tuple[Model, Request]:
-        """Return the model and the request for all runs of pair *number*, which also have the same seed."""
+        """Return the model and the request for pair *number*. All runs of the pair get the same request and seed."""
         model, request = self.asked[number % len(self.asked)]
         return model, replace(request, sampling=replace(request.sampling, seed=self.seed + number))
 
@@ -154,7 +154,7 @@ async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource
 
 
 class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
-    """The checks and times of one monitor in one run; times are in seconds."""
+    """How many checks one monitor made in one run, and how long they took. Times are in seconds."""
 
     monitor: str
     checks: int
@@ -172,7 +172,7 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimedMonitor:
-    """Wraps a monitor to measure the time in its parser."""
+    """Wraps *monitor* to measure the time in its parser."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._parsing = 0.0
@@ -190,9 +190,10 @@ class TimedMonitor:
         return claims
 
     def cost(self, result: Result, last_check: Mapping[str, float], ended: float) -> MonitorCost:
-        """Return the cost of the monitor in the run with *result*, whose stream ended *ended* seconds after its start.
+        """Return the checks and times of the monitor in the run with *result*.
 
-        *last_check* has the time at which the last check of each monitor ended.
+        *last_check* has the time at which the last check of each monitor ended. The stream ended *ended* seconds after
+        its start.
         """
         name, judge = self._inner.name, self._inner.verifier
         mine = [check for check in result.checks if check.monitor == name]
@@ -213,7 +214,7 @@ class TimedMonitor:
 
 
 class ForkTimer:
-    """Wraps a model and records when its forks run. All else is delegated to the model."""
+    """Wraps *model* and records when its forks run. All other calls go to the model unchanged."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -229,7 +230,7 @@ class ForkTimer:
         return getattr(self._model, name)
 
     async def complete(self, request: Request) -> Completion:
-        """Delegate a fork to the model, and record when it ran."""
+        """Let the model answer a fork, and record when the fork ran."""
         asked = time.perf_counter() - self.begun
         try:
             return await self._model.complete(request)
@@ -241,7 +242,7 @@ class ForkTimer:
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """The measurements of one run; times are in seconds since it began."""
+    """The measurements of one run. All times are in seconds since the run began."""
 
     arrivals: tuple[float, ...]
     """The times at which pieces of the model's text reached the reader."""
@@ -262,12 +263,12 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gaps(self) -> list[float]:
-        """The seconds between successive arrivals."""
+        """The times between successive arrivals, in seconds."""
         return [later - earlier for earlier, later in itertools.pairwise(self.arrivals)]
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request*, and do nothing else. Raises the errors of the model."""
+    """Read the stream of *model* for *request* without supervision. Raises the errors of the model."""
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -286,7 +287,7 @@ async def read_bare(model: Model, request: Request) -> Flow:
 
 
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
-    """Read the answer of *model* to *request* through a run with *monitors*, as users of :func:`interwhen.run` do."""
+    """Read the stream of *model* for *request* in a run with *monitors*, as users of :func:`interwhen.run` do."""
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
     timed = [TimedMonitor(monitor) for monitor in monitors]
@@ -321,7 +322,10 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
 
 
 def _why_not(result: Result) -> str:
-    """Return why this was not a correct run (a violation interrupted, or the run failed); empty if it was correct."""
+    """Return why the run does not count as correct; empty if it does.
+
+    A run is not correct if a violation interrupted it, or if it abstained or failed.
+    """
     acted = [violation for violation in result.violations if violation.interrupted]
     if acted:
         return f"interrupted by {acted[0].monitor}: {acted[0].why}"
@@ -350,7 +354,7 @@ def passing(
     forks: bool = False,
     fork_tokens: int = 32,
 ) -> list[Monitor]:
-    """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each segment after *verifier_seconds*.
+    """Return *count* monitors that pass every segment. Each check takes *verifier_seconds*.
 
     Their triggers alternate: sentences, lines, every 400 characters, paragraphs. With *poll_chars*, all of them check
     every *poll_chars* characters instead. With *forks*, each monitor asks the model for up to *fork_tokens* tokens per

@@ -18,7 +18,7 @@ from interwhen.toolkit import MissingExtraError
 
 
 class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One exercise in a file."""
+    """One line of a file of exercises."""
 
     prompt: Prompt
     """A text, which becomes one message of the user, or the messages of a chat."""
@@ -58,10 +58,11 @@ def hub(
     monitors: tuple[str, ...] = (),
     answer: str = ANSWER,
 ) -> Iterator[Exercise]:
-    """Yield rows of the hub dataset *name* as exercises, in random order by *seed*. Needs the extra ``datasets``.
+    """Yield rows of the Hugging Face dataset *name* as exercises, in random order. Needs the extra ``datasets``.
 
-    *prompt* and *target* are names of columns. The first group of *target_pattern* is the right answer in the column
-    *target*. *instruction* becomes the system message. *answer* finds the answer in a text of the model.
+    *seed* determines the order. *prompt* and *target* are names of columns. The regex *target_pattern* is applied to
+    the column *target*: its first group is the right answer. *instruction* becomes the system message. The regex
+    *answer* finds the answer in a text of the model.
     """
     try:
         import datasets
@@ -91,7 +92,7 @@ def from_rows(
     monitors: tuple[str, ...],
     answer: str,
 ) -> Iterator[Exercise]:
-    """Yield the first *count* of *rows* as exercises; see :func:`hub`."""
+    """Convert the first *count* of *rows* to exercises, and yield them; for the parameters see :func:`hub`."""
     pattern, read = _compiled("target_pattern", target_pattern), reader(answer)
     for number, row in zip(range(count), rows, strict=False):
         for column in (prompt, target):
@@ -115,7 +116,10 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 
 
 def reader(pattern: str) -> Callable[[str], str | None]:
-    """Return a function that reads an answer: the last match of *pattern* in a text, normalised by :func:`normal`."""
+    """Return a function that finds the answer in a text.
+
+    The answer is the last match of *pattern*, in the normal form of :func:`normal`.
+    """
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:

@@ -94,7 +94,7 @@ class _Endpoint(NamedTuple):
 
 @asynccontextmanager
 async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint]:
-    """Yield the server at *base_url*; without one, a server for the local *model*."""
+    """Yield the server at *base_url*. Without *base_url*, start a server for the local *model* and yield it."""
     if base_url is not None:
         import os
 
@@ -125,7 +125,7 @@ async def _diagnosis(base_url: str | None, model: str) -> Diagnosis:
 
 
 async def _checked(base_url: str | None, model: str, record: Path | None) -> ContractReport:
-    """Check the contract; write what was sent and received to the file *record*, also if a line is broken."""
+    """Check the contract of an endpoint. Write all requests and responses to the file *record*, if it is given."""
     from interwhen.models._httpx2_transport import Httpx2Transport
 
     async with _endpoint(base_url, model) as endpoint:

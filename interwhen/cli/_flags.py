@@ -30,7 +30,7 @@ Seconds: TypeAlias = float
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class ModelFlags:
-    """Which model is asked."""
+    """Options that select the model of a run."""
 
     model: Annotated[str, Parameter(group=_MODEL)] = ""
     """An installed model ("local", "local:PATH.gguf"; default: local, the tiny model that comes with interwhen); with
@@ -41,7 +41,7 @@ class ModelFlags:
     """The API of that server; default: chat for --chat, completions otherwise."""
 
     def open(self, prompt: Prompt = "") -> Model:
-        """Return the model; without --api the kind of *prompt* decides on the API."""
+        """Return the selected model. Without --api, the kind of *prompt* (text or chat) selects the API."""
         if self.base_url is None:
             if self.api is not None:
                 raise UsageError(
@@ -57,7 +57,7 @@ class ModelFlags:
         return bool(self.model or self.base_url or self.api)
 
     def reference(self, prompt: Prompt) -> ModelReference:
-        """Return a reference with which the model can be opened again, without keys and passwords."""
+        """Return a reference from which the model can be opened again. It contains no keys and no passwords."""
         if self.base_url is None:
             return ModelReference(self.model or "local")
         return ModelReference(without_login(self.base_url), self.model, self.api or default_api(prompt))
@@ -66,7 +66,7 @@ class ModelFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class SamplingFlags:
-    """How the model samples. The server decides on what is left out."""
+    """Options for how the model samples. The server uses its own defaults for options that are not given."""
 
     max_tokens: Annotated[int | None, Parameter(group=_SAMPLING)] = None
     """The most tokens of the trace, over all resumes."""
@@ -80,7 +80,7 @@ class SamplingFlags:
     """A text that ends the generation. May be given several times."""
 
     def value(self) -> Sampling:
-        """Return the sampling that these options mean."""
+        """Return the sampling settings that these options select."""
         return Sampling(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
@@ -93,7 +93,7 @@ class SamplingFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class BudgetFlags:
-    """The budgets of the run."""
+    """Options for the budgets of a run."""
 
     max_remedies: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.remedies
     """The most violations that are remedied."""
@@ -111,7 +111,7 @@ class BudgetFlags:
     """The most seconds of the run."""
 
     def value(self) -> Budgets:
-        """Return the budgets that these options mean."""
+        """Return the budgets that these options select."""
         return Budgets(
             remedies=self.max_remedies,
             repeats=self.max_repeats,
@@ -126,7 +126,7 @@ class BudgetFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class ContextFlags:
-    """Which prepared context the run uses."""
+    """Options that select the prepared context of a run."""
 
     context: Annotated[str | None, Parameter(group=_CONTEXT)] = None
     """A context that "interwhen precompute" has prepared: its answer or facts are used if they fit the prompt."""
@@ -136,7 +136,7 @@ class ContextFlags:
     """A file with the key of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
 
     def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
-        """Open the context for runs of *model*; without --context this gives ``None``."""
+        """Open the prepared context for runs of *model*. Without --context, the block gets ``None``."""
         if self.context is None:
             if self.store is not None or self.key_file is not None:
                 raise UsageError(
@@ -148,12 +148,12 @@ class ContextFlags:
 
 
 def default_api(prompt: Prompt) -> Api:
-    """Return the API that takes *prompt*."""
+    """Return the API for *prompt*: chat for messages, completions for a text."""
     return "completions" if isinstance(prompt, str) else "chat"
 
 
 def without_login(url: str) -> str:
-    """Return *url* without user, password and query."""
+    """Return *url* without the user name, the password and the query."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
@@ -163,9 +163,9 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
-    """Return the prompt from the one option that gives it.
+    """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*.
 
-    Raises :class:`UsageError` if none or several were given, or if it cannot be read.
+    Raises :class:`UsageError` if none or several of them were given, or if a file cannot be read.
     """
     given = [
         name

@@ -30,7 +30,7 @@ _MEANING: dict[Scope, str] = {
 
 
 def summary(result: Result, signs: Signs) -> RenderableType:
-    """Return everything about *result* but its text."""
+    """Return a summary of *result* for the terminal: everything except its text."""
     parts: list[RenderableType] = []
     if isinstance(result, Verified):
         parts.append(_certificate(result.certificate))

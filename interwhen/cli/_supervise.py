@@ -29,7 +29,7 @@ _CLOSE_SECONDS = 5.0
 
 
 async def show_run(run: Run, viewer: Viewer) -> Result:
-    """Show every event of *run* to *viewer*, and return the result."""
+    """Read *run* to its end, show each event to *viewer*, and return the result."""
     with viewer:
         async with run:
             async for event in run:
@@ -55,7 +55,7 @@ _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, and the run was closed; the text says how to resume it."""
+    """The user pressed Ctrl-C, and the run was closed. The message tells how to resume the run."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
@@ -71,14 +71,14 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
 
 def resume_hint(journal: Path | None) -> str:
-    """Return the line that says how to resume an interrupted run."""
+    """Return a line that tells the user how to resume an interrupted run."""
     if journal is None:
         return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
     return f"to resume: interwhen resume {shlex.quote(str(journal))}"
 
 
 def leave() -> None:
-    """End the process without waiting for threads: a verifier that hangs in a thread cannot be stopped."""
+    """End the process at once if a thread still runs. A verifier that hangs in a thread cannot be stopped."""
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
         _exit()
@@ -86,7 +86,7 @@ def leave() -> None:
 
 @contextmanager
 def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let signals wake *loop*: one that comes just before the loop sleeps would be noticed only when it wakes."""
+    """Let signals wake *loop*. Otherwise it would not notice a signal that arrives just before it sleeps."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -104,7 +104,7 @@ def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Handler:
-    """Turns the first SIGINT into a cancellation, and ends the process if that takes too long."""
+    """Cancels the command at the first Ctrl-C, and ends the process if the cancellation takes too long."""
 
     def __init__(self, hint: str) -> None:
         self.pressed = 0
@@ -149,7 +149,7 @@ class _Handler:
             self._end()
 
     def _end(self) -> None:
-        """End at once. The thread of the journal does not wait for the loop: it has written all records so far."""
+        """End the process at once. No record is lost: the thread of the journal does not need the event loop."""
         _kill_workers()
         if sys.stdout.isatty():
             sys.stdout.write(_SHOW_CURSOR)

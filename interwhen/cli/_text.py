@@ -29,23 +29,23 @@ _ACTING = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Return *text* with each acting character as an escape such as ``\x1b``; newlines are kept."""
+    r"""Return *text* with control characters replaced by visible escapes such as ``\x1b``. Newlines are kept."""
     return _ACTING.sub(_escaped, text)
 
 
 def joined(text: str) -> str:
-    r"""Return all of *text* as :func:`visible` does, on one line: a newline is shown as ``\n``."""
+    r"""Return *text* on one line: control characters are escaped as in :func:`visible`, and newlines as ``\n``."""
     return visible(text).replace("\n", r"\n")
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    """Return *text* as :func:`visible` does, on one line and with at most *limit* characters."""
+    """Return *text* on one line as :func:`joined` does, shortened to at most *limit* characters."""
     shown = visible(text[: limit + 1]).replace("\n", "⏎")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def as_json(value: object) -> str:
-    """Return *value* as one line of JSON that is safe on a terminal, for any text in it."""
+    """Encode *value* as one line of JSON without control characters, so that it is safe to print on a terminal."""
     try:
         encoded = msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # a lone surrogate has no bytes, but an escape
@@ -54,9 +54,9 @@ def as_json(value: object) -> str:
 
 
 def json_safe(encoded: str) -> str:
-    r"""Return the JSON text *encoded* with each acting character as ``\u`` and four digits: the same JSON.
+    r"""Escape the control characters in the JSON text *encoded* as ``\u`` and four digits.
 
-    Such characters occur only inside of strings. So a line of JSON may go to a terminal, too.
+    The JSON value stays the same, because such characters occur only inside strings. So the line is safe on a terminal.
     """
     return _ACTING.sub(_json_escaped, encoded)
 
@@ -78,28 +78,31 @@ def _json_escaped(match: re.Match[str]) -> str:
 
 
 class _PipeAware(Console):
-    """Raises when the reader of the output has closed it; main() then ends the process."""
+    """A console that raises an error when the reader of the output has closed it. main() then ends the process."""
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more."""
+        """Suppress further output, and raise an error."""
         self.quiet = True
         raise BrokenPipeError
 
 
 def console_for(stream: TextIO) -> Console:
-    """Return a console on *stream*: no markup, no emoji codes, no highlighting, and nothing that cannot be written."""
+    """Return a console that prints text to *stream* literally: no markup, no emoji codes, no highlighting.
+
+    Characters that the stream cannot encode are escaped.
+    """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return _PipeAware(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stream.isatty())
 
 
 def stdout_console() -> Console:
-    """Return the console on stdout."""
+    """Return a console that prints to standard output."""
     return console_for(sys.stdout)
 
 
 def table(*headers: str) -> Table:
-    """Return a table without lines, whose cells are wrapped."""
+    """Return an empty table without borders. Long cells are wrapped."""
     made = Table(*headers, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in made.columns:
         column.overflow = "fold"
@@ -107,7 +110,7 @@ def table(*headers: str) -> Table:
 
 
 def is_live(console: Console) -> bool:
-    """Return whether a picture can be redrawn in place on *console*."""
+    """Return whether *console* is a terminal on which a picture can be redrawn in place."""
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
@@ -138,7 +141,7 @@ AHEAD = "dim"
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The signs of a view, in characters that the terminal can show."""
+    """The signs in the margin of a view. Each field is text that the terminal can show."""
 
     passed: str = "✓"
     open: str = "…"
@@ -151,7 +154,7 @@ class Signs:
     retracted: tuple[str, str] = ("~~", "~~")
 
     def of(self, kind: LineKind) -> str:
-        """Return the sign of *kind*."""
+        """Return the sign for a line in the state *kind*."""
         return " " if kind == "plain" else str(getattr(self, kind))
 
 
@@ -160,7 +163,7 @@ ASCII = Signs(passed="+", open=".", violated="x", wrote=">", cut="<", bar="|", q
 
 
 def signs_for(encoding: str | None) -> Signs:
-    """Return signs that *encoding* can represent."""
+    """Return signs that the character encoding *encoding* can represent."""
     try:
         "✓…✗»↶│«⏎─∅".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -77,7 +77,7 @@ def _origin(plugin: registry.Plugin) -> dict[str, Text]:
 
 
 def _print_plugins(console: Console, nothing: str, rows: list[dict[str, Text]]) -> None:
-    """Print a table of plug-ins, or *nothing*."""
+    """Print a table of plug-ins. If there are none, print the text *nothing*."""
     if not rows:
         console.print(nothing)
         return
@@ -189,7 +189,7 @@ _EACH = 2
 
 
 def show_score(console: Console, total: Score) -> None:
-    """Print the numbers of a trial."""
+    """Print the scores of a trial."""
     shown = table("", "")
     shown.show_header = False
     shown.columns[0].style, shown.columns[0].no_wrap = "dim", True
@@ -228,7 +228,7 @@ def _spread(spread: Spread, form: str = ".3g") -> str:
 
 
 def show_cases(console: Console, found: Cases, most: int) -> None:
-    """Print up to *most* cases of each kind."""
+    """Print up to *most* traces of each kind of problem."""
     for title, those in (
         ("false alarms: right, and flagged", found.false_alarms),
         ("flagged before the labelled mistake", found.early),
@@ -279,7 +279,7 @@ _BETWEEN = 0.2
 
 
 class _TrialReport(msgspec.Struct, frozen=True):
-    """The output of ``--json``."""
+    """What ``interwhen verifiers try --json`` prints."""
 
     score: Score
     cases: Cases
@@ -386,7 +386,7 @@ def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> 
 
 
 class _Progress:
-    """Shows on a terminal how many traces were tried; clears its line at the end of the block."""
+    """Shows on a terminal how many traces were tried. At the end of the block, the line is cleared."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -468,7 +468,7 @@ def _vet(name: str) -> None:
 
 
 def _write(name: str, where: Path) -> list[Path]:
-    """Write the whole package, or nothing on an error; return its files."""
+    """Write all files of the package to the folder *where*. After an error, no file is left. Return the files."""
     if where.exists():
         raise UsageError(f"the new folder must not exist yet, got {str(where)!r}, which does: give another --directory")
     try:

@@ -88,7 +88,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class RetractedText:
-    """Text that was shown at offset ``at``, and then retracted."""
+    """Text that was shown at offset ``at`` of the trace and was then retracted."""
 
     at: int
     text: str
@@ -96,7 +96,7 @@ class RetractedText:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The result of a check of a span of the trace."""
+    """The result of a check, for the part of the trace that the check covers."""
 
     span: Span
     kind: Kind
@@ -104,7 +104,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """Everything that is needed to draw a run, except the time."""
+    """Everything that is needed to draw a run, except the elapsed time."""
 
     mood: Mood = "starting"
     stretches: tuple[Stretch, ...] = ()
@@ -132,7 +132,7 @@ class ViewState:
 
 
 def apply(state: ViewState, event: Event) -> ViewState:  # noqa: C901 (one case for each member of the union)
-    """Return *state* after *event*."""
+    """Return the new state after *event*. The parameter *state* is not changed."""
     match event:
         case Delta():
             return _extended(state, event)
@@ -205,7 +205,10 @@ def _settled(state: ViewState, check: CheckRecord) -> ViewState:
 
 
 def _kind_of(outcome: Outcome) -> Kind | None:
-    """Return what *outcome* shows; ``None``: a violation has an event of its own, a cancelled check shows nothing."""
+    """Return how the view shows a check with this *outcome*.
+
+    Return ``None`` for a violation, which has an event of its own, and for a cancelled check, which is not shown.
+    """
     match outcome:
         case Judged(verdict=Pass()):
             return "passed"
@@ -238,19 +241,19 @@ class Line:
     text: Text
 
     def gutter(self, signs: Signs) -> Text:
-        """Return the signs before the line. The model cannot write there."""
+        """Return the signs in the margin before the line. Text of the model cannot appear there."""
         text = Text.assemble((f" {signs.of(self.kind)}", STYLES[self.kind]))
         text.append(signs.wrote if self.wrote else " ", style=REPAIR)
         return text.append(f"{signs.bar} ", style="dim")
 
 
 def render(state: ViewState, signs: Signs = UNICODE) -> Text:
-    """Return the whole trace of *state* with its gutter."""
+    """Return the whole trace of *state*, with the signs in the margin of each line."""
     return Text("\n").join(line.gutter(signs).append_text(line.text) for line in picture(state, signs=signs))
 
 
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
-    """Return the lines of the trace from offset *start* (the start of a line) to *end*."""
+    """Return the lines of the trace from offset *start* to offset *end*. *start* must be the start of a line."""
     stop = state.end if end is None else end
     known = _known(state, start, stop)
     retracted = [each for each in state.retracted if start <= each.at <= stop]
@@ -270,7 +273,7 @@ def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: 
 
 
 def line_start(state: ViewState, offset: int) -> int:
-    """Return the offset at which the line of *offset* starts."""
+    """Return the offset at which the line that contains *offset* starts."""
     return state.text.rfind("\n", 0, offset) + 1
 
 
@@ -293,7 +296,7 @@ def _known(state: ViewState, start: int, end: int) -> list[tuple[Span, LineKind]
 
 @dataclass(slots=True)
 class _LineBuilder:
-    """Builds lines part by part."""
+    """Builds the shown lines of a trace, one part of text at a time."""
 
     known: list[tuple[Span, LineKind]]
     signs: Signs
@@ -304,7 +307,7 @@ class _LineBuilder:
     text: Text = field(default_factory=Text)
 
     def add(self, text: str, at: int, stretch: Stretch) -> None:
-        """Add *text*, which starts at offset *at*."""
+        """Add *text* of *stretch*, which starts at offset *at*."""
         for number, piece in enumerate(text.split("\n")):
             if number:
                 self._end_line()
@@ -313,7 +316,7 @@ class _LineBuilder:
             at += len(piece) + 1
 
     def add_retracted(self, retracted: list[RetractedText], at: int) -> list[RetractedText]:
-        """Add the *retracted* texts up to offset *at*, and return the others."""
+        """Add those texts in *retracted* that are at or before offset *at*. Return the others."""
         here = [each for each in retracted if each.at <= at]
         left, right = self.signs.retracted
         for each in here[-_RETRACTED:]:
@@ -323,7 +326,7 @@ class _LineBuilder:
         return retracted[len(here) :]
 
     def lines(self) -> list[Line]:
-        """Return the lines; the last one may be unfinished."""
+        """Return the lines so far. The last one may be incomplete."""
         if self.text or not self.done:
             self._end_line()
         return self.done
@@ -362,7 +365,7 @@ class _LineBuilder:
 
 @dataclass(frozen=True, slots=True)
 class PlainLog:
-    """How far a run was logged: text in whole lines, checks and remedies as they come."""
+    """How much of a run has been printed as plain lines. Text is printed in whole lines, other events at once."""
 
     signs: Signs
     state: ViewState = field(default_factory=ViewState)
@@ -370,7 +373,7 @@ class PlainLog:
     """The offset up to which the text was logged."""
 
     def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
-        """Return the log after *event*, and the lines that it adds."""
+        """Return the log after *event*, and the lines that it prints."""
         log = PlainLog(self.signs, apply(self.state, event), self.logged)
         match event:
             case Delta(text=text):
@@ -471,7 +474,7 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line on the progress of a run, *seconds* after its start."""
+    """Return one line about the progress of a run. *seconds* is the time since its start."""
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -497,10 +500,10 @@ _FRAMES_PER_SECOND = 12
 
 
 class Viewer:
-    """Shows a run. It is entered before the run starts, and left after its last event or when the run breaks off."""
+    """Shows the events of a run. Enter it before the run starts, and leave it when the run has ended or failed."""
 
     def __enter__(self) -> Self:
-        """Take the terminal."""
+        """Prepare the terminal for the view."""
         return self
 
     def __exit__(
@@ -514,7 +517,7 @@ class Viewer:
 
 
 def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
-    """Return the viewer that suits *console* and the options of the user."""
+    """Return the viewer that fits *console* and the options *json* and *plain* of the user."""
     if json:
         return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream
     if plain or not is_live(console):
@@ -523,26 +526,26 @@ def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
 
 
 class JsonViewer(Viewer):
-    """One JSON object for each event, the last one with the result. It never holds a control character."""
+    """Prints one JSON object for each event; the last one has the result. Control characters are escaped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def show(self, event: Event) -> None:
-        """Write *event* at once: a program that reads the pipe may act on it."""
+        """Print *event* and flush, so that a program that reads the output gets it immediately."""
         self._stream.write(as_json(event) + "\n")
         self._stream.flush()
 
 
 class PlainViewer(Viewer):
-    """Shows a run as lines that are appended, and then its summary."""
+    """Appends lines for each event, and prints a summary after the run."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._log = PlainLog(signs_for(console.encoding))
 
     def show(self, event: Event) -> None:
-        """Print the lines that *event* adds."""
+        """Print the lines for *event*."""
         self._log, lines = self._log.after(event)
         for line in lines:
             self._console.print(line, soft_wrap=True)
@@ -552,7 +555,7 @@ class PlainViewer(Viewer):
 
 
 class LiveViewer(Viewer):
-    """The end of the trace, redrawn in place; after the run the whole trace and the summary."""
+    """Redraws the end of the trace in place. After the run, it prints the whole trace and the summary."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
@@ -582,7 +585,7 @@ class LiveViewer(Viewer):
             self._console.print(summary(self._state.result, self._signs))
 
     def show(self, event: Event) -> None:
-        """Apply *event*; the next frame shows it."""
+        """Update the state with *event*. The next redraw shows it."""
         self._state = apply(self._state, event)
 
     def _frame(self) -> ConsoleRenderable:
@@ -593,7 +596,7 @@ class LiveViewer(Viewer):
 
 
 class _Bottom:
-    """The last *height* rows of *inner* after wrapping."""
+    """Shows only the last *height* rows of *inner*, after its lines are wrapped."""
 
     def __init__(self, inner: ConsoleRenderable, height: int) -> None:
         self._inner = inner
@@ -607,7 +610,7 @@ class _Bottom:
 
 
 def _grid(lines: list[Line], signs: Signs) -> Table:
-    """Put the gutter into a column of its own, so that long lines wrap beside it."""
+    """Put the signs of each line into a separate column, so that long lines wrap beside them."""
     grid = Table.grid()
     grid.add_column(width=5, no_wrap=True)
     grid.add_column(overflow="fold")
@@ -617,7 +620,7 @@ def _grid(lines: list[Line], signs: Signs) -> Table:
 
 
 def legend(signs: Signs) -> Text:
-    """Return one line for each sign."""
+    """Return lines that explain the signs, one line for each sign."""
     left, right = signs.quotes
     rows = (
         (f" {signs.passed} ", STYLES["passed"], "a verifier checked the claims of this line, and they are right"),

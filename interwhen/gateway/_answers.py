@@ -65,7 +65,10 @@ _typed = msgspec.json.Decoder(_Typed)
 
 
 def renderer(api: Api, detail: Detail) -> Render:
-    """Return a function that encodes parts as events of *api*, with the field ``interwhen`` at the level *detail*."""
+    """Return a function that encodes parts of an answer as stream events of *api*.
+
+    The events have the field ``interwhen`` at the level *detail*.
+    """
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
     if detail == "off":
@@ -83,7 +86,7 @@ def renderer(api: Api, detail: Detail) -> Render:
 
 
 def error_event(api: Api, http_error: HttpError) -> bytes:
-    """Return *http_error* as the last event of a stream."""
+    """Encode *http_error* as the last event of a stream of *api*."""
     if api == "responses":
         said = {
             "type": "error",
@@ -97,7 +100,7 @@ def error_event(api: Api, http_error: HttpError) -> bytes:
 
 
 def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
-    """Return the body of an answer that is not streamed, with the field ``interwhen`` at the level *detail*."""
+    """Return the body of an answer that is not streamed. It has the field ``interwhen`` at the level *detail*."""
     body = whole(api, parts)
     if detail != "off":
         events = tuple(event for part in parts for event in part.info.events)
@@ -121,7 +124,7 @@ def _bare(part: Part) -> bytes:
 
 
 def _one_line(raw: bytes) -> bytes:
-    """Return *raw* as one line: an upstream may send JSON in several lines of data."""
+    """Return *raw* on one line, because an upstream may send JSON in several lines of data."""
     return raw.replace(b"\n", b" ") if b"\n" in raw else raw
 
 
@@ -130,7 +133,7 @@ def _named(data: bytes) -> bytes:
 
 
 def _field(info: SupervisionInfo, detail: Detail) -> Any:
-    """Return the field ``interwhen`` for *info*; ``None`` for no field."""
+    """Return the field ``interwhen`` for *info*; ``None`` to leave the field out."""
     if detail == "full":
         return info
     events = [event for event in info.events if isinstance(event, _NOTABLE)]
@@ -159,9 +162,10 @@ def _summary(result: Result) -> dict[str, Any]:
 
 
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
-    """Answer a supervised call, and return the outcome for the metrics.
+    """Answer the supervised call in *exchange*, and return the outcome for the metrics.
 
-    Raises :class:`HttpError` if the call fails before the answer begins.
+    *api* and *path* are those of the call, *choice* has its monitors and settings. Raises :class:`HttpError` if the
+    call fails before the answer begins.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)
@@ -200,7 +204,7 @@ class _AnswerWriter:
     transport: GatewayTransport
 
     async def stream(self) -> None:
-        """Send the chunks as they come. An error of the upstream is sent as the last event."""
+        """Send the chunks as they arrive. An error of the upstream becomes the last event."""
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)
         await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
@@ -218,7 +222,7 @@ class _AnswerWriter:
             await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
 
     async def _first_parts(self) -> list[Part]:
-        """Return the first parts of a strategy's answer. Comments keep the connection alive until they come."""
+        """Wait for the first parts of a strategy's answer. Until they arrive, comments keep the connection alive."""
         found: list[Part] = []
         failed: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -238,7 +242,7 @@ class _AnswerWriter:
             await self.exchange.write(b": a strategy is choosing\n\n")
 
     async def whole(self) -> None:
-        """Send the answer once it is complete. Raises :class:`HttpError` if the upstream fails."""
+        """Send the answer when it is complete. Raises :class:`HttpError` if the upstream fails."""
         found: list[Part] = []
         try:
             while parts := await self.supervised.parts():
@@ -273,13 +277,13 @@ class _AnswerWriter:
 
 
 def _context_header(use: ContextUse) -> bytes:
-    """Return the header that says what was used of a context: its name, and the part."""
+    """Return the header that reports how the call used its context: the context's name, and the part that was used."""
     why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
     return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 
 
 def _in_header(ledger: Ledger) -> bytes:
-    """Return the counts of *ledger* as a header: a dictionary of RFC 9651."""
+    """Format the counts of *ledger* as a header value: a dictionary of RFC 9651."""
     counts = {name.replace("_", "-"): getattr(ledger, name) for name in _COUNTS}
     return ", ".join(f"{name}={count}" for name, count in counts.items()).encode()
 

@@ -49,7 +49,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How calls to some models are supervised; a field that is left out has its usual value."""
+    """How calls to some models are supervised. A field that is left out keeps its default value."""
 
     match: Annotated[str, Meta(description="A pattern of model names; the first rule that matches wins.")]
     monitors: Annotated[
@@ -121,7 +121,7 @@ class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much each call may spend on corrections, learned from earlier calls."""
+    """How much each call may spend on corrections. The gateway learns this from earlier calls."""
 
     tokens: Annotated[
         Count, Meta(description="The target for the mean of generated tokens per call; 0 for no allocator.")
@@ -133,7 +133,7 @@ class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which order remedies are tried, learned from earlier calls for each model and verifier."""
+    """In which order remedies are tried. The gateway learns this for each model and verifier from earlier calls."""
 
     learn: Annotated[bool, Meta(description="Whether the order is learned; otherwise it is that of the default.")] = (
         True
@@ -148,7 +148,7 @@ class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a monitor that refutes too much is demoted to observing."""
+    """When a monitor is demoted to observing, because it finds violations in too many calls."""
 
     above: Annotated[
         float,
@@ -158,7 +158,7 @@ class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The page of recorded runs below ``/ui``; off unless it has a folder."""
+    """The page of recorded runs below ``/ui``. Without a folder, the page is off."""
 
     journals: Annotated[
         tuple[str, ...], Meta(description="The folders with the journals to show; empty: there is no page.")
@@ -173,14 +173,14 @@ class UiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class TenantContexts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The prepared contexts of the clients with one of the gateway's keys."""
+    """Which prepared contexts the clients with one of the gateway's keys may use."""
 
     key_env: Annotated[str, Meta(description="The environment variable with the key, which also lets its clients in.")]
     names: Annotated[tuple[str, ...], Meta(description="Patterns of the names that these clients may use.")]
 
 
 class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which prepared contexts calls may use. Without names, they may use none."""
+    """Which prepared contexts calls may use. If no names are given, calls may use none."""
 
     store: Annotated[
         str, Meta(description="The store of the contexts: a path or a URL; empty: interwhen-precompute.db.")
@@ -214,7 +214,7 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The timeouts for upstreams, in seconds; null for none."""
+    """The timeouts for upstreams, in seconds; null for no timeout."""
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0
@@ -376,7 +376,7 @@ def load_config(
 
 
 def variables() -> Iterator[tuple[str, str]]:
-    """Yield the environment variables that are read, each with the field that it sets."""
+    """Yield the name of each environment variable that is read, together with the field that it sets."""
     for field in msgspec.structs.fields(Config):
         inside = _bare(field.type)
         if not (isinstance(inside, type) and issubclass(inside, msgspec.Struct)):
@@ -387,7 +387,10 @@ def variables() -> Iterator[tuple[str, str]]:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the type inside an ``Annotated``: msgspec unwraps it up to Python 3.12, and not from 3.13 on."""
+    """Return the type inside an ``Annotated``.
+
+    msgspec removes ``Annotated`` itself up to Python 3.12, but not from 3.13.
+    """
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
@@ -416,7 +419,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return *fields* with the current names of settings in place of old ones, also in the rules for models."""
+    """Return *fields* with old names of settings replaced by the current names, also in the rules for models."""
     for table in (fields, *(rule for rule in fields.get("models", ()) if isinstance(rule, dict))):
         for old, new in _OLD_NAMES.items():
             if old in table and new not in table:
@@ -443,9 +446,9 @@ _LISTS = frozenset(
 
 
 def _value(name: str, field: str, text: str) -> Any:
-    """Return the value of the environment variable *name*, which sets *field* to *text*.
+    """Parse *text*, the value of the environment variable *name*, for the field *field*.
 
-    *text* may be JSON, words (for a list) or the value itself.
+    *text* may be JSON, words (for a list) or the plain value.
     """
     if text[:1] in ("[", "{"):
         try:
@@ -501,7 +504,7 @@ _WRONG = (
 
 
 class Keys:
-    """The gateway's keys. A client's key is compared with them in constant time."""
+    """The keys of the gateway. A client's key is compared with them in constant time."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = tuple(key.encode() for key in keys)
@@ -510,12 +513,12 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the key in the *header* of a request that :meth:`admit` has named; empty if no key is needed."""
+        """Return the key in *header*, the header that :meth:`admit` has named; empty if no key is needed."""
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 
     def admit(self, headers: Mapping[str, str]) -> str:
-        """Return the name of the header that holds a valid key; empty if no key is needed.
+        """Check the key of a request. Return the name of the header that has it; empty if no key is needed.
 
         Raises :class:`HttpError` if a key is needed and *headers* have no valid one.
         """
@@ -529,7 +532,7 @@ class Keys:
         raise HttpError(401, "invalid_api_key", _WRONG)
 
     def holds(self, key: str) -> bool:
-        """Tell whether *key* is one of these keys."""
+        """Return whether *key* is one of these keys."""
         return self._is_ours(key)
 
     def _is_ours(self, key: str) -> bool:
@@ -541,7 +544,7 @@ class Keys:
 
 
 def load_keys(config: Config) -> Keys:
-    """Return the keys of *config*. Raises :class:`UsageError` if their file cannot be read or holds no valid key."""
+    """Return the keys of *config*. Raises :class:`UsageError` if the key file cannot be read or has no valid key."""
     keys = list(config.keys)
     if config.keys_file:
         try:

@@ -18,7 +18,10 @@ from interwhen.gateway._http_errors import HttpError
 
 
 def unknown_context(name: str) -> HttpError:
-    """Return the error for a context that does not exist, or that the client may not use: it cannot tell which."""
+    """Return the error for a context that does not exist, or that the client may not use.
+
+    Both cases get the same error, so that a client cannot find out which contexts exist.
+    """
     return HttpError(
         400,
         "unknown_context",
@@ -29,9 +32,9 @@ def unknown_context(name: str) -> HttpError:
 
 
 class GatewayContexts:
-    """The contexts of *config*. It reads them when it is made, as far as the store can be read.
+    """The prepared contexts that *config* allows. The constructor reads them, if the store can be read.
 
-    Raises :class:`~interwhen.UsageError` if there is no such store, or no context with the default's name.
+    Raises :class:`~interwhen.UsageError` if the store does not exist, or has no context with the name of the default.
     """
 
     def __init__(self, config: ContextsConfig) -> None:
@@ -48,17 +51,17 @@ class GatewayContexts:
             self._source.open(config.default)
 
     def allows(self, name: str, key: str) -> bool:
-        """Tell whether a client with the gateway's *key* may use the context *name*."""
+        """Return whether a client with the gateway's key *key* may use the context *name*."""
         return any(fnmatchcase(name, pattern) for pattern in self._patterns(key))
 
     def named(self, name: str) -> NamedContext:
-        """Return the context *name* for a call, whether or not it exists."""
+        """Return the context *name* for a call, even if it does not exist."""
         return NamedContext(name, self._source)
 
     def recognize(self, api: Api, body: Mapping[str, Any], key: str) -> str:
-        """Return the name of the context whose text the request *body* of *api* holds; empty if there is none.
+        """Return the name of the context whose text is in the request *body* of *api*; empty if there is none.
 
-        Only contexts that a client with *key* may use are recognised, and only with the setting ``recognize``.
+        This considers only contexts that a client with *key* may use. Without the setting ``recognize`` it finds none.
         """
         least = self._config.recognize
         patterns = self._patterns(key)

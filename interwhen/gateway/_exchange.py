@@ -27,7 +27,7 @@ Reason = Literal["", "left", "slow", "cut"]
 
 
 class Exchange:
-    """A request, and the state of its answer."""
+    """One HTTP request, and the state of its answer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -72,39 +72,39 @@ class Exchange:
 
     @property
     def head_size(self) -> int:
-        """The number of bytes in the path, the query and the headers."""
+        """The size of the request head in bytes: path, query and headers."""
         return len(self.path) + len(self.query) + sum([len(name) + len(value) for name, value in self.raw_headers])
 
     def onward(self, path: str) -> str:
-        """Return *path* with the query of this request, for an upstream."""
+        """Return *path* together with the query of this request, to send both to an upstream."""
         return f"{path}?{self.query}" if self.query else path
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send the head of the answer."""
+        """Send the head of the answer: *status* and *headers*."""
         self.started = True
         headers = [*headers, (b"x-interwhen-call", self.origin.call_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body; waits while the client reads nothing."""
+        """Send a part of the body. If the client reads nothing, this waits."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self.blocked_since = None  # not in a `finally`: after an exception the call is over
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last piece of the body."""
+        """Send the last part of the body."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
         self.blocked_since = None
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a whole answer: its head and its body."""
+        """Send a complete answer: head and body."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
     async def fail(self, http_error: HttpError) -> None:
-        """Send *http_error* as the answer, or as the end of an answer that has begun, if that is possible."""
+        """Send *http_error* as the answer. If an answer has already begun, end it with the error if possible."""
         if not self.started:
             await self.start(http_error.status, http_error.headers)
             await self.end(http_error.body)
@@ -112,13 +112,16 @@ class Exchange:
             await self.end(self.last_words(http_error))
 
     def leave(self, reason: Reason) -> None:
-        """Cancel the call, because of *reason*."""
+        """Cancel the call, for the reason *reason*."""
         if not self.reason and self._scope is not None:
             self.reason = reason
             self._scope.cancel()
 
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do *work*, and cancel it if the client leaves or :meth:`leave` is called. Raises the exceptions of *work*."""
+        """Run *work*. Cancel it if the client disconnects or :meth:`leave` is called.
+
+        Raises the exceptions of *work*.
+        """
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
         try:
@@ -129,7 +132,7 @@ class Exchange:
             client.cancel()
 
     async def _watch(self) -> None:
-        """Wait until the client leaves, then cancel the call."""
+        """Wait until the client disconnects, then cancel the call."""
         try:
             while (await self.receive())["type"] != "http.disconnect":
                 pass
@@ -141,11 +144,11 @@ class Exchange:
 
 
 class ClientGone(Exception):
-    """The client has closed the connection."""
+    """Raised if the client has closed the connection."""
 
 
 class _Form(msgspec.Struct):
-    """The types of the fields of a supervised body that are read here; the upstream checks all others."""
+    """The types of those fields of a supervised body that the gateway reads. The upstream checks all other fields."""
 
     model: str | None = None
     messages: list[dict[str, Any]] | None = None
@@ -164,10 +167,10 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads the bodies of requests, and limits their size, time and number.
+    """Reads request bodies, and limits their size, the time to receive them, and their number.
 
-    A request waits for its slot only after its body was read. So the number of bodies that arrive in parts has a
-    separate limit.
+    A request waits for its slot only after its body has been read. So bodies that are still arriving need a limit of
+    their own.
     """
 
     def __init__(self, limits: GatewayLimits) -> None:
@@ -181,9 +184,9 @@ class Bodies:
         """The bytes of all bodies that are being read, or whose requests are being served."""
 
     async def read(self, exchange: Exchange) -> bytes:
-        """Return the body of a request. Its bytes count as in flight until :meth:`release`.
+        """Return the body of a request. Its bytes count towards the limit until :meth:`release` is called.
 
-        Raises :class:`HttpError` beyond a limit, and :class:`ClientGone` if the client leaves.
+        Raises :class:`HttpError` if a limit is exceeded, and :class:`ClientGone` if the client disconnects.
         """
         limits = self._limits
         size = exchange.headers.get("content-length", "")
@@ -209,18 +212,18 @@ class Bodies:
         )
 
     def end(self) -> None:
-        """Refuse the requests that are still sending a body."""
+        """Refuse all requests whose bodies are still arriving."""
         self._is_over = True
         for timer in self._timers:
             timer.reschedule(0.0)
 
     def release(self, exchange: Exchange) -> None:
-        """Stop counting the body of *exchange*, whose request is over."""
+        """Stop counting the body of *exchange*, because its request has ended."""
         self.bytes -= exchange.body_bytes
         exchange.body_bytes = 0
 
     async def fields(self, body: bytes) -> dict[str, Any]:
-        """Return the JSON object in *body*. Raises :class:`HttpError` if it is not one, or has too many values."""
+        """Decode *body* as a JSON object. Raises :class:`HttpError` if it is not one, or has too many values."""
         most = self._limits.body_values
         try:
             return await decode_object(body, most)
@@ -249,7 +252,7 @@ class Bodies:
             )
 
     def _take(self, exchange: Exchange, part: bytes) -> None:
-        """Count *part* of a body. Raises :class:`HttpError` beyond a limit."""
+        """Add *part* of a body to the counts. Raises :class:`HttpError` if a limit is exceeded."""
         size = len(part)
         if exchange.body_bytes + size > self._limits.body_bytes:
             raise _too_large(self._limits)
@@ -332,7 +335,7 @@ _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))
 
 
 def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[str, str]:
-    """Return the request headers to pass on to an upstream, including the client's key, except the header *without*."""
+    """Return the request headers to send to an upstream, except the header *without*. The client's key is included."""
     found: dict[str, str] = {}
     named = ""
     for raw, value in headers:
@@ -352,9 +355,9 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
 
 
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
-    """Return the upstream's headers to pass on to the client.
+    """Return the upstream's headers to send to the client.
 
-    *new_body*: leave out headers that describe the upstream's body, because the client gets another body.
+    With *new_body*, the headers that describe the upstream's body are left out, because the client gets another body.
     """
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:
@@ -367,5 +370,5 @@ def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
 
 
 def _named(connection: str) -> frozenset[str]:
-    """Return the header names in *connection*, a ``Connection`` header: they are hop-by-hop (RFC 9110, 7.6.1)."""
+    """Return the names in *connection*, a ``Connection`` header. These headers are hop-by-hop (RFC 9110, 7.6.1)."""
     return frozenset(name.strip().lower() for name in connection.split(","))

@@ -49,12 +49,12 @@ class CallSlots:
 
     @property
     def taken(self) -> int:
-        """How many calls hold a slot."""
+        """The number of calls that have a slot."""
         return self._limits.concurrent - self._free.value
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot, and keep it inside the ``async with`` block.
+        """Wait for a slot. The slot is occupied until the ``async with`` block ends.
 
         Raises :class:`HttpError` if the queue is full, or if the wait takes too long.
         """
@@ -95,9 +95,9 @@ _WHOLE = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
 class Metrics:
-    """The metrics of one gateway, in a registry of their own.
+    """The metrics of one gateway, in a separate registry.
 
-    Neither models nor paths are labels, because clients choose them: the number of time series must stay bounded.
+    Models and paths are not used as labels. Clients choose them, so the number of time series would be unlimited.
     """
 
     def __init__(self, slots: CallSlots) -> None:
@@ -158,7 +158,7 @@ class Metrics:
         )
 
     def ended(self, result: Result) -> None:
-        """Count the checks, violations and tokens of *result*."""
+        """Add the checks, violations and tokens of *result* to the metrics."""
         for check in result.checks:
             outcome = check.outcome.verdict if isinstance(check.outcome, Judged) else check.outcome
             self.checks.labels(check.monitor, type(outcome).__name__.lower()).inc()
@@ -168,7 +168,7 @@ class Metrics:
         self.tokens.labels("discarded").inc(result.ledger.discarded)
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
@@ -177,7 +177,7 @@ class _SlotsCollector:
         self._places = slots
 
     def collect(self) -> Iterator[Metric]:
-        """Return how many calls hold a slot and wait for one now."""
+        """Return how many calls have a slot now, and how many wait for one."""
         yield GaugeMetricFamily("interwhen_calls_served", "Calls that are being served.", self._places.taken)
         yield GaugeMetricFamily("interwhen_calls_waiting", "Calls that wait for their turn.", self._places.waiting)
 
@@ -278,7 +278,7 @@ class Gateway:
         self.metrics.journal_bytes.set_function(lambda: journals.bytes)
 
     def admit(self, exchange: Exchange) -> None:
-        """Raise :class:`HttpError` unless the request may be served."""
+        """Raise :class:`HttpError` if the gateway must not serve the request."""
         if self.closing:
             raise shutting_down()
         limit = self.config.limits.head_bytes
@@ -294,7 +294,7 @@ class Gateway:
         exchange.admitted_by = self.keys.admit(exchange.headers)
 
     def upstream_for(self, model: str) -> UpstreamServer:
-        """Return the upstream of *model*. Raises :class:`HttpError` if there is none."""
+        """Return the upstream for calls to *model*. Raises :class:`HttpError` if there is none."""
         found = next((each for each in self.upstreams if any(fnmatchcase(model, p) for p in each.patterns)), None)
         if found is not None:
             return found
@@ -308,7 +308,7 @@ class Gateway:
         )
 
     def serves(self, upstream: UpstreamServer, model: str) -> bool:
-        """Tell whether calls to *model* go to *upstream*."""
+        """Return whether calls to *model* go to *upstream*."""
         try:
             return self.upstream_for(model) is upstream
         except HttpError:
@@ -316,14 +316,14 @@ class Gateway:
 
     @property
     def off(self) -> bool:
-        """Whether supervision is switched off."""
+        """Whether supervision is turned off."""
         return self._off or is_off()
 
     def switch(self, *, off: bool) -> None:
-        """Switch supervision off or on, for this gateway and its process.
+        """Turn supervision off (true) or on (false), for this gateway and its process.
 
-        *off*: calls in flight stop checking at once, release the text that their gates hold back, and stay unchecked
-        to their end. Switching on affects only calls that begin later, and restores demoted monitors.
+        If it is turned off, running calls stop checking at once, release the text that their gates hold, and stay
+        unchecked. If it is turned on, this affects only calls that begin later, and demoted monitors are restored.
         """
         if not off and self.chooser.demotion is not None:
             self.chooser.demotion.restore()
@@ -333,17 +333,17 @@ class Gateway:
         log_warning("gateway.switched", off=off, calls_in_flight=calls)
 
     def close(self) -> None:
-        """Refuse new calls, and calls whose body has not arrived completely. Calls that are being served continue."""
+        """Refuse new calls, and calls whose body has not arrived completely. Other running calls continue."""
         self.closing = True
         self.bodies.end()
 
     def cut(self) -> None:
-        """End all calls with an error."""
+        """End all running calls with an error."""
         for exchange in tuple(self.live):
             exchange.leave("cut")
 
     async def _end_stalled(self) -> None:
-        """End calls whose client reads nothing, and relayed answers whose upstream sends nothing."""
+        """End calls whose client reads nothing, and passed-through answers whose upstream sends nothing."""
         takes, silent = self.config.limits.write_seconds, self.timeouts.inter_token
         while True:
             await anyio.sleep(min(1.0, takes / 4, (silent or takes) / 4))
@@ -384,7 +384,7 @@ def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeo
 
 
 def _basic(user: str) -> str:
-    """Return the value of the ``Authorization`` header for *user*, the ``NAME:PASSWORD`` of a URL (RFC 7617)."""
+    """Return the ``Authorization`` header for *user*, the part ``NAME:PASSWORD`` of a URL (RFC 7617)."""
     name, _, password = user.partition(":")
     return "Basic " + b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
 

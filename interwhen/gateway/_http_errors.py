@@ -32,7 +32,7 @@ _TYPES: Mapping[int, str] = {
 
 
 class HttpError(InterwhenError):
-    """An error that is sent as the answer to a request."""
+    """An error that the gateway sends as the answer to a request."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class HttpError(InterwhenError):
 
     @property
     def body(self) -> bytes:
-        """The error body: the upstream's own body if it sent one."""
+        """The error body. If the upstream sent one, it is passed on."""
         return self._body or msgspec.json.encode(self.error())
 
     def error(self) -> dict[str, Any]:
-        """Return the error as a JSON object of the API."""
+        """Return the error as the JSON object that the API uses for errors."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": str(self), "type": kind, "param": self._param, "code": self.code}}
 
@@ -95,12 +95,15 @@ def shutting_down() -> HttpError:
 
 
 def too_many(what: str, *, close: bool = False) -> HttpError:
-    """Return the error for requests beyond a limit; *what* says which limit is reached."""
+    """Return the error for requests beyond a limit. *what* names the limit.
+
+    With *close*, the connection is closed after the answer.
+    """
     return HttpError(429, "too_many_requests", f"{what}: try again later", retry_after=_RETRY_SECONDS, close=close)
 
 
 def overloaded(seconds: float) -> HttpError:
-    """Return the error for requests that have waited for a free slot for *seconds*, without success."""
+    """Return the error for requests that have waited *seconds* for a free slot without getting one."""
     why = f"a slot must become free within {seconds:g} s, and none did: try again later"
     return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 
@@ -123,7 +126,7 @@ def wrong_method(method: str, allow: str) -> HttpError:
 
 
 def http_error_of(error: Exception) -> HttpError:
-    """Return *error* as an answer to the client."""
+    """Convert *error* to the answer that the client gets."""
     if isinstance(error, HttpError):
         return error
     if isinstance(error, StreamTimeout):
@@ -157,7 +160,7 @@ def http_error_of(error: Exception) -> HttpError:
 
 
 def _upstream_body(body: str) -> bytes | None:
-    """Return an upstream's error *body* if it has the form that clients understand."""
+    """Return the error *body* of an upstream if it has the form that clients understand."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):

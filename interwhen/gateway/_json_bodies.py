@@ -34,11 +34,11 @@ Pieces = list[tuple[str, list[bytes], bool]]
 
 
 class TooManyValues(Exception):
-    """Raised for a body with more JSON values than allowed."""
+    """Raised if a body has more JSON values than allowed."""
 
 
 async def decode_object(data: bytes, most: int) -> dict[str, Any]:
-    """Return the JSON object in *data*, which may have at most *most* values.
+    """Decode *data* as a JSON object with at most *most* values.
 
     Raises :class:`TooManyValues`, :class:`TimeoutError`, and the errors of msgspec if *data* is not a JSON object.
     """
@@ -52,9 +52,9 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 
 
 def in_pieces(data: bytes, most: int) -> Pieces:
-    """Decode the JSON object *data* in this process, and return its fields as pickles of bounded size.
+    """Decode the JSON object *data* in this process, and return its fields as pickles of limited size.
 
-    Raises as :func:`decode_object`.
+    *most* and the errors are the same as in :func:`decode_object`.
     """
     if values(data) > most:
         raise TooManyValues
@@ -80,10 +80,10 @@ async def _joined(pieces: Pieces) -> dict[str, Any]:
 
 
 def values(data: bytes) -> int:
-    """Return how many values the JSON text *data* has. The result may differ by one or two."""
+    """Estimate how many values the JSON text *data* has. The estimate may be wrong by one or two."""
     return count(_STRING.sub(b'"', data))
 
 
 def count(data: bytes) -> int:
-    """Return how many commas and opening brackets *data* has."""
+    """Count the commas and opening brackets in *data*."""
     return data.count(b",") + data.count(b"{") + data.count(b"[")

@@ -43,7 +43,7 @@ _SPEC = re.compile(r"[A-Za-z0-9_.-]{1,100}(:[a-z_]+=[A-Za-z0-9_.+-]+(,[a-z_]+=[A
 
 @dataclass(frozen=True, slots=True)
 class MonitorChoice:
-    """The monitors and settings for one request."""
+    """The monitors and settings that were chosen for one request."""
 
     model: str
     """The model's name, without the monitors that the client appended."""
@@ -57,7 +57,7 @@ class MonitorChoice:
 
     @property
     def names(self) -> str:
-        """The names of the monitors, for a header."""
+        """The names of the monitors, as the value of a header."""
         demotion = self.settings.demotion
         demoted = demotion.demoted if demotion is not None else ()
         names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
@@ -65,19 +65,19 @@ class MonitorChoice:
 
     @property
     def strategy(self) -> str:
-        """The name of the strategy, for a header; empty if there is none."""
+        """The name of the strategy, as the value of a header; empty if there is none."""
         strategy = self.settings.strategy
         return "" if strategy is None else strategy.name
 
     @property
     def is_supervised(self) -> bool:
-        """Whether the answer has monitors, a strategy or a context. Otherwise the call passes through."""
+        """Whether the answer has monitors, a strategy or a context. If not, the call passes through unchanged."""
         return self.settings.is_active
 
 
 @dataclass(slots=True)
 class _RequestOptions:
-    """The options for interwhen in one request."""
+    """The options for interwhen that one request contains."""
 
     monitors: Sequence[str] | None = None
     param: str = ""
@@ -90,7 +90,10 @@ class _RequestOptions:
 
 
 class MonitorChooser:
-    """Loads the configured monitors, and chooses among them. Raises :class:`UsageError` on an invalid configuration."""
+    """Loads the configured monitors, and chooses monitors for each request.
+
+    Raises :class:`UsageError` if the configuration is invalid.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -152,8 +155,8 @@ class MonitorChooser:
     ) -> MonitorChoice:
         """Return the monitors and settings for the request with the body *fields*. Raises :class:`HttpError`.
 
-        *key* is the gateway's key in the request: it decides which contexts the request may use. *api*: the API, by
-        which a text in the request is recognised as a context.
+        *key* is the gateway's key in the request. It decides which contexts the request may use. *api* is the API of
+        the request; it is needed to recognise the text of a context in the request.
         """
         model = fields.get("model") or ""
         if not isinstance(model, str):
@@ -182,7 +185,10 @@ class MonitorChooser:
         return MonitorChoice(bare, body, changed, settings, detail)
 
     def _context(self, asked: object, body: Mapping[str, Any], key: str, api: Api | None) -> NamedContext | None:
-        """Return the context of a request; *asked* is what it says about it. Raises :class:`HttpError`."""
+        """Return the context for a request; ``None`` for no context. *asked* is the context that the request names.
+
+        Raises :class:`HttpError` if the request may not use the named context.
+        """
         if not isinstance(asked, str | None):
             raise HttpError(
                 400, "invalid_type", f"context must be a text, got {asked!r:.100}: write a name", param="context"
@@ -234,7 +240,10 @@ class MonitorChooser:
         return self._settings(rule, chosen, reading, strategy), detail
 
     def close(self) -> None:
-        """Wait until what was learned is written, and close the store of contexts. Not on the event loop."""
+        """Wait until all learned values are written, and close the store of contexts.
+
+        It blocks, so not for the event loop.
+        """
         if self.contexts is not None:
             self.contexts.close()
         close = getattr(self.learner, "close", None)
@@ -242,9 +251,9 @@ class MonitorChooser:
             close()
 
     def _split(self, model: str) -> tuple[str | None, str]:
-        """Return the strategy in the name *model* (``None`` if it names none), and the rest of the name.
+        """Split *model*, a name such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest.
 
-        Names of models may hold the same sign, so the part before it counts only if it is a strategy.
+        Model names may contain the sign ``@``, too. So the part before it counts only if it is the name of a strategy.
         """
         head, at, rest = model.partition(_AT)
         if not at or not rest:
@@ -253,7 +262,10 @@ class MonitorChooser:
         return (head, rest) if is_ours or head == _NONE else (None, model)
 
     def _vetted(self, asked: object) -> str:
-        """Return the strategy that a request *asked* for. Raises :class:`HttpError` if it may not or cannot be used."""
+        """Return *asked*, the strategy that a request names, if it is allowed.
+
+        Raises :class:`HttpError` if the strategy is unknown or must not be used.
+        """
         if not isinstance(asked, str):
             raise HttpError(
                 400,

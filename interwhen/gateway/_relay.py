@@ -20,7 +20,7 @@ from interwhen.gateway._upstream import Method, UpstreamServer
 
 
 def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
-    """Count and log *error*, and return it as an answer to the client."""
+    """Count and log *error*, and convert it to an answer for the client."""
     http_error = http_error_of(error)
     gateway.metrics.upstream_errors.labels(upstream.host, _kind(http_error)).inc()
     log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=http_error.status)
@@ -28,9 +28,9 @@ def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> Ht
 
 
 def _kind(http_error: HttpError) -> str:
-    """Return a metrics label for *http_error*: the gateway's own code, or the status.
+    """Return a metrics label for *http_error*: the gateway's own error code, or the status.
 
-    An upstream may use any number of codes, and the number of labels must stay bounded.
+    An upstream may use any number of codes, so its codes would make the number of labels unlimited.
     """
     own = ("upstream_unreachable", "upstream_timeout", "upstream_protocol")
     return http_error.code if http_error.code in own else f"status_{http_error.status}"
@@ -56,10 +56,10 @@ async def relay(
     *,
     unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Pass a request and its answer on unchanged, and return the outcome for the metrics.
+    """Pass a request and its answer on without changes, and return the outcome for the metrics.
 
-    *unsupervised*: why no monitor reads the answer, which is then counted. The head of the answer is sent only with the
-    first bytes of its body, so that an upstream that sends no body in time still becomes an error 504.
+    *unsupervised* is the reason why no monitor reads the answer; the metrics count it. The head of the answer is sent
+    only with the first bytes of its body. So if an upstream sends no body in time, the client still gets the error 504.
     """
     patience = gateway.timeouts
     outcome = ""
@@ -128,7 +128,7 @@ _ALL = ("*",)
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
     """Answer ``GET /v1/models`` with the models of all upstreams.
 
-    A model is listed only from the upstream that calls to this model go to.
+    If several upstreams have a model, only the upstream that gets the calls to it lists it.
     """
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")

@@ -132,7 +132,7 @@ _PLACES = {"{id}": r"[\w.:@~+-]+", "{path}": r"[\w.:@~+-]+(?:/[\w.:@~+-]+)*"}
 
 
 class RouteMatch(NamedTuple):
-    """The route of a request."""
+    """The route that a request matches."""
 
     kind: Kind
     path: str
@@ -159,10 +159,10 @@ _LITERAL, _PATTERNS = _tables()
 
 
 def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
-    """Return the route of a request.
+    """Return the route of a request with the method *method*.
 
-    *raw* is the path below ``/v1/`` as the client sent it, *decoded* is the same path without escapes. Upper and lower
-    case, escapes and a slash at the end make no difference, as on many servers.
+    *raw* is the path below ``/v1/`` as the client sent it, and *decoded* the same path with its escapes decoded. Case,
+    escapes and a slash at the end make no difference, as on many servers.
     """
     method = "GET" if method == "HEAD" else method
     path = decoded.rstrip("/")
@@ -177,5 +177,5 @@ def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
 
 
 def mode_of(*, locked: bool, passing: bool) -> Mode:
-    """Return the mode of a gateway with the settings ``locked`` and ``pass_unsupervised`` (*passing*)."""
+    """Return the mode of a gateway. *locked* and *passing* are its settings ``locked`` and ``pass_unsupervised``."""
     return "locked" if locked else "passing" if passing else "open"

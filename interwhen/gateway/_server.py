@@ -34,7 +34,10 @@ else:
 
 
 class _HeadLimits(_Base):
-    """Limits request heads that come in parts. A head that comes whole, as most do, costs one comparison."""
+    """Enforces the limits of request heads that arrive in several parts.
+
+    Most heads arrive whole; for them this costs one comparison.
+    """
 
     gateway: ClassVar[Gateway]
     _head_size = 0
@@ -45,7 +48,7 @@ class _HeadLimits(_Base):
         raise NotImplementedError
 
     def connection_made(self, transport: Any) -> None:
-        """Start the keep-alive timeout at once, so that a connection without any request is closed, too."""
+        """Start the keep-alive timeout at once, so that it also closes a connection that never sends a request."""
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -64,7 +67,7 @@ class _HeadLimits(_Base):
             self._forget_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a malformed request; *msg* is uvicorn's."""
+        """Refuse a malformed request. *msg* is the message from uvicorn."""
         self._refuse(HttpError(400, "malformed_request", msg.rstrip("."), close=True))
 
     def _count_head(self, size: int) -> None:
@@ -103,7 +106,7 @@ class _HeadLimits(_Base):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, http_error: HttpError) -> None:
-        """Answer with *http_error*, unless another answer has begun, and close."""
+        """Answer with *http_error* and close the connection. If another answer has begun, only close it."""
         self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
             lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]
@@ -119,7 +122,7 @@ class _H11(_HeadLimits, H11Protocol):
 
 
 def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
-    """Return the HTTP protocol class for connections to *gateway*: with httptools if it is installed, else with h11."""
+    """Return the HTTP protocol class for connections to *gateway*. It uses httptools if installed, else h11."""
     if find_spec("httptools") is None:
         return type("Protocol", (_H11,), {"gateway": gateway})
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -128,7 +131,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
         _overhead = 0
 
         def data_received(self, data: bytes) -> None:
-            """Process *data*, and count bytes that are not part of a body: trailers and chunk extensions."""
+            """Process *data*. Count those bytes that are not part of a body: trailers and chunk extensions."""
             cycle = self.cycle
             before = 0 if cycle is None else len(cycle.body)
             super().data_received(data)
@@ -169,7 +172,7 @@ _LAST_SECONDS = 5
 
 
 def listen(config: Config) -> socket.socket:
-    """Return a listening socket for *config*. Raises :class:`UsageError` if that fails."""
+    """Return a listening socket for *config*. Raises :class:`UsageError` if the address cannot be used."""
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
         found = socket.create_server((config.host, config.port), family=family, backlog=2048)
@@ -194,9 +197,9 @@ def address(listener: socket.socket) -> str:
 
 
 async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
-    """Serve until a signal, then let running calls end. Return the signal, or 0 if there was none.
+    """Serve until a signal arrives, then let running calls end. Return the signal, or 0 if there was none.
 
-    *ready* is called once the server accepts connections. A second SIGTERM or SIGINT ends the calls at once.
+    *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once.
     """
     _raise_file_limit()
     gc.collect()
@@ -211,7 +214,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[]
 
 
 class GatewayServer(uvicorn.Server):
-    """A uvicorn server that shuts down in three steps: report not ready, refuse new calls, end running calls."""
+    """A uvicorn server with a shutdown in three steps: report not ready, refuse new calls, end running calls."""
 
     def __init__(self, gateway: Gateway) -> None:
         limits = gateway.config.limits
@@ -290,7 +293,7 @@ async def _call_when_ready(server: GatewayServer, ready: Callable[[], None]) -> 
 
 
 def _raise_file_limit() -> None:
-    """Raise the limit of open files as far as the system allows: each call needs two."""
+    """Raise the limit of open files as far as the system allows, because each call needs two."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows

@@ -41,7 +41,7 @@ Work = Callable[[], Awaitable[str]]
 
 
 class ApiApp:
-    """Serves all requests below ``/v1``, as an ASGI application."""
+    """An ASGI application that serves all requests below ``/v1``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -73,7 +73,7 @@ class ApiApp:
         self._note(exchange, api, outcome)
 
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
-        """Read a call to a model, and return the function that answers it."""
+        """Read the request of a call to a model, and return the function that answers it."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
@@ -95,7 +95,7 @@ class ApiApp:
         return work
 
     async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
-        """Return the function that answers a request that is not a supervised route.
+        """Return the function that answers a request for *found*, a route without supervision.
 
         Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method.
         """
@@ -116,7 +116,10 @@ class ApiApp:
         return lambda: relay(gateway, exchange, upstream, path, body, unsupervised=unsupervised)
 
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
-        """Return the upstream for a request other than a call: that of the model it names, else the first upstream."""
+        """Return the upstream for a request that is not a call to a model.
+
+        This is the upstream of the model in *path* or *body*. If neither names a model, it is the first upstream.
+        """
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
         if len(gateway.upstreams) > 1 and body[:1] == b"{":
@@ -124,7 +127,7 @@ class ApiApp:
         return gateway.upstream_for(model) if isinstance(model, str) and model else gateway.upstreams[0]
 
     async def _do(self, exchange: Exchange, work: Work) -> str:
-        """Wait for a slot, do *work*, and return the outcome. The work is cancelled if the client leaves."""
+        """Wait for a slot, run *work*, and return the outcome. If the client disconnects, *work* is cancelled."""
         gateway = self._gateway
         outcome = ""
 
@@ -184,7 +187,7 @@ class ApiApp:
 
 
 def _found(exchange: Exchange) -> RouteMatch:
-    """Return the route of the request. Raises :class:`HttpError` on a path outside ``/v1``, or an ambiguous one."""
+    """Return the route of the request. Raises :class:`HttpError` if the path is ambiguous or not below ``/v1``."""
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
         raise HttpError(
@@ -200,7 +203,10 @@ _SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
 
 
 def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
-    """Return the error for a request whose answer may hold text that no monitor reads."""
+    """Return the error for a request whose answer may have text that no monitor reads.
+
+    *mode* is the mode of the gateway, and *found* the route of the request.
+    """
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
         return HttpError(
@@ -219,7 +225,10 @@ def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line that raised *error*. Its message is not logged: it may quote a request."""
+    """Return the file and line that raised *error*.
+
+    The message of *error* is not logged, because it may quote a request.
+    """
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -234,7 +243,7 @@ _PATIENCE = Timeouts(connect=2.0, first_token=2.0, inter_token=None, total=2.0)
 
 
 class ReadinessProbe:
-    """Asks the upstreams whether they answer, at most every two seconds."""
+    """Asks the upstreams whether they answer, at most once every two seconds."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -243,7 +252,7 @@ class ReadinessProbe:
         self._lock = anyio.Lock()
 
     async def state(self) -> tuple[int, bytes]:
-        """Return the status and the body of ``/readyz``."""
+        """Return the status and the body of the answer to ``/readyz``."""
         gateway = self._gateway
         if gateway.unready or gateway.closing:
             return 503, msgspec.json.encode({"status": "shutting down"})
@@ -278,7 +287,7 @@ _JSON = "application/json"
 
 
 def make_app(config: Config | Gateway) -> ASGIApp:
-    """Return the ASGI application for *config*, for servers on asyncio such as uvicorn.
+    """Return an ASGI application for *config*. It runs on asyncio servers such as uvicorn.
 
     Raises :class:`~interwhen.UsageError` if the configuration is invalid.
     """
@@ -304,7 +313,10 @@ def make_app(config: Config | Gateway) -> ASGIApp:
 
 
 def _pages(gateway: Gateway) -> Starlette:
-    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``. Its lifespan enters *gateway*."""
+    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``.
+
+    When it starts, it enters *gateway*; when it ends, it leaves *gateway*.
+    """
     probe = ReadinessProbe(gateway)
 
     @asynccontextmanager
@@ -333,7 +345,7 @@ def _pages(gateway: Gateway) -> Starlette:
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
-    """Return *app* with CORS headers for the configured origins."""
+    """Return *app*, wrapped so that its answers have CORS headers for the configured origins."""
     origins = gateway.config.origins
     if not origins:
         return app

@@ -24,7 +24,7 @@ _KNOWN_MODELS = 256
 
 
 class UpstreamServer:
-    """One server that the gateway sends requests to."""
+    """One server to which the gateway sends requests."""
 
     def __init__(
         self, url: str, patterns: tuple[str, ...], authorization: str, transport: Transport, timeouts: Timeouts
@@ -44,10 +44,10 @@ class UpstreamServer:
     def request(
         self, method: Method, path: str, headers: dict[str, str], body: bytes = b"", *, below_version: bool = True
     ) -> HttpRequest:
-        """Return a request to *path* (with its query). If *headers* have no key, it gets the upstream's key.
+        """Return a request for *path* (with its query). If *headers* contain no key, the upstream's key is added.
 
-        *below_version*: *path* is relative to the version (``/v1``), not to the root of the server. Errors name only
-        the host and not the URL, because clients see them.
+        With *below_version*, *path* is relative to the version (``/v1``) and not to the root of the server. Error
+        messages name only the host and not the URL, because clients see them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
@@ -55,7 +55,7 @@ class UpstreamServer:
         return HttpRequest(method, f"{root}/{path}", headers, body, self.host)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send *request*. Return the response with any status, as soon as its status and headers have arrived."""
+        """Send *request*. Return the response, of any status, as soon as its status and headers have arrived."""
         return await send_again(self._transport, request, self._timeouts)
 
     async def stream(self, request: HttpRequest) -> HttpResponse:
@@ -63,7 +63,7 @@ class UpstreamServer:
         return await open_stream(self._transport, request, self._timeouts, whole_too=True)
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
-        """Send *request* and return the body of a successful response."""
+        """Send *request* and return the body of the response if it is successful."""
         return await exchange(self._transport, request, timeouts or self._timeouts)
 
 
@@ -92,11 +92,11 @@ class GatewayTransport:
         return response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the answer's body."""
+        """Send *body* and return the body of the response."""
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the answer of the server about *facts*."""
+        """Return the server's answer to the GET request for *facts*."""
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"
         request = self._upstream.request("GET", facts, headers, below_version=facts == "models")

@@ -75,7 +75,10 @@ class Mutant(NamedTuple):
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
-    """Return at most *most* different mutants of *rule* that pass the type check. *seed* determines the selection."""
+    """Return different mutants of *rule* that pass the type check.
+
+    *most* is the maximum number of mutants, and *seed* determines which ones are selected.
+    """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
     changed = [(f"when: {show(one)}", one, rule.when, replace(rule, when=one)) for one in _mistakes(rule.when, words)]
@@ -98,9 +101,9 @@ def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
 
 
 def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
-    """Yield copies of *node*, each with one small mistake in it or in a descendant.
+    """Yield copies of *node*; each copy has one small mistake, in *node* itself or in one of its descendants.
 
-    *words* are the sets of allowed words in the schema: a word is replaced by another one of its set.
+    *words* are the sets of allowed words in the schema. One kind of mistake replaces a word by another one of its set.
     """
     yield from _changes(node, words)
     if isinstance(node, Apply) and node.function in _OPAQUE:
@@ -234,9 +237,9 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Coverage:
-    """Return each clause of *text* with the *rules* that quote it, in part or within a longer quotation.
+    """Return each clause of *text* with those of *rules* that quote it, a part of it, or a longer text around it.
 
-    *fired* has the number of violations that each rule has found, by rule id.
+    *fired* maps the id of a rule to the number of violations that the rule has found.
     """
     quotes = [
         (rule, [part for clause in rule.clauses for part in _SENTENCE_END.split(squeezed(clause))]) for rule in rules
@@ -310,7 +313,10 @@ class Admission:
 
 
 def outcome(verdict: Verdict | None) -> str:
-    """Return the word that examples use for *verdict*; ``None`` means that the rule does not apply."""
+    """Return the word for *verdict* that examples use, such as ``keeps``.
+
+    A *verdict* of ``None`` means that the rule does not apply.
+    """
     match verdict:
         case None:
             return "not applicable"
@@ -508,7 +514,7 @@ class ReplayTally:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The result of :func:`replay`."""
+    """The result of :func:`replay`: a tally for each rule, and what the rules read but no result contained."""
 
     calls: int
     results: int
@@ -522,7 +528,7 @@ class Replayed:
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """Return the ids of the rules that were undecided for some calls, and that no call kept or broke."""
+        """Return the ids of the rules that were undecided for some calls, and decided (kept or broken) for none."""
         return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
 
 
@@ -535,10 +541,10 @@ class _Seen:
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
-    """Judge each recorded call by *policy*, and collect the fields that occur in results.
+    """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
-    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the
-    state at the start of each run.
+    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the state
+    at the start of each run.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
@@ -649,7 +655,10 @@ def _most(reasons: Counter[str]) -> str:
 
 
 def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
-    """Count in *seen* the records and fields of the result *raw*, whose kind is *kind*."""
+    """Count the records and fields in *raw*, the result of a call, and add the counts to *seen*.
+
+    *kind* is the kind of *raw* according to the schema.
+    """
     match kind:
         case RecordOf(name=name, fields=fields) if isinstance(raw, Mapping):
             seen.records[name] += 1

@@ -69,7 +69,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A list, map or record of raw data. Its parts are read on access."""
+    """A list, map or record of raw data. Its parts are converted to values only when they are accessed."""
 
     raw: Any
     kind: Kind
@@ -83,15 +83,15 @@ Value: TypeAlias = Scalar | Held | Missing
 
 
 class HeldItems(tuple[Value, ...]):
-    """Items of a list that are values already, not raw data."""
+    """The items of a list, which are values already and not raw data."""
 
     __slots__ = ()
 
 
 def hold(raw: Any, kind: Kind, where: str) -> Value:
-    """Return the raw data *raw* as an exact value of *kind*. Data of another kind is missing: it is never converted.
+    """Convert the raw data *raw* to an exact value of *kind*. Data of another kind becomes a missing value.
 
-    *where* is the expression that leads to the data, for the reason of a missing value.
+    *where* is the expression that leads to the data. It is part of the reason of a missing value.
     """
     if raw is None:
         return Missing(f"{where} is not known")
@@ -164,7 +164,7 @@ def raw_of(value: Value, kind: Kind) -> Any:
 
 
 def tell(value: Value, kind: Kind) -> str:
-    """Return *value*, which has *kind*, as text for a message: one line, cut to a limit."""
+    """Return *value*, which has *kind*, as text for a message: one line of limited length."""
     match value:
         case Missing():
             return "?"
@@ -219,7 +219,10 @@ def _end(of: Held, at: int) -> Value:
 
 @functools.lru_cache(maxsize=256)
 def _listed(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """Return *words* in lower case, without empty ones. The flag is true for a prefix: a word that ends with ``*``."""
+    """Return each of *words* in lower case, with a flag. The flag is true for a prefix: a word that ends with ``*``.
+
+    Empty words are left out.
+    """
     stems = ((" ".join(word.lower().rstrip("*").split()), word.endswith("*")) for word in words)
     return tuple((stem, open_) for stem, open_ in stems if stem)
 
@@ -229,7 +232,7 @@ def _is_word(char: str) -> bool:
 
 
 def _holds(text: str, stem: str, *, may_go_on: bool) -> bool:
-    """Tell whether *text* contains *stem* as a whole word or, if *may_go_on*, as the beginning of a word."""
+    """Tell whether *text* contains *stem* as a whole word. With *may_go_on*, it may be the start of a word."""
     at = text.find(stem)
     while at >= 0:
         end = at + len(stem)
@@ -471,7 +474,8 @@ def _scalar(value: Value) -> Scalar:
 def _joined(values: Iterator[Value], *, decides: bool) -> Value:
     """Combine conditions: by ``or`` if *decides* is true, by ``and`` if it is false.
 
-    Returns *decides* if one value is equal to it, else the first missing value, else the negation of *decides*.
+    The result is *decides* if any value equals it. Otherwise it is the first missing value, if there is one, or else
+    the negation of *decides*.
     """
     missing: Missing | None = None
     for value in values:

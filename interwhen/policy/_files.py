@@ -101,9 +101,9 @@ def _example(
 
 
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the parts of the situation *base*: a table, or the name of one of *situations*.
+    """Return the parts of the situation *base*, which is a table or the name of one of *situations*.
 
-    The situation may have a base itself, whose parts it then changes.
+    The situation may itself have a base, whose parts it then changes.
     """
     if base is None:
         return {}

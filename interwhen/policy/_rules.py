@@ -86,10 +86,11 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 
 
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
-    """Return the problem with *message*, or an empty text: a message must not reveal more than its *level* allows.
+    """Return why *message* reveals more than its *level* allows; an empty text if it does not.
 
-    ``why`` explains the rule, and may only show values that the model wrote itself: the arguments. ``witness`` may
-    also show facts, but never the value that the condition *require* demands for an argument.
+    At the level ``why``, a message explains the rule, and it may show only values that the model wrote itself: the
+    arguments. At the level ``witness``, it may also show facts, but never the value that the condition *require*
+    demands for an argument.
     """
     answers = set(_answers(require))
     for node in message.nodes():
@@ -178,7 +179,7 @@ class Rule:
         return not self.tools or tool in self.tools
 
     def over(self) -> tuple[str | None, ...]:
-        """Return the tools for which the rule must be checked; ``None`` stands for any tool."""
+        """Return the tools whose calls the rule judges; ``(None,)`` if it judges calls of any tool."""
         return self.tools or (None,)
 
     def judge(self, situation: Situation, schema: Schema) -> Verdict | None:
@@ -234,7 +235,7 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
 def kinds_in(
     rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
 ) -> dict[Any, Kind]:
-    """Return the kinds of the expressions in messages. Expressions that fail the type check are left out."""
+    """Return the kinds of the expressions in *rule_messages*. Expressions that fail the type check are left out."""
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:
         for node in message.nodes():
@@ -256,9 +257,9 @@ class RuleVerdict(NamedTuple):
 
 
 class DatabaseTable(NamedTuple):
-    """How the records of a database table are read.
+    """How the records of one database table become part of the state.
 
-    Each record counts as the result of a call of *tool*, whose argument *key* is the key of the record.
+    Each record counts as the result of a call of *tool* whose argument *key* is the key of the record.
     """
 
     tool: str

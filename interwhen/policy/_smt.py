@@ -68,7 +68,7 @@ class Place:
 
 
 class ListItem(NamedTuple):
-    """An item of an unrolled list. *there* is the condition that the list is long enough to have it."""
+    """An item of an unrolled list. ``there`` is the condition that the list is long enough to have this item."""
 
     there: Term
     value: Encoded
@@ -98,7 +98,7 @@ class Encoder:
     # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return the conditions that hold in every situation: allowed words, lengths of lists, distinct texts."""
+        """Return the conditions that are true in every situation: allowed words, lengths of lists, distinct texts."""
         found = list(self._domains.values())
         if len(self._texts) > 1:
             found.append(z3.Distinct(*self._texts.values()))
@@ -369,15 +369,15 @@ class Questions:
         return found
 
     def kept(self, rule: Rule) -> Term:
-        """Return the formula that holds in the situations in which *rule* is kept or does not apply."""
+        """Return the formula that is true in the situations in which *rule* is not broken, or does not apply."""
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
     def broken(self, rule: Rule) -> Term:
-        """Return the formula that holds in the situations in which *rule* is broken."""
+        """Return the formula that is true in the situations in which a call breaks *rule*."""
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
-        """Return the conditions on earlier calls: for each tool, *called* says whether it was called before."""
+        """Return the conditions on earlier calls. *called* says for each tool whether it was called before."""
         found = []
         for tool, was in called.items():
             length = self.encoder.length(self.encoder.calls_of(tool))
@@ -385,12 +385,12 @@ class Questions:
         return found
 
     def ask(self, conditions: Sequence[Term]) -> Answer:
-        """Ask Z3 whether all *conditions* can hold in one situation."""
+        """Ask Z3 whether all *conditions* can be true in one situation."""
         answer, _ = self.ask_why({str(number): condition for number, condition in enumerate(conditions)})
         return answer
 
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
-        """Ask Z3 whether all *conditions*, given by name, can hold in one situation.
+        """Ask Z3 whether all *conditions*, given by name, can be true in one situation.
 
         If they cannot, also return the names of conditions that exclude each other.
         """
@@ -403,7 +403,7 @@ class Questions:
         return ("yes" if found == z3.sat else "open"), ()
 
     def script(self, conditions: Sequence[Term]) -> str:
-        """Return the question whether all *conditions* can hold as an SMT-LIB script."""
+        """Return an SMT-LIB script that asks whether all *conditions* can be true in one situation."""
         solver = self._solver()
         solver.add(*conditions)
         return str(solver.to_smt2())
@@ -494,7 +494,10 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 
 
 def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
-    """Yield pairs of rules that contradict each other: a call to which both apply can keep either, but not both."""
+    """Yield pairs of *rules* that contradict each other.
+
+    Both rules of a pair apply to some call, and the call can obey either of them, but not both.
+    """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
     for tool in schema.tools:
@@ -523,7 +526,10 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask whether two rules contradict each other: a call to which both apply can keep either, but not both."""
+    """Ask Z3 whether two rules contradict each other.
+
+    This means that both apply to some call, which can obey either of them, but not both.
+    """
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)
@@ -538,10 +544,10 @@ def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
 
 @dataclass(slots=True)
 class _Way:
-    """What the search in :func:`deadlocks` has found about one tool.
+    """The result of the search in :func:`deadlocks` for one tool.
 
-    *enabled*: a call can keep all its rules. *core*: rules that together forbid the call. *unanswered*: Z3 gave no
-    answer.
+    *enabled*: some call of the tool breaks no rule. *core*: rules that together forbid every call. *unanswered*: Z3
+    gave no answer.
     """
 
     enabled: bool = False

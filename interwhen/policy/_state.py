@@ -24,7 +24,8 @@ _MOST = 100_000
 class Learning:
     """A declaration of how a call updates one table of the state.
 
-    The call either sets an entry to a value from its result, or makes us forget an entry that it may have changed.
+    The call either sets an entry to a value from its result, or removes an entry that it may have changed, so that the
+    value is unknown.
     """
 
     tools: tuple[str, ...]
@@ -50,9 +51,9 @@ class Learning:
 
 
 class Overlay(Mapping[Key, Any]):
-    """A table that shares a large unchanged *base*, with the entries that were learned *since*.
+    """A table that consists of a large unchanged table ``base`` and the entries ``since``, which were learned later.
 
-    The value ``None`` marks a forgotten entry.
+    An entry with the value ``None`` in ``since`` is unknown, because a call may have changed it.
     """
 
     __slots__ = ("base", "since")

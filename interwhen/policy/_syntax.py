@@ -88,7 +88,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """A membership test: *item* is in the list *among*, or is a key of the map *among*."""
+    """A membership test: whether *item* is in the list *among*, or is a key of the map *among*."""
 
     item: Node
     among: Node
@@ -545,7 +545,7 @@ class _Reader:
 class Function:
     """The signature of a built-in function.
 
-    *says* describes the function in messages; *arguments* is the number of its arguments.
+    ``says`` describes the function in messages, and ``arguments`` is the number of its arguments.
     """
 
     says: str
@@ -580,7 +580,7 @@ def _larger(one: Kind, other: Kind) -> Kind | None:
 
 
 def _all_of(wanted: type[Kind]) -> Callable[..., Kind | None]:
-    """Return the ``kind`` of a Boolean function whose arguments must all be of the kind *wanted*."""
+    """Return a value for :attr:`Function.kind`: the result is Boolean if all arguments have the kind *wanted*."""
     return lambda *kinds: Bool() if all(isinstance(kind, wanted) for kind in kinds) else None
 
 

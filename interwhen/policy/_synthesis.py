@@ -66,7 +66,10 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 
 
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
-    """Return the message that asks the model for a rule for *clause*. *policy* is the whole text of the policy."""
+    """Return the message that asks the model for a rule for *clause*.
+
+    *policy* is the whole text of the policy, and *around* is the context of its rules.
+    """
     functions = "\n".join(f"  {function.says}" for function in FUNCTIONS.values())
     parts = [
         _LANGUAGE,
@@ -174,11 +177,11 @@ async def synthesise(
     max_tokens: int = 4000,
     done: Callable[[Draft], None] = lambda _draft: None,
 ) -> Synthesis:
-    """Ask *model* for a rule for each clause of *policy* that no rule quotes, and add the admitted rules to the policy.
+    """Ask *model* for a rule for each clause of *policy* that no rule quotes, and add the admitted rules to *policy*.
 
-    If a rule is not admitted, the model gets the reasons and tries again, with at most *rounds* attempts for each
-    clause. *around* is the context of the rules. *seconds* and *max_tokens* limit one answer. *done* is called with
-    the draft for each clause. Raises :class:`~interwhen.ModelError`.
+    If a rule is not admitted, the model gets the reasons and tries again; it has at most *rounds* attempts for each
+    clause. *around* is the context of the rules. *seconds* and *max_tokens* limit one answer of the model. *done* is
+    called with the draft for each clause. Raises :class:`~interwhen.ModelError`.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
@@ -208,7 +211,10 @@ class _Drafter:
     seconds: float
 
     async def draft(self, number: int, clause: str, rounds: int) -> Draft:
-        """Ask for a rule for *clause*, which has *number*, until a rule is admitted, at most *rounds* times."""
+        """Ask the model for a rule for *clause* until a rule is admitted, at most *rounds* times.
+
+        *number* is the number of the clause.
+        """
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
         for _ in range(rounds):
@@ -244,10 +250,10 @@ def _last_text(attempts: list[Attempt]) -> str:
 def judge_candidate(
     text: str, clause: str, policy: WrittenPolicy, around: Surroundings
 ) -> tuple[Rule | None, tuple[str, ...]]:
-    """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. Blocks.
+    """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. This blocks the thread.
 
-    Returns the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did
-    not run, for example because the text cannot be parsed.
+    Returns the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did not
+    run, for example because the text cannot be parsed.
     """
     if not text.strip():
         return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)

@@ -16,7 +16,10 @@ from interwhen.sandbox._process import boot
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """The options for ``bwrap``, which makes the namespaces and the file system. Our keeper then runs in them."""
+    """The options for ``bwrap``, which makes the namespaces and the file system.
+
+    The keeper process then runs in them.
+    """
 
     python: str
     readable: tuple[tuple[str, str], ...]
@@ -25,7 +28,10 @@ class Bubblewrap:
     in_user_namespace: bool
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
-        """Return the command that starts ``bwrap`` and the launcher in it; *descriptors* hold :attr:`files`."""
+        """Return the command that starts ``bwrap`` and the launcher in it.
+
+        *descriptors* are file descriptors from which the contents of :attr:`files` can be read.
+        """
         # The keeper mounts what bubblewrap cannot, and gives up all rights before it becomes the program.
         options = ["--cap-add", "ALL", "--die-with-parent", "--as-pid-1", "--unshare-cgroup-try"]
         options += [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts")]

@@ -76,7 +76,7 @@ class MontySandbox(BlockingSandbox):
         self._pool: Monty | None = None
 
     def probe(self) -> Guarantees:
-        """Return its guarantees: all of them, on every machine."""
+        """Return the guarantees of this sandbox. It gives all of them on every machine."""
         return _GUARANTEES
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
@@ -117,7 +117,10 @@ class MontySandbox(BlockingSandbox):
 
 
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
-    """Return the code for the interpreter, its input variables, and the mark that it prints before a value."""
+    """Return the code for the interpreter, its input variables, and a random mark.
+
+    The code prints the mark before the returned value, so that the value can be found in the output.
+    """
     if program.files or program.stdin:
         raise UsageError(
             "a program for Monty must have no files and no stdin, and has some: use ProcessSandbox, or give "

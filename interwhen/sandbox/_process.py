@@ -121,14 +121,17 @@ class Wrapper(Protocol):
         ...
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
-        """Return the command that starts it with the launcher in it; *descriptors* have the data of :attr:`files`."""
+        """Return the command that starts the wrapper, which then starts the launcher.
+
+        *descriptors* are file descriptors from which the contents of :attr:`files` can be read.
+        """
         ...
 
 
 def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
     """Run *plan*, inside *wrapper* if given, and block until all processes of the run have ended.
 
-    Another thread can end the run by *abort*.
+    Another thread can end the run by calling *abort*.
     """
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -259,7 +262,7 @@ def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
 
 
 def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
-    """Return the outcome of *program* from the data that was *heard*."""
+    """Return the outcome of *program*, which follows from *heard*, the data that our process received."""
     return judge_each(heard, (program,), limits)[0]
 
 
@@ -315,7 +318,7 @@ def _by_end(answer: KeeperAnswer, program: Program, limits: Limits, record: Reco
 
 
 def _by_report(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
-    """Judge Python code by the report of its runner: none, an exception, or a value."""
+    """Return the outcome of Python code from the report of its runner: nothing, an exception, or a value."""
     if len(answer["value"]) > limits.output_bytes:
         return Limited("output", record)
     word, _, rest = answer["value"].decode(errors="replace").partition("\0")
@@ -355,7 +358,10 @@ def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, re
 
 
 def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
-    """Return the limit that an exception indicates. The program wrote the text, so it is not trusted."""
+    """Return the limit that the exception *raised* indicates.
+
+    The program may have written the text of the exception, so the text is not trusted.
+    """
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"
     if raised == "RecursionError":
@@ -465,7 +471,7 @@ class ProcessSandbox(BlockingSandbox):
         self._entered = False
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees hold on this machine, by making a sandbox."""
+        """Find out which guarantees this machine can enforce, by making a sandbox."""
         return _probe(self._setting)
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008

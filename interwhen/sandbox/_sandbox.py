@@ -35,7 +35,10 @@ ALL: tuple[Guarantee, ...] = get_args(Guarantee)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whether one guarantee is enforced: ``by`` which mechanisms, or why not (``missing``)."""
+    """Whether one guarantee is enforced.
+
+    ``by`` names the mechanisms that enforce it. If there are none, ``missing`` says why.
+    """
 
     guarantee: Guarantee
     by: tuple[str, ...] = ()
@@ -221,7 +224,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The program tried a forbidden action, and was ended or failed."""
+    """The program tried a forbidden action. Either the sandbox ended it, or the program failed."""
 
     what: str
     record: Record
@@ -260,7 +263,7 @@ class Sandbox(Protocol):
         ...
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees hold on this machine. May take some 100 ms the first time."""
+        """Find out which guarantees this machine can enforce. May take some 100 ms the first time."""
         ...
 
     def run_sync(self, program: Program, limits: Limits = ...) -> Outcome:
@@ -268,7 +271,7 @@ class Sandbox(Protocol):
         ...
 
     async def run(self, program: Program, limits: Limits = ...) -> Outcome:
-        """Run *program*; cancelling kills it."""
+        """Run *program*, and return its outcome. If this call is cancelled, the program is killed."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -306,7 +309,7 @@ class Abort:
         return self._aborted
 
     def kill_with(self, kill: Callable[[], None] | None) -> None:
-        """Register *kill*, a function that ends the run. None: there is nothing to end at the moment."""
+        """Register *kill*, a function that ends the run. ``None``: there is nothing to end at the moment."""
         with self._lock:
             self._kill = kill
             if self._aborted and kill is not None:
@@ -374,7 +377,10 @@ class BlockingSandbox(abc.ABC):
         return self._run(program, limits, Abort())
 
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:
-        """Run *program*; cancelling kills it. Waits first while the maximum number of programs is running."""
+        """Run *program*, and return its outcome. If this call is cancelled, the program is killed.
+
+        The call waits while the maximum number of programs is running.
+        """
         return await self._in_thread(lambda abort: self._run(program, limits, abort), "run()")
 
     async def _in_thread(self, work: Callable[[Abort], T], call: str) -> T:

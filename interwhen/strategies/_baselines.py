@@ -378,7 +378,7 @@ class _Search:
         return _Beam(grown, await context.judge(self._question, grown, partial=grown.finish_reason is None))
 
     def _best(self, beams: Iterable[_Beam]) -> list[_Beam]:
-        """Return the best ``width`` of *beams*, the earlier of equally good ones. Each text is kept once."""
+        """Return the best ``width`` of *beams*. Equal texts are kept once; equally good ones in their order."""
         apart: dict[tuple[str, bool], _Beam] = {}
         for beam in beams:
             apart.setdefault((beam.trace.text, beam.is_open), beam)

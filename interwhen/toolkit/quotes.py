@@ -13,7 +13,7 @@ __all__ = ["Quote", "quotes"]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A match in a segment, as the text of one claim."""
+    """A match of a pattern in a segment. Its text becomes one claim."""
 
     match: re.Match[str]
     span: Span

@@ -66,7 +66,7 @@ class Problem:
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
-        """Pass if all conditions can hold at once. A violation names conditions that contradict each other.
+        """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
 
         Each of the named conditions is needed for the contradiction.
         """
@@ -79,9 +79,10 @@ class Problem:
         return self._unknown(found)
 
     def follows(self, conclusion: Any) -> Verdict:
-        """Pass if *conclusion* follows from the conditions; else a violation with a counterexample as its witness.
+        """Return a pass if *conclusion* follows from the conditions, else a violation with a counterexample.
 
-        If the conditions contradict each other, every conclusion would follow, so the verdict is ``Unknown``.
+        The counterexample is the witness of the violation. If the conditions contradict each other, every conclusion
+        would follow, so the verdict is ``Unknown``.
         """
         self._mine()
         self._solver.push()
@@ -108,9 +109,10 @@ class Problem:
         return Pass(f"it follows from {reasons}" if reasons else "it holds by itself")
 
     def decides(self, conclusion: Any) -> Verdict:
-        """Pass if *conclusion* follows from the conditions; a violation if its negation follows; else ``Unknown``.
+        """Return a pass if *conclusion* follows from the conditions, and a violation if its negation follows.
 
-        Use this for a step that the conditions may leave undecided. :attr:`reasons` has the conditions that decide it.
+        Otherwise the verdict is ``Unknown``. Use this method for a step that the conditions may leave undecided.
+        :attr:`reasons` has the conditions that decide it.
         """
         for claimed in (True, False):
             wanted = z3.BoolSort(self.context).cast(conclusion)
@@ -196,10 +198,10 @@ _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 
 
 class WarmProblem(Problem):
-    """A problem that is kept for many checks. *build* adds its conditions once.
+    """A problem that is used for many checks. *build* adds its conditions once.
 
-    With *ahead*, Z3 also solves them once at the start. Only one thread at a time may use the problem.
-    *minimal*: see :class:`WarmProblems`.
+    With *ahead*, Z3 also solves them once at the start. Only one thread at a time may use the problem. *minimal*: see
+    :class:`WarmProblems`.
     """
 
     def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
@@ -224,7 +226,10 @@ class WarmProblem(Problem):
         return len(self._names)
 
     def consistent(self) -> Verdict:
-        """Pass if all conditions can hold at once. The verdict is cached for checks that add no conditions."""
+        """Return a pass if all conditions can be true at once.
+
+        The verdict is cached for checks that add no conditions.
+        """
         if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
             self.reasons = self._because
             return self._verdict
@@ -259,14 +264,15 @@ class WarmProblem(Problem):
 
 
 class WarmProblems:
-    """A pool of warm problems by key, for the checks of all threads. It keeps at most *most* idle problems.
+    """A pool of warm problems, each identified by a key, for the checks of all threads.
 
-    Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them,
-    Z3 must solve the problem many times, which is the largest remaining cost of a warm problem.
+    The parameter *most* is the maximum number of idle problems in the pool.
 
-    Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify
-    everything that the conditions are made from, for example by a digest of the policy and the version of the code
-    that reads it.
+    Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them, Z3
+    must solve the problem many times, which is the largest remaining cost of a warm problem.
+
+    Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify everything
+    that the conditions are made from, for example by a digest of the policy and the version of the code that reads it.
     """
 
     def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:

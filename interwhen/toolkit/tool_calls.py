@@ -13,7 +13,10 @@ __all__ = ["CallReader"]
 
 
 class CallReader:
-    """Reads the calls in messages of the assistant. The system message of *task* shows which formats may come."""
+    """Reads the calls in messages of the assistant.
+
+    The system message of *task* shows in which formats the model may write calls.
+    """
 
     def __init__(self, task: Task) -> None:
         self._offer = read_offer(task.prompt, {})

@@ -139,15 +139,17 @@ def command(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "answer",
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on options that cannot work.
+    """Make a monitor that runs an external checker on the text. Raises :class:`UsageError` on options that cannot work.
 
-    ``preset``: a checker that is known by name; ``argv``: the command of any other checker, with ``{file}`` for the
-    file. ``languages``: the languages of the code blocks that it judges (none: it judges whole answers); ``file``: the
-    name of the file; ``pattern``: finds diagnostics in the output, with groups ``line``, ``column`` and ``message``;
-    ``refutes``: the exit codes which mean that the file is wrong (0 means that it is right; other codes prove nothing).
-    ``sandbox``: ``process``, or ``none`` to run with all rights of this process (``lean``: always ``none``), in a
-    scratch directory or in ``directory``. ``readable``: further paths that the sandbox shows. ``scope``: ``answer`` if
-    the command knows the task, so that a text that it accepts is a right answer (a test or a proof of the task).
+    ``preset``: the name of a known checker; ``argv``: the command of any other checker, with ``{file}`` in place of the
+    file. ``languages``: the languages of the code blocks that are checked (empty: the whole answer is checked);
+    ``file``: the name of the file; ``pattern``: a regular expression that finds errors in the output, with the groups
+    ``line``, ``column`` and ``message``; ``refutes``: the exit codes which mean that the file is wrong (0 means that it
+    is right; other codes prove nothing). ``sandbox``: ``process``, or ``none`` to run with all rights of this process
+    (``lean``: always ``none``), in a scratch directory or in ``directory``. ``readable``: further paths that the
+    sandbox shows. ``scope``: ``answer`` if the command knows the task, so that a text that it accepts is a right answer
+    (a test or a proof of the task). ``seconds``: the time limit. ``level``, ``delivery`` and ``phase`` are those of
+    :class:`~interwhen.Monitor`.
     """
     require_positive("command", seconds=seconds)
     checker = _checker(preset, argv, languages, file, pattern, refutes)

@@ -105,13 +105,13 @@ def critic(
     level: Level = "locate",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Ask a language model for its opinion of each piece of text. It is unsound: an opinion proves nothing.
+    """Make a monitor that asks a language model for its opinion of each piece of text. An opinion proves nothing.
 
     ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
-    with the model's name there as ``served``. Without ``model``, a fork on the same prefix asks the model that writes.
-    ``every``: the piece that is judged at a time. ``seconds``: how long one opinion may take.
-
-    Raises :class:`UsageError` on an option that it does not know.
+    with the model's name there as ``served``. Without ``model``, the model that writes the text is asked, in a fork on
+    the same prefix. ``every``: how much text is judged at a time. ``seconds``: the time limit of one opinion.
+    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an
+    unknown option value.
     """
     require_choice("critic", _TRIGGERS, every=every)
     require_positive("critic", seconds=seconds)

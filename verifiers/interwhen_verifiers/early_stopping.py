@@ -99,7 +99,7 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 
 
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
-    """Return the geometric mean of the probabilities of those *tokens* that hold the first *size* characters."""
+    """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters."""
     scores: list[float] = []
     at = 0
     for token in tokens:
@@ -195,14 +195,16 @@ def early_stopping(
     scores: int = 20,
     seconds: float = 30.0,
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on options that cannot work.
+    """Make a monitor that ends the reasoning early, when its answer no longer changes.
 
-    ``rule``: when to stop. ``stable``: the probed answer came ``times`` times in a row. ``confident``: the geometric
-    mean of the probabilities of its tokens reaches ``threshold`` (0.95). ``entropy``: the running variance of the
-    entropy of the first token after the reasoning is below ``threshold`` (0.001) after ``times`` probes. ``at``: the
-    segments after which to probe. ``probe``: the text after the reasoning in a probe. ``tokens``: the most tokens of a
-    probed answer. ``lead``: the text with which the final answer begins. ``scores``: how many likeliest tokens the
-    endpoint lists for ``entropy``. ``seconds``: how long a probe may take.
+    At some points, a probe (a fork) asks the model for its answer so far. ``rule``: when to stop. ``stable``: the
+    probed answer was the same ``times`` times in a row. ``confident``: the geometric mean of the probabilities of its
+    tokens reaches ``threshold`` (0.95). ``entropy``: the running variance of the entropy of the first token after the
+    reasoning is below ``threshold`` (0.001) after ``times`` probes. ``at``: the segments after which to probe.
+    ``probe``: the text that a probe adds after the reasoning. ``tokens``: the largest number of tokens of a probed
+    answer. ``lead``: the text with which the final answer begins. ``scores``: how many of the likeliest tokens the
+    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. Raises :class:`UsageError` on options that
+    cannot work.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)

@@ -160,14 +160,15 @@ def json_schema(
     level: Level = "witness",
     delivery: Delivery | None = None,
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on an option that it does not know, or an invalid schema.
+    """Make a monitor that checks JSON by a schema while the model writes it.
 
     ``schema``: the schema of the answer, as a mapping, JSON text, or the path of a file that ends in ``.json``. Or
-    ``tools``: the schema of the arguments of each tool, by the tool's name. ``where``: ``answer`` reads the whole
+    ``tools``: a map from the name of each tool to the schema of its arguments. ``where``: ``answer`` reads the whole
     answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``answer`` if the answer
     begins with a bracket, and otherwise ``fenced``. ``every``: how many characters are read at a time. ``remote``:
     addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched once, when the monitor is
-    made. Other addresses are never fetched.
+    made. Other addresses are never fetched. ``level`` and ``delivery`` are those of :class:`~interwhen.Monitor`. Raises
+    :class:`UsageError` on an unknown option value or an invalid schema.
     """
     require_choice("json_schema", get_args(Where), where=where)
     if (schema is None) == (tools is None):

@@ -361,7 +361,10 @@ def _extractor(
 
 
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Yield the name and value of each destination in *arguments*: a text, each text of a list, or an id."""
+    """Yield the name and value of each destination in *arguments*: a text, each text of a list, or an id.
+
+    The function *destination* tells whether the argument with a given name is a destination.
+    """
     for name, value in arguments.items():
         if not destination(name):
             continue
@@ -381,12 +384,13 @@ def provenance(
     level: Level = "explain",
     delivery: Delivery = "gate_tools",
 ) -> Monitor:
-    """Make the monitor. Each option is a list of names, in which ``*`` stands for any text.
+    """Make a monitor that checks whether a trusted source named the destination of a call, such as a receiver.
 
-    ``changing``: the tools whose calls are judged. ``destinations``: the arguments that say where something goes.
-    ``trusted``: tools whose whole output may name a destination. ``documents``: tools that return text by other people;
-    no part of their output may name a destination. For any other tool, a field of a record may name a destination, and
-    prose may not.
+    Each option is a list of names, in which ``*`` stands for any text. ``changing``: the tools whose calls are judged.
+    ``destinations``: the arguments that say where something goes. ``trusted``: tools whose whole output may name a
+    destination. ``documents``: tools that return text by other people; no part of their output may name a destination.
+    In the output of any other tool, a field of a record may name a destination, and running text may not. ``level`` and
+    ``delivery`` are those of :class:`~interwhen.Monitor`.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

@@ -136,11 +136,12 @@ def python(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "answer",
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
+    """Make a monitor that checks whether Python code blocks compile and pass the tests of the task.
 
     ``tests``: a program with asserts, in addition to the tests in the task. ``doctests``: also run the examples in the
-    task and in the code. ``typecheck``: also run mypy, which must be installed. ``seconds``: how long the code may
-    take. ``late``: the verdict on code that takes longer.
+    task and in the code. ``typecheck``: also run mypy, which must be installed. ``seconds``: the time limit of the
+    code. ``late``: the verdict on code that takes longer. ``level`` and ``delivery`` are those of
+    :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an unknown option value.
     """
     require_choice("python", get_args(Late), late=late)
     require_positive("python", seconds=seconds)

@@ -43,12 +43,13 @@ def regex(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Refuse text that matches any of the given patterns, or an answer that matches none of them.
+    """Make a monitor that refuses text that matches one of the patterns, or an answer that matches none of them.
 
     ``patterns``: regular expressions of Python. ``must``: ``absent`` (none of them may occur) or ``present`` (at least
-    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once.
+    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once. ``delivery``
+    and ``phase`` are those of :class:`~interwhen.Monitor`.
 
-    Raises :class:`UsageError` on a pattern that does not compile, and on an option that it does not know.
+    Raises :class:`UsageError` on a pattern that does not compile, and on an unknown option value.
     """
     if len(patterns) > MOST:
         raise UsageError(f"regex: patterns must be at most {MOST}, got {len(patterns)}; use 'terms' for lists of words")

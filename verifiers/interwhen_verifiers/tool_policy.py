@@ -168,14 +168,15 @@ def tool_policy(
     level: Level = "witness",
     delivery: Delivery | None = None,
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on an option that it does not know.
+    """Make a monitor that judges tool calls by a policy. Raises :class:`UsageError` on an unknown option value.
 
     ``policy``: a :class:`Policy` or a :class:`interwhen.policy.WrittenPolicy`; or the name of a shipped policy
     (``airline``, ``retail``); or the folder of a written policy (see ``docs/policy.md``); or ``module:NAME`` or
     ``file.py:NAME``, where ``NAME`` is a :class:`Policy` in Python code (``POLICY`` if it is not given). ``state``: a
     function that returns the first state of the policy; or a text from which the policy's ``load`` makes it, such as
-    the path of a database. ``skip``: names of rules that are left out. ``on="results"`` judges results by the rules
-    made with ``Policy.after``; use it in ``interwhen.guard(results=[...])``.
+    the path of a database. ``skip``: names of rules that are left out. ``on="results"``: judge the results of calls by
+    the rules made with ``Policy.after``; use it in ``interwhen.guard(results=[...])``. ``level`` and ``delivery`` are
+    those of :class:`~interwhen.Monitor`.
     """
     require_choice("tool_policy", ("calls", "results"), on=on)
     chosen = _policy(policy).without([skip] if isinstance(skip, str) else skip)

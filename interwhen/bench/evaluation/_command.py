@@ -176,9 +176,9 @@ def _spent(out: Path) -> int:
 
 
 def _monitors_of(common: tuple[Monitor, ...]) -> Callable[[tuple[MonitorSpec, ...]], tuple[Monitor, ...]]:
-    """Return a function from the monitors that a row names to all monitors of its run.
+    """Return a function that takes the monitors of a row and returns all monitors of its run.
 
-    A monitor of the command replaces one of the row with the same name.
+    The parameter *common* has the monitors of the command. They replace monitors of the row with the same name.
     """
     taken = {one.name for one in common}
 
@@ -194,7 +194,10 @@ def _monitors_of(common: tuple[Monitor, ...]) -> Callable[[tuple[MonitorSpec, ..
 
 @contextmanager
 def _shown(prices: tuple[float, float], *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Show progress on stderr: redrawn on a terminal, otherwise a line now and then."""
+    """Yield a function that shows progress on stderr.
+
+    On a terminal one line is redrawn; otherwise a new line is printed from time to time.
+    """
     if quiet:
         yield lambda _progress: None
         return
@@ -215,7 +218,7 @@ def _shown(prices: tuple[float, float], *, quiet: bool) -> Iterator[Callable[[Pr
 
 
 def describe(progress: Progress, prices: tuple[float, float] = (0.0, 0.0)) -> str:
-    """Return *progress* as one line. *prices* are those of a million prompt tokens and of a million generated ones."""
+    """Return *progress* as one line. *prices* are for a million prompt tokens and for a million generated tokens."""
     done = progress.before + progress.rows
     parts = [f"{done:,} of {progress.known:,} rows" if progress.known is not None else f"{done:,} rows"]
     parts.append(f"{progress.running} running")

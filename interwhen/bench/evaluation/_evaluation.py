@@ -32,7 +32,7 @@ _NO_RECONNECTS = 0
 
 @dataclass(slots=True)
 class Progress:
-    """How far an evaluation is."""
+    """How many rows of an evaluation are done, and what they have cost."""
 
     known: int | None
     """The number of rows; ``None``: not known yet."""
@@ -56,16 +56,16 @@ class Progress:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The time that the other rows need at the speed so far; ``None``: not known."""
+        """The estimated time for the remaining rows, at the speed so far. ``None`` if it is not known."""
         if self.known is None or not self.rows or not self.seconds:
             return None
         return max(self.known - self.before - self.rows, 0) * self.seconds / self.rows
 
     @property
     def affinity(self) -> float | None:
-        """The share of requests that went to the server that holds their prefix; ``None``: there was no request.
+        """The share of requests that went to the server that has their prefix in its cache.
 
-        A request that begins a row again on another server does not.
+        If a row begins again on another server, that request does not count as one of them. ``None`` without a request.
         """
         return None if not self.requests else 1 - self.moved / self.requests
 
@@ -95,11 +95,11 @@ class _Attempt:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation:
-    """One start of an evaluation. :meth:`run` returns when all rows have results, or no more can be made.
+    """Runs the rows of an evaluation until all have results, or until no further row can succeed.
 
-    *models* has the model on each server, by URL. *monitors* returns the monitors of a row from their descriptions.
-    *shards* selects shards by their numbers; ``None``: all. A row whose server fails is tried *tries* times.
-    *budget_tokens* stops new rows when this start and the earlier ones have generated so many tokens.
+    *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
+    the monitors. *shards* selects shards by their numbers; ``None``: all. A row whose server fails is tried *tries*
+    times. *budget_tokens* stops new rows when this start and the earlier ones have generated so many tokens.
     """
 
     prompts: Prompts
@@ -126,7 +126,7 @@ class Evaluation:
     _ended: anyio.Event = field(init=False)
 
     async def run(self) -> Progress:
-        """Run all rows that have no result yet.
+        """Run all rows that have no result yet, and return the progress at the end.
 
         Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more.
         """
@@ -201,7 +201,7 @@ class Evaluation:
         self._close(current)
 
     def _close(self, shard: int) -> None:
-        """Count down the open rows of *shard*; close its file after the last one."""
+        """Subtract one from the number of unfinished rows of *shard*. At zero, close its file."""
         if shard in self._open_rows:
             self._open_rows[shard] -= 1
             if not self._open_rows[shard]:
@@ -329,7 +329,7 @@ def _graded(row: PromptRow, text: str) -> str:
 
 
 def _why(result: Result) -> str:
-    """Return why *result* is not verified, in one text; empty if it is."""
+    """Return the reasons why *result* is not verified, as one text; empty if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

@@ -33,7 +33,7 @@ _FIRST_REST, _LONGEST_REST = 0.5, 60.0
 
 
 class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an evaluation knows about one server."""
+    """Counts of runs, failures and refusals of one server, with its present limit."""
 
     url: str
     runs: int
@@ -48,7 +48,10 @@ class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Endpoint:
-    """One server. This class only computes; :class:`Fleet` waits."""
+    """One server, with its counts and its limit of simultaneous runs.
+
+    This class only computes; :class:`Fleet` waits.
+    """
 
     url: str
     weight: float = 1.0
@@ -68,22 +71,28 @@ class Endpoint:
     """The time of the last decrease. Runs that began before it say nothing about the new limit."""
 
     def has_room(self, now: float) -> bool:
-        """Tell whether a run may begin at *now*. After a failure, one run tries the server first."""
+        """Return whether a run may begin at the time *now*. After a failure, only one run at a time is allowed."""
         if now < self.rests_until:
             return False
         return self.busy < (1 if self._in_a_row else max(1, int(self.limit)))
 
     @property
     def load(self) -> float:
-        """The share of the limit that is used, corrected by the weight: the next run goes where it is lowest."""
+        """How busy the server is, as a share of its limit, divided by its weight.
+
+        The next run goes to the server with the lowest load.
+        """
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
     def begin(self) -> None:
-        """Count a run that begins."""
+        """Record that a run begins on this server."""
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
-        """Count a run that ended with a result. It began at *begun*, and *first_token* is how long the first took."""
+        """Record that a run ended with a result.
+
+        The run began at the time *begun*. *first_token* is the time to its first token, in seconds.
+        """
         used_up = self.busy >= int(self.limit)
         self.busy -= 1
         self.runs += 1
@@ -98,7 +107,10 @@ class Endpoint:
             )
 
     def refuse(self, begun: float, now: float, after: float | None) -> None:
-        """Count a run that the server refused, because it has too many; *after*: when it wants to be asked again."""
+        """Record that the server refused a run because it is overloaded.
+
+        The parameter *after* is how many seconds it asked to wait before the next request.
+        """
         self.busy -= 1
         self.refusals += 1
         self._shrink(_SHRINK, begun, now)
@@ -106,7 +118,7 @@ class Endpoint:
             self.rests_until = max(self.rests_until, now + min(after, _LONGEST_REST))
 
     def fail(self, now: float) -> None:
-        """Count a run that failed, because the server could not be reached, broke off, or had an error."""
+        """Record that a run failed: the server could not be reached, closed the connection, or reported an error."""
         self.busy -= 1
         self.failures += 1
         self.failing_since = now if self.failing_since is None else self.failing_since
@@ -114,11 +126,11 @@ class Endpoint:
         self._in_a_row = min(self._in_a_row + 1, 16)
 
     def drop(self) -> None:
-        """Count a run that was cancelled: it says nothing about the server."""
+        """Record that a run was cancelled. This is neither a success nor a failure of the server."""
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return the counts."""
+        """Return the present counts."""
         return EndpointReport(
             url=self.url,
             runs=self.runs,
@@ -158,7 +170,7 @@ class Fleet:
             )
 
     async def take(self) -> Endpoint:
-        """Wait for a server with room, count a run that begins there, and return it.
+        """Wait until a server may get another run. Count the run as begun, and return the server.
 
         Raises :class:`~interwhen.UsageError` if all servers have failed for :attr:`patience` seconds.
         """
@@ -185,7 +197,7 @@ class Fleet:
             )
 
     def wake(self) -> None:
-        """Let :meth:`take` look again, because a run has ended."""
+        """Let :meth:`take` check the servers again, because a run has ended."""
         if self._changed is not None:
             self._changed.set()
 
@@ -193,7 +205,8 @@ class Fleet:
 def read_endpoint(text: str, *, limit: float, most: float) -> Endpoint:
     """Return the server that *text* describes: ``URL`` or ``URL=WEIGHT``.
 
-    Raises :class:`~interwhen.UsageError` on another form.
+    Raises :class:`~interwhen.UsageError` for any other text. *limit* is the first limit of simultaneous runs, *most*
+    the largest one.
     """
     url, _, weight = text.rpartition("=") if text.rpartition("=")[2].replace(".", "", 1).isdigit() else (text, "", "1")
     if not url.startswith(("http://", "https://")) or float(weight) <= 0:

@@ -46,7 +46,7 @@ class PromptRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """A source of prompts. *rows* begins a new pass over all of them."""
+    """A source of prompts. Each call of ``rows`` starts again at the first one."""
 
     spec: str
     digest: str
@@ -57,7 +57,7 @@ class Prompts:
 
 
 class _FileRow(msgspec.Struct, frozen=True):
-    """A row of a file. Fields with other names are ignored."""
+    """One row of a file of prompts. Other fields are ignored."""
 
     prompt: str | tuple[Message, ...]
     answer: str | int | float | None = None
@@ -119,7 +119,7 @@ class _RowReader:
         self.digest = f"{prompt_field} {answer_field} {answer_pattern}"
 
     def row(self, number: int, raw: Mapping[str, Any], where: str) -> PromptRow:
-        """Return row *number* from *raw*. *where* names it in errors."""
+        """Convert *raw* to row *number*. The text *where* tells error messages where the row is."""
         if self._fields["prompt"] not in raw:
             raise UsageError(
                 f"{where} must have the field {self._fields['prompt']!r}, got {', '.join(map(str, raw)) or 'no field'};"
@@ -173,7 +173,7 @@ def _opened(spec: str) -> Iterator[IO[bytes]]:
 
 
 def _scanned(spec: str) -> tuple[str, int | None]:
-    """Return the hash of the file *spec*, and its number of rows; ``None``: the number is not known."""
+    """Return the hash of the file *spec*, and its number of rows or ``None`` if that is not known."""
     found, rows, is_lines = hashlib.sha256(), 0, not spec.endswith((".gz", ".parquet"))
     with _opened(spec) as file:
         if is_lines:

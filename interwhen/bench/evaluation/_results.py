@@ -24,7 +24,10 @@ _Line = TypeVar("_Line")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the results of a folder were made with. A folder is continued only with the same values."""
+    """The settings of an evaluation, stored in its folder.
+
+    An evaluation can continue in a folder only with the same settings.
+    """
 
     task: str
     digest: str
@@ -79,7 +82,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Spent(msgspec.Struct, frozen=True):
-    """What an attempt has spent up to now, at least."""
+    """How much one attempt has used so far. The numbers are lower bounds."""
 
     attempt: str
     row: int
@@ -109,7 +112,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Count *row*."""
+        """Add *row* to the counts."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
@@ -193,7 +196,7 @@ class Results:
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Write *row*. Returns false, and writes nothing, if the row has a result already."""
+        """Write *row*. If the row already has a result, write nothing and return false."""
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
         if row.row in shard.done:
@@ -203,12 +206,15 @@ class Results:
         return True
 
     def leave(self, shard: int) -> None:
-        """Close the file of *shard*, whose rows are all written."""
+        """Mark the file of *shard* as complete, so that the next flush closes it."""
         if (found := self._open.pop(shard, None)) is not None:
             self._left.append(found)
 
     def flush(self) -> None:
-        """Make sure that all rows so far survive a crash of the machine. May take long, so call it in a thread."""
+        """Make sure that all rows written so far survive a crash of the machine.
+
+        This may take long, so call it in a thread.
+        """
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
         for number in dirty:
@@ -218,7 +224,7 @@ class Results:
             shard.close()
 
     def spend(self, attempts: Mapping[str, tuple[int, int, int]]) -> None:
-        """Write what *attempts* have spent so far: their row, tokens and requests, by id."""
+        """Write what unfinished *attempts* have used so far: row, tokens and requests, by the id of the attempt."""
         if self._spending is not None and attempts:
             lines = [_Spent(name, *spent) for name, spent in attempts.items()]
             os.write(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
@@ -231,7 +237,7 @@ class Results:
 
 
 class _Shard:
-    """One file of rows, which only this process writes."""
+    """One file of result rows. Only this process may write to it."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -279,13 +285,13 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
 
 
 def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
-    """Yield all rows in the folder *place*, in the order of the files. A torn last line is left out."""
+    """Yield all rows in the folder *place*, file by file. An incomplete last line is left out."""
     for path in sorted(Path(place).glob("shard-*.jsonl")):
         yield from _rows(path)
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
-    """Count all rows of the folder *place*."""
+    """Count all rows of the folder *place*, and return the summary."""
     found, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
         found.add(row)
@@ -321,7 +327,7 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
 
 
 def _mend(file: int) -> None:
-    """Remove a last line that a kill has torn."""
+    """Remove an incomplete last line, which a killed process may have left."""
     size = os.fstat(file).st_size
     at, block = size, b""
     while at:

@@ -85,15 +85,15 @@ class Enforced:
         self._why: dict[str, list[str]] = {name: [] for name in GUARANTEES}
 
     def keep(self, guarantee: str, by: str) -> None:
-        """Record that *by* enforces the guarantee."""
+        """Record that the mechanism *by* enforces *guarantee*."""
         self._by[guarantee].append(by)
 
     def fail(self, guarantee: str, why: str) -> None:
-        """Record why a mechanism does not enforce the guarantee."""
+        """Record *why* a mechanism does not enforce *guarantee*."""
         self._why[guarantee].append(why)
 
     def kept(self, guarantee: str) -> bool:
-        """Whether a mechanism enforces the guarantee."""
+        """Tell whether any mechanism enforces *guarantee*."""
         return bool(self._by[guarantee])
 
     def findings(self) -> list[tuple[str, list[str], str]]:

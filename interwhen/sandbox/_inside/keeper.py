@@ -35,10 +35,10 @@ _REPLY = struct.Struct("=QqiI")
 
 
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
-    """Answer one question of the kernel about a forbidden system call, and return the rule of the call.
+    """Refuse a forbidden system call about which the kernel asks, and return the rule for the call.
 
-    The call fails with EACCES. With the rule ``deny`` there is no answer: the caller must end the program. None: the
-    process that made the call has ended.
+    The call fails with EACCES. If the rule is ``deny``, the call gets no reply, and the caller of this function must
+    end the program. The result is None if the process that made the call has ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -140,9 +140,9 @@ _ABORTED = ("limit", "aborted")
 
 
 class Keeper:
-    """Starts the tasks of *plan*, watches each until it ends, and reports how it ended.
+    """Starts the tasks of *plan*, watches each one until it ends, and reports how it ended.
 
-    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the task ends.
+    *entered* are the namespaces of this process. When the other end of the pipe *control* closes, the task is ended.
     """
 
     def __init__(self, plan: RunPlan, entered: Entered, control: int) -> None:
@@ -210,7 +210,7 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        """Make the file system, and record the guarantees of the namespaces."""
+        """Make the file system of the program, and record which guarantees the namespaces enforce."""
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
@@ -319,7 +319,10 @@ class Keeper:
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
-        """Wait until the program ends, or must be ended. Returns the kind, the code and the reason of the end."""
+        """Wait until the program ends, or must be ended. Returns the kind, the code and the reason of the end.
+
+        *notifications* is the listener of the system call filter (-1: none), and *until* is the latest end.
+        """
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         pidfd = os.pidfd_open(self._child)
@@ -351,7 +354,7 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        """Answer one question about a forbidden system call. Returns its name if the program must be ended."""
+        """Refuse one forbidden system call. Returns its name if the program must be ended because of it."""
         tried = answer(notifications)
         if tried is None:
             return None  # the process that asked has ended

@@ -122,7 +122,7 @@ def _accounts(view: View) -> None:
 
 
 def accounts(uid: int, gid: int) -> dict[str, bytes]:
-    """Return the files that name the program's user and group."""
+    """Return the contents of ``/etc/passwd`` and ``/etc/group``, which name the program's user and group."""
     return {
         "/etc/passwd": f"sandbox:x:{uid}:{gid}::{HOME}:/bin/sh\n".encode(),
         "/etc/group": f"sandbox:x:{gid}:\n".encode(),

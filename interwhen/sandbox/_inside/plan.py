@@ -39,7 +39,11 @@ class RunPlan(TypedDict):
 
 
 class KeeperAnswer(TypedDict):
-    """How a run ended. ``kind`` is exit, signal, deny, limit, start (could not be started) or unavailable."""
+    """How a run ended.
+
+    ``kind`` is ``exit``, ``signal``, ``deny`` (a forbidden call), ``limit``, ``start`` (the program could not be
+    started) or ``unavailable`` (a required guarantee is missing).
+    """
 
     kind: str
     code: int

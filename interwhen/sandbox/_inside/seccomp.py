@@ -124,7 +124,7 @@ Instruction = tuple[int, int, int, int]
 
 
 class SyscallRule:
-    """A forbidden system call, and the answer to it."""
+    """A forbidden system call, and what happens to a program that makes it."""
 
     __slots__ = ("answer", "name")
 
@@ -134,7 +134,7 @@ class SyscallRule:
 
 
 def rules() -> dict[int, SyscallRule]:
-    """Return the rules for the forbidden system calls of this machine, by number.
+    """Return the forbidden system calls of this machine: a map from the number of a call to its rule.
 
     A call that is forbidden only with some arguments has the answer ``deny``.
     """
@@ -149,7 +149,7 @@ def rules() -> dict[int, SyscallRule]:
 
 
 def judge(number: int, first_argument: int) -> SyscallRule:
-    """Return the rule for the system call *number*, about which the kernel asks the listener."""
+    """Return the rule for the system call *number*. The kernel asks a listener about such a call."""
     rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
         # Libraries look for local services (accounts, logs, interfaces); any other socket is an attempt to use the

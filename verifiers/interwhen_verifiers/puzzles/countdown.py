@@ -109,11 +109,12 @@ def countdown(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing if the prompt has no such puzzle.
+    """Make a monitor for puzzles that make a target from numbers. It does nothing if the prompt has no such puzzle.
 
     ``target`` is used if the prompt does not name a target. ``use`` says whether all numbers must be used, if the
     prompt does not say it. With ``dead_ends=False``, a correct step passes even if the target cannot be made any more.
-    Raises :class:`UsageError` on a wrong option.
+    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` on an
+    unknown option value.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
 
@@ -133,7 +134,7 @@ def game24(
 ) -> Monitor:
     """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number is used exactly once.
 
-    It does nothing if the prompt names another target.
+    It does nothing if the prompt names another target. The options are those of :func:`countdown`.
     """
 
     def prepare(task: Task) -> CountdownProblem | None:

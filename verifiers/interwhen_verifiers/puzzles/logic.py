@@ -64,7 +64,7 @@ def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Stateme
 
 @verifier(name="logic", version="2", deadline=2.0, worker="inline")
 def check(claim: Statement[Any, None], problem: Any) -> Verdict:
-    """Judge a statement by the problem of the prompt."""
+    """Judge the statement in *claim* by the problem of the prompt."""
     verdict: Verdict = problem.judge(claim.said)
     return of_answer(verdict) if isinstance(claim.said, FinalAnswer) else verdict
 
@@ -75,7 +75,10 @@ def logic(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing if the prompt has no problem of a known kind."""
+    """Make a monitor for small logic problems, such as sorting or ordering. It does nothing if the prompt has none.
+
+    ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    """
     return task_monitor(
         "logic",
         check,

@@ -136,11 +136,12 @@ def plan(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "answer",
 ) -> Monitor:
-    """Make the monitor. Raises :class:`UsageError` on a wrong option, and on PDDL that cannot be read.
+    """Make a monitor that carries out a plan action by action. Raises :class:`UsageError` on wrong options or PDDL.
 
     ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests each action as
     soon as it is written, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts
-    without one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt.
+    without one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt. ``delivery`` and
+    ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("plan", get_args(Judge), judge=judge)
     return Monitor(

@@ -285,7 +285,11 @@ def spatialmap(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make the monitor. It does nothing if the prompt has no map, or one that contradicts itself."""
+    """Make a monitor that checks statements about the map in the prompt: they must follow from the map.
+
+    It does nothing if the prompt has no map, or if the map contradicts itself. ``level``, ``delivery`` and ``phase``
+    are those of :class:`~interwhen.Monitor`.
+    """
     return task_monitor(
         "spatialmap",
         check,

@@ -111,7 +111,10 @@ def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
 
 
 def zebralogic(*, level: Level = "witness", delivery: Delivery = "interrupt", phase: PhaseFilter = "both") -> Monitor:
-    """Make the monitor. It needs the extra ``z3``, and does nothing if the prompt has no puzzle."""
+    """Make a monitor for puzzles of houses, persons and clues. It does nothing if the prompt has no such puzzle.
+
+    It needs the extra ``z3``. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    """
     return Monitor(
         name="zebralogic",
         trigger=Lines(),
