@@ -237,7 +237,7 @@ def _regret(costs: Sequence[ForkCosts]) -> float:
 def play(
     server: SimulatedServer, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
 ) -> Iterator[ForkCosts]:
-    """Yield the expected costs of each of *forks* forks, for a planner calibrated by three probes of *server*.
+    """Simulate *forks* forks on *server* with a planner that three probes calibrated. Yield the mean costs of each.
 
     *wrong* has factors that make the calibrated rates wrong.
     """

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from interwhen._engine.prompt_checks import check_texts
+from interwhen._engine.monitors import check_texts
 from interwhen._types.models import Role
 from interwhen._types.prompts import PromptMonitor, PromptText
 from interwhen._types.results import PromptRecord

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import msgspec
 
-from interwhen._engine.observation import (
+from interwhen._engine.journaling import (
     ENDED,
     EVERYWHERE,
     LISTENERS,

@@ -49,7 +49,7 @@ _RULE = GateRule()
 
 
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
-    """Return a table of the savings of the items of a context; ``None`` if none was measured."""
+    """Return a table of what each item of a context saves; ``None`` if no saving was measured."""
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
         return None
@@ -67,7 +67,7 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
 
 
 def pass_table(prepared: PreparedContext) -> Table | None:
-    """Return a table of the facts by pass; ``None`` if there was no pass."""
+    """Return a table with the number of facts of each pass; ``None`` if there was no pass."""
     passes: dict[int, list[Item]] = {}
     for item in prepared.current.items.values():
         number = item.step.rpartition("/")[2]
@@ -99,7 +99,7 @@ _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothin
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class StoreFlags:
-    """Which store is opened."""
+    """Options that select the store."""
 
     store: str = PLACE
     """A path (one SQLite file), or a URL that fsspec knows (extra "precompute")."""
@@ -107,7 +107,7 @@ class StoreFlags:
     """A file with the key that seals each entry of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
 
     def open(self) -> Store:
-        """Open the store."""
+        """Open the store that these options select."""
         return open_place(self.store, self.key_file)
 
 
@@ -387,7 +387,7 @@ def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSetti
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
-    """Return a context with the settings of its last worker."""
+    """Load the context *name* with the settings of the last worker on it."""
     worker = last_worker(store, name)
     prepared = PreparedContext(name)
     generation, record = read_context(store, name)

@@ -23,7 +23,7 @@ NOTHING = Digest("")
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
-    """A context as it is written to the store."""
+    """The content of a context, in the form in which the store has it."""
 
     pieces: tuple[tuple[str, str], ...]
     """The name and the text of each piece, in order."""
@@ -43,7 +43,7 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
-    """The cost of a context in all its generations, including work without a result."""
+    """What work on a context has cost, over all its generations. Work without a result counts, too."""
 
     cost: Cost = Cost()
     discarded: int = 0
@@ -64,9 +64,8 @@ def spending_document(name: str) -> str:
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
     """Write *record* as the next generation of the context *name*, and return the number of that generation.
 
-    If the latest generation has the same content, nothing is written. With *expect*, this raises
-    :class:`~interwhen.precompute.StoreConflict` unless the latest generation is *expect*. Without it, the last writer
-    wins.
+    If the latest generation has the same content, nothing is written. If *expect* is given and the latest generation is
+    another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect*, the last writer wins.
     """
     data = msgspec.msgpack.encode(record)
 
@@ -88,14 +87,15 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return the cost of the context *name* so far."""
+    """Return what work on the context *name* has cost so far."""
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
-    """Add the *cost* of one slice to the context *name*, and return the sum.
+    """Add the *cost* of one slice of work to the context *name*, and return the sum.
 
-    *discarded* has the tokens of a slice that made no item. It is negative if the slice used drafts of earlier ones.
+    *discarded* is the number of tokens in a slice that made no item. It is negative if the slice used drafts of earlier
+    slices.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -113,7 +113,10 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpen
 
 @dataclass(slots=True)
 class PreparedContext:
-    """A context at one generation, in memory. The idle worker updates this object; runs only read it."""
+    """A context at one generation, with its items, in memory.
+
+    The idle worker updates this object. Runs only read it.
+    """
 
     name: str
     generation: int = 0
@@ -132,14 +135,17 @@ class PreparedContext:
 
     @property
     def index(self) -> PassageIndex:
-        """The index of the pieces. Call it in a thread for the first time: for 500 pages it takes about a second."""
+        """The search index over the pieces.
+
+        The first use takes about a second for 500 pages, so call it in a thread.
+        """
         if self._index is None:
             self._index = PassageIndex(() if self.context is None else self.context.pieces)
         return self._index
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
-        """The planned steps. Each step comes after its premises."""
+        """The planned steps, in an order in which each step comes after its premises."""
         return self.plan_inputs.plan
 
     @property
@@ -156,8 +162,8 @@ class PreparedContext:
     ) -> None:
         """Load the latest generation from the store.
 
-        *before* is the previous state of this context: the items that it has in memory are not read again. Exceptions
-        from the ``plan`` of a producer are passed on.
+        The parameter *before* is the previous state of this context; items that it has in memory are not read again.
+        Exceptions from the ``plan`` of a producer are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
@@ -183,7 +189,7 @@ class PreparedContext:
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Add *item*, the stored item of *step*, to the items in memory."""
+        """Add *item*, which the store has now, to the items of *step* in memory."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
@@ -196,18 +202,18 @@ class PreparedContext:
         return {item.id: item for each in self._items.values() for item in each}
 
     def newest(self, step: str) -> Item | None:
-        """Return the newest item of *step*, current or not."""
+        """Return the newest item of *step*, whether or not its inputs are unchanged; ``None`` if there is none."""
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the digest that the input *read* has now; ``None`` if its piece or item does not exist any more."""
+        """Return the present digest of the input *read*; ``None`` if its piece or item does not exist any more."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
-        """Return *items* and all items in memory that they were made from, directly or indirectly."""
+        """Return *items* and, by id, all items in memory from which they were made, directly or indirectly."""
         known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
@@ -222,7 +228,7 @@ class PreparedContext:
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
     """Convert *given*, a text or a mapping of names to texts, to pieces.
 
-    Raises :class:`~interwhen.UsageError` on another type.
+    Raises :class:`~interwhen.UsageError` for any other type.
     """
     if isinstance(given, str):
         return pieces_of(given)
@@ -246,7 +252,10 @@ State = Status | Literal["due", "waiting"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """The settings of the last worker on a context. Other processes use them to decide which items are current."""
+    """The settings of the last worker on a context.
+
+    Other processes need them to decide which items are current.
+    """
 
     model: str
     tokenizer: str
@@ -258,7 +267,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     @property
     def specs(self) -> tuple[dict[str, Any], ...]:
-        """The producers with their options, for :func:`~interwhen.precompute.load_producers`."""
+        """The producers with their options, in the form that :func:`~interwhen.precompute.load_producers` accepts."""
         return tuple({"name": name, **self.options.get(name, {})} for name in self.producers)
 
     @property
@@ -268,7 +277,10 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
 
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
-    """Record *worker* as the last worker on context *name*. If two workers start at once, only one is recorded."""
+    """Store *worker* as the settings of the last worker on the context *name*.
+
+    If two workers start at the same time, only one of them is recorded.
+    """
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
     if there.data != data:
@@ -289,7 +301,7 @@ def contexts_in(store: Store) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """The state of one step, and its item if it has one."""
+    """The state of one step of a plan, with its item if it has one."""
 
     step: str
     state: State
@@ -339,7 +351,7 @@ def summary(prepared: PreparedContext) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class InputReading:
-    """One input of an item, and whether it is unchanged."""
+    """One input of an item, and whether the input is still the same."""
 
     name: str
     kind: Literal["piece", "step"]
@@ -370,9 +382,9 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 
 
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
-    """Delete the items *ids*, and write a new generation of the context *name*. Return that generation.
+    """Delete the items *ids*, write a new generation of the context *name*, and return its number.
 
-    Each process reads the context again when its generation changes, and then serves these items no more.
+    Each process reads the context again when its generation changes. Then it no longer serves these items.
     """
     for each in ids:
         store.evict(each)

@@ -24,7 +24,7 @@ _MOST = 32
 
 
 class UnfinishedReply(msgspec.Struct, frozen=True):
-    """The text that one request has generated so far."""
+    """The text that a request has generated before it was interrupted: its draft."""
 
     parts: tuple[tuple[Phase, str], ...] = ()
     tokens: int = 0
@@ -33,12 +33,15 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """The text as pieces of a trace."""
+        """The text in the form of trace pieces, for a request that continues it."""
         return tuple(Piece(text, phase=phase) for phase, text in self.parts)
 
 
 class Drafts:
-    """The drafts of one context, by the request: in memory, and in the store after :meth:`save`."""
+    """The drafts (unfinished replies) of one context, by request.
+
+    They are in memory, and also in the store after :meth:`save`.
+    """
 
     def __init__(self, store: Store, context: str) -> None:
         self._store = store
@@ -58,12 +61,12 @@ class Drafts:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts of the requests *keys*: their step has an item now."""
+        """Delete the drafts of the requests *keys*, because their step is finished."""
         for key in keys:
             self._drafts.pop(key, None)
 
     def save(self) -> None:
-        """Write the drafts to the store, unless there are none and there were none."""
+        """Write the drafts to the store. If there are none and the store has none, write nothing."""
         if self._drafts or self._is_stored:
             data = msgspec.msgpack.encode(self._drafts)
             self._store.update(self._document, lambda old: None if old == data else data)
@@ -71,7 +74,7 @@ class Drafts:
 
 
 class DraftedModel:
-    """Continues the requests of *model* from *drafts*, and keeps what they generate there."""
+    """Wraps *model*: a repeated request continues from its draft in *drafts*, and new text is added to the draft."""
 
     def __init__(self, model: Model, drafts: Drafts) -> None:
         self._model = model
@@ -98,7 +101,10 @@ class DraftedModel:
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server."""
+        """Open a stream that begins with the draft of *request*.
+
+        If the draft is complete, no request is sent to the server.
+        """
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)
         self._sent[plain] += 1
@@ -117,15 +123,15 @@ class DraftedModel:
         return _DraftStream(self._drafts, key, draft, inner)
 
     async def complete(self, request: Request) -> Completion:
-        """Let the wrapped model answer."""
+        """Let the wrapped model answer *request*, without a draft."""
         return await self._model.complete(request)
 
     async def aclose(self) -> None:
-        """Do nothing: the caller closes the wrapped model."""
+        """Do nothing: the owner of the wrapped model closes it."""
 
 
 class _DraftStream:
-    """Streams *draft* first, and then *inner*, which continues it."""
+    """Streams the text of *draft* first, and then the text of *inner*, which continues it."""
 
     def __init__(self, drafts: Drafts, key: Digest, draft: UnfinishedReply, inner: Stream | None) -> None:
         self._drafts = drafts
@@ -142,7 +148,7 @@ class _DraftStream:
         return getattr(self._inner, name)
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the draft, or wait for new text."""
+        """Return the chunks of the draft at the first call; then wait for new chunks."""
         if not self._is_begun:
             self._is_begun = True
             if said := self._said():
@@ -156,7 +162,7 @@ class _DraftStream:
         return chunks
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the stream that continues the draft."""
         if self._inner is not None:
             await self._inner.aclose()
 
@@ -169,7 +175,7 @@ class _DraftStream:
         return chunks
 
     def _counted(self, chunk: Chunk) -> Chunk:
-        """Return *chunk* with the tokens of the draft in the count of the server."""
+        """Return *chunk* with the tokens of the draft added to the token count of the server."""
         usage = chunk.usage
         if usage is None or usage.completion_tokens is None or not self._earlier.tokens:
             return chunk
@@ -192,7 +198,7 @@ def _continued(request: Request, draft: UnfinishedReply) -> Request:
 
 
 def _longer(draft: UnfinishedReply, chunk: Chunk) -> UnfinishedReply:
-    """Return *draft* with the text of *chunk* at its end."""
+    """Return *draft* with the text of *chunk* appended."""
     parts = draft.parts
     if chunk.text:
         if parts and parts[-1][0] == chunk.phase:

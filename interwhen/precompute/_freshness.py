@@ -29,7 +29,7 @@ def full_name(producer: str, name: str) -> str:
 
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
-    """Return the steps of all *producers* for *context*, in an order in which each step comes after its premises.
+    """Return the steps that *producers* plan for *context*, sorted so that each step comes after its premises.
 
     Raises :class:`~interwhen.PluginError` if a name is used twice, an input is missing, or the premises form a cycle.
     """
@@ -96,13 +96,16 @@ class KeySettings:
 
 
 def is_judged(kind: Kind) -> bool:
-    """Tell whether monitors judge items of *kind*. Then the keys of these items depend on the monitors."""
+    """Return whether monitors judge items of *kind*. If so, the keys of these items depend on the monitors."""
     return kind in ("facts", "answers")
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The current items of a plan. A step is *settled* if it has a current item, accepted or not."""
+    """The items of a plan whose inputs are unchanged.
+
+    A step is *settled* if it has such an item, whether the item was accepted or not.
+    """
 
     items: Mapping[str, Item] = field(default_factory=dict)
     """The current item of each settled step, by the full name of the step."""
@@ -115,7 +118,7 @@ class CurrentItems:
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """The inputs for the decision which items are current: the plan, the keys of its steps, and the present pieces."""
+    """What decides which items are current: the plan, the keys of its steps, and the present pieces."""
 
     plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
@@ -129,7 +132,7 @@ class PlanInputs:
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
-        """Build the inputs from *plan*, the digests of the *pieces* by name, and *key_settings*."""
+        """Build the inputs. *pieces* maps the name of each piece to its digest."""
         followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
             for name in each.premises:
@@ -148,16 +151,17 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
-    """Return the current items of the whole plan."""
+    """Return the current items of all steps. The function *candidates* returns the stored items of a step."""
     return _settled(plan_inputs, candidates, CurrentItems(), plan_inputs.plan)
 
 
 def extend_current(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, step: PlannedStep
 ) -> CurrentItems:
-    """Return *known* (the current items so far), updated for a new item of *step*. No other items may have changed.
+    """Return *known*, the current items so far, updated after *step* got a new item.
 
-    Examines only *step* and the steps that depend on it, so that it does not block the event loop for long.
+    No other item may have changed. Only *step* and the steps that depend on it are examined, so that the event loop is
+    not blocked for long.
     """
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
@@ -165,7 +169,10 @@ def extend_current(
 def _settled(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]
 ) -> CurrentItems:
-    """Return *known* after a search for current items of *steps*, and of the steps whose premises this settles."""
+    """Search for current items of *steps*, and return *known* with the found items.
+
+    If a step is settled by this, the steps that depend on it are searched, too.
+    """
     items = dict(known.items)
     served = list(known.served)
     new_due: dict[str, PlannedStep] = {}
@@ -192,7 +199,7 @@ def _settled(
 
 
 def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
-    """Tell whether *item* belongs to the step *each* and all its inputs are unchanged.
+    """Return whether *item* belongs to the step *each* and all its inputs are unchanged.
 
     *settled* has the current items of earlier steps.
     """

@@ -27,11 +27,12 @@ _MEMORY = threading.Lock()
 
 
 class FsspecShelf:
-    """Keeps each entry as one file below *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
+    """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. *one_writer* declares that only one process writes here at a time, for file systems that
-    cannot create exclusively. Without it, they raise :class:`~interwhen.precompute.StoreError`. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of the URL.
+    *options* go to fsspec. Some file systems cannot create a file exclusively. They raise
+    :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one process writes to the folder
+    at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of
+    the URL.
     """
 
     blocks = True
@@ -61,7 +62,7 @@ class FsspecShelf:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Read the file, without fsspec's cache of directory listings."""
+        """Read the file. The directory cache of fsspec is not used."""
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -70,7 +71,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Create the file, unless it exists."""
+        """Create the file, unless it already exists."""
         try:
             self._put(self._path(name), data)
         except FileExistsError:
@@ -149,10 +150,10 @@ class FsspecShelf:
 
 
 def _link(path: Path, data: bytes) -> None:
-    """Create *path* with *data*, completely or not at all.
+    """Create the file *path* with *data*, completely or not at all.
 
-    The data is written to a temporary file, which is then linked to *path*. A hard link fails if *path* exists; a
-    rename would overwrite it.
+    The data is written to a temporary file, and *path* becomes a hard link to it. This fails if *path* exists. A rename
+    would overwrite it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")

@@ -18,7 +18,7 @@ _STEPS = 40
 
 
 class Interval(NamedTuple):
-    """A mean with the bounds of its confidence interval."""
+    """An estimated mean, with the bounds of its confidence interval."""
 
     mean: float
     low: float
@@ -52,21 +52,21 @@ class ConfidenceSequence:
 
     @property
     def mean(self) -> float:
-        """The mean of the values so far; 0 before the first."""
+        """The mean of the values so far; 0 if there are none."""
         return 2 * self._sum / len(self._values) - 1 if self._values else 0.0
 
     @property
     def is_positive(self) -> bool:
-        """Whether the whole interval is above 0."""
+        """Whether the whole confidence interval is above 0."""
         return self._against_low >= self._threshold
 
     @property
     def is_negative(self) -> bool:
-        """Whether the whole interval is below 0."""
+        """Whether the whole confidence interval is below 0."""
         return self._against_high >= self._threshold
 
     def observe(self, value: float) -> None:
-        """Add the next *value*. Raises :class:`UsageError` outside [-1, 1]."""
+        """Add the next *value*. Raises :class:`UsageError` if it is not in [-1, 1]."""
         if not -1 <= value <= 1:
             raise UsageError(f"a value must be from -1 to 1, got {value!r}; divide it by the largest possible value")
         scaled = (value + 1) / 2
@@ -79,25 +79,28 @@ class ConfidenceSequence:
         self._squares += (scaled - (0.5 + self._sum) / (len(self._values) + 1)) ** 2
 
     def interval(self) -> Interval:
-        """Return the present mean and interval. Linear in the number of values."""
+        """Return the mean with its confidence interval. The time is linear in the number of values."""
         low = _reject_below(self._values, self._bets, self._threshold)
         high = 1 - _reject_below([1 - value for value in self._values], self._bets, self._threshold)
         return Interval(self.mean, 2 * low - 1, 2 * high - 1)
 
     @property
     def _threshold(self) -> float:
-        """The logarithm of ``2 / alpha``: half of the capital bets that the mean is higher, half that it is lower."""
+        """The log capital at which a candidate mean is rejected: the logarithm of ``2 / alpha``.
+
+        Half of the capital bets that the mean is higher, half that it is lower.
+        """
         return math.log(2 / self.alpha)
 
     def _next_bet(self) -> float:
-        """Return the bet on the next value. It depends only on earlier values."""
+        """Return the size of the bet on the next value. It depends only on earlier values."""
         count = len(self._values) + 1
         variance = (0.25 + self._squares) / count
         return math.sqrt(2 * self._threshold / (max(variance, 1e-9) * count * math.log(1 + count)))
 
 
 def _log_gain(bet: float, value: float, candidate: float) -> float:
-    """Return by how much *value* changes the log capital of a player who bets that the mean is above *candidate*.
+    """Return how *value* changes the log capital of a player who bets that the mean is above *candidate*.
 
     *bet* is the stake. The result is negative if *value* is below *candidate*.
     """
@@ -107,9 +110,9 @@ def _log_gain(bet: float, value: float, candidate: float) -> float:
 
 
 def _reject_below(values: list[float], bets: list[float], threshold: float) -> float:
-    """Return the lower end of the interval in [0, 1]: all candidate means below it are rejected.
+    """Return the lower end of the confidence interval, for values in [0, 1].
 
-    A candidate is rejected if the log capital against it reaches *threshold*.
+    All candidate means below it are rejected: the log capital of a player who bets against them reaches *threshold*.
     """
     # Bisection works because the capital falls as the candidate rises.
     low, high = 0.0, 1.0
@@ -129,7 +132,7 @@ waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The prices of tokens. The unit is an offline token: a token that is generated while no reader waits."""
+    """The prices of tokens, relative to an offline token, which is generated while no reader waits."""
 
     test: float = 10.0
     """The price of a token that is generated while a reader waits."""
@@ -149,7 +152,7 @@ PLAIN = Weights(test=1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """The tokens of one run, with or without the item."""
+    """The token counts of one run that used the item, or of one that did not."""
 
     generated: int
     """The generated tokens: kept, discarded and of forks."""
@@ -159,16 +162,16 @@ class Arm(msgspec.Struct, frozen=True):
     """Whether the run has a usable result. If not, it is charged at least the whole token limit of a run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if a reader waits for it."""
+        """Return the cost of the run if a reader waits for it, in offline tokens."""
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return the cost of the run in offline tokens if no reader waits for it."""
+        """Return the cost of the run if no reader waits for it, in offline tokens."""
         return self.generated + weights.reading * self.read
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One query that was run both without the item and with it."""
+    """Two runs of the same query, one without the item and one with it. One of them is the shadow run."""
 
     without: Arm
     used: Arm
@@ -179,15 +182,15 @@ class Pair(msgspec.Struct, frozen=True):
 
     @property
     def beside(self) -> Arm:
-        """The shadow run."""
+        """The token counts of the shadow run, for which no reader waited."""
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return the saving by the item in offline tokens. It is negative if the run with the item cost more."""
+        """Return how much the run with the item saved, in offline tokens. It is negative if that run cost more."""
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
-        """Return the saving divided by the cost of the dearer run of the two: from -1 to 1; 0 if both cost nothing."""
+        """Return the saving divided by the cost of the more expensive run: from -1 to 1; 0 if both cost nothing."""
         # The divisor is no bound such as `limit`: with it, each pair would count little where the limit is high, and a
         # decision would take in proportion more pairs.
         dearer = max(self._cost(self.without, weights), self._cost(self.used, weights))
@@ -198,7 +201,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class GateRule(msgspec.Struct, frozen=True):
-    """The settings of the gate."""
+    """The settings by which the gate decides whether an item is used."""
 
     alpha: float = 0.05
     """The largest probability that the gate ever moves an item to a wrong stage."""
@@ -225,12 +228,12 @@ class GateRule(msgspec.Struct, frozen=True):
 
     @property
     def first_pairs(self) -> int:
-        """The number of pairs at the start that run whatever they cost."""
+        """The number of pairs at the start that are run whatever they cost."""
         return max(self.first, round(self.early * self.weights.test))
 
 
 class GateChoice(NamedTuple):
-    """The decision about an item for one query."""
+    """What the gate decided about an item for one query."""
 
     use: bool
     """Whether the reader's run uses the item."""
@@ -239,7 +242,7 @@ class GateChoice(NamedTuple):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """A move of an item to another stage."""
+    """Records that the gate moved an item to another stage, and on which evidence."""
 
     to: Stage
     pairs: int
@@ -252,7 +255,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class GateRecord(msgspec.Struct):
-    """The measurements of one item, as they are stored."""
+    """The measurements of one item. The store has them in this form."""
 
     stage: Stage = "trial"
     pairs: list[Pair] = []
@@ -275,11 +278,11 @@ class GateRecord(msgspec.Struct):
 
 
 class Gate:
-    """Decides from a stream of pairs whether one item is used.
+    """Decides whether runs use one item, from pairs of runs without and with the item.
 
-    The value of a pair is its saving as a part of its dearer run (:meth:`Pair.share`), so a long query counts as much
-    as a short one. The item moves when the mean of these values is shown to be above or below 0, and the mean saving in
-    tokens has the same sign.
+    The value of a pair is its saving as a share of its more expensive run (:meth:`Pair.share`), so a long query counts
+    as much as a short one. The item moves to another stage when the mean of these values is shown to be above or below
+    0, and the mean saving in tokens has the same sign.
 
     A sequence of pairs ends when the item moves to another stage, or when the pairs show again that a kept item saves
     tokens. Then a new sequence begins, so old savings do not hide for long that an item no longer saves tokens. The
@@ -298,16 +301,16 @@ class Gate:
 
     @property
     def stage(self) -> Stage:
-        """The stage of the item."""
+        """The stage of the item, such as ``trial`` or ``kept``."""
         return self.record.stage
 
     @property
     def interval(self) -> Interval:
-        """The mean saving in the present sequence and its interval (see :meth:`Pair.share`)."""
+        """The mean saving in the present sequence of pairs, with its interval (see :meth:`Pair.share`)."""
         return self._sequence.interval()
 
     def choose(self, chance: float) -> GateChoice:
-        """Return the decision for the next query; *chance* is a random number from [0, 1)."""
+        """Decide for the next query whether its run uses the item. *chance* is a random number in [0, 1)."""
         pair = self._may_pair(chance)
         match self.record.stage:
             case "trial":
@@ -320,13 +323,13 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Record the cost *arm* of a reader's run, and whether the run *used* the item."""
+        """Record the cost *arm* of a run for a reader. *used* tells whether the run used the item."""
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add *pair*, and return the move that it causes, if any.
+        """Add *pair*. Return the move to another stage that it causes, or ``None``.
 
         The reader's run of the pair must already be recorded by :meth:`charge`.
         """

@@ -34,7 +34,7 @@ from interwhen.registry import MonitorSpec, load_monitors
 
 
 class Unseen(Exception):
-    """A closure variable or another setting is an object for which there is no fingerprint."""
+    """Raised if a closure variable or another setting is an object for which there is no fingerprint."""
 
 
 def settings_of(function: object) -> Digest:
@@ -87,7 +87,7 @@ def _parts_or_type(value: Any) -> list[object]:
 
 
 def _parts(value: Any) -> list[object]:
-    """Return the parts of *value*, an object such as a function or a dataclass, that its fingerprint includes."""
+    """Return those parts of *value* that belong to its fingerprint. *value* is an object such as a function."""
     if isinstance(value, enum.Enum):
         return [type(value), value.name]
     if isinstance(value, type | types.BuiltinFunctionType):
@@ -131,8 +131,9 @@ def _untimed(text: str) -> Recording:
 class Judge:
     """Judges texts with *monitors*, which only observe.
 
-    It accepts a text only if the engine verifies it, and each line has a claim that passed: a line without a claim was
-    not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the text.
+    A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
+    without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the
+    text.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class Judge:
         their verifiers. It is part of item keys, so items that other monitors judged are not used."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Judge *text* as a continuation of *prompt*. The model *forks* answers the forks of the monitors."""
+        """Judge *text* as a continuation of *prompt*, and return the decision. The model *forks* answers forks."""
         if not self.monitors:
             return Undecided("no monitor can verify it")
         if not text.strip():
@@ -172,7 +173,7 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* under the monitors, which interrupt and repair as in a run for a reader."""
+        """Let *model* answer *prompt* under the monitors. They interrupt and repair as in a run for a reader."""
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 
@@ -219,12 +220,12 @@ def _observing(monitor: Monitor) -> Monitor:
 
 
 def _identity(check: CheckRecord) -> tuple[object, ...]:
-    """Return the fields that identify *check*. They are the same each time the check passes."""
+    """Return the fields of *check* that are the same each time the same check passes."""
     return check.monitor, check.verifier, check.version, check.key, check.span
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line of *text* that is not blank and has no *covered* span; ``None`` if there is none."""
+    """Return the first line of *text* that is not blank and contains no *covered* span; ``None`` if there is none."""
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

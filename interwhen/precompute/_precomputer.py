@@ -62,7 +62,7 @@ _LOOK_AGAIN = 0.1
 
 
 class ForegroundGate:
-    """Admits one slice of background work at a time, and none while a foreground run needs the model.
+    """Lets one slice of background work run at a time, and none while a foreground run needs the model.
 
     A slice makes the item of one step of one context. A run that begins cancels the present slice: at once if both are
     on the same event loop, otherwise at the next token of the slice. After a run, *debounce* seconds must pass before
@@ -82,7 +82,7 @@ class ForegroundGate:
         """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Register a run that needs the model. Never waits."""
+        """Record that a run needs the model from now on. Never waits."""
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -90,7 +90,7 @@ class ForegroundGate:
             self.yield_now()
 
     def end(self) -> None:
-        """Register the end of a run."""
+        """Record that a run no longer needs the model."""
         with self._lock:
             self._wanting -= 1
             self._changes += 1
@@ -98,7 +98,7 @@ class ForegroundGate:
             self._freed.set()
 
     def touch(self) -> None:
-        """Restart the *debounce* time, as if a run had just ended."""
+        """Start the *debounce* time again, as if a run had just ended."""
         with self._lock:
             self._changes += 1
 
@@ -125,7 +125,7 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work. It is cancelled when a run begins."""
+        """Run the ``with`` block as one slice of background work. A run that begins cancels it."""
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
             self._slice = scope
@@ -150,9 +150,9 @@ class Precomputer:
     consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
     generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
     no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). With *passages*, a run whose prompt lacks the text of the context gets
-    the pieces that belong to its question, at most so many characters. With *notes_questions*, the store keeps the
-    questions of runs, and what they are about is prepared first. *least_coverage* and *workers* go to
+    :class:`~interwhen.precompute.ServeReady`). *passages* is a number of characters: if the prompt of a run lacks the
+    text of the context, the run gets the pieces that belong to its question, up to this length. With *notes_questions*,
+    the questions of runs are stored, and what they ask about is prepared first. *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
@@ -284,12 +284,12 @@ class Precomputer:
         return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
-        """Load the latest generation of the context *name* from the store, and return it."""
+        """Load the latest generation of the context *name* from the store again, and return it."""
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
 
     def read(self, name: str) -> ContextRef:
-        """Load the context *name* as :meth:`open` does, without an event loop. It may block."""
+        """Do the same as :meth:`open`, without an event loop. It may block."""
         return self._ref(self._enter(self._loaded(name)))
 
     def _loaded(self, name: str) -> PreparedContext:
@@ -328,14 +328,14 @@ class Precomputer:
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
     def lack_of(self, ref: ContextRef) -> str:
-        """Return why :meth:`ready` returns no items for *ref*, whatever was prepared; empty if it may return some."""
+        """Return why :meth:`ready` can return no items for *ref* at present; empty if it may return some."""
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
             return "the context was changed after this reference to it was made"
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why the generation in memory may not be the latest one; empty if it is."""
+        """Return why the generation in memory may not be the latest one; empty if it is the latest."""
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -348,7 +348,7 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. If nothing ready helps, both are unchanged."""
+        """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
         served = self._serve_items(ref, model, prompt)
@@ -373,10 +373,11 @@ class Precomputer:
         budget: int = BUDGET,
         embedder: Embedder | None = None,
     ) -> tuple[ContextPiece, ...]:
-        """Return the pieces of the context of *ref* that belong to *question*, best first.
+        """Return those pieces of the context of *ref* that fit *question*, best first.
 
-        At most *most* pieces with *budget* characters. They are ranked by words (BM25), and with *embedder* also by the
-        similarity of embeddings, which are kept in the store. Raises :class:`UsageError` if *ref* is not current.
+        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
+        With *embedder*, they are also ranked by the similarity of embeddings, which are stored. Raises
+        :class:`UsageError` if *ref* is not current.
         """
         if lack := self.lack_of(ref):
             raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
@@ -386,7 +387,7 @@ class Precomputer:
         return within(index.ranked(question, nearness), most=most, budget=budget)
 
     async def text_for(self, ref: ContextRef, question: str) -> str:
-        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is long for the model."""
+        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is too long."""
         window = (await self.model.capabilities()).context_tokens
         text = self._text(ref)
         room = characters_in(window)
@@ -400,7 +401,7 @@ class Precomputer:
         return "" if prepared.context is None else prepared.context.text
 
     async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
-        """Return the similarity of *question* to each piece, by the digest of the piece."""
+        """Return the similarity of *question* to each piece, as a mapping from the digest of the piece."""
         pieces = () if prepared.context is None else prepared.context.pieces
         document = f"vectors:{prepared.name}:{embedder.name[:16]}"
         known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
@@ -462,20 +463,23 @@ class Precomputer:
         return IdleWork(self._worker)
 
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
-        """Do due work until none is left, the budget is spent, or *slices* slices are done. Return their outcomes."""
+        """Do the due work, and return the outcome of each slice.
+
+        It ends when no work is due, when the token budget is spent, or after *slices* slices.
+        """
         return await self._worker.work(slices)
 
     @property
     def contexts(self) -> Mapping[str, PreparedContext]:
-        """The contexts that were added or opened with this object, by name."""
+        """The contexts that were added or opened with this object, as a mapping from the name."""
         return self._prepared
 
     async def in_store(self, work: Callable[[], T]) -> T:
-        """Run *work* on the store in a thread, because it may wait for a disk, a lock or a network."""
+        """Call *work*, which uses the store, in a thread, because it may wait for a disk, a lock or a network."""
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
-        """Write the noted questions, and close the store. The caller closes the model."""
+        """Write the recorded questions, and close the store. The caller closes the model."""
         if self.questions is not None:
             await self.in_store(self.questions.save)
         await self.in_store(self.store.close)
@@ -483,7 +487,7 @@ class Precomputer:
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """Takes the place of a context in a run that uses no items. The run still stops background work."""
+    """Replaces the context of a run that uses no items. Like a context, it stops background work during the run."""
 
     precomputer: Precomputer
 
@@ -492,17 +496,20 @@ class Foreground:
         return Served(model, prompt)
 
     def begin(self) -> None:
-        """Stop background work."""
+        """Stop background work, because a run begins."""
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let background work continue."""
+        """Let background work continue, because the run has ended."""
         self.precomputer.foreground_gate.end()
 
 
 @dataclass(frozen=True, slots=True)
 class ContextRef(Foreground):
-    """Refers to a context with a fixed content, for ``run(..., context=)``. After an edit it gets no items."""
+    """Refers to one content of a context, for ``run(..., context=)``.
+
+    After an edit of the context, a run with this reference uses no items.
+    """
 
     name: str
     digest: Digest
@@ -531,7 +538,7 @@ Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The outcome of one slice of work."""
+    """The outcome of one slice of background work."""
 
     context: str
     step: str
@@ -573,7 +580,7 @@ class IdleWorker:
         self._is_working = False
 
     def wake(self) -> None:
-        """Wake the worker: there may be work."""
+        """Wake the worker, because there may be new work."""
         if self._news is not None:
             self._news.set()
 
@@ -620,7 +627,7 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        """Return the most urgent due step of the next context that has one. Contexts take turns."""
+        """Return the step to do next: the most urgent due step of the next context. Contexts take turns."""
         names = list(self._host.contexts)
         self._turn += 1
         for at in range(len(names)):
@@ -638,7 +645,7 @@ class IdleWorker:
         return None
 
     async def _wanted(self, prepared: PreparedContext) -> Mapping[str, float]:
-        """Return how much each piece of the context is asked about."""
+        """Return for each piece of the context how often readers ask about it."""
         host = self._host
 
         def look() -> Mapping[str, float]:
@@ -723,7 +730,10 @@ class IdleWorker:
         return self._drafts[name]
 
     async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
-        """Store the text of the slice for the next one; *drop*: the next slice does not need it."""
+        """Store the text that the slice has generated, so that the next slice can continue it.
+
+        With *drop*, delete it, because the next slice does not need it.
+        """
         if work.drafted is None:
             return
         if drop:
@@ -732,7 +742,7 @@ class IdleWorker:
             await self._host.in_store(self._drafts[name].save)
 
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
-        """Record the *cost* of a slice, even of a cancelled one. *discarded*: see :func:`spend`."""
+        """Record the *cost* of a slice, even if it was cancelled. For *discarded* see :func:`spend`."""
         if cost == Cost() and not discarded:
             return
         host = self._host

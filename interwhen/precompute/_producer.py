@@ -33,7 +33,7 @@ SEPARATOR = "::"
 
 @dataclass(frozen=True, slots=True)
 class ContextPiece:
-    """One named part of a context. An edit of one piece does not affect items made from the others."""
+    """One named part of a context. An edit of one piece does not affect items that were made from others."""
 
     name: str
     text: str
@@ -43,13 +43,13 @@ class ContextPiece:
 
     @property
     def sha256(self) -> Digest:
-        """The digest of the text and the lead."""
+        """The digest of the text and of the lead."""
         return digest(self.text, self.lead) if self.lead else digest(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A context to prepare: named pieces of text in order."""
+    """The text to prepare: named pieces, in order."""
 
     name: str
     pieces: tuple[ContextPiece, ...]
@@ -63,18 +63,21 @@ class Context:
 
     @property
     def text(self) -> str:
-        """The texts of its pieces, with a line end between two pieces."""
+        """The texts of all pieces, with a line end between two pieces."""
         return "\n".join(piece.text for piece in self.pieces)
 
     @property
     def digest(self) -> Digest:
-        """The digest of the names and texts of its pieces in order."""
+        """The digest of the names and texts of all pieces, in order."""
         return digest(*(part for piece in self.pieces for part in (piece.name, piece.sha256)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A planned item, with the inputs that it may read. Its :class:`StepContext` records those that it does read."""
+    """The plan for one item, with the inputs that the producer may read.
+
+    The :class:`StepContext` records which inputs it does read.
+    """
 
     name: str
     """The name, unique in the plan of its producer. Derive it from the subject of the step, not from a running number:
@@ -92,7 +95,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """An item that a producer proposes. A proposal on the basis ``judged`` is judged by the monitors."""
+    """An item that a producer proposes. If its basis is ``judged``, the monitors judge it first."""
 
     payload: Payload
     prompt: Prompt = ""
@@ -104,9 +107,9 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """The producer has nothing to propose, for the reason *why*.
+    """The result of a producer that has nothing to propose, with the reason *why*.
 
-    This is stored, so that the step is not tried again on the same inputs.
+    The result is stored, so that the step is not tried again on the same inputs.
     """
 
     why: str
@@ -114,21 +117,21 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The text is accepted: each required check passed, and each line has a claim that passed."""
+    """The monitors accept the text: each required check passed, and each line has a claim that passed."""
 
     proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The text is rejected, because a claim in it was refuted."""
+    """The monitors reject the text, because a claim in it was refuted."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The text is not accepted: the checks neither refuted nor verified it."""
+    """The monitors do not accept the text, but no claim in it was refuted."""
 
     why: str
 
@@ -137,7 +140,10 @@ Judgement: TypeAlias = Accepted | Rejected | Undecided
 
 
 class StepContext(Protocol):
-    """The inputs and the model of a step. Everything that the step reads is recorded, and every token is counted."""
+    """What a producer may use for a step: its inputs and the model.
+
+    It records every input that the producer reads, and counts every token.
+    """
 
     context: Context
     """The context without its pieces. Read pieces with :meth:`read`, which records them."""
@@ -146,61 +152,64 @@ class StepContext(Protocol):
     cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
-        """Return the text of a piece that the step may read."""
+        """Return the text of *piece*, which the step must list in its ``reads``."""
         ...
 
     def lead(self, piece: str) -> str:
-        """Return the lead of a piece that the step may read (see :attr:`ContextPiece.lead`); often empty."""
+        """Return the lead of *piece*, which the step must list in its ``reads``. It is often empty."""
         ...
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*; ``None`` unless it is accepted, or a guess of the same producer."""
+        """Return the item of the premise *step*.
+
+        Return ``None`` unless the item is accepted or is a guess of the same producer.
+        """
         ...
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, without those for which :meth:`premise` returns ``None``.
+        """Return the items of all premises, in the order of :attr:`Step.premises`.
 
-        They are in the order of :attr:`Step.premises`.
+        Items for which :meth:`premise` returns ``None`` are left out.
         """
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Ask the model for a complete answer."""
+        """Send *prompt* to the model, and return its complete answer."""
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader.
+        """Let the model answer *prompt* under the monitors. They interrupt and repair as in a run for a reader.
 
         Like :meth:`ask`, it raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
         """
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached within the step."""
+        """Let the monitors judge *text* as a continuation of *prompt*. Within a step, equal texts are judged once."""
         ...
 
 
 @runtime_checkable
 class Producer(Protocol):
-    """A plug-in that precomputes one kind of item."""
+    """A plug-in that prepares items of one kind."""
 
     @property
     def name(self) -> str:
-        """The name, which is also part of the full names of its steps."""
+        """The name of the producer. It is also a part of the full names of its steps."""
         ...
 
     @property
     def version(self) -> str:
-        """The version, which is part of every key. If it changes, all items are made again."""
+        """The version of the producer. It is part of every key, so a new version makes all items again."""
         ...
 
     @property
     def kind(self) -> Kind:
-        """The kind of its items. Annotate it in a class: ``kind: Kind = "facts"``."""
+        """The kind of the items of this producer. Annotate it in a class: ``kind: Kind = "facts"``."""
         ...
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Return the planned items. Must be pure and quick: it is called again after each edit."""
+        """Return the steps for *context*. It must be pure and quick, because it is called again after each edit."""
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
@@ -240,10 +249,10 @@ def installed_producers() -> list[Plugin]:
 
 
 def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]:
-    """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
+    """Load the producers in *given* (names with options, or objects); for ``None``, load all installed ones.
 
-    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one, or if
-    an option is unknown or has an invalid value.
+    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, does not have the interface of a producer, or
+    gets an unknown option or an invalid value.
     """
     if isinstance(given, str | Mapping):
         raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")
@@ -256,7 +265,7 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
 
 
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the name of the producer that *spec* describes, and its options as they are written."""
+    """Return the name of the producer in *spec*, and its options as text."""
     if isinstance(spec, str):
         bare, _, written = spec.partition(":")
         return bare, dict(parse_options(bare, written))

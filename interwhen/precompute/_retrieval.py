@@ -48,7 +48,7 @@ _NEIGHBOURS = 32
 
 
 def words(text: str) -> list[str]:
-    """Return the words and whole numbers of *text*, in lower case and without common endings."""
+    """Return the words and whole numbers of *text* in lower case. Common endings such as the plural are removed."""
     return [_stem(word) for word in _WORD.findall(text.casefold())]
 
 
@@ -84,9 +84,10 @@ class FactIndex:
         )
 
     def scores(self, question: str) -> dict[int, float]:
-        """Return the scores of the statements for *question*, by their index. Statements without a score are left out.
+        """Return the score of each statement for *question*, as a mapping from the index of the statement.
 
-        A statement has a score if it shares a word with the question, or has a number near one in the question.
+        A statement has a score if it shares a word with the question, or has a number near one in the question. Other
+        statements are left out.
         """
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
@@ -111,7 +112,7 @@ class FactIndex:
 
 @lru_cache(maxsize=64)
 def index_of(statements: tuple[str, ...]) -> FactIndex:
-    """Return the index of *statements*. It is cached, because all questions about a context use the same index."""
+    """Return the search index of *statements*. It is cached, because all questions about a context use the same one."""
     return FactIndex(statements)
 
 
@@ -128,30 +129,31 @@ _FUSION = 60
 
 
 def characters_in(window: int | None) -> int:
-    """Return how many characters of a text a prompt may have, for a model with a context of *window* tokens.
+    """Return how many characters of a text may be in a prompt, for a model with a context window of *window* tokens.
 
-    Half of the window is for the text, at three characters a token. An unknown window is taken for 16,384 tokens.
+    Half of the window is for the text, at three characters a token. If the window is not known, 16,384 tokens are
+    assumed.
     """
     return 3 * (window or 16_384) // 2
 
 
 def passage_of(piece: ContextPiece) -> str:
-    """Return the text of *piece* with its lead, which names what the text is about."""
+    """Return the text of *piece* after its lead, which says what the text is about."""
     return f"{piece.lead}\n{piece.text}" if piece.lead else piece.text
 
 
 class PassageIndex:
-    """Ranks the pieces of a context by a question. Building it takes about a second for 500 pages."""
+    """Ranks the pieces of a context by how well they fit a question. To build it takes about a second for 500 pages."""
 
     def __init__(self, pieces: Sequence[ContextPiece]) -> None:
         self._pieces = tuple(pieces)
         self._index = FactIndex([passage_of(piece) for piece in self._pieces])
 
     def ranked(self, question: str, nearness: Mapping[Digest, float] | None = None) -> list[ContextPiece]:
-        """Return the pieces that belong to *question*, best first.
+        """Return the pieces that fit *question*, best first.
 
-        *nearness* has the similarity of each piece to the question by its embedding. Both rankings are then fused by
-        the ranks of the pieces in them.
+        *nearness* has the similarity of each piece to the question by embeddings. If it is given, the two rankings are
+        combined by the ranks of the pieces.
         """
         scores = self._index.scores(question)
         by_words = sorted(scores, key=lambda at: (-scores[at], at))
@@ -166,7 +168,7 @@ class PassageIndex:
 
 
 def within(pieces: Sequence[ContextPiece], *, most: int = MOST, budget: int = BUDGET) -> tuple[ContextPiece, ...]:
-    """Return the first of *pieces* that fit: at most *most* with *budget* characters."""
+    """Return the first of *pieces*: at most *most* of them, with at most *budget* characters in all."""
     found: list[ContextPiece] = []
     left = budget
     for piece in pieces:
@@ -189,9 +191,9 @@ class _Embeddings(msgspec.Struct, frozen=True):
 
 
 class Embedder:
-    """Asks the OpenAI-compatible server at *base_url* (with its version) for embeddings by *model*.
+    """Gets embeddings of texts by *model* from the OpenAI-compatible server at *base_url* (with its version).
 
-    *transport* sends the requests, with *headers*. *batch* limits the texts of one request.
+    *transport* sends the requests, with *headers*. *batch* is the largest number of texts in one request.
     """
 
     def __init__(
@@ -215,7 +217,7 @@ class Embedder:
 
     @property
     def name(self) -> Digest:
-        """The digest of the address and the model: vectors of different ones cannot be compared."""
+        """The digest of the address and the model. Only vectors with the same name can be compared."""
         return digest(self._url, self._model)
 
     async def embed(self, texts: Sequence[str]) -> list[array[float]]:

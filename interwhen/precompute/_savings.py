@@ -42,14 +42,14 @@ _CHARACTERS = 4
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """The cost of a reader's run, and whether it used the item."""
+    """The token counts of a run for a reader, and whether the run used the item."""
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """A pair of which both runs have ended."""
+    """A pair of runs of the same query that have both ended."""
 
     pair: Pair
 
@@ -59,10 +59,10 @@ Entry: TypeAlias = Charge | ComparedPair
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A query that tests the item *subject*.
+    """A query that is used to test the item *subject*.
 
-    *served* is what the reader's run began with. *other* is the alternative: without the item if that run used it, or
-    with it if not.
+    *served* is the model and the prompt of the reader's run. *other* is the alternative: without the item if that run
+    used it, and with the item if not.
     """
 
     subject: ItemId
@@ -117,18 +117,21 @@ class Savings:
 
     @property
     def records(self) -> Mapping[ItemId, GateRecord]:
-        """The record of each item that was ever tested."""
+        """The measurements of each item that was ever tested, by the id of the item."""
         return {id_: gate.record for id_, gate in self._gates.items()}
 
     @property
     def waiting(self) -> int:
-        """The number of pairs that lack their second run."""
+        """The number of pairs whose second run has not been made yet."""
         return len(self._halves)
 
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Choose an item to test, and return the model and the prompt of the run, with or without this item."""
+        """Choose an item to test, and return the model and the prompt of the run.
+
+        The gate of the item decides whether the run uses it.
+        """
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
         subject = self._subject(full, offered)
@@ -152,7 +155,7 @@ class Savings:
     # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
-        """Record the *result* of a run on *prompt*. A run that tested no item is ignored."""
+        """Record the *result* of a run on *prompt*. If the run tested no item, do nothing."""
         key = _digest(prompt)
         found = next(
             (each for each in self._running if each[0] == key and each[1].served.items == result.precomputed), None
@@ -169,10 +172,10 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Do the second run of at most *most* pairs, while no other run needs the model. Return the number completed.
+        """Make the second run of at most *most* pairs while no other run needs the model.
 
-        *options* go to these runs, and must be the same as for the readers' runs (such as ``sampling``). A run that a
-        foreground run cancels is tried again at the next call.
+        Return how many pairs were completed. *options* go to these runs, and must be the same as for the readers' runs
+        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again.
         """
         done = 0
         while self._halves and done < most:
@@ -210,13 +213,13 @@ class Savings:
     # ------------------------------------------------------------------ records
 
     def load(self) -> None:
-        """Load the records from the store, and apply the entries that are not saved yet."""
+        """Load the measurements from the store. Then apply the new ones that are not saved yet."""
         self._gates = {id_: Gate(record, self.rule) for id_, record in read_records(self._store).items()}
         for id_, offline, entry in self._news:
             _apply(self._gate(id_, offline), entry)
 
     def save(self) -> None:
-        """Write the new entries to the store. Entries that other processes write at the same time are kept."""
+        """Write the new measurements to the store. Those that other processes write at the same time are kept."""
 
         def change(_old: bytes | None) -> bytes:
             self.load()
@@ -240,7 +243,7 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """The saving of an item so far."""
+    """How much an item has saved so far."""
 
     share: Interval
     """The mean saving as a part of the dearer run of each pair, with an interval that is valid at all times."""
@@ -254,14 +257,14 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    """Return the saving of the item of *record*, over all its pairs."""
+    """Return how much an item saves, computed from all pairs in *record*."""
     saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
     paid_off = record.offline_tokens / saving if saving > 0 else None
     return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
-    """Return the records in *store*, by the id of the item; empty if they are missing or damaged."""
+    """Return the measurements in *store*, by the id of the item; empty if they are missing or damaged."""
     return store.decoded(DOCUMENT, dict[ItemId, GateRecord]) or {}
 
 

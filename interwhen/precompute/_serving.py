@@ -31,10 +31,10 @@ def everything(_item: Item) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServeReady:
-    """The default :class:`~interwhen.precompute.ServingPolicy`.
+    """The default :class:`~interwhen.precompute.ServingPolicy`: it uses a stored answer, or else relevant facts.
 
-    A stored answer is used only for its own question, in the same words or in words that are shown to ask the same.
-    Otherwise the most relevant facts are put before the question: at most *most* facts and *budget* characters.
+    A stored answer is used only if the prompt asks its question, in the same words or in a known paraphrase. Otherwise,
+    the most relevant facts are put before the question: at most *most* facts with at most *budget* characters.
     """
 
     most: int = 6
@@ -66,29 +66,29 @@ class ServeReady:
 
 
 def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
-    """Return the stored *text* in chunks, of which the first *reasoning* characters are reasoning.
+    """Return the stored *text* as chunks. Its first *reasoning* characters are reasoning.
 
-    It counts as 0 tokens, because its tokens were spent before; the ledger has them as offline tokens.
+    The chunks count as 0 tokens, because these tokens were spent earlier. The ledger counts them as offline tokens.
     """
     parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
     return tuple(chunk for chunk in parts if chunk.text)
 
 
 def _say(answer: Sequence[Chunk], model: Model) -> Model:
-    """Return a model that streams the stored *answer*. If a remedy cuts it, *model* continues it."""
+    """Return a model that streams the stored *answer*. If a remedy cuts the answer, *model* continues it."""
     return ReplayModel([Recording.untimed(answer)], forks=model, then=model, name=model.name)
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
-    """Return the item that answers exactly *question*; ``None`` if there is none."""
+    """Return the item that answers exactly *question*, apart from white space; ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
 
 
 def find_same(items: Sequence[Item], prompt: str) -> Item | None:
-    """Return the item whose question is the last line of *prompt* in other words; ``None`` if there is none.
+    """Return the item that answers a known paraphrase of the last line of *prompt*; ``None`` if there is none.
 
-    What stands before that line must be nothing, or the text that the question is about.
+    Before that line, there must be nothing or the text that the question is about.
     """
     line = last_line(prompt)
     form = form_of(line)
@@ -104,7 +104,7 @@ def find_same(items: Sequence[Item], prompt: str) -> Item | None:
 
 
 def whole_question(prompt: Prompt) -> str:
-    """Return the whole text of *prompt*; empty for a chat in which the assistant has already replied."""
+    """Return the whole text of *prompt*. For a chat in which the assistant has already replied, return ""."""
     # Earlier turns may change the meaning of the question.
     task = Task(prompt)
     return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
@@ -127,7 +127,10 @@ def last_line(question: str) -> str:
 
 
 def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, str]]:
-    """Return each fact in *items* on this *basis*, with the id of its item. Each line of such an item is one fact."""
+    """Return all facts in *items* whose proof has the basis *basis*, each with the id of its item.
+
+    Each line of such an item is one fact.
+    """
     return [
         (line, item.id)
         for item in items
@@ -140,10 +143,10 @@ def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, 
 def choose_facts(
     found: Sequence[tuple[str, str]], question: str, *, most: int, budget: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the facts in *found* that are most relevant to *question*, best first, and the ids of their items.
+    """Choose the facts that are most relevant to *question*, and return them, best first, with the ids of their items.
 
-    *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen. Of facts
-    with equal scores the latest comes first, because it may be derived from the others.
+    *found* has the facts with the ids of their items. At most *most* facts with *budget* characters are chosen. Of
+    facts with equal scores, the latest is preferred, because it may be derived from the others.
     """
     marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}
@@ -159,16 +162,16 @@ def choose_facts(
 
 
 def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ()) -> Prompt:
-    """Return *prompt* with *facts* before the question (in a chat, before the last turn of the user).
+    """Return *prompt* with *facts* inserted before the question (in a chat, before the last turn of the user).
 
-    *agreed* are facts whose derivations agreed, and that were not checked. Each group has its own heading.
+    *agreed* are facts that several derivations gave and that no monitor checked. Each group has its own heading.
     """
     groups = ((HEADING, facts), (AGREED_HEADING, agreed))
     return before_question(prompt, "\n\n".join("\n".join((heading, *group)) for heading, group in groups if group))
 
 
 def before_question(prompt: Prompt, lines: str) -> Prompt:
-    """Return *prompt* with *lines* before the question (in a chat, before the last turn of the user)."""
+    """Return *prompt* with *lines* inserted before the question (in a chat, before the last turn of the user)."""
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)
@@ -179,7 +182,7 @@ def before_question(prompt: Prompt, lines: str) -> Prompt:
 
 
 class ServingPolicy(Protocol):
-    """Chooses among the items that may be served. Must be pure and quick, because a reader waits for it."""
+    """Chooses which of the ready items a run uses. It must be pure and quick, because a reader waits for it."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the *items* that it uses.

@@ -37,9 +37,9 @@ _TOO_LONG = "the prompt must fit into the context window of the model: cut the c
 
 
 class StepWork:
-    """The :class:`~interwhen.precompute.StepContext` of the step *planned*.
+    """What the producer of the step *planned* may use; a :class:`~interwhen.precompute.StepContext`.
 
-    *settled* has the current items by the full name of their step.
+    *settled* maps the full name of each finished step to its current item.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class StepWork:
 
     @property
     def cost(self) -> Cost:
-        """The cost of the step in this slice so far."""
+        """The cost of the step so far, in this slice."""
         used = self._metered
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
@@ -92,9 +92,10 @@ class StepWork:
         return found
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*; ``None`` unless it is accepted, or a guess of the same producer.
+        """Return the item of the premise *step*.
 
-        Raises :class:`UsageError` unless ``Step.premises`` names it.
+        Return ``None`` unless the item is accepted or is a guess of the same producer. Raises :class:`UsageError`
+        unless ``Step.premises`` names *step*.
         """
         name = full_name(self._planned.producer.name, step)
         if name not in self._planned.premises:
@@ -110,19 +111,19 @@ class StepWork:
         return item if item.may_be_served or own_guess else None
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, without those for which :meth:`premise` returns ``None``."""
+        """Return the items of all premises. Those for which :meth:`premise` returns ``None`` are left out."""
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
     @property
     def reused(self) -> int:
-        """The tokens that earlier slices of the step generated and this one used."""
+        """The number of tokens from drafts of earlier slices that this slice used."""
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Ask the model for a complete answer.
+        """Send *prompt* to the model, and return its complete answer.
 
-        It is read as a stream, so that the tokens are counted even if the request is cancelled.
+        The answer is read as a stream, so that its tokens are counted even if the request is cancelled.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -143,7 +144,7 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer under the monitors, so that a mistake costs a repair and not the whole answer."""
+        """Let the model answer *prompt* under the monitors. Mistakes are repaired, so the answer can be kept."""
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -153,7 +154,7 @@ class StepWork:
         return result
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached."""
+        """Let the monitors judge *text* as a continuation of *prompt*. Equal texts are judged only once."""
         asked = digest(text, prompt if isinstance(prompt, str) else msgspec.json.encode(prompt))
         if asked not in self._judged:
             self._judged[asked] = await self._judge.judge(text, prompt, forks=self.model)
@@ -161,7 +162,7 @@ class StepWork:
 
 
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
-    """Let the producer of *planned* make its item, and return the item, accepted or not.
+    """Let the producer of *planned* make its item, and return the item, whether it is accepted or not.
 
     Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
@@ -183,7 +184,7 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 
 
 async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
-    """Return the fields of the item that depend on *made*, the result of the producer: its status, payload and so on.
+    """Return the fields of the item that follow from *made*, the result of the producer, such as its status.
 
     *spent* is the cost of the step so far.
     """

@@ -50,11 +50,11 @@ _HEAD = struct.Struct(">4sH32s")
 
 
 class Damaged(Exception):
-    """The bytes differ from those that were written under this name."""
+    """Raised if the bytes differ from those that were written under this name."""
 
 
 class Foreign(Exception):
-    """The bytes are undamaged, but another version of interwhen wrote them, with another schema."""
+    """Raised if the bytes are undamaged, but another version of interwhen wrote them, with another schema."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -62,17 +62,17 @@ class Foreign(Exception):
 
 
 class Locked(Exception):
-    """The bytes are sealed with a key that this store does not have, so they cannot be checked."""
+    """Raised if the bytes are sealed with a key that this store does not have, so that they cannot be checked."""
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
-    """Return the entry for *payload* under *name*, sealed with *key* if there is one."""
+    """Return *payload* as the entry to store under *name*. If there is a *key*, the entry has a keyed hash of it."""
     magic = MAGIC if key is None else KEYED
     return _HEAD.pack(magic, SCHEMA, _sum(name, SCHEMA, payload, key)) + payload
 
 
 def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
-    """Return the payload of *entry*, found under *name*.
+    """Check *entry*, which was stored under *name*, and return its payload.
 
     Raises :class:`Damaged` (also if the entry is not sealed with *key*), :class:`Foreign`, or :class:`Locked`.
     """
@@ -124,7 +124,7 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document at one generation. Each change adds one to the generation."""
+    """One generation of a document. Each change of the document adds one to the generation."""
 
     generation: int
     """0 if it was never written."""
@@ -167,12 +167,12 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Its path or URL, for messages."""
+        """The path or URL of the store, for messages."""
         return self.shelf.place
 
     @property
     def blocks(self) -> bool:
-        """Whether its calls may block, so that they must run in a thread."""
+        """Whether methods of this store may block. If so, call them in a thread."""
         return self.shelf.blocks
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class Store:
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Read and check the item *id_*; ``None`` if it is missing or damaged."""
+        """Read the item *id_*, check it, and return it; ``None`` if it is missing or damaged."""
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -198,7 +198,7 @@ class Store:
         return item
 
     def put(self, item: Item) -> Item:
-        """Store *item*, and return it. If another writer was first, keep and return the item of that writer."""
+        """Store *item* and return it. If another writer has already stored this item, return the stored one."""
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
         for _ in range(3):
@@ -217,7 +217,7 @@ class Store:
         )
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
-        """Return all items of *slot*, whatever their inputs, oldest first. Items in *known* are not read again."""
+        """Return all items of *slot*, whatever their inputs were, oldest first. Items in *known* are not read again."""
         ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
@@ -230,11 +230,11 @@ class Store:
                 yield item
 
     def evict(self, id_: ItemId) -> None:
-        """Delete an item. Items that were made from it are kept, because they are still valid for their inputs."""
+        """Delete an item. Items that were made from it remain, because they are still valid for their inputs."""
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Move an item into quarantine, where it can be inspected."""
+        """Move an item into quarantine, where a person can inspect it."""
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -262,8 +262,8 @@ class Store:
     def generation(self, name: str, *, waits: bool = True) -> int:
         """Return the generation of document *name*; 0 if it was never written.
 
-        Without *waits*, this raises :class:`~interwhen.precompute.StoreError` at once if the shelf is locked, as far as
-        the shelf can do so.
+        Without *waits*, this does not wait for a locked shelf: it raises :class:`~interwhen.precompute.StoreError` at
+        once, if the shelf supports that.
         """
         # Optional: a shelf that never locks needs no such method.
         names = self.shelf.names if waits else getattr(self.shelf, "names_now", self.shelf.names)
@@ -287,9 +287,9 @@ class Store:
         )
 
     def commit(self, name: str, data: bytes, *, expect: int) -> int:
-        """Write the next generation of document *name*; return its number.
+        """Write *data* as the next generation of document *name*, and return its number.
 
-        Raises :class:`~interwhen.precompute.StoreConflict` unless its latest generation is *expect*.
+        Raises :class:`~interwhen.precompute.StoreConflict` unless the latest generation is *expect*.
         """
         entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)), self._key)
         if not self.shelf.follow(_folder(name), expect + 1, entry):
@@ -297,10 +297,10 @@ class Store:
         return expect + 1
 
     def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
-        """Write what *change* makes of the data of document *name*, and return the document after it.
+        """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
-        If another process writes the document meanwhile, *change* gets the new data. If it returns ``None``, nothing is
-        written.
+        If another process writes the document meanwhile, *change* is called again with the new data. If it returns
+        ``None``, nothing is written.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -316,12 +316,12 @@ class Store:
         )
 
     def decoded(self, name: str, kind: type[T]) -> T | None:
-        """Return the latest generation of document *name* as a *kind*; ``None`` if it is missing or damaged."""
+        """Return the latest data of document *name* as an object of type *kind*; ``None`` if missing or damaged."""
         data = self.document(name).data
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
     def documents(self, start: str) -> tuple[str, ...]:
-        """Return the names of the documents whose names begin with *start*, sorted."""
+        """Return the names of all documents that begin with *start*, sorted."""
         latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
         found = set()
         for name in latest.values():
@@ -377,10 +377,10 @@ class Store:
 
 
 def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None, **options: object) -> Store:
-    """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
+    """Open the store at *place*: a path (one SQLite file), a URL of a file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`. Raises
-    :class:`~interwhen.precompute.StoreError` if it cannot be opened.
+    :class:`~interwhen.precompute.StoreError` if the store cannot be opened.
     """
     shelf = _shelf_at(place, options)
     try:

@@ -26,19 +26,19 @@ _TURN = 4000
 
 
 def questions_document(name: str) -> str:
-    """Return the name of the document with the questions about the context *name*."""
+    """Return the name of the document with the recorded questions about the context *name*."""
     return f"questions:{name}"
 
 
 def seen_questions(store: Store, name: str) -> dict[str, int]:
-    """Return how often each question about the context *name* was noted, the most frequent first."""
+    """Return how often each question about the context *name* was recorded, the most frequent first."""
     return store.decoded(questions_document(name), dict[str, int]) or {}
 
 
 def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
-    """Add *questions* to those about the context *name*. Two processes may do this at once.
+    """Add *questions* to the recorded questions about the context *name*. Two processes may do this at once.
 
-    *is_log*: they are a whole log, such as a file. Noting it once more changes nothing.
+    *is_log* means that *questions* is a whole log, such as a file. To record the same log again changes nothing.
     """
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if question and len(question) <= LONGEST}
@@ -54,27 +54,31 @@ def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log:
 
 
 class QuestionLog:
-    """The questions of runs, in memory until :meth:`save` writes them to the store."""
+    """The questions of runs. They are in memory until :meth:`save` writes them to the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._noted: dict[str, list[str]] = {}
 
     def note(self, name: str, question: str) -> None:
-        """Note a *question* about the context *name*. A reader waits, so this does not write."""
+        """Record a *question* about the context *name* in memory. It does not write, because a reader waits."""
         noted = self._noted.setdefault(name, [])
         if len(noted) < _MOST:
             noted.append(question)
 
     def save(self) -> None:
-        """Write the noted questions to the store. It may block."""
+        """Write the recorded questions to the store. It may block."""
         while self._noted:
             name, questions = self._noted.popitem()
             note_questions(self._store, name, questions)
 
 
 def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float]:
-    """Return how much each piece is asked about, by its name: the questions for which it is among the best passages."""
+    """Return for each piece, by name, how often questions ask about it.
+
+    Each question counts for the pieces that fit it best, with less weight for a lower rank. *questions* maps each
+    question to its frequency.
+    """
     found: dict[str, float] = {}
     for question, count in questions.items():
         for rank, piece in enumerate(index.ranked(question)[:_RANKED]):
@@ -83,7 +87,10 @@ def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float
 
 
 def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> PlannedStep:
-    """Return the first of the most urgent *steps* whose pieces are most asked about. *steps* are sorted by urgency."""
+    """Return the step to do next: of the most urgent *steps*, the one whose pieces are asked about most.
+
+    *steps* must be sorted by urgency. *wanted* has how often each piece is asked about.
+    """
     equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
 
     def asked_about(each: PlannedStep) -> float:
@@ -94,9 +101,9 @@ def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> Pl
 
 
 def conversation_piece(turns: Sequence[Message]) -> ContextPiece | None:
-    """Return a piece with what the user said in *turns*; ``None`` if that is nothing.
+    """Return a piece with the texts of the user in *turns*; ``None`` if there are none.
 
-    The text of the assistant is left out: it was not checked, so no fact may follow from it.
+    Texts of the assistant are left out: nothing has checked them, so no fact may be derived from them.
     """
     said = [turn.content.strip()[:_TURN] for turn in turns if turn.role == "user" and turn.content.strip()]
     text = "\n".join(said)

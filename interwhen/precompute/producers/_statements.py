@@ -44,27 +44,27 @@ _NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """The lines that a statement can cite, by number: ``S3`` is the third line of the text, ``F2`` the second fact."""
+    """The lines that a statement can cite, with their labels: ``S3`` is line 3 of the text, ``F2`` is fact 2."""
 
     source: tuple[str, ...]
     facts: tuple[str, ...]
 
     def get(self, number: str) -> str | None:
-        """Return the text of *number*; ``None`` if there is no such number."""
+        """Return the line with the label *number*, such as ``S3``; ``None`` if there is none."""
         lines = self.source if number[0] == "S" else self.facts
         at = int(number[1:]) - 1
         return lines[at] if 0 <= at < len(lines) else None
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """A statement, and the lines and earlier facts that it cites as its premises."""
+    """A statement of the model, with the lines and earlier facts that it cites as its premises."""
 
     said: str
     cited: tuple[str, ...]
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Give numbers to *facts* and to the lines of *source* that are not blank."""
+    """Return *facts* and the lines of *source* that are not blank, with labels for citing them."""
     return Numbered(tuple(line.strip() for line in source.splitlines() if line.strip()), tuple(facts))
 
 
@@ -92,7 +92,7 @@ class _StructuredReply(msgspec.Struct):
 
 
 def ask_structured(given: Numbered, limit: int) -> tuple[tuple[Message, ...], dict[str, Any]]:
-    """Return a prompt as of :func:`ask_for` with an example in JSON, and the field of the request that demands it."""
+    """Do the same as :func:`ask_for` with an example in JSON. Also return request fields that require this JSON."""
     task, question, _, source = ask_for(given, limit)
     example = [_StructuredStatement(found.said, list(found.numbers)) for found in _example_statements()]
     answer = msgspec.json.encode(_StructuredReply(example)).decode()
@@ -122,7 +122,10 @@ def _example_statements() -> Iterator[_ExampleStatement]:
 
 
 def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
-    """Return the statements in *reply*, JSON as :func:`ask_structured` demands; ``None`` if it is no such JSON."""
+    """Parse *reply*, which must be JSON as in :func:`ask_structured`, and return its statements.
+
+    Return ``None`` if it is not such JSON.
+    """
     try:
         found = msgspec.json.decode(reply, type=_StructuredReply).statements
     except (msgspec.MsgspecError, RecursionError):
@@ -133,7 +136,7 @@ def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
 
 
 def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
-    """Return *prompt* with a *reply* in which no statement could be read, and a request to write it as asked."""
+    """Return *prompt* followed by *reply*, which had no readable statement, and by a request to keep to the format."""
     return (*prompt, Message("assistant", reply[:_QUOTED]), Message("user", _AGAIN))
 
 
@@ -141,7 +144,8 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that are new and cite only lines of *given*.
 
     A line may cite at its end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``.
-    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. Linear in the length of *reply*.
+    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. The time is linear in the length
+    of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
@@ -159,7 +163,7 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
 
 
 def _read_line(line: str) -> tuple[str, list[str]] | None:
-    """Return the statement in *line* and the numbers of the lines that it cites; ``None`` if it is no such line."""
+    """Return the statement in *line* and the labels that it cites; ``None`` if the line is not a statement."""
     text = _LIST_MARK.sub("", line).replace("**", "")
     numbers = [number for match in _BRACKETS.finditer(text) for number in _CITED.findall(match[0])]
     said = _BRACKETS.sub("", text)
@@ -174,12 +178,12 @@ def _read_line(line: str) -> tuple[str, list[str]] | None:
 
 
 def plain(text: str) -> str:
-    """Normalize the case, the white space and the final punctuation of *text*, so that statements can be compared."""
+    """Return *text* in a form for comparison: lower case, single spaces, no final punctuation."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!? ")
 
 
 def is_plain_text(text: str) -> bool:
-    """Tell whether *text* has no control characters, and nothing that looks like a token of a chat template."""
+    """Return whether *text* has no control characters and no text that looks like a token of a chat template."""
     return not _NOTES.search(text) and not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
 
 
@@ -187,7 +191,10 @@ def is_plain_text(text: str) -> bool:
 
 
 async def ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
-    """Ask the model with the chat *prompt*, and return its answer."""
+    """Send the chat *prompt* to the model, and return its answer.
+
+    If the model does not accept chats, the turns are sent as one text.
+    """
     try:
         return await context.ask(prompt, sampling)
     except UsageError:

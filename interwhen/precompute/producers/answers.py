@@ -62,7 +62,7 @@ class _AnswerParams(msgspec.Struct, frozen=True):
 
 
 class AnswerProducer:
-    """Answers *questions*, and further questions that the model considers most likely; *anticipate* is their number.
+    """Prepares answers to *questions*, and to *anticipate* further questions that the model considers most likely.
 
     An answer is stored with its whole reasoning. It is accepted only if the monitors passed each line, and a monitor
     that knows the task judged the answer itself (scope ``answer``).
@@ -88,7 +88,7 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each question, the most likely first."""
+        """Plan one item for each question, the most likely question first."""
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
         seen = [one for one in rank(context.questions) if asked(one.question) not in known]
@@ -114,7 +114,7 @@ class AnswerProducer:
             )
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Let the model list likely questions, or answer one question, depending on *step*."""
+        """Let the model list likely questions or answer one question, as *step* requires."""
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
         room = characters_in((await context.model.capabilities()).context_tokens)
@@ -134,17 +134,20 @@ class AnswerProducer:
 def answers(
     *, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800, seen: int = 0
 ) -> AnswerProducer:
-    """Make the producer.
+    """Make the producer of answers.
 
-    *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
-    number of further questions that the model guesses. *seen* is the number of further questions that are taken from
-    those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
+    *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is how many
+    further questions the model guesses. *seen* is how many further questions are taken from the recorded questions
+    about the context, the most frequent first. *max_tokens* limits each answer.
     """
     return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens, seen=seen)
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
-    """Return each question of *log* once, with its relative frequency (add-one smoothed), most frequent first."""
+    """Return each question in *log* once, with its estimated probability, the most frequent first.
+
+    The estimate is the relative frequency with add-one smoothing.
+    """
     first: dict[Digest, str] = {}
     for question in log:
         first.setdefault(asked(question), question)
@@ -159,7 +162,7 @@ def compose(text: str, question: str) -> str:
 
 
 def asked(prompt: str) -> Digest:
-    """Return the key of *prompt* for the lookup of answers. It ignores only white space.
+    """Return the key under which the answer to *prompt* is found. Only differences in white space are ignored.
 
     Case, punctuation and similar characters can change the question ("a" and "A", "5" and "5!", "x²" and "x2").
     """
@@ -167,7 +170,7 @@ def asked(prompt: str) -> Digest:
 
 
 def answer_of(item: Item) -> Answered:
-    """Return the decoded data of *item*, which must be of this producer."""
+    """Return the decoded data of *item*, which an :class:`AnswerProducer` must have made."""
     return _answered(item.payload.data)
 
 
@@ -177,7 +180,10 @@ def _answered(data: bytes) -> Answered:
 
 
 async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the whole text of *pieces*, or the passages that belong to *question* if it exceeds *room* characters."""
+    """Return the text of *pieces* for a prompt with *question*.
+
+    If it exceeds *room* characters, only the passages that fit the question are returned.
+    """
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -186,7 +192,7 @@ async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) ->
 
 
 def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the whole text of *pieces*, or the start of each of them if it exceeds *room* characters."""
+    """Return the text of *pieces*. If it exceeds *room* characters, return only the start of each piece."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text

@@ -29,7 +29,7 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``prefixes``: the counters of the server when the prefix was sent again."""
+    """The data of an item of kind ``prefixes``: the server's token counts when the prefix was sent a second time."""
 
     tokens: int
     """The tokens of the prompt."""
@@ -67,7 +67,7 @@ class PrefixProducer:
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Send the prefix, and send it once more if it was not cached. Raises if it is still not cached then."""
+        """Send the prefix. If it did not come from the cache, send it again. Raises if it is still not cached then."""
         params = msgspec.json.decode(step.params, type=_PrefixParams)
         prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
         seen = await _send(prompt, context)
@@ -90,7 +90,7 @@ class PrefixProducer:
 
 
 def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
-    """Make the producer. *as_* is the form of the context in prompts.
+    """Make the producer of prefixes. *as_* is how prompts contain the context, such as ``text``.
 
     A prefix counts as cached if at least *share* of its tokens come from the cache. The default is below 1 because
     servers cache only whole blocks of tokens.
@@ -99,10 +99,11 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
 
 
 def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
-    """Tell whether the server has evicted the prefix of *item*. *result* is of a run whose prompt began with it.
+    """Return whether the server has evicted the prefix of *item* from its cache.
 
-    The prefix was evicted if less than *share* of its tokens came from the cache. ``None`` if the counters in *result*
-    do not show it, because the server does not count, or the run was cut short or reconnected.
+    *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if less than *share* of its
+    tokens came from the cache. The result is ``None`` if the counters do not show it, because the server does not
+    count, or because the run was cut short or reconnected.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)
@@ -112,9 +113,9 @@ def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
 
 
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
-    """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
+    """Delete those prefixes of *context* that were not in the cache during the run with *result*. Return their ids.
 
-    The idle worker makes them again.
+    The idle worker then sends them again.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]
