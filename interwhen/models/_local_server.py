@@ -43,7 +43,7 @@ class ServerOptions:
     batch: int = 64
     start_seconds: float = 120.0
     shelf: str = ""
-    """The folder for saved states of slots; empty: no states are saved."""
+    """The folder for saved states of slots. If empty, no states are saved."""
 
     def __post_init__(self) -> None:
         for name in ("context", "slots", "threads", "batch"):

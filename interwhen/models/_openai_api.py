@@ -148,7 +148,7 @@ class OpenAICompatible:
         self.timeouts = timeouts or Timeouts()
         """The timeouts. All except ``connect`` are enforced by the reader of a stream, not by the stream."""
         self.feedback: FeedbackTemplate | None = None
-        """The wording of feedback to this model; ``None``: the default. A run can replace it."""
+        """The wording of feedback to this model; ``None`` for the default. A run can replace it."""
         self.model = model
         self._base_url = base_url.rstrip("/")
         self._host = parts.netloc.rpartition("@")[2]
@@ -160,7 +160,7 @@ class OpenAICompatible:
         self._malformed = malformed
         self._abort = abort
         self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
-        """The generations that may continue after their stream was closed; ``None``: the server always stops them."""
+        """The generations that may continue after their stream was closed. ``None`` if the server always stops."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
         self._slots = SlotRelease()

@@ -184,7 +184,7 @@ class TokenTrail:
     def kept(self, runs: Sequence[_TextRun]) -> _Kept:
         """Compare *runs*, the kept text, with the text of the trail.
 
-        Returns the ids of all complete events whose text is in *runs*, and the rest of *runs*, which has no ids.
+        Returns the ids of all complete events with which *runs* begins, and the rest of *runs*, which has no ids.
         """
         events = bisect.bisect_right(self._ends, self._common(runs))
         end = self._ends[events - 1] if events else 0
@@ -379,7 +379,7 @@ class KnownTags:
     def __init__(self) -> None:
         self.ids: dict[str, Ids] = {}
         self.markup: Markup | None = None
-        """The tags of the model; ``None``: not known yet."""
+        """The tags of the model; ``None`` if they are not known yet."""
 
 
 class TokenPrompts:
