@@ -172,9 +172,9 @@ def allocation(
 ) -> Report:
     """Simulate the allocator beside best-of-N and stop-on-verified, on the same tasks with the same chance.
 
-    A simulation: no model is asked. The tasks have difficulties of their own, and lengths and verifier errors of
-    another kind than the allocator's model of them. It starts without any data, and the tokens with which it learns
-    are counted.
+    This is a simulation without a model. Difficulty, length and verifier errors of the tasks follow other distributions
+    than those that the allocator assumes. The allocator starts without any data, and the tokens of the tries from which
+    it learns are counted.
 
     Parameters
     ----------

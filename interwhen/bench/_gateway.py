@@ -97,11 +97,12 @@ async def gateway(
 ) -> Report:
     """Measure what the gateway adds at one stream, how many streams one process carries, and what wrapping costs.
 
-    The streams come from a load generator in a process of its own, over loopback, and are read as bytes, with and
-    without the gateway (or a bare relay) between; then through interwhen.run in this process, and through its
-    transport alone, httpx2 and the openai SDK, each just after a bare protocol that only notes when bytes come: the
-    floor for any reader in Python on this machine. Finally they are read through the openai SDK, bare and wrapped.
-    Chunks are late against the schedule of the generator, which reports how well it kept that schedule.
+    A load generator in a separate process sends the streams over loopback. First they are read as bytes, directly,
+    through the gateway, and through a bare relay. Then they are read in this process through interwhen.run, its
+    transport alone, httpx2 and the openai SDK. Just before each of these, a bare protocol that only records when bytes
+    arrive reads them: no reader in Python can be faster on this machine. Finally they are read through the openai SDK,
+    bare and wrapped. The lateness of a chunk is relative to the schedule of the generator, which reports how well it
+    kept that schedule.
 
     Parameters
     ----------

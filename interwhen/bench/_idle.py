@@ -96,8 +96,8 @@ async def idle(
 ) -> Report:
     """Time runs alone and with a worker that is at work until they begin; exit code 1 unless p95 is within 5 %.
 
-    In one run of each pair a worker is at work in the pause before it, so that most of these runs begin in the middle
-    of one of its slices; in the other the pause is empty.
+    There is a pause before each run. For one run of each pair, a worker uses the model during the pause, so that most
+    of these runs begin in the middle of a slice of its work. For the other run, the model is idle during the pause.
 
     Parameters
     ----------

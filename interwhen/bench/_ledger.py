@@ -234,9 +234,9 @@ def _sums(segment: Segment) -> Iterator[Claim]:
 def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, strategies: str = "") -> Report:
     """Compare the ledgers of many runs with what their endpoint counted; ends with 1 if one counter differs.
 
-    Each run is made from its seed and played in virtual time: a scripted endpoint that makes mistakes, breaks, and
-    keeps its own counts; forks, rewinds, reconnects. Compared are the requests, the tokens of the main stream and of
-    forks, and the prompt and cached tokens that the endpoint reported.
+    Each run is generated from its seed and played in virtual time, with forks, rewinds and reconnects. The scripted
+    endpoint makes mistakes, breaks connections, and keeps its own counts. The comparison covers the requests, the
+    tokens of the main stream and of forks, and the prompt and cached tokens that the endpoint reported.
 
     Parameters
     ----------

@@ -472,10 +472,9 @@ async def penalty(
 ) -> Report:
     """Measure what verifiers add to a stream in which nothing is wrong: bare and supervised runs, as pairs.
 
-    By default a recorded stream is sent again by a process of its own, each token at the time it came, and five
-    monitors watch it whose verifiers take 100 ms for each of their checks. The runs of a pair get the same request and
-    seed, one after the other in random order. Only pairs in which no violation interrupted count as correct runs; the
-    others are listed.
+    By default, a separate process replays a recorded stream, each token at its recorded time. Five monitors watch the
+    stream, and each of their checks takes 100 ms. The runs of a pair get the same request and seed, one after the other
+    in random order. Only pairs in which no violation interrupted count as correct runs; the others are listed.
 
     Exit codes: 0, or 1 where the total is above --fail-above, or fewer than 80 % of the pairs were correct runs.
 

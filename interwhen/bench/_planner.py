@@ -164,8 +164,9 @@ class ForkCosts(NamedTuple):
 def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) -> Report:
     """Simulate the fork planner on many servers, prefixes and sets of routes, also with rates that are wrong.
 
-    A simulation: no model is asked. The servers' costs are of another kind than the planner's, and its rates come from
-    three probes, with chance in them. What it takes is compared with an oracle that knows the true mean costs.
+    This is a simulation without a model. The costs of the servers follow another formula than that of the planner. The
+    planner gets its rates from three probes with random noise. Its choices are compared with those of an oracle that
+    knows the true mean costs.
 
     Parameters
     ----------

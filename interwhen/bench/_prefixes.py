@@ -83,8 +83,8 @@ async def prefixes(
 ) -> Report:
     """Measure what a prefix that was sent ahead of time saves at the first token, in pairs on a real server.
 
-    In each pair, one context is asked about cold, and another one of the same size after its prefix was warmed. The
-    server's counters of cached tokens say whether it was.
+    In each pair, there is a question about one context that is not in the cache, and one about another context of the
+    same size whose prefix was sent ahead. The server's counters of cached tokens show whether the prefix was cached.
 
     Parameters
     ----------

@@ -167,10 +167,10 @@ async def soak(
 ) -> Report:
     """Supervise many streams for a long time against a server that breaks at random; ends with 1 unless it is clean.
 
-    A server in a process of its own tells stories, with wrong sums among them, and meets a third of the requests
-    with a fault of the wire. One verifier corrects the sums, another one raises, passes its deadline and returns
-    nonsense, some readers leave early. Each run is compared with its story: nothing may be lost, no claim may be
-    untrue, and no task, socket or memory may be left over.
+    A server in a separate process streams stories that contain wrong sums, and answers a third of the requests with a
+    network fault. One verifier corrects the sums. Another verifier raises, exceeds its deadline or returns nonsense.
+    Some readers leave early. Each run is compared with its story: no text may be lost, no wrong claim may pass, and no
+    task, socket or memory may be left over.
 
     Parameters
     ----------

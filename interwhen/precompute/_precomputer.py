@@ -265,8 +265,8 @@ class Precomputer:
     async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
-        The idle worker consolidates it into facts. Replies of the assistant are left out, because nothing has checked
-        them. A context that is missing is made.
+        The idle worker derives facts from this text. Replies of the assistant are left out, because nothing has checked
+        them. If the context does not exist, it is created.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -320,10 +320,10 @@ class Precomputer:
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
         """Return the items that may be served now for the context of *ref*: verified, current and undamaged.
 
-        A reader waits for this, so it makes no network request. In a local store it looks up the latest generation of
-        the context. With a store behind a network it relies for ``fresh_seconds`` on the generation that was read
-        last, and then returns no items until the worker has read it again. If the context was edited, an old *ref*
-        gets no items.
+        A reader waits for this call, so it makes no network request. With a local store, it looks up the latest
+        generation of the context. With a store behind a network, it relies on the generation that was read last, for up
+        to ``fresh_seconds``. After that time, it returns no items until the worker has read the generation again. If
+        the context was edited, it returns no items for an old *ref*.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
