@@ -208,7 +208,7 @@ def _joint(piece: Piece) -> str:
 
 
 def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Append *text* to *turns*: to the last turn if it comes after *joint* and has the same *role*, else as a new turn.
+    """Add *text* to the last turn, after the separator *joint*, if that turn has the same *role*; else add a new turn.
 
     Many chat templates require alternating roles.
     """
