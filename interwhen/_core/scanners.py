@@ -43,7 +43,7 @@ class Scanner:
 
     @property
     def hold(self) -> int:
-        """The offset after which the text may become part of an incomplete segment. A gate holds this text back."""
+        """The offset from which on the text may become part of an incomplete segment. A gate holds this text back."""
         return self.start
 
     reads_on: bool = True

@@ -792,7 +792,10 @@ class ObservedRun(Run):
         return event
 
     async def batch(self) -> list[Event]:
-        """Return the next events as :meth:`Run.batch` does. The first of them came through :meth:`__anext__`."""
+        """Return the next events, as :meth:`Run.batch` does.
+
+        The listeners already have the first of them, because :meth:`__anext__` has returned it.
+        """
         found = await super().batch()
         self._observe(found[1:])
         return found

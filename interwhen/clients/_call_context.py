@@ -57,7 +57,7 @@ class ContextServed:
     ready: Ready | None
     """The context for the run, which uses the items without adding them again; ``None`` if the call has no context."""
     answer: tuple[Chunk, ...] = ()
-    """The stored answer; empty: the server is asked."""
+    """The stored answer; empty if the server must be asked."""
     use: ContextUse | None = None
 
 

@@ -120,7 +120,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     journal: str = ""
     """The name of the file with the journal of the call; empty if it has none."""
     journal_incomplete: str = ""
-    """Why the journal is incomplete, as far as that is known when the call ends; empty: it is complete."""
+    """Why the journal is incomplete, as far as that is known when the call ends; empty if it is complete."""
     content: CallContent | None = None
 
     @property

@@ -214,7 +214,7 @@ class Settings:
     learner: RemedyLearner | None = None
     """Sets the order in which remedies are tried, and learns from the results of earlier calls."""
     strategy: CallStrategy | None = None
-    """Answers the calls with several requests, or with other remedies; ``None``: one request per call."""
+    """Answers the calls with several requests, or with other remedies. With ``None``, each call is one request."""
     strategy_tokens: int = 16_384
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
     strategy_samples: int = 64
@@ -222,14 +222,14 @@ class Settings:
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
-    """The file that gets one record per call; ``None``: records are only logged (``call.ended``)."""
+    """The file that gets one record per call. With ``None``, records are only logged (``call.ended``)."""
     on_result: ResultCallback | None = None
     """Called with the :class:`SupervisedCall` when a call has ended: in a thread, with the context of the call. If it
     raises, this is only logged."""
     on_event: EventCallback | None = None
     """Called with each event, except those for text, and the id of the call, in the same way as ``on_result``."""
     journal: JournalDirectory | None = None
-    """The directory that gets a journal for each call; ``None``: no journals."""
+    """The directory that gets a journal for each call; ``None`` for no journals."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 

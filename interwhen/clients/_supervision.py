@@ -265,7 +265,7 @@ class FormatClaim(Claim):
     """The required arguments of the tool; ``None`` if no such tool is offered."""
     offered: tuple[str, ...]
     problem: str = ""
-    """Why the call, which is written as text, cannot be read; empty: it was read."""
+    """Why the call, which is written as text, cannot be read; empty if it was read."""
 
 
 def check(claim: FormatClaim) -> Verdict:

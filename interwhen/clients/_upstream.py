@@ -357,7 +357,7 @@ class CallModel:
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
         self._stored: HttpResponse | None = None
-        """The stored answer to the first request; ``None``: the server is asked."""
+        """The stored answer to the first request; ``None`` if the server must be asked."""
 
     @property
     def name(self) -> str:

@@ -16,10 +16,10 @@ ModelT = TypeVar("ModelT")
 
 
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
-    """Return a copy of *model*, an ``OpenAIModel`` or ``AzureOpenAIModel``, whose calls *monitors* watch.
+    """Return a copy of *model*, an ``OpenAIModel`` or ``AzureOpenAIModel``, whose calls *monitors* supervise.
 
-    *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be
-    wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
+    *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must
+    be wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
     """
     made: Any = supervised_copy(model, _SupervisedGeneration)
     made.client = wrapped(made.client, monitors, options)

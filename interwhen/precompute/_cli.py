@@ -67,7 +67,7 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
 
 
 def pass_table(prepared: PreparedContext) -> Table | None:
-    """Return a table with the number of facts of each pass; ``None`` if there was no pass."""
+    """Return a table of the facts by pass; ``None`` if there was no pass."""
     passes: dict[int, list[Item]] = {}
     for item in prepared.current.items.values():
         number = item.step.rpartition("/")[2]
@@ -107,7 +107,7 @@ class StoreFlags:
     """A file with the key that seals each entry of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
 
     def open(self) -> Store:
-        """Open the store that these options select."""
+        """Open the store."""
         return open_place(self.store, self.key_file)
 
 

@@ -23,7 +23,7 @@ NOTHING = Digest("")
 
 
 class ContextRecord(msgspec.Struct, frozen=True):
-    """The content of a context, in the form in which the store has it."""
+    """A context as it is written to the store."""
 
     pieces: tuple[tuple[str, str], ...]
     """The name and the text of each piece, in order."""
@@ -43,7 +43,7 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
-    """What work on a context has cost, over all its generations. Work without a result counts, too."""
+    """The cost of a context in all its generations, including work without a result."""
 
     cost: Cost = Cost()
     discarded: int = 0
@@ -87,7 +87,7 @@ def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return what work on the context *name* has cost so far."""
+    """Return the cost of the context *name* so far."""
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
@@ -113,10 +113,7 @@ def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpen
 
 @dataclass(slots=True)
 class PreparedContext:
-    """A context at one generation, with its items, in memory.
-
-    The idle worker updates this object. Runs only read it.
-    """
+    """A context at one generation, in memory. The idle worker updates this object; runs only read it."""
 
     name: str
     generation: int = 0
@@ -145,7 +142,7 @@ class PreparedContext:
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
-        """The planned steps, in an order in which each step comes after its premises."""
+        """The planned steps. Each step comes after its premises."""
         return self.plan_inputs.plan
 
     @property
@@ -206,14 +203,14 @@ class PreparedContext:
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the present digest of the input *read*; ``None`` if its piece or item does not exist any more."""
+        """Return the digest that the input *read* has now; ``None`` if its piece or item does not exist any more."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
-        """Return *items* and, by id, all items in memory from which they were made, directly or indirectly."""
+        """Return *items* and all items in memory that they were made from, directly or indirectly."""
         known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
@@ -228,7 +225,7 @@ class PreparedContext:
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
     """Convert *given*, a text or a mapping of names to texts, to pieces.
 
-    Raises :class:`~interwhen.UsageError` for any other type.
+    Raises :class:`~interwhen.UsageError` on another type.
     """
     if isinstance(given, str):
         return pieces_of(given)
@@ -252,10 +249,7 @@ State = Status | Literal["due", "waiting"]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
-    """The settings of the last worker on a context.
-
-    Other processes need them to decide which items are current.
-    """
+    """The settings of the last worker on a context. Other processes use them to decide which items are current."""
 
     model: str
     tokenizer: str
@@ -267,7 +261,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     @property
     def specs(self) -> tuple[dict[str, Any], ...]:
-        """The producers with their options, in the form that :func:`~interwhen.precompute.load_producers` accepts."""
+        """The producers with their options, for :func:`~interwhen.precompute.load_producers`."""
         return tuple({"name": name, **self.options.get(name, {})} for name in self.producers)
 
     @property
@@ -277,10 +271,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
 
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
-    """Store *worker* as the settings of the last worker on the context *name*.
-
-    If two workers start at the same time, only one of them is recorded.
-    """
+    """Record *worker* as the last worker on context *name*. If two workers start at once, only one is recorded."""
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
     if there.data != data:
@@ -301,7 +292,7 @@ def contexts_in(store: Store) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StepState:
-    """The state of one step of a plan, with its item if it has one."""
+    """The state of one step, and its item if it has one."""
 
     step: str
     state: State
@@ -351,7 +342,7 @@ def summary(prepared: PreparedContext) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class InputReading:
-    """One input of an item, and whether the input is still the same."""
+    """One input of an item, and whether it is unchanged."""
 
     name: str
     kind: Literal["piece", "step"]

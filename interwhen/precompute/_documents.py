@@ -101,7 +101,7 @@ def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str
 
 
 def _end_of(text: str, most: int) -> str:
-    """Return the whole sentences or lines at the end of *text* that fit into *most* characters."""
+    """Return whole sentences or lines at the end of *text*, at most *most* characters."""
     if not most:
         return ""
     if len(text) <= most:
@@ -112,7 +112,7 @@ def _end_of(text: str, most: int) -> str:
 
 
 def _groups(text: str, size: int) -> Iterator[list[Block]]:
-    """Yield the list of blocks for each piece of *text*."""
+    """Yield the blocks of each piece."""
     group: list[Block] = []
     for block in _fitting(_blocks(text), size):
         length = _length(group)
@@ -131,7 +131,7 @@ def _groups(text: str, size: int) -> Iterator[list[Block]]:
 
 
 def _length(group: Sequence[Block]) -> int:
-    """Return the length of the blocks of *group* in characters, joined by blank lines."""
+    """Return the number of characters of *group* with a blank line between two blocks."""
     return sum(len(block.text) + 2 for block in group) - 2 if group else 0
 
 
@@ -193,10 +193,7 @@ def _begins_block(lines: Sequence[str], at: int) -> bool:
 
 
 def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
-    """Look for an underlined heading at line *at*. Return the index of the line after it, and its mark.
-
-    Return ``None`` if there is none.
-    """
+    """Return the index after the underlined heading at line *at*, and its mark; ``None`` if there is none."""
     if _RULE.match(lines[at]):
         # A heading may have a rule above it, too.
         above = lines[at].rstrip()

@@ -33,7 +33,7 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """The text in the form of trace pieces, for a request that continues it."""
+        """The text as pieces of a trace."""
         return tuple(Piece(text, phase=phase) for phase, text in self.parts)
 
 
@@ -61,7 +61,7 @@ class Drafts:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Delete the drafts of the requests *keys*, because their step is finished."""
+        """Forget the drafts of the requests *keys*: their step has an item now."""
         for key in keys:
             self._drafts.pop(key, None)
 
@@ -101,10 +101,7 @@ class DraftedModel:
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that begins with the draft of *request*.
-
-        If the draft is complete, no request is sent to the server.
-        """
+        """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server."""
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)
         self._sent[plain] += 1
@@ -123,15 +120,15 @@ class DraftedModel:
         return _DraftStream(self._drafts, key, draft, inner)
 
     async def complete(self, request: Request) -> Completion:
-        """Let the wrapped model answer *request*, without a draft."""
+        """Let the wrapped model answer."""
         return await self._model.complete(request)
 
     async def aclose(self) -> None:
-        """Do nothing: the owner of the wrapped model closes it."""
+        """Do nothing: the caller closes the wrapped model."""
 
 
 class _DraftStream:
-    """Streams the text of *draft* first, and then the text of *inner*, which continues it."""
+    """Streams *draft* first, and then *inner*, which continues it."""
 
     def __init__(self, drafts: Drafts, key: Digest, draft: UnfinishedReply, inner: Stream | None) -> None:
         self._drafts = drafts
@@ -162,7 +159,7 @@ class _DraftStream:
         return chunks
 
     async def aclose(self) -> None:
-        """Close the stream that continues the draft."""
+        """Close the connection."""
         if self._inner is not None:
             await self._inner.aclose()
 
@@ -198,7 +195,7 @@ def _continued(request: Request, draft: UnfinishedReply) -> Request:
 
 
 def _longer(draft: UnfinishedReply, chunk: Chunk) -> UnfinishedReply:
-    """Return *draft* with the text of *chunk* appended."""
+    """Return *draft* with the text of *chunk* at its end."""
     parts = draft.parts
     if chunk.text:
         if parts and parts[-1][0] == chunk.phase:

@@ -29,7 +29,7 @@ def full_name(producer: str, name: str) -> str:
 
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
-    """Return the steps that *producers* plan for *context*, sorted so that each step comes after its premises.
+    """Return the steps of all *producers* for *context*, in an order in which each step comes after its premises.
 
     Raises :class:`~interwhen.PluginError` if a name is used twice, an input is missing, or the premises form a cycle.
     """
@@ -96,7 +96,7 @@ class KeySettings:
 
 
 def is_judged(kind: Kind) -> bool:
-    """Return whether monitors judge items of *kind*. If so, the keys of these items depend on the monitors."""
+    """Tell whether monitors judge items of *kind*. Then the keys of these items depend on the monitors."""
     return kind in ("facts", "answers")
 
 
@@ -118,7 +118,7 @@ class CurrentItems:
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """What decides which items are current: the plan, the keys of its steps, and the present pieces."""
+    """The inputs for the decision which items are current: the plan, the keys of its steps, and the present pieces."""
 
     plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class PlanInputs:
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
-        """Build the inputs. *pieces* maps the name of each piece to its digest."""
+        """Build the inputs from *plan*, the digests of the *pieces* by name, and *key_settings*."""
         followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
             for name in each.premises:
@@ -151,7 +151,7 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
-    """Return the current items of all steps. The function *candidates* returns the stored items of a step."""
+    """Return the current items of the whole plan."""
     return _settled(plan_inputs, candidates, CurrentItems(), plan_inputs.plan)
 
 
@@ -199,7 +199,7 @@ def _settled(
 
 
 def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
-    """Return whether *item* belongs to the step *each* and all its inputs are unchanged.
+    """Tell whether *item* belongs to the step *each* and all its inputs are unchanged.
 
     *settled* has the current items of earlier steps.
     """

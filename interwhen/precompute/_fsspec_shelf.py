@@ -62,7 +62,7 @@ class FsspecShelf:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
-        """Read the file. The directory cache of fsspec is not used."""
+        """Read the file, without fsspec's cache of directory listings."""
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -71,7 +71,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Create the file, unless it already exists."""
+        """Create the file, unless it exists."""
         try:
             self._put(self._path(name), data)
         except FileExistsError:
@@ -150,10 +150,10 @@ class FsspecShelf:
 
 
 def _link(path: Path, data: bytes) -> None:
-    """Create the file *path* with *data*, completely or not at all.
+    """Create *path* with *data*, completely or not at all.
 
-    The data is written to a temporary file, and *path* becomes a hard link to it. This fails if *path* exists. A rename
-    would overwrite it.
+    The data is written to a temporary file, which is then linked to *path*. A hard link fails if *path* exists; a
+    rename would overwrite it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")

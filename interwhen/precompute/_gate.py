@@ -18,7 +18,7 @@ _STEPS = 40
 
 
 class Interval(NamedTuple):
-    """An estimated mean, with the bounds of its confidence interval."""
+    """A mean with the bounds of its confidence interval."""
 
     mean: float
     low: float
@@ -52,17 +52,17 @@ class ConfidenceSequence:
 
     @property
     def mean(self) -> float:
-        """The mean of the values so far; 0 if there are none."""
+        """The mean of the values so far; 0 before the first."""
         return 2 * self._sum / len(self._values) - 1 if self._values else 0.0
 
     @property
     def is_positive(self) -> bool:
-        """Whether the whole confidence interval is above 0."""
+        """Whether the whole interval is above 0."""
         return self._against_low >= self._threshold
 
     @property
     def is_negative(self) -> bool:
-        """Whether the whole confidence interval is below 0."""
+        """Whether the whole interval is below 0."""
         return self._against_high >= self._threshold
 
     def observe(self, value: float) -> None:
@@ -93,14 +93,14 @@ class ConfidenceSequence:
         return math.log(2 / self.alpha)
 
     def _next_bet(self) -> float:
-        """Return the size of the bet on the next value. It depends only on earlier values."""
+        """Return the bet on the next value. It depends only on earlier values."""
         count = len(self._values) + 1
         variance = (0.25 + self._squares) / count
         return math.sqrt(2 * self._threshold / (max(variance, 1e-9) * count * math.log(1 + count)))
 
 
 def _log_gain(bet: float, value: float, candidate: float) -> float:
-    """Return how *value* changes the log capital of a player who bets that the mean is above *candidate*.
+    """Return by how much *value* changes the log capital of a player who bets that the mean is above *candidate*.
 
     *bet* is the stake. The result is negative if *value* is below *candidate*.
     """
@@ -132,7 +132,7 @@ waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The prices of tokens, relative to an offline token, which is generated while no reader waits."""
+    """The prices of tokens. The unit is an offline token: a token that is generated while no reader waits."""
 
     test: float = 10.0
     """The price of a token that is generated while a reader waits."""
@@ -152,7 +152,7 @@ PLAIN = Weights(test=1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """The token counts of one run that used the item, or of one that did not."""
+    """The tokens of one run, with or without the item."""
 
     generated: int
     """The generated tokens: kept, discarded and of forks."""
@@ -162,16 +162,16 @@ class Arm(msgspec.Struct, frozen=True):
     """Whether the run has a usable result. If not, it is charged at least the whole token limit of a run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return the cost of the run if a reader waits for it, in offline tokens."""
+        """Return the cost of the run in offline tokens if a reader waits for it."""
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return the cost of the run if no reader waits for it, in offline tokens."""
+        """Return the cost of the run in offline tokens if no reader waits for it."""
         return self.generated + weights.reading * self.read
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """Two runs of the same query, one without the item and one with it. One of them is the shadow run."""
+    """One query that was run both without the item and with it."""
 
     without: Arm
     used: Arm
@@ -201,7 +201,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class GateRule(msgspec.Struct, frozen=True):
-    """The settings by which the gate decides whether an item is used."""
+    """The settings of the gate."""
 
     alpha: float = 0.05
     """The largest probability that the gate ever moves an item to a wrong stage."""
@@ -228,12 +228,12 @@ class GateRule(msgspec.Struct, frozen=True):
 
     @property
     def first_pairs(self) -> int:
-        """The number of pairs at the start that are run whatever they cost."""
+        """The number of pairs at the start that run whatever they cost."""
         return max(self.first, round(self.early * self.weights.test))
 
 
 class GateChoice(NamedTuple):
-    """What the gate decided about an item for one query."""
+    """The decision about an item for one query."""
 
     use: bool
     """Whether the reader's run uses the item."""
@@ -242,7 +242,7 @@ class GateChoice(NamedTuple):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """Records that the gate moved an item to another stage, and on which evidence."""
+    """A move of an item to another stage."""
 
     to: Stage
     pairs: int
@@ -255,7 +255,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class GateRecord(msgspec.Struct):
-    """The measurements of one item. The store has them in this form."""
+    """The measurements of one item, as they are stored."""
 
     stage: Stage = "trial"
     pairs: list[Pair] = []
@@ -301,16 +301,16 @@ class Gate:
 
     @property
     def stage(self) -> Stage:
-        """The stage of the item, such as ``trial`` or ``kept``."""
+        """The stage of the item."""
         return self.record.stage
 
     @property
     def interval(self) -> Interval:
-        """The mean saving in the present sequence of pairs, with its interval (see :meth:`Pair.share`)."""
+        """The mean saving in the present sequence and its interval (see :meth:`Pair.share`)."""
         return self._sequence.interval()
 
     def choose(self, chance: float) -> GateChoice:
-        """Decide for the next query whether its run uses the item. *chance* is a random number in [0, 1)."""
+        """Return the decision for the next query; *chance* is a random number from [0, 1)."""
         pair = self._may_pair(chance)
         match self.record.stage:
             case "trial":
@@ -323,13 +323,13 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Record the cost *arm* of a run for a reader. *used* tells whether the run used the item."""
+        """Record the cost *arm* of a reader's run, and whether the run *used* the item."""
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add *pair*. Return the move to another stage that it causes, or ``None``.
+        """Add *pair*, and return the move that it causes, if any.
 
         The reader's run of the pair must already be recorded by :meth:`charge`.
         """

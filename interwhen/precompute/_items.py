@@ -45,7 +45,7 @@ tokens are spent again on the same inputs."""
 
 
 def digest(*parts: bytes | str) -> Digest:
-    """Return one SHA-256 of all *parts*. It includes the length of each part, so ("ab", "c") and ("a", "bc") differ."""
+    """Return the SHA-256 of *parts*. It includes the length of each part, so ("ab", "c") and ("a", "bc") differ."""
     found = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -55,7 +55,7 @@ def digest(*parts: bytes | str) -> Digest:
 
 
 class Input(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One input of an item: its name, and the digest of the content that the producer read."""
+    """One input of an item: its name, and the digest of the content that was read."""
 
     kind: Literal["piece", "step"]
     name: str
@@ -65,7 +65,7 @@ class Input(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """Everything on which an item depends. Items with equal keys are the same item, in any context."""
+    """Everything that an item depends on. Items with equal keys are the same item, in any context."""
 
     kind: Kind
     producer: str
@@ -81,26 +81,26 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def slot(self) -> SlotId:
-        """The digest of the key without ``inputs``. It is known before the producer reads its inputs."""
+        """The digest of the key without ``inputs``. It is known before the producer reads an input."""
         return SlotId(
             digest(self.kind, self.producer, self.version, self.model, self.tokenizer, self.judges, self.step)
         )
 
     @property
     def id(self) -> ItemId:
-        """The name under which every store has the item."""
+        """The name of the item in every store."""
         return ItemId(f"{self.slot}/{digest(msgspec.msgpack.encode(self.inputs))}")
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False):
-    """The content of an item: text that monitors can judge, and data in a format of the producer."""
+    """The content of an item: a text that monitors can judge, and data in a format of the producer."""
 
     text: str = ""
     data: bytes = b""
 
 
 class Proof(msgspec.Struct, frozen=True, gc=False):
-    """Why an item was accepted: the verifiers, and the hashes of the text that they judged."""
+    """Records why an item was accepted: the verifiers, and the hashes of the text that they judged."""
 
     basis: Basis
     verifiers: tuple[tuple[str, str], ...] = ()
@@ -120,7 +120,7 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """How many tokens and requests some work took."""
+    """The tokens and requests of some work."""
 
     generated: int = 0
     """The generated tokens, including those for forks of monitors."""
@@ -155,7 +155,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def id(self) -> ItemId:
-        """The name of the item. It is derived from the key."""
+        """The name of the item, from its key."""
         return self.key.id
 
     @property
@@ -168,10 +168,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def may_be_served(self) -> bool:
-        """Whether runs may use the item.
+        """Whether the item was accepted on a basis that suffices for its kind, and its proof is for exactly this text.
 
-        It must be accepted on a basis that suffices for its kind, and its proof must be for exactly this text. For an
-        answer, a check must have judged the answer itself, not only the steps.
+        An answer is served only if a check judged the answer itself, not only the steps.
         """
         proof = self.proof
         if self.status != "accepted" or proof is None or proof.basis not in BASES[self.key.kind]:

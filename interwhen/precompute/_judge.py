@@ -34,7 +34,7 @@ from interwhen.registry import MonitorSpec, load_monitors
 
 
 class Unseen(Exception):
-    """Raised if a closure variable or another setting is an object for which there is no fingerprint."""
+    """A closure variable or another setting is an object for which there is no fingerprint."""
 
 
 def settings_of(function: object) -> Digest:
@@ -152,7 +152,7 @@ class Judge:
         their verifiers. It is part of item keys, so items that other monitors judged are not used."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Judge *text* as a continuation of *prompt*, and return the decision. The model *forks* answers forks."""
+        """Judge *text* as a continuation of *prompt*. The model *forks* answers the forks of the monitors."""
         if not self.monitors:
             return Undecided("no monitor can verify it")
         if not text.strip():
@@ -173,7 +173,7 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* under the monitors. They interrupt and repair as in a run for a reader."""
+        """Let *model* answer *prompt* under the monitors, which interrupt and repair as in a run for a reader."""
         async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
             return await run.drain()
 
@@ -225,7 +225,7 @@ def _identity(check: CheckRecord) -> tuple[object, ...]:
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line of *text* that is not blank and contains no *covered* span; ``None`` if there is none."""
+    """Return the first line of *text* that is not blank and has no *covered* span; ``None`` if there is none."""
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

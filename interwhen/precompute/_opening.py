@@ -46,7 +46,7 @@ def is_same_model(prepared_for: str, asked: str) -> bool:
 
 
 def bare_model(name: str) -> str:
-    """Return the model name in the adapter name *name*, without the server."""
+    """Return the name of the model in *name*, the name of an adapter, without the server."""
     model, at, _ = name.rpartition("@")
     return model if at else name
 

@@ -62,7 +62,7 @@ _LOOK_AGAIN = 0.1
 
 
 class ForegroundGate:
-    """Lets one slice of background work run at a time, and none while a foreground run needs the model.
+    """Admits one slice of background work at a time, and none while a foreground run needs the model.
 
     A slice makes the item of one step of one context. A run that begins cancels the present slice: at once if both are
     on the same event loop, otherwise at the next token of the slice. After a run, *debounce* seconds must pass before
@@ -82,7 +82,7 @@ class ForegroundGate:
         """The number of slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Record that a run needs the model from now on. Never waits."""
+        """Register a run that needs the model. Never waits."""
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -90,7 +90,7 @@ class ForegroundGate:
             self.yield_now()
 
     def end(self) -> None:
-        """Record that a run no longer needs the model."""
+        """Register the end of a run."""
         with self._lock:
             self._wanting -= 1
             self._changes += 1
@@ -98,7 +98,7 @@ class ForegroundGate:
             self._freed.set()
 
     def touch(self) -> None:
-        """Start the *debounce* time again, as if a run had just ended."""
+        """Restart the *debounce* time, as if a run had just ended."""
         with self._lock:
             self._changes += 1
 
@@ -265,8 +265,8 @@ class Precomputer:
     async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
-        The idle worker consolidates it into facts. Replies of the assistant are left out, because nothing has checked
-        them. A context that is missing is made.
+        The idle worker derives facts from this text. Replies of the assistant are left out, because nothing has checked
+        them. If the context does not exist, it is created.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -284,12 +284,12 @@ class Precomputer:
         return self._ref(self._prepared[name])
 
     async def refresh(self, name: str) -> PreparedContext:
-        """Load the latest generation of the context *name* from the store again, and return it."""
+        """Load the latest generation of the context *name* from the store, and return it."""
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
 
     def read(self, name: str) -> ContextRef:
-        """Do the same as :meth:`open`, without an event loop. It may block."""
+        """Load the context *name* as :meth:`open` does, without an event loop. It may block."""
         return self._ref(self._enter(self._loaded(name)))
 
     def _loaded(self, name: str) -> PreparedContext:
@@ -320,10 +320,10 @@ class Precomputer:
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
         """Return the items that may be served now for the context of *ref*: verified, current and undamaged.
 
-        A reader waits for this, so it makes no network request. In a local store it looks up the latest generation of
-        the context. With a store behind a network it relies for ``fresh_seconds`` on the generation that was read
-        last, and then returns no items until the worker has read it again. If the context was edited, an old *ref*
-        gets no items.
+        A reader waits for this call, so it makes no network request. With a local store, it looks up the latest
+        generation of the context. With a store behind a network, it relies on the generation that was read last, for up
+        to ``fresh_seconds``. After that time, it returns no items until the worker has read the generation again. If
+        the context was edited, it returns no items for an old *ref*.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
@@ -335,7 +335,7 @@ class Precomputer:
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why the generation in memory may not be the latest one; empty if it is the latest."""
+        """Return why the generation in memory may not be the latest one; empty if it is."""
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -387,7 +387,7 @@ class Precomputer:
         return within(index.ranked(question, nearness), most=most, budget=budget)
 
     async def text_for(self, ref: ContextRef, question: str) -> str:
-        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is too long."""
+        """Return the text of the context of *ref* for a prompt: all of it, or passages if it is long for the model."""
         window = (await self.model.capabilities()).context_tokens
         text = self._text(ref)
         room = characters_in(window)
@@ -401,7 +401,7 @@ class Precomputer:
         return "" if prepared.context is None else prepared.context.text
 
     async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
-        """Return the similarity of *question* to each piece, as a mapping from the digest of the piece."""
+        """Return the similarity of *question* to each piece, by the digest of the piece."""
         pieces = () if prepared.context is None else prepared.context.pieces
         document = f"vectors:{prepared.name}:{embedder.name[:16]}"
         known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
@@ -471,15 +471,15 @@ class Precomputer:
 
     @property
     def contexts(self) -> Mapping[str, PreparedContext]:
-        """The contexts that were added or opened with this object, as a mapping from the name."""
+        """The contexts that were added or opened with this object, by name."""
         return self._prepared
 
     async def in_store(self, work: Callable[[], T]) -> T:
-        """Call *work*, which uses the store, in a thread, because it may wait for a disk, a lock or a network."""
+        """Run *work* on the store in a thread, because it may wait for a disk, a lock or a network."""
         return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
 
     async def aclose(self) -> None:
-        """Write the recorded questions, and close the store. The caller closes the model."""
+        """Write the noted questions, and close the store. The caller closes the model."""
         if self.questions is not None:
             await self.in_store(self.questions.save)
         await self.in_store(self.store.close)
@@ -496,11 +496,11 @@ class Foreground:
         return Served(model, prompt)
 
     def begin(self) -> None:
-        """Stop background work, because a run begins."""
+        """Stop background work."""
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let background work continue, because the run has ended."""
+        """Let background work continue."""
         self.precomputer.foreground_gate.end()
 
 
@@ -538,7 +538,7 @@ Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The outcome of one slice of background work."""
+    """The outcome of one slice of work."""
 
     context: str
     step: str
@@ -580,7 +580,7 @@ class IdleWorker:
         self._is_working = False
 
     def wake(self) -> None:
-        """Wake the worker, because there may be new work."""
+        """Wake the worker: there may be work."""
         if self._news is not None:
             self._news.set()
 
@@ -627,7 +627,7 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        """Return the step to do next: the most urgent due step of the next context. Contexts take turns."""
+        """Return the most urgent due step of the next context that has one. Contexts take turns."""
         names = list(self._host.contexts)
         self._turn += 1
         for at in range(len(names)):
@@ -742,7 +742,7 @@ class IdleWorker:
             await self._host.in_store(self._drafts[name].save)
 
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
-        """Record the *cost* of a slice, even if it was cancelled. For *discarded* see :func:`spend`."""
+        """Record the *cost* of a slice, even of a cancelled one. *discarded*: see :func:`spend`."""
         if cost == Cost() and not discarded:
             return
         host = self._host

@@ -33,7 +33,7 @@ SEPARATOR = "::"
 
 @dataclass(frozen=True, slots=True)
 class ContextPiece:
-    """One named part of a context. An edit of one piece does not affect items that were made from others."""
+    """One named part of a context. An edit of one piece does not affect items made from the others."""
 
     name: str
     text: str
@@ -43,13 +43,13 @@ class ContextPiece:
 
     @property
     def sha256(self) -> Digest:
-        """The digest of the text and of the lead."""
+        """The digest of the text and the lead."""
         return digest(self.text, self.lead) if self.lead else digest(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The text to prepare: named pieces, in order."""
+    """A context to prepare: named pieces of text in order."""
 
     name: str
     pieces: tuple[ContextPiece, ...]
@@ -63,12 +63,12 @@ class Context:
 
     @property
     def text(self) -> str:
-        """The texts of all pieces, with a line end between two pieces."""
+        """The texts of its pieces, with a line end between two pieces."""
         return "\n".join(piece.text for piece in self.pieces)
 
     @property
     def digest(self) -> Digest:
-        """The digest of the names and texts of all pieces, in order."""
+        """The digest of the names and texts of its pieces in order."""
         return digest(*(part for piece in self.pieces for part in (piece.name, piece.sha256)))
 
 
@@ -95,7 +95,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """An item that a producer proposes. If its basis is ``judged``, the monitors judge it first."""
+    """An item that a producer proposes. A proposal on the basis ``judged`` is judged by the monitors."""
 
     payload: Payload
     prompt: Prompt = ""
@@ -117,21 +117,21 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The monitors accept the text: each required check passed, and each line has a claim that passed."""
+    """The text is accepted: each required check passed, and each line has a claim that passed."""
 
     proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The monitors reject the text, because a claim in it was refuted."""
+    """The text is rejected, because a claim in it was refuted."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The monitors do not accept the text, but no claim in it was refuted."""
+    """The text is not accepted: the checks neither refuted nor verified it."""
 
     why: str
 
@@ -152,11 +152,11 @@ class StepContext(Protocol):
     cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
-        """Return the text of *piece*, which the step must list in its ``reads``."""
+        """Return the text of a piece that the step may read."""
         ...
 
     def lead(self, piece: str) -> str:
-        """Return the lead of *piece*, which the step must list in its ``reads``. It is often empty."""
+        """Return the lead of a piece that the step may read (see :attr:`ContextPiece.lead`); often empty."""
         ...
 
     def premise(self, step: str) -> Item | None:
@@ -174,51 +174,51 @@ class StepContext(Protocol):
         ...
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model, and return its complete answer."""
+        """Ask the model for a complete answer."""
         ...
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* under the monitors. They interrupt and repair as in a run for a reader.
+        """Let the model answer under the monitors, which interrupt and repair as in a run for a reader.
 
         Like :meth:`ask`, it raises :class:`~interwhen.models.ContextOverflow` if the prompt is too long.
         """
         ...
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. Within a step, equal texts are judged once."""
+        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached within the step."""
         ...
 
 
 @runtime_checkable
 class Producer(Protocol):
-    """A plug-in that prepares items of one kind."""
+    """A plug-in that precomputes one kind of item."""
 
     @property
     def name(self) -> str:
-        """The name of the producer. It is also a part of the full names of its steps."""
+        """The name, which is also part of the full names of its steps."""
         ...
 
     @property
     def version(self) -> str:
-        """The version of the producer. It is part of every key, so a new version makes all items again."""
+        """The version, which is part of every key. If it changes, all items are made again."""
         ...
 
     @property
     def kind(self) -> Kind:
-        """The kind of the items of this producer. Annotate it in a class: ``kind: Kind = "facts"``."""
+        """The kind of its items. Annotate it in a class: ``kind: Kind = "facts"``."""
         ...
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Return the steps for *context*. It must be pure and quick, because it is called again after each edit."""
+        """Return the planned items. Must be pure and quick: it is called again after each edit."""
         ...
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Make the item of *step*, with few requests to the model.
 
         The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
-        effects. What its requests had generated is kept, and the next call continues from there. An exception is
-        logged; only this step fails, and it is tried again after a pause. A ``ContextOverflow`` is stored, as
-        :class:`Nothing` is, because it would only be raised again.
+        effects. The text that its requests have generated is kept, and the next call continues from this text. An
+        exception is logged; only this step fails, and it is tried again after a pause. A ``ContextOverflow`` is stored,
+        as :class:`Nothing` is, because it would only be raised again.
         """
         ...
 
@@ -249,10 +249,10 @@ def installed_producers() -> list[Plugin]:
 
 
 def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]:
-    """Load the producers in *given* (names with options, or objects); for ``None``, load all installed ones.
+    """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
 
-    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, does not have the interface of a producer, or
-    gets an unknown option or an invalid value.
+    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, or does not have the interface of one, or if
+    an option is unknown or has an invalid value.
     """
     if isinstance(given, str | Mapping):
         raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")
@@ -265,7 +265,7 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
 
 
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the name of the producer in *spec*, and its options as text."""
+    """Return the name of the producer that *spec* describes, and its options as they are written."""
     if isinstance(spec, str):
         bare, _, written = spec.partition(":")
         return bare, dict(parse_options(bare, written))

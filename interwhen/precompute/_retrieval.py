@@ -48,7 +48,7 @@ _NEIGHBOURS = 32
 
 
 def words(text: str) -> list[str]:
-    """Return the words and whole numbers of *text* in lower case. Common endings such as the plural are removed."""
+    """Return the words and whole numbers of *text*, in lower case and without common endings."""
     return [_stem(word) for word in _WORD.findall(text.casefold())]
 
 
@@ -112,7 +112,7 @@ class FactIndex:
 
 @lru_cache(maxsize=64)
 def index_of(statements: tuple[str, ...]) -> FactIndex:
-    """Return the search index of *statements*. It is cached, because all questions about a context use the same one."""
+    """Return the index of *statements*. It is cached, because all questions about a context use the same index."""
     return FactIndex(statements)
 
 
@@ -138,7 +138,7 @@ def characters_in(window: int | None) -> int:
 
 
 def passage_of(piece: ContextPiece) -> str:
-    """Return the text of *piece* after its lead, which says what the text is about."""
+    """Return the text of *piece* with its lead, which names what the text is about."""
     return f"{piece.lead}\n{piece.text}" if piece.lead else piece.text
 
 
@@ -191,9 +191,9 @@ class _Embeddings(msgspec.Struct, frozen=True):
 
 
 class Embedder:
-    """Gets embeddings of texts by *model* from the OpenAI-compatible server at *base_url* (with its version).
+    """Asks the OpenAI-compatible server at *base_url* (with its version) for embeddings by *model*.
 
-    *transport* sends the requests, with *headers*. *batch* is the largest number of texts in one request.
+    *transport* sends the requests, with *headers*. *batch* limits the texts of one request.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class Embedder:
 
     @property
     def name(self) -> Digest:
-        """The digest of the address and the model. Only vectors with the same name can be compared."""
+        """The digest of the address and the model: vectors of different ones cannot be compared."""
         return digest(self._url, self._model)
 
     async def embed(self, texts: Sequence[str]) -> list[array[float]]:

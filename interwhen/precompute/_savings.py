@@ -42,14 +42,14 @@ _CHARACTERS = 4
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """The token counts of a run for a reader, and whether the run used the item."""
+    """The cost of a reader's run, and whether it used the item."""
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """A pair of runs of the same query that have both ended."""
+    """A pair of which both runs have ended."""
 
     pair: Pair
 
@@ -117,12 +117,12 @@ class Savings:
 
     @property
     def records(self) -> Mapping[ItemId, GateRecord]:
-        """The measurements of each item that was ever tested, by the id of the item."""
+        """The record of each item that was ever tested."""
         return {id_: gate.record for id_, gate in self._gates.items()}
 
     @property
     def waiting(self) -> int:
-        """The number of pairs whose second run has not been made yet."""
+        """The number of pairs that lack their second run."""
         return len(self._halves)
 
     # ------------------------------------------------------------------ before a run
@@ -155,7 +155,7 @@ class Savings:
     # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
-        """Record the *result* of a run on *prompt*. If the run tested no item, do nothing."""
+        """Record the *result* of a run on *prompt*. A run that tested no item is ignored."""
         key = _digest(prompt)
         found = next(
             (each for each in self._running if each[0] == key and each[1].served.items == result.precomputed), None
@@ -213,13 +213,13 @@ class Savings:
     # ------------------------------------------------------------------ records
 
     def load(self) -> None:
-        """Load the measurements from the store. Then apply the new ones that are not saved yet."""
+        """Load the records from the store, and apply the entries that are not saved yet."""
         self._gates = {id_: Gate(record, self.rule) for id_, record in read_records(self._store).items()}
         for id_, offline, entry in self._news:
             _apply(self._gate(id_, offline), entry)
 
     def save(self) -> None:
-        """Write the new measurements to the store. Those that other processes write at the same time are kept."""
+        """Write the new entries to the store. Entries that other processes write at the same time are kept."""
 
         def change(_old: bytes | None) -> bytes:
             self.load()
@@ -243,7 +243,7 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """How much an item has saved so far."""
+    """The saving of an item so far."""
 
     share: Interval
     """The mean saving as a part of the dearer run of each pair, with an interval that is valid at all times."""
@@ -264,7 +264,7 @@ def worth(record: GateRecord, rule: GateRule) -> Worth:
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
-    """Return the measurements in *store*, by the id of the item; empty if they are missing or damaged."""
+    """Return the records in *store*, by the id of the item; empty if they are missing or damaged."""
     return store.decoded(DOCUMENT, dict[ItemId, GateRecord]) or {}
 
 

@@ -75,12 +75,12 @@ def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
 
 
 def _say(answer: Sequence[Chunk], model: Model) -> Model:
-    """Return a model that streams the stored *answer*. If a remedy cuts the answer, *model* continues it."""
+    """Return a model that streams the stored *answer*. If a remedy cuts it, *model* continues it."""
     return ReplayModel([Recording.untimed(answer)], forks=model, then=model, name=model.name)
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
-    """Return the item that answers exactly *question*, apart from white space; ``None`` if there is none."""
+    """Return the item that answers exactly *question*; ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
 
@@ -104,7 +104,7 @@ def find_same(items: Sequence[Item], prompt: str) -> Item | None:
 
 
 def whole_question(prompt: Prompt) -> str:
-    """Return the whole text of *prompt*. For a chat in which the assistant has already replied, return ""."""
+    """Return the whole text of *prompt*; empty for a chat in which the assistant has already replied."""
     # Earlier turns may change the meaning of the question.
     task = Task(prompt)
     return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
@@ -143,10 +143,10 @@ def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, 
 def choose_facts(
     found: Sequence[tuple[str, str]], question: str, *, most: int, budget: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Choose the facts that are most relevant to *question*, and return them, best first, with the ids of their items.
+    """Return the facts in *found* that are most relevant to *question*, best first, and the ids of their items.
 
-    *found* has the facts with the ids of their items. At most *most* facts with *budget* characters are chosen. Of
-    facts with equal scores, the latest is preferred, because it may be derived from the others.
+    *found* has facts with the ids of their items. At most *most* facts with *budget* characters are chosen. Of facts
+    with equal scores the latest comes first, because it may be derived from the others.
     """
     marks = index_of(tuple(said for said, _ in found)).scores(question)
     chosen: dict[str, str] = {}
@@ -171,7 +171,7 @@ def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ())
 
 
 def before_question(prompt: Prompt, lines: str) -> Prompt:
-    """Return *prompt* with *lines* inserted before the question (in a chat, before the last turn of the user)."""
+    """Return *prompt* with *lines* before the question (in a chat, before the last turn of the user)."""
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)
@@ -182,7 +182,7 @@ def before_question(prompt: Prompt, lines: str) -> Prompt:
 
 
 class ServingPolicy(Protocol):
-    """Chooses which of the ready items a run uses. It must be pure and quick, because a reader waits for it."""
+    """Chooses among the items that may be served. Must be pure and quick, because a reader waits for it."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the *items* that it uses.

@@ -27,10 +27,10 @@ def latest_of(names: Sequence[str]) -> int:
 
 
 class Shelf(Protocol):
-    """A key-value store with one guarantee: if two writers create the same name, exactly one succeeds.
+    """A key-value storage with one guarantee: if two writers create the same name, exactly one succeeds.
 
-    A name is ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``. Each
-    method may be called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the storage fails.
+    Names are ``folder/rest``. The folder may contain slashes; names have only ASCII letters, digits and ``/.-_``. Each
+    method may be called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails.
     """
 
     place: str
@@ -39,17 +39,17 @@ class Shelf(Protocol):
     """Whether calls may take so long that they must not run on an event loop."""
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the bytes that are stored under *name*; ``None`` if there are none."""
+        """Return the bytes under *name*; ``None`` if there are none."""
         ...
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Store *data* under *name*, completely or not at all. Return False if the name already exists."""
+        """Write *data* under *name*, completely or not at all. Return False if the name is taken."""
         ...
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Store *data* as generation *number* of *folder*, if the latest generation is ``number - 1``.
+        """Write *data* as generation *number* of *folder* if the latest generation is ``number - 1``.
 
-        Return whether it was stored; if not, nothing is changed. Older generations may be deleted.
+        Return True if it was written. Otherwise return False, and change nothing. Older generations may be deleted.
         """
         ...
 
@@ -78,16 +78,16 @@ class MemoryShelf:
         self._lock = threading.Lock()
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the bytes of the entry; ``None`` if there is none."""
+        """Return the entry."""
         return self.entries.get(name)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Add the entry, unless its name already exists."""
+        """Add the entry."""
         with self._lock:
             return self._add(name, data)
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Add generation *number*, if it is the next one, and remove the older ones."""
+        """Add generation *number*, and remove the older ones."""
         with self._lock:
             old = self._in(folder)
             if latest_of(old) != number - 1 or not self._add(numbered(folder, number), data):
@@ -97,7 +97,7 @@ class MemoryShelf:
             return True
 
     def delete(self, name: str, /) -> None:
-        """Remove the entry, if it exists."""
+        """Remove the entry."""
         with self._lock:
             self._remove(name)
 

@@ -17,7 +17,7 @@ _LONGEST = 1 << 16
 
 
 class SlotFile(msgspec.Struct, frozen=True):
-    """What the llama.cpp server replies to a request to save, restore or erase a slot."""
+    """The reply of the server to a request to save, restore or erase a slot."""
 
     id_slot: int
     filename: str = ""
@@ -28,10 +28,11 @@ class SlotFile(msgspec.Struct, frozen=True):
 
 
 class LlamaSlots:
-    """Saves and restores the slots (prefix caches) of the llama.cpp server at *root*, a URL without ``/v1``.
+    """Saves and restores the slots of the llama.cpp server at *root* (``http://localhost:8080``, without ``/v1``).
 
-    The server determines the folder of the files. A file can be restored only with the same model weights and settings;
-    the server checks this. *transport* sends the requests, with *headers*. *seconds* is the time limit of each call.
+    The server chooses the folder of the files. A file can be restored only with the model weights and settings with
+    which it was saved; the server checks this. *transport* sends the requests, with *headers*. *seconds* limits each
+    call.
     """
 
     def __init__(
@@ -43,15 +44,15 @@ class LlamaSlots:
         self._seconds = seconds
 
     async def save(self, slot: int, name: str) -> SlotFile:
-        """Let the server save *slot* to the file *name*. Raises :class:`~interwhen.models.UpstreamError` on failure."""
+        """Write *slot* to the file *name*. Raises :class:`~interwhen.models.UpstreamError` if that fails."""
         return await self._do(slot, "save", name)
 
     async def restore(self, slot: int, name: str) -> SlotFile:
-        """Let the server load *slot* from the file *name*. It then need not process the saved prefix again."""
+        """Read *slot* from the file *name*. The server then does not process the saved prefix of a prompt again."""
         return await self._do(slot, "restore", name)
 
     async def erase(self, slot: int) -> SlotFile:
-        """Let the server clear the cache of *slot*."""
+        """Clear the cache of *slot*."""
         return await self._do(slot, "erase", "")
 
     async def _do(self, slot: int, action: Literal["save", "restore", "erase"], name: str) -> SlotFile:

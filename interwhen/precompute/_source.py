@@ -67,18 +67,18 @@ class StoredContext:
         self._is_reading = False
 
     def begin(self) -> None:
-        """Do nothing: this process does no background work on the model."""
+        """Do nothing: there is no background work on the model."""
 
     def end(self) -> None:
-        """Do nothing: there is no background work to continue."""
+        """Do nothing."""
 
     @property
     def text(self) -> str:
-        """The whole text of the context when it was last read. White space is reduced to single spaces."""
+        """The whole text that was last read, with single spaces."""
         return self._state.text
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. It never waits and never raises."""
+        """Return the model and the prompt for a run on *prompt*. Never waits, and never raises."""
         state = self._state
         served = self._serve(state, model, prompt)
         is_well = served.use is not None and served.use.used != "unavailable"
@@ -102,7 +102,7 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Start to read the context again in a thread, unless it was read in the last *after* seconds. Never waits."""
+        """Read the context again in a thread, if it was read more than *after* seconds ago. Never waits."""
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
         self._is_reading = True
@@ -173,14 +173,14 @@ class StoredContexts:
     # ------------------------------------------------------------------ by name
 
     def find(self, name: str) -> StoredContext | None:
-        """Return the context *name* if it is already open; otherwise ``None``. Never waits."""
+        """Return the context *name* if it is open. Never waits."""
         return self._contexts.get(name)
 
     def open(self, name: str) -> StoredContext:
-        """Return the context *name*. If it is not open yet, read it, which may block.
+        """Return the context *name*, and read it if it is not open yet. It may block.
 
-        Raises :class:`UsageError` if there is no such context. If the store cannot be read now, the context serves no
-        items until it can.
+        Raises :class:`UsageError` if there is no such context. If the store cannot be read now, the context serves
+        nothing until it can.
         """
         found = self._contexts.get(name)
         if found is None:
@@ -211,9 +211,9 @@ class StoredContexts:
     # ------------------------------------------------------------------ by text
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int = 0) -> str:
-        """Return the name of the context whose text *prompt* contains; see ``ContextSource``. Never waits.
+        """Return the name of the context whose text *prompt* holds; see ``ContextSource``. Never waits.
 
-        Differences in white space are ignored. A text with fewer than *least* characters is never recognised.
+        White space does not count. A text with fewer than *least* characters is never recognised.
         """
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
             self._is_listing = True
@@ -232,7 +232,7 @@ class StoredContexts:
         return ""
 
     def load(self, names: Sequence[str]) -> None:
-        """Open all contexts whose names match one of the patterns *names*. It may block."""
+        """Read all contexts whose names match one of the patterns *names*. It may block."""
         store = self.opened_store()
         for name in contexts_in(store):
             if any(fnmatchcase(name, pattern) for pattern in names):
@@ -256,7 +256,7 @@ class StoredContexts:
     # ------------------------------------------------------------------ threads
 
     def in_thread(self, work: Callable[[], object]) -> None:
-        """Call *work* in a new thread."""
+        """Run *work* in a thread of its own."""
 
         def main() -> None:
             try:
@@ -271,7 +271,7 @@ class StoredContexts:
         thread.start()
 
     def close(self) -> None:
-        """Wait for the threads that read the store, and close it."""
+        """Close the store, after the threads that read it have ended."""
         with self._lock:
             self._is_closed = True
             closing = self._closing
@@ -282,5 +282,5 @@ class StoredContexts:
 
 
 def _head(text: str) -> str:
-    """Return the first characters of *text*, with white space reduced to single spaces."""
+    """Return the first characters of *text*, with single spaces."""
     return " ".join(text[: 4 * _HEAD].split())[:_HEAD]

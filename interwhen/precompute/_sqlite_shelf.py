@@ -32,7 +32,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB N
 
 
 class SqliteShelf:
-    """Stores entries in the SQLite file at *path*. A missing file is created, and only its owner can read it.
+    """Keeps entries in the SQLite file at *path*. A missing file is created, and only its owner can read it.
 
     Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
     new files in bytes.
@@ -91,7 +91,7 @@ class SqliteShelf:
         return self._do(lambda connection: _names(connection, folder)) or []
 
     def names_now(self, folder: str, /) -> list[str]:
-        """Do the same as :meth:`names`. If the file is locked, raise :class:`StoreError` at once."""
+        """Select the names in the range of the folder. Raises :class:`StoreError` if the file is locked now."""
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:
@@ -102,10 +102,10 @@ class SqliteShelf:
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
-        """Call *work* on the connection. If the file is damaged, move it aside and call *work* on a new, empty file.
+        """Run *work* on the connection. If the file is damaged, move it aside and run *work* on a new, empty file.
 
-        While another process locks the file, *work* is tried again, for up to *seconds*. Between tries ``self._lock``
-        is free, so that reads in other threads need not wait.
+        While another process locks the file, *work* is tried again, for *seconds*. Between tries ``self._lock`` is
+        free, so that reads in other threads need not wait.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -122,7 +122,7 @@ class SqliteShelf:
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Call *work* once. Raises :class:`sqlite3.OperationalError` if another process has locked the file."""
+        """Run *work*. Raises :class:`sqlite3.OperationalError` if another process has locked the file."""
         for _ in range(2):
             if self._connection is None:
                 raise StoreError(self.place, "a store must be open to be used, and this one was closed; open it again")
@@ -239,7 +239,7 @@ def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raise :class:`StoreError` if the file belongs to another program, because it must not be moved aside.
+    """Raise :class:`StoreError` if the file belongs to another program: it must not be moved aside.
 
     A quarter of the compared bytes may differ, because our own file may be damaged.
     """
@@ -269,9 +269,9 @@ def _forbids_writing(path: str) -> bool:
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Return whether *error* means that the file is damaged.
+    """Tell whether *error* means a damaged file.
 
-    SQLite raises the same exception type if the file is locked or unreachable, or if the disk is full.
+    SQLite raises the same exception type if the file is locked or unreachable, or the disk is full.
     """
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:

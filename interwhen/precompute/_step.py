@@ -69,7 +69,7 @@ class StepWork:
 
     @property
     def cost(self) -> Cost:
-        """The cost of the step so far, in this slice."""
+        """The cost of the step in this slice so far."""
         used = self._metered
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
@@ -111,7 +111,7 @@ class StepWork:
         return item if item.may_be_served or own_guess else None
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises. Those for which :meth:`premise` returns ``None`` are left out."""
+        """Return the items of all premises, without those for which :meth:`premise` returns ``None``."""
         found = (self.premise(name) for name in self._planned.premises)
         return tuple(item for item in found if item is not None)
 
@@ -144,7 +144,7 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* under the monitors. Mistakes are repaired, so the answer can be kept."""
+        """Let the model answer under the monitors, so that a mistake costs a repair and not the whole answer."""
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -154,7 +154,7 @@ class StepWork:
         return result
 
     async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. Equal texts are judged only once."""
+        """Let the monitors judge *text* as a continuation of *prompt*. Judgements are cached."""
         asked = digest(text, prompt if isinstance(prompt, str) else msgspec.json.encode(prompt))
         if asked not in self._judged:
             self._judged[asked] = await self._judge.judge(text, prompt, forks=self.model)
@@ -162,7 +162,7 @@ class StepWork:
 
 
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
-    """Let the producer of *planned* make its item, and return the item, whether it is accepted or not.
+    """Let the producer of *planned* make its item, and return the item, accepted or not.
 
     Exceptions of the producer are passed on. Raises :class:`~interwhen.PluginError` if its result is not valid.
     """
@@ -184,7 +184,7 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 
 
 async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
-    """Return the fields of the item that follow from *made*, the result of the producer, such as its status.
+    """Return the fields of the item that depend on *made*, the result of the producer: its status, payload and so on.
 
     *spent* is the cost of the step so far.
     """

@@ -50,11 +50,11 @@ _HEAD = struct.Struct(">4sH32s")
 
 
 class Damaged(Exception):
-    """Raised if the bytes differ from those that were written under this name."""
+    """The bytes differ from those that were written under this name."""
 
 
 class Foreign(Exception):
-    """Raised if the bytes are undamaged, but another version of interwhen wrote them, with another schema."""
+    """The bytes are undamaged, but another version of interwhen wrote them, with another schema."""
 
     def __init__(self, schema: int) -> None:
         self.schema = schema
@@ -62,7 +62,7 @@ class Foreign(Exception):
 
 
 class Locked(Exception):
-    """Raised if the bytes are sealed with a key that this store does not have, so that they cannot be checked."""
+    """The bytes are sealed with a key that this store does not have, so they cannot be checked."""
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
@@ -72,7 +72,7 @@ def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
 
 
 def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
-    """Check *entry*, which was stored under *name*, and return its payload.
+    """Return the payload of *entry*, found under *name*.
 
     Raises :class:`Damaged` (also if the entry is not sealed with *key*), :class:`Foreign`, or :class:`Locked`.
     """
@@ -124,7 +124,7 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One generation of a document. Each change of the document adds one to the generation."""
+    """A document at one generation. Each change adds one to the generation."""
 
     generation: int
     """0 if it was never written."""
@@ -182,7 +182,7 @@ class Store:
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Read the item *id_*, check it, and return it; ``None`` if it is missing or damaged."""
+        """Read and check the item *id_*; ``None`` if it is missing or damaged."""
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -217,7 +217,7 @@ class Store:
         )
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
-        """Return all items of *slot*, whatever their inputs were, oldest first. Items in *known* are not read again."""
+        """Return all items of *slot*, whatever their inputs, oldest first. Items in *known* are not read again."""
         ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
@@ -230,11 +230,11 @@ class Store:
                 yield item
 
     def evict(self, id_: ItemId) -> None:
-        """Delete an item. Items that were made from it remain, because they are still valid for their inputs."""
+        """Delete an item. Items that were made from it are kept, because they are still valid for their inputs."""
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Move an item into quarantine, where a person can inspect it."""
+        """Move an item into quarantine, where it can be inspected."""
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -287,9 +287,9 @@ class Store:
         )
 
     def commit(self, name: str, data: bytes, *, expect: int) -> int:
-        """Write *data* as the next generation of document *name*, and return its number.
+        """Write the next generation of document *name*; return its number.
 
-        Raises :class:`~interwhen.precompute.StoreConflict` unless the latest generation is *expect*.
+        Raises :class:`~interwhen.precompute.StoreConflict` unless its latest generation is *expect*.
         """
         entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)), self._key)
         if not self.shelf.follow(_folder(name), expect + 1, entry):
@@ -321,7 +321,7 @@ class Store:
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 
     def documents(self, start: str) -> tuple[str, ...]:
-        """Return the names of all documents that begin with *start*, sorted."""
+        """Return the names of the documents whose names begin with *start*, sorted."""
         latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
         found = set()
         for name in latest.values():
@@ -377,10 +377,10 @@ class Store:
 
 
 def open_store(place: str | os.PathLike[str], *, key: str | bytes | None = None, **options: object) -> Store:
-    """Open the store at *place*: a path (one SQLite file), a URL of a file system of fsspec, or ``:memory:``.
+    """Open the store at *place*: a path (one SQLite file), a URL of any file system of fsspec, or ``:memory:``.
 
     *key* is as for :class:`Store`; *options* go to :class:`~interwhen.precompute._fsspec_shelf.FsspecShelf`. Raises
-    :class:`~interwhen.precompute.StoreError` if the store cannot be opened.
+    :class:`~interwhen.precompute.StoreError` if it cannot be opened.
     """
     shelf = _shelf_at(place, options)
     try:

@@ -26,12 +26,12 @@ _TURN = 4000
 
 
 def questions_document(name: str) -> str:
-    """Return the name of the document with the recorded questions about the context *name*."""
+    """Return the name of the document with the questions about the context *name*."""
     return f"questions:{name}"
 
 
 def seen_questions(store: Store, name: str) -> dict[str, int]:
-    """Return how often each question about the context *name* was recorded, the most frequent first."""
+    """Return how often each question about the context *name* was noted, the most frequent first."""
     return store.decoded(questions_document(name), dict[str, int]) or {}
 
 
@@ -54,20 +54,20 @@ def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log:
 
 
 class QuestionLog:
-    """The questions of runs. They are in memory until :meth:`save` writes them to the store."""
+    """The questions of runs, in memory until :meth:`save` writes them to the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._noted: dict[str, list[str]] = {}
 
     def note(self, name: str, question: str) -> None:
-        """Record a *question* about the context *name* in memory. It does not write, because a reader waits."""
+        """Note a *question* about the context *name*. A reader waits, so this does not write."""
         noted = self._noted.setdefault(name, [])
         if len(noted) < _MOST:
             noted.append(question)
 
     def save(self) -> None:
-        """Write the recorded questions to the store. It may block."""
+        """Write the noted questions to the store. It may block."""
         while self._noted:
             name, questions = self._noted.popitem()
             note_questions(self._store, name, questions)
@@ -101,9 +101,9 @@ def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> Pl
 
 
 def conversation_piece(turns: Sequence[Message]) -> ContextPiece | None:
-    """Return a piece with the texts of the user in *turns*; ``None`` if there are none.
+    """Return a piece with what the user said in *turns*; ``None`` if that is nothing.
 
-    Texts of the assistant are left out: nothing has checked them, so no fact may be derived from them.
+    The text of the assistant is left out: it was not checked, so no fact may follow from it.
     """
     said = [turn.content.strip()[:_TURN] for turn in turns if turn.role == "user" and turn.content.strip()]
     text = "\n".join(said)

@@ -53,9 +53,9 @@ class Blank:
 
 
 def blank_of(said: str) -> Blank | None:
-    """Replace the result in the statement *said* by a blank; ``None`` if *said* has no number.
+    """Return the statement *said* with a blank for its result, and the result; ``None`` if it has no number.
 
-    The whole equation is replaced, because its left side would reveal the result.
+    The whole equation is blanked, because its left side would give the result away.
     """
     match = _EQUATION.search(said) or _LAST.search(said)
     value = None if match is None else read_number(match["result"].rstrip(","))

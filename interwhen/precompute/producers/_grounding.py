@@ -135,7 +135,7 @@ _Unit: TypeAlias = frozenset[tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """A part of a sentence in a cited line."""
+    """A part of a sentence of a cited line."""
 
     place: int
     """The number of its sentence in the text."""
@@ -202,7 +202,7 @@ def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
 
 
 class _EquationCheck:
-    """Checks a statement with one equation against the cited lines."""
+    """Compares the one equation of a statement, and its other words, with the cited lines."""
 
     def __init__(
         self, words: Sequence[_Word], equation: re.Match[str], cited: Sequence[str], text: Sequence[str]
@@ -225,7 +225,7 @@ class _EquationCheck:
         self._all_names = frozenset(word.stem for word in everywhere if word.is_name) - small
 
     def lack(self) -> str:
-        """Return why the cited lines do not show the statement; an empty string if they do."""
+        """Return why the lines do not show the statement; empty if they do."""
         if self._left is None or self._result is None or self._left.value != self._result:
             return "it has an equals sign without an equation that holds"
         start, end = self._equation.span()
@@ -392,7 +392,7 @@ class _Sum:
 
 
 def _read_sum(left: str) -> _Sum | None:
-    """Parse a sum such as ``2 * 3 apples - 4``. Return its exact value and its parts; ``None`` if that fails."""
+    """Return the exact value and the parts of a sum such as ``2 * 3 apples - 4``; ``None`` if it cannot be read."""
     total, product, operator = Fraction(0), Fraction(0), "+"
     operands, operators = [], []
     for match in _OPERAND.finditer(left):
@@ -411,7 +411,7 @@ def _read_sum(left: str) -> _Sum | None:
 
 
 def _are_neighbours(one: _Term, other: _Term) -> bool:
-    """Return whether two terms come from the same sentence, or from consecutive sentences."""
+    """Tell whether the clauses of two terms stand in one sentence, or in sentences that follow each other."""
     places = sorted({each.clause.place for term in (one, other) for each, _ in term.factors})
     return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
 
@@ -547,9 +547,9 @@ def _units(words: Sequence[_Word], at: int) -> Iterator[_Unit]:
 
 
 def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
-    """Yield the word that says what the number at index *at* counts, with the index after it.
+    """Yield the word that says what the number at index *at* counts, if that is clear, with the index after it.
 
-    Yield nothing if this is not clear, as in "12 red apples" and in "2 pairs of shoes".
+    In "12 red apples" and in "2 pairs of shoes" it is not clear.
     """
     if words[at].value is None:
         return
@@ -564,10 +564,7 @@ def _unit_words(words: Sequence[_Word], at: int) -> Iterator[tuple[int, _Word]]:
 
 
 def _rate_after(words: Sequence[_Word], at: int) -> str | None:
-    """Return the thing after "a", "per" or "each" at index *at*, such as "day" in "dollars a day".
-
-    Return ``None`` if there is none.
-    """
+    """Return the thing after "a", "per" or "each" at index *at*, as in "dollars a day"; ``None`` if there is none."""
     rest = [word.lower for word in words[at : at + 3]]
     if len(rest) >= 2 and rest[0] in ("a", "an", "per", "each", "every"):
         return words[at + 1].stem
@@ -613,7 +610,7 @@ def _ends_amount(word: _Word) -> bool:
 
 
 def _counted(words: Sequence[_Word], at: int) -> str:
-    """Return the stem of the thing that the number at index *at* counts; empty if the words do not say it."""
+    """Return the stem of the thing that the number at index *at* counts; empty if the statement does not say it."""
     return next((word.stem for _, word in _unit_words(words, at)), "")
 
 
@@ -636,7 +633,7 @@ def _words(text: str) -> Iterator[_Word]:
 
 
 def _stem(word: str) -> str:
-    """Return *word* in lower case without common endings, so that "costs" becomes "cost". A "$" becomes "dollar"."""
+    """Return *word* without case and common endings, so that "costs" is "cost" and "$" is "dollar"."""
     plain = _SIGNS.get(word, word.casefold().replace("\u2019", "'").removesuffix("'s"))
     for ending in ("ies", "ing", "ed", "es", "s"):
         if plain.endswith(ending) and len(plain) - len(ending) >= 3:

@@ -44,7 +44,7 @@ _NOTES = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """The lines that a statement can cite, with their labels: ``S3`` is line 3 of the text, ``F2`` is fact 2."""
+    """The lines that a statement can cite, by number: ``S3`` is the third line of the text, ``F2`` the second fact."""
 
     source: tuple[str, ...]
     facts: tuple[str, ...]
@@ -57,14 +57,14 @@ class Numbered:
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """A statement of the model, with the lines and earlier facts that it cites as its premises."""
+    """A statement, and the lines and earlier facts that it cites as its premises."""
 
     said: str
     cited: tuple[str, ...]
 
 
 def numbered(source: str, facts: Sequence[str]) -> Numbered:
-    """Return *facts* and the lines of *source* that are not blank, with labels for citing them."""
+    """Give numbers to *facts* and to the lines of *source* that are not blank."""
     return Numbered(tuple(line.strip() for line in source.splitlines() if line.strip()), tuple(facts))
 
 
@@ -144,8 +144,7 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that are new and cite only lines of *given*.
 
     A line may cite at its end or its start, in square or round brackets: ``[S1 S2]``, ``(S1, S2)``, ``S1 and S2: ...``.
-    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. The time is linear in the length
-    of *reply*.
+    List marks and Markdown emphasis are removed. Other lines of *reply* are ignored. Linear in the length of *reply*.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []
@@ -178,12 +177,12 @@ def _read_line(line: str) -> tuple[str, list[str]] | None:
 
 
 def plain(text: str) -> str:
-    """Return *text* in a form for comparison: lower case, single spaces, no final punctuation."""
+    """Normalize the case, the white space and the final punctuation of *text*, so that statements can be compared."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!? ")
 
 
 def is_plain_text(text: str) -> bool:
-    """Return whether *text* has no control characters and no text that looks like a token of a chat template."""
+    """Tell whether *text* has no control characters, and nothing that looks like a token of a chat template."""
     return not _NOTES.search(text) and not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
 
 
@@ -191,10 +190,7 @@ def is_plain_text(text: str) -> bool:
 
 
 async def ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
-    """Send the chat *prompt* to the model, and return its answer.
-
-    If the model does not accept chats, the turns are sent as one text.
-    """
+    """Ask the model with the chat *prompt*, and return its answer."""
     try:
         return await context.ask(prompt, sampling)
     except UsageError:

@@ -88,7 +88,7 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each question, the most likely question first."""
+        """Plan one item for each question, the most likely first."""
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
         seen = [one for one in rank(context.questions) if asked(one.question) not in known]
@@ -114,7 +114,7 @@ class AnswerProducer:
             )
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Let the model list likely questions or answer one question, as *step* requires."""
+        """Let the model list likely questions, or answer one question, depending on *step*."""
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
         room = characters_in((await context.model.capabilities()).context_tokens)
@@ -134,20 +134,17 @@ class AnswerProducer:
 def answers(
     *, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800, seen: int = 0
 ) -> AnswerProducer:
-    """Make the producer of answers.
+    """Make the producer.
 
-    *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is how many
-    further questions the model guesses. *seen* is how many further questions are taken from the recorded questions
-    about the context, the most frequent first. *max_tokens* limits each answer.
+    *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
+    number of further questions that the model guesses. *seen* is the number of further questions that are taken from
+    those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
     """
     return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens, seen=seen)
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
-    """Return each question in *log* once, with its estimated probability, the most frequent first.
-
-    The estimate is the relative frequency with add-one smoothing.
-    """
+    """Return each question of *log* once, with its relative frequency (add-one smoothed), most frequent first."""
     first: dict[Digest, str] = {}
     for question in log:
         first.setdefault(asked(question), question)

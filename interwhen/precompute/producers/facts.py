@@ -73,12 +73,11 @@ class _FactParams(msgspec.Struct, frozen=True):
 
 
 class FactProducer:
-    """Derives facts from the pieces of a context, in several passes.
+    """Derives facts in several passes (consolidation). Each pass starts from a piece and the facts accepted so far.
 
-    Each pass starts from one piece and the facts accepted so far. The model proposes statements. Each must cite its
-    premises, and the monitors judge it as a continuation of only these. With the grounding ``text``, its words and
-    numbers are also compared with the premises. A statement that does not pass is dropped, and no later pass builds on
-    it.
+    The model proposes statements. Each must cite its premises, and the monitors judge it as a continuation of only
+    these. With the grounding ``text``, its words and numbers are also compared with the premises. A statement that
+    does not pass is dropped, and no later pass builds on it.
     """
 
     name = "facts"
@@ -149,12 +148,12 @@ class FactProducer:
                 before = tuple(f"{piece.name}/{number}" for number in passes)
 
     def _params(self, number: int) -> bytes:
-        """Return the parameters of pass *number*. 0 is the step that derives doubtful statements again."""
+        """Return the parameters of pass *number*; 0 is the step that derives doubtful statements again."""
         settings = (self._limit, self._min_gain, self._max_tokens, self._grounding, self._derivations, self._agreeing)
         return msgspec.json.encode(_FactParams(number, *settings, structured=self._structured))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Do one pass over one piece, and propose the statements that passed the checks."""
+        """Do one pass over one piece, and propose the statements that the monitors passed."""
         params = msgspec.json.decode(step.params, type=_FactParams)
         if not params.number:
             return await _agree(step, context, params)
@@ -306,7 +305,7 @@ async def _propose_structured(
 
 
 async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:
-    """Return why the statement *found* is not shown to follow from the lines that it cites; empty if it is shown."""
+    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is."""
     if grounding == "text" and (lack := lack_of(found.said, found.cited, given.source)):
         return lack
     judged = await context.judge(found.said, _premises([found]))

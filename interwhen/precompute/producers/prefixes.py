@@ -29,7 +29,7 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``prefixes``: the server's token counts when the prefix was sent a second time."""
+    """The data of an item of kind ``prefixes``: the counters of the server when the prefix was sent again."""
 
     tokens: int
     """The tokens of the prompt."""
@@ -67,7 +67,7 @@ class PrefixProducer:
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Send the prefix. If it did not come from the cache, send it again. Raises if it is still not cached then."""
+        """Send the prefix, and send it once more if it was not cached. Raises if it is still not cached then."""
         params = msgspec.json.decode(step.params, type=_PrefixParams)
         prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
         seen = await _send(prompt, context)
@@ -113,9 +113,9 @@ def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
 
 
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
-    """Delete those prefixes of *context* that were not in the cache during the run with *result*. Return their ids.
+    """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
-    The idle worker then sends them again.
+    The idle worker makes them again.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]

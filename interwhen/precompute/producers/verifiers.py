@@ -66,7 +66,7 @@ _PLAIN = frozenset(
 
 
 class Unsafe(UsageError):
-    """Raised if a value cannot be pickled or read, or has types other than plain types and records of its package."""
+    """The value cannot be pickled or read, or it has types other than plain types and records of its package."""
 
 
 def dump(value: Any, package: str) -> bytes:
@@ -84,7 +84,7 @@ def dump(value: Any, package: str) -> bytes:
 
 
 def load(data: bytes, package: str) -> Any:
-    """Unpickle *data*. Its records must be classes of *package*, a top-level name. Raises :class:`Unsafe`."""
+    """Return the value in *data*. Its records must be of *package* (a top-level name). Raises :class:`Unsafe`."""
     try:
         return _Unpickler(io.BytesIO(data), package).load()
     except Unsafe:
@@ -103,7 +103,7 @@ class _Unpickler(pickle.Unpickler):
         self._package = package
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Return the class *name* of *module* if it is allowed; otherwise raise :class:`Unsafe`."""
+        """Return the type *name* of *module* if it is allowed; raise :class:`Unsafe` if not."""
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
         if (module, name) == ("builtins", "getattr"):
@@ -157,7 +157,7 @@ class _VerifierParams(msgspec.Struct, frozen=True):
 
 
 class VerifierProducer:
-    """Runs ``prepare`` of each of *monitors* ahead of time: for the context alone, and with each of *questions*."""
+    """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*."""
 
     name = "verifiers"
     version = "1"
@@ -179,7 +179,7 @@ class VerifierProducer:
         self._questions = tuple(dict.fromkeys(questions))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each monitor and each task."""
+        """Plan one item for each monitor and task."""
         pieces = tuple(piece.name for piece in context.pieces)
         for name in self._monitors:
             for question in (None, *self._questions):
@@ -187,7 +187,7 @@ class VerifierProducer:
                 yield Step(name=which, reads=pieces, params=msgspec.json.encode(_VerifierParams(name, question)))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Run ``prepare`` of one monitor for one task. No model is used."""
+        """Prepare one monitor for one task, without a model."""
         params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]
         text = "\n".join(context.read(piece) for piece in step.reads)
@@ -222,7 +222,7 @@ def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] 
 
 
 def made_by(monitor: Monitor) -> str:
-    """Return a text that identifies *monitor*: its options, the version of its verifier, and the version of Python.
+    """Return a text that identifies *monitor*, its options, the version of its verifier, and the version of Python.
 
     Raises ``Unseen`` if the options cannot be compared.
     """
@@ -232,10 +232,10 @@ def made_by(monitor: Monitor) -> str:
 
 
 def with_prepared(monitors: Iterable[MonitorSpec], context: ContextRef) -> tuple[Monitor, ...]:
-    """Return *monitors* for runs with *context*. Their ``prepare`` uses a stored result if there is one.
+    """Return *monitors* for runs with *context* that use stored results of ``prepare``.
 
-    A result is used only for exactly the same task; otherwise ``prepare`` runs as usual. The whole text of the prompt
-    identifies a task, so a run with inserted facts in its prompt cannot use a stored result.
+    A result is used only for exactly the same task; without one, ``prepare`` runs as usual. The whole text of the
+    prompt identifies a task, so a run with injected facts in its prompt cannot use a stored result.
     """
     return tuple(
         monitor if monitor.prepare is None else replace(monitor, prepare=_looking_first(monitor, context))
@@ -263,7 +263,7 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 
 def prepared_in(item: Item) -> PreparedFor | None:
-    """Return the decoded data of *item*; ``None`` if a producer of another kind made the item."""
+    """Return the decoded data of *item*; ``None`` if another producer made the item."""
     return (
         msgspec.msgpack.decode(item.payload.data, type=PreparedFor)
         if item.key.producer == VerifierProducer.name
