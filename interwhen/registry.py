@@ -895,7 +895,7 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Try to load the verifier *name*. Return the error with the innermost stack frames, or a text that it works."""
+    """Return a text that says why the verifier *name* does not load, with the innermost frames, or that it works."""
     try:
         made = load_monitors(name)
     except PluginError as error:

@@ -68,7 +68,7 @@ class Meter:
         """The time at which the current stream last sent text; ``None`` if it has not sent any."""
 
     def wait(self) -> None:
-        """Record that the reader now begins to wait for text."""
+        """Record that the reader starts to wait for text."""
         self.since = self._clock()
         self.waiting = True
 

@@ -326,7 +326,7 @@ _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_spec
 
 @dataclass(frozen=True, slots=True)
 class AbsentVerifier:
-    """Stands in for a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
+    """Replaces a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
 
     name: str
     version: str

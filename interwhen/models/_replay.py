@@ -21,7 +21,7 @@ _BATCH = 64
 
 
 class TimedChunk(msgspec.Struct, frozen=True):
-    """A chunk and the time *at* which it arrived, in seconds since the start of its stream."""
+    """A chunk with its time of arrival, *at*, in seconds since the start of its stream."""
 
     at: float
     chunk: Chunk
