@@ -226,7 +226,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
 
 
 def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
-    """Return a description of how the verifier *now* differs from the verifier *then*; empty if they are equal."""
+    """Return a description of how the verifier *now* differs from the verifier *then*; empty if it does not."""
     if now.version != then.version:
         return f"version {then.version!r} then, {now.version!r} now"
     return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""

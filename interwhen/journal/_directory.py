@@ -52,7 +52,7 @@ Kept = Literal["all", "problems", "share"]
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which journals of calls are stored, where, what they contain, and how large and old they may become."""
+    """Which journals of calls are stored, where, what they contain, and how large they may become."""
 
     path: Annotated[str, Meta(description="The directory, with one file per call; empty for no journals.")] = ""
     keep: Annotated[

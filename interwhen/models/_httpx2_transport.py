@@ -233,9 +233,9 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the message of *exc*.
+    """Return the message of *exc*. If it is empty, return that of the exception that *exc* wraps.
 
-    If it is empty, return that of the exception that *exc* wraps, as httpcore2 often does.
+    httpcore2 often wraps an exception without a message of its own.
     """
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
