@@ -281,7 +281,7 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 
 @dataclass(slots=True)
 class _RecordedTrace:
-    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies have inserted."""
+    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
 
     chunks: list[Chunk] = field(default_factory=list)
     ours: list[tuple[int, int]] = field(default_factory=list)
@@ -303,7 +303,7 @@ class _RecordedTrace:
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the trace at the end of each request, in its state before a remedy cuts it."""
+    """Return the trace at the end of each request, before a remedy cuts it."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []

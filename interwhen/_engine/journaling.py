@@ -713,7 +713,7 @@ class WatchedCalls(Sequence[SupervisedCall]):
             self._events.setdefault(call_id, []).extend(events)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Add *call*, together with its stored events."""
+        """Add *call*, with its events."""
         with self._lock:
             events = tuple(self._events.pop(call.call_id, ()))
             self._calls.append(msgspec.structs.replace(call, events=events) if events else call)

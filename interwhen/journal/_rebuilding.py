@@ -176,7 +176,7 @@ class ClaimSource(NamedTuple):
 
 
 class ShownSegment(NamedTuple):
-    """A segment that an extractor received. *reply* is the reply of the fork; it is ``None`` for a parser."""
+    """A segment that an extractor received. *reply* is the reply of the fork; ``None`` for a parser."""
 
     order: Extract
     reply: str | Reply | None

@@ -39,7 +39,7 @@ class Recheck:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A run that was rebuilt from its journal, without its model, verifiers and extractors."""
+    """A run rebuilt from its journal, without its model, verifiers and extractors."""
 
     journaled: Journaled
     events: tuple[Event, ...]

@@ -434,7 +434,7 @@ def reasoning_field(data: bytes) -> str:
 
 
 def no_choices(data: bytes) -> StreamProtocolError:
-    """Return the error for *data*, a whole answer that contains no choice."""
+    """Return the error for *data*, a whole answer that has no choices."""
     return StreamProtocolError(
         "the answer must have at least one choice, got none", offset=0, sample=data, hint="see the log of the server"
     )
@@ -701,7 +701,7 @@ class CallAssembler:
         return call.number
 
     def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call to which a piece belongs; ``None`` if the piece begins a new call."""
+        """Return the call that a piece belongs to; ``None`` if the piece begins a new call."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last

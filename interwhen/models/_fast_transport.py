@@ -491,7 +491,7 @@ class ConnectionPool:
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:
-        """Remove the idle connection to *server* that was used last, and return it; ``None`` if none is usable."""
+        """Remove and return the idle connection to *server* that was used last; ``None`` if none is usable."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()

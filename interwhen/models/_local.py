@@ -341,7 +341,7 @@ class _Running:
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server. This also works while the caller is being cancelled."""
+        """Close the connections and end the server, even if the caller is cancelled."""
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()
