@@ -209,7 +209,7 @@ _CLOSE_SECONDS = 1.0
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
     """Convert *exc*, an exception of httpcore2, to an error of interwhen.
 
-    The message names the server *name*, and contains *received*, the number of bytes of the body that had arrived.
+    *name* is the server, and *received* how many bytes of the body had arrived; both are for the message.
     """
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(
