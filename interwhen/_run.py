@@ -19,8 +19,7 @@ import msgspec
 
 from interwhen._core.messages import Resumed
 from interwhen._core.release import describe
-from interwhen._engine.journaling import result_of
-from interwhen._engine.observation import (
+from interwhen._engine.journaling import (
     EVERYWHERE,
     LISTENERS,
     Callbacks,
@@ -28,6 +27,7 @@ from interwhen._engine.observation import (
     Listener,
     Observation,
     ResultCallback,
+    result_of,
     vet_callback,
 )
 from interwhen._engine.run import ObservedRun, Run, is_off

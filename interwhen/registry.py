@@ -657,7 +657,10 @@ PromptMonitorSpec: TypeAlias = str | Mapping[str, Any] | PromptMonitor
 
 
 def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMonitor, ...]:
-    """Return the monitors of the prompt that *specs* describe, in order. Raises the errors of :func:`load_monitors`."""
+    """Return the prompt monitors that *specs* describe, in order.
+
+    Raises the same errors as :func:`load_monitors`.
+    """
     if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
         raise UsageError(f"prompt_monitors must be a list of monitors, got {specs!r:.200}: put a single one in a list")
     monitors = tuple(map(_load_prompt_monitor, specs))
@@ -743,7 +746,7 @@ PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\
 
 
 def load_monitor_or_path(spec: str) -> Monitor:
-    """Return the monitor that *spec* describes: a text as for :func:`load_monitor`, or ``module:factory:option=value``.
+    """Return the monitor for *spec*: a text that :func:`load_monitor` accepts, or ``module:factory:option=value``.
 
     This also imports modules from the working directory, which runs their code. Use it for commands of a developer,
     never for a *spec* that came over a network. Raises :class:`~interwhen.PluginError`.

@@ -279,7 +279,7 @@ class Counts:
         return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
-        """Tell whether the current request reasoned, according to *usage*, and the trace has no reasoning of it."""
+        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""
         if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
             return False
         transcript = self._intake.transcript

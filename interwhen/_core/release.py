@@ -103,7 +103,10 @@ def gates(delivery: Delivery) -> bool:
 
 
 def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnError = None) -> Fate:
-    """Return the fate of text whose check ended as *kind*, for a monitor with these options."""
+    """Return what happens to a text whose check ended as *kind*, for a monitor with these options.
+
+    *way* is the group of its delivery (see :func:`way_of`).
+    """
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
         return rule.fate
@@ -346,7 +349,7 @@ def judges_answer(
 def coverage_reason(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], least: float
 ) -> tuple[UnverifiedReason, ...]:
-    """Return a reason if the claims that passed cover less than the share *least* of the text."""
+    """Return a reason if the claims that passed cover less of the text than *least*, a share between 0 and 1."""
     share = _share(_covered(_good(records, refuted)), transcript.length)
     if share >= least:
         return ()

@@ -92,7 +92,7 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 
 
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
-    """Return the level of feedback number *number* (from 0) at one place: it rises up to *most*.
+    """Return the level of the feedback with this *number* (from 0) at one place. It rises up to the level *most*.
 
     Without a witness, the highest level is ``explain``.
     """
@@ -108,7 +108,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
-    """Return the starts of the steps in ``[floor, end)``: of each line of the model that is not blank.
+    """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
 
     If there is only one line, sentences count as steps. Think tags and feedback are no steps.
     """
@@ -133,12 +133,18 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
 
 
 def back(starts: Sequence[int], steps: int) -> int | None:
-    """Return the start of the step that is *steps* before the end, or of the first one; ``None``: there is no step."""
+    """Return the start of the step that is *steps* steps before the end; if there are fewer, of the first step.
+
+    The result is ``None`` if there is no step.
+    """
     return starts[max(len(starts) - steps, 0)] if starts else None
 
 
 def premise_start(starts: Sequence[int], premises: Sequence[Span], number: int) -> int | None:
-    """Return the start of the step with the premise number *number*, counted from the last one; ``None``: no such."""
+    """Return the start of the step that contains premise number *number*, counted from the last premise.
+
+    The result is ``None`` if there is no such premise or step.
+    """
     places = sorted({span.start for span in premises}, reverse=True)
     if number >= len(places):
         return None
@@ -772,7 +778,10 @@ class Violations:
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates with the remedy ``Conclude``, and record them as violations, except *but*."""
+        """Drop the candidates with the remedy ``Conclude``, and record them as violations.
+
+        The candidate *but* is dropped without a record.
+        """
         standing, self._candidates = self._candidates, []
         for other in standing:
             if not isinstance(self._monitors[other.ref.monitor].remedy, Conclude):

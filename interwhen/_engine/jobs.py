@@ -196,8 +196,9 @@ class Jobs:
     ) -> Extracted | Settled:
         """Return the fact of a fork. The fork's local parser answers if it can; otherwise the model answers.
 
-        *turn* is the event to wait for before a tracker may read the reply. This function writes into *note* whether
-        the parser or the model answered, and at what time that began.
+        *turn* is the event to wait for before a tracker may read the reply. *begun* is the time at which the job began.
+        This function writes into *note* whether the parser or the model answered, and how long the job waited before
+        that.
         """
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
@@ -259,7 +260,7 @@ class Jobs:
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[tuple[Claim, ...]]:
         """Read the repaired text with the extractor; return the claims at the position of the repair, for each reading.
 
-        A reading is one way to extract claims from the repaired text. The list is empty if only the model could read
+        A reading is one way to extract claims from the repaired text. There is no reading if only the model could read
         the text (a fork without ``local``).
         """
         watcher, violation = self.watchers[order.monitor], repairs(outcome)

@@ -226,7 +226,7 @@ class WatchedLoop:
         """The turn that the loop has not answered yet; ``None`` if the loop has answered."""
 
     def add(self, listener: BlockListener) -> None:
-        """Report to *listener* from now on. Must be called on the loop, like all methods that use the listeners."""
+        """Begin to report to *listener*. Call this on the loop, like all methods that use the listeners."""
         self._listeners[listener] = None
         self._limits[listener.limit] += 1
         self.limit = min(self._limits)

@@ -27,6 +27,7 @@ from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, Switche
 from interwhen._core.written_calls import offer_for
 from interwhen._engine.jobs import Performer
 from interwhen._engine.journaling import (
+    Observation,
     Recorder,
     build_result,
     capabilities_for,
@@ -38,8 +39,7 @@ from interwhen._engine.journaling import (
     unfinished,
 )
 from interwhen._engine.loop_blocking import is_own_cancellation, loop_caller, loop_clock
-from interwhen._engine.monitors import Watcher
-from interwhen._engine.observation import Observation
+from interwhen._engine.monitors import Watcher, check_prompt
 from interwhen._engine.stream import TWO_READERS, Meter, close_model
 from interwhen._engine.timers import Alarm, Timers
 from interwhen._engine.workers import Workers
@@ -687,8 +687,6 @@ class Run:
         """Run the prompt monitors, and use the prompt that they have rewritten. Raises :class:`PromptRefused`."""
         if not self._prompt_monitors or is_off():
             return
-        from interwhen._engine.prompt_checks import check_prompt
-
         try:
             self._prompt, self._prompt_findings = await check_prompt(self._prompt, self._prompt_monitors)
         except PromptRefused as refused:
@@ -794,7 +792,10 @@ class ObservedRun(Run):
         return event
 
     async def batch(self) -> list[Event]:
-        """Return the next events as :meth:`Run.batch` does. The first of them came through :meth:`__anext__`."""
+        """Return the next events, as :meth:`Run.batch` does.
+
+        The listeners already have the first of them, because :meth:`__anext__` has returned it.
+        """
         found = await super().batch()
         self._observe(found[1:])
         return found

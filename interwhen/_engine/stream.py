@@ -97,7 +97,8 @@ class Meter:
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
         """Return the measured times of a run that is complete at *now*. *ended_at* is when the model's stream ended.
 
-        *close_latency* is how long closing a stream took, in seconds.
+        *close_latency* has, for each stream that the run closed, the seconds from the cause until the stream was
+        closed.
         """
         return Timing(
             total=now - self.started,

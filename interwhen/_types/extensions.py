@@ -93,10 +93,11 @@ class ContextSource(Protocol):
         ...
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int) -> str:
-        """Return the name of the context whose whole text is a system message of *prompt*, or begins its text.
+        """Return the name of the context whose whole text is a system message of *prompt*, or is the start of *prompt*.
 
-        Only contexts with at least *least* characters, and with names that match one of the patterns *names*, are
-        considered. Empty if there is none. Never waits: it compares with the texts that were last read from the store.
+        The context must have at least as many characters as *least* says, and a name that matches one of the patterns
+        *names*. The result is empty if there is no such context. Never waits: it compares with the texts that were last
+        read from the store.
         """
         ...
 

@@ -31,7 +31,7 @@ class Span(msgspec.Struct, frozen=True, order=True, gc=False):
         return self.end - self.start
 
     def shifted(self, by: int) -> Span:
-        """Return this span moved by *by* characters."""
+        """Return this span with *by* added to its start and its end."""
         return Span(self.start + by, self.end + by)
 
     def covers(self, other: Span) -> bool:

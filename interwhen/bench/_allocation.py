@@ -30,7 +30,7 @@ MOST_TRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class TaskWorld:
-    """The parameters of a simulated world: the difficulty of its tasks, and the error rates of its verifier."""
+    """The difficulty of the tasks of a world, and the errors of its verifier."""
 
     spread: float = 2.5
     """Standard deviation of the mean difficulty of the classes, in logits: how informative a class is."""
@@ -48,10 +48,7 @@ class TaskWorld:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """The result of one sample or one correction.
-
-    It is drawn before the strategies run, so that all strategies get the same results.
-    """
+    """The result of one sample or correction. It is drawn in advance, so that all strategies get the same results."""
 
     right: bool
     passes: bool
@@ -69,7 +66,7 @@ class Puzzle:
 
 
 class Maker:
-    """Draws the random tasks of one simulated world."""
+    """Draws the tasks of one world."""
 
     def __init__(self, world: TaskWorld, seed: int) -> None:
         self._world = world
@@ -103,7 +100,7 @@ class Maker:
 
 
 def shuffled(puzzles: Sequence[Puzzle], seed: int) -> list[Puzzle]:
-    """Return the same tasks with their classes shuffled, so that the class of a task tells nothing about it."""
+    """Return the same tasks with shuffled classes, so that a class has no information about its tasks."""
     keys = [puzzle.key for puzzle in puzzles]
     random.Random(seed).shuffle(keys)  # noqa: S311  a simulation, not a secret
     return [Puzzle(key, puzzle.samples, puzzle.corrections) for key, puzzle in zip(keys, puzzles, strict=True)]
@@ -175,9 +172,9 @@ def allocation(
 ) -> Report:
     """Simulate the allocator beside best-of-N and stop-on-verified, on the same tasks with the same chance.
 
-    A simulation: no model is asked. The tasks have difficulties of their own, and lengths and verifier errors of
-    another kind than the allocator's model of them. It starts without any data, and the tokens with which it learns
-    are counted.
+    This is a simulation without a model. Difficulty, length and verifier errors of the tasks follow other distributions
+    than those that the allocator assumes. The allocator starts without any data, and the tokens of the tries from which
+    it learns are counted.
 
     Parameters
     ----------
@@ -227,7 +224,7 @@ def _baselines(world: TaskWorld, tasks: int, seed: int) -> tuple[list[Puzzle], l
 
 
 def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore], list[MeanScore]]:
-    """Return the scores of best-of-N and of stop-on-verified, for each N from 1 to *most*."""
+    """Return the scores of best-of-N and of stop-on-verified for N from 1 to *most*."""
     right, flat, stopping = [0] * most, [0] * most, [0] * most
     for puzzle in puzzles:
         tries = puzzle.samples[:most]
@@ -291,15 +288,12 @@ def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
 
 
 def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
-    """Return the accuracy that a strategy reaches with *tokens* tokens, by linear interpolation on *curve*."""
+    """Return the accuracy of *curve* at *tokens*, by linear interpolation between its points."""
     return _between([point.tokens for point in curve], [point.accuracy for point in curve], tokens)
 
 
 def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """Return the y value at *x*.
-
-    It is interpolated linearly between the first point that reaches *x* and the point before it.
-    """
+    """Interpolate linearly between the first point that reaches *x* and the point before it; return the y value."""
     at = next((at for at, value in enumerate(xs) if value >= x), None)
     if at is None or at == 0:
         return ys[-1] if at is None else ys[0]

@@ -41,7 +41,7 @@ Arm = tuple[int, str]
 
 
 class GradedAttempt(msgspec.Struct, frozen=True):
-    """One attempt of a strategy at one exercise, with its grade."""
+    """The graded result of one attempt of a strategy at one exercise."""
 
     outcome: Outcome
     right: bool
@@ -76,8 +76,7 @@ class Comparison:
     ) -> Attempts:
         """Run every strategy on every exercise with every budget, one attempt at a time.
 
-        After each exercise, the function *keep* is called with the attempts so far, so that a long comparison can be
-        interrupted.
+        After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
         """
         kept = None if keep is None else lambda found: keep(found[""])
         return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
@@ -221,7 +220,7 @@ def _tokens(attempts: Sequence[GradedAttempt]) -> float:
 
 
 def _share(hits: int, of: int) -> Estimate | None:
-    """Return *hits* as a percentage of *of*, with an interval; ``None`` if *of* is 0."""
+    """Return *hits* in percent of *of*, with an interval; ``None`` if *of* is 0."""
     rate = Rate.make(hits, of)
     return None if rate.value is None else Estimate(100 * rate.value, "%", 100 * rate.low, 100 * rate.high, of)
 
@@ -239,7 +238,7 @@ def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
 
 
 def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttempt]) -> tuple[int, int]:
-    """Count the exercises that only *attempts* got right, and the exercises that only *base* got right."""
+    """Count the exercises that only *attempts* got right, and those that only *base* got right."""
     pairs = list(zip(base, attempts, strict=True))
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
@@ -338,7 +337,7 @@ def _against_row(arm: Arm, attempts: Sequence[GradedAttempt], base: Sequence[Gra
 
 
 class RowSettings(msgspec.Struct, frozen=True):
-    """Settings that two attempts must share so that they may be compared."""
+    """The settings that two attempts must share to be in one comparison."""
 
     model: str
     seed: int
@@ -348,7 +347,7 @@ class RowSettings(msgspec.Struct, frozen=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One line of a file of attempts, with the task and the settings of the attempt."""
+    """One line of a file of attempts."""
 
     task: str
     settings: RowSettings
@@ -356,9 +355,9 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class AttemptFile:
-    """A file of attempts with one JSON object a line, so that a comparison can be interrupted and continued.
+    """A file of attempts, one JSON object a line, so that a comparison can be interrupted and continued.
 
-    Lines with other settings than *settings* are ignored and kept. An incomplete last line, which an interrupted
+    Lines with other settings than *settings* are left as they are. An incomplete last line, which an interrupted
     comparison may leave, is removed.
     """
 
@@ -512,7 +511,7 @@ async def compare(
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    """Return the budgets in *text*, such as ``500,2k``, in tokens. Raises :class:`~interwhen.UsageError`."""
+    """Return the budgets in a text such as ``500,2k``. Raises :class:`~interwhen.UsageError`."""
     found = []
     for part in text.split(","):
         plain = part.strip().lower()

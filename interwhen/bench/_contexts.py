@@ -49,7 +49,7 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 class DatedQuestion(msgspec.Struct, frozen=True):
-    """One line of the file of questions: a question about a context, with the right number as its answer."""
+    """One line of the file: a question about a context, with the right number."""
 
     context: str
     question: str
@@ -58,7 +58,7 @@ class DatedQuestion(msgspec.Struct, frozen=True):
 
 
 class ContextRun(msgspec.Struct, frozen=True):
-    """The result of one question in one arm. It is a line of the file of results."""
+    """The result of one question in one arm: a line of the file of rows."""
 
     id: str
     arm: Arm
@@ -193,7 +193,7 @@ def read_questions(path: Path) -> list[DatedQuestion]:
 
 
 def draw_contexts(found: Sequence[DatedQuestion], limit: int, seed: int) -> list[tuple[str, list[DatedQuestion]]]:
-    """Return at most *limit* contexts with all their questions, in a random order that depends on *seed*.
+    """Return at most *limit* contexts with all their questions, in a random order by *seed*.
 
     A larger *limit* adds contexts at the end.
     """
@@ -326,7 +326,7 @@ def is_right(text: str, gold: str) -> bool:
 
 
 def report_on(found: Sequence[ContextRun], subject: str) -> Report:
-    """Return the report on the results *found*. Two arms are compared on the questions that both have answered."""
+    """Return the report on *found*. Arms are compared on the questions that both of them have."""
     by_arm: dict[Arm, dict[str, ContextRun]] = {}
     for one in found:
         by_arm.setdefault(one.arm, {})[one.id] = one

@@ -28,7 +28,7 @@ _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
 
 
 class Reading(msgspec.Struct):
-    """When the chunks of one stream arrived at its reader. All times are from the monotonic clock, in seconds."""
+    """The arrivals of one stream at its reader; times are on the monotonic clock."""
 
     asked: float
     begun: float | None = None
@@ -39,13 +39,13 @@ class Reading(msgspec.Struct):
     """Whether the stream reached its end."""
 
     def take(self, text: str) -> None:
-        """Record that a chunk with *text* arrived now. The text of the first chunk is the time at which it was sent."""
+        """Record the arrival of a chunk with *text*. The text of the first chunk is the time at which it was sent."""
         self.arrivals.append(time.monotonic())
         if self.begun is None:
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Record that all chunks in *data* arrived now."""
+        """Record the arrival of all chunks in *data*."""
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
@@ -62,17 +62,17 @@ class Reading(msgspec.Struct):
 
     @property
     def first(self) -> float:
-        """The time from the request to the first chunk, in seconds."""
+        """Seconds from the request to the first chunk."""
         return self.arrivals[0] - self.asked
 
     @property
     def gaps(self) -> list[float]:
-        """The times between successive chunks, in seconds."""
+        """The seconds between successive chunks."""
         return [b - a for a, b in itertools.pairwise(self.arrivals)]
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """A summary of many streams that were read at the same time."""
+    """A summary of many streams that were read at once."""
 
     streams: int
     lost: int
@@ -85,7 +85,7 @@ class Crowd(msgspec.Struct, frozen=True):
 
 
 class StreamReader(asyncio.Protocol):
-    """A connection that reads one answer after another and only counts chunks. Python can hardly do less."""
+    """A connection that reads one answer after another and only counts chunks: the minimum work in Python."""
 
     def __init__(self, base_url: str) -> None:
         self._url = urlsplit(base_url)
@@ -95,7 +95,7 @@ class StreamReader(asyncio.Protocol):
         self._tail = b""
 
     async def read(self, stream: str) -> Reading:
-        """Request *stream*, which is ``CHUNKS@PER_SECOND``, and read it to its end."""
+        """Read *stream* (``CHUNKS@PER_SECOND``) to its end."""
         loop = asyncio.get_running_loop()
         if self._transport is None:
             host, port = self._url.hostname or "", self._url.port or 80
@@ -114,7 +114,7 @@ class StreamReader(asyncio.Protocol):
         return found
 
     def data_received(self, data: bytes) -> None:
-        """Record the arrival of the chunks in *data*."""
+        """Record the chunks in *data*."""
         reading, seen = self._reading, self._tail + data
         reading.take_bytes(seen)
         self._tail = seen[-len(_EVENT) + 1 :]
@@ -123,7 +123,7 @@ class StreamReader(asyncio.Protocol):
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the current reading."""
+        """Complete the current reading."""
         del exc
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
@@ -163,7 +163,7 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams at the same time, each in a run with *monitors*."""
+    """Read *streams* streams at once, each as a supervised run."""
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
     async def one(found: Reading) -> None:
@@ -190,7 +190,7 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at the same time through one client of the openai SDK."""
+    """Read *streams* streams at once through one client of the openai SDK."""
     import openai
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
@@ -238,7 +238,7 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Return the tally of the load generator since the last call. This resets its counts."""
+    """Return the tally of the load generator, and reset its counts."""
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 

@@ -33,7 +33,7 @@ def say(line: str) -> None:
 
 
 def require_positive(**options: float | None) -> None:
-    """Raise :class:`UsageError` if one of *options* is not positive. ``None`` means that an option was not given."""
+    """Raise :class:`UsageError` if one of *options* is not positive; ``None`` means that the option was not given."""
     for name, value in options.items():
         if value is not None and not value > 0:
             least = "at least 1" if isinstance(value, int) else "more than 0"
@@ -42,7 +42,7 @@ def require_positive(**options: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Experiment(Generic[A]):
-    """Compares arms (conditions) in rounds: every round runs each arm once, in random order.
+    """Compares arms in rounds: every round runs each arm once, in random order.
 
     The speed of a machine drifts during a measurement, so arms are compared only within a round.
     """
@@ -61,7 +61,7 @@ class Experiment(Generic[A]):
         require_positive(pairs=self.pairs, minutes=self.minutes)
 
     def rounds(self) -> Iterator[tuple[int, list[A]]]:
-        """Yield the number of each round, with its arms in random order. At least one round is counted."""
+        """Yield for each round its number and its arms in random order. At least one counted round is run."""
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
         begun = time.monotonic()
         for number in range(-self.warm_up, self.pairs):
@@ -100,7 +100,7 @@ _EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvico
 
 
 def require(command: str, *modules: str) -> None:
-    """Raise one :class:`MissingExtraError` that lists all *modules* that *command* needs and that are not installed."""
+    """Raise one :class:`MissingExtraError` for *command* that names the extras of all missing *modules*."""
     missing = {_EXTRAS[module] for module in modules if find_spec(module) is None}
     if missing:
         advice = " or give it --no-uvloop" if "uvloop" in modules and find_spec("uvloop") is None else ""
@@ -132,7 +132,7 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write *report* as JSON, although it may still be incomplete."""
+        """Write the JSON of *report*, which may be incomplete so far."""
         if self.json is None or str(self.json) == "-":
             return
         part = self.json.with_name(f"{self.json.name}.part")

@@ -97,11 +97,12 @@ async def gateway(
 ) -> Report:
     """Measure what the gateway adds at one stream, how many streams one process carries, and what wrapping costs.
 
-    The streams come from a load generator in a process of its own, over loopback, and are read as bytes, with and
-    without the gateway (or a bare relay) between; then through interwhen.run in this process, and through its
-    transport alone, httpx2 and the openai SDK, each just after a bare protocol that only notes when bytes come: the
-    floor for any reader in Python on this machine. Finally they are read through the openai SDK, bare and wrapped.
-    Chunks are late against the schedule of the generator, which reports how well it kept that schedule.
+    A load generator in a separate process sends the streams over loopback. First they are read as bytes, directly,
+    through the gateway, and through a bare relay. Then they are read in this process through interwhen.run, its
+    transport alone, httpx2 and the openai SDK. Just before each of these, a bare protocol that only records when bytes
+    arrive reads them: no reader in Python can be faster on this machine. Finally they are read through the openai SDK,
+    bare and wrapped. The lateness of a chunk is relative to the schedule of the generator, which reports how well it
+    kept that schedule.
 
     Parameters
     ----------
@@ -188,7 +189,7 @@ def report_of(
     cost: Mapping[str, Sequence[float]],
     monitors: str,
 ) -> Report:
-    """Return the report of the gateway benchmark, with one table for each part of the measurement."""
+    """Return the report: one table for each part."""
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
     sdk: list[Row] = [
@@ -312,7 +313,7 @@ class _Crowds:
         self._minutes = minutes
 
     async def read(self, name: str, crowd: _ReadCrowd, pairs: int = 1) -> CrowdPair:
-        """Measure the client *crowd*, whose name is *name*, in *pairs* rounds. Return :func:`middle_of` the rounds."""
+        """Read *pairs* rounds with the client *crowd*, which is called *name*; return :func:`middle_of` the rounds."""
         url, streams, chunks, rate = self._load
         say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
         # A short crowd first, so that the process has the memory that it needs.
@@ -329,7 +330,7 @@ class _Crowds:
         return CrowdPair(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor_cost)
 
     async def _timed(self, crowd: _ReadCrowd) -> tuple[list[Reading], float]:
-        """Read all streams with *crowd*. Return the readings, and this process's CPU time per chunk in microseconds."""
+        """Read the crowd; return the readings, and the CPU of this process for each chunk in microseconds."""
         _, streams, chunks, _ = self._load
         begun = time.process_time()
         found = await crowd(*self._load)
@@ -364,7 +365,7 @@ _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 
 
 async def _read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
-    """Read the same stream through each of *ways* in turn. *ways* maps names to base URLs."""
+    """Read the same stream through each of *ways*, which maps names to base URLs."""
     readers = {name: StreamReader(url) for name, url in ways.items()}
 
     async def once(name: str, _number: int) -> Reading:

@@ -24,10 +24,7 @@ _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the resu
 
 
 class AskingProducer:
-    """A precompute producer that asks the model about each piece of a context.
-
-    It stores nothing, because the benchmark only needs its requests.
-    """
+    """A producer that asks the model about each piece and stores nothing, because only its requests matter here."""
 
     name, version = "asking", "1"
     kind: Kind = "facts"
@@ -36,11 +33,11 @@ class AskingProducer:
         self._sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Return one step for each piece of *context*."""
+        """Plan a step for each piece."""
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask the model about one piece. Return no item, so that nothing is stored."""
+        """Ask the model about the piece, and return nothing to store."""
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
@@ -58,7 +55,7 @@ class StreamCounter:
         self.open = 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of the model. It counts as open until it is closed."""
+        """Open a stream, which counts as open until it is closed."""
         inner = await self._model.stream(request)
         self.open += 1
         return _CountedStream(inner, self)
@@ -99,8 +96,8 @@ async def idle(
 ) -> Report:
     """Time runs alone and with a worker that is at work until they begin; exit code 1 unless p95 is within 5 %.
 
-    In one run of each pair a worker is at work in the pause before it, so that most of these runs begin in the middle
-    of one of its slices; in the other the pause is empty.
+    There is a pause before each run. For one run of each pair, a worker uses the model during the pause, so that most
+    of these runs begin in the middle of a slice of its work. For the other run, the model is idle during the pause.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ _REMEDIES: tuple[Remedy, ...] = (Repair(), Repair(), Feedback(), Resample())
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """A counter of one run for which the ledger and the endpoint have different values."""
+    """A counter of one run whose value in the ledger differs from the count of the endpoint."""
 
     seed: int
     counter: str
@@ -69,14 +69,14 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The result of one run, with the endpoint and its own records."""
+    """The result of one run, and its endpoint with the records."""
 
     seed: int
     result: Result
     endpoint: CountingEndpoint
 
     def mismatches(self) -> Iterator[Mismatch]:
-        """Yield the counters for which the ledger and the endpoint have different values."""
+        """Yield the counters that differ."""
         ours = counters(self.result.ledger)
         for name, theirs in self.endpoint.books.totals().items():
             if ours[name] != theirs:
@@ -84,7 +84,7 @@ class Played:
 
 
 def counters(ledger: Ledger) -> dict[str, int]:
-    """Return those counters of *ledger* that an endpoint also counts, under the names that the endpoint uses."""
+    """Return the counters of *ledger* that an endpoint also has, with the endpoint's names."""
     return {
         "requests": ledger.requests,
         "main_tokens": ledger.kept + ledger.discarded + ledger.wasted_tokens,
@@ -96,7 +96,7 @@ def counters(ledger: Ledger) -> dict[str, int]:
 
 
 def habits_of(seed: int) -> Habits:
-    """Draw the random behaviour of the endpoint for run number *seed*."""
+    """Draw the behaviour of the endpoint in run *seed*."""
     rng = random.Random(f"habits {seed}")  # noqa: S311  (a script, no secret)
     counting = rng.choice(_COUNTING)
     # The number of tokens in a chunk is known before the end only if the endpoint reports it.
@@ -234,9 +234,9 @@ def _sums(segment: Segment) -> Iterator[Claim]:
 def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, strategies: str = "") -> Report:
     """Compare the ledgers of many runs with what their endpoint counted; ends with 1 if one counter differs.
 
-    Each run is made from its seed and played in virtual time: a scripted endpoint that makes mistakes, breaks, and
-    keeps its own counts; forks, rewinds, reconnects. Compared are the requests, the tokens of the main stream and of
-    forks, and the prompt and cached tokens that the endpoint reported.
+    Each run is generated from its seed and played in virtual time, with forks, rewinds and reconnects. The scripted
+    endpoint makes mistakes, breaks connections, and keeps its own counts. The comparison covers the requests, the
+    tokens of the main stream and of forks, and the prompt and cached tokens that the endpoint reported.
 
     Parameters
     ----------

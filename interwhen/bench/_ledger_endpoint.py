@@ -55,7 +55,7 @@ FAULTS = ("none", *_BREAKS, *_REFUSALS)
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """How a simulated endpoint behaves in one run."""
+    """The behaviour of an endpoint in one run."""
 
     seed: int
     counting: Counting = "end"
@@ -73,7 +73,7 @@ class Habits(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What the endpoint recorded about one request."""
+    """The endpoint's record of one request."""
 
     kind: Literal["main", "fork"]
     fault: str
@@ -89,12 +89,12 @@ class RequestRecord:
 
 @dataclass(slots=True)
 class Books:
-    """What the endpoint recorded about all requests of one run."""
+    """The endpoint's records of all requests of one run."""
 
     served: list[RequestRecord] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
-        """Return the endpoint's values of the counters that are also in a ledger."""
+        """Return the endpoint's values of the counters that a ledger also has."""
         main = [each for each in self.served if each.kind == "main" and each.accepted]
         forks = [each for each in self.served if each.kind == "fork" and each.told]
         return {
@@ -112,7 +112,7 @@ class Books:
 
 
 class CountingEndpoint:
-    """A script for a scripted server: it streams stories of sums, answers forks, has faults, and counts tokens."""
+    """A script for a scripted server: it streams stories of sums, answers forks, injects faults, and counts tokens."""
 
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
@@ -138,7 +138,7 @@ class CountingEndpoint:
         return self._story(served, rng, prompt)
 
     def _cached(self, prompt: str) -> int:
-        """Return how many tokens at the start of *prompt* are cached from earlier requests. Only whole blocks count."""
+        """Return how many tokens of *prompt* are in the cache from earlier requests, in whole blocks."""
         shared = max((_common(prompt, seen) for seen in self._seen), default=0)
         return shared // _TOKEN // _BLOCK * _BLOCK
 

@@ -31,7 +31,7 @@ _FORK = Sampling(max_tokens=32, temperature=0.0)
 
 @dataclass(slots=True)
 class LocalStream:
-    """The measurements of one stream of the local model."""
+    """The measurements of one stream."""
 
     seconds: float = 0.0
     tokens: int = 0
@@ -122,7 +122,7 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 
 
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
-    """Stream *tokens* tokens. Meanwhile, *forks* parallel loops send forks on the text so far, one after another."""
+    """Stream *tokens* tokens. Meanwhile, *forks* loops send one fork after another on the text so far."""
     # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     request = Request((Message("user", problem),), sampling=sampling)

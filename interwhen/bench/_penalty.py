@@ -80,7 +80,7 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings of a measurement: the streams, and the monitors that read them."""
+    """The settings of a measurement: the streams, and the monitors that watch them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()
@@ -99,7 +99,7 @@ class Setup:
     minutes: float | None = None
 
     def watching(self) -> Sequence[Monitor]:
-        """Return the monitors of the supervised runs."""
+        """Return the monitors that watch the supervised runs."""
         return self.chosen or passing(
             self.monitors,
             verifier_seconds=self.verifier_ms / 1e3,
@@ -125,9 +125,9 @@ class Setup:
                 assert_never(axis)
 
     async def measure(self) -> Penalty:
-        """Run all pairs and return the comparison. Raises :class:`UsageError` if no pair was a correct run.
+        """Run the pairs. Raises :class:`UsageError` if no pair was a correct run.
 
-        The runs of a pair have the same request and seed. They run one after the other in random order.
+        The runs of a pair have the same request and seed, and run one after the other in random order.
         """
         require_positive(concurrency=self.concurrency)
         watching = self.watching()
@@ -191,7 +191,7 @@ class Penalty:
         self.supervised = [flow for runs in self.flows["supervised"] for flow in runs]
 
     def values(self, metric: str, arm: Arm) -> list[float]:
-        """Return the values of *metric* for the arm *arm*, one for each pair."""
+        """Return the value of *metric* for *arm* in each pair."""
         _, of = METRICS[metric]
         return [of(runs) for runs in self.flows[arm]]
 
@@ -209,7 +209,7 @@ class Penalty:
 
     @property
     def tail(self) -> Estimate:
-        """The mean time that a run waits for open checks after the end of the stream, in milliseconds."""
+        """The mean wait for open checks after the end of the stream, in milliseconds."""
         return mean_of([flow.tail * _MS for flow in self.supervised], "ms")
 
     def report(self, fail_above: float | None = None) -> Report:
@@ -331,7 +331,7 @@ class Penalty:
 
 
 def _why_not(flows: Sequence[Flow]) -> str:
-    """Return why the runs *flows* of one pair are left out; an empty string if the pair counts."""
+    """Return why the pair of runs *flows* (one bare, one supervised) is left out; an empty string if it counts."""
     reasons = [flow.why_not or "fewer than two pieces of text came" * (len(flow.arrivals) < 2) for flow in flows]
     return next(filter(None, reasons), "")
 
@@ -341,16 +341,16 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 
 
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
-    """Return points of a curve: a gap in milliseconds, and the share of gaps that are longer than it.
+    """Return points of a curve: a gap in milliseconds, and the share of gaps that are longer.
 
-    The shortest gaps are left out. They are between chunks of one read, so no reader waits for them.
+    The shortest gaps are left out, because they are between chunks of one read and no reader waits for them.
     """
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    """Return the quantile *q* of the gaps in each time interval of *width* seconds, in milliseconds."""
+    """Return the *q* quantile of the gaps in each interval of *width* seconds, in milliseconds."""
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
@@ -359,7 +359,7 @@ def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ..
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
-    """Return rows with the number of forks, and the gaps of the stream while a fork runs and while none runs."""
+    """Return rows with the number of forks, and the gaps of the stream with and without a running fork."""
     gaps: dict[bool, list[float]] = {False: [], True: []}
     shares: list[float] = []
     for flow in flows:
@@ -384,7 +384,7 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure the penalty for each of *values* of the setting *axis*. Without *values*, use default values."""
+    """Measure the penalty with the setting *axis* at each of *values*, or at the default values."""
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(
@@ -472,10 +472,9 @@ async def penalty(
 ) -> Report:
     """Measure what verifiers add to a stream in which nothing is wrong: bare and supervised runs, as pairs.
 
-    By default a recorded stream is sent again by a process of its own, each token at the time it came, and five
-    monitors watch it whose verifiers take 100 ms for each of their checks. The runs of a pair get the same request and
-    seed, one after the other in random order. Only pairs in which no violation interrupted count as correct runs; the
-    others are listed.
+    By default, a separate process replays a recorded stream, each token at its recorded time. Five monitors watch the
+    stream, and each of their checks takes 100 ms. The runs of a pair get the same request and seed, one after the other
+    in random order. Only pairs in which no violation interrupted count as correct runs; the others are listed.
 
     Exit codes: 0, or 1 where the total is above --fail-above, or fewer than 80 % of the pairs were correct runs.
 
@@ -592,7 +591,7 @@ def read_values(text: str) -> tuple[int, ...]:
 
 
 def parse_share(text: str) -> float:
-    """Return the number of percent in *text*, such as ``1%`` or ``0.5 %``. Raises :class:`UsageError`."""
+    """Return the percentage in *text*, such as ``1%`` or ``0.5 %``. Raises :class:`UsageError` for anything else."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if found is None:
         raise UsageError(f"--fail-above must be a percentage, such as 1%; got {text!r}")

@@ -21,7 +21,7 @@ _COLORS = ("#2a78d6", "#d9622b", "#18794e", "#8e4ec6", "#ad7f58", "#0d74ce", "#c
 
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a chart, or one set of points."""
+    """One line of a chart."""
 
     label: str
     points: tuple[Point, ...]
@@ -35,7 +35,7 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A chart with several series. Values that are not positive are not shown on a logarithmic axis."""
+    """A chart of several series. A logarithmic axis shows only positive values."""
 
     title: str
     x: str
@@ -49,7 +49,7 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all horizontal values are whole numbers. If so, the ticks of that axis are whole numbers too."""
+        """Whether all horizontal values are whole numbers; the ticks are then whole numbers too."""
         return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
 
 
@@ -117,7 +117,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
 
 
 class _Axis(msgspec.Struct, frozen=True):
-    """An axis of a chart. It maps the values from *low* to *high* to the pixels from *start* to *end*."""
+    """An axis that maps the values from *low* to *high* to the pixels from *start* to *end*."""
 
     low: float
     high: float
@@ -128,7 +128,7 @@ class _Axis(msgspec.Struct, frozen=True):
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
-        """Return an axis that covers all *values*. A logarithmic axis ignores values that are not positive."""
+        """Return an axis that includes all *values*; a logarithmic axis ignores values that are not positive."""
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)
         if low == high:
@@ -136,7 +136,7 @@ class _Axis(msgspec.Struct, frozen=True):
         return cls(low, high, start, end, is_log, is_whole)
 
     def place(self, value: float) -> float:
-        """Return the pixel position of *value*."""
+        """Return the pixel of *value*."""
         share = (value - self.low) / (self.high - self.low)
         if self.is_log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -157,7 +157,7 @@ class _Axis(msgspec.Struct, frozen=True):
 
 
 def svg(chart: Chart) -> str:
-    """Return *chart* as an HTML figure with an SVG image. The title of the chart is its text for screen readers."""
+    """Return *chart* as an HTML figure with an SVG. Screen readers get the title of the chart."""
     points = [point for series in chart.series for point in (*series.points,)]
     heights = [y for _, y in points] + [end for series in chart.series for pair in series.spread for end in pair]
     x = _Axis.over([x for x, _ in points], _LEFT, _WIDTH - _RIGHT, is_log=chart.log_x, is_whole=chart.is_whole)
@@ -216,7 +216,7 @@ svg text { fill: var(--dim); font-size: 12px } .grid { stroke: var(--rule); stro
 
 
 def page(report: Report) -> str:
-    """Return *report* as an HTML page in one file."""
+    """Return *report* as an HTML page that needs no other file."""
     title = html.escape(f"interwhen bench {report.benchmark}")
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>',

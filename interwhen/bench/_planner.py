@@ -27,7 +27,7 @@ PAGE = 16
 
 @dataclass(frozen=True, slots=True)
 class SimulatedServer:
-    """The speed and the cache of a simulated server."""
+    """The costs of a simulated server."""
 
     prefill: float = 0.0004
     """Seconds per token of a short prompt."""
@@ -51,7 +51,7 @@ class SimulatedServer:
 
 
 class Runner:
-    """Simulates forks on a simulated server."""
+    """Runs forks on a simulated server."""
 
     def __init__(self, server: SimulatedServer, seed: int) -> None:
         self.server = server
@@ -74,7 +74,7 @@ class Runner:
         )
 
     def run(self, route: Route, situation: ForkSituation) -> Actual:
-        """Simulate a fork on *route*, and return its cost, which has random noise."""
+        """Simulate a fork on *route*, and return its random cost."""
         server, rng = self.server, self._rng
         if route == "parser":
             # If the parser finds no answer, a fork must follow. The caller counts its cost.
@@ -91,7 +91,7 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: ForkSituation) -> float:
-        """Return the mean time of a fork on *route*, in seconds. Only an oracle knows this number."""
+        """Return the expected seconds of a fork on *route*, as an oracle knows them."""
         server = self.server
         if route == "parser":
             others = [other for other in situation.routes if other != "parser"]
@@ -152,7 +152,7 @@ RIGHT_AGAIN = 20
 
 
 class ForkCosts(NamedTuple):
-    """The mean cost of one fork in seconds, without noise, for three ways to choose its route."""
+    """The expected seconds of one fork, without noise, for three ways to choose its route."""
 
     planned: float
     oracle: float
@@ -164,8 +164,9 @@ class ForkCosts(NamedTuple):
 def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) -> Report:
     """Simulate the fork planner on many servers, prefixes and sets of routes, also with rates that are wrong.
 
-    A simulation: no model is asked. The servers' costs are of another kind than the planner's, and its rates come from
-    three probes, with chance in them. What it takes is compared with an oracle that knows the true mean costs.
+    This is a simulation without a model. The costs of the servers follow another formula than that of the planner. The
+    planner gets its rates from three probes with random noise. Its choices are compared with those of an oracle that
+    knows the true mean costs.
 
     Parameters
     ----------
@@ -237,7 +238,7 @@ def _regret(costs: Sequence[ForkCosts]) -> float:
 def play(
     server: SimulatedServer, routes: frozenset[Route], size: int, *, forks: int, seed: int, wrong: Rates | None = None
 ) -> Iterator[ForkCosts]:
-    """Yield the expected costs of each of *forks* forks, for a planner calibrated by three probes of *server*.
+    """Simulate *forks* forks on *server* with a planner that three probes calibrated. Yield the mean costs of each.
 
     *wrong* has factors that make the calibrated rates wrong.
     """
@@ -271,7 +272,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates that a planner gets from three probes of the server. The probes have random noise."""
+    """Return the rates that three probes of the server give. The probes have noise."""
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
     large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)

@@ -50,7 +50,7 @@ _STEP_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The answer to one question, with its cost."""
+    """The result of asking one question."""
 
     generated: int
     read: int
@@ -72,12 +72,12 @@ class Setting:
 
     @property
     def offline(self) -> int:
-        """The tokens that precompute generated. Tokens of results that it did not store count, too."""
+        """Tokens that precompute generated, whether or not it stored their result."""
         return self.precomputer.contexts[self.ref.name].spending.cost.generated
 
 
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
-    """Generate a context with questions. *predictable* is the share of questions that precompute can foresee."""
+    """Generate the case of *family* and *seed*. *predictable* is the share of questions that can be foreseen."""
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
 
@@ -138,7 +138,7 @@ async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -
 
 
 async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
-    """Ask *question* without a monitor, with *notes* in the prompt. Return whether the answer is right."""
+    """Return whether the answer to *question* is right with *notes* in the prompt, without a monitor."""
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
     async with run(model, as_noted(prompt, lines, question.text)) as plain:
@@ -228,7 +228,7 @@ async def _point(found: Sequence[_Read]) -> CurvePoint:
 async def _verified(
     case: Case, seed: int, passes: int, rates: MistakeRates, *, misses: float = 0.0
 ) -> dict[int, list[str]]:
-    """Return the facts that the monitor accepted in each pass."""
+    """Return the accepted facts of each pass."""
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}
     for item in setting.precomputer.ready(setting.ref):
@@ -238,10 +238,7 @@ async def _verified(
 
 
 async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int, list[str]]:
-    """Return all statements that the model proposed in each pass.
-
-    Each pass gets the proposals of earlier passes as if all of them were true.
-    """
+    """Return all proposals of each pass. A pass builds on the earlier proposals as if all were true."""
     found: dict[int, list[str]] = {}
     known: list[str] = []
     for number in range(1, passes + 1):
@@ -364,7 +361,7 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
 
 
 def timetable(context: Any, jobs: int) -> dict[str, Any]:
-    """Return the conditions of a timetable of *jobs* jobs, by name: chains of jobs, and pairs that share a machine."""
+    """Return a timetable of *jobs* jobs as named conditions: chains of jobs, and pairs that share a machine."""
     import z3
 
     job = [z3.Int(f"job {number}", context) for number in range(jobs)]
@@ -377,14 +374,14 @@ def timetable(context: Any, jobs: int) -> dict[str, Any]:
 
 
 def question(context: Any, jobs: int, number: int) -> Any:
-    """Return a condition about job *number*, as a question for :meth:`~interwhen.toolkit.solving.Problem.follows`."""
+    """Return a question about job *number*, for :meth:`~interwhen.toolkit.solving.Problem.follows`."""
     import z3
 
     return z3.Int(f"job {number}", context) <= (3 * jobs // 2 if number % 2 else 2 * jobs + 5)
 
 
 class SolverCost(NamedTuple):
-    """The mean cost of a question to Z3 about a timetable. ``*_spent`` is Z3's own work counter (``rlimit count``)."""
+    """The mean cost of questions about a timetable. ``*_spent`` is Z3's own deterministic count (``rlimit count``)."""
 
     conditions: int
     questions: int
@@ -446,7 +443,7 @@ _SIMULATED = (
 
 
 class PreparedCost(NamedTuple):
-    """The mean tokens per query of one arm on one family, and its costs relative to the arm ``nothing``."""
+    """The costs of one arm on one family: mean tokens per query, and costs relative to the arm ``nothing``."""
 
     generated: float
     """Tokens generated per query, while a reader waits."""
@@ -478,7 +475,7 @@ async def cost_rows(
     seed: int,
     minutes: float | None = None,
 ) -> dict[PreparedArm, PreparedCost]:
-    """Ask the same questions in each arm, and return the costs."""
+    """Return the costs of each arm, for the same questions."""
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
         case = make_case(family, seed + number, questions, predictable)
@@ -569,7 +566,7 @@ async def simulate(
 ) -> Report:
     """Ask all questions in all arms, compute the pass curve, and simulate the decisions of the gate.
 
-    *jobs* has the sizes of the timetables for the questions to Z3, in jobs.
+    *jobs* are the sizes of the timetables for the questions to Z3.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -658,7 +655,7 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 
 
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a row for each size in *sizes*, with minimal and with other reasons. Without Z3, yield nothing."""
+    """Yield a row for each size, with any and with minimal reasons; no rows if Z3 is not installed."""
     try:
         for minimal in (False, True):
             for jobs in sizes:

@@ -43,14 +43,14 @@ _OPERATIONS = {
 
 
 class Total(NamedTuple):
-    """An arithmetic problem about a running total, with its answer."""
+    """A problem about a running total, and its answer."""
 
     text: str
     answer: str
 
 
 def total(rng: random.Random) -> Total:
-    """Generate a problem with a start value and two to four changes of it."""
+    """Generate a problem with a start value and two to four changes."""
     value = rng.randint(20, 400)
     words = [f"Start with {value}."]
     for _ in range(rng.randint(2, 4)):
@@ -68,7 +68,7 @@ def total(rng: random.Random) -> Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Claim):
-    """A claim in a solution: one step of the computation, or the answer (if *sign* is empty)."""
+    """A claim: one step of the computation, or the answer (with an empty *sign*)."""
 
     left: int = 0
     sign: str = ""
@@ -77,7 +77,7 @@ class Figure(Claim):
 
 
 def prepare(task: Task) -> int | None:
-    """Return the right answer to the problem in *task*; ``None`` if *task* contains no such problem."""
+    """Compute the answer to the problem in *task*; ``None`` if the task has no such problem."""
     start = _START.search(task.text)
     if start is None:
         return None
@@ -88,7 +88,7 @@ def prepare(task: Task) -> int | None:
 
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
-    """Yield the claims in one line: the steps of the computation, and the answer."""
+    """Yield the steps of the computation in a line, and the answer."""
     for found in quotes(segment, _CLAIM):
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
@@ -124,7 +124,7 @@ _SAMPLING = Sampling(max_tokens=300, temperature=0.0)
 
 
 async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> Report:
-    """Ask *problems* problems without preparation, then run precompute, then ask the same problems again."""
+    """Ask *problems* problems with nothing prepared, then run precompute, then ask the same problems again."""
     rng = random.Random(seed)  # noqa: S311
     asked = [total(rng) for _ in range(problems)]
     precomputer = Precomputer(

@@ -36,10 +36,7 @@ _TERMS = re.compile(r"The first (\d+) terms of problem (\w+) come to (-?\d+)\.")
 
 
 class About(NamedTuple):
-    """What a statement is about: a person or problem *who*, and a *number* of steps.
-
-    *who* is empty if there is only one.
-    """
+    """The subject of a statement: a person or problem *who* (empty if there is only one), and a *number* of steps."""
 
     who: str
     number: int
@@ -97,7 +94,7 @@ Family: TypeAlias = Callable[[random.Random, int, float], Case]
 
 
 def states(rng: random.Random, questions: int, predictable: float, *, steps: int = 36, piece: int = 12) -> Case:
-    """Generate a case in which a number changes in *steps* steps. Each piece of the context has *piece* steps."""
+    """Make a case in which a value changes in *steps* steps. Each piece of the context has *piece* steps."""
     value = rng.randint(10, 99)
     lines = [f"Step 1: start with {value}."]
     truth = {About("", 1): str(value)}
@@ -129,7 +126,7 @@ def states(rng: random.Random, questions: int, predictable: float, *, steps: int
 
 
 def lookups(rng: random.Random, questions: int, predictable: float, *, people: int = 24) -> Case:
-    """Generate a case with *people* people who report to one another in one chain. Their list is in random order."""
+    """Make a case in which *people* people report to one another in one chain, listed in random order."""
     chain = rng.sample(_NAMES, people)
     above = dict(itertools.pairwise(chain))
     lines = [f"{low} reports to {high}." for low, high in above.items()]
@@ -162,7 +159,7 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 
 
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
-    """Generate a case with *problems* long sums. Raises :class:`MissingExtraError` without reasoning_gym."""
+    """Make a case with a sheet of *problems* chained sums. Raises :class:`MissingExtraError` without the package."""
     try:
         from reasoning_gym import create_dataset
     except ImportError as error:
@@ -209,7 +206,7 @@ def _reading(pattern: re.Pattern[str], line: str, about: Callable[[re.Match[str]
 
 
 def _signed(parts: list[str], number: int) -> int:
-    """Return term *number* of a sum with its sign. The first term has the number 1."""
+    """Return term *number* of a sum (from 1) with its sign."""
     term = int(parts[2 * number - 2])
     return -term if number > 1 and parts[2 * number - 3] == "-" else term
 
@@ -261,7 +258,7 @@ _LABEL = re.compile(r"^([SF]\d+): (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class MistakeRates:
-    """How often the simulated model makes mistakes, and how far ahead its statements reach."""
+    """The probabilities with which the simulated model makes mistakes, and how far its statements reach."""
 
     step: float = 0.02
     """Probability that a line of its reasoning gives a wrong value."""
@@ -300,7 +297,7 @@ class SlippingModel:
         return Capabilities(resume="prefix", forks=False, think_tags=None)
 
     async def stream(self, request: Request) -> IteratorStream:
-        """Stream the reasoning about the question at the end of the prompt, and the answer."""
+        """Stream the reasoning and the answer to the question at the end of the prompt."""
         self.read += tokens(Task(request.prompt).text)
         text = self.reply(request)
 
@@ -312,7 +309,7 @@ class SlippingModel:
         return IteratorStream(texts())
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply as one text: an answer, or statements if the prompt asks for statements."""
+        """Return a complete answer, or proposals if the prompt asks for statements."""
         text = self.reply(request)
         prompt = tokens(Task(request.prompt).text)
         self.read += prompt
@@ -320,10 +317,10 @@ class SlippingModel:
         return Completion(text, "stop", Usage(prompt_tokens=prompt, completion_tokens=tokens(text)))
 
     async def aclose(self) -> None:
-        """Do nothing: there are no resources to release."""
+        """Do nothing."""
 
     def reply(self, request: Request) -> str:
-        """Return the text that the model writes for *request*."""
+        """Return the text of the model for *request*."""
         task = Task(request.prompt)
         # An example between the task and the last turn changes nothing for this model.
         prompt = f"{task.messages[0].content}\n\n{task.question}" if len(task.messages) > 2 else task.text
@@ -354,10 +351,7 @@ class SlippingModel:
             done = at == target
 
     def _proposals(self, prompt: str) -> Iterator[str]:
-        """Yield proposed statements: first those that help with likely questions, then all others.
-
-        Each is computed from the nearest known value.
-        """
+        """Propose statements that help with the likely questions, then all others, from the nearest known value."""
         labels = {text: label for label, text in _LABEL.findall(prompt)}
         known = self._known("\n".join(labels))
         limit = _LIMIT.search(prompt)
@@ -393,7 +387,7 @@ class SlippingModel:
         return best, known[best]
 
     def _known(self, text: str) -> dict[About, str]:
-        """Return the statements in *text*. The model believes them, whether they are right or wrong."""
+        """Return the statements in *text*. The model trusts them, right or wrong."""
         return dict(found for line in _FACT.findall(text) if (found := self._case.read(line)) is not None)
 
     def _slip(self, about: About, value: str, rate: float, where: str) -> str:
@@ -435,7 +429,7 @@ _Subject = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class StatedFacts:
-    """The content of a prompt, with the facts that are noted in it."""
+    """The content of the prompt, including the known facts."""
 
     above: dict[str, str]
     changes: dict[tuple[str, str], dict[int, tuple[str, int]]]
@@ -447,17 +441,14 @@ class StatedFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueClaim(Claim):
-    """The claim that *value* is the value of the subject *about*."""
+    """The claim that the subject *about* has the value *value*."""
 
     about: _Subject
     value: str
 
 
 def prepare(task: Task) -> StatedFacts:
-    """Parse the prompt of *task*.
-
-    A noted fact is used only if its value cannot be computed from the text of the context itself.
-    """
+    """Parse the prompt. A known fact is used only if the value cannot be computed from the text itself."""
     text = task.text
     changes = {("state", ""): {int(number): (kind, int(amount)) for number, kind, amount in _STEP.findall(text)}}
     for who, terms in _SUM.findall(text):
@@ -470,14 +461,14 @@ def prepare(task: Task) -> StatedFacts:
 
 
 def extract(segment: Segment, _facts: StatedFacts) -> Iterator[ValueClaim]:
-    """Yield each statement in a line as a claim."""
+    """Yield the statements in a line as claims."""
     for found in quotes(segment, _STATEMENT):
         yield ValueClaim(key=found.text, span=found.span, about=_about(found.match), value=_value(found.match))
 
 
 @verifier(name="bench-sources", version="1", worker="inline")
 def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
-    """Compute the value from the text of the context, and compare it with the claim."""
+    """Compute the value from the text, and compare it with the claim."""
     right = value_of(claim.about, facts)
     if right is None:
         return Unknown("the text does not say enough to work it out")
@@ -508,7 +499,7 @@ def sources(*, misses: float = 0.0) -> Monitor:
 
 
 def value_of(about: _Subject, facts: StatedFacts) -> str | None:
-    """Compute the value of *about*; ``None`` if *facts* do not determine it."""
+    """Return the value of *about*; ``None`` if *facts* do not determine it."""
     kind, who, number = about
     found = _walk(about, 0, who, facts) if kind == "above" else _walk(about, 0, "0", facts) if number else None
     if found is not None:

@@ -41,7 +41,7 @@ class FirstToken:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    """Return a new context of about *size* characters. Already its first words differ from all earlier contexts."""
+    """Return a context of about *size* characters that was never sent before: it differs from its first words on."""
     lines = [f"Report {rng.randint(10**8, 10**9)}."]
     while sum(map(len, lines)) + len(lines) < size:
         lines.append(f"{rng.choice(_NAMES)} counts {rng.randint(10, 999)} crates and {rng.randint(10, 999)} boxes.")
@@ -83,8 +83,8 @@ async def prefixes(
 ) -> Report:
     """Measure what a prefix that was sent ahead of time saves at the first token, in pairs on a real server.
 
-    In each pair, one context is asked about cold, and another one of the same size after its prefix was warmed. The
-    server's counters of cached tokens say whether it was.
+    In each pair, there is a question about one context that is not in the cache, and one about another context of the
+    same size whose prefix was sent ahead. The server's counters of cached tokens show whether the prefix was cached.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ async def prefixes(
 
 
 def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
-    """Return the report on the results *found*."""
+    """Return the report on *found*."""
     times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
     rows: tuple[Row, ...] = tuple(
         {

@@ -21,14 +21,14 @@ _CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[in
 
 
 class Memory(NamedTuple):
-    """The memory of a process in MB. A value is ``None`` if the system does not report it."""
+    """The memory of a process in MB; ``None`` if the system does not report it."""
 
     resident: float | None
     peak: float | None
 
 
 class Helper(NamedTuple):
-    """A helper process of a benchmark, with the URL at which it serves."""
+    """A helper process of a benchmark, and the URL that it serves."""
 
     process: subprocess.Popen[str]
     url: str
@@ -84,7 +84,7 @@ def open_transport(name: TransportName) -> Transport:
 
 
 def memory_of(pid: int | None = None) -> Memory:
-    """Return the memory of the process *pid*; by default of this process."""
+    """Return the memory of process *pid*, by default of this one."""
     try:
         lines = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -94,7 +94,7 @@ def memory_of(pid: int | None = None) -> Memory:
 
 
 def cpu_seconds_of(pid: int) -> float | None:
-    """Return the CPU time of the process *pid* in seconds; ``None`` if the system does not report it."""
+    """Return the CPU time of process *pid*; ``None`` if the system does not report it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -14,7 +14,7 @@ from interwhen.testing._paced_server import serve_on_loopback
 
 
 def serve(listener: socket.socket, *, port: int) -> None:
-    """Forward each connection to the local port *port*, until the process ends."""
+    """Relay each connection to *port* until the process ends."""
     ready = selectors.DefaultSelector()
     ready.register(listener, selectors.EVENT_READ)
     while True:
@@ -35,7 +35,7 @@ def serve(listener: socket.socket, *, port: int) -> None:
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> bool:
-    """Forward the bytes that have arrived from *source* to *target*. Return false if the connection has ended."""
+    """Forward the bytes that have arrived; return false if the connection has ended."""
     try:
         data = source.recv(65536)
         target.sendall(data)

@@ -22,7 +22,7 @@ _UNBOUNDED = 10_000
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table of a report. Each row has named cells; the first cell is the label of the row."""
+    """A table: each row has named cells, and the first cell is the label of the row."""
 
     title: str
     rows: tuple[Row, ...]
@@ -30,10 +30,7 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns, in the order in which the rows first use them.
-
-        If a cell has a limit, the columns ``bar`` and ``met`` are added.
-        """
+        """The names of the columns, in the order of their first use, then ``bar`` and ``met`` if a cell has a limit."""
         names = dict.fromkeys(name for row in self.rows for name in row)
         judged = any(_judged(row) for row in self.rows)
         return (*names, "bar", "met") if judged else tuple(names)
@@ -49,7 +46,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def lines(values: Mapping[str, Cell], column: str = "measured") -> list[Row]:
-    """Return one row for each entry of *values*: the key is the label, and the value is the cell in *column*."""
+    """Return one row for each of *values*: its key is the label, its value is the cell in *column*."""
     return [{"what": label, column: value} for label, value in values.items()]
 
 
@@ -88,7 +85,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heading(self) -> str:
-        """One line that names the benchmark, the subject and the machine."""
+        """One line with the benchmark, the subject and the machine."""
         return " · ".join(filter(None, (f"interwhen bench {self.benchmark}", self.subject, self.machine)))
 
     def row(self, label: str) -> Row:
@@ -107,7 +104,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def show(report: Report) -> None:
-    """Print *report* to standard output, as tables."""
+    """Print *report* to standard output as tables."""
     shown = []
     for table in report.tables:
         grid = rich.table.Table(title=escape(table.title), title_justify="left", caption_justify="left")
@@ -130,7 +127,7 @@ def show(report: Report) -> None:
 
 
 def markdown(report: Report) -> str:
-    """Return *report* as text with Markdown tables."""
+    """Return *report* as tables in Markdown."""
     parts = [report.heading]
     for table in report.tables:
         marks = ["---", *["--:"] * (len(table.columns) - 1)]

@@ -30,10 +30,7 @@ def problem(rng: random.Random) -> tuple[Message, ...]:
 
 
 def refuting() -> Monitor:
-    """Return a monitor that refutes two lines of a stream, whether they are right or wrong.
-
-    The second line comes some lines after the first.
-    """
+    """Return a monitor that refutes two lines, whether they are right or wrong, the second one some lines later."""
     keys = itertools.count()
     passed, refuted = 0, 0
 
@@ -56,7 +53,7 @@ def refuting() -> Monitor:
 
 
 async def costs(model: LocalModel, prompt: tuple[Message, ...], arm: Arm, tokens: int) -> tuple[ResumeCost, ...]:
-    """Return what each resume of one run cost, in the arm *arm*."""
+    """Return the cost of each resume of one run."""
     # No user needs this switch, so it is not an option of the model.
     _token_stream.MOST_LOOKS = LOOKS if arm == _ARMS[0] else 0
     sampling = Sampling(max_tokens=tokens, temperature=0.0)

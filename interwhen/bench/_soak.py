@@ -40,7 +40,7 @@ _SHAKY_DEADLINE = 0.3
 
 
 class MemorySample(NamedTuple):
-    """The memory of the process, *at* seconds after the start of the soak test."""
+    """The memory of the process *at* seconds after the soak began."""
 
     at: float
     mb: float
@@ -70,7 +70,7 @@ def judge(told: Story, result: Result, *, left: bool) -> str | None:
 
 
 class _Readers:
-    """The simulated readers of a soak test, with counts of their results."""
+    """The readers of a soak, with counts of their results."""
 
     def __init__(self, base_url: str, transport: Transport, *, streams: int, seed: int) -> None:
         self._base_url = base_url
@@ -85,7 +85,7 @@ class _Readers:
         self.flaws: dict[str, list[str]] = {"lost": [], "wrong": []}
 
     async def read(self, until: float) -> None:
-        """Start runs one after another in each stream until the time *until*. Then wait for the runs in progress."""
+        """Start runs one after another in each stream up to the time *until*; then wait for the runs in progress."""
         async with anyio.create_task_group() as group:
             for number in range(self._streams):
                 group.start_soon(self._one_after_another, number, until, name=f"soak {number}")
@@ -133,7 +133,7 @@ class _Readers:
 
 
 def shaky(seed: int, done: Counter[str]) -> Monitor:
-    """Return a monitor whose verifier sometimes raises, is too slow or returns nonsense. *done* counts each case."""
+    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense; *done* counts how often."""
     rng = random.Random(seed)  # noqa: S311  (no secret)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")
@@ -167,10 +167,10 @@ async def soak(
 ) -> Report:
     """Supervise many streams for a long time against a server that breaks at random; ends with 1 unless it is clean.
 
-    A server in a process of its own tells stories, with wrong sums among them, and meets a third of the requests
-    with a fault of the wire. One verifier corrects the sums, another one raises, passes its deadline and returns
-    nonsense, some readers leave early. Each run is compared with its story: nothing may be lost, no claim may be
-    untrue, and no task, socket or memory may be left over.
+    A server in a separate process streams stories that contain wrong sums, and answers a third of the requests with a
+    network fault. One verifier corrects the sums. Another verifier raises, exceeds its deadline or returns nonsense.
+    Some readers leave early. Each run is compared with its story: no text may be lost, no wrong claim may pass, and no
+    task, socket or memory may be left over.
 
     Parameters
     ----------
@@ -248,10 +248,9 @@ async def soak(
 
 
 def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int = 24) -> Estimate | None:
-    """Return by how much *sizes* grow per hour; ``None`` if there are too few samples.
+    """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
 
-    Each sample is a time in seconds and a size. Neighbouring samples are not independent, so a line is fitted to the
-    means of *stretches* time intervals.
+    Neighbouring samples are not independent, so the function fits a line to the means of *stretches* time intervals.
     """
     if len(sizes) < 2 * stretches:
         return None

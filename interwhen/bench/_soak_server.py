@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"Story (\d+)\.\n")
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A text of lines with sums. ``told`` has the lines as the model writes them, ``right`` the correct lines."""
+    """A story of lines with sums. ``told`` has the lines as the model writes them, ``right`` the correct lines."""
 
     number: int
     right: tuple[str, ...]
@@ -49,7 +49,7 @@ class Story:
 
     @property
     def text(self) -> str:
-        """The correct text: what a run returns if every wrong line was corrected."""
+        """The text of a run in which every wrong line was corrected."""
         return "".join(self.right)
 
     def after(self, prefix: str) -> str:
@@ -80,7 +80,7 @@ class Story:
         )
 
     def is_right(self, text: str, span: Span) -> bool:
-        """Return whether the part *span* of *text* is the same as in the correct text."""
+        """Return whether the part *span* of *text* is correct."""
         # A wrong line is as long as the correct line, so that all offsets are the same.
         return text[span.start : span.end] == self.text[span.start : span.end]
 
@@ -104,7 +104,7 @@ def prompt_of(number: int) -> str:
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    """Return the story that *prompt* asks for, and the part of the story that *prompt* already contains."""
+    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains."""
     found = _NUMBER.match(prompt)
     if found is None:
         raise ValueError(f"the prompt must begin with 'Story NUMBER.', got {prompt[:80]!r}")
@@ -134,7 +134,7 @@ FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
 
 
 class Teller:
-    """Answers each request with the story that it asks for, sometimes with a fault. It counts the faults."""
+    """Answers each request with its story, sometimes with a fault, and counts the faults."""
 
     def __init__(self, seed: int, rate: float) -> None:
         self._seed = seed
@@ -180,7 +180,7 @@ class Teller:
 
 
 async def serve(seed: int, rate: float) -> None:
-    """Serve until standard input closes. Then print the number of faults of each kind."""
+    """Serve until standard input closes. The last line of output has the number of each fault."""
     teller = Teller(seed, rate)
     async with ScriptedServer(teller) as server, anyio.create_task_group() as group:
 

@@ -15,7 +15,7 @@ _RESAMPLES = 2000
 
 
 class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A measured number. If it comes from several measurements, *low* and *high* bound its 95 % interval."""
+    """A measured number, with a 95 % interval from *low* to *high* if it comes from several measurements."""
 
     value: float
     unit: str = ""
@@ -71,7 +71,7 @@ def estimate(
 
 
 def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
-    """Return the mean of *values* with a 95 % interval. Unlike a median, a mean reflects a few slow runs."""
+    """Return the mean of *values* with its interval. Unlike a median, the mean includes the cost of slow runs."""
     return estimate(values, unit, of=statistics.fmean)
 
 
@@ -92,10 +92,7 @@ def percentile(values: Sequence[float], q: float) -> float:
 
 
 def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
-    """Return the exponent with which cost grows with size: 1 is linear, 2 is quadratic.
-
-    It is the least-squares slope of log cost over log size.
-    """
+    """Return the least-squares slope of log cost over log size: 1 is linear, 2 quadratic."""
     xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-12)) for cost in costs]
     return statistics.linear_regression(xs, ys).slope
 

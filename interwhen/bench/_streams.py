@@ -55,7 +55,7 @@ cores)."""
 
 @dataclass(frozen=True, slots=True)
 class ReplayedFile:
-    """Recorded streams in a file. A separate process sends each chunk at its recorded time divided by *speed*."""
+    """The recorded streams of a file. A separate process sends each chunk at its recorded time divided by *speed*."""
 
     path: Path = RECORDED
     speed: float = 1.0
@@ -91,7 +91,7 @@ Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """A source of streams that is ready for use: its name, and its models, each with a request."""
+    """An opened source: its name, and its models, each with a request."""
 
     name: str
     asked: tuple[tuple[Model, Request], ...]
@@ -154,7 +154,7 @@ async def _replayed(source: ReplayedFile, seed: int) -> AsyncIterator[OpenSource
 
 
 class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
-    """How many checks one monitor made in one run, and how long they took. Times are in seconds."""
+    """The checks and times of one monitor in one run; times are in seconds."""
 
     monitor: str
     checks: int
@@ -172,7 +172,7 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimedMonitor:
-    """Wraps *monitor* to measure the time in its parser."""
+    """Wraps a monitor to measure the time in its parser."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._parsing = 0.0
@@ -242,7 +242,7 @@ class ForkTimer:
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """The measurements of one run. All times are in seconds since the run began."""
+    """The measurements of one run; times are in seconds since it began."""
 
     arrivals: tuple[float, ...]
     """The times at which pieces of the model's text reached the reader."""
@@ -263,12 +263,12 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gaps(self) -> list[float]:
-        """The times between successive arrivals, in seconds."""
+        """The seconds between successive arrivals."""
         return [later - earlier for earlier, later in itertools.pairwise(self.arrivals)]
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request* without supervision. Raises the errors of the model."""
+    """Read the stream of *model* for *request*, and do nothing else. Raises the errors of the model."""
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -287,7 +287,7 @@ async def read_bare(model: Model, request: Request) -> Flow:
 
 
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
-    """Read the stream of *model* for *request* in a run with *monitors*, as users of :func:`interwhen.run` do."""
+    """Read the answer of *model* to *request* through a run with *monitors*, as users of :func:`interwhen.run` do."""
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
     timed = [TimedMonitor(monitor) for monitor in monitors]
@@ -354,7 +354,7 @@ def passing(
     forks: bool = False,
     fork_tokens: int = 32,
 ) -> list[Monitor]:
-    """Return *count* monitors that pass every segment. Each check takes *verifier_seconds*.
+    """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each segment after *verifier_seconds*.
 
     Their triggers alternate: sentences, lines, every 400 characters, paragraphs. With *poll_chars*, all of them check
     every *poll_chars* characters instead. With *forks*, each monitor asks the model for up to *fork_tokens* tokens per

@@ -18,7 +18,7 @@ from interwhen.toolkit import MissingExtraError
 
 
 class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a file of exercises."""
+    """One exercise in a file."""
 
     prompt: Prompt
     """A text, which becomes one message of the user, or the messages of a chat."""
@@ -92,7 +92,7 @@ def from_rows(
     monitors: tuple[str, ...],
     answer: str,
 ) -> Iterator[Exercise]:
-    """Convert the first *count* of *rows* to exercises, and yield them; for the parameters see :func:`hub`."""
+    """Yield the first *count* of *rows* as exercises; see :func:`hub`."""
     pattern, read = _compiled("target_pattern", target_pattern), reader(answer)
     for number, row in zip(range(count), rows, strict=False):
         for column in (prompt, target):
@@ -116,10 +116,7 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 
 
 def reader(pattern: str) -> Callable[[str], str | None]:
-    """Return a function that finds the answer in a text.
-
-    The answer is the last match of *pattern*, in the normal form of :func:`normal`.
-    """
+    """Return a function that reads an answer: the last match of *pattern* in a text, normalised by :func:`normal`."""
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:

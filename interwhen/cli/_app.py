@@ -20,7 +20,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class _Stderr:
-    """Writes to the current ``sys.stderr``. A live view redirects ``sys.stderr`` to keep its picture intact."""
+    """Writes to the current ``sys.stderr``, which a live view redirects to keep its picture intact."""
 
     def msg(self, message: str) -> None:
         print(joined(message), file=sys.stderr)

@@ -36,7 +36,7 @@ SAMPLING = Sampling(max_tokens=400, temperature=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One run of the demo: its problem, its monitor, and how it should end."""
+    """One run of the demo."""
 
     introduction: str
     """The text before the run."""
@@ -50,7 +50,7 @@ class Scene:
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """The problem as a chat with one message of the user."""
+        """The problem as a chat."""
         return (Message("user", self.problem),)
 
 
@@ -182,7 +182,7 @@ def _introduce(console: Console, model: Model, signs: Signs, *, is_ours: bool) -
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
-    """Run the scenes in order. Stop if the model fails."""
+    """Run the scenes one after the other, until the model fails."""
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
         console.print(_heading(number, scene))
@@ -205,7 +205,7 @@ def _heading(number: int, scene: Scene) -> Text:
 
 
 def _conclude(console: Console, results: list[Result], signs: Signs) -> None:
-    """Print for each run how it ended and how many tokens it used."""
+    """Print how each run ended and how many tokens it took."""
     table = Table.grid(padding=(0, 3))
     for number, result in enumerate(results, start=1):
         ledger, kind = result.ledger, _KINDS[result.status]

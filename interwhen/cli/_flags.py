@@ -57,7 +57,7 @@ class ModelFlags:
         return bool(self.model or self.base_url or self.api)
 
     def reference(self, prompt: Prompt) -> ModelReference:
-        """Return a reference from which the model can be opened again. It contains no keys and no passwords."""
+        """Return a reference with which the model can be opened again, without keys and passwords."""
         if self.base_url is None:
             return ModelReference(self.model or "local")
         return ModelReference(without_login(self.base_url), self.model, self.api or default_api(prompt))
@@ -93,7 +93,7 @@ class SamplingFlags:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class BudgetFlags:
-    """Options for the budgets of a run."""
+    """The budgets of the run."""
 
     max_remedies: Annotated[int, Parameter(group=_BUDGETS)] = _DEFAULTS.remedies
     """The most violations that are remedied."""
@@ -153,7 +153,7 @@ def default_api(prompt: Prompt) -> Api:
 
 
 def without_login(url: str) -> str:
-    """Return *url* without the user name, the password and the query."""
+    """Return *url* without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 

@@ -55,7 +55,7 @@ _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed Ctrl-C, and the run was closed. The message tells how to resume the run."""
+    """The user pressed Ctrl-C, and the run was closed; the text says how to resume it."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
@@ -71,14 +71,14 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
 
 def resume_hint(journal: Path | None) -> str:
-    """Return a line that tells the user how to resume an interrupted run."""
+    """Return the line that says how to resume an interrupted run."""
     if journal is None:
         return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
     return f"to resume: interwhen resume {shlex.quote(str(journal))}"
 
 
 def leave() -> None:
-    """End the process at once if a thread still runs. A verifier that hangs in a thread cannot be stopped."""
+    """End the process without waiting for threads: a verifier that hangs in a thread cannot be stopped."""
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
         _exit()
@@ -104,7 +104,7 @@ def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Handler:
-    """Cancels the command at the first Ctrl-C, and ends the process if the cancellation takes too long."""
+    """Turns the first SIGINT into a cancellation, and ends the process if that takes too long."""
 
     def __init__(self, hint: str) -> None:
         self.pressed = 0
@@ -149,7 +149,7 @@ class _Handler:
             self._end()
 
     def _end(self) -> None:
-        """End the process at once. No record is lost: the thread of the journal does not need the event loop."""
+        """End at once. The thread of the journal does not wait for the loop: it has written all records so far."""
         _kill_workers()
         if sys.stdout.isatty():
             sys.stdout.write(_SHOW_CURSOR)

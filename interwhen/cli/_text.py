@@ -97,7 +97,7 @@ def console_for(stream: TextIO) -> Console:
 
 
 def stdout_console() -> Console:
-    """Return a console that prints to standard output."""
+    """Return the console on stdout."""
     return console_for(sys.stdout)
 
 
@@ -110,7 +110,7 @@ def table(*headers: str) -> Table:
 
 
 def is_live(console: Console) -> bool:
-    """Return whether *console* is a terminal on which a picture can be redrawn in place."""
+    """Return whether a picture can be redrawn in place on *console*."""
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
@@ -141,7 +141,7 @@ AHEAD = "dim"
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The signs in the margin of a view. Each field is text that the terminal can show."""
+    """The signs of a view, in characters that the terminal can show."""
 
     passed: str = "✓"
     open: str = "…"
@@ -154,7 +154,7 @@ class Signs:
     retracted: tuple[str, str] = ("~~", "~~")
 
     def of(self, kind: LineKind) -> str:
-        """Return the sign for a line in the state *kind*."""
+        """Return the sign of *kind*."""
         return " " if kind == "plain" else str(getattr(self, kind))
 
 
@@ -163,7 +163,7 @@ ASCII = Signs(passed="+", open=".", violated="x", wrote=">", cut="<", bar="|", q
 
 
 def signs_for(encoding: str | None) -> Signs:
-    """Return signs that the character encoding *encoding* can represent."""
+    """Return signs that *encoding* can represent."""
     try:
         "✓…✗»↶│«⏎─∅".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

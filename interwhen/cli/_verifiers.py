@@ -189,7 +189,7 @@ _EACH = 2
 
 
 def show_score(console: Console, total: Score) -> None:
-    """Print the scores of a trial."""
+    """Print the numbers of a trial."""
     shown = table("", "")
     shown.show_header = False
     shown.columns[0].style, shown.columns[0].no_wrap = "dim", True
@@ -228,7 +228,7 @@ def _spread(spread: Spread, form: str = ".3g") -> str:
 
 
 def show_cases(console: Console, found: Cases, most: int) -> None:
-    """Print up to *most* traces of each kind of problem."""
+    """Print up to *most* cases of each kind."""
     for title, those in (
         ("false alarms: right, and flagged", found.false_alarms),
         ("flagged before the labelled mistake", found.early),
@@ -279,7 +279,7 @@ _BETWEEN = 0.2
 
 
 class _TrialReport(msgspec.Struct, frozen=True):
-    """What ``interwhen verifiers try --json`` prints."""
+    """The output of ``--json``."""
 
     score: Score
     cases: Cases
@@ -386,7 +386,7 @@ def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> 
 
 
 class _Progress:
-    """Shows on a terminal how many traces were tried. At the end of the block, the line is cleared."""
+    """Shows on a terminal how many traces were tried; clears its line at the end of the block."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -88,7 +88,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class RetractedText:
-    """Text that was shown at offset ``at`` of the trace and was then retracted."""
+    """Text that was shown at offset ``at``, and then retracted."""
 
     at: int
     text: str
@@ -96,7 +96,7 @@ class RetractedText:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The result of a check, for the part of the trace that the check covers."""
+    """The result of a check of a span of the trace."""
 
     span: Span
     kind: Kind
@@ -104,7 +104,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """Everything that is needed to draw a run, except the elapsed time."""
+    """Everything that is needed to draw a run, except the time."""
 
     mood: Mood = "starting"
     stretches: tuple[Stretch, ...] = ()
@@ -241,19 +241,19 @@ class Line:
     text: Text
 
     def gutter(self, signs: Signs) -> Text:
-        """Return the signs in the margin before the line. Text of the model cannot appear there."""
+        """Return the signs before the line. The model cannot write there."""
         text = Text.assemble((f" {signs.of(self.kind)}", STYLES[self.kind]))
         text.append(signs.wrote if self.wrote else " ", style=REPAIR)
         return text.append(f"{signs.bar} ", style="dim")
 
 
 def render(state: ViewState, signs: Signs = UNICODE) -> Text:
-    """Return the whole trace of *state*, with the signs in the margin of each line."""
+    """Return the whole trace of *state* with its gutter."""
     return Text("\n").join(line.gutter(signs).append_text(line.text) for line in picture(state, signs=signs))
 
 
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
-    """Return the lines of the trace from offset *start* to offset *end*. *start* must be the start of a line."""
+    """Return the lines of the trace from offset *start* (the start of a line) to *end*."""
     stop = state.end if end is None else end
     known = _known(state, start, stop)
     retracted = [each for each in state.retracted if start <= each.at <= stop]
@@ -296,7 +296,7 @@ def _known(state: ViewState, start: int, end: int) -> list[tuple[Span, LineKind]
 
 @dataclass(slots=True)
 class _LineBuilder:
-    """Builds the shown lines of a trace, one part of text at a time."""
+    """Builds lines part by part."""
 
     known: list[tuple[Span, LineKind]]
     signs: Signs
@@ -307,7 +307,7 @@ class _LineBuilder:
     text: Text = field(default_factory=Text)
 
     def add(self, text: str, at: int, stretch: Stretch) -> None:
-        """Add *text* of *stretch*, which starts at offset *at*."""
+        """Add *text*, which starts at offset *at*."""
         for number, piece in enumerate(text.split("\n")):
             if number:
                 self._end_line()
@@ -326,7 +326,7 @@ class _LineBuilder:
         return retracted[len(here) :]
 
     def lines(self) -> list[Line]:
-        """Return the lines so far. The last one may be incomplete."""
+        """Return the lines; the last one may be unfinished."""
         if self.text or not self.done:
             self._end_line()
         return self.done
@@ -373,7 +373,7 @@ class PlainLog:
     """The offset up to which the text was logged."""
 
     def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
-        """Return the log after *event*, and the lines that it prints."""
+        """Return the log after *event*, and the lines that it adds."""
         log = PlainLog(self.signs, apply(self.state, event), self.logged)
         match event:
             case Delta(text=text):
@@ -474,7 +474,7 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line about the progress of a run. *seconds* is the time since its start."""
+    """Return one line on the progress of a run, *seconds* after its start."""
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -517,7 +517,7 @@ class Viewer:
 
 
 def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
-    """Return the viewer that fits *console* and the options *json* and *plain* of the user."""
+    """Return the viewer that suits *console* and the options of the user."""
     if json:
         return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream
     if plain or not is_live(console):
@@ -532,20 +532,20 @@ class JsonViewer(Viewer):
         self._stream = stream
 
     def show(self, event: Event) -> None:
-        """Print *event* and flush, so that a program that reads the output gets it immediately."""
+        """Write *event* at once: a program that reads the pipe may act on it."""
         self._stream.write(as_json(event) + "\n")
         self._stream.flush()
 
 
 class PlainViewer(Viewer):
-    """Appends lines for each event, and prints a summary after the run."""
+    """Shows a run as lines that are appended, and then its summary."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._log = PlainLog(signs_for(console.encoding))
 
     def show(self, event: Event) -> None:
-        """Print the lines for *event*."""
+        """Print the lines that *event* adds."""
         self._log, lines = self._log.after(event)
         for line in lines:
             self._console.print(line, soft_wrap=True)
@@ -585,7 +585,7 @@ class LiveViewer(Viewer):
             self._console.print(summary(self._state.result, self._signs))
 
     def show(self, event: Event) -> None:
-        """Update the state with *event*. The next redraw shows it."""
+        """Apply *event*; the next frame shows it."""
         self._state = apply(self._state, event)
 
     def _frame(self) -> ConsoleRenderable:

@@ -6,7 +6,7 @@ lists the known fields of a chunk and says which of them hold text. Only the `_o
 with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapping-calls.md.
 """
 
-from interwhen._engine.observation import SupervisedCall, WatchedCalls
+from interwhen._engine.journaling import SupervisedCall, WatchedCalls
 from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import CallRecord
 from interwhen.clients._calls import Reading, Settings

@@ -28,7 +28,7 @@ _CLOSE_SECONDS = 5.0
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the records of calls are kept."""
+    """Where the records of calls are written."""
 
     path: Annotated[
         str,
@@ -44,9 +44,10 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class AuditFile:
-    """Appends records to a file. All clients of a process that name the same path share one object.
+    """Appends records to a file. All clients of a process that use the same path share one object.
 
-    One thread writes for all calls. A record that does not fit a file is the only one in it.
+    One thread writes for all calls. If the file would become too large, it is rotated. A single record that is larger
+    than the limit gets a file of its own.
     """
 
     _open: ClassVar[weakref.WeakValueDictionary[str, AuditFile]] = weakref.WeakValueDictionary()
@@ -67,7 +68,7 @@ class AuditFile:
 
     @classmethod
     def at(cls, settings: AuditSettings) -> AuditFile:
-        """Return the audit file for *settings*. Raises :class:`UsageError` if it is open with other settings."""
+        """Return the audit file for *settings*. Raises :class:`UsageError` if the file is open with other settings."""
         path = str(Path(settings.path).absolute())
         with cls._lock:
             known = cls._open.get(path)
@@ -81,7 +82,7 @@ class AuditFile:
             return known
 
     def write(self, record: CallRecord) -> None:
-        """Queue *record*. Never waits, and never raises because of the disk."""
+        """Queue *record*. This does not wait, and does not raise if the disk fails."""
         line = msgspec.json.encode(record, enc_hook=str) + b"\n"
         self._start()
         try:
@@ -90,7 +91,7 @@ class AuditFile:
             self._drop("queue_full")
 
     def close(self) -> None:
-        """Write what is queued, for at most five seconds, and close the file. A later record opens it again."""
+        """Write all queued records, for at most five seconds, and close the file. A later record opens it again."""
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
             return
@@ -102,7 +103,7 @@ class AuditFile:
         thread.join(_CLOSE_SECONDS)
 
     def _start(self) -> None:
-        """Start the thread, unless it runs. A forked process has none of its parent's threads."""
+        """Start the thread unless it is running. A forked process has no threads of its parent."""
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:
@@ -144,7 +145,7 @@ class AuditFile:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _rotate(self) -> None:
-        """Rename the files by one, which replaces the oldest, and begin a new one."""
+        """Rename each file to the next number, which replaces the oldest one, and begin a new file."""
         path = self.settings.path
         for number in range(self.settings.files - 1, 0, -1):
             older = f"{path}.{number - 1}" if number > 1 else path
@@ -168,9 +169,9 @@ class AuditFile:
 
 
 def open_audit(wanted: object) -> AuditFile | None:
-    """Return the audit file that *wanted* describes: a path, or a mapping of the fields of :class:`AuditSettings`.
+    """Return the audit file for *wanted*: a path, or a mapping of the fields of :class:`AuditSettings`.
 
-    Raises :class:`UsageError` if it describes none.
+    Raises :class:`UsageError` if *wanted* is invalid.
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted

@@ -50,20 +50,20 @@ _CHARACTERS_PER_TOKEN = 2
 
 @dataclass(frozen=True, slots=True)
 class ContextServed:
-    """The call with what its context added, and the ``Ready`` of the run that reports it."""
+    """A call after its context was applied, and the ``Ready`` with which the run reports the context."""
 
     call: ApiCall
     """The caller's request, with the prepared text before its question."""
     ready: Ready | None
     """The context for the run, which uses the items without adding them again; ``None`` if the call has no context."""
     answer: tuple[Chunk, ...] = ()
-    """The stored answer; empty: the server is asked."""
+    """The stored answer; empty if the server must be asked."""
     use: ContextUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """The ``Ready`` of a run whose call was served before the run began."""
+    """The ``Ready`` of a run whose context was already applied to the call before the run began."""
 
     inner: Ready
     served: Served
@@ -81,10 +81,11 @@ class _Applied:
 async def serve_context(
     call: ApiCall, context: Ready | NamedContext, model: Model, *, takes_answer: bool
 ) -> ContextServed:
-    """Return *call* with what *context* serves for it. *model* is the call's own; *takes_answer*: it may be answered.
+    """Apply *context* to *call*: add the prepared text, or return a stored answer.
 
-    If the store cannot be used, or what is served does not fit the request, the call is unchanged, and its result says
-    why. Raises :class:`UsageError` if there is no context of this name.
+    *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the store cannot be used,
+    or the prepared text does not fit the request, the call stays unchanged, and its result contains the reason. Raises
+    :class:`UsageError` if there is no context of this name.
     """
     name = context.name if isinstance(context, NamedContext) else ""
     try:
@@ -127,7 +128,10 @@ class _NoContext:
 
 
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
-    """Return why the stored *answer* is no answer to *call*, which asks for more than its text; empty if it is one."""
+    """Return the reason why the stored *answer* cannot answer *call*; empty if it can.
+
+    It cannot if the call asks for more than plain text, or for a shorter text.
+    """
     more = sorted(name for name, value in call.body.items() if name not in _PLAIN and value not in (None, [], {}))
     if more:
         return f"a stored answer does not have what the request asks for by {', '.join(more[:5])}"
@@ -139,7 +143,7 @@ def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
 
 
 def lead_of(prompt: Prompt, served: Prompt) -> str | None:
-    """Return the text that *served* has before the question of *prompt*; ``None`` if they differ in another way."""
+    """Return the text that *served* adds before the question of *prompt*; ``None`` if they differ in another way."""
     if isinstance(prompt, str) or isinstance(served, str):
         if not (isinstance(prompt, str) and isinstance(served, str) and served.endswith(prompt)):
             return None
@@ -155,7 +159,10 @@ def lead_of(prompt: Prompt, served: Prompt) -> str | None:
 
 
 def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
-    """Return *call* with the text *lead* before its question; ``None`` if its last user turn takes no text."""
+    """Return *call* with the text *lead* before its question.
+
+    Returns ``None`` if no text can be added to the last user turn.
+    """
     body = dict(call.body)
     if call.api == "completions":
         prompt = body["prompt"]
@@ -182,7 +189,7 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 
 
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
-    """Return the body of a server's answer with the text of the stored *answer*, which took no tokens."""
+    """Return the body of a response with the text of the stored *answer*. The response reports no generated tokens."""
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")
     common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": str(call.body.get("model") or "")}

@@ -36,13 +36,13 @@ _NO_TRACE = "0" * 32
 
 
 def trace_id_of(traceparent: str | None) -> str:
-    """Return the trace id in the header *traceparent*; empty if there is none, or if it is malformed."""
+    """Return the trace id in *traceparent*, a header; empty if the header is missing or malformed."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
     return found[1] if found is not None and found[1] != _NO_TRACE else ""
 
 
 class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
-    """A monitor of the call, and its verifier."""
+    """A monitor of the call, and the verifier of that monitor."""
 
     name: str
     verifier: str
@@ -51,7 +51,7 @@ class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
-    """A check on the returned text, without the text."""
+    """A check of the returned text. The record does not contain the text."""
 
     monitor: str
     verifier: str
@@ -65,7 +65,7 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
-    """A violation, also of text that was cut, without the text."""
+    """A violation, also in text that was cut. The record does not contain the text."""
 
     monitor: str
     verifier: str
@@ -75,7 +75,7 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
-    """The content of a call, which a record has only if it was asked for."""
+    """The texts of a call. A record has them only if the settings ask for them."""
 
     prompt: Prompt
     text: str
@@ -84,7 +84,7 @@ class CallContent(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of one call. Without ``content`` it has no text of the prompt or of the model."""
+    """The record of one call. Unless ``content`` is set, it has no text of the prompt or of the model."""
 
     schema: int = SCHEMA
     call_id: str
@@ -120,7 +120,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     journal: str = ""
     """The name of the file with the journal of the call; empty if it has none."""
     journal_incomplete: str = ""
-    """Why the journal is incomplete, as far as that is known when the call ends; empty: it is complete."""
+    """Why the journal is incomplete, as far as that is known when the call ends; empty if it is complete."""
     content: CallContent | None = None
 
     @property
@@ -144,7 +144,8 @@ def record_call(
 ) -> CallRecord:
     """Return the record of a call that ends now.
 
-    *outcome* is for a call without a *result*. *content*: keep texts. *journal* is the journal of the call.
+    *outcome* says how a call without a *result* ended. With *content*, the record contains texts. *journal* is the
+    journal of the call.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {
@@ -200,7 +201,7 @@ def record_call(
 def log_call(record: CallRecord, *, watching: str = "") -> None:
     """Log *record* as the event ``call.ended``, without its lists and without content.
 
-    *watching* names the monitors, if a display has other names for them, such as ``arithmetic (demoted)``.
+    *watching* has the names of the monitors as they are displayed, such as ``arithmetic (demoted)``.
     """
     ledger = record.ledger
     log_info(

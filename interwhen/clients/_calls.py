@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
-from interwhen._engine.observation import EventCallback, ResultCallback, vet_callback
+from interwhen._engine.journaling import EventCallback, ResultCallback, vet_callback
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, WorkerPool, fits
@@ -42,7 +42,7 @@ _OFF = "to make this call unsupervised, pass interwhen={'monitors': []}"
 
 
 class Unsupported(UsageError):
-    """Raised for a request that cannot be supervised: it is refused, so that it does not pass unchecked by accident."""
+    """Raised for a request that cannot be supervised. The request is refused, so that it does not pass unchecked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class ApiCall:
     def prompt(self) -> Prompt:
         """The prompt for verifiers and certificates: a string, or the messages with their tool calls.
 
-        Retrieved documents (the field ``documents`` of the chat API) are a message of a tool before the others.
+        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages.
         """
         if self.api == "completions":
             prompt = self.body.get("prompt")
@@ -91,21 +91,21 @@ class ApiCall:
 
     @property
     def is_structured(self) -> bool:
-        """Whether the caller asked for JSON. Feedback in the text would make such an answer invalid."""
+        """Whether the caller asked for JSON. Feedback in the text would make a JSON answer invalid."""
         text = self.body.get("text")
         wanted = text.get("format") if isinstance(text, Mapping) else self.body.get("response_format")
         return isinstance(wanted, Mapping) and wanted.get("type") not in (None, "text")
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """The tools that the model may call, in the form of the chat API (``name``, ``parameters``)."""
+        """The tools that the model may call, in the format of the chat API (``name``, ``parameters``)."""
         found = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
         found += list(self.body.get("functions") or ())
         return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
 
 
 def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
-    """Read the request *body* of *api*. Raises :class:`Unsupported` on one that cannot be supervised."""
+    """Parse the request *body* of *api*. Raises :class:`Unsupported` if the request cannot be supervised."""
     _refuse(api, body)
     options = body.get("stream_options")
     limit = next((name for name in _LIMITS[api] if isinstance(body.get(name), int)), None)
@@ -214,7 +214,7 @@ class Settings:
     learner: RemedyLearner | None = None
     """Sets the order in which remedies are tried, and learns from the results of earlier calls."""
     strategy: CallStrategy | None = None
-    """Answers the calls with several requests, or with other remedies; ``None``: one request per call."""
+    """Answers the calls with several requests, or with other remedies. With ``None``, each call is one request."""
     strategy_tokens: int = 16_384
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
     strategy_samples: int = 64
@@ -222,14 +222,14 @@ class Settings:
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
-    """The file that gets one record per call; ``None``: records are only logged (``call.ended``)."""
+    """The file that gets one record per call. With ``None``, records are only logged (``call.ended``)."""
     on_result: ResultCallback | None = None
     """Called with the :class:`SupervisedCall` when a call has ended: in a thread, with the context of the call. If it
     raises, this is only logged."""
     on_event: EventCallback | None = None
     """Called with each event, except those for text, and the id of the call, in the same way as ``on_result``."""
     journal: JournalDirectory | None = None
-    """The directory that gets a journal for each call; ``None``: no journals."""
+    """The directory that gets a journal for each call; ``None`` for no journals."""
     demotion: Demotion | None = None
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
@@ -268,7 +268,10 @@ class Settings:
                 vet_callback(f"the setting {label}", function)
 
     def changed(self, override: object) -> Settings:
-        """Return these settings changed by *override*: a mapping, ``None`` for no change, ``False`` for no monitors."""
+        """Return a copy of these settings with the values in *override*.
+
+        *override* is a mapping, ``None`` for no change, or ``False`` for no monitors.
+        """
         if override is None or override is True:
             return self
         if override is False:
@@ -282,13 +285,14 @@ class Settings:
 
     @property
     def is_active(self) -> bool:
-        """Whether there is something to do for a call. Otherwise it passes through."""
+        """Whether a call with these settings needs supervision. If not, it passes through unchanged."""
         return bool(self.monitors or self.prompt_monitors) or self.strategy is not None or self.context is not None
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
-        """Return the monitors, each with the delivery that ``reading`` requires.
+        """Return the monitors, each with the delivery that the setting ``reading`` requires.
 
-        *structured*: the answer is JSON. Then ``live`` becomes ``gate``, because a correction would break the JSON.
+        *structured* says that the answer is JSON. Then ``gate`` replaces ``live``, because a correction would break the
+        JSON.
         """
         change = _AS["gate" if structured and self.reading == "live" else self.reading]
         monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
@@ -304,7 +308,10 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 
 
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
-    """Return *options* as fields of :class:`Settings`. The name of a context is looked up where *context* is from."""
+    """Convert *options* to the fields of :class:`Settings`.
+
+    If the options name a context, it is looked up in the store from which *context* comes.
+    """
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in found:
@@ -333,7 +340,10 @@ def load_catalog() -> StrategyCatalog:
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
-    """Return a *kind* made from *fields*, whose types are checked. *option* is its name in error messages."""
+    """Make an object of the class *kind* from *fields*, and check their types.
+
+    Error messages name the option *option*.
+    """
     _vet_names(option, fields, kind.__struct_fields__)
     try:
         return msgspec.convert(dict(fields), kind)

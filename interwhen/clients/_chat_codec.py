@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from interwhen._engine.observation import result_line
+from interwhen._engine.journaling import result_line
 from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
 from interwhen._types.models import FinishReason, Piece
 from interwhen._types.results import CheckRecord, PromptRecord, Result, ViolationRecord
@@ -19,11 +19,11 @@ from interwhen.clients._known_fields import with_unmonitored
 
 
 class SupervisionInfo(msgspec.Struct, frozen=True):
-    """The events since the previous chunk, and the offset of the chunk's text in the trace.
+    """The events since the previous chunk, and the offset of this chunk's text in the trace.
 
-    A reader can rebuild the trace: for each chunk with a ``start``, ``trace = trace[:start] + text[lead:]``, where
-    *text* is the chunk's text in all fields. At the end, the trace equals ``result.text`` without tool calls and
-    feedback about them.
+    A reader can rebuild the trace. For each chunk with a ``start``, set ``trace = trace[:start] + text[lead:]``, where
+    *text* is the text of the chunk in all fields. At the end, the trace equals ``result.text`` without tool calls and
+    without feedback about them.
     """
 
     start: int | None = None
@@ -70,7 +70,7 @@ NO_INFO = SupervisionInfo()
 
 
 class Part(msgspec.Struct):
-    """One chunk for the reader: the server's own, unchanged, or one that interwhen made."""
+    """One chunk for the reader: either the server's own chunk, unchanged, or a chunk that interwhen made."""
 
     raw: bytes | None
     """The server's chunk; ``None`` if interwhen made ``body``."""
@@ -78,7 +78,7 @@ class Part(msgspec.Struct):
     info: SupervisionInfo = NO_INFO
 
     def chunk(self) -> dict[str, Any]:
-        """Return the chunk as JSON values."""
+        """Return the chunk as decoded JSON."""
         if self.raw is not None:
             found: dict[str, Any] = msgspec.json.decode(self.raw)
             return found
@@ -99,7 +99,11 @@ _BACK = 200
 
 
 class Correction(NamedTuple):
-    """The text to write before a correction. ``lead`` is not part of the trace. ``again`` repeats it from ``start``."""
+    """The text to write before a correction.
+
+    ``lead`` is text that does not belong to the trace. ``again`` is the text of the trace from ``start`` on, which is
+    written again.
+    """
 
     lead: str
     start: int
@@ -107,11 +111,11 @@ class Correction(NamedTuple):
 
 
 class Corrections:
-    """Tracks the text shown in each field, and returns the words to write after a retraction.
+    """Tracks the text that was shown in each field, and returns the words to write after a retraction.
 
-    After a retraction, text begins on a new line. Feedback needs no other words, because it says that there was an
-    error. Before other text, write the word *correction* (such as "Correction:") and repeat the kept beginning of the
-    line. *trace* returns the trace so far.
+    After a retraction, the next text begins on a new line. Feedback needs no introduction, because it says itself that
+    there was an error. Before other text, the word *correction* (such as "Correction:") and the beginning of the line,
+    which was kept, are written again. *trace* is a function that returns the trace so far.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
@@ -125,7 +129,7 @@ class Corrections:
         """The fields in the order in which they were shown, each with its first offset."""
 
     def due(self, field: Field) -> bool:
-        """Tell whether text shown in *field* was retracted, and no text has followed yet."""
+        """Return whether text shown in *field* was retracted and no new text has followed yet."""
         return field in self._retracted_in
 
     def showed(self, field: Field, start: int, text: str) -> None:
@@ -145,7 +149,10 @@ class Corrections:
             self._fields.pop()
 
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
-        """Return the words to write in *field* before *text* at offset *start*. *said*: the text is feedback."""
+        """Return the words to write in *field* before *text*, which begins at offset *start*.
+
+        *said* is true if *text* is feedback.
+        """
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
         self._retracted_in.discard(field)
@@ -179,7 +186,7 @@ _FINISH: dict[FinishReason, str] = {
 
 
 def wire_reason(reason: FinishReason | None) -> str | None:
-    """Return the API's term for *reason*; ``None`` if there is no reason, or no term for it."""
+    """Convert the finish reason *reason* to the API's term; ``None`` if there is no reason, or no term for it."""
     return None if reason is None else _FINISH.get(reason)
 
 
@@ -198,7 +205,7 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Add the role to *body*, the first chunk that the reader sees."""
+        """Add the role to *body*, which is the first chunk for the reader."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
@@ -207,7 +214,7 @@ class ChunkTemplate:
         return self._chunk({"delta": {field: text}} if self._chat else {"text": text})
 
     def finish(self, reason: str) -> Body:
-        """Return a chunk that ends an answer, with the finish reason *reason*."""
+        """Return a chunk that ends an answer with the finish reason *reason*."""
         return self._chunk(
             {"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason}
         )
@@ -227,9 +234,9 @@ class ChunkTemplate:
         return found
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
-        """Return the server's chunk *data* with *text* in *field*, in place of its own text.
+        """Return the server's chunk *data* with its text replaced by *text* in *field*.
 
-        *whole*: *text* is all of the chunk's text, so that its log-probabilities and token ids are kept.
+        *whole* is true if *text* is the complete text of the chunk. Then its log-probabilities and token ids are kept.
         """
         found = self.again(data)
         choice = found["choices"][0]
@@ -245,7 +252,10 @@ class ChunkTemplate:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text, which was shown. *shift* is added to its call numbers."""
+        """Return the server's chunk *data* without its text, which was already shown.
+
+        *shift* is added to the index of each tool call in the chunk.
+        """
         found = self.again(data)
         for choice in found.get("choices") or ():
             delta = choice.get("delta")
@@ -274,11 +284,11 @@ class ChunkTemplate:
 
 
 class Composer:
-    """Converts events of the run to chunks: it shows the server's chunks once the engine has released their text.
+    """Converts the events of a run to chunks. A chunk of the server is shown when the engine has released its text.
 
-    A chunk is passed on unchanged once all its text is released. Pieces of tool calls, the finish reason and the token
-    counts wait for the end, because they cannot be retracted. *hold*: all chunks wait for the end. *splits*: the
-    released part of a chunk is shown at once. *trace* returns the trace so far.
+    When all text of a chunk is released, it is passed on unchanged. Pieces of tool calls, the finish reason and the
+    token counts wait for the end, because they cannot be retracted. With *hold*, all chunks wait for the end. With
+    *splits*, the released part of a chunk is shown at once. *trace* is a function that returns the trace so far.
     """
 
     def __init__(
@@ -343,7 +353,7 @@ class Composer:
         return parts
 
     def judged(self, result: Result) -> Result:
-        """Return *result*, changed to unverified if the answer has text that no monitor reads."""
+        """Return *result*. If the answer has text that no monitor reads, change the result to unverified."""
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
         return with_unmonitored(result, self._buffer.field_filter.unmonitored)
@@ -362,7 +372,7 @@ class Composer:
             self._corrections.retract(to)
 
     def _flush(self) -> None:
-        """Show the released text."""
+        """Show all released text."""
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
@@ -382,15 +392,15 @@ class Composer:
                 self._show(arrival)
 
     def _is_early(self, arrival: BufferedChunk) -> bool:
-        """Tell whether *arrival*, the first chunk of the queue, has token counts that came before other chunks.
+        """Return whether *arrival*, the first chunk of the queue, has token counts that came before other chunks.
 
-        llama.cpp sends them with ``return_progress``, vLLM with ``continuous_usage_stats``. They must not hold the text
-        back until the end.
+        llama.cpp sends them with ``return_progress``, vLLM with ``continuous_usage_stats``. They must not delay the
+        text until the end.
         """
         return arrival.kind == "usage" and len(self._buffer.queue) > 1
 
     def _show(self, arrival: BufferedChunk) -> None:
-        """Show the part of *arrival* that has not been shown."""
+        """Show the released part of *arrival* that has not been shown yet."""
         size, start = len(arrival.text), arrival.start
         corrections = self._corrections
         if size and start + size <= self._shown:
@@ -410,7 +420,7 @@ class Composer:
             self._add(Part(arrival.data), start)
 
     def _show_piece(self, arrival: BufferedChunk, to: int) -> None:
-        """Show the text of *arrival* up to offset *to*, in a new chunk."""
+        """Show the text of *arrival* up to offset *to*, as a new chunk."""
         if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
             self._show_text(arrival, min(border, to), "reasoning")
         if self._shown < to:
@@ -482,11 +492,11 @@ class Composer:
         self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
-        """End an answer that a monitor withheld or ended."""
+        """End an answer that a monitor has withheld or stopped."""
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """End an answer as the model did, with its tool calls."""
+        """End an answer in the same way as the model did, with its tool calls."""
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):
             for arrival in buffer.calls:

@@ -30,7 +30,7 @@ _NO_PLACES: Mapping[int, int] = MappingProxyType({})
 
 
 class BufferedChunk:
-    """One chunk of the server, or one text that interwhen inserted."""
+    """One chunk from the server, or one text that interwhen inserted."""
 
     __slots__ = ("calls", "cut", "data", "field", "kind", "later", "piece", "places", "shift", "split", "start", "text")
 
@@ -57,11 +57,11 @@ class BufferedChunk:
 
     @property
     def end(self) -> int:
-        """The offset in the trace at which the text of the chunk ends."""
+        """The offset in the trace where the text of the chunk ends."""
         return self.start + len(self.text)
 
     def goes(self, kept: int) -> bool:
-        """Tell whether cutting the trace to *kept* characters removes the whole chunk."""
+        """Return whether cutting the trace to *kept* characters removes the whole chunk."""
         if self.kind == "call" and not self.text:
             return self.calls_go(kept)
         if self.kind in ("end", "usage"):
@@ -69,13 +69,13 @@ class BufferedChunk:
         return self.start >= max(kept, 1)
 
     def calls_go(self, kept: int) -> bool:
-        """Tell whether cutting the trace to *kept* characters removes all calls of the chunk."""
+        """Return whether cutting the trace to *kept* characters removes all tool calls of the chunk."""
         if not self.calls:
             return self.start >= kept  # the call follows directly
         return all(self.places.get(number, kept) >= kept for number in self.calls)
 
     def cut_calls(self, kept: int) -> None:
-        """Remove the pieces of all calls that are incomplete or begin at offset *kept* or later."""
+        """Remove the pieces of all tool calls that are incomplete, or that begin at offset *kept* or later."""
         gone = [self.places.get(number, kept) >= kept for number in self.calls]
         if all(gone):
             self.kind, self.cut, self.calls = "text", True, ()
@@ -91,10 +91,11 @@ class BufferedChunk:
 
 
 class ChunkBuffer:
-    """Decodes the streams of one call, and keeps their chunks in ``queue``, in the order of the trace.
+    """Decodes the streams of one call, and stores their chunks in ``queue``, in the order of the trace.
 
-    ``queue`` mirrors the trace: a rewind removes chunks, and an insertion adds one. *decode* decodes one event of a
-    stream, and *field* is the chunk's field for text of the answer. *holds*: hold back text that no monitor reads.
+    ``queue`` mirrors the trace: a rewind removes chunks, and an insertion adds one. *decode* is a function that decodes
+    one event of a stream. *field* is the chunk's field for text of the answer. With *holds*, text that no monitor reads
+    is held back.
     """
 
     def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
@@ -119,7 +120,10 @@ class ChunkBuffer:
         self._shift = 0
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
-        """Prepare for a stream that continues the trace *pieces*: cut the queue, and insert the text of interwhen."""
+        """Prepare for a stream that continues the trace *pieces*.
+
+        This cuts the queue, and inserts the text that interwhen has added.
+        """
         self.requests += 1
         self._calls = CallAssembler(self.call_extras)
         self._places = {}
@@ -138,9 +142,9 @@ class ChunkBuffer:
             kept += len(piece.text)
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Insert *piece* at offset *start*, unless :meth:`begin` has inserted it already.
+        """Insert *piece* at offset *start*, unless :meth:`begin` has already inserted it.
 
-        *piece* may be a part of the piece that :meth:`begin` inserted, because a gate releases text in parts.
+        *piece* may be a part of what :meth:`begin` inserted, because a gate releases text in parts.
         """
         end = start + len(piece.text)
         if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
@@ -166,7 +170,7 @@ class ChunkBuffer:
         self.queue.append(arrival)
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode one event of the stream, and keep its chunk."""
+        """Decode one event of the stream, and store its chunk."""
         found = self._decode(data, offset, first)
         if found is DONE:
             return found
@@ -214,7 +218,10 @@ class ChunkBuffer:
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
     def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
-        """Keep a chunk that may hold pieces of tool calls. Return each complete call as a separate chunk."""
+        """Store a chunk that may have pieces of tool calls.
+
+        Return each tool call that is now complete as a separate chunk.
+        """
         read = self._calls.read(data, found, offset)
         # The text of a chunk comes before the calls that it completes.
         self._keep(data, found, read.pieces)

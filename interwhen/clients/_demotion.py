@@ -15,10 +15,10 @@ from interwhen._types.results import Result
 class Demotion:
     """Demotes a monitor to the delivery ``observe`` when it finds violations in too many calls.
 
-    Too many means: in a larger share of its latest calls than *above* (from 0 to 1). *calls* is how many of its latest
-    calls count. The calls of one client or gateway are counted together. A demoted monitor still checks, so its
-    violations appear in results and metrics. It stays demoted until :meth:`restore`. Raises :class:`UsageError` on
-    invalid values.
+    The parameter *above* is the share of calls with violations, from 0 to 1, that a monitor may reach without being
+    demoted. The parameter *calls* is the number of the monitor's latest calls from which the share is computed. The
+    calls of one client or gateway are counted together. A demoted monitor still checks, so its violations appear in
+    results and metrics. It stays demoted until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
     """
 
     def __init__(self, *, above: float, calls: int = 100) -> None:
@@ -35,7 +35,7 @@ class Demotion:
         self._seen: dict[str, deque[bool]] = {}
 
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
-        """Count one call of *monitors* that ended with *result*, and demote monitors with too many violations."""
+        """Count one call of *monitors* that ended with *result*. Demote the monitors with too many violations."""
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:
             name = monitor.name
@@ -49,7 +49,7 @@ class Demotion:
                 self.on_change(name, True)
 
     def restore(self) -> None:
-        """Give all demoted monitors their own delivery again, and reset the counts."""
+        """Restore the original delivery of all demoted monitors, and reset the counts."""
         demoted, self.demoted = self.demoted, set()
         self._seen.clear()
         for name in sorted(demoted):
@@ -57,7 +57,7 @@ class Demotion:
             self.on_change(name, False)
 
     def applied(self, monitors: tuple[Monitor, ...]) -> tuple[Monitor, ...]:
-        """Return *monitors*, with the delivery ``observe`` for the demoted ones."""
+        """Return *monitors*; those that are demoted have the delivery ``observe``."""
         if not self.demoted:
             return monitors
         return tuple(

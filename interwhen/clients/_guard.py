@@ -38,14 +38,18 @@ _SPELLED = (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)
 
 
 class NotJson(ValueError):
-    """Raised for a value without a complete JSON form. The message does not quote it: a model may have written it."""
+    """Raised for a value that JSON cannot represent completely.
+
+    The message does not quote the value, because a model may have written it.
+    """
 
 
 class Signature:
-    """The parameters of one function, as a model sees them.
+    """The parameters of one tool function, as the model sees them.
 
-    *name* is the tool's name. *context* names the parameters that the program passes and the model does not see.
-    Raises :class:`~interwhen.UsageError` if *context* has an unknown name, or if a default has no complete JSON form.
+    *name* is the tool's name. *context* lists the parameters that the program passes and that the model does not see.
+    Raises :class:`~interwhen.UsageError` if *context* has an unknown name, or if a default cannot be represented
+    completely in JSON.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -78,9 +82,10 @@ class Signature:
                     ) from error
 
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
-        """Return the call with the arguments *args* and *options* and all defaults, as a model would write it.
+        """Return the tool call with the arguments *args* and *options* and all defaults, as a model would write it.
 
-        Raises :class:`NotJson` if an argument has no JSON form, and :class:`TypeError` if the function would raise it.
+        Raises :class:`NotJson` if JSON cannot represent an argument, and :class:`TypeError` if the function would raise
+        it for these arguments.
         """
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()
@@ -108,7 +113,7 @@ class Signature:
 
 
 def as_text(value: object) -> str:
-    """Return *value* as text for a check: text and bytes unchanged, other values as JSON. Raises :class:`NotJson`."""
+    """Convert *value* to text for a check: text and bytes unchanged, other values as JSON. Raises :class:`NotJson`."""
     if not isinstance(value, str | bytes | bytearray | memoryview):
         return as_json(value)
     try:
@@ -118,7 +123,7 @@ def as_text(value: object) -> str:
 
 
 def as_json(value: object) -> str:
-    """Return *value* as complete JSON. Raises :class:`NotJson` if it has no such form."""
+    """Encode *value* as JSON. Raises :class:`NotJson` if JSON cannot represent it completely."""
     try:
         return msgspec.json.encode(_plain(value)).decode()
     except UnicodeError as error:
@@ -136,7 +141,10 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert *value* to JSON values. Unlike ``str`` or many dump methods, this omits, masks and truncates nothing."""
+    """Convert *value* to JSON values.
+
+    Unlike ``str`` or many dump methods, this never omits, masks or truncates data.
+    """
     match value:
         case enum.Enum():
             return _plain(value.value)
@@ -200,7 +208,7 @@ def _named(pairs: Any) -> dict[str, Any]:
 
 
 def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
-    """Return the name of the parameter ``self`` or ``cls`` of *tool*, as a set. It is empty for a function."""
+    """Return the name of the parameter ``self`` or ``cls`` of *tool*, as a set; empty if *tool* is not a method."""
     outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
     first = next(iter(signature.parameters), "")
     in_class = bool(outside) and not outside.endswith("<locals>")
@@ -216,7 +224,7 @@ _loop = LoopThread()
 
 
 class Refused(InterwhenError):
-    """Raised if a guarded tool was not run, or if its result is withheld. The message may be given to the model."""
+    """Raised if a guarded tool did not run, or if its result is withheld. The message may be shown to the model."""
 
     def __init__(self, tool: str, result: Result, *, ran: bool) -> None:
         self.tool = tool
@@ -265,13 +273,14 @@ def guard(
     history: Conversation | None = None,
     context: Collection[str] = (),
 ) -> Any:
-    """Return *tool*, a sync or async function, with checks of its call and of its result.
+    """Wrap *tool*, a sync or async function, so that monitors check each call of it and each result.
 
-    *calls* are monitors (trigger ``ToolCalls``) that check the call before *tool* runs. They read the tool's name
-    (*name*, by default the function's) and all arguments as JSON, including defaults. The parameters in *context* are
-    left out: the program passes them, and the model does not see them. *results* are monitors that check the returned
-    value before the caller gets it. They read a string unchanged and other values as JSON; an awaitable is awaited
-    first. *history* returns the conversation so far, for monitors that need it; for *results*, the call follows it.
+    *calls* are monitors (trigger ``ToolCalls``) that check the call before *tool* runs. They read the name of the tool
+    and all arguments as JSON, including defaults. *name* is the name of the tool; by default it is the name of the
+    function. The parameters in *context* are left out: the program passes them, and the model does not see them.
+    *results* are monitors that check the returned value before the caller gets it. They read a string unchanged and
+    other values as JSON; an awaitable is awaited first. *history* is a function that returns the conversation so far,
+    for monitors that need it. For *results*, the call is added to this conversation.
 
     The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
     complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
@@ -279,8 +288,8 @@ def guard(
     monitor has ``unproven="closed"``. A refusal raises :class:`Refused`. If *on_refused* is given, the tool returns
     ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the reason as the tool's result.
 
-    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` if *results* are given
-    for a generator, because it returns its values one by one.
+    Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` if *results* are given for
+    a generator, because it returns its values one by one.
     """
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
@@ -294,7 +303,7 @@ def guard(
 
 
 class _Guarded:
-    """One tool with its monitors."""
+    """One guarded tool with its monitors."""
 
     def __init__(
         self,
@@ -350,7 +359,7 @@ class _Guarded:
         return guarded_plain
 
     async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
-        """Await the awaitable that a sync function returned, and check its result."""
+        """Await *pending*, the awaitable that a sync function returned for *call*, and check its result."""
         try:
             value = await pending
             await self._after(call, value)
@@ -364,9 +373,9 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
-        """Check the call and return it.
+        """Check the call before the tool runs, and return it.
 
-        Return ``None`` if there are no monitors, or if the call has no JSON form and all monitors only observe.
+        Returns ``None`` if there are no monitors, or if JSON cannot represent the call and all monitors only observe.
         """
         if self._signature is None:
             return None
@@ -391,7 +400,10 @@ class _Guarded:
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
 
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        """Refuse a value without a JSON form, unless all *monitors* only observe."""
+        """Refuse a value that JSON cannot represent, unless all *monitors* only observe.
+
+        *why* is the reason, and *ran* says whether the tool has run already.
+        """
         log_warning("guard.not_json", tool=self._name, why=why)
         if any(monitor.delivery != "observe" for monitor in monitors):
             call = ToolCall("", self._name, "{}")
@@ -426,7 +438,10 @@ class _Guarded:
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Load the monitors *specs* as gates with the remedy ``Stop``, because a tool call cannot be rewritten here."""
+    """Load the monitors *specs* as gates with the remedy ``Stop``.
+
+    A guard cannot rewrite a tool call, only refuse it.
+    """
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))
@@ -434,7 +449,7 @@ def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
 
 
 def _refuted(why: str) -> Monitor:
-    """Return a monitor that finds a violation in every call, with the reason *why*."""
+    """Return a monitor that finds a violation with the reason *why* in every call."""
 
     def extract(segment: Segment) -> Iterator[Claim]:
         yield Claim(key=segment.text, span=segment.span)
@@ -454,5 +469,5 @@ def _refuted(why: str) -> Monitor:
 
 
 def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
-    """Tell whether the test *kind* is true for *tool* or for its ``__call__``."""
+    """Return whether the test *kind* is true for *tool* or for the ``__call__`` of its class."""
     return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

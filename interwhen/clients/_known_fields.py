@@ -196,7 +196,7 @@ OURS: Final = "interwhen"
 
 
 class Sifted(NamedTuple):
-    """A value whose unmonitored text was removed or replaced, and the names of the fields that had such text."""
+    """A value from which unmonitored text was removed or replaced, and the names of the fields that had such text."""
 
     value: Any
     names: tuple[str, ...]
@@ -210,9 +210,9 @@ Stands: TypeAlias = Callable[[str, str], str]
 
 
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
-    """Remove unmonitored text from *body*: in fields that *table* does not list, and in ``copy`` fields.
+    """Remove unmonitored text from *body*: from fields that *table* does not list, and from fields marked ``copy``.
 
-    *stands* decides about the text of ``copy`` fields.
+    A ``copy`` field repeats text that another field has. *stands* is a function that decides whether its text may stay.
     """
     sifter = _Sifter(stands)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
@@ -224,7 +224,7 @@ class _Sifter:
         self.names: dict[str, None] = {}
 
     def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
-        """Sift the object *value* at the path *place*, whose known fields are in *table*."""
+        """Sift the object *value*, which is at the path *place*. *table* lists its known fields."""
         found: dict[str, Any] = {}
         for name, inner in value.items():
             at = f"{place}.{name}" if place else name
@@ -278,9 +278,9 @@ def _emptied(value: Any) -> Any:
 
 
 def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
-    """Return a decoder that accepts only objects whose fields are in *table*, without text in ``copy`` fields.
+    """Return a decoder that accepts only objects with fields from *table*, and without text in ``copy`` fields.
 
-    An object that it accepts has no unmonitored text, so it needs no :func:`sift`, which is slower. *name* is the name
+    An object that it accepts has no unmonitored text, so it does not need the slower :func:`sift`. *name* is the name
     of the decoded type.
     """
     return msgspec.json.Decoder(_struct(table, name))
@@ -314,9 +314,9 @@ _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_
 
 
 def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
-    """Return *result*, changed to unverified if there are *unmonitored* fields.
+    """Return *result*. If there are *unmonitored* fields, change the result to unverified.
 
-    *unmonitored* maps the name of each field to whether its text was held back.
+    *unmonitored* maps the name of each field to a flag: whether its text was held back.
     """
     if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
@@ -341,11 +341,11 @@ _OFTEN = 16
 
 
 class FieldFilter:
-    """Finds unmonitored text in the chunks of one answer.
+    """Finds text that no monitor reads in the chunks of one answer.
 
-    It remembers the bytes of a clean chunk ``before`` and ``after`` its text. Another chunk differs only in that text
-    if it begins and ends with the same bytes, has no quotation mark between them, and no backslash directly before
-    ``after``. The buffer does not have to filter such a chunk.
+    A chunk without such text is called clean. The filter remembers the bytes of a clean chunk ``before`` and ``after``
+    its text. Another chunk differs only in that text if it begins and ends with the same bytes, has no quotation mark
+    between them, and no backslash directly before ``after``. The buffer does not have to filter such a chunk.
     """
 
     __slots__ = (
@@ -384,7 +384,7 @@ class FieldFilter:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, data: bytes) -> bytes:
-        """Return the chunk *data* as the reader gets it. Record the fields with unmonitored text."""
+        """Return the chunk *data* as the reader gets it. Record the names of fields with unmonitored text."""
         self.has_calls = b'"tool_calls"' in data or b'"function_call"' in data
         self.least = 1 << 62
         self.looked += 1
@@ -440,7 +440,10 @@ class FieldFilter:
 
 
 def _says_two_things(chunk: Any) -> bool:
-    """Tell whether a chat chunk has different reasoning in its two fields: monitors read only one."""
+    """Return whether a chat chunk has different reasoning in its two reasoning fields.
+
+    Monitors read only one of them.
+    """
     delta = getattr(chunk.choices[0], "delta", None) if chunk.choices else None
     return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
 

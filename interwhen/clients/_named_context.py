@@ -20,9 +20,10 @@ _lock = threading.Lock()
 
 
 def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> ContextSource:
-    """Return the contexts of *store*, whose key is in *key_file*. All clients of a process share one object.
+    """Return the source of the contexts in *store*, whose key is in *key_file*.
 
-    A call whose prompt lacks the text of its context gets at most *passages* characters of it.
+    All clients of a process share one source. If the prompt of a call does not contain the text of its context, the
+    call gets at most *passages* characters of that text.
     """
     key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:
@@ -34,22 +35,25 @@ def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> 
 
 @dataclass(frozen=True, slots=True)
 class NamedContext:
-    """A prepared context by its name, and the *source* that reads it when a call needs it first."""
+    """A prepared context that is identified by its name. The *source* reads it when the first call needs it."""
 
     name: str
     source: ContextSource
 
     async def ready(self) -> Ready:
-        """Return the context; a thread reads it if it is not open yet. Raises :class:`UsageError` if there is none."""
+        """Return the context. If it is not open yet, a thread reads it.
+
+        Raises :class:`UsageError` if it does not exist.
+        """
         found = self.source.find(self.name)
         return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found
 
 
 def read_context(wanted: object, source: ContextSource | None = None) -> Ready | NamedContext | None:
-    """Return the context that *wanted* describes: its name, a mapping with its name and store, or an object.
+    """Return the context for *wanted*: a name, a mapping with its name and store, or a context object.
 
-    *source* is where a name is looked up; without one, in the default store. Raises :class:`UsageError` if *wanted*
-    describes no context.
+    A name is looked up in *source*, or in the default store without *source*. Raises :class:`UsageError` if *wanted* is
+    invalid.
     """
     if wanted is None or wanted is False or isinstance(wanted, NamedContext):
         return wanted or None
@@ -80,6 +84,9 @@ def _named(fields: Mapping[Any, Any]) -> NamedContext:
 
 
 def vet_context(context: Ready | NamedContext | None) -> None:
-    """Raise :class:`UsageError` now, and not at the first call, if the named *context* does not exist. It may block."""
+    """Raise :class:`UsageError` if the named *context* does not exist: now, and not only at the first call.
+
+    This may block.
+    """
     if isinstance(context, NamedContext):
         context.source.open(context.name)

@@ -60,7 +60,7 @@ class SdkCall:
     list_models: Callable[[], Awaitable[bytes]]
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
-        """Send the request. Return the supervised call, and the server's response for its status and headers."""
+        """Send the request. Return the supervised call, and the server's response with its status and headers."""
         transport = SdkTransport(
             self.options, self.send, self.list_models, is_cancellable=isinstance(self.client, AsyncOpenAI)
         )
@@ -76,10 +76,10 @@ class SdkCall:
         return supervised, httpx2.Response(200, request=request)
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
-        """Return all parts of the answer, and the server's response for its status and headers.
+        """Return all parts of the answer, and the server's response with its status and headers.
 
-        If the connection breaks, repeat the call up to ``max_retries`` times, as the SDK does for calls without a
-        stream.
+        If the connection breaks, the call is repeated up to ``max_retries`` times, as the SDK does for calls without
+        streaming.
         """
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
@@ -100,7 +100,7 @@ class SdkCall:
 
 
 def _trace_id(options: FinalRequestOptions) -> str:
-    """Return the trace id in the caller's header ``traceparent``; empty if there is none."""
+    """Return the trace id in the header ``traceparent`` of the caller; empty if there is none."""
     headers = options.headers
     for name, value in headers.items() if is_given(headers) and headers else ():
         if name.lower() == "traceparent" and isinstance(value, str):
@@ -114,7 +114,10 @@ _FINAL = ("get_final_completion", "get_final_response")
 
 
 def with_collected_info(manager: Any) -> Any:
-    """Return a copy of *manager*, a helper's context manager, whose stream attaches supervision info to its objects."""
+    """Return a copy of *manager*, the context manager of an SDK helper.
+
+    Its stream attaches supervision info to the objects that it returns.
+    """
     kind: Any = type(manager)
     made = object.__new__(_helper_class(kind))
     made.__dict__.update(manager.__dict__)
@@ -153,7 +156,7 @@ def _collecting(stream: Any) -> Any:
 
 
 def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Wrap *handle*: the events that it makes from a server's event get the supervision info of that event."""
+    """Wrap *handle*, which converts an event of the server. Its results get the supervision info of that event."""
 
     def handled(event: Any) -> list[Any]:
         info = supervision_info(event)
@@ -193,7 +196,8 @@ ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
 def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
     """Return a supervised copy of *client*, or ``None`` if it is not a client of the SDK.
 
-    If *client* is wrapped already, *settings* replace its settings. *endpoints* shares what was learned about models.
+    If *client* is already wrapped, *settings* replace its settings. *endpoints* has what earlier calls have learned
+    about models; the copy shares it.
     """
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
@@ -219,7 +223,7 @@ def _class(mixin: Any, base: Any) -> type:
 
 
 def _state(client: Any) -> dict[str, Any]:
-    """Return the attributes of *client*, without the cached resources, which refer to *client* itself."""
+    """Return the attributes of *client* without the cached resources, because those refer to *client* itself."""
     kept = {}
     for name, value in client.__dict__.items():
         kind = inspect.getattr_static(type(client), name, None)
@@ -229,7 +233,7 @@ def _state(client: Any) -> dict[str, Any]:
 
 
 class _Supervising:
-    """The common base of the mixins for sync and async clients."""
+    """The common base class of the mixins for sync and async clients."""
 
     _interwhen_bare: Any
     _interwhen_settings: Settings
@@ -237,24 +241,24 @@ class _Supervising:
 
     @cached_property
     def chat(self) -> Any:
-        """The chat resource, whose calls take ``interwhen=``."""
+        """The chat resource. Its methods accept ``interwhen=``."""
         chat = super().chat  # type: ignore[misc]
         _accept(chat.completions)
         return chat
 
     @cached_property
     def completions(self) -> Any:
-        """The completions resource, whose calls take ``interwhen=``."""
+        """The completions resource. Its methods accept ``interwhen=``."""
         return _accept(super().completions)  # type: ignore[misc]
 
     @cached_property
     def responses(self) -> Any:
-        """The responses resource, whose calls take ``interwhen=``."""
+        """The responses resource. Its methods accept ``interwhen=``."""
         return _accept(super().responses)  # type: ignore[misc]
 
     @cached_property
     def beta(self) -> Any:
-        """The beta resource, whose ``responses`` and ``chat`` are supervised, too."""
+        """The beta resource. Its ``responses`` and ``chat`` are supervised, too."""
         beta = super().beta  # type: ignore[misc]
         # Not every version of the SDK has both.
         _accept(getattr(beta, "responses", None))
@@ -273,7 +277,10 @@ class _Supervising:
         return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
 
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
-        """Return *options* without the field ``interwhen``, the call (``None``: not supervised), and its settings."""
+        """Split *options* into the options for the SDK, the call and its settings.
+
+        The call is ``None`` if it is not supervised.
+        """
         extra = options.extra_json
         override: object = None
         if extra is not None and _FIELD in extra:
@@ -291,12 +298,12 @@ class _Supervising:
 
 
 class AsyncSupervising(_Supervising):
-    """The mixin that supervises the calls of an async client."""
+    """A mixin that supervises the calls of an async client."""
 
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Make the request as the SDK does. A call to a model is supervised if it has monitors."""
+        """Send the request as the SDK does. If the call goes to a model and has monitors, it is supervised."""
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -324,7 +331,7 @@ class AsyncSupervising(_Supervising):
 
 
 class SyncSupervising(_Supervising):
-    """The mixin that supervises the calls of a sync client, on an event loop in a separate thread."""
+    """A mixin that supervises the calls of a sync client. The runs use an event loop in a separate thread."""
 
     @cached_property
     def _interwhen_loop(self) -> LoopThread:
@@ -333,7 +340,7 @@ class SyncSupervising(_Supervising):
     def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Make the request as the SDK does. A call to a model is supervised if it has monitors."""
+        """Send the request as the SDK does. If the call goes to a model and has monitors, it is supervised."""
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -354,13 +361,13 @@ class SyncSupervising(_Supervising):
         return process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
 
     def close(self) -> None:
-        """Close the client and the event loop of its calls."""
+        """Close the client, and end the event loop of its calls."""
         self._interwhen_loop.close()
         self._interwhen_bare.close()
 
 
 def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
-    """Return the stream class *supervised* for the chunk type of *stream_cls*; without *stream_cls*, for *cast_to*."""
+    """Return the stream class *supervised* for the chunk type of *stream_cls*, or of *cast_to* without *stream_cls*."""
     return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
 
 
@@ -369,7 +376,10 @@ def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
 
 
 def _accept(resource: Any) -> Any:
-    """Add the parameter ``interwhen`` to the methods of *resource*. It is sent to ``request`` in the extra body."""
+    """Add the parameter ``interwhen`` to the methods of *resource*.
+
+    They pass its value to ``request`` in the extra body.
+    """
     for name in _METHODS:
         method = getattr(resource, name, None)
         if method is not None:

@@ -34,7 +34,7 @@ _AHEAD = 64
 
 
 class Feed:
-    """Iterates over the parts of a supervised call in a sync thread, while the event loop *loop* reads ahead."""
+    """Iterates over the parts of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead."""
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:
         self._supervised = supervised
@@ -54,7 +54,7 @@ class Feed:
             yield from found
 
     def close(self) -> None:
-        """End the call. If its event loop has ended, the call has ended too, and this does nothing."""
+        """End the call. If its event loop has already ended, so has the call, and this does nothing."""
         with suppress(RuntimeError):
             self._loop.call(self._supervised.aclose)
 
@@ -96,7 +96,7 @@ def attach(made: Any, info: SupervisionInfo) -> Any:
 
 
 def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
-    """Return a function that makes an object of *cast_to* from a part. *slow* is the SDK's own function for this."""
+    """Return a function that converts a part to an object of *cast_to*. *slow* is the SDK's own conversion function."""
     from openai.types.chat import ChatCompletionChunk
 
     build = _chat_builder(slow) if cast_to is ChatCompletionChunk else slow
@@ -108,7 +108,10 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 
 
 def _chat_builder(slow: Build) -> Build:
-    """Return a function that builds a chat chunk: directly if all values are plain, else with *slow*, the SDK's own."""
+    """Return a function that converts a part to a chat chunk.
+
+    If all values are plain, it makes the object directly. Otherwise it calls *slow*, the SDK's own function.
+    """
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
@@ -132,7 +135,7 @@ def _chat_builder(slow: Build) -> Build:
 
 
 class _Kind:
-    """Builds objects of one class of the SDK from its default values."""
+    """Makes objects of one SDK class quickly, beginning with the default values of the class."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
@@ -148,14 +151,14 @@ class _Kind:
 
     @staticmethod
     def fits(data: dict[str, Any], nested: str = "") -> bool:
-        """Tell whether all values of *data*, except that of *nested*, are strings, numbers, booleans or ``None``."""
+        """Return whether all values of *data* except the field *nested* are strings, numbers, booleans or ``None``."""
         for name, value in data.items():  # noqa: SIM110  a generator would cost as much as the rest
             if type(value) not in _PLAIN and name != nested:
                 return False
         return True
 
     def make(self, data: dict[str, Any], nested: str = "", inner: Any = None) -> Any:
-        """Build an object from *data* as the SDK's ``construct`` does. Its field *nested* gets the value *inner*."""
+        """Make an object from *data* as the SDK's ``construct`` does. The value of its field *nested* is *inner*."""
         defaults = self._defaults
         made = self._cls.__new__(self._cls)
         fields = {**defaults, **data}
@@ -178,12 +181,12 @@ KEY = "interwhen"
 
 
 def as_event(part: Part) -> bytes:
-    """Return *part* as the bytes of an event stream."""
+    """Encode *part* as the bytes of an event in an event stream."""
     return b"data: " + (part.raw if part.raw is not None else msgspec.json.encode(part.body)) + b"\n\n"
 
 
 class AsyncBody(httpx2.AsyncByteStream):
-    """The body of a supervised response, for callers that read raw bytes."""
+    """The body of a supervised response of an async client, for callers that read raw bytes."""
 
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
         self._supervised = supervised
@@ -205,7 +208,7 @@ class AsyncBody(httpx2.AsyncByteStream):
 
 
 class SyncBody(httpx2.SyncByteStream):
-    """The body of a supervised response, for a sync client."""
+    """The body of a supervised response of a sync client, for callers that read raw bytes."""
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
         self._supervised = supervised
@@ -227,7 +230,7 @@ class SyncBody(httpx2.SyncByteStream):
 
 
 class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
-    """An :class:`openai.AsyncStream` of chunks that carry :class:`~interwhen.clients.SupervisionInfo`."""
+    """An :class:`openai.AsyncStream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
 
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
@@ -240,7 +243,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream is over."""
+        """The result of the run; ``None`` before the stream has ended."""
         return self._supervised.result
 
     async def __stream__(self) -> AsyncIterator[_T]:
@@ -257,7 +260,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
 
 
 class SupervisedStream(Stream[_T], Generic[_T]):
-    """An :class:`openai.Stream` of chunks that carry :class:`~interwhen.clients.SupervisionInfo`."""
+    """An :class:`openai.Stream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
 
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
@@ -269,7 +272,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream is over."""
+        """The result of the run; ``None`` before the stream has ended."""
         return self._supervised.result
 
     def __stream__(self) -> Iterator[_T]:
@@ -315,12 +318,15 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encodi
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    """Return a response that streams *body*, with the head (status and headers) of *first*, the server's response."""
+    """Return a response that streams *body*. Its status and headers are those of *first*, the server's response."""
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
-    """Return a response with the whole answer in *parts*, and the head of *first*, the server's response."""
+    """Return a response with the whole answer, joined from *parts*.
+
+    Its status and headers are those of *first*, the server's response. *call* is the supervised call.
+    """
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
 
@@ -333,7 +339,10 @@ def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
 
 
 def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
-    """Return a copy of *options* that attaches *info* to the parsed answer, also if a raw response is parsed later."""
+    """Return a copy of *options* that attaches *info* to the parsed answer.
+
+    This also works if the caller asks for a raw response and parses it later.
+    """
     parse = options.post_parser
 
     def parsed(made: Any) -> Any:

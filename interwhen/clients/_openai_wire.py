@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class SdkError(UpstreamError):
-    """Carries an exception of the SDK through the engine. The caller gets the ``original``."""
+    """Carries an exception of the SDK through the engine. The caller gets ``original``, the SDK's exception."""
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)
@@ -47,12 +47,15 @@ class SdkError(UpstreamError):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether the stream may be reconnected. False for a failed request, because the SDK has already retried it."""
+        """Whether the run may reconnect. False if a request failed, because the SDK has already retried it."""
         return self._again
 
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
-    """Raise *error* as an exception of the SDK about *request*. If the SDK raised it, raise the original again."""
+    """Raise *error* as an exception of the SDK about *request*.
+
+    If *error* carries an exception that the SDK had raised, that exception is raised again.
+    """
     if isinstance(error, SdkError):
         raise error.original
     raise _as_sdk_error(error, request) from error
@@ -87,7 +90,7 @@ Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
 
 
 class SdkBody:
-    """Presents an open response of the SDK as an :class:`~interwhen.models.HttpResponse`."""
+    """Wraps an open response of the SDK as an :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status: int = response.status_code
@@ -101,7 +104,7 @@ class SdkBody:
         self._closed = False
 
     async def receive(self) -> bytes:
-        """Wait for the next bytes of the body and return them; at its end, empty bytes."""
+        """Wait for the next bytes of the body and return them; empty at the end of the body."""
         if self._closed:
             raise StreamClosed
         self._reading = True
@@ -136,7 +139,7 @@ class SdkBody:
                 await self._run_out()
 
     async def _run_out(self) -> None:
-        """Exhaust the nested generators of the body: on a closed connection they end at once."""
+        """Run the nested generators of the body to their end. On a closed connection they end at once."""
         with suppress(Exception):
             while True:
                 await self._parts.__anext__()
@@ -171,11 +174,11 @@ class SdkTransport:
         return SdkBody(response)
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the answer's body."""
+        """Send *body* and return the body of the response."""
         return await self._read(await self._accepted(body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the answer of the server about *facts*."""
+        """Return the server's answer to the GET request for *facts*."""
         if facts == "models" or self._first is None:
             try:
                 return await self._list_models()
@@ -198,7 +201,10 @@ class SdkTransport:
         return await self._sent(options)
 
     def _beside(self, path: str, response: httpx2.Response) -> str:
-        """Return the URL of *path* beside the versioned API on the server of *response*. The SDK takes whole URLs."""
+        """Return the full URL of *path* on the server of *response*, outside the versioned API (``/v1``).
+
+        The SDK accepts full URLs.
+        """
         url = response.request.url
         return str(url.copy_with(path=f"{url.path.partition('/v1/')[0]}/{path}", query=None))
 
@@ -218,7 +224,7 @@ class SdkTransport:
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
-    """Convert *error*, raised while a body was read, to the SDK's exception, and return it in an `SdkError`."""
+    """Convert *error*, which was raised while a body was read, to the SDK's exception. Return it in an `SdkError`."""
     import openai
 
     if isinstance(error, _kinds("TimeoutException")):
@@ -232,9 +238,10 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:
-    """Return the exception class *name* of httpx2, and of httpx if it is imported, since the user's client may use it.
+    """Return the exception class *name* of httpx2, and also of httpx if it is imported.
 
-    The SDK has functions for this only from its version 3.13 on, and in a private module.
+    The user's client may use either library. The SDK has functions for this only from version 3.13 on, and in a private
+    module.
     """
     modules = (httpx2, sys.modules.get("httpx"))
     return tuple(getattr(module, name) for module in modules if module is not None)
@@ -250,7 +257,7 @@ def _kinds(name: str) -> tuple[type[Exception], ...]:
 def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
     """Return two functions for the sync client *bare*: one sends requests, the other returns the list of models.
 
-    *loop* sends the requests if *bare* has the SDK's default HTTP client.
+    If *bare* has the default HTTP client of the SDK, the event loop *loop* sends the requests.
     """
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare
@@ -280,12 +287,12 @@ def _on_loop(bare: Any, loop: Running) -> Any:
 
 
 class _Relay(httpx2.Client):
-    """A sync HTTP client that passes requests to an async one. Worker threads of the async client's loop use it."""
+    """A sync HTTP client that passes requests to an async client. Worker threads of the async client's loop use it."""
 
     interwhen_loop: Running
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """Send *request* and return the response. The body of an error response is read already."""
+        """Send *request* and return the response. The body of an error response has already been read."""
         return anyio.from_thread.run(functools.partial(self._send, request, options))
 
     async def _send(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
@@ -304,7 +311,7 @@ class _Relay(httpx2.Client):
 
 
 class _ThreadStream(httpx2.AsyncByteStream):
-    """The body of a sync response, which worker threads read."""
+    """The body of a sync response. Worker threads read it."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response

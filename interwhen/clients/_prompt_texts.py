@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
-from interwhen._engine.prompt_checks import check_texts
+from interwhen._engine.monitors import check_texts
 from interwhen._types.models import Role
 from interwhen._types.prompts import PromptMonitor, PromptText
 from interwhen._types.results import PromptRecord
@@ -25,14 +25,14 @@ _TOOL_ITEMS = ("_output", "_result", "file_search_call", "web_search_call", "cod
 
 
 class PlacedText(NamedTuple):
-    """A text of a body, and the path to it."""
+    """A text in a request body, and the path to it."""
 
     path: Path
     text: PromptText
 
 
 def texts_of(call: ApiCall) -> list[PlacedText]:
-    """Return all texts of the prompt of *call*: also those of fields that this version does not know."""
+    """Return all texts in the prompt of *call*, including those in fields that this version does not know."""
     body = call.body
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
     if call.api == "completions":
@@ -48,7 +48,7 @@ def texts_of(call: ApiCall) -> list[PlacedText]:
 
 
 async def checked_call(call: ApiCall, monitors: Sequence[PromptMonitor]) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
-    """Return *call* with its prompt as *monitors* let it pass, and the record.
+    """Run the prompt monitors *monitors* on *call*. Return the call with the prompt that they allow, and the records.
 
     Raises :class:`~interwhen.clients.PromptRefused`.
     """

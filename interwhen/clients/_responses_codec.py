@@ -45,7 +45,7 @@ _HINT = "check that base_url is that of an OpenAI-compatible API"
 
 
 class ItemPart:
-    """One part of an item's content, or of its summary."""
+    """One part of the content or of the summary of an output item."""
 
     __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
 
@@ -67,16 +67,16 @@ class ItemPart:
 
     @property
     def body(self) -> ItemBody:
-        """The part as a JSON object of the API."""
+        """The part as a JSON object in the format of the API."""
         return self.like({})
 
     @property
     def extras(self) -> ItemBody:
-        """Further fields of the events with its text."""
+        """The additional fields of the events that contain its text."""
         return {"logprobs": []} if self.kind == "output_text" else {}
 
     def like(self, given: ItemBody) -> ItemBody:
-        """Return the part as a JSON object of the API, with the other fields of *given*."""
+        """Return the part as a JSON object of the API. All fields except the text come from *given*."""
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}
         own: ItemBody = {"type": self.kind, "refusal" if self.kind == "refusal" else "text": self.text}
@@ -84,7 +84,7 @@ class ItemPart:
 
 
 class OutputItem:
-    """An output item that the reader knows and that is not done."""
+    """An output item that was announced to the reader and has not ended yet."""
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index
@@ -98,7 +98,7 @@ class OutputItem:
         self._announced = announced
 
     def note(self, event: WireEvent) -> None:
-        """Update this item with *event*, which was sent to the reader."""
+        """Update this item after *event* was sent to the reader."""
         stem, _, what = event.type.rpartition(".")
         if (kind := _STEMS.get(stem)) is not None:
             part = self._part(kind, event)
@@ -111,14 +111,14 @@ class OutputItem:
             part.announced, part.closed = True, what == "done"
 
     def open_part(self, *kinds: str) -> ItemPart | None:
-        """Return the last part of one of *kinds* that may get more text."""
+        """Return the last part whose kind is in *kinds* and which may still get more text."""
         found = (part for part in reversed(self.parts) if part.kind in kinds)
         return next((part for part in found if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
         """Return the reader's part that shows part *number* of the server's item *source*.
 
-        A new part of the server continues an open part of the same *kind* that was cut, if there is one.
+        If an open part of the same *kind* was cut, the new part of the server continues it.
         """
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
@@ -130,14 +130,14 @@ class OutputItem:
         return cut
 
     def new_part(self, kind: str, source: int) -> ItemPart:
-        """Add a part, which is not announced yet, and return it."""
+        """Add a part that is not announced to the reader yet, and return it."""
         is_summary = kind == "summary_text"
         number = sum((part.kind == "summary_text") == is_summary for part in self.parts)
         self.parts.append(ItemPart(kind, number, source))
         return self.parts[-1]
 
     def added(self, part: ItemPart) -> ItemBody:
-        """Return the event that announces *part*."""
+        """Return the event that announces *part* to the reader."""
         holder = "reasoning_summary_part" if part.kind == "summary_text" else "content_part"
         return {"type": f"response.{holder}.added", **self._place(part), "part": part.body}
 
@@ -146,7 +146,7 @@ class OutputItem:
         return {"type": f"{_NAMES[part.kind]}.delta", **self._place(part), "delta": text, **part.extras}
 
     def close(self, status: Status) -> Iterator[ItemBody]:
-        """Yield the events that end the open parts, and then the item, with *status*."""
+        """Yield the events that end the open parts, and then the event that ends the item with *status*."""
         for part in self.parts:
             place, body = self._place(part), part.body
             if not part.said and (stem := _NAMES.get(part.kind)):
@@ -158,7 +158,10 @@ class OutputItem:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        """Return *given*, the server's finished item number *source*, with the id and the texts that the reader got."""
+        """Return *given*, the server's finished item, with the id and the texts that the reader got.
+
+        *source* is the server's number of the item.
+        """
         found = {**given, "id": self.name} if self.name else given
         if self.kind != "message":
             return found
@@ -206,14 +209,14 @@ _NO_ITEMS = -1
 
 
 def own_text(field: Field, text: str) -> ItemBody:
-    """Return *text* of interwhen as an internal event, for which :meth:`OutputItems.send` finds an item."""
+    """Return *text*, which interwhen inserted, as an internal event. :meth:`OutputItems.send` finds an item for it."""
     return {"type": _OURS, "field": field, "delta": text}
 
 
 class OutputItems:
-    """Tracks the items that the reader knows.
+    """Tracks the output items that the reader knows.
 
-    *start_of* takes the server's number of an item, and returns the number of the first item of the same request.
+    *start_of* is a function from the server's number of an item to the number of the first item of the same request.
     """
 
     def __init__(self, start_of: Callable[[int], int]) -> None:
@@ -231,7 +234,7 @@ class OutputItems:
         """The calls that the reader got."""
 
     def follow(self, event: WireEvent, data: bytes) -> None:
-        """Update the items with *event*, whose bytes *data* the reader gets unchanged."""
+        """Update the items after the reader got *event* unchanged, as the bytes *data*."""
         index = event.output_index
         if index is None:
             return
@@ -243,7 +246,7 @@ class OutputItems:
             item.note(event)
 
     def send(self, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events that the reader gets instead of *body*, an event of the server or of interwhen."""
+        """Yield the events for the reader in place of *body*, an event of the server or of interwhen."""
         kind, index = body["type"], body.get("output_index")
         if kind == _OURS:
             yield from self._ours(body["field"], body["delta"])
@@ -257,9 +260,9 @@ class OutputItems:
             yield from self._ours("reasoning" if "reasoning" in kind else "content", body["delta"])
 
     def close(self, status: Status, *, before: int | None = None) -> Iterator[ItemBody]:
-        """Yield the events that end the open items, with *status*.
+        """Yield the events that end the open items with *status*.
 
-        *before*: end only items of the server with smaller numbers than this.
+        With *before*, only items of the server with a smaller number than *before* are ended.
         """
         for item in tuple(self._open.values()):
             if before is None or item.source < before:
@@ -269,8 +272,8 @@ class OutputItems:
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
         """Yield the events that announce the server's item *index*.
 
-        If it is a message, the reader's message that was cut continues with its text, if there is one. Other items
-        that were cut end now, as incomplete.
+        If it is a message, and a message of the reader was cut, that message continues with the new text. All other
+        items that were cut end now, as incomplete.
         """
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
@@ -286,7 +289,7 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for *body*, an event of the server's item *index*, which the reader knows as *item*."""
+        """Yield the events for *body*, an event of the server's item *index*. The reader knows this item as *item*."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -320,7 +323,7 @@ class OutputItems:
         yield self._sent(item.text(part, text))
 
     def _made(self, kind: str) -> ItemBody:
-        """Return the event that announces an item of interwhen."""
+        """Return the event that announces an item of the kind *kind* that interwhen adds."""
         item: ItemBody = {"type": kind, "summary": []}
         if kind == "message":
             item = {"type": kind, "role": "assistant", "status": "in_progress", "content": []}
@@ -328,11 +331,14 @@ class OutputItems:
         return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
 
     def _name(self, name: str) -> str:
-        """Return *name*, or a new id if an item has it already, because servers reuse ids in later requests."""
+        """Return the id *name*, or a new id if another item has it.
+
+        Servers use the same ids again in later requests.
+        """
         return f"{name}_{self._next}" if name in self._names else name
 
     def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
-        """Update the items with *body*, which is sent to the reader, and return it."""
+        """Update the items for *body*, which is now sent to the reader, and return *body*."""
         event = msgspec.convert(body, WireEvent)
         index = event.output_index
         if index is None:
@@ -374,8 +380,8 @@ _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_
 class ResponsesChunkBuffer(ChunkBuffer):
     """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
 
-    The reader gets one response for all requests. So the output items of a later request are numbered on from those of
-    the request before.
+    The reader gets one response for all requests. So the numbers of output items of a later request continue after
+    those of the request before it.
     """
 
     def __init__(self, *, holds: bool = False) -> None:
@@ -400,11 +406,11 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._thoughts = set()
 
     def start_of(self, index: int) -> int:
-        """Return the number of the first output item of the request that produced item *index*."""
+        """Return the number of the first output item of the request that produced the item *index*."""
         return self._starts[bisect.bisect_right(self._starts, index) - 1] if self._starts else 0
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode one event of the stream, and keep it."""
+        """Decode one event of the stream, and store it."""
         try:
             event = decode_event(data)
         except NOT_JSON as error:
@@ -526,22 +532,25 @@ _NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "s
 
 
 class ResponsesTemplate:
-    """Makes events of one response; see :class:`~interwhen.clients._chat_codec.ChunkTemplate`."""
+    """Makes the events of one response; see :class:`~interwhen.clients._chat_codec.ChunkTemplate`."""
 
     def __init__(self, buffer: ResponsesChunkBuffer) -> None:
         self._buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
-        """Return an event with *text* in *field*. Without *text*, it says only that the response is in progress."""
+        """Return an event with *text* in *field*.
+
+        If *text* is empty, the event only says that the response is in progress.
+        """
         return own_text(field, text) if text else {"type": "response.in_progress", "response": self._first()}
 
     def begin(self, body: Body) -> None:
-        """Do nothing: a response begins with an event of its own."""
+        """Do nothing, because a response begins with a separate event."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with *text* in place of its own text.
+        """Return the event *data* with its text replaced by *text*.
 
-        *whole*: *text* is all of the event's text, so that its log-probabilities are kept.
+        *whole* is true if *text* is the complete text of the event. Then its log-probabilities are kept.
         """
         body: Body = msgspec.json.decode(data)
         if body.get("logprobs") and not whole:
@@ -551,7 +560,8 @@ class ResponsesTemplate:
     def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
         """Return the event that ends the response: the server's *last* event, with the output that was kept.
 
-        If *last* is ``None``, the event says that the response was blocked. *items* has the calls of the reader.
+        If *last* is ``None``, the event says that the response was blocked. *items* contains the tool calls that the
+        reader got.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()
@@ -571,7 +581,7 @@ class ResponsesTemplate:
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends a response for which the server sent no end."""
+        """Return the event that ends the response if the server did not send an end."""
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
@@ -583,7 +593,7 @@ class ResponsesTemplate:
 class ResponsesComposer(Composer):
     """A :class:`~interwhen.clients._chat_codec.Composer` for the Responses API.
 
-    Its last event holds the whole response, with the final text.
+    Its last event contains the whole response with the final text.
     """
 
     def __init__(
@@ -610,7 +620,7 @@ class ResponsesComposer(Composer):
         self._send(self._items.send(part.chunk()), start, lead)
 
     def _send(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
-        """Add the events *bodies*. *start* and *lead* belong to the last of them, which has the text."""
+        """Add the events *bodies*. *start* and *lead* describe the last of them, which has the text."""
         self._rewrites = True
         found = [*bodies]
         for number, body in enumerate(found, start=1):
@@ -639,7 +649,7 @@ class ResponsesComposer(Composer):
 
 
 def whole_of(parts: list[Part]) -> Body:
-    """Return the complete response in *parts*: that of the last event that has one."""
+    """Return the complete response: the last event in *parts* that has one contains it."""
     for part in reversed(parts):
         response = part.chunk().get("response")
         if isinstance(response, dict):

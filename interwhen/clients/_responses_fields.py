@@ -27,13 +27,13 @@ class WireItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class WirePart(msgspec.Struct, frozen=True, gc=False):
-    """A part of an item's content or summary."""
+    """A part of the content or summary of an item."""
 
     type: str = ""
 
 
 class WireDetails(msgspec.Struct, frozen=True, gc=False):
-    """Why a response is incomplete, or the details of its token counts."""
+    """The reason why a response is incomplete, or the details of token counts."""
 
     reason: str | None = None
     cached_tokens: int | None = None
@@ -86,7 +86,7 @@ _CALL_PIECES = ("response.function_call_arguments.", "response.custom_tool_call_
 
 
 class ResponsesFieldFilter:
-    """Finds unmonitored text in the events of one answer."""
+    """Finds text that no monitor reads in the events of one answer."""
 
     def __init__(self, *, holds: bool) -> None:
         self.holds = holds
@@ -103,7 +103,7 @@ class ResponsesFieldFilter:
         """The arguments of complete calls."""
 
     def begin(self) -> None:
-        """Prepare for the next request, which numbers its items from 0 again."""
+        """Prepare for the next request, whose items are numbered from 0 again."""
         for known in (self._texts, self._calls, self._said):
             known.clear()
         self._made.clear()
@@ -114,7 +114,10 @@ class ResponsesFieldFilter:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
-        """Return *data*, the bytes of *event*, as the reader gets them. Record the fields with unmonitored text."""
+        """Return *data*, the bytes of *event*, as the reader gets them.
+
+        Record the names of fields with unmonitored text.
+        """
         kind, delta = event.type, event.delta
         is_read = kind in READ_EVENTS and isinstance(delta, str)
         if is_read:
@@ -151,7 +154,10 @@ class ResponsesFieldFilter:
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        """Record a complete call, which monitors read. Its pieces and its announcement must have the same arguments."""
+        """Record a complete tool call, which monitors read.
+
+        Its pieces and its announcement must have the same arguments.
+        """
         item, index = event.item, event.output_index
         assert item is not None
         made = item.arguments or item.input or ""
@@ -171,7 +177,7 @@ class ResponsesFieldFilter:
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return the text to show in place of the field *place*: the text that monitors read, if there is only one."""
+        """Return the text to show in the field *place*: the text that monitors have read, if there is exactly one."""
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())
         return ""

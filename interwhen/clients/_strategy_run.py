@@ -21,7 +21,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._engine.observation import LISTENERS
+from interwhen._engine.journaling import LISTENERS
 from interwhen._engine.run import is_off
 from interwhen._run import Run, as_part, run
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
@@ -53,7 +53,10 @@ _SLICE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """The body of one response, compressed: chunks of a stream repeat each other, so this is about a twentieth."""
+    """The body of one response, compressed.
+
+    The chunks of a stream repeat each other, so this is about 20 times smaller.
+    """
 
     headers: Mapping[str, str]
     packed: bytes
@@ -62,7 +65,7 @@ class RecordedAnswer:
 
 
 class _TappedResponse:
-    """An :class:`~interwhen.models.HttpResponse` that passes on *response*, and records its body."""
+    """An :class:`~interwhen.models.HttpResponse` that passes the bytes of *response* on and records them."""
 
     def __init__(self, response: HttpResponse, *, has_ids: bool) -> None:
         self.status = response.status
@@ -86,13 +89,13 @@ class _TappedResponse:
         await self._response.aclose()
 
     def recorded(self) -> RecordedAnswer:
-        """Return what was received so far. Called once, at the end."""
+        """Return all bytes received so far. Call this once, at the end."""
         packed = b"".join((*self._packed, self._packer.flush()))
         return RecordedAnswer(dict(self.headers), packed, self._has_ids)
 
 
 class _ChosenResponse:
-    """An :class:`~interwhen.models.HttpResponse` with a body that is known already."""
+    """An :class:`~interwhen.models.HttpResponse` whose body is already known."""
 
     status = 200
 
@@ -157,7 +160,7 @@ class _ReplayTransport:
 
 
 class _SampleStream:
-    """The stream of one sample. It enforces the timeouts of the server, which a run would enforce by itself."""
+    """The stream of one sample. It enforces the server's timeouts, because no run does this for samples."""
 
     def __init__(self, stream: Stream, response: _TappedResponse | None, timeouts: Any) -> None:
         self._stream = stream
@@ -172,7 +175,7 @@ class _SampleStream:
 
     @property
     def recording(self) -> RecordedAnswer | None:
-        """The whole answer as it came; ``None`` if the stream was not read to its end."""
+        """The whole answer as the server sent it; ``None`` if the stream was not read to its end."""
         return self._response.recorded() if self._is_over and self._response is not None else None
 
     async def receive(self) -> Sequence[Chunk]:
@@ -197,7 +200,7 @@ class _SampleStream:
 class CallSampler:
     """A :class:`~interwhen.Model` that sends the request of *call*, with another seed and temperature for each sample.
 
-    *resume* and *feedback* are those of the settings. Streams are decoded apart from each other, except those of
+    *resume* and *feedback* come from the settings of the call. Each stream is decoded separately, except those of
     :meth:`show`.
     """
 
@@ -225,21 +228,21 @@ class CallSampler:
 
     @property
     def name(self) -> str:
-        """The model and its server."""
+        """The names of the model and of its server."""
         return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities as far as they are known without a request."""
+        """Return the capabilities that are known without sending a request."""
         return await self._model(self._call, self._transport, make_buffer(self._call)).capabilities()
 
     async def resume_mode(self) -> ResumeMode:
-        """Return how the server continues a text. This may ask a chat server."""
+        """Return how the server continues a text. For the chat API, this may send requests."""
         return await self._model(self._call, self._transport, make_buffer(self._call)).resume_mode()
 
     def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> None:
-        """Let the next streams belong to one run, and fill *buffer* with them for the reader.
+        """Treat the next streams as those of one run that the reader sees, and fill *buffer* with their chunks.
 
-        *seed* is added to the caller's seed, if there is one.
+        *greedy* sets the temperature to 0. *seed* is added to the caller's seed, if there is one.
         """
         body = dict(self._call.body)
         if greedy:
@@ -266,7 +269,7 @@ class CallSampler:
         return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
 
     async def complete(self, request: Request) -> Completion:
-        """Return the answer to a fork."""
+        """Answer a fork and return its completion."""
         if self._shown is not None:
             return await self._shown.complete(request)
         buffer = make_buffer(self._call)
@@ -280,7 +283,7 @@ class CallSampler:
         return CallModel(call, transport, self._endpoint, buffer, resume=self._settings.resume)
 
     def _asked(self, request: Request) -> ApiCall:
-        """Return the call for *request*: the caller's, with the seed, temperature and prompt of the sample."""
+        """Return the call for *request*: the caller's call with the seed, temperature and prompt of the sample."""
         body = {name: value for name, value in self._call.body.items() if name != "stream_options"}
         sampling = request.sampling
         if sampling.temperature is not None:
@@ -293,7 +296,7 @@ class CallSampler:
         return replace(self._call, body=body)
 
     def _ask_again(self, body: dict[str, Any], prompt: Prompt) -> None:
-        """Set *prompt* in *body*: the caller's prompt with more text, or with more messages."""
+        """Replace the prompt in *body* by *prompt*, which has more text or more messages than the caller's prompt."""
         known = self._prompt
         if isinstance(prompt, str) and self._call.api == "completions":
             body["prompt"] = prompt
@@ -315,7 +318,7 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 class _LearningStream:
-    """Passes on *stream*, and tells *sampler* what its first chunks show about the server."""
+    """Passes on *stream*. *sampler* learns from its first chunks how the server behaves."""
 
     def __init__(self, sampler: CallSampler, buffer: ChunkBuffer, stream: _SampleStream) -> None:
         self._sampler = sampler
@@ -346,7 +349,7 @@ class _LearningStream:
 
 
 class CallMeter(MeteredModel):
-    """Counts and limits the tokens and the samples of one call. An equal fork is asked and paid for once."""
+    """Counts and limits the tokens and samples of one call. Equal forks are sent and counted only once."""
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
         super().__init__(model, tokens)
@@ -357,18 +360,21 @@ class CallMeter(MeteredModel):
 
     @property
     def left(self) -> int:
-        """The number of tokens that samples may still generate; 0 if no further sample may be asked for."""
+        """The number of tokens that samples may still generate; 0 if no further sample is allowed."""
         # After the kill switch nothing rates samples, so the answer is chosen among those that there are.
         return super().left if self.requests < self._samples and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream. Raises :class:`~interwhen.OutOfTokens` if the tokens or the samples are spent."""
+        """Open a stream. Raises :class:`~interwhen.OutOfTokens` if the tokens or the samples are used up."""
         if self.requests >= self._samples:
             raise OutOfTokens(self.budget)
         return await super().stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork. The judge of a sample and the run that shows it ask the same, at temperature 0."""
+        """Answer a fork.
+
+        The judge of a sample and the run that shows it send the same forks, so the answer is cached.
+        """
         asked = request.sampling
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
         if request.side is None:
@@ -381,7 +387,7 @@ class CallMeter(MeteredModel):
 
     @property
     def streamed(self) -> int:
-        """All tokens that servers generated in streams: by chunks, by their own count, and beyond the budget."""
+        """The number of tokens that servers generated in streams, including those beyond the budget."""
         return self.generated + self.unseen + self.wasted
 
     async def _complete(self, request: Request) -> Completion:
@@ -391,7 +397,7 @@ class CallMeter(MeteredModel):
 
 
 class _ChosenModel:
-    """A :class:`~interwhen.Model` whose only stream is the chosen answer. Forks are answered by *meter*."""
+    """A :class:`~interwhen.Model` that has one stream, the chosen answer. *meter* answers its forks."""
 
     def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
         self._hides_reasoning = hides_reasoning
@@ -416,7 +422,10 @@ class _ChosenModel:
 
 
 class _HidingStream:
-    """Says at the end of *stream* that reasoning was hidden. A text of several samples has no such count of its own."""
+    """Adds to the end of *stream* the information that reasoning was hidden.
+
+    A text that is joined from several samples has no token count of its own that would show this.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -437,10 +446,11 @@ class _HidingStream:
 
 
 def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors* for the run that shows a chosen answer, which is not corrected: the strategy has chosen it.
+    """Return *monitors* for the run that shows a chosen answer.
 
-    They observe. But what a gate holds is not shown if it is refuted, and neither is a refused tool call: the answer
-    ends there.
+    They do not correct it, because the strategy has chosen it. Monitors that only correct text now observe. The others
+    get the remedy ``Abstain``: if text that a gate holds is refuted, or a tool call is refused, it is not shown, and
+    the answer ends there.
     """
     return tuple(
         replace(monitor, delivery="observe") if _only_corrects(monitor) else replace(monitor, remedy=Abstain())
@@ -449,16 +459,16 @@ def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
 
 
 def _only_corrects(monitor: Monitor) -> bool:
-    """Tell whether *monitor* holds nothing back: neither text, nor tool calls, nor what is unproven."""
+    """Return whether *monitor* shows all text at once: it holds back neither text, tool calls nor unproven claims."""
     is_open = monitor.unproven == "open" and monitor.on_error != "closed"
     return monitor.delivery in ("interrupt", "observe") and not isinstance(monitor.trigger, ToolCalls) and is_open
 
 
 class StrategyRun:
-    """Answers *call* with *strategy*. It has the methods of a :class:`~interwhen.Run` that a supervised call uses.
+    """Answers *call* with *strategy*. It has those methods of a :class:`~interwhen.Run` that a supervised call uses.
 
-    *monitors* are those of the call. The answer fills *buffer*. *is_final*: what the reader has seen cannot be
-    retracted, as with a gate. *context* is what the call has used of its prepared context.
+    *monitors* are the monitors of the call. The answer fills *buffer*. With *is_final*, text that the reader has seen
+    cannot be retracted, as with a gate. *context* reports what the call has used of its prepared context.
     """
 
     def __init__(
@@ -515,18 +525,18 @@ class StrategyRun:
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors of the run that the reader sees first."""
+        """The monitors of the first run that the reader sees."""
         live = self._live
         return shown_by(self._monitors) if live is None or not live.acts else live.monitors
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether supervision was switched off while the answer was shown."""
+        """Whether supervision was turned off while the answer was shown."""
         return self._began_off or (self._inner is not None and self._inner.is_switched_off)
 
     @property
     def text(self) -> str:
-        """The trace that the reader sees, so far."""
+        """The trace so far that the reader sees."""
         return "" if self._inner is None else self._inner.text
 
     @property
@@ -582,7 +592,7 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        """Let the strategy choose. Its errors are raised where the reader waits."""
+        """Let the strategy choose an answer. Its errors are raised where the reader waits."""
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -614,7 +624,7 @@ class StrategyRun:
             self._sampler.opened.set()
 
     async def _opened(self) -> list[Event]:
-        """Wait until the server has accepted a request. If it refused the first one, return the failed result."""
+        """Wait until the server has accepted a request. If it refuses the first request, return the failed result."""
         await self._sampler.opened.wait()
         self._has_begun = True
         if self._crash is not None:
@@ -624,7 +634,7 @@ class StrategyRun:
         return [StreamStarted(0, None)]
 
     async def _begin(self) -> Result | None:
-        """Begin the run that the reader sees. Return the result of the call if there is nothing to show."""
+        """Begin the run that the reader sees. If there is nothing to show, return the result of the call instead."""
         if self._live is not None:
             await self._enter(self._make_live(self._live))
             return None
@@ -657,7 +667,7 @@ class StrategyRun:
         return self._run(shown, shown_by(self._monitors))
 
     def _composed(self, choice: StrategyChoice) -> bytes:
-        """Return the stream of a server that would have written the text of *choice*."""
+        """Return the stream that a server would have sent if it had written the text of *choice*."""
         is_chat = self._call.api == "chat"
         template = ChunkTemplate(self._sampler.first, chat=is_chat)
         said: Field = "content" if is_chat else "text"
@@ -717,7 +727,7 @@ class StrategyRun:
         return made
 
     async def _enter(self, made: Run) -> None:
-        """Enter *made* in a task of its own, since the reader may leave it in another task."""
+        """Enter the run *made* in a separate task, because the reader may leave it in another task."""
         entered, self._leaving, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._group.start_soon(self._hold, made, entered, self._leaving, self._left, name="shown run")
         await entered.wait()
@@ -743,7 +753,7 @@ class StrategyRun:
             await self._left.wait()
 
     def _passed(self, events: list[Event]) -> list[Event]:
-        """Return *events* for the reader, and note how much of the text they show."""
+        """Return the *events* for the reader, and record how much of the text they show."""
         for event in events:
             if isinstance(event, Delta):
                 self._shown = event.start + len(event.text)
@@ -754,7 +764,7 @@ class StrategyRun:
         return events
 
     async def _finish(self, events: list[Event]) -> list[Event]:
-        """Return the last *events* of a run, with the result of the call, or begin another run."""
+        """Handle the last *events* of a run: return them with the result of the call, or begin another run."""
         assert self._inner is not None
         result = self._inner.result
         passed = self._passed([event for event in events if not isinstance(event, Finished)])
@@ -772,7 +782,10 @@ class StrategyRun:
         return passed
 
     def _following(self, result: Result) -> LiveRun | None:
-        """Return the run that follows a run with *result*; ``None`` if it has answered, or no other one is possible."""
+        """Return the run that follows a run with *result*.
+
+        Returns ``None`` if that run has answered, or if no other run is possible.
+        """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
         is_out_of_time = self._settings.budgets.seconds is not None and (
@@ -790,11 +803,11 @@ class StrategyRun:
         return [Finished(result)]
 
     def _of_live(self, result: Result) -> Result:
-        """Return *result*, of the last run, with the cost of all runs."""
+        """Return *result*, the result of the last run, with the cost of all runs."""
         return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
-        """Return *result*, of the run that showed the chosen answer, with the cost and the time of the strategy."""
+        """Return *result*, of the run that showed the chosen answer, with the cost and time of the strategy."""
         choice, timing = self._choice, result.timing
         assert choice is not None
         waited = self._chosen_at - self._began
@@ -812,7 +825,7 @@ class StrategyRun:
         return Failed(text="", reasoning="", answer="", finish_reason=None, ledger=ledger, error=why)
 
     def _summed(self, last: Ledger) -> Ledger:
-        """Return the sum of the ledgers of all runs. Only the text of the *last* one is kept."""
+        """Return the sum of the ledgers of all runs. Only the text of the run *last* counts as kept."""
         every = (*self._spent, last)
         fields: dict[str, Any] = {
             name: sum(getattr(each, name) for each in every) for name in Ledger.__struct_fields__ if name != "resumes"
@@ -825,7 +838,10 @@ class StrategyRun:
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
     def _ledger(self, *, kept: int) -> Ledger:
-        """Return the ledger of a strategy that chooses, or of runs without a result. *kept* tokens are shown."""
+        """Return the ledger of a strategy that chooses an answer, or of runs without a result.
+
+        *kept* is the number of tokens that are shown.
+        """
         if self._live is not None:
             return self._summed(Ledger())
         meter, choice = self._meter, self._choice
@@ -843,7 +859,7 @@ class StrategyRun:
 
 
 def _written(choice: StrategyChoice, length: int) -> tuple[Insertion, ...]:
-    """Return the parts of the first *length* characters that the strategy wrote."""
+    """Return the parts of the first *length* characters of *choice* that the strategy wrote itself."""
     found: list[Insertion] = []
     at = 0
     for chunk in choice.chunks:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import msgspec
 
-from interwhen._engine.observation import (
+from interwhen._engine.journaling import (
     ENDED,
     EVERYWHERE,
     LISTENERS,
@@ -60,7 +60,7 @@ _tasks: set[asyncio.Task[None]] = set()
 
 
 class RunTask:
-    """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose`."""
+    """A background task that enters *run* and keeps it open until :meth:`leave` or :meth:`aclose` is called."""
 
     def __init__(self, run: Run | StrategyRun, ending: CallEnding | None = None) -> None:
         self._run = run
@@ -76,7 +76,7 @@ class RunTask:
         self._soon = _start_task(self._hold)
 
     async def entered(self) -> None:
-        """Wait until the task has entered the run. If entering raised an exception, raise it."""
+        """Wait until the task has entered the run. If entering has raised an exception, raise it here."""
         await self._entered.wait()
         if self._error is not None:
             raise self._error
@@ -87,7 +87,7 @@ class RunTask:
         return self._run.result if self._left.is_set() and self._error is None else None
 
     def leave(self) -> None:
-        """Ask the task to leave the run, without waiting. Any thread may call this, also after the loop has ended."""
+        """Tell the task to leave the run, without waiting. Any thread may call this, even after the loop has ended."""
         if self._soon is not None and not self._left.is_set():
             try:
                 self._soon(self._leaving.set)
@@ -95,7 +95,7 @@ class RunTask:
                 self._soon = None
 
     async def aclose(self) -> None:
-        """Leave the run, and wait until the task has left it, also if the caller is cancelled."""
+        """Leave the run, and wait until the task has left it. This also waits if the caller is cancelled."""
         if self._soon is None:
             return
         self._leaving.set()
@@ -121,7 +121,7 @@ class RunTask:
 
 @dataclass(frozen=True, slots=True)
 class CallOrigin:
-    """Where a call comes from, and when it began."""
+    """Identifies a call: where it comes from, and when it began."""
 
     source: Literal["wrap", "gateway"] = "wrap"
     call_id: str = field(default_factory=new_call_id)
@@ -135,7 +135,10 @@ class CallOrigin:
 
 
 class CallEnding:
-    """Makes the record of a call when it ends. *judged* changes a result as the caller gets it."""
+    """Makes the record of a call when it ends.
+
+    *judged* is a function that converts a result to the result that the caller gets.
+    """
 
     def __init__(
         self,
@@ -161,16 +164,16 @@ class CallEnding:
         """Whether a listener wants the events."""
 
     def saw(self, events: Sequence[Event]) -> None:
-        """Give *events*, without those for text, to the listeners that want them."""
+        """Pass *events*, except text events, to the listeners that want events."""
         found = without_text(events)
         for listener in self.listeners if found else ():
             if listener.wants_events:
                 listener.saw(self._origin.call_id, found)
 
     def publish(self, result: Result | None) -> None:
-        """Tell the listeners that the call has ended, log it, and add it to the audit file.
+        """Tell the listeners that the call has ended, log the call, and add it to the audit file.
 
-        A gateway does the last two itself, because it knows more.
+        A gateway logs and audits its calls itself, because it knows more about them.
         """
         is_ours = self._origin.source != "gateway"
         try:
@@ -187,7 +190,7 @@ class CallEnding:
             log_warning("call.unrecorded", error=type(error).__name__)
 
     def keep(self, record: CallRecord) -> None:
-        """Add *record*, without its content, to the journal of the call, if it has one."""
+        """Add *record*, without its content, to the journal of the call, if the call has one."""
         if self.journal is not None:
             short = record if record.content is None else msgspec.structs.replace(record, content=None)
             self.journal.called(short, has_problem=record.has_problem)
@@ -207,7 +210,10 @@ class CallEnding:
             listener.ended(ended)
 
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
-        """Return the record of the call, which ended with *result* and, if given, with another *outcome*."""
+        """Return the record of the call, which ended with *result*.
+
+        If *outcome* is given, it replaces the result's outcome.
+        """
         settings, call = self._settings, self._call
         return record_call(
             self._origin,
@@ -224,12 +230,12 @@ class CallEnding:
 
 
 def _was_refused(result: Result | None) -> bool:
-    """Tell whether the prompt was refused. Its text is in no record, since it may hold what must not leave."""
+    """Return whether the prompt was refused. Its text is then in no record, because it may be confidential."""
     return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
-    """Start *main* in a task without a parent. Return a function that any thread uses to call code on its loop."""
+    """Start *main* in a task without a parent. Return a function that calls code on the task's loop from any thread."""
     import asyncio  # much of the cost of importing interwhen
 
     try:
@@ -252,14 +258,14 @@ NAME = "tool-format"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatClaim(Claim):
-    """The claim that a tool call is to an offered tool, with valid arguments."""
+    """The claim that a tool call names an offered tool and has valid arguments."""
 
     call: ToolCall
     required: tuple[str, ...] | None
     """The required arguments of the tool; ``None`` if no such tool is offered."""
     offered: tuple[str, ...]
     problem: str = ""
-    """Why the call, which is written as text, cannot be read; empty: it was read."""
+    """Why the call, which is written as text, cannot be read; empty if it was read."""
 
 
 def check(claim: FormatClaim) -> Verdict:
@@ -287,7 +293,10 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 
 
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
-    """Return the monitor that checks calls of *tools*. If *tools* is empty, it checks only that arguments are JSON."""
+    """Return a monitor that checks calls of *tools*.
+
+    If *tools* is empty, it only checks that the arguments are JSON.
+    """
     required = {tool["name"]: _required(tool) for tool in tools}
     offered = tuple(required)
 
@@ -317,7 +326,10 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
 
 
 def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the required arguments of *tool*. For a malformed schema, which the server refuses, return none."""
+    """Return the names of the required arguments of *tool*.
+
+    For a malformed schema, return none: the server refuses such a schema itself.
+    """
     schema = tool.get("parameters")
     names = schema.get("required") if isinstance(schema, Mapping) else None
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
@@ -328,7 +340,7 @@ HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 
 
 class Supervised:
-    """The answer to one call, chunk by chunk. :func:`supervise` makes it. Read it to its end, or close it."""
+    """The answer to one call, chunk by chunk. :func:`supervise` creates it. Read it to its end, or close it."""
 
     def __init__(
         self,
@@ -355,10 +367,10 @@ class Supervised:
         """Whether the error that ended the run was raised."""
 
     async def start(self, *, ahead: bool, seconds: float | None) -> None:
-        """Send the request and wait until the server has accepted it. Raises as :meth:`parts` does.
+        """Send the request and wait until the server has accepted it. Raises the same errors as :meth:`parts`.
 
-        *ahead*: send the request first, and enter the run while the server works on it. Wait at most *seconds* for
-        the response to this request.
+        With *ahead*, the request is sent first, and the run is entered while the server works on it. This waits at most
+        *seconds* for the response to that request.
         """
         try:
             self._run_task.begin()
@@ -383,7 +395,8 @@ class Supervised:
     async def parts(self) -> list[Part]:
         """Wait for the next chunks and return at least one. At the end, return an empty list.
 
-        Raises the :class:`~interwhen.ModelError` that ended the stream, after all chunks before it were returned.
+        If a :class:`~interwhen.ModelError` ended the stream, all chunks before it are returned first, and then it is
+        raised.
         """
         while not self._over:
             events, self._waiting = self._waiting, []
@@ -412,13 +425,13 @@ class Supervised:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before its end."""
+        """The result of the run; ``None`` before the run has ended."""
         result = self._run_task.result
         return None if result is None else self._composer.judged(result)
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether supervision was switched off during the call, so that the rest of the answer was not checked."""
+        """Whether supervision was turned off during the call, so that the rest of the answer was not checked."""
         return self._run.is_switched_off
 
     @property
@@ -428,7 +441,7 @@ class Supervised:
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
-        """Ask the run to end, without waiting. Any thread may call this."""
+        """Tell the run to end, without waiting. Any thread may call this."""
         self._run_task.leave()
 
     async def aclose(self) -> None:
@@ -436,7 +449,7 @@ class Supervised:
         await self._run_task.aclose()
 
     def _raise(self) -> None:
-        """Raise the error that ended the run, if there is one."""
+        """If an error ended the run, raise it."""
         result = self._run_task.result
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._raised = True
@@ -450,11 +463,11 @@ async def supervise(
     endpoint: ModelEndpoint,
     origin: CallOrigin | None = None,
 ) -> Supervised:
-    """Send *call* over *transport*, supervised with *settings*. Return once the server has accepted it.
+    """Send *call* over *transport*, supervised with *settings*. Return when the server has accepted it.
 
-    *endpoint* is what was learned about the model. *origin* has the id of the call, for its record. If the caller did
-    not ask for a stream, the chunks are made at the end, from the final text. Raises
-    :class:`~interwhen.ModelError` if the server refuses or cannot be reached.
+    *endpoint* has what earlier calls have learned about the model. *origin* has the id of the call, for its record. If
+    the caller did not ask for a stream, the chunks are made at the end, from the final text. Raises
+    :class:`~interwhen.ModelError` if the server refuses the call or cannot be reached.
     """
     monitors = settings.deliveries(structured=call.is_structured)
     origin = origin or CallOrigin()
@@ -513,7 +526,10 @@ async def supervise(
 async def _checked(
     call: ApiCall, settings: Settings, monitors: tuple[Monitor, ...], origin: CallOrigin
 ) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
-    """Return *call* as the monitors of the prompt let it pass. Raises :class:`PromptRefused`, which is recorded."""
+    """Run the prompt monitors *monitors* on *call*, and return the call with the prompt that they allow.
+
+    Raises :class:`PromptRefused`, after recording the refusal.
+    """
     from interwhen.clients._prompt_texts import checked_call
 
     try:
@@ -535,7 +551,7 @@ async def _by_strategy(
     origin: CallOrigin,
     findings: tuple[PromptRecord, ...],
 ) -> Supervised:
-    """Answer the call of *served* with *strategy*; see :func:`supervise`."""
+    """Answer the call in *served* with *strategy*. See :func:`supervise` for the other parameters."""
     call = served.call
     if call.api == "responses":
         raise Unsupported(
@@ -576,7 +592,7 @@ def _supervised(
 
 
 def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJournal | None:
-    """Return the journal of *call*; ``None`` if it gets none."""
+    """Return the journal of *call*; ``None`` if it has no journal."""
     if settings.journal is None:
         return None
     head = CallHead(
@@ -615,7 +631,7 @@ Body = dict[str, Any]
 
 
 def whole(api: Api, parts: Iterable[Part]) -> Body:
-    """Return the response body for *parts*, as the server would have sent it without streaming."""
+    """Return one response body for *parts*, as the server would have sent it without streaming."""
     if api == "responses":
         return whole_of(list(parts))
     body: Body = {}
@@ -657,7 +673,10 @@ def _merge_choice(choice: Body, found: Body) -> None:
 
 
 def _merge(into: Body, more: Body) -> None:
-    """Merge *more* into *into*: strings and lists are joined, calls by their index; other values are replaced."""
+    """Merge *more* into *into*.
+
+    Strings and lists are joined, tool calls are matched by their index, other values are replaced.
+    """
     for name, value in more.items():
         known = into.get(name)
         if name in ("role", "type", "id", "index"):

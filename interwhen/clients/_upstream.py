@@ -84,7 +84,10 @@ from interwhen.models._transport import (
 
 
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return *given*, the ``input`` of a Responses API request, and the trace *pieces* as items; see `in_turns`."""
+    """Return *given* and the trace *pieces* as items of the Responses API; see `in_turns`.
+
+    *given* is the field ``input`` of the request. *side* is the side text of a fork.
+    """
     items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
     own = len(items)
     kinds: dict[str, str] = {}
@@ -121,7 +124,7 @@ _MAX_BODY = 16 << 20
 
 
 class KnownResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose body is complete in memory."""
+    """An :class:`~interwhen.models.HttpResponse` whose whole body is in memory."""
 
     status = 200
 
@@ -132,7 +135,7 @@ class KnownResponse:
         self._body = body
 
     async def receive(self) -> bytes:
-        """Return the whole body; from the second call on, empty bytes."""
+        """Return the whole body. All later calls return empty bytes."""
         body, self._body = self._body, b""
         return body
 
@@ -141,9 +144,9 @@ class KnownResponse:
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response*, converted to an event stream if it is a whole answer in JSON.
+    """Return *response*. If it is a whole answer in JSON, it is converted to an event stream.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` if it is larger than 16 MiB.
+    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB.
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
@@ -164,7 +167,7 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
 
 
 def as_events(api: Api, data: bytes) -> bytes:
-    """Return *data*, a whole answer of *api* in JSON, as the bytes of an event stream."""
+    """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream."""
     try:
         body = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -224,14 +227,14 @@ Facts = Literal["models", "slots", "version", "props", "server_info"]
 
 
 class CallTransport(Protocol):
-    """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
+    """Sends the requests of one call. The transport decides about address, keys, retries and timeouts.
 
     Each method raises :class:`~interwhen.ModelError`, with ``retryable`` set.
     """
 
     @property
     def host(self) -> str:
-        """Host and port of the server, for messages."""
+        """Host and port of the server, for error messages."""
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
@@ -248,7 +251,7 @@ class CallTransport(Protocol):
 
 
 class ResumeSupport:
-    """Remembers how one model of one server continues kept text, for ``REMEMBERED_SECONDS``."""
+    """Remembers for ``REMEMBERED_SECONDS`` how one model of one server continues kept text."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -265,7 +268,7 @@ class ResumeSupport:
 
     @property
     def has_card(self) -> bool:
-        """Whether :attr:`card` was learned in the last ``REMEMBERED_SECONDS``."""
+        """Whether :attr:`card` was learned within the last ``REMEMBERED_SECONDS``."""
         return anyio.current_time() < self._card_until
 
     @property
@@ -279,11 +282,14 @@ class ResumeSupport:
 
     @property
     def known(self) -> ChatMode | None:
-        """The mode that was learned in the last ``REMEMBERED_SECONDS``, or ``None``."""
+        """The mode that was learned within the last ``REMEMBERED_SECONDS``, or ``None``."""
         return self._mode if anyio.current_time() < self._until else None
 
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
-        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it. *why_turn*: which way the server refused."""
+        """Remember *mode* for ``REMEMBERED_SECONDS``, and return it.
+
+        *why_turn* is the reason if *mode* is an extra turn.
+        """
         self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
         self.tags = KnownTags()
@@ -293,7 +299,7 @@ class ResumeSupport:
 
 
 class ModelEndpoint:
-    """Remembers what calls have learned about one model of a server. All calls to the model share it."""
+    """Stores what calls have learned about one model of a server. All calls to the model share this object."""
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
@@ -313,14 +319,17 @@ class ModelEndpoint:
 
 
 class _Ahead(NamedTuple):
-    """A request that was sent before the run asked for it, and its response or error."""
+    """A request that was sent before the run asked for it, with its response or error."""
 
     body: dict[str, Any]
     answer: HttpResponse | ModelError
 
 
 class CallModel:
-    """A :class:`~interwhen.Model` for one call. It sends the caller's request, and adds kept text to continue from."""
+    """A :class:`~interwhen.Model` for one call.
+
+    It sends the caller's request; when it resumes, it adds the kept text.
+    """
 
     def __init__(
         self,
@@ -348,30 +357,33 @@ class CallModel:
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
         self._stored: HttpResponse | None = None
-        """The stored answer to the first request; ``None``: the server is asked."""
+        """The stored answer to the first request; ``None`` if the server must be asked."""
 
     @property
     def name(self) -> str:
-        """The model and its server."""
+        """The names of the model and of its server."""
         return f"{self._call.body.get('model', '')}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities as far as they are known without a request."""
+        """Return the capabilities that are known without sending a request."""
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
     async def resume_mode(self) -> ResumeMode:
-        """Return how kept text is continued. This may ask the server."""
+        """Return how the server continues kept text. This may send requests."""
         if self._call.api == "chat":
             return await self._mode()
         return "prefix" if self._call.api == "completions" else "turn"
 
     def answer_first(self, body: dict[str, Any]) -> None:
-        """Answer the caller's request with *body*, a whole answer of the API, once. Later requests go to the server."""
+        """Use *body*, a whole answer of the API, as the response to the first request.
+
+        Later requests go to the server.
+        """
         self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
 
     async def send_ahead(self, seconds: float | None) -> None:
-        """Send the caller's request before :meth:`stream` needs it. Wait for the response, at most *seconds*."""
+        """Send the caller's request before :meth:`stream` needs it. Wait for the response for at most *seconds*."""
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
             try:
@@ -380,7 +392,7 @@ class CallModel:
                 self._ahead = _Ahead(body, error)
 
     async def forget(self) -> None:
-        """Close the response of :meth:`send_ahead`, if :meth:`stream` has not used it."""
+        """Close the response of :meth:`send_ahead` if :meth:`stream` has not used it."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not isinstance(ahead.answer, ModelError):
             with anyio.CancelScope(shield=True):
@@ -426,7 +438,10 @@ class CallModel:
         return stream
 
     async def _wait_for_slot(self) -> None:
-        """If the server is llama.cpp, wait until the previous stream has released its slot, which has the prefix."""
+        """Wait until llama.cpp has released the slot of the previous stream.
+
+        That slot has the prefix in its cache. For other servers this returns at once.
+        """
         if self._resume == "turn":
             return  # the caller's choice, for which no server has to be known
         try:
@@ -437,7 +452,10 @@ class CallModel:
             await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
-        """Return the completion for a fork. Its request leaves out the tools and the response format of the call."""
+        """Answer a fork and return its completion.
+
+        Its request leaves out the tools and the response format of the call.
+        """
         server, prompt, way = await self._by_ids(request, await self._way(request))
         body = self._first(request.sampling, aside=True) if prompt is not None else self._body(request, way)
         for name in (
@@ -473,9 +491,10 @@ class CallModel:
     async def _by_ids(
         self, request: Request, way: ResumeWay | None
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
-        """Return the server and the token ids to continue from, if *way* says so, and how *request* continues.
+        """Return the server and the token ids to continue from, and the way in which *request* continues.
 
-        If the server refuses to tokenize, this is another way.
+        Without such ids, the first two are ``None``. If the server refuses to tokenize, the way is another one than
+        *way*.
         """
         if way is None or way.mode != "tokens":
             return None, None, way
@@ -492,7 +511,7 @@ class CallModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would ask the server.
+        """Whether :meth:`prove` would send requests.
 
         With the option ``auto``, it does so only after a correction has made the server known.
         """
@@ -505,7 +524,7 @@ class CallModel:
         return self._probe == "always" or known.known == "prefill"
 
     async def prove(self) -> int:
-        """Find out how the server continues kept text; return how many tokens this took, prompts included."""
+        """Find out how the server continues kept text. Return how many tokens this took, including prompts."""
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint.resume
@@ -516,7 +535,7 @@ class CallModel:
         return str(self._call.body.get("model", ""))
 
     async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return all chunks, for a probe."""
+        """Send *body* to the chat API, and return all chunks of the answer. Used by probes."""
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):
             response = await self.transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
@@ -532,7 +551,7 @@ class CallModel:
         raise StreamTimeout("total", PROBE_SECONDS)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
+        """Decide how *request* continues its text. *by_ids* is false if the server has refused token ids."""
         api = self._call.api
         if api == "completions":
             return ResumeWay("prefix", "the completions API continues any text")
@@ -589,13 +608,13 @@ class CallModel:
             return None
 
     def _take(self, mode: ChatMode, why_turn: str) -> None:
-        """Continue by *mode* from now on, because the server refused another way: *why_turn* says which."""
+        """Use the resume mode *mode* from now on, because the server refused another one. *why_turn* is the reason."""
         self._endpoint.resume.learn(mode, why_turn)
         if self._resume is not None:
             self._resume = mode
 
     def _body(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
-        """Return the body of *request*, which continues its text by *way*; ``None`` if it is a first request."""
+        """Return the body of *request*, which continues its text by *way*. For a first request, *way* is ``None``."""
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
         if way is None or not (request.pieces or request.side):
@@ -617,7 +636,10 @@ class CallModel:
         return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Return the caller's body with the options of *sampling*. *aside*: for a fork, which always has a limit."""
+        """Return the caller's body with the options of *sampling*.
+
+        *aside* is true for a fork, whose request always has a token limit.
+        """
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
             body[call.limit or _LIMIT[call.api]] = sampling.max_tokens
@@ -628,7 +650,7 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: the one that was sent ahead, or a new one."""
+        """Return the response to *body*: the one that was sent ahead, or that of a new request."""
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -664,7 +686,10 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and ask for a stream. Ask for none if the server refuses it and the caller did not want one."""
+        """Send *body* and ask for a stream.
+
+        If the server refuses to stream and the caller did not want a stream, send *body* again without asking for one.
+        """
         if self._call.streams:
             return await self._open({**body, "stream": True})
         stream = self._endpoint.stream
@@ -683,7 +708,7 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and ask for token counts and token ids, as far as the server accepts these fields."""
+        """Send *body*, and ask for token counts and token ids if the server accepts these fields."""
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:
             wanted[self._endpoint.stream_options] = {"include_usage": True}
@@ -705,7 +730,7 @@ class CallModel:
 
 
 class _CallWire:
-    """Sends the requests of a probe with the transport of *model*."""
+    """Sends the requests of a probe over the transport of *model*."""
 
     def __init__(self, model: CallModel) -> None:
         self._model = model
@@ -721,7 +746,7 @@ class _CallWire:
 
 
 def call_has_ids(call: ApiCall) -> bool:
-    """Return whether the caller of the chat *call* asked for token ids."""
+    """Return whether the caller asked for token ids in *call*, a call of the chat API."""
     return call.api == "chat" and bool(call.body.get("return_token_ids"))
 
 
@@ -739,7 +764,7 @@ _LIMIT: Mapping[Api, str] = {
 
 
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
-    """Return the buffer for the streams of *call*; *holds*: hold back text that no monitor reads."""
+    """Return the chunk buffer for the streams of *call*. With *holds*, it holds back text that no monitor reads."""
     if call.api == "responses":
         return ResponsesChunkBuffer(holds=holds)
     if call.api == "completions":
@@ -748,7 +773,7 @@ def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
-    """Return the fields of *api* that ask for the log-probabilities of a fork's tokens."""
+    """Return the request fields of *api* that ask for log-probabilities of the tokens of a fork."""
     most = sampling.top_logprobs
     if api == "completions":
         return {"logprobs": 1 if most is None else most}

@@ -82,11 +82,11 @@ class _RequestOptions:
     monitors: Sequence[str] | None = None
     param: str = ""
     strategy: Any = None
-    """``None``: the request says nothing about it."""
+    """``None`` if the request does not set it."""
     reading: Any = None
     detail: Any = None
     context: Any = None
-    """``None``: the request says nothing about it."""
+    """``None`` if the request does not set it."""
 
 
 class MonitorChooser:
@@ -119,7 +119,7 @@ class MonitorChooser:
         contexts = config.contexts
         patterns = (*contexts.names, *(name for tenant in contexts.tenants for name in tenant.names))
         self.contexts = GatewayContexts(contexts) if patterns else None
-        """The prepared contexts that calls may use; ``None``: none."""
+        """The prepared contexts that calls may use; ``None`` if there are none."""
         if contexts.default and not (self.contexts and self.contexts.allows(contexts.default, "")):
             raise UsageError(
                 f"contexts.default must match a pattern of contexts.names ({', '.join(contexts.names) or 'none'}), got "
@@ -242,7 +242,7 @@ class MonitorChooser:
     def close(self) -> None:
         """Wait until all learned values are written, and close the store of contexts.
 
-        It blocks, so not for the event loop.
+        This blocks, so do not call it on the event loop.
         """
         if self.contexts is not None:
             self.contexts.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
-from interwhen._engine.observation import WatchedCalls, watching
+from interwhen._engine.journaling import WatchedCalls, watching
 from interwhen.integrations._facts import supervised_class, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 
@@ -15,10 +15,11 @@ ModelT = TypeVar("ModelT")
 
 
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
-    """Return a copy of *model*, a ``ChatOpenAI`` or ``AzureChatOpenAI``, whose calls *monitors* watch.
+    """Return a copy of *model*, a ``ChatOpenAI`` or ``AzureChatOpenAI``, whose calls *monitors* supervise.
 
     Each message has the facts in ``response_metadata["interwhen"]``; a stream has them in its last chunk. *options* are
-    those of :func:`interwhen.wrap`. Without *monitors* and *options*, the clients of *model* must be wrapped already.
+    the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the clients of *model* must be wrapped
+    already.
     """
     made: Any = model.model_copy()  # type: ignore[attr-defined]
     for client, root in (("client", "root_client"), ("async_client", "root_async_client")):

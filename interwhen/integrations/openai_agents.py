@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from interwhen._engine.observation import WatchedCalls, watching
+from interwhen._engine.journaling import WatchedCalls, watching
 from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
 from interwhen.registry import MonitorSpec
 
@@ -16,10 +16,11 @@ _CLIENT = "_client"
 
 
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
-    """Return a copy of *model*, an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``, that *monitors* watch.
+    """Return a copy of *model* whose calls *monitors* supervise.
 
-    Each call adds a custom span named ``interwhen`` to the trace, whose data are the facts. *options* are those of
-    :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be wrapped already.
+    *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. Each call adds a custom span named
+    ``interwhen`` to the trace, whose data are the facts. *options* are the same as for :func:`interwhen.wrap`. Without
+    *monitors* and *options*, the client of *model* must be wrapped already.
     """
     made: Any = supervised_copy(model, _SupervisedAgentModel)
     setattr(made, _CLIENT, wrapped(getattr(made, _CLIENT), monitors, options))

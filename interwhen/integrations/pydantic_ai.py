@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from interwhen._engine.observation import WatchedCalls, watching
+from interwhen._engine.journaling import WatchedCalls, watching
 from interwhen.integrations._facts import supervised_copy, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 
@@ -17,11 +17,11 @@ ModelT = TypeVar("ModelT")
 
 
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
-    """Return a copy of *model*, an ``OpenAIChatModel`` or ``OpenAIResponsesModel``, whose calls *monitors* watch.
+    """Return a copy of *model*, an ``OpenAIChatModel`` or ``OpenAIResponsesModel``, whose calls *monitors* supervise.
 
     Each response has the facts in ``metadata["interwhen"]``, including the response that a stream builds at its end.
-    *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be
-    wrapped already.
+    *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must
+    be wrapped already.
     """
     from pydantic_ai.providers.openai import OpenAIProvider
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from interwhen._engine.observation import watching
+from interwhen._engine.journaling import watching
 from interwhen.clients import SupervisedCall
 from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
 from interwhen.registry import MonitorSpec
@@ -16,10 +16,10 @@ ModelT = TypeVar("ModelT")
 
 
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
-    """Return a copy of *model*, an ``OpenAIModel`` or ``AzureOpenAIModel``, whose calls *monitors* watch.
+    """Return a copy of *model*, an ``OpenAIModel`` or ``AzureOpenAIModel``, whose calls *monitors* supervise.
 
-    *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must be
-    wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
+    *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must
+    be wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
     """
     made: Any = supervised_copy(model, _SupervisedGeneration)
     made.client = wrapped(made.client, monitors, options)

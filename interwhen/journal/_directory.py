@@ -341,9 +341,9 @@ class JournalSlot:
         """Whether the record of the call is there, or will not come."""
         self._directory = directory
         self._is_kept = is_kept
-        """Whether the journal is kept whatever becomes of the call."""
+        """Whether the journal is kept in any case, however the call ends."""
         self._held: bytearray | None = None if is_kept else bytearray()
-        """The bytes that wait until it is known whether the journal is kept; ``None``: they go to the file at once."""
+        """The bytes that wait until it is known whether the journal is kept; ``None`` if they go to the file."""
         self._writing: JournalWriter | None = None
         self._descriptor: int | None = None
         self._size = 0

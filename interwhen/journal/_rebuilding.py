@@ -58,7 +58,7 @@ from interwhen.journal._settings import Journal
 
 @dataclass(frozen=True, slots=True)
 class Journaled:
-    """The contents of a journal."""
+    """The contents of a journal file, up to the first incomplete or damaged record."""
 
     path: str
     header: Header
@@ -176,7 +176,7 @@ class ClaimSource(NamedTuple):
 
 
 class ShownSegment(NamedTuple):
-    """A segment that an extractor received. *reply* is the reply of the fork; ``None`` for a parser."""
+    """A segment that an extractor received. *reply* is the reply of the fork; it is ``None`` for a parser."""
 
     order: Extract
     reply: str | Reply | None

@@ -103,7 +103,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     min_coverage: float = 0.0
     """The smallest share of the text (0 to 1) that checked claims must cover."""
     call: CallHead | None = None
-    """The call to which the run belongs; ``None``: a run of its own, without a client or a gateway."""
+    """The call to which the run belongs; ``None`` for a run without a client or a gateway."""
     redacted: bool = False
     """Whether the journal has an outline in place of the text. Then ``prompt`` is empty, and only its hash is there."""
 

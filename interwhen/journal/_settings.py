@@ -43,9 +43,9 @@ class Journal:
     monitors: tuple[object, ...] = ()
     """The specifications from which ``resume`` makes the monitors, in order. The run sets them."""
     store: JournalStore | None = None
-    """Where the journal is stored; ``None``: in a file."""
+    """Where the journal is stored; ``None`` for a file."""
     clerk: Callable[[], Clerk] | None = None
-    """Returns the :class:`Clerk` that writes the journal; ``None``: a thread."""
+    """Returns the :class:`Clerk` that writes the journal; ``None`` for a thread."""
 
     def __post_init__(self) -> None:
         for name in ("flush_seconds", "buffer_bytes", "close_seconds"):

@@ -38,7 +38,7 @@ class TextCut(msgspec.Struct, frozen=True, gc=False):
     length: int
     """How many characters were taken back."""
     remedy: int | None
-    """The index of the remedy that cut; ``None``: a reconnect, the end of the run, or a resume."""
+    """The index of the remedy that cut; ``None`` after a reconnect, the end of the run, or a resume."""
 
 
 class TextShown(msgspec.Struct, frozen=True, gc=False):
@@ -97,18 +97,18 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     segment: Span | None
     ordered: float
     began: float | None
-    """When it began in its worker; ``None``: never."""
+    """When it began in its worker; ``None`` if it never began."""
     ended: float | None
     worker: str
     """``inline``, ``loop``, ``thread 4711``, ``process 4711``, or ``cache`` if an earlier verdict was used; empty: it
     never began, or an older version did not record it."""
     outcome: Outcome | None
-    """``None``: it is open."""
+    """``None`` if the check has not ended."""
     tries: int
     lag: int
     """How many tokens of the model arrived between ``ordered`` and ``ended``."""
     cut: int | None
-    """The index of the cut that removed its span; ``None`` if it stands."""
+    """The index of the cut that removed its span; ``None`` if the span was not cut."""
     remedy: int | None
     """The index of the remedy that its violation led to."""
     interrupted: bool
@@ -129,7 +129,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
     segment: Span
     ordered: float
     began: float | None
-    """When the model was asked, or the local parser; ``None``: never, or not known."""
+    """When the model was asked, or the local parser; ``None`` if this never happened or is not known."""
     ended: float | None
     worker: str
     """``model`` or ``local``."""
@@ -190,7 +190,7 @@ TimelineEvent: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What happened in a run, and when."""
+    """All events of a run with their times, as read from its journal."""
 
     path: str
     header: Header

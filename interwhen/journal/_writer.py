@@ -49,7 +49,7 @@ class JournalWriter:
         self.size = size
         """The size of the file in bytes."""
         self.incomplete = ""
-        """Why the journal is incomplete and nothing more is written; empty: it is complete."""
+        """Why the journal is incomplete and nothing more is written; empty if it is complete."""
         self._settings = settings
         self._file = file
         self._clerk = clerk

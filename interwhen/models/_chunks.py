@@ -42,7 +42,7 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatText(msgspec.Struct, frozen=True, gc=False):
-    """The ``delta`` of a chat chunk or the ``message`` of a chat answer."""
+    """The text of a chat answer: the ``delta`` of a chunk, or the ``message`` of a whole answer."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -86,7 +86,7 @@ class ServerUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
-    """The durations of prompt and generation that llama.cpp reports, in milliseconds."""
+    """The times that llama.cpp needed for the prompt and for the generation, in milliseconds."""
 
     prompt_ms: float | None = None
     predicted_ms: float | None = None
@@ -160,7 +160,7 @@ class ServerProps(msgspec.Struct, frozen=True, gc=False):
 
 
 def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
-    """Return the entry of *model*, or the first one if none has its name."""
+    """Return the entry of *model* in *cards*, or the first entry if none has this name."""
     return next((card for card in cards if card.id == model), cards[0] if cards else None)
 
 
@@ -218,7 +218,10 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
 
 
 def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
-    """Return how many tokens of reasoning *usage* counts; ``None`` if it does not count them."""
+    """Return the number of reasoning tokens in *usage*; ``None`` if the server does not count them.
+
+    *prompt* and *completion* are the valid counts of the prompt and of the answer.
+    """
     if isinstance(usage.completion_tokens_details, dict):
         return count_of(usage.completion_tokens_details.get("reasoning_tokens"))
     total = count_of(usage.total_tokens)
@@ -228,7 +231,10 @@ def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | 
 
 
 def _counted(body: CompletionBody | ChatBody) -> Usage | None:
-    """Return the token counts in an event: at the end of a stream, or while llama.cpp reads the prompt."""
+    """Return the token counts in the event *body*.
+
+    The server sends them at the end of a stream; llama.cpp also sends them while it reads the prompt.
+    """
     if body.prompt_progress is None or body.usage is not None:
         return usage_of(body.usage)
     try:
@@ -244,7 +250,7 @@ def count_of(value: object) -> int | None:
 
 
 def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
-    """Return the server's token counts for a non-streamed answer, with its timings if the server sent any."""
+    """Return the server's token counts for a whole answer, including the timings if the server sent any."""
     usage = usage_of(body.usage) or Usage()
     try:
         timings = msgspec.convert(body.timings, Timings | None)
@@ -258,7 +264,7 @@ def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
 
 
 def completion_of(answer: CompletionBody, data: bytes) -> Completion:
-    """Return the completion in *answer*, a whole answer of ``/v1/completions`` that was decoded from *data*.
+    """Return the completion in *answer*, a whole answer of ``/v1/completions``. *data* are its undecoded bytes.
 
     Raises :class:`~interwhen.ModelError` for an error of the server, and for an answer without a choice.
     """
@@ -397,13 +403,13 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
 
 
 def _is_summary(details: Any) -> bool:
-    """Return whether *details* (`reasoning_details` of OpenRouter) say that the reasoning text is a summary."""
+    """Return whether *details* (`reasoning_details` of OpenRouter) show that the reasoning text is only a summary."""
     found = details if isinstance(details, list) else []
     return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in found)
 
 
 def noting_question(decode: Decode) -> Decode:
-    """Return a function that decodes like *decode*, and adds to token counts that the request asked for reasoning."""
+    """Return a function that decodes like *decode*. It also marks token counts: the request asked for reasoning."""
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         found = decode(data, offset, first)
@@ -427,7 +433,7 @@ def reasoning_field(data: bytes) -> str:
 
 
 def no_choices(data: bytes) -> StreamProtocolError:
-    """Return the error for *data*, a whole answer that has no choices."""
+    """Return the error for *data*, a whole answer that contains no choice."""
     return StreamProtocolError(
         "the answer must have at least one choice, got none", offset=0, sample=data, hint="see the log of the server"
     )
@@ -443,7 +449,7 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 
 
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
-    """Return a chunk of the answer, or ``None`` if it would be empty."""
+    """Return a chunk of the answer; ``None`` if the chunk would be empty."""
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
     tokens, logprob = scored(logprobs)
@@ -480,7 +486,7 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 
 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
-    """Return the error for *data* that is not an event of this API. It names the right API, if known."""
+    """Return the error for *data*, which is not an event of this API. The error names the right API, if known."""
     keys = {key for choice in _shape_of(data) for key in choice}
     if keys & {"delta", "message"}:
         hint = "it is one of /chat/completions: use ChatModel"
@@ -544,7 +550,7 @@ _call_decoder = msgspec.json.Decoder(_CallBody)
 
 
 class _PartialCall:
-    """A tool call whose pieces are being collected."""
+    """A tool call whose pieces have not all arrived yet."""
 
     __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
 
@@ -561,7 +567,7 @@ class _PartialCall:
         return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
     def has_all(self) -> bool:
-        """Tell whether its arguments are a complete JSON object. The text of a custom call may always continue."""
+        """Return whether the arguments are a complete JSON object. The text of a custom call may always continue."""
         if self.kind == "custom":
             return False
         try:
@@ -571,7 +577,10 @@ class _PartialCall:
         return True
 
     def add(self, name_of_call: str, said: _Function | None) -> None:
-        """Add a piece: the id of the call, if the piece has it, and parts of the name and the arguments."""
+        """Add a piece to the call. *name_of_call* is the id in the piece, if it has one; *said* has the new text.
+
+        The new text is a part of the name and of the arguments.
+        """
         self.id = self.id or name_of_call
         if said is None:
             return
@@ -583,7 +592,10 @@ class _PartialCall:
 
 
 class AssembledCalls(NamedTuple):
-    """The result of one chunk. ``pieces``: the calls that got pieces. ``whole``: the calls that are complete now."""
+    """The tool calls in one chunk. ``pieces``: the calls that got pieces.
+
+    ``whole``: the calls that are now complete.
+    """
 
     pieces: tuple[int, ...]
     whole: list[tuple[int, ToolCall]]
@@ -592,8 +604,8 @@ class AssembledCalls(NamedTuple):
 class ReadCalls(NamedTuple):
     """The content of one event of a chat with tools.
 
-    *chunks* are those of its text, then one for each call that is complete now, then the end of the stream. *pieces*
-    and *whole* are as in :class:`AssembledCalls`.
+    *chunks* are the chunks of its text, then one for each tool call that is now complete, then the end of the stream.
+    *pieces* and *whole* are the same as in :class:`AssembledCalls`.
     """
 
     chunks: Decoded
@@ -602,11 +614,12 @@ class ReadCalls(NamedTuple):
 
 
 class CallAssembler:
-    """Assembles the tool calls of one stream, and numbers them from 0.
+    """Assembles the tool calls of one stream from their pieces, and numbers them from 0.
 
     A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
     only at the end, because pieces of parallel calls may alternate. A new id also begins a new call, because servers
-    use the field ``index`` in different ways. *extras* gets the field ``extra_content`` of calls, by their ids.
+    use the field ``index`` in different ways. *extras* is filled with the field ``extra_content`` of each call, by the
+    id of the call.
     """
 
     def __init__(self, extras: dict[str, Any] | None = None) -> None:
@@ -620,7 +633,7 @@ class CallAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a tool call has begun in this stream. The last one may grow until the stream ends."""
+        """Whether a tool call has begun in this stream. The last call may still grow until the stream ends."""
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
@@ -641,16 +654,17 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream. Return the remaining calls, as complete, if *reason* says that the model was done."""
+        """End the stream. If *reason* says that the model had finished, return the remaining calls as complete."""
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
             known.clear()
         return [(call.number, call.call()) for call in left] if reason in _ENDS else []
 
     def read(self, data: bytes, found: Decoded, offset: int) -> ReadCalls:
-        """Add the pieces of the event *data*, and return its content. *found* is its text, and its finish reason.
+        """Add the pieces in the event *data*, and return the content of the event.
 
-        Raises :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the event, for invalid pieces.
+        *found* has the text and the finish reason of the event. Raises :class:`~interwhen.models.StreamProtocolError`,
+        with the *offset* of the event, for invalid pieces.
         """
         try:
             pieces, whole = self.feed(data)
@@ -673,7 +687,7 @@ class CallAssembler:
         return ReadCalls(chunks[0] if len(chunks) == 1 else tuple(chunks) or None, pieces, whole)
 
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
-        """Add a piece, and return the number of its call. A call that is complete now is added to *fed*."""
+        """Add a piece, and return the number of its call. If a call is now complete, add it to *fed*."""
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
             # The check of a settled call did not see this piece. So the piece begins a new call, which is checked.
@@ -685,14 +699,14 @@ class CallAssembler:
         return call.number
 
     def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call that a piece belongs to; ``None`` if the piece begins a new call."""
+        """Return the call to which a piece belongs; ``None`` if the piece begins a new call."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last
         return self._by_id.get((index, name_of_call))
 
     def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
-        """Begin a call. The call before it is parsed only here, once, so that the total work stays linear."""
+        """Begin a new call. The previous call is parsed only here, once, so that the total work stays linear."""
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
             last.is_settled = True
@@ -710,9 +724,9 @@ _CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
 
 
 def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
-    """Return a function that decodes the events of one stream like *decode*, and returns complete tool calls as chunks.
+    """Return a function that decodes events like *decode*, and returns complete tool calls as chunks.
 
-    *extras* is as for :class:`CallAssembler`.
+    The function is for one stream. *extras* has the same meaning as in :class:`CallAssembler`.
     """
     calls = CallAssembler(extras)
 

@@ -37,7 +37,7 @@ and it does not hold. ``unknown``: the line could not be observed."""
 
 
 class ContractLine(msgspec.Struct, frozen=True):
-    """One line of the contract, and what was observed."""
+    """One line of the contract (one expectation), and what was observed."""
 
     name: str
     mark: ContractMark
@@ -48,7 +48,7 @@ class ContractLine(msgspec.Struct, frozen=True):
 
 
 class ContractReport(msgspec.Struct, frozen=True):
-    """The contract with one endpoint."""
+    """The results of checking the contract with one endpoint."""
 
     base_url: str
     model: str
@@ -65,12 +65,12 @@ class ContractReport(msgspec.Struct, frozen=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether no line is broken."""
+        """Whether the endpoint keeps the contract: no line is broken."""
         return all(line.mark != "broken" for line in self.lines)
 
     @property
     def is_usable(self) -> bool:
-        """Whether the server answers chats at all."""
+        """Whether the server can answer chats."""
         return self["server"].mark == "holds" and self["whole answer"].mark == "holds"
 
 
@@ -84,7 +84,7 @@ async def check_contract(
 ) -> ContractReport:
     """Check the contract with *model* at *base_url*, by about thirty requests of at most 1,200 tokens each.
 
-    If a request fails, this is an observation, and no :class:`~interwhen.ModelError` is raised. A given *transport* is
+    A failed request counts as an observation, and no :class:`~interwhen.ModelError` is raised. A given *transport* is
     not closed.
     """
     used = transport or Httpx2Transport()
@@ -140,7 +140,7 @@ _Place = Literal["reasoning", "answer"]
 
 
 class _WholeStream(NamedTuple):
-    """The text of a complete stream. Later requests send parts of it as kept text."""
+    """The text of a complete stream. Later requests send parts of this text as kept text."""
 
     chunks: tuple[Chunk, ...]
     reasoning: str
@@ -155,7 +155,7 @@ class _WholeStream(NamedTuple):
         return "".join(chunk.text for chunk in self.chunks)
 
     def pieces(self, place: _Place) -> tuple[tuple[Piece, ...], str]:
-        """Return the trace up to a cut in *place*, and the text that was cut there."""
+        """Return the trace up to a cut in *place* (reasoning or answer), and the text that was cut off there."""
         text = self.reasoning if place == "reasoning" else self.answer
         at = _half(text)
         before: list[tuple[str, Phase]] = [(self.start, "answer")]
@@ -171,7 +171,7 @@ class _WholeStream(NamedTuple):
 
 
 def _half(text: str) -> int:
-    """Return about the middle of *text*, before a space if possible, because tokens usually begin there."""
+    """Return about the first half of *text*. It ends before a space if possible, because tokens usually begin there."""
     middle = len(text) // 2
     space = text.rfind(" ", 1, middle + 1)
     return space if space > 0 else middle
@@ -195,7 +195,7 @@ class _Evidence(NamedTuple):
 
 
 class _Examiner(Prober):
-    """Checks the lines in order, and stores what later lines need."""
+    """Checks the lines of the contract in order, and stores the results that later lines need."""
 
     def __init__(
         self, base_url: str, model: str, transport: Transport, api_key: str | None, timeouts: Timeouts
@@ -214,7 +214,7 @@ class _Examiner(Prober):
         self._ready: set[_Way] = {"prefill"}
 
     async def lines(self) -> AsyncIterator[ContractLine]:
-        """Yield the lines. If the server does not answer, the other lines are unknown."""
+        """Yield the lines. If the server does not answer, all other lines are "unknown"."""
         asked = True
         for promise in PROMISES:
             seen = await self._check(promise) if asked else _Evidence("unknown", "not asked")
@@ -232,12 +232,15 @@ class _Examiner(Prober):
             return _Evidence("broken" if promise.is_required else "absent", str(error))
 
     async def chunks(self, way: _Way, request: Request) -> tuple[tuple[Chunk, ...], ResumeMode | None]:
-        """Return the chunks of a stream by the adapter for *way*, and how it resumed."""
+        """Send *request* with the adapter for *way*. Return the chunks of the stream, and how the stream resumed."""
         found, resumed, _ = await chunks_of(self, self.adapters[way], request)
         return tuple(found), resumed
 
     async def prepare(self, way: _Way) -> None:
-        """Read a first stream by the adapter for *way*: from it the adapter learns the reasoning field, as in a run."""
+        """Read a first stream with the adapter for *way*.
+
+        From it the adapter learns the reasoning field, as in a run.
+        """
         if way in self._ready:
             return
         self._ready.add(way)
@@ -247,7 +250,7 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling of the first stream: greedy, and within the context."""
+        """The sampling options of the first stream: greedy, and short enough for the context."""
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
 
@@ -256,7 +259,10 @@ class _Examiner(Prober):
 
 
 async def _asks(examiner: _Examiner, question: str, *, required: bool = False) -> _Evidence:
-    """Ask a *question* of the doctor."""
+    """Find out the answer to *question* with the code of ``interwhen doctor``.
+
+    A negative answer makes the line "broken" if it is *required*, and "absent" otherwise.
+    """
     seen = await _DOCTOR[question](examiner)
     marks: dict[Mark, ContractMark] = {"ok": "holds", "no": "broken" if required else "absent", "unknown": "unknown"}
     return _Evidence(marks[seen.mark], seen.detail)
@@ -277,7 +283,7 @@ async def _server(examiner: _Examiner) -> _Evidence:
 
 
 async def _version(examiner: _Examiner) -> str:
-    """Return the version of the server by the paths of vLLM, SGLang and llama.cpp; empty if none answers."""
+    """Return the version of the server, by the paths of vLLM, SGLang and llama.cpp; empty if none of them answers."""
     for path, field in (("version", "version"), ("server_info", "version"), ("props", "build_info")):
         try:
             found = msgspec.json.decode(await examiner.get(f"{examiner.root}/{path}"))
@@ -344,7 +350,7 @@ async def _stops(examiner: _Examiner) -> _Evidence:
 
 
 def _only_once(answer: str, text: str) -> str:
-    """Return a short part of *answer*, not at its start, that occurs only once in *text*; empty if there is none."""
+    """Return a short part of *answer*, not at its start, that occurs exactly once in *text*; empty if there is none."""
     parts = (answer[at : at + _STOP_SIZE] for at in range(max(len(answer) // 3, 1), len(answer) - _STOP_SIZE + 1))
     return next((part for part in parts if part.strip() == part and text.count(part) == 1), "")
 
@@ -359,7 +365,7 @@ async def _reasons(examiner: _Examiner) -> _Evidence:
 
 
 def _resumes(way: _Way, place: _Place) -> _Check:
-    """Return the check whether *way* continues a cut in *place*."""
+    """Return a function that checks whether *way* continues a text that was cut in *place* (reasoning or answer)."""
 
     async def check(examiner: _Examiner) -> _Evidence:
         text = examiner.sample.reasoning if place == "reasoning" else examiner.sample.answer
@@ -385,7 +391,11 @@ def _resumes(way: _Way, place: _Place) -> _Check:
 def _continues(
     way: _Way, place: _Place, expected: str, chunks: Sequence[Chunk], resumed: ResumeMode | None, *, tags: bool
 ) -> _Evidence:
-    """Compare the text of *chunks* with the *expected* text."""
+    """Compare the text of *chunks* with the *expected* text, and return the finding.
+
+    *resumed* is how the stream continued. With *tags*, the text of all phases counts, because the reasoning is between
+    tags.
+    """
     text = "".join(chunk.text for chunk in chunks if tags or chunk.phase == place)
     used = resumed or way
     words = _WAYS.get(used, used)
@@ -449,7 +459,7 @@ async def _aborts(examiner: _Examiner) -> _Evidence:
 
 
 async def _calls_tools(examiner: _Examiner) -> _Evidence:
-    """Look into the raw events: the adapter for chats does not read tool calls."""
+    """Check the raw events for tool calls, because the adapter for chats does not read tool calls here."""
     body: dict[str, Any] = {
         "model": examiner.model,
         "messages": [{"role": "user", "content": _ORDER[0].content}],
@@ -516,7 +526,7 @@ _Check: TypeAlias = Callable[[_Examiner], Awaitable[_Evidence]]
 
 
 class _Promise(NamedTuple):
-    """A line of the contract. *check* observes it; *words* say what interwhen expects."""
+    """One expectation of the contract. *check* tests it; *words* describe it for the reader."""
 
     name: str
     check: _Check

@@ -25,7 +25,7 @@ from interwhen.models._chunks import NOT_JSON, ModelCard
 
 
 def asks_to_reason(body: Mapping[str, Any]) -> bool:
-    """Return whether the request *body* switches on reasoning by the field ``thinking`` (Anthropic, and others)."""
+    """Return whether *body*, a request, turns on reasoning by the field ``thinking`` (Anthropic, and others)."""
     thinking = body.get("thinking")
     return isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
 
@@ -71,9 +71,9 @@ def parse_probe(probe: str) -> ResumeProbe:
 
 
 class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an endpoint was shown to do with an unfinished assistant message.
+    """How an endpoint was observed to treat an unfinished assistant message.
 
-    ``None``: this was not observed.
+    A field is ``None`` if this was not observed.
     """
 
     server: str
@@ -94,15 +94,15 @@ class ProofWire(Protocol):
     """Sends the requests of a probe to one endpoint. Each method raises :class:`~interwhen.ModelError`."""
 
     async def get(self, path: str) -> bytes:
-        """Return the answer of a GET request for *path*, which is beside the version (``/v1``)."""
+        """Return the answer to a GET request for *path*, which does not include the version (``/v1``)."""
         ...
 
     async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return the answer of a POST request for *path*, which is beside the version."""
+        """Return the answer to a POST request for *path*, which does not include the version."""
         ...
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return the chunks of its stream."""
+        """Send *body* to the chat API, and return all chunks of the stream."""
         ...
 
 
@@ -117,9 +117,9 @@ PREFILL_REFUSED = "the server has refused an unfinished assistant message"
 
 
 def continues_raw(chat: Mapping[str, Any]) -> bool:
-    """Return whether the answer to *chat* may continue as raw text, in which interwhen reads the tool calls.
+    """Return whether the answer to *chat* may be continued as raw text. interwhen then parses the tool calls itself.
 
-    With a forced call, the server restricts the text of the model. Only its chat API does that.
+    With a forced tool call, the server restricts the text of the model. Only the chat API of the server does that.
     """
     tools = chat.get("tools") or ()
     return (
@@ -130,7 +130,7 @@ def continues_raw(chat: Mapping[str, Any]) -> bool:
 
 
 def why_turn(card: ModelCard | None) -> str:
-    """Return why a chat with the server in *card* continues by an extra turn."""
+    """Return the reason why a chat continues by an extra turn on the server that *card* describes."""
     if card is None:
         return "the model list could not be read, so it is not known whether the server continues an assistant message"
     return (
@@ -140,7 +140,7 @@ def why_turn(card: ModelCard | None) -> str:
 
 
 def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
-    """Return why there is no proof how the server in *card* continues an assistant message."""
+    """Return the reason why there is no proof of how the server in *card* continues an assistant message."""
     name = repr(card.owned_by) if card else "the server"
     if probe == "never":
         return f"probe='never' forbids to find out how {name} continues an assistant message"
@@ -148,7 +148,10 @@ def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
 
 
 def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Return *pieces* with tags around the reasoning, as parts of one text. An unfinished reasoning stays open."""
+    """Return *pieces* as parts of one text, with tags around the reasoning.
+
+    If the reasoning is unfinished, no tag ends it.
+    """
     found: list[Piece] = []
     phase: Phase = "answer"
     for piece in pieces:
@@ -168,11 +171,11 @@ def choose_prefill(
     by_ids: bool,
     why_unproven: str,
 ) -> ResumeWay:
-    """Return how a chat continues *pieces* at an endpoint that may continue an unfinished assistant message.
+    """Decide how a chat continues *pieces* at an endpoint that may continue an unfinished assistant message.
 
-    *has_field*: the server sends reasoning in a field of its own. *documented*: the server is documented to continue
-    such a message. *by_ids*: the server continues token ids, too, by more requests. *why_unproven* is the reason for a
-    way without a proof.
+    *has_field* is true if the server sends reasoning in a separate field. *documented* is true if the documentation of
+    the server says that it continues such a message. *by_ids* is true if the server can also continue token ids, which
+    needs more requests. *why_unproven* is the reason that is reported if *proof* is ``None``.
     """
     phase: Phase = next((piece.phase for piece in reversed(pieces) if piece.text), "answer")
     in_field = has_field and any(piece.phase == "reasoning" for piece in pieces)
@@ -202,7 +205,7 @@ OPENING, CLOSING = "<think>", "</think>"
 
 
 def has_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether the text of *pieces* has an opening tag of reasoning."""
+    """Return whether the text of *pieces* contains an opening reasoning tag."""
     return any(OPENING in piece.text for piece in pieces)
 
 
@@ -227,14 +230,14 @@ _rendered = msgspec.json.Decoder(_TemplateText)
 
 
 class Proven(NamedTuple):
-    """The result of asking an endpoint, and the tokens that this took, prompts included."""
+    """The result of probing an endpoint, and the number of tokens that this took, including prompts."""
 
     proof: ResumeProof | None
     tokens: int
 
 
 async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
-    """Return the name of the server in *card*, and its version if the server tells it."""
+    """Return the name of the server in *card*, and its version if the server reports one."""
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:
@@ -248,9 +251,10 @@ async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
 
 
 async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) -> Proven:
-    """Find out how *model* on *server* continues kept text; without *generates*, only by requests without a token.
+    """Find out how *model* on *server* continues kept text.
 
-    The proof is ``None`` if nothing could be observed.
+    If *generates* is false, no request that generates a token is sent. The proof is ``None`` if nothing could be
+    observed.
     """
     if server.partition(" ")[0] == LLAMACPP:
         try:
@@ -286,7 +290,7 @@ async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
 
 
 class _TextProbe:
-    """Lets the model begin an answer, cuts it, and compares the continuations with the text that was cut."""
+    """Lets the model begin an answer and cuts it. Then it compares the continuations with the text that was cut off."""
 
     def __init__(self, wire: ProofWire, model: str, server: str) -> None:
         self._wire = wire
@@ -322,7 +326,10 @@ class _TextProbe:
         return ResumeProof(self._server, found, field, tags, f"a probe cut a text: {', '.join(seen)}", generated=True)
 
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
-        """Return whether the text after *kept* is that of *whole*, in *phase*, and not the begin of *whole* again."""
+        """Return whether the reply to *kept* continues the text *whole* in *phase*, and does not begin it again.
+
+        *message* is the unfinished assistant message with the text *kept*.
+        """
         try:
             reasoning, answer = await self._ask(_NEXT_TOKENS, message)
         except ModelError as error:
@@ -335,7 +342,7 @@ class _TextProbe:
         return size >= min(_SAME, len(expected)) > 0 and size > again
 
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
-        """Return the reasoning and the answer that follow *kept*, an unfinished assistant message."""
+        """Send *kept*, an unfinished assistant message, and return the reasoning and the answer that follow it."""
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "user", "content": _QUESTION}],
@@ -361,7 +368,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _half(text: str) -> int:
-    """Return about the middle of *text*, before a space if possible, because tokens usually begin there."""
+    """Return about the first half of *text*. It ends before a space if possible, because tokens usually begin there."""
     space = text.rfind(" ", 1, len(text) // 2 + 1)
     return space if space > 0 else len(text) // 2
 
@@ -375,7 +382,7 @@ def _both_fields(reasoning: str) -> dict[str, str]:
 
 
 class EndpointProof:
-    """The proof of one model of one server. All runs and calls to it share this object.
+    """The proof for one model of one server. All runs and calls to the model share this object.
 
     *place* names the model and its server, for the log and for the file.
     """
@@ -389,20 +396,21 @@ class EndpointProof:
 
     @property
     def is_known(self) -> bool:
-        """Whether the endpoint was asked in the last ``PROVEN_SECONDS``."""
+        """Whether the endpoint was probed within the last ``PROVEN_SECONDS``."""
         return anyio.current_time() < self._until
 
     @property
     def known(self) -> ResumeProof | None:
-        """The proof; ``None`` if nothing could be observed, or if the endpoint was not asked lately."""
+        """The proof; ``None`` if nothing could be observed, or if the endpoint was not probed recently."""
         return self._proof if self.is_known else None
 
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Ask the endpoint, unless it is known or is being asked. Return how many tokens this took.
+        """Probe the endpoint, unless the proof is known or another task is probing. Return how many tokens this took.
 
-        Without *generates*, no request that generates a token is sent. With it, *probe* decides about that.
+        If *generates* is false, no request that generates a token is sent. If it is true, the option *probe* decides
+        about that.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0
@@ -426,7 +434,7 @@ class EndpointProof:
             self._running = None
 
     async def wait(self) -> None:
-        """Wait for a probe that is running, for at most ``WAIT_SECONDS``."""
+        """Wait until a running probe has ended, for at most ``WAIT_SECONDS``."""
         if self._running is not None:
             with anyio.move_on_after(WAIT_SECONDS):
                 await self._running.wait()
@@ -488,7 +496,7 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 
 
 def load_proof(path: Path) -> _StoredProof | None:
-    """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired, damaged or not ours.
+    """Read the proof in the file at *path*; ``None`` if there is none, or if it is expired, damaged or of another user.
 
     A link, a file of another user, and a file that others may write are ignored with a warning.
     """

@@ -52,7 +52,7 @@ _MOST_WITHOUT_BODY = 1 << 18
 
 
 class ResponseConnection(Protocol):
-    """The part of a connection that a response uses."""
+    """The methods of a connection that a response uses."""
 
     def pause(self) -> None:
         """Stop reading from the socket."""
@@ -63,7 +63,7 @@ class ResponseConnection(Protocol):
         ...
 
     def release(self, *, keep: bool) -> None:
-        """End the use of the connection by its response, which is complete. Close the connection unless *keep*."""
+        """Release the connection, because its response is complete. Close the connection unless *keep* is true."""
         ...
 
     def abort(self) -> None:
@@ -72,9 +72,10 @@ class ResponseConnection(Protocol):
 
 
 class FastResponse:
-    """A response; see :class:`~interwhen.models.HttpResponse`. *name* is the server in errors, *line* the connection.
+    """A response; see :class:`~interwhen.models.HttpResponse`.
 
-    One read returns all bytes that arrived since the previous read, so that the reading task wakes up only once.
+    *name* names the server in errors, and *line* is the connection. One read returns all bytes that have arrived since
+    the previous read, so that the reading task wakes up only once.
     """
 
     __slots__ = (
@@ -172,7 +173,7 @@ class FastResponse:
             await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
     def settle(self) -> bool:
-        """Close without waiting if the response is complete and was read; return whether it is closed now."""
+        """Close without waiting if the response is complete and was read. Return whether it is closed now."""
         if not self._is_whole or self._parts:
             return False
         self.close()
@@ -210,7 +211,7 @@ class FastResponse:
     # ------------------------------------------------------------------ the connection's side
 
     def take(self, data: bytes) -> None:
-        """Parse *data* that arrived on the connection."""
+        """Parse *data*, which has arrived on the connection."""
         before = self._size
         try:
             self._feed(data)
@@ -241,9 +242,9 @@ class FastResponse:
                 waiter.set_result(None)
 
     def lost(self, exc: Exception | None) -> None:
-        """End the response after its connection ended, with the error *exc* or without one (``None``).
+        """End the response after its connection has ended. *exc* is the error, or ``None`` without an error.
 
-        A body without a length is then complete. In all other cases the response is broken.
+        Without an error, a body without a length is then complete. In all other cases the response is broken.
         """
         if self.status and not self._framed and exc is None:
             self._is_whole = True
@@ -318,7 +319,7 @@ class FastResponse:
             self._line.release(keep=self._keep)
 
     def on_message_begin(self) -> None:
-        """Close a connection that brings a second response without a request."""
+        """Close the connection, because the server sends a second response without a request."""
         if self._is_whole:
             self._line.abort()
 
@@ -331,7 +332,7 @@ def _ignore(_data: bytes) -> None:
 
 
 class FastConnection(asyncio.Protocol):
-    """A connection, called by the event loop as an asyncio protocol.
+    """A connection. The event loop calls it as an asyncio protocol.
 
     It calls *on_idle* when it is ready for the next request, and *on_lost* when it is closed.
     """
@@ -378,7 +379,7 @@ class FastConnection(asyncio.Protocol):
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the loop's transport."""
+        """Store the transport of the loop."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -420,9 +421,10 @@ class FastConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def release(self, *, keep: bool) -> None:
-        """Make the connection idle if *keep* allows it, else close it.
+        """Make the connection idle if *keep* is true, else close it.
 
-        It is closed as well if the request is not sent completely: a server can answer before it has read the request.
+        It is also closed if the request is not completely sent, because a server can answer before it has read the
+        request.
         """
         self._response = None
         self.resume()
@@ -439,7 +441,10 @@ class FastConnection(asyncio.Protocol):
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket; the loop does it in its next iteration. The response is not notified: it is the caller."""
+        """Close the socket; the loop does this in its next iteration.
+
+        The response is the caller, so it is not notified.
+        """
         self._response = None
         if self._transport is not None:
             self._transport.abort()
@@ -462,7 +467,7 @@ class ServerAddress(NamedTuple):
 
 
 class ConnectionPool:
-    """The connections of *loop*. Only the thread of that loop may use them."""
+    """The connections on *loop*. Only the thread of that loop may use them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -486,7 +491,7 @@ class ConnectionPool:
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:
-        """Remove and return the idle connection to *server* that was used last; ``None`` if none is usable."""
+        """Remove the idle connection to *server* that was used last, and return it; ``None`` if none is usable."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
@@ -497,12 +502,12 @@ class ConnectionPool:
         return None
 
     def drop_idle(self, server: ServerAddress) -> None:
-        """Close all idle connections to *server*, because one of them was dead and the others may be dead too."""
+        """Close all idle connections to *server*. One of them was dead, so the others may be dead too."""
         for connection in self._idle.pop(server, ()):
             connection.abort()
 
     def close(self) -> bool:
-        """Close all connections; the loop does it in its next iteration. Return whether there were any."""
+        """Close all connections; the loop does this in its next iteration. Return whether there were any."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -522,11 +527,11 @@ class ConnectionPool:
             await asyncio.sleep(0)  # the loop closes the sockets in its next iteration
 
     def close_soon(self) -> None:
-        """Start a task that closes all connections. Another thread schedules this call on the loop."""
+        """Start a task that closes all connections. Other threads schedule this call on the loop."""
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Keep an idle *connection* for :data:`KEEPALIVE_SECONDS`."""
+        """Store an idle *connection* for :data:`KEEPALIVE_SECONDS`."""
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()
@@ -537,7 +542,7 @@ class ConnectionPool:
             self._sweep = self.loop.call_later(KEEPALIVE_SECONDS, self._close_old)
 
     def _close_old(self) -> None:
-        """Close old idle connections, and schedule the next call if some are left. One timer serves all connections."""
+        """Close old idle connections, and schedule the next call if any are left. One timer serves all connections."""
         self._sweep = None
         now = self.loop.time()
         for server, kept in tuple(self._idle.items()):
@@ -584,7 +589,7 @@ class FastTransport:
         self._proxied: dict[tuple[str, str], bool] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request* and return the response once its head has arrived."""
+        """Send *request*, and return the response when its head has arrived."""
         if self._trust_env and self._has_proxy(request.url):
             return await self._proxied_transport().send(request, connect_timeout=connect_timeout)
         place = _parse_url(request.url)
@@ -603,7 +608,7 @@ class FastTransport:
         return response
 
     async def aclose(self) -> None:
-        """Close every connection. The loop of another thread closes its connections in its next iteration."""
+        """Close all connections. For a loop in another thread, this happens in the next iteration of that loop."""
         with self._lock:
             pools, self._pools = self._pools, ()
         running = _running_loop()
@@ -617,7 +622,7 @@ class FastTransport:
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the pool of the running loop, and delete the pools of closed loops."""
+        """Return the pool of the running loop. The pools of closed loops are deleted."""
         loop = _running_loop()
         if loop is None:
             raise UsageError("transport='fast' must run on asyncio, got another event loop: use transport='httpx2'")

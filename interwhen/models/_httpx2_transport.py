@@ -48,7 +48,7 @@ _HIGH_WATER = 1 << 20
 
 
 class _StreamProtocol(asyncio.Protocol):
-    """The asyncio protocol of one connection. It stores the bytes that arrived and were not read yet."""
+    """The asyncio protocol of one connection. It stores bytes that have arrived until they are read."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -165,7 +165,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return AsyncioStream(transport, self._protocol)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return the attribute *info* of the connection. The names are those of httpcore2."""
+        """Return the attribute *info* of the connection, under the names that httpcore2 uses."""
         if info == "is_readable":  # for an idle connection: any byte or end that arrived means that it is dead
             return self._protocol.ended or bool(self._protocol.parts) or self._transport.is_closing()
         names = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
@@ -195,7 +195,7 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         return AsyncioStream(transport, protocol)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, for httpcore2."""
+        """Sleep for *seconds*. httpcore2 calls this."""
         await anyio.sleep(seconds)
 
 
@@ -209,7 +209,7 @@ _CLOSE_SECONDS = 1.0
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
     """Convert *exc*, an exception of httpcore2, to an error of interwhen.
 
-    *name* is the server, and *received* how many bytes of the body had arrived; both are for the message.
+    The message names the server *name*, and contains *received*, the number of bytes of the body that had arrived.
     """
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(
@@ -233,7 +233,10 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the message of *exc*, or of the exception that it wraps: httpcore2 often wraps one without a message."""
+    """Return the message of *exc*.
+
+    If it is empty, return that of the exception that *exc* wraps, as httpcore2 often does.
+    """
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:
@@ -243,7 +246,7 @@ def _reason(exc: BaseException) -> str:
 
 
 class Httpx2Response:
-    """A response; see :class:`~interwhen.models.HttpResponse`. *name* is the server in errors."""
+    """A response; see :class:`~interwhen.models.HttpResponse`. *name* names the server in errors."""
 
     def __init__(self, name: str, response: httpcore2.Response) -> None:
         self.status: int = response.status
@@ -316,7 +319,7 @@ class Httpx2Transport:
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request* and return the response once its head has arrived."""
+        """Send *request*, and return the response when its head has arrived."""
         url = httpcore2.URL(request.url)
         headers = [(b"host", _host(request.url))]
         headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
@@ -358,7 +361,7 @@ class Httpx2Transport:
                 await pool.aclose()
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
-        """Return the connection pool for *url*. There is one pool for each pair of scheme and proxy."""
+        """Return the connection pool for *url*. Each pair of scheme and proxy has one pool."""
         scheme, host = scheme_and_host(url)
         proxy = self._proxy or (environment_proxy(scheme, host) if self._trust_env else None)
         key = f"{scheme} {proxy}"
@@ -389,7 +392,7 @@ def _on_asyncio() -> bool:
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Return the proxy at *url*. A user and password in *url* are sent in a header."""
+    """Return the proxy at *url*. If *url* contains a user and a password, they are sent in a header."""
     parts = urlsplit(url)
     auth = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
     return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)

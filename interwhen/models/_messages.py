@@ -19,10 +19,10 @@ _API_FIELDS = frozenset(("tool_calls", "function_call", "tool_call_id"))
 
 
 def read_messages(turns: object) -> tuple[Message, ...]:
-    """Convert *turns* to messages: a text, turns of the chat API, or input items of the Responses API.
+    """Convert *turns* to messages. *turns* is a text, turns of the chat API, or input items of the Responses API.
 
-    Items of another type or with an unknown role are left out; the server decides about these. Other values of *turns*
-    give no messages.
+    Items of another type or with an unknown role are left out; the server decides what to do with them. For any other
+    value of *turns*, there are no messages.
     """
     if isinstance(turns, str):
         return (Message("user", turns),)
@@ -33,7 +33,10 @@ def read_messages(turns: object) -> tuple[Message, ...]:
 
 
 def read_item(item: Mapping[str, Any]) -> Message | None:
-    """Convert *item* (of the Responses API, or a turn of the chat API) to a message; ``None`` for other items."""
+    """Convert *item*, of the Responses API or a turn of the chat API, to a message.
+
+    Returns ``None`` for items of other types.
+    """
     match item.get("type", "message"):
         case "message":
             return read_turn(item) if "role" in item else None
@@ -53,7 +56,7 @@ def read_item(item: Mapping[str, Any]) -> Message | None:
 
 
 def as_message(turn: object) -> Message:
-    """Convert *turn* to a message: a mapping with the fields of :class:`Message`, or a turn of the chat API.
+    """Convert *turn* to a message. *turn* has the fields of :class:`Message`, or is a turn of the chat API.
 
     Raises :class:`msgspec.ValidationError` for anything else.
     """
@@ -88,7 +91,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*. Consecutive tool calls of the assistant become one message."""
+    """Yield *messages*, but join consecutive tool calls of the assistant to one message."""
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:
@@ -147,7 +150,7 @@ def _text(value: object) -> str:
 
 
 def _written(arguments: object) -> str:
-    """Return the text of tool *arguments*. Arguments that are already decoded are encoded as JSON again."""
+    """Return tool *arguments* as text. Arguments that are already decoded are encoded as JSON."""
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()
@@ -169,7 +172,7 @@ def prompt_turns(request: Request) -> list[Turn]:
 
 
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
-    """Return the chat turns of *request*, with the text so far as an unfinished last turn of the assistant.
+    """Return the chat turns of *request*. The text so far becomes an unfinished last turn of the assistant.
 
     The side text of a fork follows the text so far. *reasoning_field* is the server's field for reasoning
     (``reasoning_content`` or ``reasoning``); ``None`` if reasoning is part of the text, between tags.
@@ -181,11 +184,11 @@ def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
 
 
 def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> list[Turn]:
-    """Return the chat turns of *request*, with the text so far as finished turns.
+    """Return the chat turns of *request*. The text so far becomes finished turns.
 
     Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
     because chat templates remove the reasoning field of finished turns, and the model would not see it. Each tool call
-    gets a result; *extras* is as in :func:`in_turns`.
+    gets a result. *extras* has the same meaning as in :func:`in_turns`.
     """
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
@@ -205,7 +208,7 @@ def _joint(piece: Piece) -> str:
 
 
 def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Append *text* to *turns*, as a new turn of *role*, or to the last turn after *joint* if it has the same role.
+    """Add *text* to the last turn, after the separator *joint*, if that turn has the same *role*; else add a new turn.
 
     Many chat templates require alternating roles.
     """
@@ -222,14 +225,15 @@ _ACCEPTED = "This call is accepted, and will be made once you are done."
 
 
 def needs_turns(pieces: Sequence[Piece]) -> bool:
-    """Tell whether the trace *pieces* have tool calls or feedback about them, which cannot be prefilled."""
+    """Return whether the trace *pieces* have tool calls or feedback about them, because these cannot be prefilled."""
     return any(piece.call is not None or piece.refused for piece in pieces)
 
 
 def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
-    """Return *messages* and an unfinished assistant message with the trace *pieces* and a fork's *side* text.
+    """Return *messages*, followed by an unfinished assistant message with the trace *pieces* and the text *side*.
 
-    *reasoning* is the name of the message field for reasoning, or ``None`` if the text contains it, between tags.
+    *side* is the side text of a fork. *reasoning* is the name of the message field for reasoning, or ``None`` if the
+    text contains the reasoning between tags.
     """
     turn: Turn = {"role": "assistant", "content": ""}
     last: str = "content"
@@ -243,10 +247,11 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
 def in_turns(
     messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
 ) -> list[Turn]:
-    """Return *messages* and the trace *pieces* as finished messages, for a model that then continues.
+    """Return *messages*, followed by the trace *pieces* as finished messages. The model continues after them.
 
-    The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a
-    fork, it has the *side* text. *extras* has the ``extra_content`` of calls by their ids, which Gemini needs back.
+    The last message is a user message that asks the model to continue, unless the trace ends with feedback. For a fork,
+    this message contains the text *side*. *extras* has the ``extra_content`` of tool calls by their ids; Gemini
+    requires that it is sent back.
     """
     extras = extras or {}
     turns = [*messages]
@@ -272,9 +277,9 @@ def in_turns(
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
-    """Add *text* to the last message if that has the same *role*, else as a new message.
+    """Append *text*: to the last message if it has the same *role*, else as a new message.
 
-    The first *own* messages are the caller's. They stay unchanged.
+    The first *own* messages are those of the caller, and they stay unchanged.
     """
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
@@ -286,9 +291,9 @@ def _append(turns: list[Turn], own: int, role: str, text: str) -> None:
 def _append_calls(
     turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
 ) -> None:
-    """Add *calls* to the assistant's message, and *answer* as the result of each.
+    """Add *calls* to the message of the assistant, and add *answer* as the result of each call.
 
-    *own* is as in :func:`_append`, *extras* as in :func:`in_turns`.
+    *own* has the same meaning as in :func:`_append`, and *extras* as in :func:`in_turns`.
     """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:

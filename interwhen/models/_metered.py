@@ -19,10 +19,10 @@ class MeteredModel:
     """Generates at most *budget* tokens with *model*, and counts the tokens of all requests.
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
-    with the finish reason ``length``. A request when no token is left raises :class:`~interwhen.models.OutOfTokens`.
-    Tokens are counted as a run counts them: those of a stream by its chunks, those of a fork by the server's ``usage``.
+    with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
+    Tokens are counted in the same way as in a run: for a stream by its chunks, for a fork by the server's ``usage``.
     Only a server that ignores the ``max_tokens`` of a fork can exceed the budget. With *counts_prompts*, prompt tokens
-    use up the budget, too: as the server counts them, and estimated for requests that it did not count.
+    use up the budget, too. They are estimated for requests whose prompt the server did not count.
 
     *when_used* is called before each request and after each read of a stream; it may raise to stop the work.
     :meth:`aclose` does not close *model*.
@@ -74,7 +74,10 @@ class MeteredModel:
 
     @property
     def spent(self) -> int:
-        """The tokens that use up the budget: generated ones, those of forks, and prompts if the budget counts them."""
+        """The number of tokens that use up the budget.
+
+        These are generated tokens, tokens of forks, and prompts if the budget counts them.
+        """
         generated = self.generated + self.fork_tokens
         if not self._counts_prompts:
             return generated
@@ -82,9 +85,9 @@ class MeteredModel:
 
     @property
     def estimated_prompt_tokens(self) -> int:
-        """An estimate of the prompt tokens of the streams that the server did not count.
+        """Estimate the prompt tokens of those streams whose prompt the server did not count.
 
-        It assumes that their tokens are as long as those of the counted streams.
+        The estimate assumes the same number of bytes per token as in the streams that it counted.
         """
         if not self._counted_bytes:
             return self._uncounted_bytes // BYTES_A_TOKEN
@@ -101,14 +104,14 @@ class MeteredModel:
 
     @property
     def uncounted(self) -> int:
-        """The number of streams for which the server did not report the size of the prompt."""
+        """The number of streams whose prompt size the server did not report."""
         return self.requests - self.counted
 
     def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
-        """Return the ledger of all requests. *kept* is how many of the generated tokens are in the final text.
+        """Return the ledger of all requests. *kept* is the number of generated tokens in the final text.
 
         *remedies*, *reconnects* and *inserted_chars* are copied to the ledger. If the server counts the token that ends
-        a text, a run counts it too. The meter does not, so that equal texts cost the same in every strategy.
+        a text, a run counts it too. This class does not, so that equal texts cost the same in every strategy.
         """
         kept = min(kept, self.generated)
         return Ledger(
@@ -132,12 +135,15 @@ class MeteredModel:
         return await self._model.capabilities()
 
     async def resume_mode(self) -> ResumeMode:
-        """Return how the metered model continues a text. If it does not know this yet, this asks the server."""
+        """Return how the metered model continues a text.
+
+        If this is not known yet, this sends requests to the server.
+        """
         ask = getattr(self._model, "resume_mode", None)
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream, limited to the tokens that are left. Raises :class:`OutOfTokens` if none is left."""
+        """Open a stream, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
         capped, most = await self._cap(request)
         self.requests += 1
         size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))
@@ -146,7 +152,7 @@ class MeteredModel:
         return _MeteredStream(self, stream, most, size)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork, limited to the tokens that are left. Raises :class:`OutOfTokens` if none is left."""
+        """Answer a fork, limited to the remaining tokens. Raises :class:`OutOfTokens` if none remain."""
         capped, most = await self._cap(request)
         self.forks += 1
         # Until the answer arrives, all tokens of the fork count: if it is cancelled or times out, the server may have
@@ -174,7 +180,8 @@ class MeteredModel:
     def take(self, tokens: int, most: int) -> bool:
         """Count the *tokens* of one chunk, and return whether they are within the limits.
 
-        *most* is how many tokens the stream may still bring. Tokens beyond *most* or the budget count as wasted.
+        *most* is how many tokens the stream may still generate. Tokens beyond *most* or beyond the budget count as
+        wasted.
         """
         if tokens > min(self._unspent, most):
             self.wasted += tokens
@@ -183,9 +190,10 @@ class MeteredModel:
         return True
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Count the prompt tokens of a stream that has ended, if *usage* has them. *size* is its prompt in bytes.
+        """Count the tokens of a stream that has ended, if the server's *usage* has them.
 
-        *came* is the number of its tokens by chunks. *finished*: the stream brought a finish reason.
+        *size* is the size of its prompt in bytes, and *came* the number of its tokens by chunks. *finished* says
+        whether the stream had a finish reason.
         """
         if usage is None:
             return
@@ -217,7 +225,7 @@ class MeteredModel:
 
 
 class _MeteredStream:
-    """A stream that ends when the budget of *meter* or *most* tokens, the limit of its request, are used up."""
+    """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request."""
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:
         self._meter = meter
@@ -262,7 +270,7 @@ class _MeteredStream:
         await self._stream.aclose()
 
     def settle(self) -> bool:
-        """Close the stream without waiting, if that is possible; return whether it is closed now."""
+        """Close the stream without waiting, if that is possible. Return whether it is closed now."""
         settle = getattr(self._stream, "settle", None)
         if settle is None or not settle():
             return False

@@ -109,7 +109,7 @@ Malformed = Literal["strict", "skip"]
 
 
 class OpenAICompatible:
-    """The common base of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
+    """The common base class of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
 
     *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
     ``OPENAI_API_KEY``; with an empty string, no key is sent. *sampling* has the defaults for requests. *transport* is
@@ -148,7 +148,7 @@ class OpenAICompatible:
         self.timeouts = timeouts or Timeouts()
         """The timeouts. All except ``connect`` are enforced by the reader of a stream, not by the stream."""
         self.feedback: FeedbackTemplate | None = None
-        """The wording of feedback to this model; ``None``: the default. A run can replace it."""
+        """The wording of feedback to this model; ``None`` for the default. A run can replace it."""
         self.model = model
         self._base_url = base_url.rstrip("/")
         self._host = parts.netloc.rpartition("@")[2]
@@ -160,7 +160,7 @@ class OpenAICompatible:
         self._malformed = malformed
         self._abort = abort
         self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
-        """The generations that may continue after their stream was closed; ``None``: the server always stops them."""
+        """The generations that may continue after their stream was closed. ``None`` if the server always stops."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
         self._slots = SlotRelease()
@@ -187,7 +187,7 @@ class OpenAICompatible:
         await self.aclose()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Return the fields of the request body that both APIs share."""
+        """Return the fields of the request body that are the same for both APIs."""
         own, default = request.sampling, self._sampling
         body: dict[str, Any] = {"model": self.model}
         for key in ("max_tokens", "temperature", "top_p", "seed"):
@@ -209,7 +209,10 @@ class OpenAICompatible:
         return request.sampling.logprobs or self._sampling.logprobs
 
     async def _known_card(self) -> ModelCard | None:
-        """Return the entry of the model in ``GET /models``, which is asked once; ``None`` if there is none."""
+        """Return the entry of the model in ``GET /models``; ``None`` if there is none.
+
+        The server is asked only once.
+        """
         if not self._has_card:
             try:
                 self._card = card_of(self.model, (await self._get("models", models_decoder)).data)
@@ -219,10 +222,10 @@ class OpenAICompatible:
         return self._card
 
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return *body*, a request that continues kept text, when the server is ready to take the text from its cache.
+        """Wait until the server can take the kept text of *body* from its cache; return the body to send.
 
-        For llama.cpp, this waits until the previous stream has released its slot, and asks for the counts of the prompt
-        at the begin of the stream. (The counts at the end do not arrive if the stream is cut again.)
+        For llama.cpp, this waits until the previous stream has released its slot, and asks for the token counts of the
+        prompt at the beginning of the stream. (The counts at the end do not arrive if the stream is cut again.)
         """
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
@@ -234,7 +237,10 @@ class OpenAICompatible:
         return await self.ask_beside("GET", "slots")
 
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
-        """Return the answer of a request for *path* beside the version: http://host/slots, not http://host/v1/slots."""
+        """Return the answer to a request for *path*, which does not include the version.
+
+        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots.
+        """
         url = f"{self._base_url.removesuffix('/v1')}/{path}"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
         data = b"" if body is None else msgspec.json.encode(body)
@@ -249,10 +255,10 @@ class OpenAICompatible:
         trail: TokenTrail | None = None,
         translate: Callable[[HttpResponse], HttpResponse] | None = None,
     ) -> TokenStream:
-        """Post *body* to *path*, with retries, and return the open stream, whose events *decode* decodes.
+        """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
 
-        *trail* collects the token ids of the stream. *translate* converts the response, if it is of another API than
-        *decode* expects.
+        *trail* collects the token ids of the stream. *translate* converts the response if it comes from another API
+        than *decode* expects.
         """
 
         async def attempt() -> TokenStream:
@@ -292,7 +298,7 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries, and return the complete answer: decoded, and as bytes."""
+        """Post *body* to *path*, with retries, and return the complete answer twice: decoded, and as bytes."""
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -302,13 +308,16 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Return the decoded answer of a GET request for *path*. There are no retries."""
+        """Return the decoded answer to a GET request for *path*. This does not retry."""
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        """Return a request to *path*: below the version, or from the root of the server if it starts with a slash."""
+        """Return a POST request to *path*.
+
+        *path* is relative to the version (``/v1``), or to the root of the server if it starts with a slash.
+        """
         root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"
         headers = {**self._headers, "content-type": "application/json", "accept": accept}
@@ -367,8 +376,8 @@ class CompletionsModel(OpenAICompatible):
     """A model that continues raw text by ``/v1/completions``. It resumes by raw prefix, at any character.
 
     *template* renders a chat prompt as text; without it, a chat prompt raises :class:`~interwhen.UsageError`.
-    *context_tokens* is the length of the context window, which limits a run; with ``"ask"``, the model asks
-    ``GET /models`` for it once. The other parameters are as for :class:`~interwhen.models.ChatModel`.
+    *context_tokens* is the length of the context window, which limits a run; with ``"ask"``, the model asks ``GET
+    /models`` for it once. The other parameters are the same as for :class:`~interwhen.models.ChatModel`.
     """
 
     def __init__(
@@ -405,14 +414,14 @@ class CompletionsModel(OpenAICompatible):
         self._context_tokens = context_tokens
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. Only with ``context_tokens="ask"``, the first call sends a request."""
+        """Return the capabilities. With ``context_tokens="ask"``, the first call sends a request."""
         if self._context_tokens == "ask":
             card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None
         return Capabilities(resume="prefix", logprobs=True, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request* and return the open stream, once the server has accepted it."""
+        """Send *request*, and return the open stream when the server has accepted the request."""
         if not request.prefix:
             return await self._open("completions", self._payload(request), decode_completion)
         body = await self._prepare_resume(self._payload(request))
@@ -458,12 +467,12 @@ _CALL_EXTRAS = 256
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
-    """Return how a server continues kept text, by its name: ``owned_by`` of *card* in its model list."""
+    """Return how a server continues kept text. Its name decides: the field ``owned_by`` of *card* in its model list."""
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
 def refuses_prefill(error: UpstreamError) -> bool:
-    """Return whether a server may have answered *error* because it does not continue an unfinished assistant turn."""
+    """Return whether *error* may mean that the server does not continue an unfinished assistant turn."""
     return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
@@ -486,10 +495,10 @@ class _ModelWire:
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
-    *resume* is how it continues kept text. With ``tokens``, it is sent as token ids (vLLM, llama.cpp, SGLang). With
-    ``prefill``, it is an unfinished assistant turn that the server continues (vLLM, SGLang, llama.cpp). With ``turn``,
-    it is a finished turn, followed by a user turn. ``auto`` asks ``GET /models`` once, before the first resume, and
-    uses ``turn`` for an unknown server.
+    *resume* is how the model continues kept text. With ``tokens``, the text is sent as token ids (vLLM, llama.cpp,
+    SGLang). With ``prefill``, the text is an unfinished assistant turn that the server continues (vLLM, SGLang,
+    llama.cpp). With ``turn``, the text is a finished assistant turn, followed by a user turn. ``auto`` asks ``GET
+    /models`` once, before the first resume, and uses ``turn`` for an unknown server.
 
     *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
     ``OPENAI_API_KEY``; with an empty string, no key is sent. *transport* is ``"httpx2"`` (the default), ``"fast"``, or
@@ -498,7 +507,8 @@ class ChatModel(OpenAICompatible):
     that continue a generation after the connection was closed.
 
     *probe* says whether the endpoint may be asked how it continues kept text. With ``"auto"``, an endpoint that may
-    bill tokens is not asked for any; with ``"always"``, it is; with ``"never"``, no endpoint is asked.
+    bill tokens gets no requests that generate tokens. With ``"always"``, it gets them too. With ``"never"``, no
+    endpoint is asked.
     """
 
     _optional: ClassVar[tuple[str, ...]] = ()
@@ -556,7 +566,7 @@ class ChatModel(OpenAICompatible):
         return Capabilities(resume=resume, logprobs=True, think_tags=tags, context_tokens=self._context_tokens)
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request* and return the open stream, once the server has accepted it."""
+        """Send *request*, and return the open stream when the server has accepted the request."""
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
         if asks_to_reason(extra):
@@ -584,20 +594,20 @@ class ChatModel(OpenAICompatible):
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` would ask the endpoint."""
+        """Whether :meth:`prove` would send requests."""
         return (
             self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known
         )
 
     async def prove(self) -> int:
-        """Find out how the endpoint continues kept text; return how many tokens this took, prompts included.
+        """Find out how the endpoint continues kept text. Return how many tokens this took, including prompts.
 
-        A run calls this beside its first stream, if :attr:`needs_proof`.
+        A run calls this in parallel with its first stream if :attr:`needs_proof` is true.
         """
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Return how *request* continues its text. Without *by_ids*, the server has refused token ids."""
+        """Decide how *request* continues its text. *by_ids* is false if the server has refused token ids."""
         if needs_turns(request.pieces):
             return AFTER_CALLS
         mode = await self._resume_mode()
@@ -635,9 +645,9 @@ class ChatModel(OpenAICompatible):
     async def _continued(
         self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[T, ResumeWay | None]:
-        """Return the result of *send* for the body of *request*, which continues by *way*, and how it continued.
+        """Call *send* with the body of *request*, which continues by *way*. Return its result, and how it continued.
 
-        If the server refuses a prefill, this is a turn.
+        If the server refuses a prefill, the request is repeated with an extra turn.
         """
         payload = self._payload(request, way)
         try:
@@ -652,7 +662,7 @@ class ChatModel(OpenAICompatible):
         return found, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
-        """Open a stream whose events contain token ids, so that its text can be continued by them."""
+        """Open a stream whose events contain token ids, so that these ids can later continue the text."""
         trail = TokenTrail()
         body = self._payload(request, None)
         read = trail.reading(decode)
@@ -670,7 +680,7 @@ class ChatModel(OpenAICompatible):
         return await self._open("chat/completions", body, decode)
 
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
-        """Open a stream that continues the kept text by token ids; ``None`` if the server cannot do that."""
+        """Open a stream that continues the kept text by its token ids; ``None`` if the server cannot do that."""
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
         if prompt is None:
@@ -714,7 +724,10 @@ class ChatModel(OpenAICompatible):
         return {**self._sampling.extra, **request.sampling.extra}
 
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
-        """Return *decode*, or if *chat* offers tools, a function that also returns the calls in an event as chunks."""
+        """Return *decode*.
+
+        If *chat* offers tools, return a function that also returns complete tool calls as chunks.
+        """
         if not (chat.get("tools") or chat.get("functions")):
             return decode
         for old in list(self._call_extras)[:-_CALL_EXTRAS]:
@@ -733,7 +746,7 @@ class ChatModel(OpenAICompatible):
         return await exchange(self._transport, self._post(path, {"stream": False, **body}), self.timeouts)
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return the complete answer. Reasoning in a separate field is not part of the text."""
+        """Send *request* and return the complete answer. Reasoning in a separate field is left out."""
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":
             server = await self._token_server()
@@ -784,7 +797,7 @@ class ChatModel(OpenAICompatible):
         return body
 
     def _payload(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
-        """Return the body of *request*, which continues its text by *way*; ``None`` if it is a first request."""
+        """Return the body of *request*, which continues its text by *way*. For a first request, *way* is ``None``."""
         body = self._sampled(request)
         if way is not None and way.mode == "turn":
             body["messages"] = extra_turns(request, self._call_extras)
@@ -800,7 +813,7 @@ class ChatModel(OpenAICompatible):
         return body
 
     async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body*, a request to the chat API, and return all chunks of its stream. For probes."""
+        """Send *body*, a request to the chat API, and return all chunks of its stream. Used by probes."""
         stream = await self._open("chat/completions", body, decode_chat)
         found: list[Chunk] = []
         try:

@@ -38,7 +38,7 @@ class OrphanedStream:
 
     @property
     def over_at(self) -> float:
-        """The time, on the clock of ``closed_at``, from which the stream no longer counts as orphaned."""
+        """The time at which the stream stops counting as orphaned, on the same clock as ``closed_at``."""
         if self.is_stopped:
             return self.closed_at
         if self.left is None or self.rate <= 0:
@@ -46,13 +46,13 @@ class OrphanedStream:
         return self.closed_at + min(self.left / self.rate, ORPHAN_SECONDS)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens the server has generated between the closing and *now*."""
+        """Estimate how many tokens the server has generated from the closing of the stream to the time *now*."""
         generated = int(max(min(now, self.over_at) - self.closed_at, 0.0) * self.rate)
         return generated if self.left is None else min(generated, self.left)
 
 
 class OrphanedStreams:
-    """The orphaned streams of one server, at most *limit* at a time."""
+    """The orphaned streams of one server. At most *limit* are allowed at the same time."""
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
         if limit < 1:
@@ -64,13 +64,13 @@ class OrphanedStreams:
 
     @property
     def alive(self) -> int:
-        """The number of closed streams that the server may be generating now."""
+        """The number of closed streams for which the server may still be generating."""
         now = self._clock()
         self._streams = [stream for stream in self._streams if stream.over_at > now]
         return len(self._streams)
 
     def add(self, stream: OrphanedStream) -> None:
-        """Count *stream* as orphaned, until its ``over_at``."""
+        """Count *stream* as orphaned until its time ``over_at``."""
         self._streams.append(stream)
 
     def stop(self, stream: OrphanedStream) -> None:
@@ -79,7 +79,7 @@ class OrphanedStreams:
         self._stopped.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until fewer than *limit* streams are orphaned, at most ``ORPHAN_SECONDS``."""
+        """Wait until fewer than *limit* streams are orphaned, for at most ``ORPHAN_SECONDS``."""
         while self.alive >= self.limit:
             wait = min(stream.over_at for stream in self._streams) - self._clock()
             log_warning("model.orphans_awaited", alive=len(self._streams), limit=self.limit, seconds=round(wait, 3))
@@ -103,7 +103,7 @@ class AbortCall:
     field: str = "rid"
 
     def mark(self, body: dict[str, Any]) -> str:
-        """Return the id in *body*, the body of a request; put a new id into it if it has none."""
+        """Return the id in *body*, the body of a request. If *body* has no id, put a new id into it."""
         return str(body.setdefault(self.field, uuid4().hex))
 
     async def send(self, transport: Transport, base_url: str, headers: dict[str, str], name: str) -> None:

@@ -102,13 +102,13 @@ async def probe(
 
 
 class ProbedChat(ChatModel):
-    """A chat model for probes. Its requests leave out sampling options that the server refuses, as hosted models do."""
+    """A chat model for probes. Its requests leave out those sampling options that the server refuses."""
 
     _optional = FORK_OPTIONS
 
 
 class Prober:
-    """Asks the questions in order, and stores the results that later questions need."""
+    """Asks the questions about an endpoint in order, and stores the results that later questions need."""
 
     def __init__(
         self, base_url: str, model: str, transport: Transport, api_key: str | None, timeouts: Timeouts
@@ -159,12 +159,12 @@ class Prober:
         return await exchange(self.transport, HttpRequest("GET", url, self.headers), self.timeouts)
 
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
-        """Return a request for the adapter ``either``; *text* is the prompt for the completions API."""
+        """Return a request for the adapter :attr:`either`. *text* is the prompt if this is the completions API."""
         return Request(text if self.has_text else _TURNS, pieces, sampling)
 
     @property
     def either(self) -> CompletionsModel | ChatModel:
-        """The adapter for the completions API if that works, else the adapter for the chat API."""
+        """The adapter for the completions API if this API works, else the adapter for the chat API."""
         return self.text if self.has_text else self.chat
 
 
@@ -228,7 +228,10 @@ async def _prefill(prober: Prober) -> _Observation:
 
 
 async def _reasoning(prober: Prober) -> _Observation:
-    """Cut a reasoning (from the reasoning field) in the middle, and find out which resume mode continues it there."""
+    """Cut a reasoning text in the middle, and find out by which resume mode the model continues it.
+
+    The reasoning comes from the reasoning field of the server.
+    """
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
     chunks, _, _ = await chunks_of(prober, prober.chat, Request(_SUM, sampling=_THOUGHT))
@@ -262,7 +265,7 @@ async def _reasoning(prober: Prober) -> _Observation:
 
 
 async def _way(prober: Prober) -> _Observation:
-    """Find out which way a run or a wrapped call would take here, by the same code, and why."""
+    """Find out how a run or a wrapped call would resume at this endpoint, and why. This uses the code of a run."""
     if not prober.has_chat:
         return _Observation("unknown", "needs the chat API")
     chunks, _, _ = await chunks_of(prober, prober.auto, Request(_SUM, sampling=_THOUGHT))
@@ -365,9 +368,9 @@ _Ask: TypeAlias = Callable[[Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
-    """A question about an endpoint, and the meaning of a good and of a bad result.
+    """A question about an endpoint, with the meaning of a good and of a bad result.
 
-    *ask* sends the requests and returns the observation.
+    *ask* is a function that sends the requests and returns the observation.
     """
 
     name: str
@@ -437,7 +440,7 @@ async def _streamed(prober: Prober, adapter: _Adapter, request: Request) -> tupl
 
 
 class _ReadStream(NamedTuple):
-    """All chunks of a stream, its resume mode if the stream has decided on one, and its token ids if it has any."""
+    """All chunks of a stream, and also its resume mode and its token ids, if it has them."""
 
     chunks: list[Chunk]
     resumed: ResumeMode | None
@@ -465,7 +468,7 @@ async def _receive(stream: Stream, timeouts: Timeouts) -> list[Chunk]:
 
 
 async def _busy(prober: Prober) -> bool | None:
-    """Return whether the server is generating; ``None`` if this is unknown. Only llama.cpp and vLLM report it."""
+    """Return whether the server is generating now; ``None`` if this is unknown. Only llama.cpp and vLLM report it."""
     try:
         slots = msgspec.json.decode(await prober.get(f"{prober.root}/slots"), type=list[SlotState])
         return any(slot.is_processing for slot in slots)

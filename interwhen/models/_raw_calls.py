@@ -19,25 +19,31 @@ from interwhen._types.triggers import ToolCalls
 
 
 class RawAnswer(NamedTuple):
-    """The end of a raw answer: its text without the calls, and the calls."""
+    """The end of an answer in raw text: its text without the tool calls, and the tool calls."""
 
     text: str
     calls: tuple[ToolCall, ...]
 
 
 def raw_calls(chat: Mapping[str, Any]) -> RawCalls | None:
-    """Return the reader of tool calls for *chat*; ``None`` if the model may not call a tool."""
+    """Return a reader of tool calls for *chat*; ``None`` if the model may not call a tool."""
     return RawCalls(chat) if chat.get("tools") and chat.get("tool_choice") != "none" else None
 
 
 class RawCalls:
-    """Reads the tool calls between tags in the raw text of an answer. *chat* has the fields of its request."""
+    """Reads the tool calls in the raw text of an answer, where they stand between tags.
+
+    *chat* has the fields of the request.
+    """
 
     def __init__(self, chat: Mapping[str, Any]) -> None:
         self._offer = read_offer("", {name: chat[name] for name in ("tools", "functions") if name in chat})
 
     def read(self, text: str) -> RawAnswer:
-        """Return the calls in *text*, the end of a complete answer. If one of them cannot be read, all is text."""
+        """Parse the tool calls in *text*, the end of a complete answer.
+
+        If one of them cannot be parsed, all of *text* is returned as text, without calls.
+        """
         transcript = Transcript("answer")
         transcript.append(text, 0)
         scanner = scanner_for(ToolCalls(formats=_MARKED), self._offer)
@@ -54,19 +60,19 @@ class RawCalls:
 
 
 def has_call(text: str) -> bool:
-    """Return whether *text* has the opening tag of a call."""
+    """Return whether *text* contains the opening tag of a tool call."""
     return _OPENING.search(text) is not None
 
 
 def may_begin_call(text: str) -> bool:
-    """Return whether *text* may end inside the opening tag of a call."""
+    """Return whether *text* ends in a way that may be the start of the opening tag of a tool call."""
     tail = text[-_LONGEST:]
     starts = [at for at, sign in enumerate(tail) if sign in "<["]
     return any(opening.startswith(tail[at:]) for at in starts for opening in _OPENINGS)
 
 
 def wire_calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
-    """Return *calls* as the field ``tool_calls`` of a chunk, with new ids."""
+    """Return *calls* in the format of the field ``tool_calls`` of a chunk, with new ids."""
     return [
         {
             "index": index,

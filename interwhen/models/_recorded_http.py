@@ -37,7 +37,7 @@ further fields, and the recording still answers."""
 
 
 class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A request and its answer."""
+    """One HTTP request and its answer."""
 
     method: str
     path: str
@@ -55,7 +55,7 @@ class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The exchanges with one server, in their order."""
+    """The exchanges with one server, in order."""
 
     server: str
     """The name and the version of the server."""
@@ -65,7 +65,10 @@ class HttpRecording(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def save_recording(recording: HttpRecording, path: Path) -> None:
-    """Write *recording* to *path*, one exchange a line after a line about the server. `.gz` is compressed."""
+    """Write *recording* to *path*: a line about the server, then one line for each exchange.
+
+    If the name of *path* ends with `.gz`, the file is compressed.
+    """
     head = msgspec.structs.replace(recording, exchanges=())
     lines = [head, *recording.exchanges]
     data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
@@ -93,7 +96,7 @@ def load_recording(path: Path) -> HttpRecording:
 
 
 class RecordingTransport:
-    """A :class:`~interwhen.models.Transport` that sends requests by *transport* and records the exchanges."""
+    """A :class:`~interwhen.models.Transport` that sends requests with *transport* and records the exchanges."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -117,7 +120,7 @@ class RecordingTransport:
         await self._transport.aclose()
 
     def exchanges(self) -> tuple[RecordedExchange, ...]:
-        """Return the exchanges so far, in the order of their requests."""
+        """Return all exchanges so far, in the order of their requests."""
         return tuple(each if isinstance(each, RecordedExchange) else each.exchange() for each in self._responses)
 
 
@@ -174,14 +177,17 @@ class _RecordedResponse:
 
 
 class NotRecordedError(UsageError):
-    """A recording has no answer to a request: the adapters ask for something that they did not ask when it was made."""
+    """Raised if a recording has no answer to a request.
+
+    The adapters then send a request that they did not send when the recording was made.
+    """
 
 
 class PlaybackTransport:
-    """A :class:`~interwhen.models.Transport` that answers from *exchanges*.
+    """A :class:`~interwhen.models.Transport` that answers requests from *exchanges*, without a network.
 
-    Equal requests get the recorded answers in their order; the last answer is repeated. A request without a recorded
-    answer raises :class:`NotRecordedError`.
+    Equal requests get the recorded answers in order; the last answer is repeated. A request without a recorded answer
+    raises :class:`NotRecordedError`.
     """
 
     def __init__(self, exchanges: Iterable[RecordedExchange]) -> None:
@@ -208,7 +214,7 @@ class PlaybackTransport:
         return PlaybackResponse(found)
 
     async def aclose(self) -> None:
-        """Do nothing: there is no connection."""
+        """Do nothing, because there is no connection."""
 
 
 class PlaybackResponse:
@@ -225,7 +231,7 @@ class PlaybackResponse:
         self._is_closed = False
 
     async def receive(self) -> bytes:
-        """Return the next event; empty bytes at the end. Raises ``ConnectError`` where the recorded answer was cut."""
+        """Return the next event; empty at the end. Raises ``ConnectError`` where the recorded answer broke off."""
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
             raise StreamClosed

@@ -21,7 +21,7 @@ _BATCH = 64
 
 
 class TimedChunk(msgspec.Struct, frozen=True):
-    """A chunk with its time of arrival, *at*, in seconds since the start of its stream."""
+    """A chunk and the time *at* which it arrived, in seconds since the start of its stream."""
 
     at: float
     chunk: Chunk
@@ -36,9 +36,9 @@ class Recording(msgspec.Struct, frozen=True):
 
     @classmethod
     def untimed(cls, chunks: Iterable[Chunk], *, finish_reason: FinishReason | None = "stop") -> Recording:
-        """Return a recording whose *chunks* all arrive at time 0.
+        """Return a recording of *chunks* that all arrive at time 0.
 
-        It ends with *finish_reason*; with ``None``, it ends without a finish reason.
+        The recording ends with *finish_reason*; with ``None``, it has no finish reason.
         """
         end = () if finish_reason is None else (Chunk("", tokens=0, finish_reason=finish_reason),)
         return cls(tuple(TimedChunk(0.0, chunk) for chunk in (*chunks, *end)))
@@ -50,7 +50,10 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
-    """Return the recordings in the file at *path*. Raises :class:`UsageError` with the number of the first bad line."""
+    """Return the recordings in the file at *path*.
+
+    Raises :class:`UsageError` with the number of the first invalid line.
+    """
     recordings = []
     for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
         if line.strip():
@@ -101,13 +104,13 @@ class ReplayModel:
         self.timeouts: Timeouts = getattr(then, "timeouts", None) or Timeouts()
 
     async def capabilities(self) -> Capabilities:
-        """Return the given capabilities, else those of *then*, else the defaults of a replay."""
+        """Return the given capabilities, or else those of *then*, or else the defaults of a replay."""
         if self._capabilities is None and self._then is not None:
             return await self._then.capabilities()
         return self._capabilities or Capabilities(resume="prefix", forks=self._forks is not None)
 
     async def stream(self, request: Request) -> Stream:
-        """Start to replay a recording, or let *then* answer. Raises :class:`ModelError` if no recording is left."""
+        """Replay a recording, or let *then* answer. Raises :class:`ModelError` if no recording is left."""
         self._requests += 1
         await anyio.lowlevel.checkpoint()
         if self._choose is not None:
@@ -124,7 +127,7 @@ class ReplayModel:
         return _ReplayStream(self._left.pop(at), self._speed)
 
     async def complete(self, request: Request) -> Completion:
-        """Let the model *forks* answer. Raises :class:`ModelError` if it was not given."""
+        """Let the model *forks* answer. Raises :class:`ModelError` if *forks* was not given."""
         if self._forks is None:
             raise ModelError(
                 f"a replay without a model for forks cannot answer the fork {request.side!r:.80}: give one as forks="
@@ -138,7 +141,10 @@ class ReplayModel:
 
 
 class _ReplayStream(GuardedStream):
-    """The stream of one recording. One read returns chunks that arrived at the same time, at most :data:`_BATCH`."""
+    """The stream of one recording.
+
+    One read returns the chunks that arrived at the same time, at most :data:`_BATCH`.
+    """
 
     def __init__(self, recording: Recording, speed: float) -> None:
         super().__init__()
@@ -160,7 +166,7 @@ class _ReplayStream(GuardedStream):
 
 
 class RecordingModel:
-    """Wraps *model* and records its streams. ``recordings`` lists each stream after it was closed, complete or not."""
+    """Wraps *model* and records its streams. ``recordings`` gets each stream when it is closed, complete or not."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

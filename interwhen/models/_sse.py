@@ -27,11 +27,12 @@ _LINE_END = re.compile(rb"[\r\n]")
 
 
 class SseDecoder:
-    """Splits the bytes of an event stream into events. How the bytes are divided into reads makes no difference.
+    """Splits the bytes of an event stream into events.
 
-    An event of more than *limit* bytes (its data and its unfinished line together) raises
-    :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that never ends a line could fill the memory.
-    Earlier events of the same read are returned first; then each later call of :meth:`feed` raises.
+    The result does not depend on how the bytes are divided into reads. An event of more than *limit* bytes (its data
+    and its unfinished line together) raises :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that
+    never ends a line could fill the memory. Earlier events of the same read are returned first; then each later call of
+    :meth:`feed` raises.
     """
 
     __slots__ = (
@@ -121,7 +122,10 @@ class SseDecoder:
         return events
 
     def _skip_bom(self) -> bool:
-        """Remove a BOM at the start of the body. Return false if too few bytes have arrived to recognise one."""
+        """Remove a byte order mark (BOM) at the start of the body.
+
+        Returns false if too few bytes have arrived to recognise one.
+        """
         head = bytes(self._buffer[:3])
         if len(head) < 3 and _BOM.startswith(head):
             return False
@@ -136,7 +140,7 @@ class SseDecoder:
         self._scanned = 0
 
     def _next_line(self) -> tuple[bytes, int] | None:
-        """Remove the next complete line from the buffer; return it without its line end, and its offset in the body.
+        """Remove the next complete line from the buffer. Return it without its line end, and its offset in the body.
 
         Returns ``None`` if the buffer has no complete line.
         """

@@ -36,11 +36,11 @@ class Tokenizer(Protocol):
     """The tokenizer of one model of a server. Its methods raise :class:`~interwhen.ModelError`."""
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the ids of *chat*, up to the place where the answer begins."""
+        """Return the token ids of *chat*, up to the place where the answer begins."""
         ...
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        """Return the ids of *text*. *special*: what looks like a special token of the model becomes one."""
+        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
         ...
 
 
@@ -48,7 +48,7 @@ class Tokenizer(Protocol):
 
 
 class Markup(NamedTuple):
-    """The tags that open and close reasoning in the raw text of a family of models."""
+    """The opening and closing tags of reasoning in the raw text of one family of models."""
 
     opening: str
     closing: str
@@ -71,7 +71,10 @@ _SPECIAL = re.compile(r"[<\[](?=[^\s<>\[\]]{1,40}[>\]])")
 
 
 class TrailEvent(NamedTuple):
-    """The tokens of one event with text. *parts* are the phases and texts of its tokens *ids*."""
+    """The tokens of one event that has text.
+
+    *ids* are its token ids; *parts* are the phases and texts of these tokens.
+    """
 
     lead: Ids
     """Tokens without text that arrived before this event, such as the tags around reasoning."""
@@ -93,10 +96,10 @@ _events = msgspec.json.Decoder(_Event)
 
 
 class TokenTrail:
-    """The token ids of a stream, and its text. They are added while the stream is read.
+    """The token ids and the text of a stream. They are added while the stream is read.
 
-    *prompt* has the ids of the prompt. If the server sends no ids, the trail is incomplete and cannot be used; see
-    :attr:`is_whole`.
+    *prompt* has the token ids of the prompt. If the server sends no ids, the trail is incomplete and cannot be used;
+    see :attr:`is_whole`.
     """
 
     # Every token of every supervised stream is added here, so the numbers are in arrays and the text is one buffer.
@@ -121,7 +124,7 @@ class TokenTrail:
         return bool(self.prompt) and not self._missing
 
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
-        """Return a function that decodes like *decode* and adds the ids of each event to this trail.
+        """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
         With *hides*, *decode* gets the events without their token ids.
         """
@@ -142,12 +145,12 @@ class TokenTrail:
 
     @property
     def size(self) -> int:
-        """The number of known ids, of the prompt and of the text."""
+        """The number of known token ids, of the prompt and of the text."""
         return len(self.prompt) + len(self._ids)
 
     @property
     def events(self) -> list[TrailEvent]:
-        """The events with text."""
+        """The events that have text."""
         found, text, start = [], self._text.getvalue(), 0
         for number, end in enumerate(self._ends):
             before = self._stops[number - 1] if number else 0
@@ -159,7 +162,7 @@ class TokenTrail:
         return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append the token *ids* of the text in *parts*. Ids without text are added to the text that follows."""
+        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows."""
         lead = len(self._ids)
         try:
             self._ids.extend(ids)
@@ -179,7 +182,10 @@ class TokenTrail:
         self._ends.append(self._length)
 
     def kept(self, runs: Sequence[_TextRun]) -> _Kept:
-        """Compare *runs* with the text; return the ids as far as complete events match, and the text after them."""
+        """Compare *runs*, the kept text, with the text of the trail.
+
+        Returns the ids of all complete events with which *runs* begins, and the rest of *runs*, which has no ids.
+        """
         events = bisect.bisect_right(self._ends, self._common(runs))
         end = self._ends[events - 1] if events else 0
         stop = self._stops[events - 1] if events else 0
@@ -196,7 +202,7 @@ class TokenTrail:
         return _Kept((*self.prompt, *trail._ids), phase, trail, left)
 
     def _common(self, runs: Sequence[_TextRun]) -> int:
-        """Return how many characters at the begin of the text are those of *runs*, in the same phases."""
+        """Return how many characters at the beginning of the trail's text agree with *runs*, in the same phases."""
         text, at = self._text.getvalue(), 0
         for run in runs:
             offset = 0
@@ -230,7 +236,7 @@ class TokenTrail:
 
 
 def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
-    """Return *found* with the prompt's count of *tokens* in its last chunk, unless the server sent its own count."""
+    """Return *found*. If the server sent no prompt count, the last chunk gets the count *tokens*."""
     chunks = found if isinstance(found, tuple) else (found,)
     last = chunks[-1] if chunks else None
     if not isinstance(last, Chunk) or last.usage is not None:
@@ -240,7 +246,7 @@ def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
 
 
 class _TextRun(NamedTuple):
-    """A part of the kept text with one phase and one writer."""
+    """A part of the kept text that has one phase and one writer (the model or interwhen)."""
 
     phase: Phase
     text: str
@@ -249,9 +255,10 @@ class _TextRun(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """The part of a trail that can be used again, and the text after it, which has no ids yet.
+    """The part of a trail that can be used again, and the text after it, which has no token ids yet.
 
-    *trail* has the events that can be used, *ids* the ids of the prompt and these events, *rest* the text without ids.
+    *trail* has the events that can be used, *ids* the ids of the prompt and of these events, and *rest* the text
+    without ids.
     """
 
     ids: Ids
@@ -266,7 +273,7 @@ def _offset_of(entry: tuple[int, Phase]) -> int:
 
 
 def _from(runs: Sequence[_TextRun], offset: int) -> tuple[_TextRun, ...]:
-    """Return *runs* without their first *offset* characters."""
+    """Return *runs* without the first *offset* characters."""
     left: list[_TextRun] = []
     for run in runs:
         if offset < len(run.text):
@@ -288,7 +295,7 @@ def shared(one: str, other: str) -> int:
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether the tags of reasoning are part of the text in *pieces*.
+    """Return whether the text in *pieces* contains reasoning tags.
 
     Call this for a server that has not sent a reasoning field so far.
     """
@@ -299,9 +306,9 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
 
 
 def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
-    """Join the texts of consecutive *pieces* with the same phase and writer.
+    """Join the texts of consecutive *pieces* that have the same phase and writer.
 
-    With *tags_in_text*, reasoning is part of the answer text, between tags, so all text has the phase ``answer``.
+    With *tags_in_text*, the reasoning is a part of the answer text, between tags. So all text has the phase ``answer``.
     """
     runs: list[_TextRun] = []
     for piece in pieces:
@@ -315,7 +322,7 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
-    """Join consecutive *runs* with the same phase, of any writer."""
+    """Join consecutive *runs* that have the same phase, even if they have different writers."""
     found: list[_TextRun] = []
     for run in runs:
         if found and found[-1].phase == run.phase:
@@ -333,7 +340,10 @@ _ID_FIELD = b'"token_ids":['
 
 
 def without_ids(data: bytes) -> bytes:
-    """Return the event *data* with ``null`` in place of token ids, as vLLM sends it to callers who did not ask."""
+    """Return the event *data* with ``null`` in place of token ids.
+
+    vLLM sends this to callers who did not ask for ids.
+    """
     # Only these bytes are changed, because decoding and encoding the event would change its other fields.
     start = data.find(_ID_FIELD)
     if start >= 0 and data.count(b"token_ids") == 1:  # nearly every event of vLLM
@@ -345,7 +355,7 @@ def without_ids(data: bytes) -> bytes:
 
 
 class TokenPrompt(NamedTuple):
-    """A prompt of token ids for `/v1/completions`."""
+    """A prompt for `/v1/completions` that consists of token ids."""
 
     ids: Ids
     phase: Phase
@@ -359,20 +369,23 @@ class TokenPrompt(NamedTuple):
 
 
 class KnownTags:
-    """The token ids of reasoning tags, as one server has tokenized them for one model. All calls to it share them."""
+    """The token ids of reasoning tags, as one server has tokenized them for one model.
+
+    All calls to the model share them.
+    """
 
     __slots__ = ("ids", "markup")
 
     def __init__(self) -> None:
         self.ids: dict[str, Ids] = {}
         self.markup: Markup | None = None
-        """The tags of the model; ``None``: not known yet."""
+        """The tags of the model; ``None`` if they are not known yet."""
 
 
 class TokenPrompts:
     """Makes prompts of token ids with *tokenizer*.
 
-    *known* holds the ids of think tags that earlier calls have tokenized, so that each tag is tokenized once.
+    *known* has the ids of reasoning tags that earlier calls have tokenized, so that each tag is tokenized only once.
     """
 
     def __init__(self, tokenizer: Tokenizer, known: KnownTags) -> None:
@@ -424,7 +437,10 @@ class TokenPrompts:
         return ids
 
     async def _part_ids(self, part: str, *, special: bool) -> Ids:
-        """Return the token ids of *part* as they are inside a text."""
+        """Return the token ids that *part* has inside a longer text.
+
+        With *special*, text that looks like a special token becomes that token.
+        """
         # Some tokenizers (Llama 2, Mistral 7B) put a space before a text. So the text follows a line break, whose ids
         # are removed. A text that begins with a line break may share a token with it; then it is tokenized alone.
         known = self._known.ids
@@ -437,14 +453,14 @@ class TokenPrompts:
         return await self._tokenizer.text_ids(part, special=special)
 
     async def _tag_ids(self, tag: str) -> Ids:
-        """Return the token ids of *tag*, which the server is asked for once."""
+        """Return the token ids of *tag*. The server is asked for them only once."""
         known = self._known.ids
         if tag not in known:
             known[tag] = await self._ids(tag, trusted=True)
         return known[tag]
 
     async def _family(self) -> Markup:
-        """Return the tags of the model: the first family whose opening tag the server tokenizes as one token."""
+        """Return the tags of the model: those of the first family whose opening tag is one token for the server."""
         known = self._known
         if known.markup is None:
             markup = FAMILIES[0]
@@ -457,7 +473,7 @@ class TokenPrompts:
         return known.markup
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
-        """Return whether *prompt* ends with an opening tag of reasoning: some chat templates add it (DeepSeek-R1)."""
+        """Return whether *prompt* ends with an opening reasoning tag, which some chat templates add (DeepSeek-R1)."""
         tag = await self._tag_ids(markup.opening)
         closing = await self._tag_ids(markup.closing)
         tail = prompt[-_SHOWN_END:]
@@ -469,14 +485,17 @@ def _rfind(ids: Ids, part: Ids) -> int:
 
 
 def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
-    """Return the tag between a text in *phase* and a text in the *wanted* phase; empty if none is needed."""
+    """Return the tag to write between a text in *phase* and a text in the phase *wanted*; empty if none is needed."""
     if wanted == "reasoning":
         return "" if phase == "reasoning" else markup.opening
     return markup.closing if phase == "reasoning" else ""
 
 
 def fragments(text: str) -> list[str]:
-    """Split *text* inside each part that a tokenizer could take for a special token, so that it becomes plain text."""
+    """Split *text* so that a tokenizer treats all of it as plain text.
+
+    It is split inside each part that a tokenizer could read as a special token.
+    """
     cuts = [match.end() for match in _SPECIAL.finditer(text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
 
@@ -487,7 +506,7 @@ def fragments(text: str) -> list[str]:
 class RawText:
     """Separates the raw text of a model into reasoning and answer, by the tags in *markup*. *phase* is the first phase.
 
-    The text may be divided into pieces anywhere, also inside a tag.
+    The text may arrive in pieces of any size, even divided inside a tag.
     """
 
     __slots__ = ("_held", "_markup", "_spoken", "phase")
@@ -499,7 +518,10 @@ class RawText:
         self._spoken = phase == "answer"
 
     def feed(self, text: str) -> list[tuple[Phase, str]]:
-        """Add *text*, and return the parts whose phase is certain. The possible start of a tag is held back."""
+        """Add *text*, and return the parts whose phase is certain.
+
+        If *text* may end inside a tag, that end is held back.
+        """
         text = self._held + text
         found: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:
@@ -517,11 +539,11 @@ class RawText:
 
     @property
     def is_holding(self) -> bool:
-        """Whether text is held back."""
+        """Whether some text is held back."""
         return bool(self._held)
 
     def finish(self) -> list[tuple[Phase, str]]:
-        """Return the text that was held back, because no tag can follow any more."""
+        """Return the text that was held back, because the text has ended and no tag can follow."""
         held, self._held = self._held, ""
         return [(self.phase, held)] if held else []
 
@@ -575,7 +597,7 @@ class ChatEvents:
         return self._response.headers
 
     async def receive(self) -> bytes:
-        """Wait for bytes and return them as events of the chat API; empty at the end of the body."""
+        """Wait for bytes and return them, converted to events of the chat API; empty at the end of the body."""
         while True:
             data = await self._response.receive()
             if not data:
@@ -619,7 +641,7 @@ class ChatEvents:
         return msgspec.json.encode(body)
 
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
-        """Return whether the answer in *parts* has a tool call, or may end inside the tag of one."""
+        """Return whether the answer in *parts* contains a tool call, or may end inside the opening tag of one."""
         if not self._called:
             text = "".join(text for phase, text in parts if phase == "answer")
             self._called = has_call(text)
@@ -627,7 +649,7 @@ class ChatEvents:
         return True
 
     def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-        """Move the tool calls in the last text to their own field of *delta*; return what changes in the choice."""
+        """Move the tool calls in the last text to a separate field of *delta*. Return the changes for the choice."""
         if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
             return {}
         answer = self._calls.read(delta["content"])
@@ -643,7 +665,7 @@ class ChatEvents:
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
     """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
 
-    *with_ids* asks the server for the token ids of the continuation.
+    With *with_ids*, it asks the server for the token ids of the continuation.
     """
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:

@@ -38,50 +38,62 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 
 
 class TokenServer(Protocol):
-    """One model of a server that continues token ids."""
+    """One model of a server that can continue token ids."""
 
     place: Place
     """Where a prompt of token ids is posted to."""
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the ids of *chat*, up to the place where the answer begins."""
+        """Return the token ids of *chat*, up to the place where the answer begins."""
         ...
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        """Return the ids of *text*, without ids that mark its begin. *special*: tags of the model become one id."""
+        """Return the token ids of *text*, without ids that mark its beginning.
+
+        With *special*, each special tag of the model becomes one id.
+        """
         ...
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
         """Return the request that continues *prompt* with the settings of *chat*.
 
-        *with_ids* asks for the token ids of the continuation.
+        With *with_ids*, it asks for the token ids of the continuation.
         """
         ...
 
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response*, the stream of such a request, as a stream of the chat API; see :class:`ChatEvents`."""
+        """Return *response*, the streamed answer to a request of :meth:`body`, as a stream of the chat API.
+
+        See :class:`ChatEvents` for *field* and *calls*.
+        """
         ...
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, the answer to such a request without a stream."""
+        """Return the completion in *data*, the answer to a request of :meth:`body` without streaming."""
         ...
 
 
 def token_server(owned_by: str | None, model: str, post: Post) -> TokenServer:
-    """Return the requests for *model* on the server with the name *owned_by* in its model list (default: vLLM)."""
+    """Return the object that makes the requests for *model* on a server.
+
+    *owned_by* is the name of the server in its model list; an unknown name means vLLM.
+    """
     return _SERVERS.get(owned_by or "", VllmTokens)(model, post)
 
 
 def sends_ids(card: ModelCard | None) -> bool:
-    """Return whether the server of *card* may send token ids in the stream of a chat. ``None``: it is not known."""
+    """Return whether the server of *card* may send token ids in the stream of a chat.
+
+    *card* is ``None`` if the server is unknown. It may send them then.
+    """
     # SGLang refuses such a request, and llama.cpp ignores the field.
     return card is None or card.owned_by not in ("sglang", "llamacpp")
 
 
 class VllmTokens:
-    """The requests of vLLM."""
+    """Makes the requests for vLLM."""
 
     place: Place = "completions"
 
@@ -90,12 +102,12 @@ class VllmTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the ids of *chat*."""
+        """Return the token ids of *chat*."""
         body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
         return _tokens(await self._post(body, "/tokenize"))
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM always reads special tokens
-        """Return the ids of *text*."""
+        """Return the token ids of *text*."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
@@ -115,7 +127,7 @@ class VllmTokens:
 
 
 class LlamaCppTokens:
-    """The requests of llama.cpp."""
+    """Makes the requests for llama.cpp."""
 
     place: Place = "/completion"
 
@@ -124,14 +136,14 @@ class LlamaCppTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the ids of *chat*: its template is rendered first."""
+        """Return the token ids of *chat*. The server renders its template first."""
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
         rendered = _decoded(data, _TemplatePrompt, "the answer of /apply-template must have a prompt")
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        """Return the ids of *text*."""
+        """Return the token ids of *text*."""
         return await self._ids(text, add_special=False, parse_special=special)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
@@ -173,7 +185,7 @@ class LlamaCppTokens:
 
 
 class SglangTokens:
-    """The requests of SGLang, by its documentation. They were never sent to a real server."""
+    """Makes the requests for SGLang, according to its documentation. They were never sent to a real server."""
 
     place: Place = "/generate"
 
@@ -182,7 +194,10 @@ class SglangTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the ids of *chat*: the server tells them in a chat answer of one token (since SGLang 0.5.13)."""
+        """Return the token ids of *chat*.
+
+        The server reports them in a chat answer of one token (since SGLang 0.5.13).
+        """
         body = {
             **_template_fields(chat, "reasoning_effort"),
             "max_tokens": 1,
@@ -197,7 +212,7 @@ class SglangTokens:
         return tuple(answer.choices[0].prompt_token_ids)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
-        """Return the ids of *text*."""
+        """Return the token ids of *text*."""
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
@@ -247,7 +262,7 @@ class _SglangEvents:
     """Converts the events of one response of `/generate`.
 
     By default, each event has the whole text and all ids so far. With the server's option
-    ``--incremental-streaming-output``, it has only what is new.
+    ``--incremental-streaming-output``, each event has only the new text and ids.
     """
 
     def __init__(self) -> None:
@@ -256,7 +271,7 @@ class _SglangEvents:
         self._scores = 0
 
     def event(self, body: Body) -> Body:
-        """Return the event *body* in the form of `/v1/completions`."""
+        """Convert the event *body* to the form of `/v1/completions`."""
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
             return body  # an error
@@ -292,7 +307,7 @@ class _SglangEvents:
 
 
 def _llamacpp_event(body: Body) -> Body:
-    """Return *body*, an event or an answer of `/completion`, in the form of `/v1/completions`."""
+    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`."""
     if "content" not in body:
         return body  # an error
     choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}
@@ -349,7 +364,7 @@ def _object(data: bytes) -> Body:
 
 
 def _completion(converted: bytes, data: bytes) -> Completion:
-    """Return the completion in *converted*, which was made from the answer *data*."""
+    """Return the completion in *converted*, which is the converted form of the answer *data*."""
     answer: CompletionBody = _decoded(converted, CompletionBody, "the answer must be a completion")
     return completion_of(answer, data)
 
@@ -359,7 +374,7 @@ def _template_fields(chat: Mapping[str, Any], *more: str) -> Body:
 
 
 def _schema(chat: Mapping[str, Any]) -> Body | None:
-    """Return the JSON schema that *chat* asks its answer to have; ``None`` if it asks for none."""
+    """Return the JSON schema that *chat* requires for its answer; ``None`` if it requires none."""
     wanted = chat.get("response_format")
     if not isinstance(wanted, Mapping):
         return None

@@ -22,10 +22,11 @@ from interwhen.models._transport import REMEMBERED_SECONDS, HttpResponse
 
 
 class GuardedStream:
-    """A base class for a :class:`~interwhen.models.Stream`. A subclass only has to implement :meth:`fetch`.
+    """A base class for classes with the methods of :class:`~interwhen.models.Stream`.
 
-    :meth:`aclose` cancels a pending :meth:`fetch`. This needs a cancel scope for each read (about 3 µs). If the source
-    of an adapter can be closed during a read, the adapter should implement the protocol itself.
+    A subclass implements only :meth:`fetch`. :meth:`aclose` cancels a pending :meth:`fetch`. This needs a cancel scope
+    for each read (about 3 µs). If the source of an adapter can be closed during a read, the adapter should implement
+    the protocol itself.
     """
 
     def __init__(self) -> None:
@@ -37,10 +38,13 @@ class GuardedStream:
         raise NotImplementedError
 
     async def release(self) -> None:
-        """Release the resources of the stream. Called once. The default does nothing."""
+        """Release the resources of the stream. This is called once. The default does nothing."""
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the result of :meth:`fetch`. Raises :class:`StreamClosed` if the stream was or is closed meanwhile."""
+        """Return the result of :meth:`fetch`.
+
+        Raises :class:`StreamClosed` if the stream is closed before or meanwhile.
+        """
         if not self._is_closed:
             with anyio.CancelScope() as self._scope:
                 return await self.fetch()
@@ -119,7 +123,7 @@ class StreamNotes:
         return bool(self.skipped_events or self.replaced_events or self.bytes_after_end)
 
     def skip(self, error: MalformedEvent) -> None:
-        """Count the malformed event of *error*. Keep the first :data:`KEPT_SAMPLES` events as samples."""
+        """Count the malformed event in *error*. The first :data:`KEPT_SAMPLES` events are stored as samples."""
         self.skipped_events += 1
         if len(self.skipped) < KEPT_SAMPLES:
             sample = ascii(error.sample)[2:-1]
@@ -129,8 +133,8 @@ class StreamNotes:
 def lenient(decode: Decode, notes: StreamNotes) -> Decode:
     """Return a function that decodes like *decode*, but skips malformed events and counts them in *notes*.
 
-    If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD and the event is used. Error objects of
-    the server, unknown forms and a second choice still raise, because they are not errors of a single event.
+    If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD and the event is used. Errors of the
+    server, unknown forms and a second choice still raise, because they concern more than a single event.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -159,9 +163,9 @@ _DRAIN_SECONDS = 0.05
 class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
-    No text is lost by an error: if chunks arrive in one read before an error, :meth:`receive` returns the chunks, and
-    its next call raises. :meth:`receive` does not return token counts alone, so a stream that only sends token counts
-    runs into its timeout.
+    An error loses no text: if a read gets chunks and then an error, :meth:`receive` first returns the chunks, and its
+    next call raises the error. :meth:`receive` does not return if only token counts arrive. So a stream that sends
+    nothing else runs into its timeout.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
     generation; :meth:`abort` calls it. If the stream is closed before its end, it is added to *orphans*; *limit* is the
@@ -258,7 +262,7 @@ class TokenStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server may still be generating for this stream, and the stream was not closed."""
+        """Whether the server may still be generating for this stream: it has not ended and was not closed."""
         return not (self._ended or self._closed or self._finished or self._error is not None)
 
     @property
@@ -278,7 +282,7 @@ class TokenStream:
         await self._response.aclose()
 
     def settle(self) -> bool:
-        """Close the stream without waiting if the response is complete; return whether it is closed now."""
+        """Close the stream without waiting if the response is complete. Return whether it is closed now."""
         settle = getattr(self._response, "settle", None)
         if not self._ended or self._closed or settle is None or not settle():
             return False
@@ -286,9 +290,9 @@ class TokenStream:
         return True
 
     async def abort(self) -> None:
-        """Call *stop*, if there is one and the stream was closed before its end.
+        """Call the function *stop* if there is one and the stream was closed before its end.
 
-        If the call fails, the error is logged and not raised.
+        If the call fails, the error is only logged.
         """
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:
@@ -304,7 +308,10 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Handle *found*, an end mark or several chunks: the content of the event at offset *at* in *events*."""
+        """Process *found*: the end mark or the chunks in the event at offset *at*, which is one of *events*.
+
+        The chunks are added to *chunks*.
+        """
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")
@@ -313,27 +320,30 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason."""
+        """Return whether *chunks* must be returned now: they have more than token counts.
+
+        The first token counts after the finish reason also must be returned.
+        """
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return how many bytes have arrived after the end mark at *offset*."""
+        """Return how many bytes have arrived after the end mark, which is at *offset*."""
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
     def _end(self, chunks: list[Chunk], reason: FinishReason) -> None:
-        """End the stream. If the server sent no finish reason, add one with *reason* to *chunks*."""
+        """End the stream. If the server sent no finish reason, add a chunk with *reason* to *chunks*."""
         self._ended = True
         if not self._finished:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        """Store *exc* for the next read. Raise it now if this read has no chunks, or if the stream was closed.
+        """Store *exc* for the next read. If this read has no chunks or the stream was closed, raise *exc* now.
 
-        After a finish reason, a broken connection is not an error.
+        After a finish reason, a broken connection does not count as an error.
         """
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
@@ -403,7 +413,7 @@ _states = msgspec.json.Decoder(list[SlotState])
 
 
 class SlotRelease:
-    """Waits for the release of slots on one llama.cpp server."""
+    """Waits until a llama.cpp server has released slots. A slot is the server's memory for one prompt."""
 
     def __init__(self) -> None:
         self._streams: list[TokenStream] = []
@@ -412,13 +422,13 @@ class SlotRelease:
         self._unknown_until = 0.0
 
     def add(self, stream: TokenStream) -> None:
-        """Remember *stream*, whose slot :meth:`wait` waits for after it was closed."""
+        """Remember *stream*. After it is closed, :meth:`wait` waits for its slot."""
         self._prune()
         self._streams.append(stream)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Count a request without a stream, which takes a slot during the block."""
+        """Count a request without streaming. It occupies a slot until the block ends."""
         self._asking += 1
         try:
             yield
@@ -426,10 +436,10 @@ class SlotRelease:
             self._asking -= 1
 
     async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
-        """Wait until the streams that were closed hold no slot any more, for at most ``MOST_SECONDS``.
+        """Wait until the closed streams occupy no slot any more, for at most ``MOST_SECONDS``.
 
-        *ask* returns the answer of ``GET /slots``. If the server does not show its slots (``--no-slots``), this returns
-        at once, and the server is not asked again for ``REMEMBERED_SECONDS``.
+        *ask* is a function that returns the answer of ``GET /slots``. If the server does not show its slots
+        (``--no-slots``), this returns at once, and the server is not asked again for ``REMEMBERED_SECONDS``.
         """
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:
@@ -443,7 +453,7 @@ class SlotRelease:
             log_info("endpoint.slots_unknown", error=type(error).__name__, seconds=REMEMBERED_SECONDS)
 
     def _prune(self) -> None:
-        """Forget the streams that are not open, and count those of them whose slot may still be held."""
+        """Remove the streams that are not open, and count those whose slot may still be occupied."""
         self._held += sum(stream.was_cut for stream in self._streams)
         self._streams = [stream for stream in self._streams if stream.is_open]
 

@@ -45,8 +45,9 @@ class Timeouts:
     """Timeouts in seconds; ``None`` means no limit.
 
     ``connect`` limits opening a connection. ``first_token`` limits the wait for the response headers, and again for the
-    first text. ``inter_token`` limits the time between two texts, and ``total`` the whole stream. The reader of an open
-    stream enforces the last three by closing the stream, because a timer for each read would cost more than the read.
+    first text. ``inter_token`` limits the time between two texts, and ``total`` limits the whole stream. The reader of
+    an open stream, such as a run, enforces the last three: it closes the stream. A timer for each read would cost more
+    than the read.
 
     ``idle`` does not end a stream. If no text arrives for that time within a line, monitors check the unfinished line.
 
@@ -102,8 +103,8 @@ class HttpResponse(Protocol):
         """Wait for bytes of the body and return them; empty at the end of the body.
 
         Raises :class:`~interwhen.models.ConnectError` if the connection breaks, and
-        :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. There is no timeout. If
-        the waiting task is cancelled, the connection closes.
+        :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. This method has no
+        timeout. If the waiting task is cancelled, the connection closes.
         """
         ...
 
@@ -119,7 +120,7 @@ class Transport(Protocol):
     """Sends HTTP requests, and keeps connections open for later requests."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
-        """Send *request* and return the response once its head has arrived. Redirects are not followed.
+        """Send *request*, and return the response when its head has arrived. Redirects are not followed.
 
         Raises :class:`~interwhen.models.StreamTimeout` if there is no connection within *connect_timeout* seconds, and
         :class:`~interwhen.models.ConnectError` if the connection fails. The attribute ``stale`` of this error is true
@@ -136,13 +137,13 @@ class Transport(Protocol):
 
 
 def scheme_and_host(url: str) -> tuple[str, str]:
-    """Return the scheme of *url*, and its host with the port, if *url* has a port."""
+    """Return the scheme of *url*, and its host. If *url* has a port, the host includes it."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
 def environment_proxy(scheme: str, host: str) -> str | None:
-    """Return the URL of the proxy for *host* that the environment names; ``None`` if there is none.
+    """Return the URL of the proxy that the environment sets for *host*; ``None`` if there is none.
 
     The variables are ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``. On macOS and Windows, the
     settings of the system count too.
@@ -203,7 +204,7 @@ def not_a_url(url: str) -> str:
 
 
 def describe_error(exc: OSError | UnicodeError) -> str:
-    """Return the reason why connecting failed, without the addresses that asyncio adds to the message of *exc*."""
+    """Return the reason why a connection failed: the message of *exc* without the addresses that asyncio adds."""
     import ssl
 
     if isinstance(exc, OSError) and not isinstance(exc, (socket.gaierror, ssl.SSLError)) and exc.errno:
@@ -212,7 +213,10 @@ def describe_error(exc: OSError | UnicodeError) -> str:
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, str]]:
-    """Return the family and address of each address of *host*. If *host* is an IP address, there is no DNS lookup."""
+    """Return the address family and the address for each address of *host*.
+
+    If *host* is an IP address, DNS is not used.
+    """
     with contextlib.suppress(ValueError):
         return [(socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6, host)]
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -250,7 +254,7 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
-    """Return the exception for an error *body* of a server; *status* is ``None`` for an error inside a stream.
+    """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
     Status 429 becomes :class:`~interwhen.models.RateLimited`, a prompt that is too long for the context
     :class:`~interwhen.models.ContextOverflow`, and every other error :class:`~interwhen.models.UpstreamError`.
@@ -296,9 +300,9 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """Return how many seconds the ``Retry-After`` header asks to wait; ``None`` if there is no valid one.
+    """Return how many seconds to wait, according to the header ``Retry-After``; ``None`` without a valid header.
 
-    *now* is the current Unix time; it is used if the header contains a date.
+    *now* is the current Unix time. It is needed if the header contains a date.
     """
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
@@ -326,10 +330,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 async def open_stream(
     transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
 ) -> HttpResponse:
-    """Send *request* and return the response, whose content type must be that of an event stream.
+    """Send *request* and return the response. Its content type must be that of an event stream.
 
-    With *whole_too*, JSON is accepted too, for servers that do not stream. Raises the errors of :func:`exchange`, and
-    :class:`~interwhen.models.UnexpectedForm` for another content type.
+    With *whole_too*, JSON is also accepted, for servers that do not stream. Raises the same errors as :func:`exchange`,
+    and :class:`~interwhen.models.UnexpectedForm` for any other content type.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
@@ -417,7 +421,10 @@ async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeo
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
-    """Raise :class:`UnexpectedForm` for a compressed body. The request asked for none: compression delays tokens."""
+    """Raise :class:`UnexpectedForm` if the body is compressed.
+
+    The request forbids compression, because it delays tokens.
+    """
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         await response.aclose()
@@ -431,7 +438,7 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     """Return *request* with the URL to which *response* redirects.
 
-    Raises :class:`UpstreamError` if it is on another server, which must not get the prompt and the key.
+    Raises :class:`UpstreamError` if that URL is on another server, which must not get the prompt and the key.
     """
     location = response.headers.get("location", "")
     url = urljoin(request.url, location)
@@ -445,7 +452,10 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
 
 
 def _redacted(request: HttpRequest, location: str) -> str:
-    """Describe the target of a redirect for an error. If an alias hides the URL of the server, hide *location* too."""
+    """Describe the target of a redirect for an error.
+
+    If an alias hides the URL of the server, *location* is hidden too.
+    """
     return "another server" if request.alias else f"another server, {location!r:.200}"
 
 
@@ -459,7 +469,7 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the start of an error body. Return empty bytes if this fails, because the status is reported anyway."""
+    """Read the beginning of an error body. If this fails, return empty bytes, because the status is reported anyway."""
     body = b""
     try:
         with anyio.move_on_after(5.0):
@@ -499,7 +509,7 @@ class Retries:
     rng: random.Random = field(default=_RNG, repr=False, compare=False)
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
-        """Return the seconds to wait after failure number *attempt* (from 0); ``None`` to give up.
+        """Return how many seconds to wait after failure number *attempt* (from 0); ``None`` to give up.
 
         *waited* is the sum of the earlier waits in seconds.
         """
@@ -509,13 +519,13 @@ class Retries:
         return seconds if waited + seconds <= self.budget else None
 
     def pause(self, attempt: int, error: ModelError) -> float:
-        """Return the seconds to wait after failure number *attempt* (from 0), whatever the limits."""
+        """Return how many seconds to wait after failure number *attempt* (from 0). This ignores the limits."""
         asked = error.retry_after if isinstance(error, UpstreamError) else None
         return self.rng.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 32))) if asked is None else asked
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Await *call* until it succeeds, or raise its last error when *retries* gives up."""
+    """Call *call* and await it until it succeeds. When *retries* gives up, raise the last error."""
     waited = 0.0
     attempt = 0
     while True:
@@ -532,7 +542,10 @@ async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
 
 
 def _worth_retrying(error: ModelError) -> bool:
-    """Return true for connection errors, 429 and 5xx; false if the server accepted the request and sent nothing."""
+    """Return whether *error* is worth a retry: connection errors, 429 and 5xx are.
+
+    It is not worth one if the server accepted the request and then sent nothing.
+    """
     if isinstance(error, StreamTimeout):
         return error.timer == "connect"
     return isinstance(error, ConnectError) or (isinstance(error, UpstreamError) and error.retryable)
@@ -567,10 +580,10 @@ _decode = msgspec.json.Decoder(_RefusalBody).decode
 
 
 def refuses(error: UpstreamError, field: str) -> bool:
-    """Return whether a structured field of *error* names *field*, a top-level field of the request, as the cause.
+    """Return whether *error* names *field*, a top-level field of the request, as its cause.
 
-    OpenAI and vLLM use ``error.param``, FastAPI uses ``detail[].loc``. The message is ignored, because it may quote the
-    request, which is untrusted.
+    Only structured fields of the error are read: ``error.param`` (OpenAI, vLLM) and ``detail[].loc`` (FastAPI). The
+    message is ignored, because it may quote the request, which is untrusted.
     """
     if error.status not in _REFUSING:
         return False
@@ -616,10 +629,10 @@ class FieldSupport:
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Record that the server answered *request* with *error* and then accepted it without the field.
+        """Record that the server answered *request* with *error*, and then accepted it without the field.
 
-        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat
-        fields of *request*.
+        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat fields
+        of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return
@@ -651,7 +664,7 @@ class SamplingSupport:
     async def send(
         self, body: dict[str, Any], optional: Iterable[str], call: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> T:
-        """Return the result of *call* with *body*. If the server refuses one of the *optional* fields, leave it out.
+        """Call *call* with *body* and return its result. If the server refuses an *optional* field, repeat without it.
 
         A refused ``max_tokens`` is sent as ``max_completion_tokens``. Other refusals raise
         :class:`~interwhen.models.UpstreamError`.
@@ -675,7 +688,7 @@ class SamplingSupport:
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return *body* without the options *names*; an option with another name gets this name."""
+    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name."""
     found = dict(body)
     for name in names:
         value = found.pop(name, None)
@@ -687,5 +700,5 @@ def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def until_stop(text: str, stop: Iterable[str]) -> str:
-    """Return *text* up to the first of the *stop* sequences, for a server that does not stop there itself."""
+    """Return *text* up to the first of the *stop* sequences. Used for a server that does not stop there itself."""
     return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]

@@ -75,7 +75,10 @@ class Mutant(NamedTuple):
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
-    """Return different mutants of *rule* that pass the type check, at most *most* of them. *seed* selects them."""
+    """Return different mutants of *rule* that pass the type check.
+
+    *most* is the maximum number of mutants, and *seed* determines which ones are selected.
+    """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
     changed = [(f"when: {show(one)}", one, rule.when, replace(rule, when=one)) for one in _mistakes(rule.when, words)]
@@ -538,10 +541,10 @@ class _Seen:
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
-    """Judge each recorded call by *policy*, and collect the fields that occur in results.
+    """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
-    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the
-    state at the start of each run.
+    Each run is a sequence of calls. A :class:`Talk` before a call gives the conversation so far. *state* is the state
+    at the start of each run.
     """
     seen = _Seen()
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}

@@ -68,7 +68,7 @@ class Place:
 
 
 class ListItem(NamedTuple):
-    """An item of an unrolled list. *there* is the condition that the list is long enough to have it."""
+    """An item of an unrolled list. ``there`` is the condition that the list is long enough to have this item."""
 
     there: Term
     value: Encoded
@@ -385,12 +385,12 @@ class Questions:
         return found
 
     def ask(self, conditions: Sequence[Term]) -> Answer:
-        """Ask Z3 whether all *conditions* can hold in one situation."""
+        """Ask Z3 whether all *conditions* can be true in one situation."""
         answer, _ = self.ask_why({str(number): condition for number, condition in enumerate(conditions)})
         return answer
 
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
-        """Ask Z3 whether all *conditions*, given by name, can hold in one situation.
+        """Ask Z3 whether all *conditions*, given by name, can be true in one situation.
 
         If they cannot, also return the names of conditions that exclude each other.
         """
@@ -403,7 +403,7 @@ class Questions:
         return ("yes" if found == z3.sat else "open"), ()
 
     def script(self, conditions: Sequence[Term]) -> str:
-        """Return the question whether all *conditions* can hold as an SMT-LIB script."""
+        """Return an SMT-LIB script that asks whether all *conditions* can be true in one situation."""
         solver = self._solver()
         solver.add(*conditions)
         return str(solver.to_smt2())
@@ -494,7 +494,10 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 
 
 def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
-    """Yield pairs of rules that contradict each other: a call to which both apply can keep either, but not both."""
+    """Yield pairs of *rules* that contradict each other.
+
+    Both rules of a pair apply to some call, and the call can obey either of them, but not both.
+    """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
     for tool in schema.tools:
@@ -523,7 +526,10 @@ def contradictions(rules: Sequence[Rule], schema: Schema) -> Iterator[Defect]:
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask whether two rules contradict each other: a call to which both apply can keep either, but not both."""
+    """Ask Z3 whether two rules contradict each other.
+
+    This means that both apply to some call, which can obey either of them, but not both.
+    """
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)

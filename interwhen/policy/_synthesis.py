@@ -66,7 +66,10 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 
 
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
-    """Return the message that asks the model for a rule for *clause*. *policy* is the whole text of the policy."""
+    """Return the message that asks the model for a rule for *clause*.
+
+    *policy* is the whole text of the policy, and *around* is the context of its rules.
+    """
     functions = "\n".join(f"  {function.says}" for function in FUNCTIONS.values())
     parts = [
         _LANGUAGE,

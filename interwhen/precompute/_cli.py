@@ -49,7 +49,7 @@ _RULE = GateRule()
 
 
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
-    """Return a table of the savings of the items of a context; ``None`` if none was measured."""
+    """Return a table of what each item of a context saves; ``None`` if no saving was measured."""
     found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not found:
         return None
@@ -99,7 +99,7 @@ _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothin
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class StoreFlags:
-    """Which store is opened."""
+    """Options that select the store."""
 
     store: str = PLACE
     """A path (one SQLite file), or a URL that fsspec knows (extra "precompute")."""
@@ -387,7 +387,7 @@ def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSetti
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
-    """Return a context with the settings of its last worker."""
+    """Load the context *name* with the settings of the last worker on it."""
     worker = last_worker(store, name)
     prepared = PreparedContext(name)
     generation, record = read_context(store, name)

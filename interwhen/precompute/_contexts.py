@@ -64,9 +64,8 @@ def spending_document(name: str) -> str:
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
     """Write *record* as the next generation of the context *name*, and return the number of that generation.
 
-    If the latest generation has the same content, nothing is written. With *expect*, this raises
-    :class:`~interwhen.precompute.StoreConflict` unless the latest generation is *expect*. Without it, the last writer
-    wins.
+    If the latest generation has the same content, nothing is written. If *expect* is given and the latest generation is
+    another one, this raises :class:`~interwhen.precompute.StoreConflict`. Without *expect*, the last writer wins.
     """
     data = msgspec.msgpack.encode(record)
 
@@ -93,9 +92,10 @@ def spending(store: Store, name: str) -> ContextSpending:
 
 
 def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
-    """Add the *cost* of one slice to the context *name*, and return the sum.
+    """Add the *cost* of one slice of work to the context *name*, and return the sum.
 
-    *discarded* has the tokens of a slice that made no item. It is negative if the slice used drafts of earlier ones.
+    *discarded* is the number of tokens in a slice that made no item. It is negative if the slice used drafts of earlier
+    slices.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -132,7 +132,10 @@ class PreparedContext:
 
     @property
     def index(self) -> PassageIndex:
-        """The index of the pieces. Call it in a thread for the first time: for 500 pages it takes about a second."""
+        """The search index over the pieces.
+
+        The first use takes about a second for 500 pages, so call it in a thread.
+        """
         if self._index is None:
             self._index = PassageIndex(() if self.context is None else self.context.pieces)
         return self._index
@@ -156,8 +159,8 @@ class PreparedContext:
     ) -> None:
         """Load the latest generation from the store.
 
-        *before* is the previous state of this context: the items that it has in memory are not read again. Exceptions
-        from the ``plan`` of a producer are passed on.
+        The parameter *before* is the previous state of this context; items that it has in memory are not read again.
+        Exceptions from the ``plan`` of a producer are passed on.
         """
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
@@ -183,7 +186,7 @@ class PreparedContext:
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Add *item*, the stored item of *step*, to the items in memory."""
+        """Add *item*, which the store has now, to the items of *step* in memory."""
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
@@ -196,7 +199,7 @@ class PreparedContext:
         return {item.id: item for each in self._items.values() for item in each}
 
     def newest(self, step: str) -> Item | None:
-        """Return the newest item of *step*, current or not."""
+        """Return the newest item of *step*, whether or not its inputs are unchanged; ``None`` if there is none."""
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
@@ -370,9 +373,9 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 
 
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
-    """Delete the items *ids*, and write a new generation of the context *name*. Return that generation.
+    """Delete the items *ids*, write a new generation of the context *name*, and return its number.
 
-    Each process reads the context again when its generation changes, and then serves these items no more.
+    Each process reads the context again when its generation changes. Then it no longer serves these items.
     """
     for each in ids:
         store.evict(each)

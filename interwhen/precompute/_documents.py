@@ -42,7 +42,7 @@ BlockKind = Literal["heading", "table", "code", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a document that is kept whole if it fits into a piece."""
+    """A part of a document, such as a paragraph or a table. It is not divided if it fits into a piece."""
 
     text: str
     kind: BlockKind
@@ -53,11 +53,12 @@ class Block:
 
 
 def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[ContextPiece, ...]:
-    """Cut *text* into pieces of at most *size* characters, each with a lead of at most *overlap* more, and headings.
+    """Cut *text* into pieces of at most *size* characters.
 
-    The texts of the pieces are the whole text, without blank lines between blocks. The name of a piece is a hash of its
-    text, and most boundaries depend only on the text near them, so an edit changes few pieces. Linear in the length of
-    *text*. Raises :class:`~interwhen.UsageError` for a *size* under 16.
+    Each piece has a lead: the headings above it, and at most *overlap* characters of the text before it. The pieces
+    together contain the whole text, without blank lines between blocks. The name of a piece is a hash of its text, and
+    most boundaries depend only on the text near them, so an edit changes few pieces. The time is linear in the length
+    of *text*. Raises :class:`~interwhen.UsageError` for a *size* under 16.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(
@@ -87,9 +88,10 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
 
 
 def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str:
-    """Return the lead of a piece that begins with *first*.
+    """Return the lead of a piece whose first block is *first*.
 
-    *above* has the headings above it by level, and *before* is the block before it.
+    The parameter *above* has the headings above the piece, by level. The parameter *before* is the text of the previous
+    block.
     """
     level = first.level if first.kind == "heading" else None
     lines = [said for at, said in sorted(above.items()) if level is None or at < level]
@@ -150,9 +152,10 @@ def _blocks(text: str) -> Iterator[Block]:
 
 
 def _block_at(lines: Sequence[str], at: int, levels: dict[str, int]) -> tuple[BlockKind, int, int]:
-    """Return the kind of the block that begins at line *at*, its level, and the index of the line after it.
+    """Return the kind of the block that begins at line *at*, its heading level, and the index of the line after it.
 
-    *levels* has the level of each mark that underlines headings: the first mark in the text is the highest.
+    *levels* maps each mark that underlines headings to its level. The mark that occurs first in the text has the
+    highest level.
     """
     line = lines[at]
     if fence := _FENCE.match(line):
@@ -207,7 +210,7 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
 
 
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    """Yield *blocks*, those longer than *size* in parts."""
+    """Yield *blocks*. Blocks longer than *size* characters are divided."""
     for block in blocks:
         if len(block.text) <= size:
             yield block
@@ -232,7 +235,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
-    """Yield *units*, joined by *mark*, in parts of at most *size* characters."""
+    """Join *units* with *mark* to parts of at most *size* characters, and yield the parts."""
     part = ""
     for unit in (each for whole in units for each in _cut(whole, size)):
         if part and len(part) + len(mark) + len(unit) > size:
@@ -245,7 +248,10 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 
 
 def _cut(unit: str, size: int) -> Iterator[str]:
-    """Yield *unit* in parts of at most *size* characters, cut at white space if there is some in the second half."""
+    """Cut *unit* into parts of at most *size* characters.
+
+    A part ends at white space, if there is some in its second half.
+    """
     at = 0
     while len(unit) - at > size:
         space = unit.rfind(" ", at + size // 2, at + size)

@@ -24,7 +24,7 @@ _MOST = 32
 
 
 class UnfinishedReply(msgspec.Struct, frozen=True):
-    """The text that one request has generated so far."""
+    """The text that a request has generated before it was interrupted: its draft."""
 
     parts: tuple[tuple[Phase, str], ...] = ()
     tokens: int = 0
@@ -38,7 +38,10 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
 
 
 class Drafts:
-    """The drafts of one context, by the request: in memory, and in the store after :meth:`save`."""
+    """The drafts (unfinished replies) of one context, by request.
+
+    They are in memory, and also in the store after :meth:`save`.
+    """
 
     def __init__(self, store: Store, context: str) -> None:
         self._store = store
@@ -63,7 +66,7 @@ class Drafts:
             self._drafts.pop(key, None)
 
     def save(self) -> None:
-        """Write the drafts to the store, unless there are none and there were none."""
+        """Write the drafts to the store. If there are none and the store has none, write nothing."""
         if self._drafts or self._is_stored:
             data = msgspec.msgpack.encode(self._drafts)
             self._store.update(self._document, lambda old: None if old == data else data)
@@ -71,7 +74,7 @@ class Drafts:
 
 
 class DraftedModel:
-    """Continues the requests of *model* from *drafts*, and keeps what they generate there."""
+    """Wraps *model*: a repeated request continues from its draft in *drafts*, and new text is added to the draft."""
 
     def __init__(self, model: Model, drafts: Drafts) -> None:
         self._model = model
@@ -142,7 +145,7 @@ class _DraftStream:
         return getattr(self._inner, name)
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the draft, or wait for new text."""
+        """Return the chunks of the draft at the first call; then wait for new chunks."""
         if not self._is_begun:
             self._is_begun = True
             if said := self._said():
@@ -169,7 +172,7 @@ class _DraftStream:
         return chunks
 
     def _counted(self, chunk: Chunk) -> Chunk:
-        """Return *chunk* with the tokens of the draft in the count of the server."""
+        """Return *chunk* with the tokens of the draft added to the token count of the server."""
         usage = chunk.usage
         if usage is None or usage.completion_tokens is None or not self._earlier.tokens:
             return chunk

@@ -102,7 +102,10 @@ def is_judged(kind: Kind) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The current items of a plan. A step is *settled* if it has a current item, accepted or not."""
+    """The items of a plan whose inputs are unchanged.
+
+    A step is *settled* if it has such an item, whether the item was accepted or not.
+    """
 
     items: Mapping[str, Item] = field(default_factory=dict)
     """The current item of each settled step, by the full name of the step."""
@@ -155,9 +158,10 @@ def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItem
 def extend_current(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, step: PlannedStep
 ) -> CurrentItems:
-    """Return *known* (the current items so far), updated for a new item of *step*. No other items may have changed.
+    """Return *known*, the current items so far, updated after *step* got a new item.
 
-    Examines only *step* and the steps that depend on it, so that it does not block the event loop for long.
+    No other item may have changed. Only *step* and the steps that depend on it are examined, so that the event loop is
+    not blocked for long.
     """
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
@@ -165,7 +169,10 @@ def extend_current(
 def _settled(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]
 ) -> CurrentItems:
-    """Return *known* after a search for current items of *steps*, and of the steps whose premises this settles."""
+    """Search for current items of *steps*, and return *known* with the found items.
+
+    If a step is settled by this, the steps that depend on it are searched, too.
+    """
     items = dict(known.items)
     served = list(known.served)
     new_due: dict[str, PlannedStep] = {}

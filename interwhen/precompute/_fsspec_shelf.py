@@ -27,11 +27,12 @@ _MEMORY = threading.Lock()
 
 
 class FsspecShelf:
-    """Keeps each entry as one file below *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
+    """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. *one_writer* declares that only one process writes here at a time, for file systems that
-    cannot create exclusively. Without it, they raise :class:`~interwhen.precompute.StoreError`. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of the URL.
+    *options* go to fsspec. Some file systems cannot create a file exclusively. They raise
+    :class:`~interwhen.precompute.StoreError`, unless *one_writer* declares that only one process writes to the folder
+    at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` without fsspec or the package for the protocol of
+    the URL.
     """
 
     blocks = True

@@ -66,7 +66,7 @@ class ConfidenceSequence:
         return self._against_high >= self._threshold
 
     def observe(self, value: float) -> None:
-        """Add the next *value*. Raises :class:`UsageError` outside [-1, 1]."""
+        """Add the next *value*. Raises :class:`UsageError` if it is not in [-1, 1]."""
         if not -1 <= value <= 1:
             raise UsageError(f"a value must be from -1 to 1, got {value!r}; divide it by the largest possible value")
         scaled = (value + 1) / 2
@@ -79,14 +79,17 @@ class ConfidenceSequence:
         self._squares += (scaled - (0.5 + self._sum) / (len(self._values) + 1)) ** 2
 
     def interval(self) -> Interval:
-        """Return the present mean and interval. Linear in the number of values."""
+        """Return the mean with its confidence interval. The time is linear in the number of values."""
         low = _reject_below(self._values, self._bets, self._threshold)
         high = 1 - _reject_below([1 - value for value in self._values], self._bets, self._threshold)
         return Interval(self.mean, 2 * low - 1, 2 * high - 1)
 
     @property
     def _threshold(self) -> float:
-        """The logarithm of ``2 / alpha``: half of the capital bets that the mean is higher, half that it is lower."""
+        """The log capital at which a candidate mean is rejected: the logarithm of ``2 / alpha``.
+
+        Half of the capital bets that the mean is higher, half that it is lower.
+        """
         return math.log(2 / self.alpha)
 
     def _next_bet(self) -> float:
@@ -107,9 +110,9 @@ def _log_gain(bet: float, value: float, candidate: float) -> float:
 
 
 def _reject_below(values: list[float], bets: list[float], threshold: float) -> float:
-    """Return the lower end of the interval in [0, 1]: all candidate means below it are rejected.
+    """Return the lower end of the confidence interval, for values in [0, 1].
 
-    A candidate is rejected if the log capital against it reaches *threshold*.
+    All candidate means below it are rejected: the log capital of a player who bets against them reaches *threshold*.
     """
     # Bisection works because the capital falls as the candidate rises.
     low, high = 0.0, 1.0
@@ -179,15 +182,15 @@ class Pair(msgspec.Struct, frozen=True):
 
     @property
     def beside(self) -> Arm:
-        """The shadow run."""
+        """The token counts of the shadow run, for which no reader waited."""
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return the saving by the item in offline tokens. It is negative if the run with the item cost more."""
+        """Return how much the run with the item saved, in offline tokens. It is negative if that run cost more."""
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
-        """Return the saving divided by the cost of the dearer run of the two: from -1 to 1; 0 if both cost nothing."""
+        """Return the saving divided by the cost of the more expensive run: from -1 to 1; 0 if both cost nothing."""
         # The divisor is no bound such as `limit`: with it, each pair would count little where the limit is high, and a
         # decision would take in proportion more pairs.
         dearer = max(self._cost(self.without, weights), self._cost(self.used, weights))
@@ -275,11 +278,11 @@ class GateRecord(msgspec.Struct):
 
 
 class Gate:
-    """Decides from a stream of pairs whether one item is used.
+    """Decides whether runs use one item, from pairs of runs without and with the item.
 
-    The value of a pair is its saving as a part of its dearer run (:meth:`Pair.share`), so a long query counts as much
-    as a short one. The item moves when the mean of these values is shown to be above or below 0, and the mean saving in
-    tokens has the same sign.
+    The value of a pair is its saving as a share of its more expensive run (:meth:`Pair.share`), so a long query counts
+    as much as a short one. The item moves to another stage when the mean of these values is shown to be above or below
+    0, and the mean saving in tokens has the same sign.
 
     A sequence of pairs ends when the item moves to another stage, or when the pairs show again that a kept item saves
     tokens. Then a new sequence begins, so old savings do not hide for long that an item no longer saves tokens. The

@@ -87,7 +87,7 @@ def _parts_or_type(value: Any) -> list[object]:
 
 
 def _parts(value: Any) -> list[object]:
-    """Return the parts of *value*, an object such as a function or a dataclass, that its fingerprint includes."""
+    """Return those parts of *value* that belong to its fingerprint. *value* is an object such as a function."""
     if isinstance(value, enum.Enum):
         return [type(value), value.name]
     if isinstance(value, type | types.BuiltinFunctionType):
@@ -131,8 +131,9 @@ def _untimed(text: str) -> Recording:
 class Judge:
     """Judges texts with *monitors*, which only observe.
 
-    It accepts a text only if the engine verifies it, and each line has a claim that passed: a line without a claim was
-    not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the text.
+    A text is accepted only if the engine verifies it and each of its lines has a claim that passed, since a line
+    without a claim was not checked. In addition, claims must cover at least the share *least_coverage* (0 to 1) of the
+    text.
     """
 
     def __init__(
@@ -219,7 +220,7 @@ def _observing(monitor: Monitor) -> Monitor:
 
 
 def _identity(check: CheckRecord) -> tuple[object, ...]:
-    """Return the fields that identify *check*. They are the same each time the check passes."""
+    """Return the fields of *check* that are the same each time the same check passes."""
     return check.monitor, check.verifier, check.version, check.key, check.span
 
 

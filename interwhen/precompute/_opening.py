@@ -21,7 +21,7 @@ KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 
 
 def open_place(place: str | None = None, key_file: Path | None = None) -> Store:
-    """Open the store at *place*, with the key in *key_file*, or in the environment if no file is given."""
+    """Open the store at *place*. Its key is in the file *key_file* or, without a file, in the environment."""
     # Other users of the machine can read a command line, so the key itself is no option.
     key = os.environ.get(KEY_VARIABLE) or None
     return open_store(place or PLACE, key=key if key_file is None else read_text(key_file).strip())
@@ -38,7 +38,10 @@ def read_text(path: Path) -> str:
 
 
 def is_same_model(prepared_for: str, asked: str) -> bool:
-    """Tell whether two names of adapters (``model@host``) mean the same model. A server may have several addresses."""
+    """Return whether two adapter names (``model@host``) mean the same model.
+
+    Only the names of the models are compared, because a server may have several addresses.
+    """
     return bare_model(prepared_for) == bare_model(asked)
 
 
@@ -54,7 +57,7 @@ async def open_context(
 ) -> AsyncIterator[ContextRef]:
     """Open the context *name* for runs of *model*: a :class:`~interwhen._types.extensions.ContextOpener`.
 
-    The items are those of the last worker on the context: its producers and monitors decide which of them are current.
+    The producers and monitors of the last worker on the context decide which items are current.
     """
     found = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:

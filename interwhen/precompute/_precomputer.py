@@ -125,7 +125,7 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work. It is cancelled when a run begins."""
+        """Run the ``with`` block as one slice of background work. A run that begins cancels it."""
         with anyio.CancelScope() as scope:
             self._thread = threading.get_ident()
             self._slice = scope
@@ -150,9 +150,9 @@ class Precomputer:
     consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
     generations together. One slice of work may use *step_tokens* per request and *step_seconds* in all, and begins when
     no run has needed the model for *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). With *passages*, a run whose prompt lacks the text of the context gets
-    the pieces that belong to its question, at most so many characters. With *notes_questions*, the store keeps the
-    questions of runs, and what they are about is prepared first. *least_coverage* and *workers* go to
+    :class:`~interwhen.precompute.ServeReady`). *passages* is a number of characters: if the prompt of a run lacks the
+    text of the context, the run gets the pieces that belong to its question, up to this length. With *notes_questions*,
+    the questions of runs are stored, and what they ask about is prepared first. *least_coverage* and *workers* go to
     :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`.
 
@@ -265,8 +265,8 @@ class Precomputer:
     async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
         """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
 
-        The idle worker consolidates it into facts. Replies of the assistant are left out, because nothing has checked
-        them. A context that is missing is made.
+        The idle worker derives facts from this text. Replies of the assistant are left out, because nothing has checked
+        them. If the context does not exist, it is created.
         """
         piece = conversation_piece(turns)
         _, record = await self.in_store(lambda: read_context(self.store, name))
@@ -320,15 +320,15 @@ class Precomputer:
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
         """Return the items that may be served now for the context of *ref*: verified, current and undamaged.
 
-        A reader waits for this, so it makes no network request. In a local store it looks up the latest generation of
-        the context. With a store behind a network it relies for ``fresh_seconds`` on the generation that was read
-        last, and then returns no items until the worker has read it again. If the context was edited, an old *ref*
-        gets no items.
+        A reader waits for this call, so it makes no network request. With a local store, it looks up the latest
+        generation of the context. With a store behind a network, it relies on the generation that was read last, for up
+        to ``fresh_seconds``. After that time, it returns no items until the worker has read the generation again. If
+        the context was edited, it returns no items for an old *ref*.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
     def lack_of(self, ref: ContextRef) -> str:
-        """Return why :meth:`ready` returns no items for *ref*, whatever was prepared; empty if it may return some."""
+        """Return why :meth:`ready` can return no items for *ref* at present; empty if it may return some."""
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
             return "the context was changed after this reference to it was made"
@@ -348,7 +348,7 @@ class Precomputer:
         return "" if latest == prepared.generation else "the context was changed, and its new content is not read yet"
 
     def serve(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*. If nothing ready helps, both are unchanged."""
+        """Return the model and the prompt for a run on *prompt*. If no ready item helps, both are unchanged."""
         if self.questions is not None:
             self.questions.note(ref.name, last_line(Task(prompt).question))
         served = self._serve_items(ref, model, prompt)
@@ -373,10 +373,11 @@ class Precomputer:
         budget: int = BUDGET,
         embedder: Embedder | None = None,
     ) -> tuple[ContextPiece, ...]:
-        """Return the pieces of the context of *ref* that belong to *question*, best first.
+        """Return those pieces of the context of *ref* that fit *question*, best first.
 
-        At most *most* pieces with *budget* characters. They are ranked by words (BM25), and with *embedder* also by the
-        similarity of embeddings, which are kept in the store. Raises :class:`UsageError` if *ref* is not current.
+        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
+        With *embedder*, they are also ranked by the similarity of embeddings, which are stored. Raises
+        :class:`UsageError` if *ref* is not current.
         """
         if lack := self.lack_of(ref):
             raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
@@ -462,7 +463,10 @@ class Precomputer:
         return IdleWork(self._worker)
 
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
-        """Do due work until none is left, the budget is spent, or *slices* slices are done. Return their outcomes."""
+        """Do the due work, and return the outcome of each slice.
+
+        It ends when no work is due, when the token budget is spent, or after *slices* slices.
+        """
         return await self._worker.work(slices)
 
     @property
@@ -483,7 +487,7 @@ class Precomputer:
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """Takes the place of a context in a run that uses no items. The run still stops background work."""
+    """Replaces the context of a run that uses no items. Like a context, it stops background work during the run."""
 
     precomputer: Precomputer
 
@@ -502,7 +506,10 @@ class Foreground:
 
 @dataclass(frozen=True, slots=True)
 class ContextRef(Foreground):
-    """Refers to a context with a fixed content, for ``run(..., context=)``. After an edit it gets no items."""
+    """Refers to one content of a context, for ``run(..., context=)``.
+
+    After an edit of the context, a run with this reference uses no items.
+    """
 
     name: str
     digest: Digest
@@ -638,7 +645,7 @@ class IdleWorker:
         return None
 
     async def _wanted(self, prepared: PreparedContext) -> Mapping[str, float]:
-        """Return how much each piece of the context is asked about."""
+        """Return for each piece of the context how often readers ask about it."""
         host = self._host
 
         def look() -> Mapping[str, float]:
@@ -723,7 +730,10 @@ class IdleWorker:
         return self._drafts[name]
 
     async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
-        """Store the text of the slice for the next one; *drop*: the next slice does not need it."""
+        """Store the text that the slice has generated, so that the next slice can continue it.
+
+        With *drop*, delete it, because the next slice does not need it.
+        """
         if work.drafted is None:
             return
         if drop:

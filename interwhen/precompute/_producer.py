@@ -74,7 +74,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A planned item, with the inputs that it may read. Its :class:`StepContext` records those that it does read."""
+    """The plan for one item, with the inputs that the producer may read.
+
+    The :class:`StepContext` records which inputs it does read.
+    """
 
     name: str
     """The name, unique in the plan of its producer. Derive it from the subject of the step, not from a running number:
@@ -104,9 +107,9 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """The producer has nothing to propose, for the reason *why*.
+    """The result of a producer that has nothing to propose, with the reason *why*.
 
-    This is stored, so that the step is not tried again on the same inputs.
+    The result is stored, so that the step is not tried again on the same inputs.
     """
 
     why: str
@@ -137,7 +140,10 @@ Judgement: TypeAlias = Accepted | Rejected | Undecided
 
 
 class StepContext(Protocol):
-    """The inputs and the model of a step. Everything that the step reads is recorded, and every token is counted."""
+    """What a producer may use for a step: its inputs and the model.
+
+    It records every input that the producer reads, and counts every token.
+    """
 
     context: Context
     """The context without its pieces. Read pieces with :meth:`read`, which records them."""
@@ -154,13 +160,16 @@ class StepContext(Protocol):
         ...
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*; ``None`` unless it is accepted, or a guess of the same producer."""
+        """Return the item of the premise *step*.
+
+        Return ``None`` unless the item is accepted or is a guess of the same producer.
+        """
         ...
 
     def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, without those for which :meth:`premise` returns ``None``.
+        """Return the items of all premises, in the order of :attr:`Step.premises`.
 
-        They are in the order of :attr:`Step.premises`.
+        Items for which :meth:`premise` returns ``None`` are left out.
         """
         ...
 
@@ -207,9 +216,9 @@ class Producer(Protocol):
         """Make the item of *step*, with few requests to the model.
 
         The call is cancelled whenever a foreground run needs the model, and repeated later, so it must have no side
-        effects. What its requests had generated is kept, and the next call continues from there. An exception is
-        logged; only this step fails, and it is tried again after a pause. A ``ContextOverflow`` is stored, as
-        :class:`Nothing` is, because it would only be raised again.
+        effects. The text that its requests have generated is kept, and the next call continues from this text. An
+        exception is logged; only this step fails, and it is tried again after a pause. A ``ContextOverflow`` is stored,
+        as :class:`Nothing` is, because it would only be raised again.
         """
         ...
 

@@ -25,10 +25,10 @@ class _Line(msgspec.Struct):
 
 
 def read_questions(path: Path) -> list[str]:
-    """Return the questions in the file at *path*, in order. A question that was asked often is there as often.
+    """Return the questions in the file at *path*, in order. A repeated question is returned repeatedly.
 
-    The file is a journal (its question is the last paragraph of the user's last message), JSON lines (``.jsonl``, the
-    field ``question``), or a text with a question on each line. Raises :class:`UsageError` if it cannot be read.
+    The file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl``,
+    the field ``question``), or a text with a question on each line. Raises :class:`UsageError` if it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -65,9 +65,10 @@ def _in_lines(path: Path) -> list[str]:
 
 
 def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the producers *specs* (none: all installed ones) with their options, and with *questions* added.
+    """Return the producers *specs* with *questions* added to their options.
 
-    Questions go to each producer that has the option ``questions``. Raises :class:`UsageError` if none has it.
+    If *specs* is empty, all installed producers are meant. Each producer that has the option ``questions`` gets the
+    questions. Raises :class:`UsageError` if none has it.
     """
     read = [read_spec(spec) for spec in specs or [each.name for each in producers()]]
     takers = [name for name, _ in read if questions and "questions" in own_options(load(PRODUCERS, name))]

@@ -84,9 +84,10 @@ class FactIndex:
         )
 
     def scores(self, question: str) -> dict[int, float]:
-        """Return the scores of the statements for *question*, by their index. Statements without a score are left out.
+        """Return the score of each statement for *question*, as a mapping from the index of the statement.
 
-        A statement has a score if it shares a word with the question, or has a number near one in the question.
+        A statement has a score if it shares a word with the question, or has a number near one in the question. Other
+        statements are left out.
         """
         found: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
@@ -128,9 +129,10 @@ _FUSION = 60
 
 
 def characters_in(window: int | None) -> int:
-    """Return how many characters of a text a prompt may have, for a model with a context of *window* tokens.
+    """Return how many characters of a text may be in a prompt, for a model with a context window of *window* tokens.
 
-    Half of the window is for the text, at three characters a token. An unknown window is taken for 16,384 tokens.
+    Half of the window is for the text, at three characters a token. If the window is not known, 16,384 tokens are
+    assumed.
     """
     return 3 * (window or 16_384) // 2
 
@@ -141,17 +143,17 @@ def passage_of(piece: ContextPiece) -> str:
 
 
 class PassageIndex:
-    """Ranks the pieces of a context by a question. Building it takes about a second for 500 pages."""
+    """Ranks the pieces of a context by how well they fit a question. To build it takes about a second for 500 pages."""
 
     def __init__(self, pieces: Sequence[ContextPiece]) -> None:
         self._pieces = tuple(pieces)
         self._index = FactIndex([passage_of(piece) for piece in self._pieces])
 
     def ranked(self, question: str, nearness: Mapping[Digest, float] | None = None) -> list[ContextPiece]:
-        """Return the pieces that belong to *question*, best first.
+        """Return the pieces that fit *question*, best first.
 
-        *nearness* has the similarity of each piece to the question by its embedding. Both rankings are then fused by
-        the ranks of the pieces in them.
+        *nearness* has the similarity of each piece to the question by embeddings. If it is given, the two rankings are
+        combined by the ranks of the pieces.
         """
         scores = self._index.scores(question)
         by_words = sorted(scores, key=lambda at: (-scores[at], at))
@@ -166,7 +168,7 @@ class PassageIndex:
 
 
 def within(pieces: Sequence[ContextPiece], *, most: int = MOST, budget: int = BUDGET) -> tuple[ContextPiece, ...]:
-    """Return the first of *pieces* that fit: at most *most* with *budget* characters."""
+    """Return the first of *pieces*: at most *most* of them, with at most *budget* characters in all."""
     found: list[ContextPiece] = []
     left = budget
     for piece in pieces:

@@ -73,9 +73,9 @@ _ADJECTIVES = {"height": "tall", "age": "old"}
 
 
 def form_of(question: str) -> Words | None:
-    """Return the form of *question* that all its known paraphrases have; ``None`` if it must not be compared.
+    """Return the normal form of *question*: paraphrases that are known to ask the same have the same form.
 
-    Linear in the length of the question.
+    Return ``None`` if the question must not be compared. The time is linear in the length of the question.
     """
     if not question.strip() or len(question) > LONGEST:
         return None
@@ -88,19 +88,22 @@ def form_of(question: str) -> Words | None:
 
 
 def is_same_question(one: str, other: str) -> bool:
-    """Tell whether *one* and *other* are shown to be the same question."""
+    """Return whether *one* and *other* are paraphrases that are known to ask the same."""
     form = form_of(one)
     return form is not None and form == form_of(other)
 
 
 @lru_cache(maxsize=4096)
 def stored_form(question: str) -> Words | None:
-    """Return :func:`form_of` a stored question. It is cached, because each query is compared with the same ones."""
+    """Return :func:`form_of` for a stored question. It is cached, because each query is compared with the same ones."""
     return form_of(question)
 
 
 def _read(text: str) -> Words:
-    """Return the words, numbers and signs of *text*. A capital letter counts only where it can change the meaning."""
+    """Return the words, numbers and signs of *text*.
+
+    Words are in lower case, except where a capital letter can change the meaning.
+    """
     found: list[str] = []
     for match in _TOKEN.finditer(text):
         part = match[0]
@@ -162,7 +165,10 @@ def _name_totals(words: Words) -> Words:
 
 
 def _count(words: Words) -> Words:
-    """Rewrite the frames of counts to "how many THINGS ...", without "do" and "are there"."""
+    """Rewrite questions for a count, such as "what is the number of THINGS", to "how many THINGS ...".
+
+    The words "do", "does", "that" and "is there" are removed.
+    """
     if words[:4] == ("what", "is", "number", "of"):
         words = ("how", "many", *words[4:])
     elif words[:2] == ("what", "number") and words[2:3] == ("of",):
@@ -178,7 +184,7 @@ def _count(words: Words) -> Words:
 
 
 def _measure(words: Words) -> Words:
-    """Rewrite the frames of amounts to "how much SUBJECT VERB ..."."""
+    """Rewrite questions for an amount, such as "what is the price of THING", to a form such as "how much ..."."""
     asks = words[:2] if words[:2] == ("how", "much") else words[:1] if words[:1] == ("what",) else ()
     rest = words[len(asks) :]
     if asks and rest[:1] in (("do",), ("does",)):

@@ -59,10 +59,10 @@ Entry: TypeAlias = Charge | ComparedPair
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A query that tests the item *subject*.
+    """A query that is used to test the item *subject*.
 
-    *served* is what the reader's run began with. *other* is the alternative: without the item if that run used it, or
-    with it if not.
+    *served* is the model and the prompt of the reader's run. *other* is the alternative: without the item if that run
+    used it, and with the item if not.
     """
 
     subject: ItemId
@@ -128,7 +128,10 @@ class Savings:
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Choose an item to test, and return the model and the prompt of the run, with or without this item."""
+        """Choose an item to test, and return the model and the prompt of the run.
+
+        The gate of the item decides whether the run uses it.
+        """
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
         subject = self._subject(full, offered)
@@ -169,10 +172,10 @@ class Savings:
             self._halves.append(_HalfPair(query, arm))
 
     async def settle(self, precomputer: Precomputer, *, most: int = 1, **options: Any) -> int:
-        """Do the second run of at most *most* pairs, while no other run needs the model. Return the number completed.
+        """Make the second run of at most *most* pairs while no other run needs the model.
 
-        *options* go to these runs, and must be the same as for the readers' runs (such as ``sampling``). A run that a
-        foreground run cancels is tried again at the next call.
+        Return how many pairs were completed. *options* go to these runs, and must be the same as for the readers' runs
+        (such as ``sampling``). If a foreground run cancels a second run, the next call tries it again.
         """
         done = 0
         while self._halves and done < most:
@@ -254,7 +257,7 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    """Return the saving of the item of *record*, over all its pairs."""
+    """Return how much an item saves, computed from all pairs in *record*."""
     saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
     paid_off = record.offline_tokens / saving if saving > 0 else None
     return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)

@@ -31,10 +31,10 @@ def everything(_item: Item) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServeReady:
-    """The default :class:`~interwhen.precompute.ServingPolicy`.
+    """The default :class:`~interwhen.precompute.ServingPolicy`: it uses a stored answer, or else relevant facts.
 
-    A stored answer is used only for its own question, in the same words or in words that are shown to ask the same.
-    Otherwise the most relevant facts are put before the question: at most *most* facts and *budget* characters.
+    A stored answer is used only if the prompt asks its question, in the same words or in a known paraphrase. Otherwise,
+    the most relevant facts are put before the question: at most *most* facts with at most *budget* characters.
     """
 
     most: int = 6
@@ -66,9 +66,9 @@ class ServeReady:
 
 
 def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
-    """Return the stored *text* in chunks, of which the first *reasoning* characters are reasoning.
+    """Return the stored *text* as chunks. Its first *reasoning* characters are reasoning.
 
-    It counts as 0 tokens, because its tokens were spent before; the ledger has them as offline tokens.
+    The chunks count as 0 tokens, because these tokens were spent earlier. The ledger counts them as offline tokens.
     """
     parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
     return tuple(chunk for chunk in parts if chunk.text)
@@ -86,9 +86,9 @@ def find_answer(items: Sequence[Item], question: str) -> Item | None:
 
 
 def find_same(items: Sequence[Item], prompt: str) -> Item | None:
-    """Return the item whose question is the last line of *prompt* in other words; ``None`` if there is none.
+    """Return the item that answers a known paraphrase of the last line of *prompt*; ``None`` if there is none.
 
-    What stands before that line must be nothing, or the text that the question is about.
+    Before that line, there must be nothing or the text that the question is about.
     """
     line = last_line(prompt)
     form = form_of(line)
@@ -127,7 +127,10 @@ def last_line(question: str) -> str:
 
 
 def facts_in(items: Sequence[Item], basis: Basis = "judged") -> list[tuple[str, str]]:
-    """Return each fact in *items* on this *basis*, with the id of its item. Each line of such an item is one fact."""
+    """Return all facts in *items* whose proof has the basis *basis*, each with the id of its item.
+
+    Each line of such an item is one fact.
+    """
     return [
         (line, item.id)
         for item in items
@@ -159,9 +162,9 @@ def choose_facts(
 
 
 def with_facts(prompt: Prompt, facts: Sequence[str], agreed: Sequence[str] = ()) -> Prompt:
-    """Return *prompt* with *facts* before the question (in a chat, before the last turn of the user).
+    """Return *prompt* with *facts* inserted before the question (in a chat, before the last turn of the user).
 
-    *agreed* are facts whose derivations agreed, and that were not checked. Each group has its own heading.
+    *agreed* are facts that several derivations gave and that no monitor checked. Each group has its own heading.
     """
     groups = ((HEADING, facts), (AGREED_HEADING, agreed))
     return before_question(prompt, "\n\n".join("\n".join((heading, *group)) for heading, group in groups if group))

@@ -41,7 +41,7 @@ def _refuse(request: Request) -> Recording:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What was last read of a context."""
+    """What was read of a context the last time."""
 
     ref: ContextRef | None
     worker: WorkerSettings | None
@@ -53,10 +53,10 @@ class _State:
 
 
 class StoredContext:
-    """One context of *source*, as a run uses it: a :class:`~interwhen._types.extensions.Ready`.
+    """One context in a store, for the runs of a process that does not prepare it.
 
-    It serves the latest content that was read, with the items of the last worker, and only to runs of the model that
-    they were prepared for.
+    It serves the content that was read last, with the items of the last worker. Only runs of the model for which the
+    items were prepared get them.
     """
 
     def __init__(self, name: str, source: StoredContexts) -> None:
@@ -150,10 +150,10 @@ class StoredContext:
 
 
 class StoredContexts:
-    """The contexts of the store at *place*, sealed with the key in *key_file*: a ``ContextSource``.
+    """The contexts in the store at *place*; a ``ContextSource``. The key of the store is in the file *key_file*.
 
-    The store is opened when a context is first asked for, and never created. A call whose prompt lacks the text of its
-    context gets at most *passages* characters of it.
+    The store is opened when a context is first requested. It is never created. If the prompt of a call lacks the text
+    of its context, the call gets at most *passages* characters of the text.
     """
 
     def __init__(self, place: str | None = None, key_file: Path | None = None, passages: int = 0) -> None:

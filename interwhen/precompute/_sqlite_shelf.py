@@ -262,7 +262,7 @@ def _free_name(path: Path) -> str:
 
 
 def _forbids_writing(path: str) -> bool:
-    """Tell whether the header names a format version that SQLite must not write. Then our file is damaged."""
+    """Return whether the file header has a format version that SQLite must not write. If so, our file is damaged."""
     with Path(path).open("rb") as file:
         head = file.read(20)
     return len(head) == 20 and head[18] > 2

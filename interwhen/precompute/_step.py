@@ -37,9 +37,9 @@ _TOO_LONG = "the prompt must fit into the context window of the model: cut the c
 
 
 class StepWork:
-    """The :class:`~interwhen.precompute.StepContext` of the step *planned*.
+    """What the producer of the step *planned* may use; a :class:`~interwhen.precompute.StepContext`.
 
-    *settled* has the current items by the full name of their step.
+    *settled* maps the full name of each finished step to its current item.
     """
 
     def __init__(
@@ -92,9 +92,10 @@ class StepWork:
         return found
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*; ``None`` unless it is accepted, or a guess of the same producer.
+        """Return the item of the premise *step*.
 
-        Raises :class:`UsageError` unless ``Step.premises`` names it.
+        Return ``None`` unless the item is accepted or is a guess of the same producer. Raises :class:`UsageError`
+        unless ``Step.premises`` names *step*.
         """
         name = full_name(self._planned.producer.name, step)
         if name not in self._planned.premises:
@@ -116,13 +117,13 @@ class StepWork:
 
     @property
     def reused(self) -> int:
-        """The tokens that earlier slices of the step generated and this one used."""
+        """The number of tokens from drafts of earlier slices that this slice used."""
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Ask the model for a complete answer.
+        """Send *prompt* to the model, and return its complete answer.
 
-        It is read as a stream, so that the tokens are counted even if the request is cancelled.
+        The answer is read as a stream, so that its tokens are counted even if the request is cancelled.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:

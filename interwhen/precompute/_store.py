@@ -66,7 +66,7 @@ class Locked(Exception):
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
-    """Return the entry for *payload* under *name*, sealed with *key* if there is one."""
+    """Return *payload* as the entry to store under *name*. If there is a *key*, the entry has a keyed hash of it."""
     magic = MAGIC if key is None else KEYED
     return _HEAD.pack(magic, SCHEMA, _sum(name, SCHEMA, payload, key)) + payload
 
@@ -167,12 +167,12 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Its path or URL, for messages."""
+        """The path or URL of the store, for messages."""
         return self.shelf.place
 
     @property
     def blocks(self) -> bool:
-        """Whether its calls may block, so that they must run in a thread."""
+        """Whether methods of this store may block. If so, call them in a thread."""
         return self.shelf.blocks
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ class Store:
         return item
 
     def put(self, item: Item) -> Item:
-        """Store *item*, and return it. If another writer was first, keep and return the item of that writer."""
+        """Store *item* and return it. If another writer has already stored this item, return the stored one."""
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
         for _ in range(3):
@@ -262,8 +262,8 @@ class Store:
     def generation(self, name: str, *, waits: bool = True) -> int:
         """Return the generation of document *name*; 0 if it was never written.
 
-        Without *waits*, this raises :class:`~interwhen.precompute.StoreError` at once if the shelf is locked, as far as
-        the shelf can do so.
+        Without *waits*, this does not wait for a locked shelf: it raises :class:`~interwhen.precompute.StoreError` at
+        once, if the shelf supports that.
         """
         # Optional: a shelf that never locks needs no such method.
         names = self.shelf.names if waits else getattr(self.shelf, "names_now", self.shelf.names)
@@ -297,10 +297,10 @@ class Store:
         return expect + 1
 
     def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> Document:
-        """Write what *change* makes of the data of document *name*, and return the document after it.
+        """Replace the data of document *name* by what *change* returns for it, and return the new document.
 
-        If another process writes the document meanwhile, *change* gets the new data. If it returns ``None``, nothing is
-        written.
+        If another process writes the document meanwhile, *change* is called again with the new data. If it returns
+        ``None``, nothing is written.
         """
         for _ in range(_TRIES):
             there = self.document(name)
@@ -316,7 +316,7 @@ class Store:
         )
 
     def decoded(self, name: str, kind: type[T]) -> T | None:
-        """Return the latest generation of document *name* as a *kind*; ``None`` if it is missing or damaged."""
+        """Return the latest data of document *name* as an object of type *kind*; ``None`` if missing or damaged."""
         data = self.document(name).data
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
 

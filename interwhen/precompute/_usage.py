@@ -36,9 +36,9 @@ def seen_questions(store: Store, name: str) -> dict[str, int]:
 
 
 def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
-    """Add *questions* to those about the context *name*. Two processes may do this at once.
+    """Add *questions* to the recorded questions about the context *name*. Two processes may do this at once.
 
-    *is_log*: they are a whole log, such as a file. Noting it once more changes nothing.
+    *is_log* means that *questions* is a whole log, such as a file. To record the same log again changes nothing.
     """
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if question and len(question) <= LONGEST}
@@ -74,7 +74,11 @@ class QuestionLog:
 
 
 def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float]:
-    """Return how much each piece is asked about, by its name: the questions for which it is among the best passages."""
+    """Return for each piece, by name, how often questions ask about it.
+
+    Each question counts for the pieces that fit it best, with less weight for a lower rank. *questions* maps each
+    question to its frequency.
+    """
     found: dict[str, float] = {}
     for question, count in questions.items():
         for rank, piece in enumerate(index.ranked(question)[:_RANKED]):
@@ -83,7 +87,10 @@ def demand(index: PassageIndex, questions: Mapping[str, int]) -> dict[str, float
 
 
 def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> PlannedStep:
-    """Return the first of the most urgent *steps* whose pieces are most asked about. *steps* are sorted by urgency."""
+    """Return the step to do next: of the most urgent *steps*, the one whose pieces are asked about most.
+
+    *steps* must be sorted by urgency. *wanted* has how often each piece is asked about.
+    """
     equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
 
     def asked_about(each: PlannedStep) -> float:

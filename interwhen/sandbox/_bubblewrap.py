@@ -28,7 +28,10 @@ class Bubblewrap:
     in_user_namespace: bool
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
-        """Return the command that starts ``bwrap`` and the launcher in it; *descriptors* hold :attr:`files`."""
+        """Return the command that starts ``bwrap`` and the launcher in it.
+
+        *descriptors* are file descriptors from which the contents of :attr:`files` can be read.
+        """
         # The keeper mounts what bubblewrap cannot, and gives up all rights before it becomes the program.
         options = ["--cap-add", "ALL", "--die-with-parent", "--as-pid-1", "--unshare-cgroup-try"]
         options += [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts")]

@@ -471,7 +471,7 @@ class ProcessSandbox(BlockingSandbox):
         self._entered = False
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees hold on this machine, by making a sandbox."""
+        """Find out which guarantees this machine can enforce, by making a sandbox."""
         return _probe(self._setting)
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008

@@ -263,7 +263,7 @@ class Sandbox(Protocol):
         ...
 
     def probe(self) -> Guarantees:
-        """Find out which guarantees hold on this machine. May take some 100 ms the first time."""
+        """Find out which guarantees this machine can enforce. May take some 100 ms the first time."""
         ...
 
     def run_sync(self, program: Program, limits: Limits = ...) -> Outcome:

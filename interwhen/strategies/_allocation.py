@@ -78,8 +78,8 @@ def _curve(at: tuple[float, float]) -> Fading:
 def falling(values: Iterable[tuple[float, float]]) -> list[float]:
     """Return the non-increasing sequence that is closest to *values*, by weighted least squares.
 
-    Each entry of *values* is a number and its weight, which is above 0. The method is "pool adjacent violators" (Ayer
-    et al. 1955), in linear time.
+    *values* are pairs of a value and its weight (above 0). Method: pool adjacent violators (Ayer et al. 1955), in
+    linear time.
     """
     blocks: list[tuple[float, float, int]] = []
     for value, weight in values:
@@ -152,7 +152,7 @@ def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 
 
 
 def expected_tokens(steps: Sequence[Odds]) -> float:
-    """Return the expected number of tokens of *steps*. Each try is made only if all earlier ones failed."""
+    """Return the expected tokens of the tries *steps*. Each try is made only if all earlier ones failed."""
     total, reached = 0.0, 1.0
     for step in steps:
         total += reached * step.tokens
@@ -161,7 +161,7 @@ def expected_tokens(steps: Sequence[Odds]) -> float:
 
 
 def expected_chance(steps: Sequence[Odds]) -> float:
-    """Return the chance that at least one of the tries *steps* is verified."""
+    """Return the chance that one of the tries *steps* is verified."""
     lost = 1.0
     for step in steps:
         lost *= 1.0 - step.chance
@@ -337,7 +337,7 @@ class Beliefs:
         return self.after if failures else ("sample",)
 
     def _pool(self) -> dict[tuple[Action, int], float]:
-        """Return the estimated success chance of each action after each number of failures, over all classes."""
+        """Return the chance of each action after each number of failures, over all classes."""
         pool: dict[tuple[Action, int], float] = {}
         for action in ("sample", *self.after):
             sums = [_Cell() for _ in range(self.most)]
@@ -411,7 +411,7 @@ _NONE = _Cell()
 
 
 def _odds_times(chance: float, factor: float) -> float:
-    """Return the probability whose odds are *factor* times the odds of the probability *chance*."""
+    """Return the chance whose odds are *factor* times those of *chance*."""
     chance = min(max(chance, 1e-6), 1.0 - 1e-6)
     odds = chance / (1.0 - chance) * factor
     return odds / (1.0 + odds)
@@ -433,7 +433,7 @@ def by_length(task: Task) -> str:
 
 @dataclass(slots=True)
 class Spending:
-    """Compares the tokens that tasks have spent with the budget, to correct the spending of later tasks."""
+    """Counts tasks and their tokens, so that the mean tokens per task can be kept at a budget."""
 
     tasks: int = 0
     tokens: float = 0.0
@@ -518,7 +518,7 @@ class AdaptiveAllocator:
         return key
 
     def begin(self, key: str) -> tuple[Odds, ...]:
-        """Record the start of a task of class *key*, and return its planned tries in order.
+        """Count a task of class *key*, and return its planned tries in order.
 
         The caller stops after the first verified try, and gives up after the last one.
         """
@@ -562,7 +562,7 @@ class AdaptiveAllocator:
     # ------------------------------------------------------------------ for runs
 
     def allow(self, task: Task) -> Allowance:
-        """Return the largest number of corrections (remedies) in a run on *task* that are worth their tokens."""
+        """Return the number of corrections that are worth their tokens in a run on *task*."""
         steps = self.begin(self.key(task))
         corrections = 0
         for step in steps[1:]:
@@ -572,10 +572,7 @@ class AdaptiveAllocator:
         return Allowance(remedies=corrections)
 
     def learn(self, task: Task, result: Result) -> None:
-        """Record the *result* of the run on *task*.
-
-        Each remedy of the run counts as a try. All but the last one count as failed.
-        """
+        """Record the result of the run on *task*. Each remedy counts as a try, and all but the last one failed."""
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task
             self.spending.tokens += ledger.total_tokens

@@ -19,7 +19,7 @@ _THOUGHT = "</think>"
 
 
 def normal(answer: str) -> str:
-    """Return *answer* in a normal form for comparison: an exact number, or otherwise its words in lower case."""
+    """Normalise *answer* for comparison: an exact number, or else its words in lower case."""
     plain = answer.strip().lstrip("`*$ ").rstrip("`*$. ")
     value = read_number(plain)
     return " ".join(plain.casefold().split()) if value is None else str(value)
@@ -42,7 +42,7 @@ def read_answer(text: str) -> str | None:
 
 
 def read_json(text: str) -> str | None:
-    """Parse *text* as JSON and return it in a canonical form; ``None`` if *text* is not valid JSON."""
+    """Return the JSON value in *text* in a canonical form; ``None`` if *text* is not JSON."""
     try:
         value = msgspec.json.decode(text.rpartition(_THOUGHT)[2])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -32,10 +32,7 @@ _SEEDS = 2**31 - 2**20
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Derive the sampling seed for *question* from *seed*, the seed of a comparison.
-
-    All strategies and budgets of the comparison use the same derived seed.
-    """
+    """Derive the seed for *question* from *seed*, the seed of a comparison. All strategies and budgets get the same."""
     return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
 
 
@@ -149,11 +146,11 @@ class Exercise:
 def load_exercises(
     spec: str, *, count: int, seed: int, shipped: Mapping[str, Callable[..., Any]]
 ) -> tuple[Exercise, ...]:
-    """Load the task *spec*, and return *count* of its exercises.
+    """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
 
-    *spec* is ``name:option=value`` or ``module:factory``. *shipped* has the task factories of this package by name.
-    Equal seeds give equal exercises. Raises :class:`~interwhen.PluginError` if the task is missing or broken, and
-    :class:`~interwhen.UsageError` if it has fewer than *count* exercises, or two with the same name.
+    *shipped* are the factories of this package by name. Equal seeds give equal exercises. Raises
+    :class:`~interwhen.PluginError` if the task is missing or broken, and :class:`~interwhen.UsageError` if it has
+    fewer than *count* exercises, or two with the same name.
     """
     if count < 1:
         raise UsageError(f"task {spec!r}: the number of problems must be at least 1, got {count}; ask for more")

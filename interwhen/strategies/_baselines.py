@@ -21,13 +21,13 @@ MOST_SAMPLES = 64
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
-    """Generates one trace at temperature 0, as a baseline."""
+    """One trace at temperature 0: the baseline."""
 
     name: str = "greedy"
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Generate the trace at temperature 0 and return it."""
+        """Answer with the greedy trace."""
         return Solution(trace=await context.write(question, context.greedy))
 
 
@@ -35,8 +35,8 @@ class Greedy:
 class BestOf:
     """Best-of-N: draws as many samples as the budget allows, and answers with the one that the verifiers rate best.
 
-    With ``until_verified``, it stops at the first sample with a verified answer. It never abstains: if the best sample
-    is refuted, its answer has the status ``unverified``.
+    With ``until_verified`` it stops at the first sample with a verified answer. It never abstains: if the best sample
+    is refuted, its answer is unverified.
     """
 
     name: str = "best-of-n"
@@ -45,7 +45,7 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the best sample. If several are equally good, use the first."""
+        """Answer with the best sample. If several are equally good, take the first."""
         best: tuple[Trace, Judgement] | None = None
         longest = 0
         for number in range(self.samples):
@@ -137,9 +137,9 @@ _MOST = 3
 class Revision:
     """Asks again with feedback until a text has an answer and no refuted claim.
 
-    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words and level as in a
-    supervised run. With ``tell=False``, the question is asked again without feedback. The first text is generated at
-    temperature 0. The strategy abstains if every text was refuted or gave no answer.
+    (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the same words as in a supervised run, and
+    the level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
+    greedy. It abstains if every text was refuted or gave no answer.
     """
 
     name: str = "revision"
@@ -183,7 +183,7 @@ def criticism(question: Question, found: Judgement, template: FeedbackTemplate) 
 
 
 def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
-    """Return a prompt with *question*, the text of *trace* as the reply of the model, and the feedback *said*."""
+    """Return a prompt with the question, the text of *trace* as the reply of the model, and the feedback *said*."""
     if isinstance(question.prompt, str):
         return f"{question.prompt}{trace.text}\n\n{said}\n\n"
     return (*question.prompt, Message("assistant", trace.text), Message("user", said))
@@ -196,9 +196,9 @@ def asked_again(question: Question, trace: Trace, said: str) -> Prompt:
 class BudgetForcing:
     """Makes the model think longer or shorter, at temperature 0 (Muennighoff et al. 2025, arXiv 2501.19393).
 
-    If the thinking ends before ``minimum`` tokens, its end is removed and the text ``wait`` is appended, at most
-    ``waits`` times. At ``maximum`` tokens the thinking is closed, and the text ``lead`` begins the answer. For a model
-    without a thinking phase, the whole text counts as thinking.
+    If the thinking ends before ``minimum`` tokens, its end is removed and ``wait`` is appended, at most ``waits``
+    times. At ``maximum`` tokens the thinking is closed and ``lead`` begins the answer. For a model without a thinking
+    phase, the whole text counts as thinking.
     """
 
     name: str = "budget-forcing"
@@ -230,7 +230,7 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Let the model continue *trace* until it has given its answer, and return the longer trace."""
+        """Let the model continue *trace* until it has given its answer."""
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
@@ -294,7 +294,7 @@ class StepSearch:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Search, and answer with the best finished text."""
+        """Answer with the best finished text."""
         await context.need_prefix(self.name)
         search = _Search(self, question, context)
         forest = [await search.plant() for _ in range(self.trees)]
@@ -333,7 +333,7 @@ class _Search:
         """The length of the longest step so far, in tokens."""
 
     async def plant(self) -> list[_Beam]:
-        """Start a tree: sample first steps, and return the best ones as beams."""
+        """Start a tree: sample first steps, and return the best beams."""
         found = [await self._step(Trace()) for _ in range(self._shape.width * self._shape.expansions)]
         return self._best(found)
 
@@ -358,7 +358,7 @@ class _Search:
         return not self._context.affords(self._longest + reserve)
 
     async def finish(self, beam: _Beam) -> _Beam:
-        """Let the model write *beam* to its end, as far as the budget allows."""
+        """Finish *beam*, as far as the budget allows."""
         trace = beam.trace
         if self._context.affords(1):
             trace = await self._context.write(self._question, self._context.greedy, trace)
@@ -378,7 +378,7 @@ class _Search:
         return _Beam(grown, await context.judge(self._question, grown, partial=grown.finish_reason is None))
 
     def _best(self, beams: Iterable[_Beam]) -> list[_Beam]:
-        """Return the best ``width`` of *beams*. Equal texts are kept once; equally good ones in their order."""
+        """Return the best ``width`` of *beams*, the earlier of equally good ones. Each text is kept once."""
         apart: dict[tuple[str, bool], _Beam] = {}
         for beam in beams:
             apart.setdefault((beam.trace.text, beam.is_open), beam)

@@ -20,7 +20,7 @@ _WARM = 0.7
 
 
 class CallCatalog:
-    """All installed strategies, for single calls; a :class:`~interwhen._types.strategies.StrategyCatalog`."""
+    """The :class:`~interwhen._types.strategies.StrategyCatalog` of all installed strategies."""
 
     def names(self) -> frozenset[str]:
         """Return the names of the shipped strategies and of those that are installed as plug-ins."""
@@ -32,14 +32,14 @@ class CallCatalog:
 
 
 class CatalogStrategy:
-    """Answers single calls with a strategy of the catalogue; a :class:`~interwhen._types.strategies.CallStrategy`."""
+    """A :class:`~interwhen._types.strategies.CallStrategy` that answers calls with a strategy of the catalogue."""
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
 
     @property
     def name(self) -> str:
-        """The name of the strategy, with its options."""
+        """The name with its options."""
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
@@ -63,7 +63,7 @@ class CatalogStrategy:
                 return None
 
     async def choose(self, task: StrategyTask) -> StrategyChoice:
-        """Let the strategy answer *task*, and return the chosen text."""
+        """Let the strategy answer *task*."""
         self._vet(task)
         question = _CallQuestion(
             name="call",
@@ -92,7 +92,7 @@ class CatalogStrategy:
         )
 
     def _vet(self, task: StrategyTask) -> None:
-        """Raise :class:`UsageError` if the strategy cannot answer *task*, for example because *task* has tools."""
+        """Raise :class:`UsageError` if the strategy cannot answer *task* as it was asked."""
         name, strategy = self._strategy.name, self._strategy
         if not task.monitors and _rates(strategy):
             raise UsageError(
@@ -135,7 +135,7 @@ class _CallQuestion(Question):
     __slots__ = ()
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the tool calls of *trace*. Without tool calls, return the answer in the text after the reasoning."""
+        """Return the tool calls, or the answer in the text after the reasoning."""
         calls = [chunk.text for chunk in trace.chunks if chunk.call is not None]
         if calls:
             return "\n".join(calls)

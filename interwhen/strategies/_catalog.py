@@ -32,8 +32,8 @@ class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
     The allocator keeps the mean tokens per question at *share* of the budget. It learns from each question, so results
-    depend on the order of the questions. *classify* returns the class of a question. Use one object for each task,
-    because it keeps one allocator for each budget.
+    depend on the order of the questions. *classify* returns the class of a question. Use one object for each task; it
+    keeps one allocator for each budget.
     """
 
     name: str = "adaptive"
@@ -43,7 +43,7 @@ class Adaptive:
     _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the verified sample. If no sample is verified, answer with the best one."""
+        """Answer with the verified sample. If there is none, answer with the best one."""
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
         best: tuple[Trace, Judgement] | None = None
@@ -104,7 +104,7 @@ def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
 
 
 def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make a vote among at most *n* samples. The verifiers determine the weight of each sample."""
+    """Make the vote in which verifiers determine the weights of the samples."""
     return Vote("weighted-vote", n, "by verifiers")
 
 
@@ -124,12 +124,12 @@ def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: i
 
 
 def revision(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates a text, checks it, and asks again with feedback, in at most *rounds* rounds."""
+    """Make the strategy that generates a text, tests it, and revises it with feedback."""
     return Revision(rounds=rounds)
 
 
 def generate_test(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates and checks texts without feedback, in at most *rounds* rounds."""
+    """Make the strategy that generates and tests texts without feedback."""
     return Revision("generate-test", rounds, tell=False)
 
 
@@ -152,22 +152,22 @@ def interrupt_auto(
 
 
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run that repairs if a verifier knows the correct value; otherwise it gives feedback."""
+    """Make the supervised run that repairs if a verifier knows the correct value, and gives feedback if not."""
     return Interrupt("interrupt-repair-feedback", Repair(), restarts)
 
 
 def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run that repairs if a verifier knows the correct value; otherwise it resamples."""
+    """Make the supervised run that repairs if a verifier knows the correct value, and resamples if not."""
     return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
 
 
 def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run that gives feedback on each violation."""
+    """Make the supervised run that gives feedback."""
     return Interrupt("interrupt-feedback", Feedback(), restarts)
 
 
 def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
-    """Make a supervised run that cuts out each violation and samples again."""
+    """Make the supervised run that cuts and samples again."""
     return Interrupt("interrupt-resample", Resample(), restarts)
 
 

@@ -24,7 +24,7 @@ from interwhen.models._token_resume import shared
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSituation:
-    """What is known about a fork before it is sent. All sizes are in tokens."""
+    """Describes a fork before it is sent. All sizes are in tokens."""
 
     prefix: int
     """The length of the prompt and of the trace up to the end of the segment."""
@@ -43,7 +43,7 @@ class ForkSituation:
 
 
 class Actual(NamedTuple):
-    """The measured cost of a fork: wall time and the server's counters (``None`` if the server does not report one)."""
+    """The measured cost of a fork, by the clock and by the server's counters (``None`` if the server lacks one)."""
 
     seconds: float
     prompt_tokens: int | None = None
@@ -82,11 +82,11 @@ class Planner(Protocol):
     """
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Return a plan with one of the routes of *situation*."""
+        """Choose one of the routes of *situation*."""
         ...
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Update the predictions: the fork *planned* had the cost *actual*."""
+        """Learn from the *actual* cost of the fork *planned*."""
         ...
 
 
@@ -124,12 +124,12 @@ class Work(NamedTuple):
     restored: float = 0.0
 
     def seconds(self, rates: Rates) -> float:
-        """Return the time in seconds that this work takes at *rates*."""
+        """Return the time that the work takes at these *rates*."""
         return sum(amount * rate for amount, rate in zip(self, rates, strict=True))
 
 
 class Probe(NamedTuple):
-    """The measurement of one probe request: the prompt tokens read, the tokens written, and the seconds."""
+    """The measurement of one probe request: the tokens that the server read and wrote, and the time."""
 
     prefilled: int
     decoded: int
@@ -197,7 +197,7 @@ _Matrix = list[list[float]]
 
 @dataclass(slots=True)
 class Tracking:
-    """The estimated rates of a server, with the covariance of their errors. Each request improves the estimates."""
+    """The estimated rates, with the covariance of their errors."""
 
     rates: Rates
     surprises: int = 0
@@ -265,7 +265,7 @@ KEPT = 512
 
 
 class Shown(NamedTuple):
-    """The prediction and the measurement for one fork."""
+    """One fork: the prediction and the measurement."""
 
     planned: Planned
     actual: Actual
@@ -273,7 +273,7 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class _Share:
-    """An exponentially weighted moving average of a number from 0 to 1."""
+    """An exponentially weighted moving average of a share."""
 
     hits: float
     tries: float
@@ -312,11 +312,11 @@ class ForkPlanner:
 
     @property
     def hit(self) -> float:
-        """The expected share of the part ``held`` of a prefix that the server's cache still has."""
+        """The expected share of the previously cached prefix that is still in the server's cache."""
         return self._hits.value
 
     def choose(self, situation: ForkSituation) -> Planned:
-        """Return a plan with the fastest route for *situation*, or with another route that needs a trial."""
+        """Return the route for a fork in *situation*."""
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
         trial = self._due(situation, costs, costs[ranked[0]])
@@ -332,7 +332,7 @@ class ForkPlanner:
         return Planned(route, situation, costs[route], work.prefilled, save, is_trial, others)
 
     def learn(self, planned: Planned, actual: Actual) -> None:
-        """Update the predictions: the fork *planned* had the cost *actual*."""
+        """Learn from the *actual* cost of the fork *planned*."""
         self.shown.append(Shown(planned, actual))
         if planned.route == "parser":
             self._parses.learn(float(actual.parsed))
@@ -353,7 +353,7 @@ class ForkPlanner:
     # ------------------------------------------------------------------ costs
 
     def costs(self, situation: ForkSituation) -> dict[Route, float]:
-        """Return the predicted seconds for each route of *situation*."""
+        """Return the predicted seconds of each route in *situation*."""
         rates = self.rates
         costs: dict[Route, float] = {
             route: work_of(route, situation, self.hit).seconds(rates)
@@ -385,7 +385,7 @@ class ForkPlanner:
         return None
 
     def _is_worth_saving(self, situation: ForkSituation) -> bool:
-        """Return whether saving the state now costs less time than it is expected to save at the next fork."""
+        """Tell whether saving the state costs less than the expected saving at the next fork."""
         rates, size = self.rates, situation.prefix + situation.side
         move = rates.restore + rates.restored * size
         lost = (1.0 - self.hit) * max(rates.prefill * size - move, 0.0)
@@ -432,15 +432,15 @@ class Shelving(Protocol):
         ...
 
     async def save(self, request: Request) -> None:
-        """Save the state after *request*, the last fork of its prompt. If the server no longer has it, do nothing."""
+        """Save the state after *request*, the last fork of its prompt. Do nothing if the state is gone."""
         ...
 
 
 class PlannedModel:
-    """Wraps *model*: *planner* chooses the route of each fork, and other calls go to the model unchanged.
+    """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
-    The model determines which routes exist. Every model supports ``live``: the prefix is sent, and the server decides
-    what it caches. A local model with a shelf supports all routes. A fork with a summary can also use the summary.
+    The model determines the routes. Every model supports ``live``: the prefix is sent, and the server decides what it
+    caches. A local model with a shelf supports all routes. A fork with a summary can also use the summary.
     """
 
     def __init__(
@@ -460,15 +460,15 @@ class PlannedModel:
 
     @property
     def name(self) -> str:
-        """The name of the wrapped model."""
+        """The name of the model."""
         return self.model.name
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the wrapped model."""
+        """Return the capabilities of the model."""
         return await self.model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Stream a continuation from the wrapped model."""
+        """Stream a continuation from the model."""
         return await self.model.stream(request)
 
     async def complete(self, request: Request) -> Completion:
@@ -485,7 +485,7 @@ class PlannedModel:
         return answer
 
     async def aclose(self) -> None:
-        """Close the wrapped model."""
+        """Close the model."""
         await self.model.aclose()
 
     async def __aenter__(self) -> Self:
@@ -554,7 +554,7 @@ class PlannedModel:
 
 
 def _routed(request: Request, route: Route) -> Request:
-    """Return *request* with the route *route*. On the route ``summary``, the summary replaces the trace."""
+    """Return *request* with *route*. For the route ``summary``, the summary replaces the trace."""
     if route != "summary" or request.summary is None:
         return replace(request, route=route)
     phase = request.pieces[-1].phase if request.pieces else "answer"
@@ -574,11 +574,10 @@ _WRITTEN = 17
 
 
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
-    """Measure the rates of *model* with three short requests, which cost about two thousand tokens.
+    """Return the rates of *model* from three short requests, which cost about two thousand tokens.
 
-    The prompts begin with the text *mark*. Use a new *mark* for each call, because the server may have cached earlier
-    prompts. Raises :class:`~interwhen.ModelError` if a request fails, and :class:`~interwhen.UsageError` if the probes
-    give no rates.
+    The prompts begin with *mark*. Use a new one each time, because the server may have cached earlier prompts.
+    Raises :class:`~interwhen.ModelError`, and :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
         model, f"{mark}:\n", 1, "live", clock
@@ -630,7 +629,7 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The predicted and the measured costs of several forks on one endpoint."""
+    """The predicted and measured costs of forks on one endpoint."""
 
     model: str
     before: Rates
@@ -641,7 +640,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     @property
     def off(self) -> float:
-        """The median error of the predictions in percent, over the second half of the forks."""
+        """The error of the prediction in percent: the median over the second half of the forks."""
         late = self.forks[len(self.forks) // 2 :]
         return statistics.median(100.0 * abs(fork.predicted / fork.actual - 1.0) for fork in late)
 
@@ -649,10 +648,10 @@ class Explanation(msgspec.Struct, frozen=True):
 async def explain(
     model: Model, rates: Rates, *, forks: int, disturb: int, say: Callable[[str], None] = lambda _: None
 ) -> Explanation:
-    """Send *forks* forks from a growing trace, and compare the predicted with the measured times.
+    """Fork *forks* times from a growing trace, and compare the predicted and the measured times.
 
-    After every *disturb* forks, other requests are sent, so that the server may evict its cache (0: never). The
-    function *say* is called with a line of progress after each fork. Raises :class:`~interwhen.ModelError`.
+    After each *disturb* forks, other requests are sent, so that the server may evict its cache (0: never). *say*
+    receives a line of progress after each fork. Raises :class:`~interwhen.ModelError`.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)
@@ -674,7 +673,7 @@ async def explain(
 
 
 def explained(shown: Shown) -> Explained:
-    """Convert the fork *shown* for display: times in milliseconds, and the reason for its route in words."""
+    """Convert *shown* for display, with times in milliseconds and the reason for the route in words."""
     planned, actual = shown
     why = "trial, to learn its cost" if planned.is_trial else "the only route"
     if planned.others and not planned.is_trial:
@@ -701,7 +700,7 @@ def _fork(trace: str) -> Request:
 
 
 async def _disturb(model: Model, number: int) -> None:
-    """Send unrelated requests to every slot of the server, so that it may have to evict its cache."""
+    """Send other requests on every slot, so that the server may have to evict its cache."""
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8
         try:

@@ -35,7 +35,7 @@ class Interrupt:
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Run until a run gives an answer, and return this answer."""
+        """Answer with the first run that gives an answer."""
         remedies = longest = 0
         number = 0
         while True:
@@ -66,11 +66,11 @@ class Interrupt:
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
-        """Return whether run *number* has temperature 0."""
+        """Tell whether run *number* has temperature 0."""
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
-        """Return the number that is added to the seed for run *number*."""
+        """Return what is added to the seed for run *number*."""
         # Each run has its own range of seeds: a resumed stream increments its seed.
         return 1000 * number
 
@@ -81,10 +81,7 @@ class Interrupt:
 
 
 def _fitting(remedy: Remedy, own: Remedy) -> Remedy:
-    """Return *remedy* for a monitor whose own remedy is *own*.
-
-    If both give feedback, the options of *own* are used.
-    """
+    """Return *remedy* for a monitor whose remedy is *own*. If both give feedback, the options of *own* are used."""
     fallback = own.otherwise if isinstance(own, Repair) else own
     if isinstance(remedy, Feedback):
         return fallback if isinstance(fallback, Feedback) else remedy

@@ -129,7 +129,7 @@ class RungBelief(msgspec.Struct):
             self.worked, self.failed, self.wasted = self.worked * share, self.failed * share, self.wasted * share
 
     def restart(self) -> None:
-        """Forget all uses except the recent ones."""
+        """Forget all uses but the recent ones."""
         hits = float(self.recent.count("1"))
         self.wasted *= (len(self.recent) - hits) / self.failed if self.failed else 0.0
         self.worked, self.failed = hits, len(self.recent) - hits
@@ -168,7 +168,7 @@ class VerifierBeliefs(msgspec.Struct):
     """How often recent uses contradicted the beliefs, so that the earlier uses were forgotten."""
 
     def saw(self, uses: Iterable[RemedyUse]) -> None:
-        """Record the remedies *uses* of one run."""
+        """Count the *uses* of one run."""
         for use in uses:
             beliefs = self.fresh if use.is_fresh else self.later
             belief = beliefs.setdefault(use.rung, RungBelief())
@@ -337,7 +337,7 @@ class RemedyBeliefs:
         self.close()
 
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
-        """Return the order in which a run of *model* with *verifier* should try *rungs*."""
+        """Return the order of *rungs* for a run of *model* with *verifier*."""
         key = model, verifier, rungs
         with self._lock:
             order = self._orders.get(key)
@@ -379,7 +379,7 @@ class RemedyBeliefs:
                 self._write(((model, verifier), mine, explored))
 
     def beliefs(self) -> tuple[RemedyBelief, ...]:
-        """Return what is known about each remedy, sorted by model, verifier and place in the ladder."""
+        """Return all beliefs, by model and verifier, in the order of the ladder."""
         with self._lock:
             return tuple(
                 RemedyBelief(
@@ -396,19 +396,19 @@ class RemedyBeliefs:
             )
 
     def counts(self) -> dict[tuple[str, str], RunCounts]:
-        """Return the number of runs that were used for learning, for each model and verifier."""
+        """Return the counts of runs for each model and verifier."""
         with self._lock:
             return {key: RunCounts(known.runs, known.explored, known.resets) for key, known in self._known.items()}
 
     def flush(self) -> None:
-        """Wait until the file contains everything that was learned."""
+        """Wait until everything that was learned is in the file."""
         if self._thread is not None:
             done = threading.Event()
             self._work.put(done)
             done.wait()
 
     def close(self) -> None:
-        """Write what was learned to the file, and end the thread."""
+        """Write what was learned, and end the thread."""
         if self._thread is not None:
             self._work.put(None)
             self._thread.join()
@@ -442,7 +442,7 @@ class RemedyBeliefs:
 
 
 def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool) -> None:
-    """Add the *uses* of one run to *known*. A run without a remedy is not counted, since it gives no information."""
+    """Add the *uses* of one run to *known*. A run without a remedy says nothing, so it is not counted."""
     if uses:
         known.runs += 1
         known.explored += explored

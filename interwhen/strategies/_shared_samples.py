@@ -29,7 +29,7 @@ _Key: TypeAlias = tuple[Prompt, tuple[tuple[str, str], ...], str]
 
 @dataclass(slots=True)
 class _Sample:
-    """The chunks that the model sent for a request, recorded with their times."""
+    """The recorded chunks for a request, with their times."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
     """Each chunk with the seconds since the previous one (the first one: since the request)."""
@@ -58,20 +58,20 @@ class SharedModel:
         """The tokens that the model really generated in streams."""
 
     def __getattr__(self, name: str) -> Any:
-        """Return an optional attribute of the wrapped model, such as ``timeouts``, ``feedback`` or ``retries``."""
+        """Return an optional attribute of the shared model, such as ``timeouts``, ``feedback`` or ``retries``."""
         return getattr(self._model, name)
 
     @property
     def name(self) -> str:
-        """The name of the wrapped model."""
+        """The name of the shared model."""
         return self._model.name
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the wrapped model."""
+        """Return the capabilities of the shared model."""
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that replays the recorded text. If *request* allows more text, the model continues it."""
+        """Open a stream that replays the recorded text. If *request* wants more text, the model continues it."""
         key = _key(request)
         told = self._told.setdefault(key, _Sample())
         most = request.sampling.max_tokens
@@ -84,14 +84,14 @@ class SharedModel:
         return stream
 
     async def complete(self, request: Request) -> Completion:
-        """Let the wrapped model answer *request*. Forks and other completions are not shared."""
+        """Ask the shared model. Completions, such as forks, are not shared."""
         return await self._model.complete(request)
 
     async def aclose(self) -> None:
         """Do nothing: the owner of the model closes it."""
 
     async def ask(self, request: Request) -> Stream:
-        """Open a stream of the wrapped model, without sharing."""
+        """Ask the model for a stream."""
         return await self._model.stream(request)
 
     def now(self) -> float:
@@ -105,7 +105,7 @@ class SharedModel:
 
 
 class _SharedStream:
-    """Streams the recorded text. The model then continues it, and the new text is recorded as well."""
+    """Streams the recorded text, then the continuation by the model, which it records."""
 
     def __init__(self, shared: SharedModel, request: Request, told: _Sample) -> None:
         self._shared = shared
@@ -158,7 +158,7 @@ class _SharedStream:
             await self._stream.aclose()
 
     def _known(self) -> Sequence[Chunk]:
-        """Return the next recorded chunk. Return the end of the stream if ``max_tokens`` is reached."""
+        """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached."""
         seconds, chunk = self._told.chunks[self._next]
         if self._is_full() and chunk.tokens:
             return self._full()
@@ -168,9 +168,9 @@ class _SharedStream:
         return (msgspec.structs.replace(chunk, usage=self._told.usage) if chunk.finish_reason else chunk,)
 
     async def _news(self) -> Sequence[Chunk]:
-        """Receive new chunks from the model, record them, and return them.
+        """Receive chunks from the model, record them, and return them.
 
-        The finish reason ``length`` is not recorded, because it comes from the limit of this request.
+        A finish reason ``length`` is not recorded, because it comes from the limit of this request.
         """
         assert self._stream is not None
         chunks = await self._stream.receive()

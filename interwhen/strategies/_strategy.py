@@ -58,7 +58,7 @@ class Question:
         return monitors if acting else tuple(replace(one, delivery="observe") for one in monitors)
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the answer in *trace*; ``None`` if there is none, or if the line of the answer is incomplete."""
+        """Return the answer of *trace*; ``None`` if it has no answer, or the line of the answer is incomplete."""
         return self.read(trace.said)
 
 
@@ -88,11 +88,11 @@ class Solution:
 
 @runtime_checkable
 class Strategy(Protocol):
-    """A way to spend tokens of a model on a question."""
+    """Spends tokens of a model to answer a question."""
 
     @property
     def name(self) -> str:
-        """The name of the strategy, for tables and for the option ``--strategies``."""
+        """A name for tables and for ``--strategies``."""
         ...
 
     @property
@@ -114,7 +114,7 @@ class Strategy(Protocol):
 
 
 class CheckCounts(msgspec.Struct):
-    """Counts how all checks of one attempt ended, in runs, on single steps and on finished texts."""
+    """Counts the outcomes of all checks in one attempt: on runs, on steps and on finished texts."""
 
     passed: int = 0
     refuted: int = 0
@@ -123,18 +123,18 @@ class CheckCounts(msgspec.Struct):
 
     @property
     def could_act(self) -> bool:
-        """Whether a verifier gave a definite verdict (pass or violation) on at least one claim."""
+        """Whether a verifier passed or refuted at least one claim."""
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the counts of another judgement."""
+        """Add the counts of the judgement *one*."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How one strategy answered one question, and what it cost."""
+    """The outcome of one strategy on one question, with its cost."""
 
     strategy: str
     question: str
@@ -169,7 +169,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answered(self) -> bool:
-        """Whether the strategy gave an answer."""
+        """Whether an answer was given."""
         return self.answer is not None and self.status in {"verified", "unverified"}
 
 
@@ -178,7 +178,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyContext:
-    """The resources that a strategy may use for one question. It must use no others."""
+    """The resources that a strategy may use on one question. It must use no others."""
 
     model: BudgetedModel
     """Counts tokens: ``model.left`` is the rest of the budget."""
@@ -200,7 +200,7 @@ class StrategyContext:
         return replace(self.sampling, temperature=0.0, seed=self.seed)
 
     def sampled(self, number: int) -> Sampling:
-        """Return the sampling settings for sample *number*. Equal numbers give equal samples in every strategy."""
+        """Return the settings for sample *number*. Equal numbers give equal samples in every strategy."""
         return replace(self.sampling, seed=self.seed + number)
 
     def affords(self, tokens: int) -> bool:
@@ -219,7 +219,7 @@ class StrategyContext:
     async def write(
         self, question: Question, sampling: Sampling, trace: Trace | None = None, *, until: str = ""
     ) -> Trace:
-        """Let the model write a new trace, or continue *trace*. With *until*, stop after the text *until*.
+        """Let the model write a trace, or continue *trace*. With *until*, stop after that text.
 
         ``sampling.max_tokens`` limits the whole trace, including the tokens that *trace* already has.
         """
@@ -258,7 +258,7 @@ class StrategyContext:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How the monitors judged a text, with counts of their checks."""
+    """The judgement of a text by the monitors."""
 
     result: Result
     passed: int = 0
@@ -328,5 +328,5 @@ def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, boo
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
-    """Return whether one of *monitors* uses forks, so that judging a text costs tokens."""
+    """Tell whether *monitors* fork, so that judging costs tokens."""
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

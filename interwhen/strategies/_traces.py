@@ -15,7 +15,7 @@ CLOSING_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The text of one attempt so far, in chunks. ``finish_reason`` is ``None`` while the model may continue."""
+    """The text so far, in chunks. ``finish_reason`` is ``None`` while the model may continue."""
 
     chunks: tuple[Chunk, ...] = ()
     finish_reason: FinishReason | None = None
@@ -39,7 +39,7 @@ class Trace:
 
     @property
     def said(self) -> str:
-        """The finished part of the text: all of it if the model ended it, otherwise only the complete lines."""
+        """The finished part: the whole text if the model ended it, or only the complete lines if not."""
         text = self.text
         return text if self.ended else text[: text.rfind("\n") + 1]
 
@@ -59,7 +59,7 @@ class Trace:
         return Trace((*self.chunks, Chunk(text, phase, tokens=0)))
 
     def cut(self, length: int) -> Trace:
-        """Return the first *length* characters of the trace. A shortened chunk keeps its number of tokens."""
+        """Return the first *length* characters of the trace. A chunk that is cut keeps its number of tokens."""
         kept: list[Chunk] = []
         for chunk in self.chunks:
             if length <= 0:
@@ -98,7 +98,7 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, even if the caller is being cancelled."""
+    """Close *stream*, also while the caller is cancelled."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 

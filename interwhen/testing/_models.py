@@ -18,7 +18,7 @@ from interwhen.models._transport import Timeouts
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A step that sends nothing for *seconds*, measured on the clock of the event loop, which may be virtual."""
+    """Send nothing for *seconds* on the clock of the event loop, which may be virtual."""
 
     seconds: float
 
@@ -33,7 +33,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A step that ends the stream with the finish reason *reason*. With ``None``, no finish reason is sent."""
+    """End the stream with the finish reason *reason*; with ``None``, the stream has no finish reason."""
 
     reason: FinishReason | None = "stop"
 
@@ -90,14 +90,14 @@ class ScriptedModel:
         return self._capabilities
 
     async def stream(self, request: Request) -> ScriptedStream:
-        """Record *request*, and return a stream that plays its script."""
+        """Start the script for *request*."""
         self.requests.append(request)
         steps = iter(self._script(request))
         await anyio.lowlevel.checkpoint()
         return ScriptedStream(self, steps, self._delay)
 
     async def complete(self, request: Request) -> Completion:
-        """Return the text of *forks* as the answer to a fork. Each word counts as one token."""
+        """Answer a fork with the text that *forks* returns. Each word counts as one token."""
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
         if self._forks is None:
@@ -155,5 +155,5 @@ class ScriptedStream(GuardedStream):
         return (Chunk("", tokens=0, finish_reason="stop"),)
 
     async def release(self) -> None:
-        """If the stream was not read to its end, add one to ``closed`` of the model."""
+        """Increment ``closed`` of the model if the stream was not read to its end."""
         self._model.closed += not self._over

@@ -54,7 +54,7 @@ TOKEN = 4
 
 
 class SentLog(msgspec.Struct):
-    """When the server sent each packet of one stream, and when the client closed it (``time.monotonic()``)."""
+    """The times at which packets of one stream were sent and at which the client closed it, by ``time.monotonic()``."""
 
     sent: list[float] = []
     closed: float | None = None
@@ -75,21 +75,21 @@ class LoadTally(msgspec.Struct, frozen=True):
 
 
 class Schedule(NamedTuple):
-    """The packets of one stream. ``due`` has the time of each packet, in seconds after the request."""
+    """The packets of one stream, and how many seconds after the request each one is due."""
 
     packets: Sequence[bytes]
     due: Sequence[float]
 
 
 def chunk_texts(count: int) -> list[str]:
-    """Return the texts of *count* chunks of the fixed text. The fixed text is repeated as often as needed."""
+    """Return the texts of the first *count* chunks of the fixed text, repeated as often as needed."""
     text = PAGE * (count * TOKEN // len(PAGE) + 1)
     return [text[at : at + TOKEN] for at in range(0, count * TOKEN, TOKEN)]
 
 
 @functools.cache
 def schedule_page(count: int, rate: float, api: Api) -> Schedule:
-    """Return a schedule that sends *count* chunks of the fixed text, *rate* chunks a second (0: all at once)."""
+    """Return the schedule of *count* chunks of the fixed text at *rate* chunks a second."""
     packets = [*(_frame(_event(text, api)) for text in chunk_texts(count)), _ending(api)]
     if not rate:
         return Schedule([b"".join(packets)], [0.0])
@@ -113,9 +113,9 @@ def schedule_recording(recording: Recording, speed: float, chunks: int | None, k
 
 
 class Load:
-    """Selects the stream for a request: one of *recordings*, or the fixed text if there are no recordings.
+    """Selects what the server sends for a request: pages of the fixed text, or one of *recordings*.
 
-    With *stamped*, the text of the first chunk is the time at which the server sent this chunk.
+    With *stamped*, the text of the first chunk is the time at which this chunk was sent.
     """
 
     def __init__(self, recordings: Sequence[Recording] = (), *, stamped: bool = False) -> None:
@@ -160,7 +160,7 @@ _FEW = 4
 
 
 class _PacedConnection:
-    """A connection of a client, with its current stream and the bytes that are not sent yet."""
+    """A connection, its current stream, and the bytes that are not sent yet."""
 
     def __init__(self, sock: socket.socket, ready: selectors.BaseSelector) -> None:
         self.socket = sock
@@ -175,7 +175,7 @@ class _PacedConnection:
         ready.register(sock, selectors.EVENT_READ, self)
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """Receive bytes. Return head and body of the request if it is complete, and ``None`` if it is not."""
+        """Read bytes; return head and body of a request once it is complete, and ``None`` before."""
         try:
             arrived = self.socket.recv(65536)
         except OSError:
@@ -193,9 +193,9 @@ class _PacedConnection:
         return head, rest[:length]
 
     def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
-        """Send the head of the response and start *schedule*. Return the time at which the first packet is due.
+        """Send the head of the response and start *schedule*; return when the first packet is due.
 
-        *stamp* makes the first packet from the current time. This packet replaces the first one of *schedule*.
+        *stamp* builds the first packet from the current time, in place of the one in *schedule*.
         """
         self.log, self._schedule, self._next = SentLog(), schedule, 0
         self._begun = time.monotonic()
@@ -206,14 +206,14 @@ class _PacedConnection:
 
     @property
     def due(self) -> float | None:
-        """The time at which the next packet is due. ``None`` if the stream has ended or the client closed it."""
+        """When the next packet is due; ``None`` at the end of the stream, and after the client closed it."""
         if not self._is_open or self._next == len(self._schedule.due):
             return None
         return self._begun + self._schedule.due[self._next]
 
     @property
     def is_held(self) -> bool:
-        """Whether there are bytes that the socket has not accepted yet."""
+        """Whether there are unsent bytes."""
         return bool(self._unsent)
 
     def send_next(self) -> None:
@@ -249,7 +249,7 @@ class _PacedConnection:
 
 
 class _LoadServer:
-    """Answers requests with paced streams, and counts how many packets were late."""
+    """Answers requests, and counts how late packets are sent."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -265,7 +265,7 @@ class _LoadServer:
         self._since = time.monotonic(), time.process_time()
 
     def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
-        """Answer a request. If the answer is a stream, return the time at which its first packet is due."""
+        """Answer a request; return when the first packet is due, if the answer is a stream."""
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):
             connection.send(_reply(self._page(line)))
@@ -288,7 +288,7 @@ class _LoadServer:
         return due
 
     def count(self, late: float, *, held: bool) -> None:
-        """Count a packet that was *late* seconds after its due time. *held*: earlier bytes were still unsent."""
+        """Count a packet that is sent *late* seconds after it was due; *held*: earlier packets are still unsent."""
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)
@@ -389,7 +389,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
-    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process. Yield its base URL."""
+    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL."""
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:

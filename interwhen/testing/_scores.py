@@ -25,7 +25,7 @@ Place: TypeAlias = Literal["at", "before", "after", "unknown"]
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """The share *hits* / *of*, which are counts. ``low`` and ``high`` bound its 95 % score interval (Wilson 1927)."""
+    """The share *hits* / *of*, with the 95 % score interval of Wilson (1927) from *low* to *high*."""
 
     hits: int
     of: int
@@ -52,7 +52,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The distribution of some numbers: count, median, 90th and 99th percentile, and maximum."""
+    """Percentiles of numbers: the median, the 90th and the 99th percentile, and the maximum."""
 
     n: int = 0
     p50: float = 0.0
@@ -173,7 +173,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Return whether the first violation in *tried* is at, before or after the labelled mistake."""
+    """Return the position of the first violation in a flagged trace, relative to the labelled mistake."""
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
         return "unknown"

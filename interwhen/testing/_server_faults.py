@@ -72,9 +72,8 @@ def faulty(
 ) -> Script:
     """Return the script of a server with the fault *name*, for either API.
 
-    The first *times* requests get the fault (by default, a number that depends on the fault). Later requests get the
-    rest of *story* after the text that the request already contains. If :attr:`Fault.then` names another fault, they
-    get that one.
+    The first *times* requests have the fault (the default depends on the fault). Later requests get the rest of *story*
+    after the text that they already contain, or have the fault :attr:`Fault.then`.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times

@@ -26,43 +26,43 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A step that sends bytes of the body. If the body is chunked, they form one chunk."""
+    """Send bytes of the body, framed as one chunk if the body is chunked."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SendRaw:
-    """A step that sends bytes as they are, without chunk framing."""
+    """Send bytes without framing."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """A step that sends nothing for *seconds*, measured on the clock of the event loop."""
+    """Send nothing for *seconds* on the clock of the event loop."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A step that sends nothing until the client closes the connection."""
+    """Send nothing until the client closes the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """A step that breaks the connection with a TCP reset."""
+    """Break the connection with a TCP reset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """A step that closes the connection although the body is not complete."""
+    """Close the connection without ending the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forever:
-    """A step that repeats *steps* until the client closes the connection."""
+    """Repeat *steps* until the client closes the connection."""
 
     steps: tuple[Step, ...]
 
@@ -77,7 +77,7 @@ Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | F
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
-    """Return the steps of a complete response with a ``content-length``. The default content type is JSON."""
+    """Return the steps of a complete response with a ``content-length``. It is JSON unless *headers* say otherwise."""
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
 
@@ -124,12 +124,12 @@ class ReceivedRequest:
 
     @property
     def api(self) -> Api:
-        """The API of the request, which follows from its path."""
+        """The API of the request, by its path."""
         return "chat" if "chat" in self.path else "completions"
 
     @property
     def kept(self) -> str:
-        """The text that the answer should continue: the prompt, or the joined text of all assistant turns."""
+        """The text that the answer continues: the prompt, or the text of all assistant turns."""
         body = self.json or {}
         if self.api == "completions":
             return str(body.get("prompt", ""))
@@ -161,7 +161,7 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 
 
 class ScriptedEndpoint:
-    """Answers each request with the steps that *script* returns. Base class of the scripted server and transport."""
+    """Answers requests by *script*; the base class of the scripted server and the scripted transport."""
 
     def __init__(
         self,
@@ -207,7 +207,7 @@ class ScriptedEndpoint:
         return self._script(request) if request.method == "POST" else self._pages(request)
 
     def _render(self, request: ReceivedRequest) -> tuple[Step, ...]:
-        """Answer a template request as llama.cpp does, with a template that continues an assistant message."""
+        """Answer as llama.cpp does for a template that continues an unfinished assistant message."""
         if self._card["owned_by"] != "llamacpp":
             return reply(404, b'{"error": {"message": "File Not Found"}}')
         texts = [
@@ -233,7 +233,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Return the JSON object of one chunk with *text*. *choice* has more fields for its only choice."""
+    """Build the JSON object of one chunk. *choice* adds fields to its only choice."""
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -245,7 +245,7 @@ def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **cho
 
 
 def data(value: object) -> bytes:
-    """Encode *value* as one server-sent event. Non-ASCII characters are sent as UTF-8, not as escapes."""
+    """Encode *value* as one event, with non-ASCII characters as UTF-8."""
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
@@ -258,7 +258,7 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 @dataclass(frozen=True, slots=True)
 class EventWriter:
-    """Builds the events of one API for the scripts of faults. Most faults occur after the first token of *story*."""
+    """Builds the events of one API for the scripts of faults. Most faults come after the first token of *story*."""
 
     api: Api
     story: Sequence[str]
@@ -266,11 +266,11 @@ class EventWriter:
     seed: int
 
     def say(self, text: str | None, **choice: Any) -> Send:
-        """Return the step that sends *text* as one chunk."""
+        """Return the step that sends one chunk."""
         return Send(data(chunk(self.api, text, **choice)))
 
     def raw(self, text: str, **choice: Any) -> bytes:
-        """Return *text* as the JSON of one chunk."""
+        """Return the JSON of one chunk."""
         return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
 
     @property
@@ -283,11 +283,11 @@ class EventWriter:
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:
-        """Return the steps that send the story from its second token on, and the end of the stream."""
+        """Return the steps of the story from its second token on."""
         return events(self.story[1:], api=self.api)
 
     def body(self) -> bytes:
-        """Return the bytes of a response body with the whole story."""
+        """Return the bytes of the whole story."""
         return b"".join(step.data for step in self.told() if isinstance(step, Send))
 
     def cut(self, last: Step) -> tuple[Step, ...]:
@@ -300,7 +300,7 @@ class EventWriter:
 
 
 def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
-    """Return the step that sends a chat chunk whose delta has *fields*. *top* has more fields of the chunk object."""
+    """Return the step that sends a chat chunk with *fields* in its delta. *top* adds fields beside ``choices``."""
     body: dict[str, Any] = {
         "id": "scripted",
         "object": "chat.completion.chunk",

@@ -35,7 +35,7 @@ _SHOWN = 200
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One answer of the model, with its prompt and its tool calls."""
+    """One answer of the model."""
 
     prompt: Prompt
     """The prompt: a text, or the messages of a chat, with earlier turns."""
@@ -52,7 +52,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Mistake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a wrong trace has its first mistake."""
+    """The position of the first mistake in a wrong trace."""
 
     turn: int
     """The index of the turn with the mistake, from 0."""

@@ -50,7 +50,7 @@ _MOST_CLAIMS = 10_001
 
 
 class Stopwatch:
-    """Measures the time that one monitor needs for the turns of one trace."""
+    """Measures how long one monitor takes for the turns of one trace."""
 
     def __init__(self) -> None:
         self.extracting = 0.0
@@ -160,7 +160,7 @@ class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one monitor found in one labelled trace."""
+    """The results of a monitor on one trace."""
 
     trace: LabelledTrace
     found: tuple[TrialViolation, ...] = ()
@@ -183,12 +183,12 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_flagged(self) -> bool:
-        """Whether a violation would have interrupted a real run."""
+        """Whether a run would have been interrupted."""
         return bool(self.found)
 
     @property
     def is_verified(self) -> bool:
-        """Whether a real run would end verified: some claim passed, and no claim was refuted, unknown or failed."""
+        """Whether a run would end verified: a claim passed, and none was refuted, unknown or failed."""
         return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
 
     @property
@@ -209,7 +209,7 @@ def recut(text: str, seed: object = 0) -> list[str]:
 
 
 def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
-    """Return the segments into which *trigger* divides *text*. All of *text* belongs to the phase *phase*."""
+    """Return the segments of *text* that *trigger* gives to a monitor. All of *text* belongs to *phase*."""
     transcript = Transcript(phase)
     transcript.append(text, 0)
     scanner = scanner_for(trigger)
@@ -220,13 +220,11 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
 async def try_monitor(
     monitor: MonitorSpec, traces: Iterable[LabelledTrace], *, seed: object = 0, model: Model | None = None
 ) -> AsyncIterator[TrialResult]:
-    """Run *monitor* over *traces*, and yield the result for each trace, in order.
+    """Run *monitor* over *traces*, and yield the result of each, in order.
 
-    *seed* selects the random sizes of the chunks. *model* answers the forks of the monitor; without a model, forks
-    fail.
-
-    Raises the errors of loading the monitor and of reading the traces. Errors in the code of the monitor do not raise:
-    the results contain them.
+    *seed* selects the sizes of the chunks. *model* answers the forks of the monitor; without *model*, forks fail.
+    Raises the errors of loading the monitor and reading the traces. Errors in the code of the monitor are part of the
+    results.
     """
     watching = load_monitor(monitor)
     async with Workers(blocked_loop_after=None) as workers:
@@ -315,7 +313,7 @@ def _calls(turn: Turn) -> Iterator[Chunk]:
 
 @dataclass(slots=True)
 class _TurnTally:
-    """The counts and times of one turn of a trial."""
+    """The results of one turn."""
 
     found: list[TrialViolation]
     troubles: list[TrialProblem]

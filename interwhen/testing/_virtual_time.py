@@ -22,7 +22,7 @@ class VirtualTimeError(InterwhenError):
 
 
 class DeadlockError(VirtualTimeError):
-    """All tasks wait and no timer is set. On a real loop, this would hang. ``waiting`` has the names of the tasks."""
+    """All tasks wait and no timer is set: on a real loop this would hang forever. ``waiting`` names the tasks."""
 
     def __init__(self, waiting: tuple[str, ...]) -> None:
         self.waiting = waiting
@@ -30,15 +30,15 @@ class DeadlockError(VirtualTimeError):
 
 
 class OutOfVirtualTimeError(VirtualTimeError):
-    """The run reached its limit of virtual seconds or of loop iterations."""
+    """The limit of virtual seconds or of loop iterations was reached."""
 
 
 class RealIOError(VirtualTimeError):
-    """The code used sockets, files, threads, processes or signals, which virtual time cannot simulate. Use a fake."""
+    """Sockets, files, threads, processes and signals do not work in virtual time: use a fake."""
 
 
 class _Turn:
-    """Replaces the selector of the event loop. Instead of waiting for sockets, it advances the virtual clock."""
+    """Replaces the selector of the event loop. It advances the virtual clock instead of waiting for files."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -154,7 +154,7 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """Return the name of *task*, and the innermost line of code at which it waits."""
+    """Return the name of the task and the innermost line of code where it waits."""
     frames = task.get_stack(limit=None)
     if not frames:
         return task.get_name()
@@ -177,9 +177,9 @@ class Shift:
 class VirtualWorkers:
     """Replaces the threads and processes of a run: ``interwhen.run(..., workers=VirtualWorkers(...))``.
 
-    The function *shift* returns how long a check takes and whether its worker dies. The check itself runs on the event
-    loop and takes no virtual time. As with real workers, at most *threads* and *processes* checks run at once, and
-    other checks wait. The deadline of a check in a process begins when a process is free.
+    *shift* returns how long each check takes and whether its worker dies. The check itself runs on the event loop and
+    takes no virtual time. As with real workers, at most *threads* and *processes* checks run at once, others wait, and
+    the deadline of a check in a process begins when a process is free.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class VirtualWorkers:
         return None
 
     def bind(self) -> None:
-        """Do nothing: virtual workers can serve any event loop."""
+        """Do nothing: these workers serve any loop."""
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
         """Wait for the time that *shift* returns, then run the check."""

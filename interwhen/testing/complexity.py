@@ -177,7 +177,7 @@ class Bait:
     end: str = ""
 
     def of(self, size: int) -> str:
-        """Return a text of this kind with about *size* characters."""
+        """Return the text with about *size* characters."""
         return f"{self.start}{(self.unit * (size // len(self.unit) + 1))[:size]}{self.end}"
 
     def __str__(self) -> str:
@@ -232,10 +232,10 @@ class Growth:
 
 
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
-    """Return a function that runs recognizer, extractor and verifier of *monitor* on a text, as one segment.
+    """Return a function that runs *monitor* on a text as one segment: recognizer, extractor, and verifier.
 
-    A monitor with ``prepare`` is first prepared for *prompt*. If it does not apply to this prompt, the function does
-    nothing. If the extractor is a fork, the text is also the reply to the fork. Asynchronous verifiers are not run.
+    A monitor with ``prepare`` is prepared for *prompt* first; if it does not apply, the function does nothing. If the
+    extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers are not run.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -406,7 +406,7 @@ def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
 
 
 def _first(items: _Items) -> tuple[frozenset[str], bool]:
-    """Return the characters with which a match of the regex *items* can begin, and whether a match can be empty."""
+    """Return the characters with which a match of *items* can begin, and whether a match can be empty."""
     found: frozenset[str] = frozenset()
     for kind, value in items:
         chars, empty = _head(kind, value)

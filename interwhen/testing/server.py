@@ -73,7 +73,7 @@ class ScriptedTransport(ScriptedEndpoint):
     """The number of responses that are neither closed nor complete."""
 
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> ScriptedResponse:  # noqa: ARG002
-        """Play the script for *request* up to the response head, and return the response."""
+        """Play the script for *request* up to the head of the response, and return the response."""
         parts = urlsplit(request.url)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         body = json.loads(request.body) if request.body else None
@@ -84,11 +84,11 @@ class ScriptedTransport(ScriptedEndpoint):
         return response
 
     async def aclose(self) -> None:
-        """Do nothing: this transport has no connections to close."""
+        """Do nothing: no connection is kept."""
 
 
 class ScriptedResponse:
-    """A response whose head and body come from a script; see :class:`~interwhen.models.HttpResponse`."""
+    """A response that plays a script; see :class:`~interwhen.models.HttpResponse`."""
 
     def __init__(self, transport: ScriptedTransport, request: ReceivedRequest, steps: Iterator[Step]) -> None:
         self._transport = transport
@@ -112,7 +112,7 @@ class ScriptedResponse:
         return self._head.headers
 
     async def begin(self) -> None:
-        """Play the script up to its response head. A script without a head has the default head."""
+        """Play the script up to its head. If bytes come first, the response has the default head."""
         await anyio.lowlevel.checkpoint()
         step = await self._next()
         if isinstance(step, Head):
@@ -160,7 +160,7 @@ class ScriptedResponse:
         return data
 
     async def _next(self) -> Head | Send | None:
-        """Play the script up to the next step that sends bytes; return ``None`` at the end of the body."""
+        """Play up to the next step that sends something; ``None`` at the end of the body."""
         for step in self._steps:
             match step:
                 case Head():
@@ -276,7 +276,7 @@ class ScriptedServer(ScriptedEndpoint):
         await self._stack.aclose()
 
     async def settled(self, seconds: float = 2.0) -> None:
-        """Wait until all connections are closed. Raises :class:`TimeoutError` after *seconds*."""
+        """Wait until no connection is open; raises :class:`TimeoutError` after *seconds*."""
         with anyio.fail_after(seconds):
             while self.open_connections:  # noqa: ASYNC110  closing a socket sends no event
                 await anyio.sleep(0.001)
@@ -293,7 +293,7 @@ class ScriptedServer(ScriptedEndpoint):
 
 
 class _ScriptedConnection:
-    """One connection of a client: reads its requests and plays their scripts."""
+    """One connection: reads requests and plays scripts."""
 
     def __init__(self, server: ScriptedServer, stream: anyio.abc.ByteStream, number: int) -> None:
         self._server = server
@@ -324,7 +324,7 @@ class _ScriptedConnection:
                 self._server.running -= 1
 
     async def _watch(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
-        """Cancel *scope*, and with it the answer, when the client closes the connection."""
+        """End the answer when the client closes the connection."""
         try:
             while True:
                 self._buffer += await self._stream.receive()
@@ -351,7 +351,7 @@ class _ScriptedConnection:
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
-        """Perform one step of the script. Return false if the step ended the connection."""
+        """Perform one step; return false if it ended the connection."""
         match step:
             case Head():
                 await self._send_head(step)
@@ -400,7 +400,7 @@ class _ScriptedConnection:
                 raise
 
     async def _read_request(self) -> ReceivedRequest | None:
-        """Read one request. Return ``None`` if the client closes the connection first."""
+        """Read a request; ``None`` if the client closes instead."""
         try:
             while b"\r\n\r\n" not in self._buffer:
                 self._buffer += await self._stream.receive()

@@ -78,7 +78,7 @@ class RecordedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptHistory:
-    """The attempts of the model that a journal records, with the result of the run."""
+    """The attempts in a journal, with the result of the run."""
 
     journaled: Journaled
     attempts: tuple[RecordedAttempt, ...]
@@ -115,14 +115,14 @@ class AttemptHistory:
 
     @property
     def problem(self) -> str:
-        """The prompt as text. The turns of a chat are joined, with an empty line after each."""
+        """The prompt as text: the turns of a chat, with an empty line after each."""
         if isinstance(self.prompt, str):
             return self.prompt
         return "".join(f"{turn.content}\n\n" for turn in self.prompt)
 
     @property
     def turns(self) -> tuple[Message, ...]:
-        """The prompt as chat turns. A prompt that is a text becomes one turn of the user."""
+        """The prompt as turns; a text becomes a turn of the user."""
         return (Message("user", self.prompt),) if isinstance(self.prompt, str) else self.prompt
 
 
@@ -198,7 +198,7 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
-    """Return the spans of the checks and extractions that are open in *core*, without those of the job *settled*."""
+    """Return the spans of the checks and extractions that are open in *core*, except those of the job *settled*."""
     jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))

@@ -74,7 +74,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield every string inside the JSON value *value*. Keys of objects and the roles of chat messages are left out."""
+    """Yield every string in *value*, except keys and the roles of a chat."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -63,7 +63,7 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 def _said(message: dict[str, Any]) -> Iterator[str]:
-    """Yield the texts of *message*: reasoning, content, arguments of tool calls. Roles and names are left out."""
+    """Yield the texts of *message* in order: reasoning, content, arguments of calls. Roles and names are left out."""
     yield from strings_in(message.get("reasoning_content"))
     yield from strings_in(message.get("content"))
     for call in (*message.get("tool_calls", ()), message.get("function_call")):
@@ -72,7 +72,7 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield the arguments of a tool call: every string in them if they are valid JSON, otherwise the whole text."""
+    """Yield the arguments of a call: all strings in them if they are JSON, else the whole text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -215,7 +215,7 @@ def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
 
 
 def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
-    """Return the judgement of the line of *attempt* from offset *start* to offset *end*."""
+    """Return the judgement of the text of *attempt* at ``[start, end)``."""
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
@@ -329,7 +329,7 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
 
 
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
-    """Return the preference pair for *violation*, which ended *attempt*. Without a pair, return the reason as text."""
+    """Return the pair for *violation*, which ended *attempt*, or the reason why there is none."""
     before, last = attempt.text, history.last
     after = last.text
     cut = violation.cut

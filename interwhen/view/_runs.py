@@ -34,7 +34,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str = ""
     monitors: tuple[str, ...] = ()
     status: str | None = None
-    """``None``: the run has not ended."""
+    """``None`` if the run has not ended."""
     label: str | None = None
     scope: str | None = None
     tokens: int | None = None

@@ -11,7 +11,6 @@ pytestmark = pytest.mark.source
 PARTS = {
     # A module, or a package with all that is in it: the module whose tests run it, and why it has none of its own.
     "interwhen._core.messages": ("interwhen._core.machine", "records: what goes into the machine and comes out"),
-    "interwhen._engine.journaling": ("interwhen.journal._rebuilding", "writes what rebuilding reads: tested as a pair"),
     "interwhen._engine.worker_child": ("interwhen._engine.workers", "the other end of the pipe to a worker"),
     "interwhen._types.events": ("interwhen._types.results", "records: they hold results, and survive JSON together"),
     "interwhen._types.ledger": ("interwhen._types.results", "records: part of each result"),

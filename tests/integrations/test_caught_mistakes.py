@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 
+import anyio
 import interwhen
 import openai
 import pytest
@@ -62,10 +63,13 @@ def by_pydantic_ai(endpoint, problem, options):
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    provider = OpenAIProvider(openai_client=openai.AsyncOpenAI(**endpoint))
-    model = supervise(OpenAIChatModel("tiny", provider=provider), ["arithmetic"], **options)
-    result = Agent(model, model_settings={"temperature": 0, "max_tokens": 200}).run_sync(problem)
-    return result.all_messages()[-1].metadata["interwhen"]
+    async def ask():
+        async with openai.AsyncOpenAI(**endpoint) as client:
+            provider = OpenAIProvider(openai_client=client)
+            model = supervise(OpenAIChatModel("tiny", provider=provider), ["arithmetic"], **options)
+            return await Agent(model, model_settings={"temperature": 0, "max_tokens": 200}).run(problem)
+
+    return anyio.run(ask).all_messages()[-1].metadata["interwhen"]
 
 
 def by_openai_agents(endpoint, problem, options):
@@ -89,13 +93,18 @@ def by_openai_agents(endpoint, problem, options):
 
         force_flush = shutdown
 
+    async def ask():
+        # A client that is left open closes itself at some later garbage collection, in the loop of another test.
+        async with openai.AsyncOpenAI(**endpoint) as client:
+            bare = agents.OpenAIChatCompletionsModel(model="tiny", openai_client=client)
+            settings = agents.ModelSettings(temperature=0, max_tokens=200)
+            agent = agents.Agent(name="a", model=supervise(bare, ["arithmetic"], **options), model_settings=settings)
+            await agents.Runner.run(agent, problem)
+
     found = Spans()
     agents.set_trace_processors([found])
     try:
-        bare = agents.OpenAIChatCompletionsModel(model="tiny", openai_client=openai.AsyncOpenAI(**endpoint))
-        settings = agents.ModelSettings(temperature=0, max_tokens=200)
-        agent = agents.Agent(name="a", model=supervise(bare, ["arithmetic"], **options), model_settings=settings)
-        agents.Runner.run_sync(agent, problem)
+        anyio.run(ask)
     finally:
         agents.set_trace_processors([])
     return found.facts

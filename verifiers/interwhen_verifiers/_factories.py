@@ -49,7 +49,10 @@ def task_monitor(
     recognizer: Recognizer | None = None,
     remedy: Remedy | None = None,
 ) -> Monitor:
-    """Make a monitor that reads the text line by line, and may judge the answer to the task."""
+    """Make a monitor that reads the text line by line, and may judge the answer to the task.
+
+    The parameters are those of :class:`~interwhen.Monitor`; *tracker* is its extractor.
+    """
     return Monitor(
         name=name,
         trigger=trigger,

@@ -198,7 +198,7 @@ class _Translation:
             raise _InexpressibleError
 
     def _flags(self) -> str:
-        """Return the global flags here, such as ``ms`` in ``(?ms)``; empty: some mean something else in RE2."""
+        """Return the global flags here, such as ``ms`` in ``(?ms)``; empty if RE2 gives one another meaning."""
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
         if not flags or not all(flag in "ms" for flag in flags):
@@ -207,7 +207,7 @@ class _Translation:
         return flags
 
     def _braces(self) -> None:
-        """Translate a number of repetitions, or a brace that stands for itself."""
+        """Translate a number of repetitions such as ``{2,3}``, or a brace that is an ordinary character."""
         end = self._pattern.find("}", self._at)
         low, comma, high = self._pattern[self._at : end].partition(",") if end >= 0 else ("", "", "")
         numbers = all(not text or (text.isascii() and text.isdigit()) for text in (low, high))
@@ -254,7 +254,7 @@ _SECONDS = 10.0
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:
     """Return the patterns that do not compile, each with the reason.
 
-    Patterns that RE2 cannot express are compiled by :mod:`re` in another process. Raises :class:`UsageError` where that
+    Patterns that RE2 cannot express are compiled by :mod:`re` in another process. Raises :class:`UsageError` if that
     process fails or takes too long.
     """
     other = sorted(pattern for pattern in set(patterns) if linear(pattern) is None)

@@ -178,7 +178,10 @@ _NO_PROBLEM = Problem(None, PLAIN)
 
 
 def read_task(task: Task) -> Problem:
-    """Read the computation that *task* asks for, if that is all it asks for, and the modulus or base it announces."""
+    """Read the computation that *task* asks for, and the modulus or base that it announces.
+
+    The computation is left out if *task* asks for anything else, too.
+    """
     return read_problem(task.question, task.text[-MAX_PROMPT:])
 
 
@@ -307,7 +310,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
-    """Yield the equations that end in *segment*, read together with the text *before* it."""
+    """Yield the equations that end in *segment*. *before* is the text before it, which is read together with it."""
     line = _read(segment.text)
     line.chains = None  # the chains of the line alone are not claims
     source = _Source(line.normalized, len(before))

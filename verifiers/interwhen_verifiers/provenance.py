@@ -361,7 +361,10 @@ def _extractor(
 
 
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Yield the name and value of each destination in *arguments*: a text, each text of a list, or an id."""
+    """Yield the name and value of each destination in *arguments*: a text, each text of a list, or an id.
+
+    The function *destination* tells whether the argument with a given name is a destination.
+    """
     for name, value in arguments.items():
         if not destination(name):
             continue

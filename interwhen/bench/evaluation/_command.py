@@ -218,7 +218,7 @@ def _shown(prices: tuple[float, float], *, quiet: bool) -> Iterator[Callable[[Pr
 
 
 def describe(progress: Progress, prices: tuple[float, float] = (0.0, 0.0)) -> str:
-    """Return *progress* as one line. *prices* are for a million prompt tokens and for a million generated tokens."""
+    """Return *progress* as one line. *prices* are those of a million prompt tokens and of a million generated ones."""
     done = progress.before + progress.rows
     parts = [f"{done:,} of {progress.known:,} rows" if progress.known is not None else f"{done:,} rows"]
     parts.append(f"{progress.running} running")

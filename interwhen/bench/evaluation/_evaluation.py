@@ -56,7 +56,7 @@ class Progress:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The estimated time for the remaining rows, at the speed so far. ``None`` if it is not known."""
+        """The time that the other rows need at the speed so far; ``None``: not known."""
         if self.known is None or not self.rows or not self.seconds:
             return None
         return max(self.known - self.before - self.rows, 0) * self.seconds / self.rows
@@ -126,7 +126,7 @@ class Evaluation:
     _ended: anyio.Event = field(init=False)
 
     async def run(self) -> Progress:
-        """Run all rows that have no result yet, and return the progress at the end.
+        """Run all rows that have no result yet.
 
         Raises :class:`~interwhen.UsageError` if the prompts cannot be read, or if no server answers any more.
         """
@@ -329,7 +329,7 @@ def _graded(row: PromptRow, text: str) -> str:
 
 
 def _why(result: Result) -> str:
-    """Return the reasons why *result* is not verified, as one text; empty if it is verified."""
+    """Return why *result* is not verified, in one text; empty if it is."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

@@ -33,7 +33,7 @@ _FIRST_REST, _LONGEST_REST = 0.5, 60.0
 
 
 class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of runs, failures and refusals of one server, with its present limit."""
+    """What an evaluation knows about one server."""
 
     url: str
     runs: int
@@ -48,10 +48,7 @@ class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Endpoint:
-    """One server, with its counts and its limit of simultaneous runs.
-
-    This class only computes; :class:`Fleet` waits.
-    """
+    """One server. This class only computes; :class:`Fleet` waits."""
 
     url: str
     weight: float = 1.0
@@ -85,7 +82,7 @@ class Endpoint:
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
     def begin(self) -> None:
-        """Record that a run begins on this server."""
+        """Count a run that begins."""
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
@@ -118,7 +115,7 @@ class Endpoint:
             self.rests_until = max(self.rests_until, now + min(after, _LONGEST_REST))
 
     def fail(self, now: float) -> None:
-        """Record that a run failed: the server could not be reached, closed the connection, or reported an error."""
+        """Count a run that failed, because the server could not be reached, broke off, or had an error."""
         self.busy -= 1
         self.failures += 1
         self.failing_since = now if self.failing_since is None else self.failing_since
@@ -130,7 +127,7 @@ class Endpoint:
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return the present counts."""
+        """Return the counts."""
         return EndpointReport(
             url=self.url,
             runs=self.runs,
@@ -197,7 +194,7 @@ class Fleet:
             )
 
     def wake(self) -> None:
-        """Let :meth:`take` check the servers again, because a run has ended."""
+        """Let :meth:`take` look again, because a run has ended."""
         if self._changed is not None:
             self._changed.set()
 

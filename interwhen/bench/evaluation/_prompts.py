@@ -57,7 +57,7 @@ class Prompts:
 
 
 class _FileRow(msgspec.Struct, frozen=True):
-    """One row of a file of prompts. Other fields are ignored."""
+    """A row of a file. Fields with other names are ignored."""
 
     prompt: str | tuple[Message, ...]
     answer: str | int | float | None = None
@@ -173,7 +173,7 @@ def _opened(spec: str) -> Iterator[IO[bytes]]:
 
 
 def _scanned(spec: str) -> tuple[str, int | None]:
-    """Return the hash of the file *spec*, and its number of rows or ``None`` if that is not known."""
+    """Return the hash of the file *spec*, and its number of rows; ``None``: the number is not known."""
     found, rows, is_lines = hashlib.sha256(), 0, not spec.endswith((".gz", ".parquet"))
     with _opened(spec) as file:
         if is_lines:

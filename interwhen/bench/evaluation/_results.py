@@ -112,7 +112,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Add *row* to the counts."""
+        """Count *row*."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
@@ -196,7 +196,7 @@ class Results:
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Write *row*. If the row already has a result, write nothing and return false."""
+        """Write *row*. Returns false, and writes nothing, if the row has a result already."""
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
         if row.row in shard.done:
@@ -211,10 +211,7 @@ class Results:
             self._left.append(found)
 
     def flush(self) -> None:
-        """Make sure that all rows written so far survive a crash of the machine.
-
-        This may take long, so call it in a thread.
-        """
+        """Make sure that all rows so far survive a crash of the machine. May take long, so call it in a thread."""
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
         for number in dirty:
@@ -224,7 +221,7 @@ class Results:
             shard.close()
 
     def spend(self, attempts: Mapping[str, tuple[int, int, int]]) -> None:
-        """Write what unfinished *attempts* have used so far: row, tokens and requests, by the id of the attempt."""
+        """Write what *attempts* have spent so far: their row, tokens and requests, by id."""
         if self._spending is not None and attempts:
             lines = [_Spent(name, *spent) for name, spent in attempts.items()]
             os.write(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
@@ -237,7 +234,7 @@ class Results:
 
 
 class _Shard:
-    """One file of result rows. Only this process may write to it."""
+    """One file of rows, which only this process writes."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -285,13 +282,13 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
 
 
 def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
-    """Yield all rows in the folder *place*, file by file. An incomplete last line is left out."""
+    """Yield all rows in the folder *place*, in the order of the files. A torn last line is left out."""
     for path in sorted(Path(place).glob("shard-*.jsonl")):
         yield from _rows(path)
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
-    """Count all rows of the folder *place*, and return the summary."""
+    """Count all rows of the folder *place*."""
     found, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
         found.add(row)

@@ -46,7 +46,7 @@ PHRASINGS = len(_PHRASINGS)
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A statement without its result."""
+    """A statement whose result was replaced by a blank, and that result."""
 
     text: str
     value: Fraction
@@ -66,16 +66,20 @@ def blank_of(said: str) -> Blank | None:
 
 
 def ask_to_derive(source: Sequence[str], blanks: Sequence[Blank], number: int) -> tuple[Message, ...]:
-    """Return the prompt of derivation *number* for *blanks*, from the lines of *source*."""
+    """Return a prompt that asks for the results of *blanks*, to be derived from the lines of *source*.
+
+    *number* is the number of the derivation. Each number selects another wording.
+    """
     asked, form = _PHRASINGS[number % len(_PHRASINGS)]
     listed = "\n".join(f"{at}. {blank.text}" for at, blank in enumerate(blanks, 1))
     return Message("system", asked), Message("user", form.format(text="\n".join(source), blanks=listed))
 
 
 def read_derived(reply: str) -> Mapping[int, Fraction]:
-    """Return the number that *reply* gives for each blank, by the number of its line.
+    """Return the number that *reply* gives for each blank, as a mapping from the number of the blank.
 
-    A line without an equals sign counts only if it has one number. Two different numbers for one blank count as none.
+    A line without an equals sign counts only if it has one number. If a blank has two different numbers, it is left
+    out.
     """
     found: dict[int, Fraction] = {}
     unclear: set[int] = set()
@@ -96,9 +100,10 @@ def read_derived(reply: str) -> Mapping[int, Fraction]:
 def select_agreed(
     statements: Sequence[Statement], blanks: Sequence[Blank], derived: Sequence[Mapping[int, Fraction]], least: int
 ) -> list[tuple[Statement, int]]:
-    """Return the *statements* whose results at least *least* of the derivations *derived* gave again, with the number.
+    """Return those *statements* whose result occurs in at least *least* of the derivations *derived*.
 
-    *blanks* are those of *statements*, in the same order.
+    Each is returned with the number of derivations that gave its result. *blanks* has the blank of each statement, in
+    the same order.
     """
     found = []
     for at, (statement, blank) in enumerate(zip(statements, blanks, strict=True), 1):

@@ -153,7 +153,7 @@ class _Clause:
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    """One reading of a number in the lines."""
+    """A number in the cited lines, with one possible reading of its unit."""
 
     place: tuple[int, int]
     """The number of the clause, and of the word in it."""
@@ -163,9 +163,9 @@ class _Quantity:
 
 
 def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
-    """Return why the *cited* lines do not show the statement *said*; an empty string if they do.
+    """Return why the lines *cited* do not show that the statement *said* is true; an empty string if they do.
 
-    *text* has all lines of the text: a "she" in the cited lines may mean a person of another line.
+    The parameter *text* has all lines of the text, because a "she" in a cited line may mean a person in another line.
     """
     words = tuple(_words(said))
     turning = next((word.text for word in words if word.lower in _TURNING | {"than", "more", "less", "fewer"}), "")
@@ -182,7 +182,10 @@ def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
 
 
 def _lack_of_beginning(words: Sequence[_Word], cited: Sequence[str]) -> str:
-    """Return why *words* are not those of a cited sentence, from its beginning to the end of a clause."""
+    """Return why *words* are not the beginning of a cited sentence; an empty string if they are.
+
+    The beginning must extend to the end of a clause.
+    """
     given = [(word.value, "") if word.value is not None else (None, word.stem) for word in words]
     if not any(value is not None for value, _ in given):
         return "it has no number from the cited lines, so its words could be put together in a wrong way"
@@ -248,7 +251,10 @@ class _EquationCheck:
         return why
 
     def _lack_of(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
-        """Return why the equation does not follow if its numbers are the quantities *chosen*."""
+        """Return why the equation does not follow from the lines, if its numbers are the quantities *chosen*.
+
+        The parameter *outside* has the words of the statement outside the equation.
+        """
         assert self._left is not None
         if len({each.place for each in chosen}) < len(chosen):
             return "one number of the lines stands twice in the equation"
@@ -265,7 +271,7 @@ class _EquationCheck:
         return self._lack_of_unit(units[0]) or self._lack_of_sense(terms) or self._lack_of_words(chosen, outside)
 
     def _lack_of_unit(self, unit: _Unit) -> str:
-        """Return why the result does not count what the statement says, if it has *unit*."""
+        """Return why the statement gives the result another unit than *unit*; empty if it does not."""
         at = next(at for at, word in enumerate(self._words) if word.start == self._equation.start("result"))
         above = {stem for stem, power in unit if power == 1}
         below = {stem for stem, power in unit if power == -1}
@@ -285,7 +291,7 @@ class _EquationCheck:
         return ""
 
     def _lack_of_sense(self, terms: Sequence[_Term]) -> str:
-        """Return why the *terms* may not belong together; empty if they do."""
+        """Return why it may be wrong to add or multiply the *terms*; empty if it is right."""
         for term in terms:
             names = {each.clause.names for each, _ in term.factors if each.clause.names}
             if len(names) > 1:
@@ -293,7 +299,7 @@ class _EquationCheck:
         return next(filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), "")
 
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
-        """Return why *term* may not be added to, or taken from, the *first* term; empty if it may."""
+        """Return why it may be wrong to add *term* to the *first* term, or subtract it; empty if it is right."""
         own, other = first.residue, term.residue
         differ = own ^ other
         if term.sign < 0:
@@ -310,7 +316,10 @@ class _EquationCheck:
         return ""
 
     def _lack_of_words(self, chosen: Sequence[_Quantity], outside: Sequence[_Word]) -> str:
-        """Return which word of the statement is not in a clause of the quantities *chosen*, or names another."""
+        """Return which word of the statement the clauses of the quantities *chosen* do not contain; empty if none.
+
+        A name or pronoun that may mean another person is returned, too.
+        """
         used = {each.clause for each in chosen}
         stems = frozenset(word.stem for clause in used for word in clause.words)
         names = frozenset(name for clause in used for name in clause.names)
@@ -345,7 +354,7 @@ class _Operand:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """One product: its sign in the sum, and its factors with the powers 1 and -1 (divided by)."""
+    """One product in a sum: its sign, and its factors. The power of a factor is 1, or -1 if it divides."""
 
     sign: int
     factors: tuple[tuple[_Quantity, int], ...]
@@ -371,7 +380,7 @@ class _Sum:
     """The operator before each operand: ``+``, ``-``, ``*`` or ``/``."""
 
     def divided(self, chosen: Sequence[_Quantity]) -> list[_Term]:
-        """Return the terms of the sum, with the quantities *chosen* for its operands."""
+        """Return the terms of the sum. *chosen* has the quantity for each operand."""
         terms: list[_Term] = []
         for operator, each in zip(self.operators, chosen, strict=True):
             if operator in "+-":
@@ -435,9 +444,9 @@ def _sentences(line: str) -> Iterator[str]:
 
 
 def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
-    """Yield the clauses of *line*, whose first sentence is number *place* of the text.
+    """Yield the clauses of *line*. Its first sentence has the number *place* in the text.
 
-    Words with a stem in *small* are no names: the lines have them in small letters.
+    *small* has the stems of words that occur in lower case. Such words are not taken as names.
     """
     for number, sentence in enumerate(_sentences(line), place):
         parts: list[tuple[_Word, ...]] = []
@@ -456,7 +465,11 @@ def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
 def _with_heritage(
     parts: Sequence[tuple[_Word, ...]], small: frozenset[str], place: int, *, is_plain: bool
 ) -> Iterator[_Clause]:
-    """Yield the clauses of one sentence. One that has only a number and its thing says the same as the one before."""
+    """Yield the clauses of one sentence.
+
+    If a clause has only a number and the thing that it counts, the names and the verb of the previous clause apply to
+    it.
+    """
     before: _Clause | None = None
     for words in parts:
         residue, names = _residue(words, small), frozenset(w.stem for w in words if w.is_name) - small
@@ -476,7 +489,10 @@ def _with_heritage(
 
 
 def _is_plain(words: Sequence[_Word]) -> bool:
-    """Tell whether no word of a clause compares or rounds its numbers, and no two of them count the same."""
+    """Return whether all numbers of a clause are plain amounts.
+
+    Plain amounts are not compared and not rounded, and each counts a different thing.
+    """
     if any(word.lower in _HEDGES or word.stem in _HEDGES or word.text == "%" for word in words):
         return False
     units = [word.stem for at in range(len(words)) for _, word in _unit_words(words, at)]
@@ -498,7 +514,7 @@ def _residue(words: Sequence[_Word], small: frozenset[str]) -> frozenset[str]:
 
 
 def _quantities(clauses: Sequence[_Clause]) -> Iterator[_Quantity]:
-    """Yield each reading of each number in *clauses* that has a unit."""
+    """Yield each number in *clauses* that has a unit, once for each possible unit."""
     for number, clause in enumerate(clauses):
         for at, word in enumerate(clause.words):
             if word.value is None:
@@ -562,7 +578,7 @@ def _is_each(words: Sequence[_Word], at: int) -> bool:
 
 
 def _counted_before(words: Sequence[_Word], at: int) -> str:
-    """Return what the number before index *at* counts: the folders in "5 folders for 8 dollars each"."""
+    """Return what the previous number counts: "folder" for the number 8 in "5 folders for 8 dollars each"."""
     for index in range(at - 1, -1, -1):
         if words[index].value is not None:
             return next((word.stem for _, word in _unit_words(words, index)), "")
@@ -570,7 +586,7 @@ def _counted_before(words: Sequence[_Word], at: int) -> str:
 
 
 def _leading_each(words: Sequence[_Word]) -> str | None:
-    """Return the stem of the thing of which a clause such as "Each lamp has 3 bulbs" speaks; ``None`` if none."""
+    """Return the stem of "lamp" for a clause such as "Each lamp has 3 bulbs"; ``None`` for any other clause."""
     if len(words) < 4 or words[0].lower not in ("each", "every", "a", "an", "one") or words[2].lower not in _HAS:
         return None
     return None if words[1].value is not None or words[1].lower in _FREE else words[1].stem
@@ -581,7 +597,10 @@ def _has_each(words: Sequence[_Word]) -> bool:
 
 
 def _ends_amount(word: _Word) -> bool:
-    """Tell whether *word* cannot say what the number before it counts. A sign such as "$" belongs to the next one."""
+    """Return whether *word* cannot say what the number before it counts.
+
+    For example, a sign such as "$" belongs to the next number.
+    """
     return (
         word.value is not None
         or word.lower in _FREE | _PRONOUNS | {"apiece"}

@@ -50,7 +50,7 @@ class Numbered:
     facts: tuple[str, ...]
 
     def get(self, number: str) -> str | None:
-        """Return the text of *number*; ``None`` if there is no such number."""
+        """Return the line with the label *number*, such as ``S3``; ``None`` if there is none."""
         lines = self.source if number[0] == "S" else self.facts
         at = int(number[1:]) - 1
         return lines[at] if 0 <= at < len(lines) else None
@@ -92,7 +92,7 @@ class _StructuredReply(msgspec.Struct):
 
 
 def ask_structured(given: Numbered, limit: int) -> tuple[tuple[Message, ...], dict[str, Any]]:
-    """Return a prompt as of :func:`ask_for` with an example in JSON, and the field of the request that demands it."""
+    """Do the same as :func:`ask_for` with an example in JSON. Also return request fields that require this JSON."""
     task, question, _, source = ask_for(given, limit)
     example = [_StructuredStatement(found.said, list(found.numbers)) for found in _example_statements()]
     answer = msgspec.json.encode(_StructuredReply(example)).decode()
@@ -122,7 +122,10 @@ def _example_statements() -> Iterator[_ExampleStatement]:
 
 
 def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
-    """Return the statements in *reply*, JSON as :func:`ask_structured` demands; ``None`` if it is no such JSON."""
+    """Parse *reply*, which must be JSON as in :func:`ask_structured`, and return its statements.
+
+    Return ``None`` if it is not such JSON.
+    """
     try:
         found = msgspec.json.decode(reply, type=_StructuredReply).statements
     except (msgspec.MsgspecError, RecursionError):
@@ -133,7 +136,7 @@ def read_structured(reply: str, given: Numbered) -> list[Statement] | None:
 
 
 def ask_again(prompt: Sequence[Message], reply: str) -> tuple[Message, ...]:
-    """Return *prompt* with a *reply* in which no statement could be read, and a request to write it as asked."""
+    """Return *prompt* followed by *reply*, which had no readable statement, and by a request to keep to the format."""
     return (*prompt, Message("assistant", reply[:_QUOTED]), Message("user", _AGAIN))
 
 
@@ -159,7 +162,7 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
 
 
 def _read_line(line: str) -> tuple[str, list[str]] | None:
-    """Return the statement in *line* and the numbers of the lines that it cites; ``None`` if it is no such line."""
+    """Return the statement in *line* and the labels that it cites; ``None`` if the line is not a statement."""
     text = _LIST_MARK.sub("", line).replace("**", "")
     numbers = [number for match in _BRACKETS.finditer(text) for number in _CITED.findall(match[0])]
     said = _BRACKETS.sub("", text)

@@ -62,7 +62,7 @@ class _AnswerParams(msgspec.Struct, frozen=True):
 
 
 class AnswerProducer:
-    """Answers *questions*, and further questions that the model considers most likely; *anticipate* is their number.
+    """Prepares answers to *questions*, and to *anticipate* further questions that the model considers most likely.
 
     An answer is stored with its whole reasoning. It is accepted only if the monitors passed each line, and a monitor
     that knows the task judged the answer itself (scope ``answer``).
@@ -159,7 +159,7 @@ def compose(text: str, question: str) -> str:
 
 
 def asked(prompt: str) -> Digest:
-    """Return the key of *prompt* for the lookup of answers. It ignores only white space.
+    """Return the key under which the answer to *prompt* is found. Only differences in white space are ignored.
 
     Case, punctuation and similar characters can change the question ("a" and "A", "5" and "5!", "x²" and "x2").
     """
@@ -167,7 +167,7 @@ def asked(prompt: str) -> Digest:
 
 
 def answer_of(item: Item) -> Answered:
-    """Return the decoded data of *item*, which must be of this producer."""
+    """Return the decoded data of *item*, which an :class:`AnswerProducer` must have made."""
     return _answered(item.payload.data)
 
 
@@ -177,7 +177,10 @@ def _answered(data: bytes) -> Answered:
 
 
 async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the whole text of *pieces*, or the passages that belong to *question* if it exceeds *room* characters."""
+    """Return the text of *pieces* for a prompt with *question*.
+
+    If it exceeds *room* characters, only the passages that fit the question are returned.
+    """
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -186,7 +189,7 @@ async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) ->
 
 
 def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the whole text of *pieces*, or the start of each of them if it exceeds *room* characters."""
+    """Return the text of *pieces*. If it exceeds *room* characters, return only the start of each piece."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text

@@ -199,21 +199,22 @@ def facts(
     agreeing: int = 2,
     structured: bool = False,
 ) -> FactProducer:
-    """Make the producer.
+    """Make the producer of facts.
 
     *limit* is the largest number of statements of a pass, and *max_tokens* limits its reply. Passes over a piece end
-    after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece
-    builds on the facts of the one before it, so a text that is too long for the context window is processed piece by
-    piece. *grounding* says who compares a statement with the lines that it cites: by default, each number, name and
-    word must stand in them, or follow by an equation. Choose ``monitors`` only if a monitor passes a statement only
-    when it follows from the prompt, as one for your own documents may do. ``arithmetic`` does not.
+    after one with fewer than *min_gain* accepted facts per 1,000 generated tokens. With ``link="chain"`` a piece builds
+    on the facts of the one before it, so a text that is too long for the context window is processed piece by piece.
+    *grounding* selects how a statement is compared with the lines that it cites. By default, each number, name and word
+    must be in these lines or follow by an equation. With ``monitors``, only the monitors compare. Choose this only if
+    one of them passes a statement only when it follows from the prompt; the monitor ``arithmetic`` does not ensure
+    this.
 
-    With *derivations*, a statement that is not shown by its lines is derived that many times again, by other words and
-    without its result. If at least *agreeing* derivations give the same result, the statement is served as "Derived
-    twice, not checked".
+    With *derivations*, the model derives each statement that its lines do not show again, so many times, from other
+    wordings that hide its result. If at least *agreeing* derivations give the same result, the statement is served as
+    "Derived twice, not checked".
 
-    With *structured*, the model is asked for JSON by a schema. If the endpoint refuses this, or does not keep to it, it
-    is asked for lines of text, as without it.
+    With *structured*, the model must reply with JSON that follows a schema. If the endpoint refuses the schema or
+    violates it, the model is asked for lines of text instead.
     """
     return FactProducer(
         limit=limit,
@@ -228,7 +229,7 @@ def facts(
 
 
 def notes_of(item: Item) -> Notes:
-    """Return the decoded data of *item*, which must be of this producer."""
+    """Return the decoded data of *item*, which a :class:`FactProducer` must have made."""
     return _notes(item.payload.data)
 
 
@@ -241,7 +242,7 @@ def _notes(data: bytes) -> Notes:
 async def _propose_fitting(
     context: StepContext, text: str, known: Sequence[str], params: _FactParams
 ) -> tuple[int, list[Statement], str]:
-    """Ask the model for statements on *text*, as :func:`_propose` does, in parts if it exceeds the context window."""
+    """Do the same as :func:`_propose`. If *text* exceeds the context window, ask about parts of it."""
     try:
         return await _propose(context, numbered(text, known), params)
     except ContextOverflow:
@@ -254,9 +255,9 @@ async def _propose_fitting(
 
 
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
-    """Ask the model for statements on *given*, once more if none could be read.
+    """Ask the model for statements about *given*. If no statement can be read in the reply, ask once more.
 
-    Returns the number of generated tokens, the statements, and the text of the last reply.
+    Return the number of generated tokens, the statements, and the text of the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
@@ -281,9 +282,10 @@ _UNSTRUCTURED: set[str] = set()
 async def _propose_structured(
     context: StepContext, given: Numbered, params: _FactParams
 ) -> tuple[int, list[Statement] | None, str] | None:
-    """Ask for statements in JSON. Return the generated tokens, the statements (``None``: no such JSON), and the reply.
+    """Ask for statements in JSON. Return the number of generated tokens, the statements, and the reply.
 
-    ``None`` if the endpoint refuses a schema.
+    The statements are ``None`` if the reply is not such JSON. The result is ``None`` if the endpoint refuses the JSON
+    schema.
     """
     prompt, wanted = ask_structured(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0, extra=wanted)
@@ -311,7 +313,10 @@ async def _lack(found: Statement, given: Numbered, context: StepContext, groundi
 
 
 async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tuple[Statement, ...]:
-    """Return the statements of *lacks* that are not shown, have a number to derive, and were not refuted."""
+    """Return the statements in *lacks* that are worth deriving again.
+
+    They have a number, they are not shown by their lines, and no monitor refuted them.
+    """
     found = []
     for statement, why in lacks.items():
         if why and blank_of(statement.said) is not None:
@@ -322,7 +327,7 @@ async def _doubtful(lacks: Mapping[Statement, str], context: StepContext) -> tup
 
 
 async def _agree(step: Step, context: StepContext, params: _FactParams) -> Proposal | Nothing:
-    """Derive the doubtful statements of the passes again, and propose those that come out the same."""
+    """Let the model derive the doubtful statements again. Propose those for which enough derivations agree."""
     source = numbered(context.read(step.reads[0]), ()).source
     notes = [notes_of(item) for item in context.premises()]
     known = {plain(fact.said) for each in notes for fact in each.facts}

@@ -90,7 +90,7 @@ class PrefixProducer:
 
 
 def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
-    """Make the producer. *as_* is the form of the context in prompts.
+    """Make the producer of prefixes. *as_* is how prompts contain the context, such as ``text``.
 
     A prefix counts as cached if at least *share* of its tokens come from the cache. The default is below 1 because
     servers cache only whole blocks of tokens.
@@ -99,10 +99,11 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
 
 
 def cold(item: Item, result: Result, *, share: float = 0.75) -> bool | None:
-    """Tell whether the server has evicted the prefix of *item*. *result* is of a run whose prompt began with it.
+    """Return whether the server has evicted the prefix of *item* from its cache.
 
-    The prefix was evicted if less than *share* of its tokens came from the cache. ``None`` if the counters in *result*
-    do not show it, because the server does not count, or the run was cut short or reconnected.
+    *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if less than *share* of its
+    tokens came from the cache. The result is ``None`` if the counters do not show it, because the server does not
+    count, or because the run was cut short or reconnected.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)

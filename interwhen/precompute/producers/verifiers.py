@@ -121,7 +121,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _member(kind: object, name: str) -> enum.Enum:
-    """Return the member *name* of the enumeration *kind*: all that a pickle may use ``getattr`` for."""
+    """Return the member *name* of the enumeration *kind*. A pickle may use ``getattr`` only for this."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
         return kind.__members__[name]
     raise Unsafe(
@@ -142,7 +142,7 @@ _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class PreparedFor(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``verifiers``."""
+    """The data of an item of kind ``verifiers``: what ``prepare`` of one monitor returned for one task."""
 
     made_by: str
     """The monitor with its options, its verifier with its version, and the version of Python."""
@@ -216,7 +216,7 @@ class VerifierProducer:
 
 
 def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
-    """Make the producer, for the *monitors* and likely *questions* of later runs."""
+    """Make the producer that runs ``prepare`` of *monitors* ahead of time, for likely *questions* of later runs."""
     named = [monitors] if isinstance(monitors, str) else monitors
     return VerifierProducer(monitors=named, questions=questions)
 

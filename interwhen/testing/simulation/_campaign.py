@@ -25,7 +25,7 @@ _MOST = 20
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A seed whose simulated world breaks at least one invariant."""
+    """A seed whose world breaks invariants."""
 
     seed: int
     broken: tuple[BrokenInvariant, ...]
@@ -33,7 +33,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Campaign:
-    """The results of many simulated worlds: counts of coverage labels, and the failures."""
+    """The results of a number of worlds."""
 
     worlds: int = 0
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class Campaign:
     failed: int = 0
 
     def add(self, other: Campaign) -> None:
-        """Add the results of the campaign *other*, which is one batch of worlds."""
+        """Add the results of another batch."""
         self.worlds += other.worlds
         self.seconds += other.seconds
         self.counts.update(other.counts)
@@ -91,7 +91,7 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 
 
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
-    """Simplify *world* as long as it still breaks the first invariant of *broken*. Play at most *plays* worlds."""
+    """Shrink *world* while it breaks the first invariant of *broken*; play at most *plays* worlds."""
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 
 

@@ -17,7 +17,7 @@ from interwhen.testing.simulation._worlds import MonitorSetup, World
 
 
 class AppliedRemedy(NamedTuple):
-    """A remedy of the run, and the trace just before this remedy."""
+    """A remedy, and the trace just before it."""
 
     before: SimulatedTrace
     record: ViolationRecord
@@ -102,7 +102,7 @@ def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
 
 
 def is_half_a_tag(text: str) -> bool:
-    """Return whether *text* may be the beginning of a ``<think>`` or ``</think>`` tag."""
+    """Return whether *text* may be the beginning of a tag."""
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 
@@ -147,7 +147,7 @@ def _copy(trace: SimulatedTrace) -> SimulatedTrace:
 
 @dataclass(frozen=True, slots=True)
 class BrokenInvariant:
-    """An invariant that a play breaks, with a description of how it breaks it."""
+    """A broken invariant, with a description."""
 
     invariant: str
     detail: str
@@ -186,7 +186,7 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 
 
 def case_of(played: PlayedWorld) -> PlayedCase:
-    """Return *played* together with the history of its trace. The history needs a reader that saw all events."""
+    """Return *played* together with its history, if its reader saw all events."""
     return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 

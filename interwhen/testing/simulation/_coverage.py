@@ -88,12 +88,12 @@ def reached(played: PlayedWorld) -> set[tuple[str, str]]:
 
 
 def all_labels() -> list[tuple[str, str]]:
-    """Return all coverage labels, in the order of the table."""
+    """Return all labels, in the order of the table."""
     return [(kind, name) for kind, names in _KINDS.items() for name in names]
 
 
 def blind_spots(counts: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the coverage labels that no world reached. *counts* has the number of worlds that reached each label."""
+    """Return the labels that no world reached."""
     return [label for label in all_labels() if not counts[label]]
 
 

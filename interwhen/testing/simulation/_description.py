@@ -88,7 +88,7 @@ def _unusual(value: msgspec.Struct, usual: msgspec.Struct, skip: tuple[str, ...]
 
 
 def tell(played: PlayedWorld) -> str:
-    """Return the events of *played* as text, one event per line, for each process in turn."""
+    """Return the events of *played* as text, one per line, process by process."""
     lines = []
     for number, process in enumerate(played.processes):
         if len(played.processes) > 1:
@@ -146,6 +146,6 @@ def _outcome(outcome: object) -> str:
 
 
 def report(examined: ExaminedWorld) -> str:
-    """Return *examined* as text: the world, the events, and the broken invariants."""
+    """Return the world, its events and its broken invariants as text."""
     broken = "\n".join(f"BROKEN: {one.invariant}\n        {one.detail}" for one in examined.broken)
     return f"{describe(examined.played.world)}\n\n{tell(examined.played)}\n\n{broken or 'every invariant holds'}"

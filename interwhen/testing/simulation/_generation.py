@@ -74,7 +74,7 @@ class _Swarm:
 
 
 def generate(seed: int) -> World:
-    """Generate the simulated world that belongs to *seed*."""
+    """Generate the world of *seed*."""
     dice = Random(seed)  # noqa: S311  not for security
     swarm = _Swarm(
         wrong=dice.random() < 0.8,
@@ -365,7 +365,7 @@ def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1
 
 
 def simpler_worlds(world: World) -> Iterator[World]:
-    """Yield variants of *world* that are one step simpler. The variants with the largest simplification come first."""
+    """Yield worlds that are one step simpler than *world*, with the largest steps first."""
     change = msgspec.structs.replace
     for name, plain in (
         ("deaths", ()),
@@ -402,7 +402,7 @@ def simpler_worlds(world: World) -> Iterator[World]:
 
 
 def _without(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """Yield shorter versions of *values*: each half, and then *values* without one element, for each element."""
+    """Yield both halves of *values*, then *values* with one element left out, for each element."""
     half = len(values) // 2
     if half > 1:
         yield values[half:]

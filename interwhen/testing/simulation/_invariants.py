@@ -56,7 +56,7 @@ from interwhen.testing.simulation._worlds import (
 
 
 def judge(played: PlayedWorld) -> list[BrokenInvariant]:
-    """Check all invariants on *played*, and return those that it breaks."""
+    """Return every invariant that *played* breaks."""
     case = case_of(played)
     return [BrokenInvariant(name, detail) for name, function in INVARIANTS for detail in function(case)]
 
@@ -323,10 +323,7 @@ def _shown(case: PlayedCase) -> Iterator[str]:
 
 
 def _may_hide(case: PlayedCase) -> bool:
-    """Return whether a run that abstains or fails may end with text that the reader did not get.
-
-    This is text that a gate holds back, or a part of a tag.
-    """
+    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag."""
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
@@ -501,7 +498,7 @@ def is_timeless(world: World) -> bool:
 
 
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
-    """Play a variation of the world of *played* that must have the same result. Yield the first difference, if any."""
+    """Play a variation of the world of *played* that must have the same result, and yield the first difference."""
     world = played.world
     if not is_timeless(world) or played.result is None:
         return
@@ -521,12 +518,12 @@ def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
 
 
 def unbroken(world: World) -> World:
-    """Return *world* without the deaths of its processes."""
+    """Return *world* without deaths of processes."""
     return msgspec.structs.replace(world, deaths=(), disk_seconds=0.0)
 
 
 def varied(world: World) -> World:
-    """Return *world* with other chunks, other durations and another order of monitors. The result must not change."""
+    """Return *world* with other chunks, durations and order of monitors, which must not change the result."""
     fine = Chunking(sizes=(1,), gaps=(0.0, 0.2))
     coarse = Chunking()
     return msgspec.structs.replace(
@@ -596,14 +593,14 @@ def _verdict(outcome: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedWorld:
-    """A played world and the invariants that it breaks."""
+    """A play and its broken invariants."""
 
     played: PlayedWorld
     broken: tuple[BrokenInvariant, ...]
 
 
 def examine(world: World) -> ExaminedWorld:
-    """Play *world* and check all invariants. If all hold, also compare the result with a variation of *world*."""
+    """Play *world* and check all invariants. If all hold, compare the result with that of a variation."""
     played = play(world)
     broken = judge(played)
     if not broken:

@@ -120,7 +120,7 @@ class SimulatedModel:
         return SimulatedStream(self, sent, parts, tuple(faults.values()))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with a list of all claims in the prefix."""
+        """Answer a fork with every claim of the prefix."""
         world, prefix = self.world, request.prefix
         self.fork_prefixes.append(prefix)
         self.open_forks += 1
@@ -171,13 +171,13 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Prepare for the next process, which has received no chunks yet."""
+        """Begin the next process, which has received no chunks yet."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
 
     def cut_off(self) -> None:
-        """Close the connections of a killed process. Its remaining tasks can no longer change the record."""
+        """Drop the connections of a killed process."""
         self.is_cut_off = True
         for sent in self.sent_now:
             sent.closed = sent.closed or sent.opened
@@ -203,7 +203,7 @@ class SimulatedModel:
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
     def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
-        """Record that a read of the stream *sent* returned *chunks*."""
+        """Record that a read of *sent* returned *chunks*."""
         if self.is_cut_off:
             return
         sent.reads += 1
@@ -241,7 +241,7 @@ async def _fail_opening(wire: WireFault) -> None:
 
 
 class SimulatedStream(GuardedStream):
-    """A stream of chunks. A fault of the world may end it after a number of characters."""
+    """A stream of chunks, perhaps with a fault after a number of characters."""
 
     def __init__(
         self, model: SimulatedModel, sent: SentRequest, parts: Sequence[TextPart], faults: tuple[WireFault, ...]
@@ -280,7 +280,7 @@ class SimulatedStream(GuardedStream):
         self._sent.closed = True
 
     async def _end(self) -> list[Chunk]:
-        """End the stream with a fault of the world or with a finish reason."""
+        """End the text by a fault or with a finish reason."""
         sent, strike = self._sent, self._strike
         if sent.whole:
             return []
@@ -324,7 +324,7 @@ class SimulatedStream(GuardedStream):
 
 
 def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
-    """Join neighbouring parts of the same phase, so that one chunk may span several parts. Tool calls stay separate."""
+    """Join neighbouring parts of one phase, except calls, so that a chunk may span several parts."""
     joined: list[TextPart] = []
     for part in parts:
         if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:
@@ -335,7 +335,7 @@ def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
 
 
 def _cut(parts: Sequence[TextPart], world: World, until: float) -> list[Chunk]:
-    """Cut the text of *parts* into chunks, up to character number *until*. A structured tool call is one chunk."""
+    """Cut the first *until* characters of *parts* into chunks. A structured call is one chunk."""
     chunking = world.chunking
     chunks: list[Chunk] = []
     sent = 0

@@ -80,7 +80,7 @@ class _NoPass(Pass, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedClaim(Claim):
-    """A claim in a simulated world. Claims with different texts may have the same key."""
+    """A claim of the world. Claims with different texts may have equal keys."""
 
     text: str
     before: int = 0
@@ -95,7 +95,7 @@ class PreparedMonitor:
 
 
 class PreparationError(Exception):
-    """The exception that a simulated ``prepare`` raises when it fails."""
+    """The error of a failing preparation."""
 
 
 class SimulatedVerifier:
@@ -114,7 +114,7 @@ class SimulatedVerifier:
         self._book = book
 
     def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
-        """Check *claim* and return the verdict. An asynchronous verifier returns a coroutine."""
+        """Check *claim*; an asynchronous verifier returns a coroutine."""
         stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
@@ -197,7 +197,7 @@ class _WorldReader:
         self._watch = watch
 
     def extractor(self) -> Extractor:
-        """Return the extractor that the setup of the monitor selects."""
+        """Return the extractor of the monitor."""
         if self._watch.fork:
             replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
             return Fork("Which claims?", replies, deadline=4.0)
@@ -208,7 +208,7 @@ class _WorldReader:
         return self._found(segment, None, 0)
 
     def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
-        """Yield the span of each text that looks like a sum, also of sums that the extractor cannot read."""
+        """Yield the span of each text that looks like a claim, including text that the extractor cannot read."""
         self._look(prepared)
         watch = self._watch
         for start, end, op in in_words(segment.text):
@@ -294,7 +294,7 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 
 
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
-    """Return the monitors of *world*. Monitors with the same *judge* share one verifier, which writes to *book*."""
+    """Return the monitors of *world*. Monitors with the same judge share a verifier."""
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
     return [
         Monitor(

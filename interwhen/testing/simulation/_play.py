@@ -41,7 +41,7 @@ class Disk:
         """Bytes that are still accepted from a dying process."""
 
     def read(self, _name: str, /) -> bytes:
-        """Return all bytes of the journal."""
+        """Return all bytes."""
         return self.data
 
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
@@ -66,7 +66,7 @@ class Disk:
         return len(data)
 
     def tear(self, room: int) -> None:
-        """Accept only *room* more bytes, because the process is dying."""
+        """Accept only *room* more bytes, because the process dies."""
         self._room = room
 
     def clear(self) -> None:
@@ -77,7 +77,7 @@ class Disk:
         """Do nothing: simulated machines do not lose power."""
 
     def close(self) -> None:
-        """Do nothing: only one process at a time uses the disk."""
+        """Do nothing: the disk has one user."""
 
 
 class LoopClerk:
@@ -95,30 +95,30 @@ class LoopClerk:
         self._seconds = 0.0
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Schedule the write of the header, after the urgent delay. *seconds* is the normal delay of later writes."""
+        """Write the header after the urgent delay. *seconds* is the normal delay of later writes."""
         self._writing, self._seconds = writing, seconds
         self.hurry()
 
     def wake(self) -> None:
-        """Schedule a write after the normal delay."""
+        """Write after the normal delay."""
         self._later(max(self._seconds, self._urgent), self._write)
 
     def hurry(self) -> None:
-        """Schedule a write after the urgent delay."""
+        """Write after the urgent delay."""
         self._later(self._urgent, self._write)
 
     def end(self) -> None:
-        """Schedule the last write, after the urgent delay."""
+        """Write for the last time, after the urgent delay."""
         self._later(self._urgent, self._end)
 
     async def ended(self, seconds: float) -> bool:
-        """Wait for the last write. Return whether it was complete within *seconds*."""
+        """Wait for the last write; return whether it was done within *seconds*."""
         with anyio.move_on_after(seconds):
             await self._done.wait()
         return self._done.is_set()
 
     def die(self, torn: int) -> None:
-        """Stop as a killed process does. Only the first *torn* bytes of the pending data are written."""
+        """Die like a killed process: write the first *torn* bytes of the pending data, and nothing after them."""
         self._disk.tear(torn)
         if self._writing is not None and not self._is_over:
             self._writing.write()
@@ -145,7 +145,7 @@ class LoopClerk:
 
 
 class FileState(msgspec.Struct, frozen=True):
-    """What a journal file contains, in numbers: bytes, chunks, tokens, streams. The simulator counts them itself."""
+    """Numbers read directly from the file of a journal."""
 
     size: int = 0
     left_out: int = 0
@@ -163,7 +163,7 @@ class FileState(msgspec.Struct, frozen=True):
 
 
 def read_file_state(journal: Journal) -> FileState:
-    """Read the journal file and count its contents. Raises :class:`~interwhen.JournalError`."""
+    """Return the numbers in the file of *journal*. Raises :class:`~interwhen.JournalError`."""
     found = read_journal(journal)
     records = found.records
     spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
@@ -207,12 +207,12 @@ class SeenEvent(NamedTuple):
 
 
 class ReaderError(Exception):
-    """The exception that a simulated reader of the kind ``raises`` raises."""
+    """The exception of a reader of kind ``raises``."""
 
 
 @dataclass(slots=True)
 class ProcessLog:
-    """What happened in one process of a play."""
+    """The log of one process."""
 
     reader: SimulatedReader
     seen: list[SeenEvent] = field(default_factory=list)
@@ -251,13 +251,13 @@ class ProcessLog:
 
     @property
     def saw_all(self) -> bool:
-        """Whether the reader got every event up to the end of the process."""
+        """Whether the reader got every event up to the end."""
         return self.raised is None and not self.was_cancelled and self.reader.kind in ("steady", "slow", "batch")
 
 
 @dataclass(slots=True)
 class PlayedWorld:
-    """The complete log of one played world. The invariants read it."""
+    """The complete log of one play, which the invariants check."""
 
     world: World
     model: SimulatedModel
@@ -287,27 +287,27 @@ class PlayedWorld:
 
     @property
     def stuck(self) -> VirtualTimeError | None:
-        """The error of virtual time if the run did not end; ``None`` if it ended."""
+        """The error that stopped a run which did not end; ``None`` if the run ended."""
         return self.last.stuck
 
     @property
     def saw_all(self) -> bool:
-        """Whether the reader of the last process got every event."""
+        """Whether the last reader got every event up to the end."""
         return self.last.saw_all
 
     @property
     def turns(self) -> int:
-        """The total number of event loop iterations in all processes."""
+        """The iterations of all loops."""
         return sum(process.turns for process in self.processes)
 
     @property
     def seconds(self) -> float:
-        """The total virtual time of all processes, in seconds."""
+        """The virtual seconds of all processes."""
         return sum(process.seconds for process in self.processes)
 
     @property
     def journal(self) -> Journal | None:
-        """The journal of the run; ``None`` in a world without a disk."""
+        """The journal of the run."""
         return None if self.disk is None else Journal(NAME, store=self.disk)
 
 
@@ -318,11 +318,11 @@ _TURNS_TO_DISK = 3
 
 
 class ProcessKilled(BaseException):
-    """Raised in the event loop to simulate that the process is killed."""
+    """Raised in the loop to kill the process."""
 
 
 class Process:
-    """One process of a played world: an event loop, a run, and the reader of the run."""
+    """One process of a play: an event loop with a run and its reader."""
 
     def __init__(self, played: PlayedWorld, log: ProcessLog, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
@@ -378,7 +378,7 @@ class Process:
             self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
 
     async def live(self) -> None:
-        """Start the run, or resume it from the journal, and read its events until it ends."""
+        """Supervise the run from its beginning, or resume it from the journal, until its end."""
         log, loop = self._log, self.loop
         self._task = asyncio.current_task()
         try:
@@ -441,7 +441,7 @@ class Process:
         return self._clerk
 
     def _arm(self, scope: anyio.CancelScope) -> None:
-        """Schedule the time or the loop iteration at which the reader is cancelled, if the world asks for it."""
+        """Schedule the cancellation of the reader."""
         reader, loop = self._log.reader, self.loop
         if reader.kind == "late_cancelled":
             scope.deadline = reader.at / 10
@@ -507,7 +507,7 @@ def play(world: World) -> PlayedWorld:
 
 
 def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
-    """Run one process until it ends, or until *death* kills it."""
+    """Run one process to its end or to *death*, whichever comes first."""
     world, model, last = played.world, played.model, played.processes[-1] if played.processes else None
     log = ProcessLog(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
     log.judged_on_file = len(log.book)

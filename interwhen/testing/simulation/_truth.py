@@ -31,7 +31,7 @@ REFUTES: frozenset[str] = frozenset(("", "long_repair", "control_repair", "wrong
 
 
 class StatedClaim(NamedTuple):
-    """A sum in a text, such as ``3+4=7``, with its position, whether its value is right, and the right value."""
+    """A claim in a text: a sum such as ``3+4=7``, whether its value is right, and the right value."""
 
     start: int
     end: int
@@ -90,7 +90,7 @@ class SimulatedTrace:
     """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Append *text* of the model. *call*: the text is a structured tool call."""
+        """Append text of the model."""
         # A call belongs to the answer, so it ends the reasoning.
         if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
             self.answer_at = len(self.text)
@@ -109,18 +109,18 @@ class SimulatedTrace:
             self.answer_at = None
 
     def insert(self, text: str, origin: str) -> None:
-        """Append *text* that a remedy inserts. *origin* is ``repair`` or ``feedback``."""
+        """Append text that a remedy inserts; *origin* is ``repair`` or ``feedback``."""
         if text:
             self.ours.append((len(self.text), len(self.text) + len(text), origin))
             self.text += text
 
     @property
     def feedback(self) -> list[tuple[int, int]]:
-        """The spans of all feedback in the trace."""
+        """The spans of feedback."""
         return [(start, end) for start, end, who in self.ours if who == "feedback"]
 
     def phases(self) -> list[tuple[int, int, str]]:
-        """Return start, end and phase of the reasoning and of the answer. Tags belong to neither."""
+        """Return the spans of reasoning and answer, without tags."""
         size = len(self.text)
         if self.thinking == "field":
             border = size if self.answer_at is None else self.answer_at
@@ -139,10 +139,7 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield the parts of the trace between tags, calls and feedback.
-
-        With *through_feedback*, feedback does not end a part.
-        """
+        """Yield the parts between tags, calls and feedback. With *through_feedback*, parts may contain feedback."""
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()
         for number, (low, high, phase) in enumerate(spans):
@@ -201,7 +198,7 @@ def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int,
 
 
 def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
-    """Yield the offsets in *text* at which segments of *trigger* end. *closed*: the text is complete."""
+    """Yield the offsets in *text* at which segments end. *closed*: no more text can follow *text*."""
     match trigger:
         case "sentences":
             at = 0
@@ -281,12 +278,12 @@ def wait_of(judge: VerifierSetup, left_side: str) -> float:
 
 
 def refutes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *claim* is wrong and the verifier *judge* refutes it."""
+    """Return whether *claim* is wrong and *judge* refutes it."""
     return not claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def passes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *claim* is right and the verifier *judge* passes it."""
+    """Return whether *claim* is right and *judge* passes it."""
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
@@ -332,5 +329,5 @@ def may_be_suspended(world: World, judge: VerifierSetup) -> bool:
 
 
 def is_crowded(world: World) -> bool:
-    """Return whether a check may have to wait for a free thread. The wait counts toward the deadline of the check."""
+    """Return whether checks may have to wait for a free thread. This wait counts toward their deadline."""
     return world.limits.threads < 64

@@ -44,7 +44,7 @@ class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
 
 
 class ThinkEndItem(msgspec.Struct, frozen=True, tag="ThinkEnd"):
-    """The end of the reasoning. The answer follows."""
+    """The end of the reasoning: the answer begins."""
 
 
 Item: TypeAlias = TextItem | SumItem | ThinkEndItem
@@ -70,14 +70,14 @@ three are right verdicts on a wrong claim, with a repair that is too long, conta
 
 
 class VerifierFault(msgspec.Struct, frozen=True):
-    """A fault of a verifier on every claim whose left side is *about*, such as ``3+4``."""
+    """A fault of a verifier on every claim with the left side *about*, such as ``3+4``."""
 
     about: str
     kind: VerifierFaultKind
 
 
 class VerifierSetup(msgspec.Struct, frozen=True):
-    """A simulated verifier. It judges each claim correctly, except for the faults in *mishaps*."""
+    """A verifier that is right about every claim except for its faults (*mishaps*)."""
 
     worker: Worker = "inline"
     deadline: float = 5.0
@@ -203,7 +203,7 @@ class SimulatedReader(msgspec.Struct, frozen=True):
 
 
 class RunLimits(msgspec.Struct, frozen=True):
-    """The budgets and timeouts of a simulated run, and the number of its workers."""
+    """Budgets, timeouts and workers."""
 
     remedies: int = 16
     repeats: int = 3
@@ -261,7 +261,7 @@ def to_json(world: World) -> str:
 
 
 def from_json(text: str) -> World:
-    """Return the world that :func:`to_json` encoded as *text*. Raises :class:`msgspec.ValidationError`."""
+    """Return the world in the output of :func:`to_json`. Raises :class:`msgspec.ValidationError`."""
     return msgspec.json.decode(text, type=World)
 
 
@@ -273,11 +273,11 @@ _DIGITS = re.compile(r"\d*")
 
 
 class LostTextError(Exception):
-    """The model was asked to continue text that it cannot have written. The engine lost text or repeated it."""
+    """The model was asked to continue text that it never wrote: text was lost, or written twice."""
 
 
 class TextPart(NamedTuple):
-    """A part of the model's text that has one phase. It may be a tool call."""
+    """A part of the model's text."""
 
     text: str
     phase: Phase = "answer"

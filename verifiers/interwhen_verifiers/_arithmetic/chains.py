@@ -126,7 +126,7 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain, which ends at *stop*. ``None``: text before it belongs to it, too."""
+        """Read the first side of a chain, which ends at *stop*. ``None``: text before it is part of it, too."""
         first = _Backwards(self, start, stop).first()
         if first is None:
             return None
@@ -207,7 +207,7 @@ class _Backwards:
         return at
 
     def _is_rest(self, at: int) -> bool:
-        """Tell whether a space stands between the three digits at *at* and the thousands before them: ``1 000``."""
+        """Tell whether a space separates the three digits at index *at* from the thousands before them: ``1 000``."""
         before, here = self.tokens[at - 1], self.tokens[at]
         return (
             at > self.start

@@ -39,7 +39,7 @@ REACH = 60
 
 
 class Surroundings(NamedTuple):
-    """What the text around a chain says about it: whether it may deny the chain, and what ``=`` means there."""
+    """What the text around a chain tells about it: a reason to doubt the chain, and the meaning of ``=`` in it."""
 
     doubt: str
     """Why the text may not assert the chain. Empty: it asserts it."""
@@ -135,7 +135,7 @@ def _words(tokens: list[Token], start: int, stop: int) -> set[str]:
 
 
 def _back(tokens: list[Token], first: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence of the token *first* start."""
+    """Return the indices at which the clause and the sentence start that contain the token with the index *first*."""
     clause = None
     at = first
     while at > 0 and at > first - REACH:
@@ -149,7 +149,7 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
 
 
 def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence of the token before *last* end."""
+    """Return the indices at which the clause and the sentence end that contain the token before the index *last*."""
     clause = None
     at = last
     while at < len(tokens) and at < last + REACH:
@@ -163,7 +163,7 @@ def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
 
 
 def is_bullet(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token before *at* is a dash or star that starts the text and may be a bullet."""
+    """Tell whether the token before the index *at* is a dash or star that starts the text and may be a bullet."""
     return at == 1 and tokens[0].kind == "op" and tokens[0].text in {"-", "*"} and tokens[0].end < tokens[1].start
 
 
@@ -208,7 +208,7 @@ def _after_break(tokens: list[Token], first: int, *, is_bare: bool) -> str | Non
 
 
 def _is_broken(tokens: list[Token], at: int) -> bool:
-    """Tell whether the three digits at *at* may continue the number before the comma: ``14, 400 / 80``."""
+    """Tell whether the three digits at index *at* may continue the number before the comma: ``14, 400 / 80``."""
     number, comma = tokens[at - 2 : at - 1], tokens[at - 1]
     return (
         bool(number)
@@ -235,7 +235,10 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
 
 
 def _belongs(tokens: list[Token], first: int) -> bool:
-    """Tell whether the expression at *first* belongs to the word before it, as its argument, index, label or amount."""
+    """Tell whether the expression that starts at index *first* belongs to the word before it.
+
+    It may be the argument, index, label or amount of the word.
+    """
     word, here = tokens[first - 1], tokens[first]
     if here.kind == "open" and (word.end == here.start or len(word.text) == 1 or here.text == "["):
         return True
@@ -263,7 +266,7 @@ def _after_words(tokens: list[Token], first: int) -> str | None:
 
 
 def _amount_before(tokens: list[Token], at: int) -> bool:
-    """Tell whether the clause has an amount before the token at *at* that is not a side of the equation."""
+    """Tell whether the clause has, before the index *at*, an amount that is not a side of the equation."""
     for before in range(at - 1, max(-1, at - REACH), -1):
         if tokens[before].kind == "break":
             return False
@@ -273,7 +276,10 @@ def _amount_before(tokens: list[Token], at: int) -> bool:
 
 
 def _ends_chain(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token at *at* ends an earlier equation: it is a punctuation mark, or the equation's value."""
+    """Tell whether the token with the index *at* ends an earlier equation.
+
+    Such a token is a punctuation mark, or the value of the equation.
+    """
     if tokens[at].kind not in {"num", "close", "pct"}:
         return tokens[at].kind == "break"
     return any(token.kind == "rel" for token in tokens[max(0, at - 3) : at])
@@ -343,7 +349,7 @@ def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | 
 
 
 def _amount_after(tokens: list[Token], at: int) -> str:
-    """Return a reason for doubt if another amount at *at* follows a joining word: ``8 and 1/2``, ``5 feet 6``.
+    """Return a reason for doubt if an amount at index *at* follows a joining word: ``8 and 1/2``, ``5 feet 6``.
 
     The result is an empty string if there is none.
     """

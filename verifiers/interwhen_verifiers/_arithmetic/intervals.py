@@ -32,8 +32,8 @@ class Interval(NamedTuple):
 def could_be(node: Node, shown: Value, places: int) -> bool:
     """Tell whether *shown* may be the value of *node*, rounded or cut to *places* decimals.
 
-    The decimals in *node* may be rounded, too: each may stand for a repeating fraction or, from three decimals on, for
-    any value within one unit of its last decimal.
+    The decimals in *node* may be rounded, too. Each of them may stand for a repeating fraction; from three decimals on,
+    it may stand for any value within one unit of its last decimal.
     """
     try:
         low, high = _spread(node, _likely)

@@ -110,7 +110,10 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
 
 
 def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: bool) -> str | None:
-    """Return *value* as a replacement for the whole expression *right*; ``None`` if the replacement is not safe."""
+    """Return *value* as a replacement for the whole expression *right*; ``None`` if the replacement is not safe.
+
+    *leads*: *left* is the first side of its chain.
+    """
     if (leads and bare(left.node)) or right.units or left.units or right.currency or not is_exact(value):
         return None
     if any(mark in text[right.start : right.end] for mark in "${}\\"):

@@ -75,7 +75,7 @@ def exact(node: Node) -> Value:
 
 
 def apply(operator: Operator, left: Value, right: Value) -> Value:
-    """Return ``left operator right``. Raises :class:`NoValueError`."""
+    """Return the result of *operator*, such as ``+``, on *left* and *right*. Raises :class:`NoValueError`."""
     match operator:
         case "+":
             return _bounded(left + right)

@@ -268,7 +268,10 @@ class Parser:
         return number
 
     def _mixed(self, whole: Number, token: Token | None) -> Number:
-        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number."""
+        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number.
+
+        *whole* is its first part, and *token* is the token after it.
+        """
         assert token is not None
         if _is_rest(whole, token):
             self.doubt = self.doubt or "a space may stand inside a number"
@@ -370,7 +373,7 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether the token at *at* is an operator between operands, a closing bracket, or the end of the side."""
+        """Tell whether index *at* is an operator between operands, a closing bracket, or the end of the side."""
         if at >= self.stop:
             return True
         token = self.tokens[at]
@@ -414,7 +417,7 @@ def _is_rest(whole: Number, token: Token) -> bool:
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
-    """Return the index after the unit that starts at *at*: ``cups``, ``miles/hour``, ``tires per customer``."""
+    """Return the index after the unit at index *at*: ``cups``, ``miles/hour``, ``tires per customer``."""
     words = 0
     while at < stop and words <= MAX_UNIT_WORDS:
         token = tokens[at]
@@ -431,7 +434,7 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
 
 
 def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
-    """Tell whether the token at *at*, which follows ``of``, continues a unit: ``5 pieces of pie``."""
+    """Tell whether the token with the index *at*, which follows ``of``, continues a unit: ``5 pieces of pie``."""
     return at < stop and tokens[at].kind == "word" and tokens[at].text not in NOT_UNITS
 
 

@@ -84,7 +84,7 @@ def _computation(question: str, context: str) -> Node | None:
 
 
 def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
-    """Return the computation from left to right that *question* consists of; ``None`` where it holds anything else.
+    """Return the computation, from left to right, that *question* consists of; ``None`` if it has anything else.
 
     *first* matches the first number, *step* each operation, and *last* the end of the question.
     """
@@ -136,7 +136,7 @@ class Answer(NamedTuple):
 
 
 def answer_in(text: str) -> Answer | None:
-    """Return the value that the line *text* gives as the answer; ``None`` where it gives none."""
+    """Return the value that the line *text* gives as the answer; ``None`` if the line gives no answer."""
     found = _MARK.match(text)
     if found is None:
         return None

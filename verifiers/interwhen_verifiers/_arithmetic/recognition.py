@@ -146,7 +146,7 @@ class _Part(NamedTuple):
 
 
 def _is_named(tokens: list[Token], at: int) -> bool:
-    """Tell whether the relation at *at* defines a variable: ``A = (2 + 3) and B = (4 - 1)``."""
+    """Tell whether the relation at index *at* defines a variable: ``A = (2 + 3) and B = (4 - 1)``."""
     while at and tokens[at - 1].kind in {"math", "cur"}:
         at -= 1
     if not at or tokens[at - 1].kind != "opaque" or not tokens[at - 1].text[:1].isalpha():
@@ -194,7 +194,7 @@ def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT) -> _Part:
-    """Read one side of the relation at *at*, up to another relation or the end of the clause.
+    """Read one side of the relation at index *at*, up to another relation or the end of the clause.
 
     *step* is -1 for the left side and 1 for the right side. The punctuation marks in *soft* do not end the clause.
     """
@@ -230,7 +230,7 @@ def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT)
 
 
 def _joins(tokens: list[Token], at: int) -> bool:
-    """Tell whether the word at *at* joins two numbers: ``5 more than 3``, ``3 and 4``."""
+    """Tell whether the word at index *at* joins two numbers: ``5 more than 3``, ``3 and 4``."""
     before, text, after = tokens[max(0, at - 1) : at], tokens[at].text, tokens[at + 1 : at + 3]
     if text == "and":
         return bool(before and after) and _has_digits(before[0]) and _has_digits(after[0])
@@ -247,7 +247,7 @@ def _has_digits(token: Token) -> bool:
 
 
 def _is_label(tokens: list[Token], at: int) -> bool:
-    """Tell whether the number at *at* is a label and not an amount: ``Step 2``, ``x_1``, ``x_{1}``."""
+    """Tell whether the number at index *at* is a label and not an amount: ``Step 2``, ``x_1``, ``x_{1}``."""
     before = tokens[at - 1] if at else None
     if before is not None and before.kind == "open" and at > 1:
         before = tokens[at - 2]
@@ -256,7 +256,7 @@ def _is_label(tokens: list[Token], at: int) -> bool:
 
 
 def _is_sign(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token at *at* is an operation, or is not understood."""
+    """Tell whether the token with the index *at* is an operation, or a token that is not understood."""
     kind, text = tokens[at].kind, tokens[at].text
     if kind == "op":
         if text == "/" and tokens[at + 1 : at + 2] and tokens[at + 1].kind == "word":

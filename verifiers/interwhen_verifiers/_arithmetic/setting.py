@@ -78,7 +78,10 @@ def may_set(text: str) -> bool:
 
 
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
-    """Return the setting *before*, extended by the announcements in *text*."""
+    """Return the setting after *text*: the moduli, bases and operations that *text* announces are added to *before*.
+
+    *before* is the setting before *text*.
+    """
     if not may_set(text):
         return before
     moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}

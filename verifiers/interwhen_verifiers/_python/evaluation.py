@@ -66,7 +66,7 @@ class _Answers:
 
 
 async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limits, *, doctests: bool) -> Told | Outcome:
-    """Return the report on *code*, or the outcome of the sandbox where there is no report.
+    """Return the report on *code*; if there is no report, return the outcome of the sandbox.
 
     *earlier* is the code of the blocks before it, and *given* holds the tests of the task. *doctests*: also run the
     examples in the task and in the code.

@@ -27,7 +27,10 @@ def need_mypy() -> None:
 
 
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:
-    """Judge the types of *code* alone, and, if it does not pass, of *code* after the *earlier* blocks."""
+    """Judge the types of *code* alone. If it does not pass, judge the types of *code* after the *earlier* blocks.
+
+    *starts* are the offsets of the lines of *code*, and *size* is its length in characters.
+    """
     alone = judge(_MYPY, await _run(code), starts, size, before=0)
     if alone.passed or not earlier:
         return alone.verdict

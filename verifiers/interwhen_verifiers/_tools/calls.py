@@ -51,7 +51,10 @@ def _read(call: ToolCall) -> ReadCall:
 
 
 def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text."""
+    """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text.
+
+    An error message names the *verifier* and its *option*.
+    """
     listed = [patterns] if isinstance(patterns, str) else list(patterns)
     if not all(isinstance(pattern, str) and pattern for pattern in listed):
         raise UsageError(f"{verifier}: {option} must be a list of names that are not empty, got {patterns!r:.200}")

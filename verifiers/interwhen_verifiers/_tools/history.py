@@ -344,9 +344,9 @@ def _points(text: str) -> Entries | None:
 
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
-    """Return the quoted text that begins with *value*, and the index of the line after it.
+    """Return the quoted text that begins with *value*, and the index in *lines* of the line after it.
 
-    *at* is the index of the next line. The text is ``None`` where the quotation does not end properly.
+    *at* is the index of the next line. The text is ``None`` if the quotation does not end properly.
     """
     parts: list[str] = []
     mark, rest = value[0], value[1:]
@@ -379,7 +379,11 @@ def _end_of(text: str, mark: str) -> int | None:
 
 
 def _folded(lines: list[str], at: int, indent: int, value: str) -> tuple[int, str]:
-    """Return the index after the lines that continue the unquoted *value*, and the value with these lines."""
+    """Return the index after the lines that continue the unquoted *value*, and the value with these lines.
+
+    *at* is the index in *lines* of the next line. Lines that continue the value have a deeper indentation than
+    *indent*.
+    """
     parts = [value]
     while value and at < len(lines) and _indent(lines[at]) > indent and _KEY.fullmatch(lines[at]) is None:
         parts.append(lines[at].strip())

@@ -69,9 +69,10 @@ class Rule:
         return not self.tools or tool in self.tools
 
     def judge(self, call: Call[Any]) -> Verdict | None:
-        """Return the verdict of the rule on *call*; ``None``: it does not apply.
+        """Return the verdict of the rule on *call*; ``None`` if the rule does not apply.
 
-        Raises :class:`RuntimeError`, with the rule's name, where the rule raises or returns anything else.
+        Raises :class:`RuntimeError`, with the rule's name, if the function of the rule raises or returns any other
+        value.
         """
         try:
             found = self.function(call)

@@ -145,7 +145,10 @@ def make_order(count: int, premises: Iterable[Premise]) -> MapOrder:
 
 
 def _closed(count: int, premises: Iterable[Premise], axis: Axis) -> tuple[int, ...]:
-    """Compute the transitive closure on *axis*, by Warshall's algorithm."""
+    """Compute what follows from *premises* on *axis*, as a transitive closure, by Warshall's algorithm.
+
+    *count* is the number of places.
+    """
     beyond = [0] * count
     for low, high in filter(None, (premise.ends(axis) for premise in premises)):
         beyond[low] |= 1 << high

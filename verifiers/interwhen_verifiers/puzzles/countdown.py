@@ -134,7 +134,7 @@ def game24(
 ) -> Monitor:
     """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number is used exactly once.
 
-    It does nothing if the prompt names another target.
+    It does nothing if the prompt names another target. The options are those of :func:`countdown`.
     """
 
     def prepare(task: Task) -> CountdownProblem | None:

@@ -71,7 +71,10 @@ recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
 def _read(
     problem: MazeProblem, where: WalkState, segment: Segment
 ) -> tuple[WalkState, list[Statement[Said, WalkState]]]:
-    """Read one line. Return the state after it, and its claims. Takes time linear in the length of the line."""
+    """Read one line. Return the state after it, and its claims. Takes time linear in the length of the line.
+
+    *where* is the state before the line.
+    """
     where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
     least = _least(problem, where, segment)

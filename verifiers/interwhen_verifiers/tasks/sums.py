@@ -50,7 +50,11 @@ def read(text: str) -> str | None:
 def chain_sum(
     *, count: int, seed: int, terms: int = 6, digits: int = 4, wording: Wording = "worked"
 ) -> Iterator[Exercise]:
-    """Generate sums and differences of *terms* numbers of up to *digits* digits."""
+    """Generate *count* sums and differences of *terms* numbers, which have up to *digits* digits.
+
+    *wording* is the form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the
+    operations in words.
+    """
     _vet("chain_sum", terms, digits)
 
     def prompt(entry: Mapping[str, Any]) -> Prompt:
@@ -74,9 +78,10 @@ def chain_sum(
 def chained_arithmetic(
     *, count: int, seed: int, terms: int = 6, digits: int = 2, wording: Wording = "worked"
 ) -> Iterator[Exercise]:
-    """Generate chains of sums, differences and products, worked out from left to right.
+    """Generate *count* chains of sums, differences and products of *terms* numbers, worked out from left to right.
 
     They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order.
+    *digits* and *wording* are those of :func:`chain_sum`.
     """
     _vet("chained_arithmetic", terms, digits)
 
@@ -105,7 +110,7 @@ def chained_arithmetic(
 
 
 def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
-    """Generate word problems in the style of the data set GSM-Symbolic."""
+    """Generate *count* word problems in the style of the data set GSM-Symbolic."""
     return exercises(
         "gsm_symbolic",
         count,

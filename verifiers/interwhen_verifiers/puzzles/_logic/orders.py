@@ -404,7 +404,10 @@ def _place(word: str, *, count: int, way: Way) -> int:
 
 
 def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
-    """Read a list such as "first is the black book, then second is …" from *start* on, as one statement."""
+    """Read a list such as "first is the black book, then second is …" from *start* on, as one statement.
+
+    *way* is the direction in which the text lists places; ``None`` if it is not known.
+    """
     count = len(problem.names)
     found: list[FoundFact] = []
     for match in _ITEM.finditer(text, start):
@@ -427,7 +430,10 @@ def _joined(found: list[FoundFact]) -> list[ToldFacts]:
 
 
 def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
-    """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects."""
+    """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects.
+
+    *way* is the direction in which the text lists places; ``None`` if it is not known.
+    """
     rest = text[start:].rstrip(" .!")
     items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
     known = [item for item in items if item is not None]
@@ -458,7 +464,7 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 
 
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
-    """Judge stated facts: they are wrong if they are true in none of the allowed arrangements."""
+    """Judge *said*, the stated facts: they are wrong if they are true in none of the allowed arrangements."""
     count = len(problem.names)
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")

@@ -242,7 +242,10 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 
 
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
-    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``, from left to right."""
+    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``, from left to right.
+
+    *rank* is the position of the letter by which the text compares words; 0 if it is not known.
+    """
     if _LETTER.search(line):
         return
     settled: tuple[str, ...] = ()

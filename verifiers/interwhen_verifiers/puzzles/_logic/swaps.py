@@ -93,7 +93,7 @@ class Swaps:
         return known[0] if len(known) == 1 else None
 
     def thing(self, said: str) -> str | None:
-        """Return the thing whose name contains all words of *said*; ``None`` unless there is exactly one."""
+        """Return the thing whose name contains all words of *said*; ``None`` unless there is exactly one such thing."""
         wanted, things = words(said), self.states[0]
         exact = [thing for thing in things if words(thing) == wanted]
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
@@ -247,7 +247,7 @@ def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 
 
 def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
-    """Tell whether the letters in *line* may be those of the options instead of initials."""
+    """Tell whether the letters in *line* may be those of the options and not initials. *said* are its statements."""
     options, letters = dict(problem.options), _LETTERS.findall(line)
     pairs = zip(letters, said, strict=False)
     return len(letters) == len(said) and all(

@@ -84,7 +84,7 @@ class _Fault(NamedTuple):
 
 
 def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
-    """Return the state before the first line."""
+    """Return the state before the first line of the reasoning (*is_reasoning*) or of the answer."""
     confirmed = problem.base is not None and bool(problem.order)
     return WalkState(all_frames(problem), Walk(problem.maze.start), is_reasoning, confirmed)
 
@@ -224,7 +224,7 @@ def _replayed(
 
 
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
-    """Return the walk that *moves* continue: *last*, a new one from the start, or one from another cell."""
+    """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell."""
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
     if cell is None:
@@ -251,7 +251,7 @@ def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFr
 
 
 def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
-    """Return the walk after *step*, or a text that says why the step cannot be made."""
+    """Return the walk after *step*, or a text that says why the step cannot be made. *last* is the walk before it."""
     if last.cell is None:
         return "it is not known where this begins"
     there = _target(last.cell, step, frame)
@@ -279,7 +279,7 @@ def _target(cell: Cell, step: Move, frame: CoordinateFrame | None) -> Cell | str
 
 
 def _blocked(problem: MazeProblem, cell: Cell, there: Cell, way: Direction) -> str:
-    """Say what blocks the way from *cell* to *there*. Return an empty text if nothing does."""
+    """Return what blocks the way from *cell* to *there* in the direction *way*; an empty text if nothing does."""
     maze = problem.maze
     while cell != there:
         cell = moved(cell, way)

@@ -117,7 +117,7 @@ _TRAILING = " \t.,;:*_`\r\\"
 
 
 def corrects(text: str, at: int = 0) -> bool:
-    """Tell whether *text*, from the offset *at* on, takes something back or mentions a failure."""
+    """Tell whether *text* corrects an earlier statement or mentions a failure, from the offset *at* on."""
     return _CORRECTION.search(text, at) is not None
 
 

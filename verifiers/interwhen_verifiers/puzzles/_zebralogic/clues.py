@@ -290,9 +290,9 @@ _AND = re.compile(r" and ", re.IGNORECASE)
 
 
 def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | None:
-    """Read the relation in the sentence *text*.
+    """Read the relation in the sentence *text*. *phrases* finds the values, and *houses* is the number of houses.
 
-    Return ``None`` if any part of it is not understood, or if it has more than one meaning.
+    Return ``None`` if any part of the sentence is not understood, or if it has more than one meaning.
     """
     plain = " ".join(text.split()).rstrip(".!").strip()
     if not plain or len(plain) > MAX_CLUE:

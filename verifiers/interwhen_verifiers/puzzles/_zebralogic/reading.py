@@ -147,7 +147,7 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
-    """Read "House 2: Eric, color: red". Return no statement if any part is not understood."""
+    """Read *line*, such as "House 2: Eric, color: red". Return no statement if any part is not understood."""
     found: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
         start, end = _trimmed(match)

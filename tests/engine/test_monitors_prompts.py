@@ -9,7 +9,7 @@ import interwhen
 import pytest
 import structlog
 from interwhen import Claim, Message, Monitor, Pass, Span, ToolCall
-from interwhen._engine.prompt_checks import check_prompt, check_texts
+from interwhen._engine.monitors import check_prompt, check_texts
 from interwhen.registry import load_prompt_monitors
 from interwhen.testing import ScriptedModel
 from interwhen.toolkit import PromptFinding, PromptMonitor, PromptRefused, PromptText
