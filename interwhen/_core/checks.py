@@ -60,6 +60,14 @@ class OpenSegment(msgspec.Struct, eq=False):
     segment is complete."""
     torn: int | None = None
     """The start of the last line, if a cut ended that line in the middle. Claims in that line are not checked."""
+    tears: tuple[Span, ...] = ()
+    """Earlier lines that a cut ended in the middle. Claims that end in them are not checked either."""
+
+    def is_torn_at(self, span: Span) -> bool:
+        """Tell whether *span* ends in a line that a cut ended in the middle."""
+        if self.torn is not None and span.end > self.torn:
+            return True
+        return any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
         """Wait for *checks* more checks."""
@@ -281,7 +289,7 @@ class CheckTable:
             for number in due.monitors:
                 if self._is_moot(number) or not self._admit(number, segment.span, orders):
                     continue
-                job = self._extraction(number, segment, torn=due.torn)
+                job = self._extraction(number, segment, torn=due.torn, tears=due.tears)
                 extractor = self._monitors[number].extractor
                 if due.torn is not None and (isinstance(extractor, Fork) or tracks(extractor)):
                     skipped.append(job)  # a tracker would continue from half a segment, and a fork would cost tokens
@@ -368,11 +376,10 @@ class CheckTable:
         job.home.await_more(len(claims) + len(unread))
         for claim in claims:
             self._claim(PendingRef(job.monitor, claim, job.segment, job.home), orders)
-        torn = job.home.torn
         for span in unread:
             # There is no claim to ask the verifier about. The monitor's `unproven` decides, as for any Unknown.
             ref = PendingRef(job.monitor, Claim(key="", span=span), job.segment, job.home)
-            self._judge(ref, UNREAD if torn is None or span.end <= torn else TORN, 0.0)
+            self._judge(ref, TORN if job.home.is_torn_at(span) else UNREAD, 0.0)
         self._settle(job.monitor, job.home, passed=True)
         return orders
 
@@ -460,8 +467,16 @@ class CheckTable:
             orders.extend(self._lose({(number, other) for other in gone}, None))
         return True
 
-    def _extraction(self, number: int, segment: Segment, *, certain: int | None = None, torn: int | None = None) -> Job:
-        home = OpenSegment(segment.span, certain=certain, torn=torn)
+    def _extraction(
+        self,
+        number: int,
+        segment: Segment,
+        *,
+        certain: int | None = None,
+        torn: int | None = None,
+        tears: tuple[Span, ...] = (),
+    ) -> Job:
+        home = OpenSegment(segment.span, certain=certain, torn=torn, tears=tears)
         self._segments[number].add(home)
         return self._job(number, segment, home)
 
@@ -667,9 +682,8 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
     if home.certain is not None:
         certain = home.certain
         return tuple(claim for claim in claims if claim.span is not None and claim.span.end <= certain), ()
-    if home.torn is not None:
-        torn = home.torn
-        doubtful = [claim for claim in claims if claim.span is None or claim.span.end > torn]
+    if home.torn is not None or home.tears:
+        doubtful = [claim for claim in claims if claim.span is None or home.is_torn_at(claim.span)]
         places = (home.span if claim.span is None else claim.span for claim in doubtful)
         return tuple(claim for claim in claims if claim not in doubtful), tuple(dict.fromkeys((*unread, *places)))
     return claims, unread

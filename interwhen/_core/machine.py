@@ -41,7 +41,15 @@ from interwhen._core.release import (
     unverified_reasons,
 )
 from interwhen._core.segmenter import Due, Intake
-from interwhen._core.violations import COUNTS_PROMPTS, RULES, Candidate, RemedyPlan, Violations, plan_surrender
+from interwhen._core.violations import (
+    COUNTS_PROMPTS,
+    KEEPS_ANSWERS,
+    RULES,
+    Candidate,
+    RemedyPlan,
+    Violations,
+    plan_surrender,
+)
 from interwhen._core.written_calls import NO_OFFER, ToolOffer
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
@@ -370,7 +378,10 @@ class Core:
         self.state: State = "opening"
         # Each of these objects owns its part of the state. The core calls their methods, and never sets their fields.
         eager = any(monitor.delivery in GATING for monitor in monitors)
-        self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager, offer=offer)
+        knows_tears = rules >= KEEPS_ANSWERS
+        self.intake = Intake(
+            monitors, tags=think_tags, phase=starts_in, eager=eager, offer=offer, knows_tears=knows_tears
+        )
         self.transcript = self.intake.transcript
         self.resume = resume
         inside = resume in ("tokens", "prefix")

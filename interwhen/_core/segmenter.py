@@ -67,6 +67,8 @@ class Due(NamedTuple):
     monitors: tuple[int, ...]
     torn: int | None = None
     """The start of the last line of the segment, if a cut ended that line in the middle; ``None``: it is complete."""
+    tears: tuple[Span, ...] = ()
+    """The lines inside the segment that a cut ended in the middle. Feedback follows each of them."""
 
 
 def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner:
@@ -181,6 +183,7 @@ class Intake:
         "_scanner_of",
         "_tags",
         "_tags_done",
+        "_tears",
         "_wake",
         "_written",
         "discarded",
@@ -199,7 +202,9 @@ class Intake:
         phase: Phase,
         eager: bool = False,
         offer: ToolOffer | None = NO_OFFER,
+        knows_tears: bool = True,
     ) -> None:
+        """*knows_tears*: segments that continue after feedback know which of their lines were cut in the middle."""
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
         self.plain = True
@@ -218,6 +223,8 @@ class Intake:
         """Tokens that cuts have removed."""
         self._written: dict[Span, WrittenCalls] = {}
         """The calls that are written as text in the trace, in the order of the text."""
+        self._tears: list[Span] | None = [] if knows_tears else None
+        """The lines that a cut ended in the middle, with feedback after them; ``None``: they are not remembered."""
         self._wake = _any_of("".join(sorted({c for shared in self.scanners for c in shared.scanner.wakes})))
         self._eager = eager
         self._must = eager
@@ -346,6 +353,8 @@ class Intake:
         self._finished = False
         while self._written and next(reversed(self._written)).end > to:
             self._written.popitem()
+        while self._tears and self._tears[-1].end >= to:  # the feedback after the line is cut, too
+            self._tears.pop()
         self.discarded += transcript.cut(to) + self.owed
         self.owed = 0
         if self._tags is not None:
@@ -384,6 +393,9 @@ class Intake:
             return self._scan()
         ended = [shared for shared in self.scanners if not (shared.sees(self.phase) and shared.scanner.bridges)]
         dues = list(self._flush(ended, torn=torn))
+        if torn and self._tears is not None:
+            end = self.transcript.length
+            self._tears.append(Span(self.transcript.slice(0, end).rfind("\n") + 1, end))
         self.transcript.insert(text, origin)
         self._skip(ended)
         return dues
@@ -507,7 +519,12 @@ class Intake:
         if written is not None:
             self._written[span] = written
         text = transcript.slice(span.start, span.end)
-        return Due(Segment(text, span, transcript.phase_at(span.start), None, written), shared.monitors)
+        due = Due(Segment(text, span, transcript.phase_at(span.start), None, written), shared.monitors)
+        if not self._tears:
+            return due
+        return due._replace(
+            tears=tuple(tear for tear in self._tears if tear.end > span.start and tear.start < span.end)
+        )
 
     def _plan(self) -> None:
         """Compute when the scanners must be called again, so that most chunks need only one search for `wakes`."""

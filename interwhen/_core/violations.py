@@ -238,7 +238,8 @@ KNOWS_PLACES = 5
 COUNTS_PROMPTS = 3
 """The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
 KEEPS_ANSWERS = 6
-"""The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there."""
+"""The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there, and in
+which segments that continue after feedback know which of their lines were cut in the middle."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 

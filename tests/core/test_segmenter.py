@@ -5,6 +5,7 @@ import re
 import interwhen
 import pytest
 from interwhen import (
+    Answer,
     Claim,
     Conclude,
     EveryChars,
@@ -18,11 +19,15 @@ from interwhen import (
     Polls,
     Resample,
     Sentences,
+    Span,
+    ThinkEnd,
+    ToolCalls,
     Tracker,
     Unknown,
     Violation,
     verifier,
 )
+from interwhen._core.segmenter import Intake
 from interwhen.testing import Pause, ScriptedModel
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +124,49 @@ async def test_the_refuted_stretch_of_the_reasoning_needs_no_verdict():
     )
     assert unknown(result) == [TORN]
     assert not [doubt for doubt in result.unverified_reasons if TORN in doubt.why]
+
+
+@pytest.mark.parametrize("delivery", ["interrupt", "gate"])
+@pytest.mark.parametrize("trigger", [ThinkEnd(), Answer(), ToolCalls("<c>", "</c>")], ids=["think", "answer", "call"])
+async def test_a_segment_that_continues_after_feedback_knows_its_half_lines(trigger, delivery):
+    text, rest = "<c>\n1+2=3\n12+3=1", "12+3=15\n1+1=2\n</c>"
+    reader = Monitor(
+        name="sums", verifier=adds_up, extractor=sums, trigger=trigger, remedy=Resample(), delivery=delivery
+    )
+    model = ScriptedModel([text + "5 is", "\n" + rest])
+    starts = {"starts_in": "reasoning"} if trigger == ThinkEnd() else {}
+    async with interwhen.run(
+        model, "Q", monitors=[reader, stretches("12+3=1", Feedback("append"), EveryChars(len(text)))], **starts
+    ) as run:
+        async for _ in run:
+            pass
+    assert [violation.monitor for violation in run.result.violations] == ["cuts"]
+    assert [record.key for record in of(run.result)] == ["1+2=3", "", "12+3=15", "1+1=2"]
+    assert unknown(run.result) == [TORN]
+
+
+async def test_a_claim_about_all_of_such_a_segment_is_checked():
+    whole = Monitor(name="sums", verifier=never, extractor=where("done."), trigger=ThinkEnd(), delivery="observe")
+    cuts = stretches("12+3=1", Feedback("append"), EveryChars(12))
+    model = ScriptedModel(["1+2=3\n12+3=15 is", "\nAll is done."])
+    async with interwhen.run(model, "Q", monitors=[whole, cuts], starts_in="reasoning") as run:
+        async for _ in run:
+            pass
+    assert [violation.monitor for violation in run.result.violations] == ["cuts", "sums"]
+
+
+async def test_a_half_line_is_forgotten_with_the_feedback_after_it():
+    intake = Intake([lines(ThinkEnd())], tags=None, phase="reasoning")
+    intake.feed("1+2=3\n12+3=1", 1, "reasoning")
+    intake.insert("\nNo.\n", "feedback", torn=True)
+    intake.cut(13)
+    assert [due.tears for due in intake.end()] == [(Span(6, 12),)]
+    intake.cut(12)
+    assert [due.tears for due in intake.end()] == [()]
+    old = Intake([lines(ThinkEnd())], tags=None, phase="reasoning", knows_tears=False)
+    old.feed("12+3=1", 1, "reasoning")
+    old.insert("\nNo.\n", "feedback", torn=True)
+    assert [due.tears for due in old.end()] == [()]
 
 
 @pytest.mark.parametrize("extractor", ["tracker", "fork"])
