@@ -746,7 +746,7 @@ class Breaker:
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Count the *outcome* of a check; tell whether it opened or closed the breaker."""
+        """Count the *outcome* of a check. Return true if the breaker changed: it opened, or it closed again."""
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

@@ -126,9 +126,9 @@ class LoopTurn:
         self._looked = self._since = self._first = self._last = asked
 
     def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
-        """Record the *frames* that the loop was running at the time *now*; empty if the frames are not visible.
+        """Record the *frames* that the loop was running at the time *now*. *frames* is empty if they cannot be read.
 
-        A call may block the loop for *limit* seconds without a report.
+        A call on the loop is reported if it blocks the loop for longer than *limit* seconds.
         """
         call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
         if call is None or call is not self._call:

@@ -213,7 +213,7 @@ class Scribe:
         self._fact_times = self._removed = self._inserted_at = self._finding = self._cut_to = None
 
     def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
-        """Record the changes of the step with *fact* at the time *at*.
+        """Note, in memory, what the core changed when it processed *fact* at the time *at*: text, checks, remedies.
 
         *orders* are the orders that the core returned.
         """

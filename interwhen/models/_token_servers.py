@@ -127,7 +127,7 @@ class VllmTokens:
 
 
 class LlamaCppTokens:
-    """Makes the requests for llama.cpp."""
+    """Tokenizes text with llama.cpp, asks it to continue a prompt of token ids, and reads its answers."""
 
     place: Place = "/completion"
 
