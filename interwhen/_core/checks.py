@@ -64,10 +64,10 @@ class OpenSegment(msgspec.Struct, eq=False):
     """Earlier lines that a cut ended in the middle. Claims that end in them are not checked either."""
 
     def is_torn_at(self, span: Span) -> bool:
-        """Tell whether *span* ends in a line that a cut ended in the middle."""
+        """Tell whether *span* ends in a line that a cut ended in the middle, or is a whole segment with such a line."""
         if self.torn is not None and span.end > self.torn:
             return True
-        return any(tear.start < span.end <= tear.end for tear in self.tears)
+        return (span == self.span and bool(self.tears)) or any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
         """Wait for *checks* more checks."""
