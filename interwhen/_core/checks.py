@@ -64,10 +64,10 @@ class OpenSegment(msgspec.Struct, eq=False):
     """Earlier lines that a cut ended in the middle. Claims that end in them are not checked either."""
 
     def is_torn_at(self, span: Span) -> bool:
-        """Tell whether *span* ends in a line that a cut ended in the middle, or is a whole segment with such a line."""
+        """Tell whether *span* ends in a line that a cut ended in the middle."""
         if self.torn is not None and span.end > self.torn:
             return True
-        return (span == self.span and bool(self.tears)) or any(tear.start < span.end <= tear.end for tear in self.tears)
+        return any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
         """Wait for *checks* more checks."""
@@ -379,7 +379,9 @@ class CheckTable:
         for span in unread:
             # There is no claim to ask the verifier about. The monitor's `unproven` decides, as for any Unknown.
             ref = PendingRef(job.monitor, Claim(key="", span=span), job.segment, job.home)
-            self._judge(ref, TORN if job.home.is_torn_at(span) else UNREAD, 0.0)
+            # A claim without a span stands for the whole segment, which may have a torn line anywhere.
+            is_torn = job.home.is_torn_at(span) or (span == job.home.span and bool(job.home.tears))
+            self._judge(ref, TORN if is_torn else UNREAD, 0.0)
         self._settle(job.monitor, job.home, passed=True)
         return orders
 
