@@ -127,7 +127,7 @@ class VllmTokens:
 
 
 class LlamaCppTokens:
-    """Tokenizes text with llama.cpp, asks it to continue a prompt of token ids, and reads its answers."""
+    """Tokenizes text with llama.cpp, makes requests that continue a prompt of token ids, and reads the answers."""
 
     place: Place = "/completion"
 
