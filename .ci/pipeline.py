@@ -451,13 +451,21 @@ class Pipeline:
             if shutil.which(tool) is None:
                 raise CannotRunError(f"{tool} is not installed")
         folder = ROOT / "interwhen" / "view" / "page"
-        shell.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+        try:
+            shell.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+        except JobError as error:
+            raise CannotRunError(f"the packages of the page cannot be installed ({error})") from error
         shell.run("npm", "run", "--silent", "types", cwd=folder)
         shell.run("npm", "run", "--silent", "check", cwd=folder)
         apt = shutil.which("apt-get")
         if shutil.which("chromium") is None and os.geteuid() == 0 and apt:
             quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-            shell.run(apt, "install", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core", extra=quiet)
+            packages = ("chromium", "fonts-dejavu-core")
+            try:
+                shell.run(apt, "update", "-qq", extra=quiet)
+                shell.run(apt, "install", "-qq", "--no-install-recommends", *packages, extra=quiet)
+            except JobError as error:
+                raise CannotRunError(f"chromium cannot be installed ({error})") from error
         if shutil.which("chromium") is None:
             raise CannotRunError("chromium is not installed")
         python = self._envs.make(shell, "page", self._newest, "--editable", ".[test]", PLAYWRIGHT, weights=False)

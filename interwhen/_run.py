@@ -226,7 +226,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
 
 
 def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
-    """Return a description of how the verifier *now* differs from the verifier *then*; empty if they are equal."""
+    """Return a description of how the verifier *now* differs from the verifier *then*; empty if it does not."""
     if now.version != then.version:
         return f"version {then.version!r} then, {now.version!r} now"
     return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""
@@ -281,7 +281,7 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 
 @dataclass(slots=True)
 class _RecordedTrace:
-    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies have inserted."""
+    """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
 
     chunks: list[Chunk] = field(default_factory=list)
     ours: list[tuple[int, int]] = field(default_factory=list)
@@ -303,7 +303,7 @@ class _RecordedTrace:
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the trace at the end of each request, in its state before a remedy cuts it."""
+    """Return the trace at the end of each request, before a remedy cuts it."""
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []

@@ -196,7 +196,7 @@ def _entry_points(group: str) -> metadata.EntryPoints:
 
 
 def find(group: str, name: str) -> metadata.EntryPoint:
-    """Find the entry point *name* (or ``distribution/name``) of *group* and return it, without importing it.
+    """Return the entry point *name* (or ``distribution/name``) of *group*, without importing it.
 
     Raises :class:`PluginError` if it is not installed, or if several distributions contain it.
     """
@@ -324,7 +324,7 @@ def _show_option(key: str, value: object) -> str:
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the keyword parameters of *factory*, by their names. A ``**kwargs`` parameter has the key ``"**"``."""
+    """Return the keyword parameters of *factory* by name. A ``**kwargs`` parameter has the key ``"**"``."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -895,7 +895,7 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Try to load the verifier *name*. Return the error with the innermost stack frames, or a text that it works."""
+    """Return a text that says why the verifier *name* does not load, with the innermost frames, or that it works."""
     try:
         made = load_monitors(name)
     except PluginError as error:

@@ -379,7 +379,9 @@ class CheckTable:
         for span in unread:
             # There is no claim to ask the verifier about. The monitor's `unproven` decides, as for any Unknown.
             ref = PendingRef(job.monitor, Claim(key="", span=span), job.segment, job.home)
-            self._judge(ref, TORN if job.home.is_torn_at(span) else UNREAD, 0.0)
+            # A claim without a span stands for the whole segment, which may have a torn line anywhere.
+            is_torn = job.home.is_torn_at(span) or (span == job.home.span and bool(job.home.tears))
+            self._judge(ref, TORN if is_torn else UNREAD, 0.0)
         self._settle(job.monitor, job.home, passed=True)
         return orders
 
@@ -746,7 +748,7 @@ class Breaker:
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Count the *outcome* of a check; tell whether it opened or closed the breaker."""
+        """Count the *outcome* of a check. Return true if the breaker changed: it opened, or it closed again."""
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

@@ -314,7 +314,7 @@ class WholeScanner(Scanner):
 
     @property
     def bridges(self) -> bool:
-        """True, because only the end of the phase ends the segment."""
+        """Whether the segment continues after feedback written into it: always, since only the phase ends it."""
         return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:

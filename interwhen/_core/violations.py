@@ -614,7 +614,10 @@ class Violations:
         times: int,
         starts: Sequence[int],
     ) -> RemedyPlan:
-        """Return the plan of *rung*, which was used *number* times before at this place."""
+        """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
+
+        *times*: how often in a row the same words were refuted there. *starts*: where the steps before it start.
+        """
         match rung:
             case "repair":
                 assert violation.repair is not None

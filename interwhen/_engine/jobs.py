@@ -273,7 +273,13 @@ class Jobs:
         return without_repair(outcome)
 
     async def _vet(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
-        """Check the repair of *outcome*. Return *outcome*, without the repair if the repaired text is not correct."""
+        """Check the repair of *outcome*; return *outcome*, without the repair if the repaired text is not right.
+
+        *took* is the time of the check that refuted the claim. The check of the repair may take at most twice as long
+        (but at least ``LEAST_VETTING``), because the stream is still open and its text will be cut: a busy worker must
+        not delay the interrupt. An async verifier is not asked again. Instead, the extractor must find exactly the
+        refuted claim with the wrong part replaced by the repair.
+        """
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
             sound = any(is_meant(claims, order.claim, violation) for claims in self._reread(order, outcome))
@@ -389,10 +395,7 @@ class Performer:
         self._on_told()
 
     def do(self, orders: list[Order]) -> None:
-        """Perform *orders* in sequence.
-
-        If an order produces a fact at once, the core gets it, and its new orders follow.
-        """
+        """Perform *orders* in sequence. Facts that are known at once go to the core, and its new orders are added."""
         pending = deque(orders)
         step = self._step
         while pending:

@@ -1,7 +1,7 @@
 """Records runs: writes the facts of a run to its journal, builds its result, and resumes it from its journal.
 
-At the end of the file: who observes supervised calls. It collects those of a context, keeps the last one, and runs the
-caller's functions.
+At the end of the file are the observers of supervised calls. They collect the calls of a context, store the last call,
+and run the caller's functions.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Recorder:
 
 
 class OutlineRecorder(Recorder):
-    """Records an outline of the run, without its text: lengths, times, hashes and verdicts."""
+    """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
 
     def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
         from interwhen.journal._scribe import PartMark, Scribe  # only redacted journals pay for it
@@ -224,10 +224,10 @@ def open_recorder(
     sampling: Sampling,
     offline: Offline,
 ) -> Recorder | None:
-    """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already complete.
+    """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
 
-    *past* is the run to resume, or ``None``; its journal is continued. Raises :class:`~interwhen.JournalError` if the
-    file cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be stored in it.
+    *past* is the run to resume, if any; its journal is continued. Raises :class:`~interwhen.JournalError` if the file
+    cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
     if settings is None:
         return None
@@ -713,7 +713,7 @@ class WatchedCalls(Sequence[SupervisedCall]):
             self._events.setdefault(call_id, []).extend(events)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Add *call*, together with its stored events."""
+        """Add *call*, with its events."""
         with self._lock:
             events = tuple(self._events.pop(call.call_id, ()))
             self._calls.append(msgspec.structs.replace(call, events=events) if events else call)
@@ -871,7 +871,7 @@ class _CallbackThread:
 
     @classmethod
     def forget(cls) -> None:
-        """Drop the references to all threads. Call this in a forked process, which has none of its parent's threads."""
+        """Drop the references to all threads, because a forked process has none of its parent's threads."""
         cls.changed = threading.Condition()
         cls.known.clear()
 

@@ -126,9 +126,9 @@ class LoopTurn:
         self._looked = self._since = self._first = self._last = asked
 
     def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
-        """Record the *frames* that the loop was running at the time *now*. Without readable frames, they are empty.
+        """Record the *frames* that the loop was running at the time *now*. *frames* is empty if they cannot be read.
 
-        A call may block the loop for *limit* seconds without a report.
+        A call on the loop is reported if it blocks the loop for longer than *limit* seconds.
         """
         call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
         if call is None or call is not self._call:
@@ -138,7 +138,10 @@ class LoopTurn:
         self._looked = self._last = now
 
     def end_call(self, now: float, limit: float) -> None:
-        """Record that the observed call has ended at or before *now*. If it took longer than *limit*, report it."""
+        """Record that the call seen last has ended by *now*, and that it blocked the loop if it took long enough.
+
+        *limit* is the time in seconds for which a call may block the loop.
+        """
         sample, self.sample, self._call = self.sample, None, None
         # Seeing a call once is not enough. The thread must have seen it for a quarter of the limit, or the call must
         # have held the GIL for so long that the thread could not look.
@@ -449,10 +452,7 @@ def _place(function: Callable[..., object]) -> str:
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the time function of the running loop, in seconds.
-
-    On asyncio it is 6 times as fast as ``anyio.current_time``.
-    """
+    """Return the clock of the running loop, in seconds. On asyncio it is 6 times as fast as ``anyio.current_time``."""
     import asyncio
 
     try:

@@ -68,7 +68,7 @@ class Meter:
         """The time at which the current stream last sent text; ``None`` if it has not sent any."""
 
     def wait(self) -> None:
-        """Record that the reader now begins to wait for text."""
+        """Record that the reader starts to wait for text."""
         self.since = self._clock()
         self.waiting = True
 
@@ -97,8 +97,7 @@ class Meter:
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
         """Return the measured times of a run that is complete at *now*. *ended_at* is when the model's stream ended.
 
-        *close_latency* has, for each stream that the run closed, the seconds from the cause until the stream was
-        closed.
+        *close_latency* has, for each interrupt, the seconds from the verdict until the stream was closed.
         """
         return Timing(
             total=now - self.started,

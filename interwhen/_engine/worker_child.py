@@ -205,7 +205,10 @@ def _limit_resources(memory: int | None) -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Set a CPU time limit in *seconds*, so that the system ends this process if a check runs on after its deadline."""
+    """Limit the CPU time of this process, so that the system ends it if a check runs too long after its deadline.
+
+    *seconds* is the deadline of the check.
+    """
     if sys.platform == "win32" or seconds == float("inf"):
         return
     import resource

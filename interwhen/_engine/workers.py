@@ -75,7 +75,7 @@ class WorkerProcess:
 
     @property
     def is_well(self) -> bool:
-        """Whether the idle worker is alive and has not sent unexpected data."""
+        """Whether the worker, which must be idle, is alive and has sent no unexpected data."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

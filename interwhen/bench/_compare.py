@@ -244,9 +244,9 @@ def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttem
 
 
 def _difference(attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Estimate:
-    """Return the difference in right answers, *attempts* minus *base*, in percentage points.
+    """Estimate the difference in right answers, *attempts* minus *base*, in percentage points.
 
-    The interval is computed over the pairs of attempts at the same exercise.
+    The estimate has a 95 % interval, computed over the pairs of attempts at the same exercise.
     """
     values = [100 * (one.right - other.right) for one, other in zip(attempts, base, strict=True)]
     return estimate(values, "points", of=statistics.fmean)

@@ -162,7 +162,10 @@ class ForkCosts(NamedTuple):
 
 
 def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) -> Report:
-    """Simulate the fork planner on many servers, prefixes and sets of routes, also with rates that are wrong.
+    """Simulate the fork planner: how close to the best its choices are, on many servers and prefixes.
+
+    A route is a way to give a fork its prefix, such as reading it again. Some runs begin with rates (seconds per unit
+    of work) that are wrong by factors of ten, to see how fast the planner corrects them.
 
     This is a simulation without a model. The costs of the servers follow another formula than that of the planner. The
     planner gets its rates from three probes with random noise. Its choices are compared with those of an oracle that

@@ -41,7 +41,7 @@ class FirstToken:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    """Return a context of about *size* characters that was never sent before: it differs from its first words on."""
+    """Return a new context of about *size* characters. Its first words are new, so no server has any of it cached."""
     lines = [f"Report {rng.randint(10**8, 10**9)}."]
     while sum(map(len, lines)) + len(lines) < size:
         lines.append(f"{rng.choice(_NAMES)} counts {rng.randint(10, 999)} crates and {rng.randint(10, 999)} boxes.")
@@ -49,7 +49,10 @@ def context_of(rng: random.Random, size: int) -> str:
 
 
 async def first_token(model: Model, text: str, arm: Arm) -> FirstToken:
-    """Ask a question about the context *text*. In the arm ``warm``, send the prefix of the prompt ahead of time."""
+    """Ask a question about the context *text*, and measure the time to the first token and the cached prompt tokens.
+
+    In the arm ``warm``, the prefix of the prompt is sent ahead of time.
+    """
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())
     await precomputer.work()

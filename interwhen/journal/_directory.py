@@ -304,7 +304,7 @@ class JournalDirectory:
         self.deleted += 1
 
     def _scan(self, now: float) -> None:
-        """Read the directory, and delete files that are too old, and the oldest files if there are too many."""
+        """Read the directory, and delete files that are too old, and the oldest files if all together are too large."""
         self._scanned = now
         found, ours = [], 0
         try:
@@ -369,7 +369,7 @@ class JournalSlot:
         return self
 
     def start(self, writing: Any, _seconds: float) -> None:
-        """Write the records of *writing*, beginning now."""
+        """Write the records of *writing* from now on."""
         self._writing = writing
         self.has_begun = True
 

@@ -18,7 +18,7 @@ __all__ = ["flaws"]
 
 
 def flaws(result: Result) -> tuple[str, ...]:
-    """Find contradictions between the text of *result*, its certificate and its checks; empty if there are none.
+    """Return the contradictions between the text of *result*, its certificate and its checks; empty if there are none.
 
     A contradiction shows that somebody changed the record, even if the checksums of the file were updated too. Records
     of earlier versions have fewer hashes; a missing hash is not a contradiction.

@@ -82,7 +82,7 @@ class Journaled:
 
     @property
     def call(self) -> dict[str, Any] | None:
-        """The record of the call, with the fields of a line of the audit file; ``None`` without a call."""
+        """The record of the call, with the fields of a line of the audit file; ``None`` if there is none."""
         last = self.records[-1] if self.records else None
         return last.record if isinstance(last, CalledRecord) else None
 
@@ -176,7 +176,7 @@ class ClaimSource(NamedTuple):
 
 
 class ShownSegment(NamedTuple):
-    """A segment that an extractor received. *reply* is the reply of the fork; it is ``None`` for a parser."""
+    """A segment that an extractor received. *reply* is the reply of the fork; ``None`` for a parser."""
 
     order: Extract
     reply: str | Reply | None
@@ -314,7 +314,7 @@ class RebuiltRun:
 
 
 def core_of(header: Header, monitors: Sequence[Monitor]) -> Core:
-    """Return a new core with the settings in *header*, before any fact."""
+    """Return a new core with the settings in *header*. It has not received a fact yet."""
     return Core(
         monitors,
         budgets=header.budgets,

@@ -175,7 +175,10 @@ class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline")
 
 
 class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
-    """The record of the call, without its content. It is always the last record of the journal of a call."""
+    """The :class:`CallRecord` of a supervised call: outcome, checks, ledger and times, without prompt and text.
+
+    It is the last record in the journal of a call.
+    """
 
     record: Any
     """A :class:`~interwhen.clients._call_record.CallRecord`; when it is read, a dictionary with its fields."""
@@ -326,7 +329,7 @@ _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_spec
 
 @dataclass(frozen=True, slots=True)
 class AbsentVerifier:
-    """Stands in for a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
+    """Replaces a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
 
     name: str
     version: str

@@ -24,8 +24,8 @@ class RecheckFinding:
 class Recheck:
     """The result of checking the recorded text of a run with other monitors.
 
-    With these monitors, the run would have continued differently after the first violation that interrupts it or closes
-    a gate. So all findings after that one are only hints.
+    The text is that of the original run. With these monitors, the run would have continued differently after the first
+    violation that they interrupt or gate, so later findings are only hints.
     """
 
     journaled: Journaled
@@ -39,7 +39,7 @@ class Recheck:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A run that was rebuilt from its journal, without its model, verifiers and extractors."""
+    """A run rebuilt from its journal, without its model, verifiers and extractors."""
 
     journaled: Journaled
     events: tuple[Event, ...]

@@ -213,7 +213,7 @@ class Scribe:
         self._fact_times = self._removed = self._inserted_at = self._finding = self._cut_to = None
 
     def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
-        """Record the changes of the step with *fact* at the time *at*.
+        """Note, in memory, what the core changed when it processed *fact* at the time *at*: text, checks, remedies.
 
         *orders* are the orders that the core returned.
         """
@@ -352,7 +352,7 @@ class Scribe:
             self._grown(at, kept, 0)
 
     def _take_back(self, to: int) -> int:
-        """Remove the text after offset *to* from the entries of the current trace; return how many tokens it had."""
+        """Remove the text from offset *to* on from the current trace; return how many tokens this removes."""
         tokens = 0
         while self._standing and self._starts[self._standing[-1][0]] >= to:
             tokens += self._tokens[self._standing.pop()[0]]

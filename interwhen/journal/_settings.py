@@ -117,8 +117,8 @@ class CallJournal(Journal):
     def called(self, record: Any, *, has_problem: bool) -> None:
         """Write *record*, the record of the call, as the last record, and close the file.
 
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure. The journal may be kept only
-        for such calls.
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure. The directory may be set to
+        keep the journals of such calls.
         """
         if self.slot is not None:
             self.slot.called(record, has_problem=has_problem)

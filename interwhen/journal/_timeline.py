@@ -60,7 +60,10 @@ class FrontierStep(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestTimes(msgspec.Struct, frozen=True, gc=False):
-    """One request of the main stream. A time is ``None`` if the step did not happen, or was not recorded."""
+    """One request of the main stream.
+
+    A time is ``None`` if the step did not happen, or if an older version did not record it.
+    """
 
     sent: float | None
     accepted: float | None
@@ -82,7 +85,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> float:
-        """The time at which it was sent; if that is not known, when it was accepted."""
+        """The time at which it was sent; if that is not known, when it was accepted, or else when it ended."""
         return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
 
 
@@ -149,7 +152,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
 class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
     """One remedy, from the verdict to the first token after it.
 
-    A time is ``None`` if the step did not happen, or was not recorded.
+    A time is ``None`` if the step did not happen, or if the time is not known.
     """
 
     violation: ViolationRecord

@@ -220,7 +220,8 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
 def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
     """Return the number of reasoning tokens in *usage*; ``None`` if the server does not count them.
 
-    *prompt* and *completion* are the valid counts of the prompt and of the answer.
+    *prompt* and *completion* are the token counts of the prompt and of the answer; ``None`` if *usage* has no valid
+    ones.
     """
     if isinstance(usage.completion_tokens_details, dict):
         return count_of(usage.completion_tokens_details.get("reasoning_tokens"))
@@ -433,7 +434,7 @@ def reasoning_field(data: bytes) -> str:
 
 
 def no_choices(data: bytes) -> StreamProtocolError:
-    """Return the error for *data*, a whole answer that contains no choice."""
+    """Return the error for *data*, a whole answer that has no choices."""
     return StreamProtocolError(
         "the answer must have at least one choice, got none", offset=0, sample=data, hint="see the log of the server"
     )
@@ -577,9 +578,10 @@ class _PartialCall:
         return True
 
     def add(self, name_of_call: str, said: _Function | None) -> None:
-        """Add a piece to the call. *name_of_call* is the id in the piece, if it has one; *said* has the new text.
+        """Add a piece to the call.
 
-        The new text is a part of the name and of the arguments.
+        *name_of_call* is the id of the call in this piece; empty if the piece has none. *said* has the parts of the
+        name and of the arguments in this piece.
         """
         self.id = self.id or name_of_call
         if said is None:
@@ -592,9 +594,9 @@ class _PartialCall:
 
 
 class AssembledCalls(NamedTuple):
-    """The tool calls in one chunk. ``pieces``: the calls that got pieces.
+    """The result of adding one chunk. ``pieces``: the number of the call of each piece in the chunk.
 
-    ``whole``: the calls that are now complete.
+    ``whole``: the calls that are complete now.
     """
 
     pieces: tuple[int, ...]
@@ -699,7 +701,7 @@ class CallAssembler:
         return call.number
 
     def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call to which a piece belongs; ``None`` if the piece begins a new call."""
+        """Return the call that a piece belongs to; ``None`` if the piece begins a new call."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last

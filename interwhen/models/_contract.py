@@ -171,7 +171,7 @@ class _WholeStream(NamedTuple):
 
 
 def _half(text: str) -> int:
-    """Return about the first half of *text*. It ends before a space if possible, because tokens usually begin there."""
+    """Return an offset near the middle of *text*, before a space if possible, because tokens usually begin there."""
     middle = len(text) // 2
     space = text.rfind(" ", 1, middle + 1)
     return space if space > 0 else middle

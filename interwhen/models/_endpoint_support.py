@@ -368,7 +368,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _half(text: str) -> int:
-    """Return about the first half of *text*. It ends before a space if possible, because tokens usually begin there."""
+    """Return an offset near the middle of *text*, before a space if possible, because tokens usually begin there."""
     space = text.rfind(" ", 1, len(text) // 2 + 1)
     return space if space > 0 else len(text) // 2
 
@@ -496,7 +496,7 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 
 
 def load_proof(path: Path) -> _StoredProof | None:
-    """Read the proof in the file at *path*; ``None`` if there is none, or if it is expired, damaged or of another user.
+    """Return the proof in the file at *path*; ``None`` if there is none, or if it is expired or damaged.
 
     A link, a file of another user, and a file that others may write are ignored with a warning.
     """

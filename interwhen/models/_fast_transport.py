@@ -319,7 +319,7 @@ class FastResponse:
             self._line.release(keep=self._keep)
 
     def on_message_begin(self) -> None:
-        """Close the connection, because the server sends a second response without a request."""
+        """Close the connection if the server begins a second response without a request."""
         if self._is_whole:
             self._line.abort()
 
@@ -467,7 +467,7 @@ class ServerAddress(NamedTuple):
 
 
 class ConnectionPool:
-    """The connections on *loop*. Only the thread of that loop may use them."""
+    """The connections of *loop*. Only the thread of that loop may use them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -491,7 +491,7 @@ class ConnectionPool:
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:
-        """Remove the idle connection to *server* that was used last, and return it; ``None`` if none is usable."""
+        """Remove and return the idle connection to *server* that was used last; ``None`` if none is usable."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()

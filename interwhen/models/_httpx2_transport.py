@@ -209,7 +209,7 @@ _CLOSE_SECONDS = 1.0
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
     """Convert *exc*, an exception of httpcore2, to an error of interwhen.
 
-    The message names the server *name*, and contains *received*, the number of bytes of the body that had arrived.
+    *name* is the server, and *received* how many bytes of the body had arrived; both are for the message.
     """
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(
@@ -233,9 +233,9 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the message of *exc*.
+    """Return the message of *exc*. If it is empty, return that of the exception that *exc* wraps.
 
-    If it is empty, return that of the exception that *exc* wraps, as httpcore2 often does.
+    httpcore2 often wraps an exception without a message of its own.
     """
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)

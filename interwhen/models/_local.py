@@ -121,9 +121,9 @@ class Slots:
         self._saved.clear()
 
     async def _free(self, prompt: Prompt) -> int | None:
-        """Return a free slot for *prompt*: the slot of its last fork, or another one; ``None`` if all slots are busy.
+        """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` if all are busy.
 
-        Slots that no prompt has used yet are chosen first.
+        Slots that no prompt has used yet come first.
         """
         states = read_json(await self._exchange("GET", "/slots", b""), _states)
         free = [state.id for state in states if not state.is_processing]
@@ -341,7 +341,7 @@ class _Running:
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server. This also works while the caller is being cancelled."""
+        """Close the connections and end the server, even if the caller is cancelled."""
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()

@@ -91,7 +91,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*, but join consecutive tool calls of the assistant to one message."""
+    """Yield *messages*. Consecutive tool calls of the assistant become one message."""
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:

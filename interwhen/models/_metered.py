@@ -85,9 +85,9 @@ class MeteredModel:
 
     @property
     def estimated_prompt_tokens(self) -> int:
-        """Estimate the prompt tokens of those streams whose prompt the server did not count.
+        """An estimate of the prompt tokens of those streams whose prompt the server did not count.
 
-        The estimate assumes the same number of bytes per token as in the streams that it counted.
+        It assumes the same number of bytes per token as in the streams that the server counted.
         """
         if not self._counted_bytes:
             return self._uncounted_bytes // BYTES_A_TOKEN

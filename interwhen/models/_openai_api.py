@@ -160,7 +160,7 @@ class OpenAICompatible:
         self._malformed = malformed
         self._abort = abort
         self.orphans = None if max_orphans is None else OrphanedStreams(max_orphans)
-        """The generations that may continue after their stream was closed. ``None`` if the server always stops."""
+        """The generations that may continue after their stream was closed; ``None`` if the server always stops them."""
         self._headers = _headers(os.environ.get("OPENAI_API_KEY") if api_key is None else api_key, headers or {})
         self._stream_options = FieldSupport("stream_options", self.name)
         self._slots = SlotRelease()
@@ -414,7 +414,7 @@ class CompletionsModel(OpenAICompatible):
         self._context_tokens = context_tokens
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. With ``context_tokens="ask"``, the first call sends a request."""
+        """Return the capabilities. Only with ``context_tokens="ask"``, the first call sends a request."""
         if self._context_tokens == "ask":
             card = await self._known_card()
             self._context_tokens = card.max_model_len if card else None

@@ -102,7 +102,7 @@ async def probe(
 
 
 class ProbedChat(ChatModel):
-    """A chat model for probes. Its requests leave out those sampling options that the server refuses."""
+    """A chat model for probes. Its requests leave out sampling options that the server refuses, as hosted models do."""
 
     _optional = FORK_OPTIONS
 

@@ -21,7 +21,7 @@ _BATCH = 64
 
 
 class TimedChunk(msgspec.Struct, frozen=True):
-    """A chunk and the time *at* which it arrived, in seconds since the start of its stream."""
+    """A chunk with its time of arrival, *at*, in seconds since the start of its stream."""
 
     at: float
     chunk: Chunk
@@ -104,7 +104,7 @@ class ReplayModel:
         self.timeouts: Timeouts = getattr(then, "timeouts", None) or Timeouts()
 
     async def capabilities(self) -> Capabilities:
-        """Return the given capabilities, or else those of *then*, or else the defaults of a replay."""
+        """Return the given capabilities, else those of *then*, else the defaults of a replay."""
         if self._capabilities is None and self._then is not None:
             return await self._then.capabilities()
         return self._capabilities or Capabilities(resume="prefix", forks=self._forks is not None)

@@ -539,7 +539,7 @@ class RawText:
 
     @property
     def is_holding(self) -> bool:
-        """Whether some text is held back."""
+        """Whether text is held back."""
         return bool(self._held)
 
     def finish(self) -> list[tuple[Phase, str]]:

@@ -86,7 +86,7 @@ def token_server(owned_by: str | None, model: str, post: Post) -> TokenServer:
 def sends_ids(card: ModelCard | None) -> bool:
     """Return whether the server of *card* may send token ids in the stream of a chat.
 
-    *card* is ``None`` if the server is unknown. It may send them then.
+    If *card* is ``None``, the server is unknown, so it may send them.
     """
     # SGLang refuses such a request, and llama.cpp ignores the field.
     return card is None or card.owned_by not in ("sglang", "llamacpp")
@@ -127,7 +127,7 @@ class VllmTokens:
 
 
 class LlamaCppTokens:
-    """Makes the requests for llama.cpp."""
+    """Tokenizes text with llama.cpp, asks it to continue a prompt of token ids, and reads its answers."""
 
     place: Place = "/completion"
 
@@ -136,7 +136,7 @@ class LlamaCppTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*. The server renders its template first."""
+        """Return the token ids of *chat*. The server renders the chat template first."""
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
         rendered = _decoded(data, _TemplatePrompt, "the answer of /apply-template must have a prompt")

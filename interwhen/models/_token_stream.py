@@ -22,11 +22,10 @@ from interwhen.models._transport import REMEMBERED_SECONDS, HttpResponse
 
 
 class GuardedStream:
-    """A base class for classes with the methods of :class:`~interwhen.models.Stream`.
+    """A base class for a :class:`~interwhen.models.Stream`. A subclass only has to implement :meth:`fetch`.
 
-    A subclass implements only :meth:`fetch`. :meth:`aclose` cancels a pending :meth:`fetch`. This needs a cancel scope
-    for each read (about 3 µs). If the source of an adapter can be closed during a read, the adapter should implement
-    the protocol itself.
+    :meth:`aclose` cancels a pending :meth:`fetch`. This needs a cancel scope for each read (about 3 µs). If the source
+    of an adapter can be closed during a read, the adapter should implement the protocol itself.
     """
 
     def __init__(self) -> None:
@@ -320,10 +319,7 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether *chunks* must be returned now: they have more than token counts.
-
-        The first token counts after the finish reason also must be returned.
-        """
+        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason."""
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True

@@ -302,7 +302,7 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Return how many seconds to wait, according to the header ``Retry-After``; ``None`` without a valid header.
 
-    *now* is the current Unix time. It is needed if the header contains a date.
+    *now* is the current Unix time. It is used if the header contains a date.
     """
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
@@ -519,7 +519,10 @@ class Retries:
         return seconds if waited + seconds <= self.budget else None
 
     def pause(self, attempt: int, error: ModelError) -> float:
-        """Return how many seconds to wait after failure number *attempt* (from 0). This ignores the limits."""
+        """Return how many seconds to wait after failure number *attempt* (from 0).
+
+        This ignores the limits ``attempts`` and ``budget``.
+        """
         asked = error.retry_after if isinstance(error, UpstreamError) else None
         return self.rng.uniform(0, min(self.cap, self.base * 2 ** min(attempt, 32))) if asked is None else asked
 
@@ -629,10 +632,10 @@ class FieldSupport:
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Record that the server answered *request* with *error*, and then accepted it without the field.
+        """Record that the server answered *request* with *error* and then accepted it without the field.
 
-        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat fields
-        of *request*.
+        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat
+        fields of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return

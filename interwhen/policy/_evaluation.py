@@ -287,7 +287,7 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    """Return how many steps the evaluation of *node* takes. It stops as soon as the limit is exceeded."""
+    """Count the steps that evaluating *node* takes. Counting stops above the largest allowed number of steps."""
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})

@@ -98,7 +98,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tools of an agent, and the tables of the state."""
+    """What the rules of a policy may name: the tools of an agent, and the tables of the recorded state."""
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
     state: RecordOf = field(default=_NO_STATE)

@@ -323,7 +323,7 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Record the cost *arm* of a reader's run, and whether the run *used* the item."""
+        """Record what a reader's run cost. *arm*: with or without the item; *used*: the run used it."""
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)

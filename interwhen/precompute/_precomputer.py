@@ -742,7 +742,10 @@ class IdleWorker:
             await self._host.in_store(self._drafts[name].save)
 
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
-        """Record the *cost* of a slice, even of a cancelled one. *discarded*: see :func:`spend`."""
+        """Add the *cost* of a slice of work on *step* to what its context has spent. A cancelled slice counts too.
+
+        *discarded*: tokens of the slice whose text was thrown away.
+        """
         if cost == Cost() and not discarded:
             return
         host = self._host

@@ -22,7 +22,7 @@ def number_of(name: str) -> int:
 
 
 def latest_of(names: Sequence[str]) -> int:
-    """Return the highest generation among *names*; 0 if there is none."""
+    """Return the highest version number in the file names *names*; 0 if there is none."""
     return max(map(number_of, names), default=0)
 
 

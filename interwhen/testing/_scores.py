@@ -173,7 +173,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Return the position of the first violation in a flagged trace, relative to the labelled mistake."""
+    """Tell whether the first violation of a flagged trace is before, at or after the labelled mistake."""
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
         return "unknown"

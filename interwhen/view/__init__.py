@@ -2,5 +2,5 @@
 
 `_page.py` puts the data of runs into the bundled page, `_runs.py` reads the journals of a folder, `_app.py` serves
 both, `_server.py` does so on this machine alone, and `_cli.py` is the command. The page's own source is in `page/`, and
-`_page.html` is its bundle. Why: docs/decisions/0061-the-trace-page.md.
+`_page.html` is its bundle. Why: docs/decisions/0062-the-trace-page.md.
 """

@@ -201,7 +201,7 @@ def _error(status: int, message: str) -> Response:
 
 
 def not_found() -> Response:
-    """Return the answer 404 for a path that does not exist."""
+    """Return the answer, with status 404, for a path that is not served."""
     return _error(404, "the path must be that of the page, got another: use the address that was printed")
 
 

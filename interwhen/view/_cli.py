@@ -75,7 +75,8 @@ def view(
 def progress(items: Iterable[T], verb: str, *, quiet: bool) -> Iterator[T]:
     """Yield *items*. After some seconds, print to stderr how many are done and how long the rest takes.
 
-    *verb* is the past participle for the work, such as "read". With *quiet*, nothing is printed.
+    *verb* is the past participle for the work, such as "read". With *quiet*, or if stderr is not a terminal, nothing is
+    printed.
     """
     known = list(items)
     live = not quiet and sys.stderr.isatty()

@@ -199,7 +199,7 @@ def _ended(row: RunRow, result: Result) -> RunRow:
 
 
 def _claim(key: str) -> str:
-    """Return the readable part of a claim's *key*. Other data may follow it after a separator."""
+    """Return the readable part of a claim's *key*, without the other data that may follow a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
 
 

@@ -339,7 +339,7 @@ def test_no_shipped_regex_looks_dangerous():
         if isinstance(value, re.Pattern)
     }
     assert ("interwhen_verifiers._arithmetic.tokens", "_PATTERN") in found
-    assert ("interwhen._types.remedies", "_CONTROL") in found
+    assert ("interwhen._types.segments", "_CONTROL") in found
     bad = {}
     for place, pattern in found.items():
         text = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")

@@ -122,7 +122,7 @@ class _Translation:
         return "".join(self._written), self._ends
 
     def _escape(self, *, inside: bool) -> None:
-        """Translate what follows a backslash, in a set (*inside*) or outside of one."""
+        """Translate what follows a backslash to RE2's syntax. *inside*: it stands in a set (``[...]``)."""
         char = self._take()
         kind = _CLASSES.get(char.lower())
         if kind is not None:

@@ -380,7 +380,10 @@ class _Sum:
     """The operator before each operand: ``+``, ``-``, ``*`` or ``/``."""
 
     def divided(self, chosen: Sequence[_Quantity]) -> list[_Term]:
-        """Return the terms of the sum. *chosen* has the quantity for each operand."""
+        """Divide the sum into its terms: ``+`` and ``-`` begin a term, ``*`` and ``/`` add a factor to the last one.
+
+        *chosen* has the quantity of each operand.
+        """
         terms: list[_Term] = []
         for operator, each in zip(self.operators, chosen, strict=True):
             if operator in "+-":

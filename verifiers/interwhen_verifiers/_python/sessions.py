@@ -15,7 +15,7 @@ _MOST = 60
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example, and the output of its interpreter."""
+    """One example of a docstring or a task: a statement after ``>>>``, and the output that is written below it."""
 
     shown: str
     question: Question
