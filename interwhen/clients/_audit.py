@@ -91,7 +91,7 @@ class AuditFile:
             self._drop("queue_full")
 
     def close(self) -> None:
-        """Write all queued records, for at most five seconds, and close the file. A later record opens it again."""
+        """Write all queued records, for at most ten seconds, and close the file. A later record opens it again."""
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
             return
@@ -103,7 +103,7 @@ class AuditFile:
         thread.join(_CLOSE_SECONDS)
 
     def _start(self) -> None:
-        """Start the thread unless it is running. A forked process has no threads of its parent."""
+        """Start the thread unless it is running. A forked process has none of its parent's threads."""
         if self._thread is not None and self._process == os.getpid():
             return
         with self._lock:

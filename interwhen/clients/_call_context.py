@@ -84,8 +84,8 @@ async def serve_context(
     """Apply *context* to *call*: add the prepared text, or return a stored answer.
 
     *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the store cannot be used,
-    or the prepared text does not fit the request, the call stays unchanged, and its result contains the reason. Raises
-    :class:`UsageError` if there is no context of this name.
+    or if the prepared text or the stored answer does not fit the request, the call stays unchanged, and its result
+    contains the reason. Raises :class:`UsageError` if there is no context of this name.
     """
     name = context.name if isinstance(context, NamedContext) else ""
     try:
@@ -189,7 +189,7 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 
 
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
-    """Return the body of a response with the text of the stored *answer*. The response reports no generated tokens."""
+    """Return the body of a response with the text of the stored *answer*. Its token counts are 0."""
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")
     common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": str(call.body.get("model") or "")}

@@ -36,13 +36,13 @@ _NO_TRACE = "0" * 32
 
 
 def trace_id_of(traceparent: str | None) -> str:
-    """Return the trace id in *traceparent*, a header; empty if the header is missing or malformed."""
+    """Return the trace id in the header *traceparent*; empty if the header is missing or malformed."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
     return found[1] if found is not None and found[1] != _NO_TRACE else ""
 
 
 class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
-    """A monitor of the call, and the verifier of that monitor."""
+    """A monitor of the call, and its verifier."""
 
     name: str
     verifier: str
@@ -144,8 +144,8 @@ def record_call(
 ) -> CallRecord:
     """Return the record of a call that ends now.
 
-    *outcome* says how a call without a *result* ended. With *content*, the record contains texts. *journal* is the
-    journal of the call.
+    *outcome* replaces the label of *result*; for a call without a *result*, it says how the call ended. With *content*,
+    the record contains texts. *journal* is the journal of the call.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {
@@ -201,7 +201,7 @@ def record_call(
 def log_call(record: CallRecord, *, watching: str = "") -> None:
     """Log *record* as the event ``call.ended``, without its lists and without content.
 
-    *watching* has the names of the monitors as they are displayed, such as ``arithmetic (demoted)``.
+    If *watching* is given, it replaces the names of the monitors, for example by ``arithmetic (demoted)``.
     """
     ledger = record.ledger
     log_info(

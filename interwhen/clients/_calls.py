@@ -214,7 +214,7 @@ class Settings:
     learner: RemedyLearner | None = None
     """Sets the order in which remedies are tried, and learns from the results of earlier calls."""
     strategy: CallStrategy | None = None
-    """Answers the calls with several requests, or with other remedies. With ``None``, each call is one request."""
+    """Answers the calls with several requests, or with other remedies. ``None`` for no strategy."""
     strategy_tokens: int = 16_384
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
     strategy_samples: int = 64
@@ -268,9 +268,10 @@ class Settings:
                 vet_callback(f"the setting {label}", function)
 
     def changed(self, override: object) -> Settings:
-        """Return a copy of these settings with the values in *override*.
+        """Return these settings, changed by *override*.
 
-        *override* is a mapping, ``None`` for no change, or ``False`` for no monitors.
+        *override* is a mapping of new values, ``None`` for no change, or ``False`` for no monitors, strategy and
+        context.
         """
         if override is None or override is True:
             return self

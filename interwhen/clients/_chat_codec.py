@@ -101,8 +101,8 @@ _BACK = 200
 class Correction(NamedTuple):
     """The text to write before a correction.
 
-    ``lead`` is text that does not belong to the trace. ``again`` is the text of the trace from ``start`` on, which is
-    written again.
+    ``lead`` is text that does not belong to the trace. ``again`` is the text of the trace from ``start`` up to the
+    correction, which is written again.
     """
 
     lead: str
@@ -114,8 +114,8 @@ class Corrections:
     """Tracks the text that was shown in each field, and returns the words to write after a retraction.
 
     After a retraction, the next text begins on a new line. Feedback needs no introduction, because it says itself that
-    there was an error. Before other text, the word *correction* (such as "Correction:") and the beginning of the line,
-    which was kept, are written again. *trace* is a function that returns the trace so far.
+    there was an error. Before other text, the word *correction* (such as "Correction:") is written, and the kept
+    beginning of the line is repeated. *trace* is a function that returns the trace so far.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
@@ -353,7 +353,10 @@ class Composer:
         return parts
 
     def judged(self, result: Result) -> Result:
-        """Return *result*. If the answer has text that no monitor reads, change the result to unverified."""
+        """Return *result* with the findings on the prompt.
+
+        It is changed to unverified if the answer has text that no monitor reads.
+        """
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
         return with_unmonitored(result, self._buffer.field_filter.unmonitored)
@@ -372,7 +375,7 @@ class Composer:
             self._corrections.retract(to)
 
     def _flush(self) -> None:
-        """Show all released text."""
+        """Show the released text."""
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
@@ -400,7 +403,7 @@ class Composer:
         return arrival.kind == "usage" and len(self._buffer.queue) > 1
 
     def _show(self, arrival: BufferedChunk) -> None:
-        """Show the released part of *arrival* that has not been shown yet."""
+        """Show the part of *arrival* that has not been shown yet."""
         size, start = len(arrival.text), arrival.start
         corrections = self._corrections
         if size and start + size <= self._shown:
@@ -496,7 +499,7 @@ class Composer:
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """End an answer in the same way as the model did, with its tool calls."""
+        """End an answer as the model did, with its tool calls."""
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):
             for arrival in buffer.calls:

@@ -144,7 +144,7 @@ class ChunkBuffer:
     def insert(self, start: int, piece: Piece) -> None:
         """Insert *piece* at offset *start*, unless :meth:`begin` has already inserted it.
 
-        *piece* may be a part of what :meth:`begin` inserted, because a gate releases text in parts.
+        *piece* may be a part of the piece that :meth:`begin` inserted, because a gate releases text in parts.
         """
         end = start + len(piece.text)
         if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):

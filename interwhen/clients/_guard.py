@@ -440,7 +440,7 @@ class _Guarded:
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
     """Load the monitors *specs* as gates with the remedy ``Stop``.
 
-    A guard cannot rewrite a tool call, only refuse it.
+    A guard cannot rewrite a tool call, only refuse it. Monitors with the delivery ``observe`` keep this delivery.
     """
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")

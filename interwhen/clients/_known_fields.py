@@ -212,7 +212,8 @@ Stands: TypeAlias = Callable[[str, str], str]
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
     """Remove unmonitored text from *body*: from fields that *table* does not list, and from fields marked ``copy``.
 
-    A ``copy`` field repeats text that another field has. *stands* is a function that decides whether its text may stay.
+    A ``copy`` field repeats text that another field has. *stands* is a function that returns this text
+    if it may stay, else the text to show instead.
     """
     sifter = _Sifter(stands)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
@@ -314,7 +315,7 @@ _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_
 
 
 def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
-    """Return *result*. If there are *unmonitored* fields, change the result to unverified.
+    """Return *result*, changed to unverified if there are *unmonitored* fields.
 
     *unmonitored* maps the name of each field to a flag: whether its text was held back.
     """

@@ -303,7 +303,10 @@ class AsyncSupervising(_Supervising):
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Send the request as the SDK does. If the call goes to a model and has monitors, it is supervised."""
+        """Send the request as the SDK does.
+
+        A call to a model is supervised if it has monitors, a strategy or a context.
+        """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -340,7 +343,10 @@ class SyncSupervising(_Supervising):
     def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Send the request as the SDK does. If the call goes to a model and has monitors, it is supervised."""
+        """Send the request as the SDK does.
+
+        A call to a model is supervised if it has monitors, a strategy or a context.
+        """
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class SdkError(UpstreamError):
-    """Carries an exception of the SDK through the engine. The caller gets ``original``, the SDK's exception."""
+    """Carries an exception of the SDK through the engine. The caller gets the ``original``."""
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
         response = getattr(original, "response", None)

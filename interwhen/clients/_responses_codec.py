@@ -76,7 +76,7 @@ class ItemPart:
         return {"logprobs": []} if self.kind == "output_text" else {}
 
     def like(self, given: ItemBody) -> ItemBody:
-        """Return the part as a JSON object of the API. All fields except the text come from *given*."""
+        """Return the part as a JSON object of the API. All fields except its type and text come from *given*."""
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}
         own: ItemBody = {"type": self.kind, "refusal" if self.kind == "refusal" else "text": self.text}

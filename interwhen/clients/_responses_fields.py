@@ -177,7 +177,10 @@ class ResponsesFieldFilter:
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return the text to show in the field *place*: the text that monitors have read, if there is exactly one."""
+        """Return the text to show in the field *place*.
+
+        This is the text that monitors have read if there is exactly one, else an empty text.
+        """
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())
         return ""

@@ -89,7 +89,7 @@ class _TappedResponse:
         await self._response.aclose()
 
     def recorded(self) -> RecordedAnswer:
-        """Return all bytes received so far. Call this once, at the end."""
+        """Return the headers and the bytes received so far. Call this once, at the end."""
         packed = b"".join((*self._packed, self._packer.flush()))
         return RecordedAnswer(dict(self.headers), packed, self._has_ids)
 
@@ -373,7 +373,7 @@ class CallMeter(MeteredModel):
     async def complete(self, request: Request) -> Completion:
         """Answer a fork.
 
-        The judge of a sample and the run that shows it send the same forks, so the answer is cached.
+        The judge of a sample and the run that shows it send the same forks, at temperature 0, so answers are cached.
         """
         asked = request.sampling
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
@@ -387,7 +387,10 @@ class CallMeter(MeteredModel):
 
     @property
     def streamed(self) -> int:
-        """The number of tokens that servers generated in streams, including those beyond the budget."""
+        """The number of tokens that servers generated in streams, including those beyond the budget.
+
+        Tokens are counted by chunks, and corrected by the servers' own counts.
+        """
         return self.generated + self.unseen + self.wasted
 
     async def _complete(self, request: Request) -> Completion:
@@ -536,7 +539,7 @@ class StrategyRun:
 
     @property
     def text(self) -> str:
-        """The trace so far that the reader sees."""
+        """The trace that the reader sees, so far."""
         return "" if self._inner is None else self._inner.text
 
     @property

@@ -551,7 +551,7 @@ async def _by_strategy(
     origin: CallOrigin,
     findings: tuple[PromptRecord, ...],
 ) -> Supervised:
-    """Answer the call in *served* with *strategy*. See :func:`supervise` for the other parameters."""
+    """Answer the call of *served* with *strategy*; see :func:`supervise`."""
     call = served.call
     if call.api == "responses":
         raise Unsupported(
@@ -592,7 +592,7 @@ def _supervised(
 
 
 def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJournal | None:
-    """Return the journal of *call*; ``None`` if it has no journal."""
+    """Begin and return the journal of *call*; ``None`` if the settings ask for no journal."""
     if settings.journal is None:
         return None
     head = CallHead(

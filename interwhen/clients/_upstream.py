@@ -227,14 +227,14 @@ Facts = Literal["models", "slots", "version", "props", "server_info"]
 
 
 class CallTransport(Protocol):
-    """Sends the requests of one call. The transport decides about address, keys, retries and timeouts.
+    """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
 
     Each method raises :class:`~interwhen.ModelError`, with ``retryable`` set.
     """
 
     @property
     def host(self) -> str:
-        """Host and port of the server, for error messages."""
+        """Host and port of the server, for messages."""
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
@@ -288,7 +288,7 @@ class ResumeSupport:
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
         """Remember *mode* for ``REMEMBERED_SECONDS``, and return it.
 
-        *why_turn* is the reason if *mode* is an extra turn.
+        *why_turn* says which way the server refused; empty if it refused none.
         """
         self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
@@ -650,7 +650,7 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: the one that was sent ahead, or that of a new request."""
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:

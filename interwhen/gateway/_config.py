@@ -49,7 +49,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How calls to some models are supervised. A field that is left out keeps its default value."""
+    """How calls to some models are supervised. The gateway's setting applies for a field that is left out."""
 
     match: Annotated[str, Meta(description="A pattern of model names; the first rule that matches wins.")]
     monitors: Annotated[
@@ -180,7 +180,7 @@ class TenantContexts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which prepared contexts calls may use. If no names are given, calls may use none."""
+    """Which prepared contexts calls may use. Without names and tenants, they may use none."""
 
     store: Annotated[
         str, Meta(description="The store of the contexts: a path or a URL; empty: interwhen-precompute.db.")
@@ -389,7 +389,7 @@ def variables() -> Iterator[tuple[str, str]]:
 def _bare(annotation: Any) -> Any:
     """Return the type inside an ``Annotated``.
 
-    msgspec removes ``Annotated`` itself up to Python 3.12, but not from 3.13.
+    msgspec removes ``Annotated`` itself up to Python 3.12, but not from 3.13 on.
     """
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 

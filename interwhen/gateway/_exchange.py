@@ -76,7 +76,7 @@ class Exchange:
         return len(self.path) + len(self.query) + sum([len(name) + len(value) for name, value in self.raw_headers])
 
     def onward(self, path: str) -> str:
-        """Return *path* together with the query of this request, to send both to an upstream."""
+        """Return *path* with the query of this request, for an upstream."""
         return f"{path}?{self.query}" if self.query else path
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -184,7 +184,7 @@ class Bodies:
         """The bytes of all bodies that are being read, or whose requests are being served."""
 
     async def read(self, exchange: Exchange) -> bytes:
-        """Return the body of a request. Its bytes count towards the limit until :meth:`release` is called.
+        """Return the body of a request. Its bytes count as in flight until :meth:`release` is called.
 
         Raises :class:`HttpError` if a limit is exceeded, and :class:`ClientGone` if the client disconnects.
         """

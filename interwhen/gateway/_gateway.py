@@ -323,7 +323,8 @@ class Gateway:
         """Turn supervision off (true) or on (false), for this gateway and its process.
 
         If it is turned off, running calls stop checking at once, release the text that their gates hold, and stay
-        unchecked. If it is turned on, this affects only calls that begin later, and demoted monitors are restored.
+        unchecked to their end. If it is turned on, this affects only calls that begin later, and demoted monitors are
+        restored.
         """
         if not off and self.chooser.demotion is not None:
             self.chooser.demotion.restore()
@@ -343,7 +344,7 @@ class Gateway:
             exchange.leave("cut")
 
     async def _end_stalled(self) -> None:
-        """End calls whose client reads nothing, and passed-through answers whose upstream sends nothing."""
+        """End calls whose client reads nothing, and relayed answers whose upstream sends nothing."""
         takes, silent = self.config.limits.write_seconds, self.timeouts.inter_token
         while True:
             await anyio.sleep(min(1.0, takes / 4, (silent or takes) / 4))
@@ -384,7 +385,7 @@ def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeo
 
 
 def _basic(user: str) -> str:
-    """Return the ``Authorization`` header for *user*, the part ``NAME:PASSWORD`` of a URL (RFC 7617)."""
+    """Return the value of the ``Authorization`` header for *user*, the part ``NAME:PASSWORD`` of a URL (RFC 7617)."""
     name, _, password = user.partition(":")
     return "Basic " + b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
 

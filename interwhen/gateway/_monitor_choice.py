@@ -262,9 +262,9 @@ class MonitorChooser:
         return (head, rest) if is_ours or head == _NONE else (None, model)
 
     def _vetted(self, asked: object) -> str:
-        """Return *asked*, the strategy that a request names, if it is allowed.
+        """Return *asked*, the strategy that a request names, if the gateway can use it.
 
-        Raises :class:`HttpError` if the strategy is unknown or must not be used.
+        Raises :class:`HttpError` if the strategy is unknown or cannot be loaded.
         """
         if not isinstance(asked, str):
             raise HttpError(

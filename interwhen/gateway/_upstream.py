@@ -63,7 +63,7 @@ class UpstreamServer:
         return await open_stream(self._transport, request, self._timeouts, whole_too=True)
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
-        """Send *request* and return the body of the response if it is successful."""
+        """Send *request* and return the body of a successful response."""
         return await exchange(self._transport, request, timeouts or self._timeouts)
 
 

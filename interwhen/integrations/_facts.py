@@ -70,7 +70,7 @@ def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCal
 def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> T:
     """Return *client* wrapped with *monitors* and *options*.
 
-    Without both, return *client* itself, which is already wrapped.
+    Without both, return *client* itself, which must be wrapped already.
     """
     specs = tuple(monitors)
     return wrap(client, specs, **options) if specs or options else client

@@ -18,9 +18,10 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 def attach_facts(function: FunctionT) -> FunctionT:
     """Return *function*, ``litellm.completion`` or ``litellm.acompletion``, whose responses hold the facts of the call.
 
-    Pass a wrapped client to the returned function: ``completion(model="openai/my-model",
-    client=interwhen.wrap(OpenAI(...)), ...)``. The facts are in ``response._hidden_params["interwhen"]``, where litellm
-    stores data that is not part of the API. A stream has the facts there after its end.
+    Pass a wrapped client to the returned function, for example
+    ``completion(model="openai/my-model", client=interwhen.wrap(OpenAI(...)), ...)``. The facts are in
+    ``response._hidden_params["interwhen"]``, where litellm stores data that is not part of the API. A stream has the
+    facts there after its end.
     """
     if inspect.iscoroutinefunction(function):
 
