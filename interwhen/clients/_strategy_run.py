@@ -242,7 +242,8 @@ class CallSampler:
     def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> None:
         """Treat the next streams as those of one run that the reader sees, and fill *buffer* with their chunks.
 
-        *greedy* sets the temperature to 0. *seed* is added to the caller's seed, if there is one.
+        With *greedy*, the temperature is 0; without it, a temperature of 0 is raised. *seed* is added to the caller's
+        seed, if there is one.
         """
         body = dict(self._call.body)
         if greedy:

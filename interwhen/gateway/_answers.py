@@ -277,7 +277,7 @@ class _AnswerWriter:
 
 
 def _context_header(use: ContextUse) -> bytes:
-    """Return the header that reports how the call used its context: the context's name, and the part that was used."""
+    """Return the header that reports how the call used its context: the name, the part used, and a reason if any."""
     why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
     return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 
