@@ -30,10 +30,10 @@ near them are found again after an edit, so that later pieces keep their text.""
 
 _FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})")
 _HASHES = re.compile(r" {0,3}(#{1,6})\s+\S")
-_RULE = re.compile(r"(?P<mark>[=\-~^\"'`#*+.:_])(?P=mark){2,}\s*\Z")
-_RULED_TABLE = re.compile(r"\s*=+(?:\s+=+)+\s*\Z")
+_RULE = re.compile(r"(?P<mark>[=\-~^\"'`#*+.:_])(?P=mark){2,}+\s*+\Z")
+_RULED_TABLE = re.compile(r"\s*+=++(?:\s++=++)++\s*+\Z")
 _ROW = re.compile(r"\s*(?:\||\+[-=]{2,})")
-_TABLE_RULE = re.compile(r"\s*\|?[\s:|+=-]*[-=]{2,}[\s:|+=-]*\Z")
+_TABLE_RULE = re.compile(r"(?:[\s:|+]|[-=](?![-=]))*+[-=]{2}[\s:|+=-]*+\Z")
 _INDENTED = re.compile(r"(?: {4}|\t)\s*\S")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
 
