@@ -86,9 +86,9 @@ def test_a_strategy(serve, tmp_path):
 
 def test_calls_made_by_a_library(serve, tmp_path):
     [code] = blocks(BY_LIBRARY)
-    first, second, third = sorted(run(code, tmp_path, serve(mistaken).base_url).splitlines(), key=len)
+    # The callback has a thread of its own, so it writes to the log: prints of two threads would mix within a line.
+    first, second = run(code, tmp_path, serve(mistaken).base_url).splitlines()
     assert first == "answer verified ['17 × 24 is not 418']"
-    assert second == third  # of the callback, and of last()
     assert second.startswith("wrap 'my-model': answer verified, ")
     assert "1 violations: arithmetic: 17 × 24 is not 418 (repair)" in second
 
