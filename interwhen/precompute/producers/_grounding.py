@@ -414,7 +414,7 @@ def _read_sum(left: str) -> _Sum | None:
 
 
 def _are_neighbours(one: _Term, other: _Term) -> bool:
-    """Tell whether the clauses of two terms stand in one sentence, or in sentences that follow each other."""
+    """Tell whether the clauses of two terms are in the same sentence or in two neighbouring sentences."""
     places = sorted({each.clause.place for term in (one, other) for each, _ in term.factors})
     return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
 
