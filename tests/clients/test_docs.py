@@ -66,7 +66,7 @@ def test_a_real_llama_cpp_server(tmp_path):
         for code in blocks(LLAMA):
             shown = run(at(code, f"{server.url}/v1").replace('"none"', repr(server.api_key)), tmp_path)
             assert shown.strip()
-        assert shown.split()[-2] in ("verified", "unverified", "abstained")
+        assert set(shown.split()) & {"verified", "unverified", "abstained"}
 
 
 def test_keeping_the_trace(serve, tmp_path):

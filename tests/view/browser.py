@@ -28,6 +28,13 @@ def chromium():
     return found
 
 
+def expect(subject, message=None):
+    """Return Playwright's assertions about a locator: they wait until the page has drawn what they expect."""
+    from playwright.sync_api import expect as expected
+
+    return expected(subject, message)
+
+
 def axe():
     """Return the source of axe-core; skip the test where it is not installed."""
     path = PAGE / "node_modules" / "axe-core" / "axe.min.js"

@@ -8,7 +8,7 @@ from interwhen.view._page import render_page
 from interwhen.view._runs import RunFolder, run_id
 from interwhen.view._server import local_app
 from tests.hostile.corpus import ARITHMETIC, HIDDEN, LOOKALIKES, MARKERS, TERMINAL, TOKENS
-from tests.view.browser import Watched, axe, chromium, serving
+from tests.view.browser import Watched, axe, chromium, expect, serving
 from tests.view.recorded import PLAIN, REPAIRED, long_replies, record
 
 WORD = "word"
@@ -87,10 +87,10 @@ def test_a_repaired_run_is_read_in_one_look(watch, address, folder):
     watched = watch(at_run(address, folder, "repaired.journal"))
     page = watched.page
     page.get_by_role("heading", name="repaired.journal").wait_for()
-    assert page.locator(".badge").first.inner_text().endswith("steps verified")
+    expect(page.locator(".badge").first).to_have_text(re.compile("steps verified$"))
     # The first violation is chosen: its evidence, its remedy, its line.
-    assert "17 × 164 is 2788, not 2818" in page.locator(".upper").inner_text()
-    assert "Remedy: repair" in page.locator(".story").inner_text()
+    expect(page.locator(".upper")).to_contain_text("17 × 164 is 2788, not 2818")
+    expect(page.locator(".story")).to_contain_text("Remedy: repair")
     row = page.locator(".row.chosen")
     # The model had begun the next line when it was stopped; that went, too.
     assert re.fullmatch(r"4 ✗ 17 \* 164 = 2818⏎\S*2788", re.sub(r"\s+", " ", row.inner_text()).strip())
@@ -126,7 +126,7 @@ def test_ten_questions_take_one_or_two_clicks(watch, address, folder):
             last = url
         for name in clicks:
             page.get_by_role("tab", name=name).or_(page.get_by_role("button", name=name, exact=True)).first.click()
-        assert wanted in page.locator(where).first.inner_text(), question
+        expect(page.locator(where).first, question).to_contain_text(wanted)
         if clicks and clicks != ["Verify again"]:
             page.get_by_role("tab", name="Evidence").click()
 
@@ -135,12 +135,17 @@ def test_the_first_thing_that_a_person_does_is_to_drag(watch, address, folder):
     watched = watch(at_run(address, folder, "long.journal"))
     slider = watched.page.get_by_role("slider", name="Time")
     box = slider.bounding_box()
+    last = slider.get_attribute("aria-valuenow")
     watched.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] - 40)
     watched.page.mouse.down()
-    first = int(slider.get_attribute("aria-valuenow"))
+    expect(slider).not_to_have_attribute("aria-valuenow", str(last))
+    first = slider.get_attribute("aria-valuenow")
     watched.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] - 40)
     watched.page.mouse.up()
-    assert 0 < int(slider.get_attribute("aria-valuenow")) < first < int(slider.get_attribute("aria-valuemax"))
+    expect(slider).not_to_have_attribute("aria-valuenow", str(first))
+    assert (
+        0 < float(slider.get_attribute("aria-valuenow")) < float(first) < float(slider.get_attribute("aria-valuemax"))
+    )
     watched.assert_clean()
 
 
@@ -155,9 +160,9 @@ def test_filters_steps_and_scrubbing(watch, address, folder):
     chosen = page.locator(".row.chosen").first
     assert chosen.is_visible()
     page.get_by_role("button", name=re.compile("^✗ violation 4")).click()
-    assert page.locator(".checks .item").count() == 4
+    expect(page.locator(".checks .item")).to_have_count(4)
     page.get_by_role("searchbox", name="Search the checks").fill("no such claim")
-    assert page.locator(".checks .item").count() == 0
+    expect(page.locator(".checks .item")).to_have_count(0)
     page.get_by_role("searchbox", name="Search the checks").fill("")
     # The cursor of time: at the start there is no text, in the middle a part of it, and no sign of later checks.
     slider = page.get_by_role("slider", name="Time")
@@ -167,12 +172,13 @@ def test_filters_steps_and_scrubbing(watch, address, folder):
     assert page.locator(".row").count() <= 1
     box = slider.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 40)
-    middle = int(slider.get_attribute("aria-valuenow"))
-    assert 0 < middle < int(slider.get_attribute("aria-valuemax"))
-    assert page.locator(".row").count() > 5
+    expect(slider).not_to_have_attribute("aria-valuenow", "0")
+    middle = float(slider.get_attribute("aria-valuenow"))
+    assert 0 < middle < float(slider.get_attribute("aria-valuemax"))
+    page.locator(".row").nth(5).wait_for()
     # A click on a line number's sign chooses its check.
     page.locator(".gutter .sign").first.click()
-    assert page.locator(".row.chosen").count() == 1
+    expect(page.locator(".row.chosen")).to_have_count(1)
     page.keyboard.press("End")
     assert page.evaluate("document.querySelectorAll('*').length") < 3000
     watched.assert_clean()
@@ -182,25 +188,26 @@ def test_the_list_filters_sorts_and_compares(watch, address, folder):
     watched = watch(address)
     page = watched.page
     rows = page.locator(".body .tr")
-    assert rows.count() == 4
+    expect(rows).to_have_count(4)
     page.get_by_label("outcome").select_option("with a violation")
-    assert rows.count() == 2
+    expect(rows).to_have_count(2)
     page.get_by_label("outcome").select_option("")
     page.get_by_label("status").select_option("unverified")
-    assert rows.count() == 1
+    expect(rows).to_have_count(1)
     page.get_by_label("status").select_option("")
     page.get_by_role("searchbox").fill("repaired")
-    assert rows.count() == 1
+    expect(rows).to_have_count(1)
     page.get_by_role("searchbox").fill("")
     page.get_by_role("button", name="tokens").click()
-    assert "long.journal" in rows.first.inner_text()
-    assert page.get_by_role("columnheader", name="tokens").get_attribute("aria-sort") == "descending"
+    expect(rows.first).to_contain_text("long.journal")
+    expect(page.get_by_role("columnheader", name="tokens")).to_have_attribute("aria-sort", "descending")
     for name in ("bare", "repaired"):
         page.get_by_role("checkbox", name=re.compile(name)).check()
     page.get_by_role("button", name="Compare the two").click()
     page.get_by_role("heading", name="Two runs").wait_for()
     # Bare and supervised, aligned: the wrong line stands beside the repaired one.
     other = page.locator(".pair.other").first
+    expect(other.locator(".half")).to_have_count(2)
     left, right = (re.sub(r"\s+", " ", half.inner_text()) for half in other.locator(".half").all())
     assert "17 * 164 = 2818" in left
     assert "2788" in right
@@ -341,12 +348,14 @@ def test_the_keyboard_alone(watch, address, folder):
     ):
         assert any(wanted in each for each in reached), wanted
     page.get_by_role("slider", name="Time").focus()
-    before = int(page.get_by_role("slider", name="Time").get_attribute("aria-valuenow"))
+    slider = page.get_by_role("slider", name="Time")
+    before = slider.get_attribute("aria-valuenow")
     page.keyboard.press("ArrowLeft")
-    assert int(page.get_by_role("slider", name="Time").get_attribute("aria-valuenow")) <= before
+    expect(slider).not_to_have_attribute("aria-valuenow", before)
+    assert float(slider.get_attribute("aria-valuenow")) < float(before)
     page.get_by_role("tab", name="Evidence").focus()
     page.keyboard.press("ArrowRight")
-    assert page.get_by_role("tab", name="Account").get_attribute("aria-selected") == "true"
+    expect(page.get_by_role("tab", name="Account")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Escape")
     page.get_by_role("heading", name="Runs").wait_for()
     watched.assert_clean()
@@ -357,7 +366,7 @@ def test_forced_colours_keep_every_sign(watch, address, folder):
     page = watched.page
     page.locator(".row.chosen").wait_for()
     # A sign, a line or a word also says what a colour says.
-    assert "✗" in page.locator(".row.chosen .sign").inner_text()
+    expect(page.locator(".row.chosen .sign")).to_contain_text("✗")
     assert "line-through" in page.evaluate("getComputedStyle(document.querySelector('s.gone')).textDecorationLine")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != page.evaluate(
         "getComputedStyle(document.body).color"

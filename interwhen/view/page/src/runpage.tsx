@@ -124,8 +124,8 @@ function Lanes({ run }: { run: Run }) {
         role="slider"
         aria-label="Time"
         aria-valuemin={0}
-        aria-valuemax={Math.round(run.end / 1000)}
-        aria-valuenow={Math.round(t / 1000)}
+        aria-valuemax={Math.round(run.end / 10) / 100}
+        aria-valuenow={Math.round(t / 10) / 100}
         aria-valuetext={`${duration(t)} of ${duration(run.end)}, ${count(run.written(t))} characters written, ${count(run.proven(t))} proven`}
         onPointerDown={(event) => {
           // The picture is made after the element, so it is read here and not when the handler is made.
