@@ -74,7 +74,7 @@ class Comparison:
     async def run(
         self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
     ) -> Attempts:
-        """Run every strategy on every exercise with every budget, one attempt at a time.
+        """Run every strategy on every exercise with every budget, one attempt at a time. Return all attempts.
 
         After each exercise, *keep* is called with the attempts so far, so that a long comparison can be interrupted.
         """

@@ -112,7 +112,10 @@ def habits_of(seed: int) -> Habits:
 
 
 def play(seed: int, *, journal: Journal | None = None) -> Played:
-    """Play run number *seed* in virtual time. If *journal* is given, it must work in virtual time too."""
+    """Play run number *seed* in virtual time, and return its result and the records of its endpoint.
+
+    If *journal* is given, it must work in virtual time too.
+    """
     return run_virtual(partial(_play, seed, journal))
 
 

@@ -122,7 +122,10 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 
 
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
-    """Stream *tokens* tokens. Meanwhile, *forks* loops send one fork after another on the text so far."""
+    """Stream *tokens* tokens of *model*, and return the measurements.
+
+    Meanwhile, *forks* loops send one fork after another on the text so far.
+    """
     # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     request = Request((Message("user", problem),), sampling=sampling)

@@ -125,7 +125,7 @@ class Setup:
                 assert_never(axis)
 
     async def measure(self) -> Penalty:
-        """Run the pairs. Raises :class:`UsageError` if no pair was a correct run.
+        """Run the pairs, and return what supervision added. Raises :class:`UsageError` if no pair was a correct run.
 
         The runs of a pair have the same request and seed, and run one after the other in random order.
         """

@@ -91,9 +91,10 @@ async def prepare(
     min_gain: float = 2.0,
     misses: float = 0.0,
 ) -> Setting:
-    """Run precompute for *case* until there is nothing left to do.
+    """Run precompute for *case* until there is nothing left to do, and return the prepared context.
 
-    *arm* selects what is prepared. *misses* is the share of wrong statements that the monitor wrongly passes.
+    *arm* selects what is prepared. *rates* are those of the mistakes of the simulated model, and *misses* is the share
+    of wrong statements that the monitor wrongly passes.
     """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
