@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from interwhen import UsageError
 from interwhen.bench._pictures import draw, page
 from interwhen.bench._report import Report, markdown, show
-from interwhen.cli._progress import Progress, note
+from interwhen.cli._progress import ProgressLine, note
 from interwhen.toolkit import MissingExtraError
 
 A = TypeVar("A")
@@ -65,7 +65,7 @@ class Experiment(Generic[A]):
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
         begun = time.monotonic()
         # No thread updates the line between two rounds: it would be measured, too.
-        with Progress("rounds", self.warm_up + self.pairs, ticks=False) as progress:
+        with ProgressLine("rounds", self.warm_up + self.pairs, ticks=False) as progress:
             for number in range(-self.warm_up, self.pairs):
                 if self.minutes is not None and number > 0 and time.monotonic() - begun > 60 * self.minutes:
                     say(f"the time is over: {number} of {self.pairs} rounds are counted")

@@ -35,11 +35,11 @@ def is_quiet() -> bool:
 
 
 _LOCK = threading.RLock()
-_blocks: list[Progress] = []
+_blocks: list[ProgressLine] = []
 """The blocks that were entered and not left. The line is that of the last one."""
 
 
-class Progress:
+class ProgressLine:
     """A block of work whose progress is shown on stderr: on a terminal one line that is redrawn, else a line at times.
 
     *verb* names the work, such as "checking". *total* is the number of its steps; ``None`` if it is not known. A thread
@@ -142,9 +142,9 @@ class Progress:
 
 
 def each(items: Iterable[T], verb: str, *, ticks: bool = True) -> Iterator[T]:
-    """Yield *items*, and show as progress how many of them are done. *verb* and *ticks* are those of Progress."""
+    """Yield *items*, and show as progress how many of them are done. *verb* and *ticks* are those of ProgressLine."""
     total = len(items) if isinstance(items, Sized) else None
-    with Progress(verb, total, ticks=ticks) as progress:
+    with ProgressLine(verb, total, ticks=ticks) as progress:
         for item in items:
             yield item
             progress.advance()

@@ -23,7 +23,7 @@ from interwhen import Fork, Monitor, PluginError, Span, UsageError, registry
 from interwhen._version import __version__
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._progress import Progress
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import (
     STYLES,
     as_json,
@@ -346,7 +346,7 @@ def try_(
         flagged += one.is_flagged
         progress.advance(f"{flagged} flagged")
 
-    with Progress("traces", len(found)) as progress:
+    with ProgressLine("traces", len(found)) as progress:
         tried = try_monitor_sync(monitor, found, seed=seed, model=forks, told=counted)
     if not tried:
         raise UsageError(

@@ -18,7 +18,7 @@ from interwhen._types.errors import UsageError
 from interwhen._types.models import Message
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
-from interwhen.cli._progress import Progress, each
+from interwhen.cli._progress import ProgressLine, each
 from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
 from interwhen.policy._admission import Admission, Replayed, admit, fired_in, outcome
 from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
@@ -143,7 +143,7 @@ def check(
         Print the findings as JSON.
     """
     policy = read_policy(folder)
-    with Progress("checking the rules"):
+    with ProgressLine("checking the rules"):
         admission = admit(policy, fired=None if situations is None else fired_in(policy, situations))
     if json:
         print(json_safe(msgspec.json.encode(admission).decode()))
@@ -358,7 +358,7 @@ def synth(
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await opened.aclose()
 
-    with Progress("clauses", len(open_clauses(policy))) as progress:
+    with ProgressLine("clauses", len(open_clauses(policy))) as progress:
         result = anyio.run(main)
     if json:
         print(json_safe(msgspec.json.encode(result.admission).decode()))

@@ -15,7 +15,7 @@ from rich.text import Text
 from interwhen._run import run as start
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits, _flags
-from interwhen.cli._progress import Progress
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, run_to_end, show_run
 from interwhen.cli._text import as_json, joined, stdout_console, visible
 from interwhen.cli._view import viewer_for
@@ -193,7 +193,7 @@ def run(
     """
     asked = [question for path in questions for question in read_questions(path)]
     producers = with_questions(producer, asked)
-    with Progress("steps", slices) as progress:
+    with ProgressLine("steps", slices) as progress:
 
         def told(step: Slice) -> None:
             progress.clear()

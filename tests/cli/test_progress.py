@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from interwhen.cli._app import app
-from interwhen.cli._progress import Progress, duration, each, is_quiet, note, say, set_quiet
+from interwhen.cli._progress import ProgressLine, duration, each, is_quiet, note, say, set_quiet
 from interwhen_launcher import main
 
 
@@ -44,7 +44,7 @@ def quiet():
 def worked(steps, seconds, total=None, *, remark=""):
     """Do *steps* steps of *seconds* each on a clock of its own."""
     clock = Clock()
-    with Progress("pairs", total, ticks=False, clock=clock) as progress:
+    with ProgressLine("pairs", total, ticks=False, clock=clock) as progress:
         for _ in range(steps):
             clock.now += seconds
             progress.advance(remark)
@@ -104,7 +104,7 @@ def test_short_work_shows_nothing(terminal):
 
 def test_another_line_is_printed_above(terminal):
     clock = Clock()
-    with Progress("pairs", 2, ticks=False, clock=clock) as progress:
+    with ProgressLine("pairs", 2, ticks=False, clock=clock) as progress:
         clock.now += 5
         progress.advance()
         note("a draw is over")
@@ -122,7 +122,7 @@ def test_a_step_that_takes_long_updates_the_time(terminal):
             shown.set()
 
     terminal.write = told
-    with Progress("probing", clock=clock):
+    with ProgressLine("probing", clock=clock):
         clock.now += 7
         assert shown.wait(5)
 
@@ -158,7 +158,7 @@ QUICK = {
     "verifiers why-failed": "imports one plug-in",
 }
 NO_JSON = {"export": "writes rows of JSON to its file"}
-SHOWN_BY = {"Progress", "each", "progress_of", "Experiment", "_shown"}
+SHOWN_BY = {"ProgressLine", "each", "progress_of", "Experiment", "_shown"}
 """The names with which a module of a command shows progress; one of them must be among its names."""
 
 

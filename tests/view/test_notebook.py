@@ -73,7 +73,7 @@ def test_a_terminal_gets_one_short_line(tmp_path):
     assert repr(result) == f"<Verified: {result}>"
     assert repr(run) == f"<SyncRun: {result}>"
     assert repr(interwhen.replay(path)).startswith(f"<Replay of {str(path)!r}: steps verified, ")
-    (tmp_path / "b.journal").write_bytes(path.read_bytes()[:-900])
+    (tmp_path / "b.journal").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert "not over, " in str(interwhen.replay(tmp_path / "b.journal"))
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from interwhen._types.errors import UsageError
 from interwhen.cli import _exits
-from interwhen.cli._progress import Progress
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import as_json, stdout_console
 from interwhen.testing.simulation._campaign import Campaign, run_campaign, shrink_failure
 from interwhen.testing.simulation._cases import BrokenInvariant
@@ -95,7 +95,7 @@ def _one(world: World, *, shrink: bool, json: bool) -> int:
 
 
 def _smallest(world: World, broken: tuple[BrokenInvariant, ...]) -> World:
-    with Progress("making the world small"):
+    with ProgressLine("making the world small"):
         return shrink_failure(world, broken)
 
 
@@ -122,7 +122,7 @@ def _show_small(console: Console, world: World) -> None:
 def _many(seeds: range, jobs: int, *, shrink: bool, json: bool) -> int:
     console = stdout_console()
     begun = time.perf_counter()
-    with Progress("worlds", len(seeds)) as progress:
+    with ProgressLine("worlds", len(seeds)) as progress:
         campaign = run_campaign(
             seeds, jobs=jobs, progress=lambda all_: progress.to(all_.worlds, f"{all_.failed} broken")
         )
