@@ -575,6 +575,8 @@ def run(
         raise UsageError(f"starts_in must be one of {', '.join(get_args(Phase))}, got {starts_in!r:.80}")
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
         raise UsageError(f"min_coverage must be a share of the text, from 0 to 1, got {min_coverage!r:.200}")
+    if fits(prompt, Model):
+        raise UsageError(f"prompt must be a text or messages, got the model {prompt!r:.200}: write run(model, prompt)")
     owned = isinstance(model, str)
     listeners = _listeners(on_result, on_event)
     adapter = _adapter(model)
