@@ -608,9 +608,10 @@ def run(
 def _listeners(
     on_result: ResultCallback | None = None, on_event: EventCallback | None = None
 ) -> tuple[Listener, ...] | None:
-    """Return the listeners for a run that is created now.
+    """Return the listeners for a run that is created now, including the functions *on_result* and *on_event*.
 
-    Returns ``None`` if the run is a part of a larger call, which is observed as a whole.
+    Returns ``None`` if the run is a part of a larger call, which is observed as a whole. Raises :class:`UsageError` if
+    a function cannot be called from a thread.
     """
     for label, function in (("on_result", on_result), ("on_event", on_event)):
         if function is not None:

@@ -402,15 +402,18 @@ class Watcher:
         return before, mine
 
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
-        """Restore the state of a tracker after a resume: let it read a segment again.
+        """Restore the state of a tracker after a resume: let it read the segment of *order* again.
 
-        *reply* is the reply of the fork.
+        *reply* is the recorded reply of the fork; ``None`` for a parser.
         """
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """Return the fact of a segment that the process before the resume has already read."""
+        """Return the fact of *order*, whose segment the process before the resume has already read.
+
+        *reply* is the recorded reply of the fork; ``None`` for a parser.
+        """
         return self._revived.get(order.job) or self.extract(order, reply)
 
     def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Extracted | Settled:
@@ -477,7 +480,10 @@ class Watcher:
     def _found(
         self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None
     ) -> Extracted | Settled:
-        """Return the fact with *claims*, and with the spans that look like claims although no claim covers them."""
+        """Return the fact of *order*: *claims*, and the spans that look like claims but that no claim covers.
+
+        If the recognizer fails, return its error.
+        """
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
         unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
@@ -714,7 +720,11 @@ def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
 
 
 def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
-    """Replace the findings in *text* and return it. A finding that begins inside another one counts as part of it."""
+    """Return *text* with each finding in *found* replaced as *monitor* says.
+
+    A finding that begins inside another one counts as part of it. Raises :class:`ValueError` if the new text has
+    findings.
+    """
     assert monitor.rewrite is not None
     parts: list[str] = []
     at = 0

@@ -83,7 +83,7 @@ class ContextRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was prepared for one context in one arm, and what it cost."""
+    """The work ahead of time for one context in one arm: what it cost, and what it prepared."""
 
     tokens: int = 0
     seconds: float = 0.0

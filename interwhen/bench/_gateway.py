@@ -189,7 +189,12 @@ def report_of(
     cost: Mapping[str, Sequence[float]],
     monitors: str,
 ) -> Report:
-    """Return the report: one table for each part."""
+    """Return the report of the benchmark. It has one table for each part.
+
+    *added* has the streams that were read one at a time, by the way on which they came. *carried* has the measurements
+    of many streams at once. *cost* has the CPU time per chunk of the bare and of the wrapped client. *monitors* names
+    the monitors.
+    """
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
     sdk: list[Row] = [
@@ -338,7 +343,10 @@ class _Crowds:
 
 
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
-    """Read many streams at once, first directly and then through the gateway, whose process id is *process*."""
+    """Read *streams* streams at once, first directly and then through the gateway, and return both measurements.
+
+    *process* is the process id of the gateway, whose memory and CPU time are measured too.
+    """
     direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
     await ask_generator(url)
     idle, before = memory_of(process).resident, cpu_seconds_of(process)

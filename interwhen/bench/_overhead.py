@@ -65,7 +65,10 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 
 
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
-    """Read the bytes of *stream* without decoding them; return the CPU seconds."""
+    """Read the bytes of *stream* through *transport* without decoding them.
+
+    Return the CPU time that this took, in seconds.
+    """
     body = msgspec.json.encode({"model": stream, "prompt": "", "stream": True})
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     begun = time.process_time()
@@ -77,7 +80,7 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
-    """Read *stream* as the chunks of a model, without supervision; return the CPU seconds."""
+    """Read *stream* as the chunks of a model, without supervision. Return the CPU time that this took, in seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -88,7 +91,7 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 
 
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
-    """Read *stream* through a run with *monitors*; return the CPU seconds."""
+    """Read *stream* through a run with *monitors*. Return the CPU time that this took, in seconds."""
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     async with run(model, "", monitors=monitors) as supervised:
@@ -191,7 +194,7 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the median CPU seconds that supervision adds to a stream of *chunks* chunks."""
+    """Return the CPU seconds that supervision adds to a stream of *chunks* chunks: the median of several tries."""
     stream = f"{chunks}@0"
     tries = [
         await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)

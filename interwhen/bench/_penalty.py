@@ -350,7 +350,10 @@ def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    """Return the *q* quantile of the gaps in each interval of *width* seconds, in milliseconds."""
+    """Return the gaps between arrivals over time: points of a time in seconds, and a gap in milliseconds.
+
+    The gap is the *q* quantile of all gaps of *flows* in an interval of *width* seconds around this time.
+    """
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
@@ -384,7 +387,10 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure the penalty with the setting *axis* at each of *values*, or at the default values."""
+    """Measure the penalty of *setup* several times, and change the setting *axis* each time. Return one report.
+
+    *values* are the values of the setting; by default, those of :data:`VALUES`.
+    """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(

@@ -53,7 +53,10 @@ def refuting() -> Monitor:
 
 
 async def costs(model: LocalModel, prompt: tuple[Message, ...], arm: Arm, tokens: int) -> tuple[ResumeCost, ...]:
-    """Return the cost of each resume of one run."""
+    """Let *model* answer *prompt* in one run, in which a monitor refutes two lines. Return the cost of each resume.
+
+    *arm* says whether a resume waits until the slot of the closed stream is free.
+    """
     # No user needs this switch, so it is not an option of the model.
     _token_stream.MOST_LOOKS = LOOKS if arm == _ARMS[0] else 0
     sampling = Sampling(max_tokens=tokens, temperature=0.0)

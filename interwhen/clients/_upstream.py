@@ -246,7 +246,7 @@ class CallTransport(Protocol):
         ...
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the body of a successful GET request for *facts*."""
+        """Return the body of a successful GET request for the path *facts*, such as ``models`` or ``slots``."""
         ...
 
 
@@ -491,10 +491,10 @@ class CallModel:
     async def _by_ids(
         self, request: Request, way: ResumeWay | None
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
-        """Return the server and the token ids to continue from, and the way in which *request* continues.
+        """Return the server, the token ids to continue from, and the way in which *request* continues.
 
-        Without such ids, the first two are ``None``. If the server refuses to tokenize, the way is another one than
-        *way*.
+        Server and ids are ``None`` if *way* does not use token ids, or if the server refuses to tokenize. In the latter
+        case, another way is returned in place of *way*.
         """
         if way is None or way.mode != "tokens":
             return None, None, way
@@ -636,7 +636,7 @@ class CallModel:
         return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Return the caller's body with the options of *sampling*.
+        """Return the body of the caller's request with the options of *sampling*. It has no kept text.
 
         *aside* is true for a fork, whose request always has a token limit.
         """

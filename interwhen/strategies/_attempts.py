@@ -118,7 +118,10 @@ class _Claim(NamedTuple):
 
 
 def _claimed(solution: Solution, answer: str | None) -> _Claim:
-    """Return the status of an attempt, the scope of its certificate, and why it failed or abstained."""
+    """Return the status of an attempt, the scope of its certificate, and the reason if it failed or abstained.
+
+    *solution* is what the strategy returned, and *answer* the answer in it.
+    """
     if solution.failed:
         return _Claim("failed", why=solution.failed)
     if solution.gave_up:
