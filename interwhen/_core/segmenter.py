@@ -159,7 +159,7 @@ def _any_of(characters: str) -> Callable[[str], object]:
 
 
 def _tear(due: Due) -> Due:
-    """Mark the last line of *due* as torn, because it may end inside a number."""
+    """Return *due* with its last line marked as torn, because this line may end inside a number."""
     return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
@@ -440,7 +440,10 @@ class Intake:
         return dues
 
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
-        """Add *text* from a server that sends the reasoning in a separate field, not between tags."""
+        """Add *text* of *phase*, which has *tokens* tokens, and return the segments that are complete now.
+
+        The server sends the reasoning in a separate field, not between tags.
+        """
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:

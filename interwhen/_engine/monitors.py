@@ -96,7 +96,10 @@ def _is_span(value: object) -> bool:
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
-    """Run a check directly on the event loop. Use it only for pure checks that take microseconds."""
+    """Check *claim* with *verifier* directly on the event loop, and return the outcome.
+
+    Use it only for pure checks that take microseconds.
+    """
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
     except KeyboardInterrupt:
@@ -106,9 +109,11 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    """Run a check in a thread, a process or this task, depending on ``verifier.worker``. Errors become outcomes.
+    """Check *claim* with *verifier* in a thread, a process or this task, as ``verifier.worker`` says.
 
-    *scope* is the cancel scope around this call. It has the deadline of the check.
+    Return the outcome.
+
+    Errors become outcomes. *scope* is the cancel scope around this call. It has the deadline of the check.
     """
     try:
         match verifier.worker:
@@ -651,10 +656,13 @@ class CheckedPrompt:
 
 
 async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMonitor]) -> CheckedPrompt:
-    """Run *monitors* over *texts* in order. A later monitor reads the text that an earlier one has rewritten.
+    """Run *monitors* over *texts* in order.
 
-    Raises :class:`PromptRefused` if a monitor refuses the prompt, or if a monitor fails whose ``is_closed`` is true.
-    This happens only after all monitors have run, so that the error names all findings.
+    Return the texts that they have rewritten, and the records of their findings.
+
+    A later monitor reads the text that an earlier one has rewritten. Raises :class:`PromptRefused` if a monitor refuses
+    the prompt, or if a monitor fails whose ``is_closed`` is true. This happens only after all monitors have run, so
+    that the error names all findings.
     """
     current = tuple(texts)
     records: list[PromptRecord] = []

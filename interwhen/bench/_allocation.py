@@ -179,11 +179,11 @@ def allocation(
     Parameters
     ----------
     tasks
-        Tasks of a world; the allocator meets them one after the other.
+        How many tasks a world has. The allocator gets them one after the other.
     pairs
-        Draws of each world; all ways of spending meet the same tasks in a draw.
+        How often each world is drawn. Within one draw, all strategies get the same tasks.
     seed
-        The first of the seeds of the draws.
+        The seed of the first draw; the later draws count up from it.
     minutes
         Begin no further draw after so many minutes.
     """

@@ -121,18 +121,18 @@ async def overhead(
     transport
         The HTTP library that reads the stream.
     chunks
-        Chunks in each measured stream.
+        How many chunks each measured stream has.
     per_second
-        Rate of the stream, each chunk in a packet of its own; 0 sends as fast as it is read, which shows the
-        work of the code without the cost of waking up.
+        The rate of the stream in chunks per second, each chunk in a packet of its own. 0 sends as fast as the reader
+        reads, which shows the work of the code without the cost of waking up.
     pairs
-        Rounds of all arms, in random order; differences are taken within a round.
+        How many rounds are run. A round runs all arms in random order; differences are taken within a round.
     closes
-        Interrupts whose closing is timed.
+        How many interrupts are timed until the stream is closed.
     seed
-        Seed of the order of the arms and of the verifiers' delays.
+        The seed of the order of the arms and of the delays of the verifiers.
     minutes
-        Begin no further round of the arms after so many minutes.
+        Begin no further round of the arms after this many minutes.
     """
     require_positive(chunks=chunks, closes=closes)
     with paced_server() as url, pinned():

@@ -177,11 +177,11 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
     Parameters
     ----------
     forks
-        Forks in each cell of the grid.
+        How many forks are simulated for each combination of server and prefix.
     seed
-        Seed of the prefixes and of chance.
+        The seed of the prefixes and of the random costs.
     minutes
-        Begin no further cell after so many minutes.
+        Begin no further combination after this many minutes.
     """
     require_positive(forks=forks)
     grid = list(itertools.product(SERVERS, ROUTES, SIZES))

@@ -91,9 +91,10 @@ async def prepare(
     min_gain: float = 2.0,
     misses: float = 0.0,
 ) -> Setting:
-    """Run precompute for *case* until there is nothing left to do.
+    """Run precompute for *case* until there is nothing left to do, and return the prepared context.
 
-    *arm* selects what is prepared. *misses* is the share of wrong statements that the monitor wrongly passes.
+    *arm* selects what is prepared. *rates* are those of the mistakes of the simulated model, and *misses* is the share
+    of wrong statements that the monitor wrongly passes.
     """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
@@ -547,15 +548,16 @@ async def precompute(
     model
         "simulated", "local" (the tiny model that comes with interwhen) or "local:PATH.gguf".
     contexts
-        Contexts of each family and predictability; problems of the local model are five times as many.
+        How many contexts are generated for each family and each share of predictable questions. The local model gets
+        five times as many problems.
     questions
-        Questions on each context.
+        How many questions are asked about each context.
     gate_items
-        Simulated items of each worth that the gate decides on.
+        For how many simulated items of each worth the gate decides.
     seed
-        Seed of everything.
+        The seed of all random choices.
     minutes
-        Begin no further context of a family and predictability after so many minutes.
+        Begin no further context of a family after this many minutes.
     """
     require_positive(contexts=contexts, questions=questions, gate_items=gate_items)
     kind, _, spec = model.partition(":")

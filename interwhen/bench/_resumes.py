@@ -88,13 +88,13 @@ async def resumes(
     api
         The API of the server.
     pairs
-        Runs of each kind.
+        How many runs of each kind are made.
     tokens
-        The most tokens of a run.
+        The largest number of tokens of a run.
     seed
-        Seed of the problems and of the order within a pair.
+        The seed of the problems and of the order within a pair.
     minutes
-        Begin no further pair after so many minutes.
+        Begin no further pair after this many minutes.
     """
     require_positive(tokens=tokens)
     kind, _, spec = model.partition(":")

@@ -551,7 +551,10 @@ class CallModel:
         raise StreamTimeout("total", PROBE_SECONDS)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues its text. *by_ids* is false if the server has refused token ids."""
+        """Decide how *request* continues the kept text, and return the way with its reason.
+
+        *by_ids* is false if the server has refused token ids.
+        """
         api = self._call.api
         if api == "completions":
             return ResumeWay("prefix", "the completions API continues any text")
@@ -686,7 +689,7 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and ask for a stream.
+        """Send *body*, ask for a stream, and return the open response.
 
         If the server refuses to stream and the caller did not want a stream, send *body* again without asking for one.
         """
@@ -708,7 +711,12 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*, and ask for token counts and token ids if the server accepts these fields."""
+        """Send *body* and return the open response.
+
+        Also ask for token counts and token ids, if the server accepts these fields.
+
+        If it refuses a field, send the request again without it.
+        """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:
             wanted[self._endpoint.stream_options] = {"include_usage": True}

@@ -199,7 +199,7 @@ _FINISH: dict[str | None, FinishReason] = {
 
 
 def finish_reason(reason: str) -> FinishReason:
-    """Translate the server's finish reason; ``abort`` and unknown ones are ``other``."""
+    """Translate the server's finish *reason* to one of interwhen. ``abort`` and unknown reasons become ``other``."""
     return _FINISH.get(reason, "other")
 
 
@@ -642,7 +642,10 @@ class CallAssembler:
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
-        """Add the pieces of the chunk *data*."""
+        """Add the pieces of tool calls in the chunk *data*.
+
+        Return the number of each piece's call, and the complete calls.
+        """
         choices = _call_decoder.decode(data).choices
         delta = choices[0].delta if choices else None
         if delta is None or not (delta.tool_calls or delta.function_call):

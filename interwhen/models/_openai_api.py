@@ -607,7 +607,10 @@ class ChatModel(OpenAICompatible):
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues its text. *by_ids* is false if the server has refused token ids."""
+        """Decide how *request* continues the kept text, and return the way with its reason.
+
+        *by_ids* is false if the server has refused token ids.
+        """
         if needs_turns(request.pieces):
             return AFTER_CALLS
         mode = await self._resume_mode()

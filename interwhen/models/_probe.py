@@ -231,9 +231,9 @@ async def _prefill(prober: Prober) -> _Observation:
 
 
 async def _reasoning(prober: Prober) -> _Observation:
-    """Cut a reasoning text in the middle, and find out by which resume mode the model continues it.
+    """Cut a reasoning text in the middle, and find out whether and how the model continues it.
 
-    The reasoning comes from the reasoning field of the server.
+    The reasoning comes from the reasoning field of the server. The observation names the resume mode.
     """
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")

@@ -306,7 +306,7 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
 
 
 def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
-    """Join the texts of consecutive *pieces* that have the same phase and writer.
+    """Return *pieces* as text runs: the texts of consecutive pieces with the same phase and writer are joined.
 
     With *tags_in_text*, the reasoning is a part of the answer text, between tags. So all text has the phase ``answer``.
     """
@@ -322,7 +322,7 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
-    """Join consecutive *runs* that have the same phase, even if they have different writers."""
+    """Return *runs*, in which consecutive runs of the same phase are joined, even if they have different writers."""
     found: list[_TextRun] = []
     for run in runs:
         if found and found[-1].phase == run.phase:

@@ -107,7 +107,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def names(self, folder: str, /) -> list[str]:
-        """List the folder."""
+        """Return the names in *folder* and below it, sorted."""
         try:
             self._fs.invalidate_cache()
             found: Iterable[str] = self._fs.find(self._path(folder))

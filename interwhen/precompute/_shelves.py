@@ -82,7 +82,7 @@ class MemoryShelf:
         return self.entries.get(name)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Add the entry."""
+        """Add the entry *name* with *data*. Return false if the name is taken."""
         with self._lock:
             return self._add(name, data)
 

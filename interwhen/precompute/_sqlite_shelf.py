@@ -90,11 +90,11 @@ class SqliteShelf:
         self._do(lambda connection: connection.execute("DELETE FROM entries WHERE name = ?", (name,)))
 
     def names(self, folder: str, /) -> list[str]:
-        """Select the names in the range of the folder."""
+        """Return the names in *folder* and below it, sorted."""
         return self._do(lambda connection: _names(connection, folder)) or []
 
     def names_now(self, folder: str, /) -> list[str]:
-        """Select the names in the range of the folder. Raises :class:`StoreError` if the file is locked now."""
+        """Return the names in *folder* and below it, sorted. Raises :class:`StoreError` if the file is locked now."""
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:

@@ -237,7 +237,7 @@ class Store:
         self.shelf.delete(f"{_ITEMS}/{id_}")
 
     def quarantine(self, id_: ItemId, why: str) -> None:
-        """Move an item into quarantine, where it can be inspected."""
+        """Move the item *id_* into quarantine, where it can be inspected. *why* is the reason that is logged."""
         self._isolate(f"{_ITEMS}/{id_}", why)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
