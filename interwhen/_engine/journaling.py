@@ -263,8 +263,9 @@ def open_recorder(
 ) -> Recorder | None:
     """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
 
-    *past* is the run to resume, if any; its journal is continued. Raises :class:`~interwhen.JournalError` if the file
-    cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
+    *settings* are those of the journal. *past* is the run to resume, if any; its journal is continued. The other
+    parameters are those of the run, which the header of a new journal contains. Raises :class:`~interwhen.JournalError`
+    if the file cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
     if settings is None:
         return None
@@ -518,7 +519,8 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     """Return the orders of a resumed run that are not done yet, and facts for the checks that cannot be repeated.
 
-    A check cannot be repeated if the extractor does not find its claim again.
+    *past* is the run as its journal describes it, and *jobs* runs the extractors again: the journal has only the key
+    and the span of a claim. A check cannot be repeated if the extractor does not find its claim again.
     """
     orders: list[Order] = []
     facts = []
@@ -605,9 +607,9 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
-    """Run the extractor again and return the full claim for *known*; the journal stores only its key and span.
+    """Run the extractor of monitor number *monitor* again, and return the full claim for *known*.
 
-    Returns ``None`` if the extractor does not find this claim.
+    The journal stores only the key and the span of *known*. Returns ``None`` if the extractor does not find this claim.
     """
     source = past.sources.get(id(known))
     if source is None:

@@ -331,7 +331,7 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory. It is both the file and the clerk of its writer."""
+    """One journal in a directory: the file of its writer, and also the clerk that writes the records to the file."""
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name

@@ -165,7 +165,7 @@ class Revision:
             longest = max(longest, trace.tokens)
             found = await context.judge(question, trace)
             if not found.refuted and trace.ended and question.answer(trace) is not None:
-                return Solution(trace=trace, result=found.result, told=said)
+                return Solution(trace=trace, result=found.result, given=said)
             if self.tell:
                 said = (*said, criticism(question, found, template))
                 prompt = asked_again(question, trace, said[-1])
@@ -230,7 +230,11 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Let the model continue *trace* until it has given its answer."""
+        """Let the model continue *trace* until it has given its answer, and return the longer trace.
+
+        If the trace has reached a token limit, the thinking is ended first, with the tag *closing* and the words
+        ``lead``.
+        """
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
@@ -249,7 +253,7 @@ class BudgetForcing:
 
 
 def _thought(trace: Trace, closing: str) -> Trace:
-    """Return *trace* up to the end of its thinking."""
+    """Return *trace* up to the end of its thinking: up to the tag *closing*, or to the end of the reasoning phase."""
     text = trace.text
     end = text.find(closing) if closing else -1
     if end < 0:

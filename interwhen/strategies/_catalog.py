@@ -119,7 +119,10 @@ def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
 
 
 def budget_forcing(*, waits: Repeats = 2, minimum: int | None = None, maximum: int | None = None) -> BudgetForcing:
-    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer."""
+    """Make budget forcing: it appends "Wait" up to *waits* times to make the model think longer.
+
+    *minimum* and *maximum* limit the number of thinking tokens; see :class:`BudgetForcing` for their defaults.
+    """
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
 
@@ -143,8 +146,9 @@ def interrupt_auto(
 ) -> Interrupt:
     """Make a supervised run in which every monitor has the remedy ``Auto``, a ladder of remedies.
 
-    *order* is the order of the ladder, such as ``resample+restart``. Unless *learn* is false, the order is learned over
-    the questions; the share *explore* of the runs then tries another order.
+    At most *restarts* further runs may follow. *samples* and *order* are the fields of ``Auto``; an order is written
+    like ``resample+restart``. Unless *learn* is false, the order is learned over the questions; the share *explore* of
+    the runs then tries another order.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None

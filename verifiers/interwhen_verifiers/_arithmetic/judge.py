@@ -110,7 +110,7 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return the size of the unit of *side* in each table of units that contains the unit.
+    """Return how large the unit of *side* is, for each table of units that contains it, by the number of the table.
 
     The result is empty for a number without a unit, and ``None`` if the unit is not known or *side* has several units.
     """
@@ -180,7 +180,10 @@ def _is_cut(full: Value, shown: Value, places: int) -> bool:
 
 
 def _units(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the units may explain the difference, or an empty string."""
+    """Return why the units of the sides may explain that their values differ; an empty string if they do not.
+
+    *value* and *other* are the values of *left* and *right*.
+    """
     named, result = set(left.units), set(right.units)
     is_value = bare(right.node) is not None
     if named and (bare(left.node) is not None or not is_value):
@@ -240,7 +243,10 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the sides may mean something else, so that they are not wrong; an empty string if they do not."""
+    """Return why the sides may mean something else, so that they are not wrong; an empty string if they do not.
+
+    *value* and *other* are the values of *left* and *right*, which differ.
+    """
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -262,7 +268,10 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
-    """Return how the sides agree if operators or numbers are read in another way; an empty string if they do not."""
+    """Return how the sides agree if operators or numbers are read in another way; an empty string if they do not.
+
+    *value* and *other* are the values of *left* and *right* in the usual reading.
+    """
     for reread, why in _REREADINGS:
         if value_of(reread(left)) == other or value_of(reread(right)) == value:
             return why
