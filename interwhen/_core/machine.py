@@ -248,7 +248,7 @@ class Counts:
         intake = self._intake
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
-    def told(self, usage: Usage) -> int:
+    def reported(self, usage: Usage) -> int:
         """Return the tokens of the main stream by the server's counts. *usage* has those of the current request."""
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
@@ -287,7 +287,7 @@ class Counts:
             return 0
         self._window.learn(usage, self.requests)
         self.prompts.counted(usage)
-        return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
+        return 0 if usage.completion_tokens is None else self.reported(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
         """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""

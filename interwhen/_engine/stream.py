@@ -652,7 +652,7 @@ class ModelReader:
         for chunk in chunks:
             self._foreseen += chunk.tokens
             if chunk.usage is not None:
-                self._foreseen = max(self._foreseen, core.counts.told(chunk.usage))
+                self._foreseen = max(self._foreseen, core.counts.reported(chunk.usage))
                 self.behind = chunk.usage
                 self._count(chunk.usage)
 

@@ -178,7 +178,7 @@ class Revision:
             longest = max(longest, trace.tokens)
             found = await context.judge(question, trace)
             if not found.refuted and trace.ended and question.answer(trace) is not None:
-                return Solution(trace=trace, result=found.result, told=said)
+                return Solution(trace=trace, result=found.result, given=said)
             if self.tell:
                 said = (*said, criticism(question, found, template))
                 prompt = asked_again(question, trace, said[-1])
