@@ -25,7 +25,7 @@ from interwhen.bench._experiment import say
 from interwhen.bench._processes import memory_of, open_transport, pinned
 from interwhen.bench._statistics import percentile
 from interwhen.bench._streams import ReplayedFile, open_source, read_supervised
-from interwhen.bench.capacity._costs import Costs, AnswerLoad, Machine, Measured, Point
+from interwhen.bench.capacity._costs import AnswerLoad, Costs, Machine, Measured, Point
 from interwhen.bench.capacity._simulation import simulate
 from interwhen.models import CompletionsModel, Transport
 from interwhen.registry import load_monitors

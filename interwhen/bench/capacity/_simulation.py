@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from interwhen.bench._statistics import percentile
-from interwhen.bench.capacity._costs import Costs, AnswerLoad
+from interwhen.bench.capacity._costs import AnswerLoad, Costs
 from interwhen.toolkit import MissingExtraError
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Inputs of the capacity model that no machine has: small round numbers."""
 
 import msgspec
-from interwhen.bench.capacity._costs import Costs, AnswerLoad, Machine, Measured, Point
+from interwhen.bench.capacity._costs import AnswerLoad, Costs, Machine, Measured, Point
 
 COSTS = Costs(
     wake_us=200.0,
