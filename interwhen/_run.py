@@ -563,20 +563,14 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
-    if workers is not None and not fits(workers, WorkerPool):
-        raise UsageError(f"workers must be a pool of workers, got {workers!r:.200}: write workers=Workers(...)")
-    if allocator is not None and not fits(allocator, Allocator):
-        raise UsageError(
-            f"allocator must have the methods allow() and learn(), got {allocator!r:.200}: give an Allocator"
-        )
-    if learner is not None and not fits(learner, RemedyLearner):
-        raise UsageError(
-            f"learner must have the methods order() and learn(), got {learner!r:.200}: give a RemedyLearner"
-        )
-    if context is not None and not fits(context, Ready):
-        raise UsageError(
-            f"context must be a prepared context, got {context!r:.200}: give what Precomputer.add() returns"
-        )
+    for label, given, protocol, must, todo in (
+        ("workers", workers, WorkerPool, "be a pool of workers", "write workers=Workers(...)"),
+        ("allocator", allocator, Allocator, "have the methods allow() and learn()", "give an Allocator"),
+        ("learner", learner, RemedyLearner, "have the methods order() and learn()", "give a RemedyLearner"),
+        ("context", context, Ready, "be a prepared context", "give what Precomputer.add() returns"),
+    ):
+        if given is not None and not fits(given, protocol):
+            raise UsageError(f"{label} must {must}, got {given!r:.200}: {todo}")
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in must be one of {', '.join(get_args(Phase))}, got {starts_in!r:.80}")
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
