@@ -9,7 +9,6 @@ import dataclasses
 import inspect
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from types import CoroutineType
 from typing import Any, cast
@@ -241,8 +240,7 @@ def _is_claim(claim: object) -> bool:
     return type(known.key) is str and (known.span is None or _is_span(known.span))
 
 
-@dataclass(frozen=True, slots=True)
-class BoundVerifier:
+class BoundVerifier(msgspec.Struct, frozen=True):
     """A verifier together with the value that ``prepare`` returned. Both are pickled together for a worker process."""
 
     inner: Verifier
@@ -636,8 +634,7 @@ MOST_FINDINGS = 100
 """The most findings of one monitor that are recorded. All of them are acted on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedPrompt:
+class CheckedPrompt(msgspec.Struct, frozen=True):
     """The texts of a prompt after all monitors have read and rewritten them, and the record of the findings."""
 
     texts: tuple[PromptText, ...]
