@@ -171,7 +171,7 @@ def _any_of(characters: str) -> Callable[[str], object]:
 
 
 def _tear(due: Due) -> Due:
-    """Mark the last line of *due* as torn, because it may end inside a number."""
+    """Return *due* with its last line marked as torn, because this line may end inside a number."""
     return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
@@ -216,7 +216,11 @@ class Intake:
         offer: ToolOffer | None = NO_OFFER,
         knows_tears: bool = True,
     ) -> None:
-        """*knows_tears*: segments that continue after feedback know which of their lines were cut in the middle."""
+        """Start with an empty transcript in *phase*.
+
+        *knows_tears* is false for runs of an old version, in which a segment that continues after feedback did not know
+        which of its lines were cut in the middle.
+        """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
         self.plain = True
@@ -398,7 +402,8 @@ class Intake:
     def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
         """Add *text* that interwhen wrote, at the end of the trace, and return the segments that are complete now.
 
-        Feedback belongs to no segment; a repair is part of one. *torn*: a cut in the middle of a line was made here.
+        *origin* is ``feedback``, which belongs to no segment, or ``repair``, which is part of one. *torn*: the trace
+        was just cut in the middle of a line.
         """
         if origin != "feedback":
             self.transcript.insert(text, origin)
@@ -421,8 +426,8 @@ class Intake:
     def conclude(self, text: str, ask: str, *, torn: bool = False) -> Iterable[Due]:
         """End the reasoning by writing *text*, and return the segments that are complete now.
 
-        *text* begins with the return value of :meth:`closing`. *ask* replaces it for a model that continues by an extra
-        turn. *torn*: a cut in the middle of a line was made here.
+        *text* begins with the return value of :meth:`closing`. A model that continues by an extra turn gets *ask*
+        instead. *torn*: the trace was just cut in the middle of a line.
         """
         dues = list(self._flush(self.scanners, torn=torn))
         tag = "" if self._tags is None else self._tags.closing
@@ -447,7 +452,10 @@ class Intake:
         return dues
 
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
-        """Add *text* from a server that sends the reasoning in a separate field, not between tags."""
+        """Add *text* of *phase*, which has *tokens* tokens, and return the segments that are complete now.
+
+        The server sends the reasoning in a separate field, not between tags.
+        """
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:

@@ -461,7 +461,10 @@ class ModelReader:
         ended_at: float | None,
         unread: int,
     ) -> None:
-        """Restore the counts of the process before a resume. *unread* is 0 unless the run has ended."""
+        """Restore the counts that a journal has of the process before a resume.
+
+        *unread* is the number of tokens that came after the end of the run; 0 unless the run has ended.
+        """
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
         self._resumes.update(resumes)
@@ -658,7 +661,7 @@ class ModelReader:
         for chunk in chunks:
             self._foreseen += chunk.tokens
             if chunk.usage is not None:
-                self._foreseen = max(self._foreseen, core.counts.told(chunk.usage))
+                self._foreseen = max(self._foreseen, core.counts.reported(chunk.usage))
                 self.behind = chunk.usage
                 self._count(chunk.usage)
 

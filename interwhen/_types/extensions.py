@@ -157,10 +157,13 @@ class WorkerPool(Protocol):
         ...
 
     async def check(self, verifier: Verifier, claim: Any, scope: anyio.CancelScope) -> WorkDone:
-        """Run ``verifier.check(claim)`` outside of the event loop. An exception of the check may be raised here.
+        """Run ``verifier.check(claim)`` outside of the event loop.
 
-        *scope* is the cancel scope around this call. It has the deadline of the check, and it is cancelled when the
-        verdict is not needed any more. A pool may extend the deadline by the time that the check waited for a worker.
+        Return its value or an error text, as :data:`WorkDone`.
+
+        An exception of the check may be raised here. *scope* is the cancel scope around this call. It has the deadline
+        of the check, and it is cancelled when the verdict is not needed any more. A pool may extend the deadline by the
+        time that the check waited for a worker.
         """
         ...
 

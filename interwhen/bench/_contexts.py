@@ -83,7 +83,7 @@ class ContextRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was prepared for one context in one arm, and what it cost."""
+    """The work ahead of time for one context in one arm: what it cost, and what it prepared."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -116,25 +116,26 @@ async def contexts(
         A file with one JSON object a line (gzip if it ends in .gz): {"context": ..., "question": ..., "gold": ...}.
         The right answer is a number.
     rows
-        A file to which each result is added, one JSON object a line. What it has already is not measured again.
+        A file to which each result is added, one JSON object a line. Results that it has already are not measured
+        again.
     model
         An installed model ("local", "local:PATH.gguf"); with --base-url, the model's name there.
     base_url
         An OpenAI-compatible server, with its version: http://localhost:8000/v1. The key is OPENAI_API_KEY.
     threads
-        Threads of a local model.
+        How many threads a local model uses.
     monitor
         The monitors of every run, which also judge what is prepared. May be given several times.
     arm
         The arms that are measured; the report has all arms in the file of rows. May be given several times.
     limit
-        How many contexts, drawn by the seed.
+        How many contexts are used. The seed selects them.
     tokens
-        The most tokens of one reply.
+        The largest number of tokens of one reply.
     seed
-        The seed of the draw, and of the order of the arms.
+        The seed that selects the contexts and the order of the arms.
     minutes
-        Begin no further context after so many minutes.
+        Begin no further context after this many minutes.
     """
     require_positive(limit=limit, tokens=tokens, minutes=minutes)
     asked = draw_contexts(read_questions(data), limit, seed)

@@ -99,7 +99,7 @@ def extract(segment: Segment, _right: int) -> Iterator[Figure]:
 
 @verifier(name="bench-totals", version="1", worker="inline")
 def check(claim: Figure, right: int) -> Verdict:
-    """Check a claim: compute the step again, or compare the answer with the one from :func:`prepare`."""
+    """Check a claim: compute the step again, or compare the answer with *right*, the value from :func:`prepare`."""
     found = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
     if found == claim.value:
         return Pass("computed", scope="steps" if claim.sign else "answer")

@@ -175,15 +175,15 @@ async def soak(
     Parameters
     ----------
     minutes
-        For how long.
+        How many minutes the soak takes.
     streams
-        Streams at once, each a run after the other.
+        How many streams are read at once. Each of them makes one run after another.
     rate
-        Chunks a second of each stream.
+        The rate of each stream, in chunks per second.
     transport
         The HTTP library that reads the streams.
     seed
-        Seed of the stories and of the faults.
+        The seed of the stories and of the faults.
     """
     require_positive(minutes=minutes, streams=streams, rate=rate)
     way, samples = open_transport(transport), array("d")

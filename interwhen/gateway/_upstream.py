@@ -89,7 +89,7 @@ class GatewayTransport:
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the server's answer to the GET request for *facts*."""
+        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``."""
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"
         request = self._upstream.request("GET", facts, headers, below_version=facts == "models")

@@ -259,7 +259,7 @@ class _Examiner(Prober):
 
 
 async def _asks(examiner: _Examiner, question: str, *, required: bool = False) -> _Evidence:
-    """Find out the answer to *question* with the code of ``interwhen doctor``.
+    """Answer *question*, one of those that ``interwhen doctor`` asks, and return the finding for a contract line.
 
     A negative answer makes the line "broken" if it is *required*, and "absent" otherwise.
     """
@@ -393,8 +393,8 @@ def _continues(
 ) -> _Evidence:
     """Compare the text of *chunks* with the *expected* text, and return the finding.
 
-    *resumed* is how the stream continued. With *tags*, the text of all phases counts, because the reasoning is between
-    tags.
+    *way* is how the text was to be continued in *place* (reasoning or answer), and *resumed* how the stream continued
+    it. With *tags*, the text of all phases counts, because the reasoning is between tags.
     """
     text = "".join(chunk.text for chunk in chunks if tags or chunk.phase == place)
     used = resumed or way

@@ -120,7 +120,7 @@ def scheme_and_host(url: str) -> tuple[str, str]:
 
 
 def environment_proxy(scheme: str, host: str) -> str | None:
-    """Return the URL of the proxy that the environment sets for *host*; ``None`` if there is none.
+    """Return the URL of the proxy that the environment sets for *host* and *scheme*; ``None`` if there is none.
 
     The variables are ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``. On macOS and Windows, the
     settings of the system count too.

@@ -40,9 +40,9 @@ def explain_forks(
     Parameters
     ----------
     forks
-        The number of forks, one after the other.
+        How many forks are made, one after the other.
     disturb
-        Send other requests after this many forks, so that the server may evict its cache; 0: never.
+        Send other requests after each group of this many forks, so that the server may evict its cache; 0: never.
     json
         Print the explanation as one JSON object.
     """

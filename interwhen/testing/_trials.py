@@ -238,19 +238,19 @@ def try_monitor_sync(
     *,
     seed: object = 0,
     model: Model | None = None,
-    told: Callable[[TrialResult], object] | None = None,
+    on_trial: Callable[[TrialResult], object] | None = None,
 ) -> list[TrialResult]:
     """Do the same as :func:`try_monitor`, for synchronous code.
 
-    After each trace, the function *told* is called with its result.
+    After each trace, the function *on_trial* is called with its result.
     """
     done: list[TrialResult] = []
 
     async def main() -> None:
         async for tried in try_monitor(monitor, traces, seed=seed, model=model):
             done.append(tried)
-            if told is not None:
-                told(tried)
+            if on_trial is not None:
+                on_trial(tried)
 
     try:
         asyncio.get_running_loop()

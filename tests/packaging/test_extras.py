@@ -48,6 +48,7 @@ CALLS = {
     "openai": "import openai, interwhen\ninterwhen.wrap(openai.AsyncOpenAI(api_key='k'), monitors=['arithmetic'])",
     "plots": "from matplotlib.figure import Figure",
     "precompute": "from interwhen.precompute._fsspec_shelf import FsspecShelf\nFsspecShelf('memory://x', one_writer=True)",
+    "ray": "from ray.cluster_utils import Cluster",
     "re2": "import re2",
     "sandbox": "from interwhen.sandbox._monty import MontySandbox\nwith MontySandbox(): pass",
     "tasks": "from interwhen_verifiers.tasks.sums import chain_sum\nprint(next(iter(chain_sum(count=1, seed=1))))",

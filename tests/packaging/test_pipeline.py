@@ -115,6 +115,64 @@ def test_a_failed_job_does_not_stop_the_others_and_is_not_lost(pipeline, capsys)
     assert "1 failed, 4 passed" in capsys.readouterr().out
 
 
+def pytest_output(failures):
+    """Return what pytest prints for *failures* failed tests and for skipped ones."""
+    lines = ["tests/test_one.py FFss    [100%]", "=== FAILURES ==="]
+    for number in range(failures):
+        lines += [
+            f"____________ test_wrong[{number}] ____________",
+            "",
+            "    def test_wrong(number):",
+            ">       assert text(number) == 'never'",
+            f"E       AssertionError: {'x' * 500}",
+            "",
+            "tests/test_one.py:7: AssertionError",
+        ]
+    lines += ["=== short test summary info ===", *(f"SKIPPED [{number}] elsewhere" for number in range(60))]
+    lines += [f"FAILED tests/test_one.py::test_wrong[{number}] - AssertionError" for number in range(failures)]
+    return [*lines, f"=== {failures} failed, 60 skipped in 1.00s ==="]
+
+
+def prints(lines, code):
+    """Return the work of a job whose command prints *lines* and exits with *code*."""
+    return lambda shell: shell.run(sys.executable, "-c", f"print(*{lines!r}, sep='\\n'); raise SystemExit({code})")
+
+
+def test_the_end_says_why_a_job_failed_however_much_came_after_it(pipeline):
+    jobs = [
+        pipeline.Job("few", "", prints(pytest_output(1), 1)),
+        pipeline.Job("many", "", prints(pytest_output(60), 1)),
+        pipeline.Job("build", "", prints([*range(200), "does not compile"], 1)),
+        pipeline.Job("good", "", prints(["E   is no error here", *range(200)], 0)),
+    ]
+    lines = pipeline.table(pipeline.run_jobs(jobs), 9.0)
+    few, many, build = (lines.index(f"===== why {name} failed") for name in ("few", "many", "build"))
+    shown = [line for line in lines[few + 1 : many] if line]
+    assert [line[:40] for line in shown] == [
+        "____________ test_wrong[0] ____________",
+        "E       AssertionError: xxxxxxxxxxxxxxxx",
+        "tests/test_one.py:7: AssertionError",
+        "FAILED tests/test_one.py::test_wrong[0] ",
+    ]
+    assert max(map(len, shown)) <= pipeline.REASON_LENGTH < 500
+    assert "FAILED tests/test_one.py::test_wrong[0] - AssertionError" in lines[many:build]
+    assert "E   " in "".join(lines[many:build])
+    assert lines[build - 2] == "… and 48 more"
+    assert "does not compile" in lines[build:]
+    assert not any("good failed" in line for line in lines)
+    assert lines[-1].endswith(" in 9.00s")
+
+
+def test_the_end_of_the_log_stays_short_if_every_job_failed(pipeline):
+    every = [pipeline.Report(f"job {number}", error="wrong") for number in range(16)]
+    for report in every:
+        report.failure = pytest_output(60)
+    lines = pipeline.table(every, 9.0)
+    assert all(f"===== why {report.name} failed" in lines for report in every)
+    # What shows the log shows its last 12 KB.
+    assert len("\n".join(lines)) < 12_000
+
+
 def test_a_job_that_cannot_run_here_is_named_and_has_not_failed(pipeline):
     def cannot(shell):
         shell.run(sys.executable, "-c", "print('no such package'); raise SystemExit(3)")
@@ -142,6 +200,7 @@ def test_an_installation_that_takes_too_long_or_fails_says_so(monkeypatch, tmp_p
 
 
 def test_what_has_no_input_and_fails_ends_with_a_code(pipeline, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "find_pythons", lambda: {sys.version_info[:2]: sys.executable})
     monkeypatch.setattr(pipeline.Pipeline, "jobs", lambda self: [pipeline.Job("set up", "", lambda shell: 1 / 0)])
     assert pipeline.main(["set"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().out

@@ -468,10 +468,11 @@ def _clauses(line: str, small: frozenset[str], place: int) -> Iterator[_Clause]:
 def _with_heritage(
     parts: Sequence[tuple[_Word, ...]], small: frozenset[str], place: int, *, is_plain: bool
 ) -> Iterator[_Clause]:
-    """Yield the clauses of one sentence.
+    """Yield the clauses of one sentence, whose words are divided into *parts*.
 
     If a clause has only a number and the thing that it counts, the names and the verb of the previous clause apply to
-    it.
+    it. *small* has the stems of words that occur in lower case, *place* is the number of the sentence, and *is_plain*
+    tells whether all its numbers are plain amounts.
     """
     before: _Clause | None = None
     for words in parts:

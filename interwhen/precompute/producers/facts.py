@@ -257,7 +257,8 @@ async def _propose_fitting(
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
     """Ask the model for statements about *given*. If no statement can be read in the reply, ask once more.
 
-    Return the number of generated tokens, the statements, and the text of the last reply.
+    *params* limits the statements and the reply. Return the number of generated tokens, the statements, and the text of
+    the last reply.
     """
     prompt = ask_for(given, params.limit)
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
@@ -282,7 +283,9 @@ _UNSTRUCTURED: set[str] = set()
 async def _propose_structured(
     context: StepContext, given: Numbered, params: _FactParams
 ) -> tuple[int, list[Statement] | None, str] | None:
-    """Ask for statements in JSON. Return the number of generated tokens, the statements, and the reply.
+    """Ask the model for statements about *given* in JSON.
+
+    Return the number of generated tokens, the statements, and the reply.
 
     The statements are ``None`` if the reply is not such JSON. The result is ``None`` if the endpoint refuses the JSON
     schema.
@@ -305,7 +308,11 @@ async def _propose_structured(
 
 
 async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:
-    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is."""
+    """Return why *found* is not shown to follow from the lines that it cites; an empty string if it is.
+
+    With the *grounding* ``text``, its words and numbers are compared with these lines first. Then the monitors judge
+    it.
+    """
     if grounding == "text" and (lack := lack_of(found.said, found.cited, given.source)):
         return lack
     judged = await context.judge(found.said, _premises([found]))
