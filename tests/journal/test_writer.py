@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Journal, JournalError, ToolCall, UsageError, read_journal
-from interwhen._core.messages import Idle
 from interwhen._engine.journaling import Recorder
 from interwhen.journal._files import frames, preamble
 from interwhen.journal._rebuilding import facts_of
-from interwhen.journal._records import OutlineRecord, SpentRecord, decode
+from interwhen.journal._records import Idle, OutlineRecord, SpentRecord, decode
 from interwhen.journal._writer import JournalWriter
 from interwhen.models import Chunk, Usage
 from interwhen.testing import Pause, ScriptedModel
