@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -64,7 +63,7 @@ class OpenSegment(msgspec.Struct, eq=False):
     """Earlier lines that a cut ended in the middle. Claims that end in them are not checked either."""
 
     def is_torn_at(self, span: Span) -> bool:
-        """Tell whether *span* ends in a line that a cut ended in the middle."""
+        """Tell whether *span* ends in a torn line: a line of this segment that a cut has ended in the middle."""
         if self.torn is not None and span.end > self.torn:
             return True
         return any(tear.start < span.end <= tear.end for tear in self.tears)
@@ -220,7 +219,10 @@ class CheckTable:
         events: deque[Event],
         codes: Sequence[str] = (),
     ) -> None:
-        """*codes*: for each monitor, the hash of its verifier's source file, or an empty string."""
+        """Start with an empty table. *events* gets the events for the reader.
+
+        *codes* has, for each monitor, the hash of its verifier's source file, or an empty string.
+        """
         self.jobs: dict[int, Job] = {}
         self.forks = 0
         """The number of forks ordered so far."""
@@ -329,7 +331,10 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Cancel and forget the checks of unfinished segments (see :meth:`look`): the model continued or has ended."""
+        """Cancel and forget the checks of unfinished segments (see :meth:`look`). Return the orders to drop their jobs.
+
+        The model has continued these segments, or has ended.
+        """
         if not self._looks:
             return []
         looks, self._looks = self._looks, []
@@ -386,7 +391,10 @@ class CheckTable:
         return orders
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
-        """Process the end of a check, or of an extraction that failed; return the orders that follow."""
+        """Process the end of job *number*: a check, or an extraction that failed. Return the orders that follow.
+
+        *seconds* is the time that the job has taken.
+        """
         job = self.jobs.get(number)
         if job is None:
             return []
@@ -414,7 +422,7 @@ class CheckTable:
         return orders
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
-        """Cancel all open jobs. *why* is the reason in their records."""
+        """Cancel all open jobs, and return the orders to drop them. *why* is the reason in their records."""
         orders: list[Order] = []
         outcome = Cancelled(why)
         for job in list(self.jobs.values()):
@@ -429,7 +437,8 @@ class CheckTable:
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
         """Cancel the open extractions of monitors with the remedy ``Conclude``, because the model has ended.
 
-        The *skipped* jobs are left out: the engine has no order for them that could be dropped.
+        Return the orders to drop their jobs. The *skipped* jobs are left out: the engine has no order for them that
+        could be dropped.
         """
         orders: list[Order] = []
         for job in list(self.jobs.values()):
@@ -500,7 +509,10 @@ class CheckTable:
             del self._in_flight[job.question]
 
     def _claim(self, ref: PendingRef, orders: list[Order]) -> None:
-        """Judge the claim of *ref* by a cached verdict, or start (or join) a check, or skip it."""
+        """Judge the claim of *ref* by a cached verdict, or start a check, or join a running one, or skip the claim.
+
+        The order to start a check is added to *orders*.
+        """
         monitor = self._monitors[ref.monitor]
         question = self._question(ref)
         verdict = self._verdicts.get(question)
@@ -536,7 +548,7 @@ class CheckTable:
         self._settle(job.monitor, job.home, passed=self._violations.is_refuted(ref))
 
     def _judge(self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1) -> None:
-        """Record the outcome of the check of one claim, and add a candidate if the outcome leads to one."""
+        """Record the *outcome* of the check of one claim. If it may interrupt or end the run, add a candidate."""
         self._record(ref, outcome, seconds, tries)
         is_pass = passed(outcome)
         if not is_pass:
@@ -598,7 +610,7 @@ class CheckTable:
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Record an extraction that failed or was cancelled."""
+        """Record that the extraction of *job* failed or was cancelled. *seconds* is the time that it has taken."""
         name, verifier, version, code = self._names[job.monitor]
         place = job.segment.span
         record = CheckRecord(name, verifier, version, "", None, place, outcome, seconds, code_sha256=code)
@@ -724,8 +736,7 @@ LAST_TRIAL = 128
 """The largest number of checks that are skipped between two trials."""
 
 
-@dataclass(slots=True)
-class Breaker:
+class Breaker(msgspec.Struct):
     """A circuit breaker for one verifier in one run, shared by its monitors. It counts failures in a row, not time."""
 
     limit: int | None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, assert_never
+
+import msgspec
 
 from interwhen._core.checks import CheckTable, Job
 from interwhen._core.messages import (
+    NO_OFFER,
     Abandoned,
     Broken,
     Close,
@@ -31,6 +33,7 @@ from interwhen._core.messages import (
     RunSummary,
     Settled,
     SwitchedOff,
+    ToolOffer,
 )
 from interwhen._core.release import (
     ENDED_WELL,
@@ -50,7 +53,6 @@ from interwhen._core.violations import (
     Violations,
     plan_surrender,
 )
-from interwhen._core.written_calls import NO_OFFER, ToolOffer
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
@@ -68,8 +70,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
 
-@dataclass(slots=True)
-class RemedyPace:
+class RemedyPace(msgspec.Struct):
     """Counts the remedies in a row without progress, and computes the pauses after them.
 
     A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
@@ -112,7 +113,10 @@ class Window:
         """If the trace has more tokens than this, the server does not stop by itself, and we close the stream."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
-        """Store the length of the prompt from *usage*, if this is the first of the *requests*."""
+        """Store the length of the prompt, which *usage* has, if only one request was sent so far (*requests* is 1).
+
+        Later requests also count the kept text as prompt.
+        """
         if requests == 1 and usage is not None and usage.prompt_tokens is not None:
             self._prompt = usage.prompt_tokens
 
@@ -245,8 +249,8 @@ class Counts:
         intake = self._intake
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
-    def told(self, usage: Usage) -> int:
-        """Return the number of tokens of the main stream according to *usage* of the current request."""
+    def reported(self, usage: Usage) -> int:
+        """Return the tokens of the main stream by the server's counts. *usage* has those of the current request."""
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
@@ -284,7 +288,7 @@ class Counts:
             return 0
         self._window.learn(usage, self.requests)
         self.prompts.counted(usage)
-        return 0 if usage.completion_tokens is None else self.told(usage) - self.tokens()
+        return 0 if usage.completion_tokens is None else self.reported(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
         """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning."""
@@ -360,10 +364,11 @@ class Core:
         offer: ToolOffer | None = NO_OFFER,
         resume: ResumeMode | None = None,
     ) -> None:
-        """*offer* is what the request says about tool calls; ``None``: as in journals that are older than offers.
+        """Create the state of a new run.
 
-        *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can continue inside
-        the reasoning although its answer has begun.
+        *offer* is what the request says about tool calls; ``None`` means that only calls between tags are read, as in
+        old journals. *resume* is how the model continues text, if it is known. With token ids or a raw prefix, it can
+        continue inside the reasoning although its answer has begun.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -854,7 +859,10 @@ class Core:
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")
 
     def _summary(self, status: Status, why: str) -> RunSummary:
-        """Return the summary of the run. The *status* ``verified`` becomes ``unverified`` if a reason is found."""
+        """Return the summary of the run that ends with *status*, for the reason *why* (empty if there is none).
+
+        The status ``verified`` becomes ``unverified`` if there is any reason why the text is not verified.
+        """
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
         reasons = self._unverified_reasons(records)

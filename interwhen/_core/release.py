@@ -319,9 +319,10 @@ def certificate(
     *,
     hid_reasoning: bool = False,
 ) -> Certificate:
-    """Return the certificate of a text that :func:`unverified_reasons` has no reason against.
+    """Return the certificate of the text of *transcript*, for which :func:`unverified_reasons` has found no reason.
 
-    *hid_reasoning* tells whether the server did not send all reasoning.
+    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers. *hid_reasoning*
+    tells whether the server did not send all reasoning.
     """
     good = _good(records, refuted)
     covered = _covered(good)

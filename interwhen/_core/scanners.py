@@ -13,11 +13,14 @@ import re
 from collections.abc import Callable, Iterator
 
 from interwhen._core.transcript import Transcript
-from interwhen._types.segments import Span
+from interwhen._types.segments import Span, WrittenCalls
 
 
 class Scanner:
-    """The base class of all scanners, with borders, rewinding and skipping. Subclasses find where segments end."""
+    """The base class of the scanners, which find segments. It stores borders, and rewinds and skips text.
+
+    Subclasses find where segments end.
+    """
 
     __slots__ = (
         "_borders",
@@ -43,11 +46,17 @@ class Scanner:
 
     @property
     def hold(self) -> int:
-        """The offset from which on the text may become part of an incomplete segment. A gate holds this text back."""
+        """The offset at which the incomplete segment begins, or may begin. A gate holds the text after it back."""
         return self.start
 
     reads_on: bool = True
     """Whether a segment that is ended early would include the text directly after it. If so, a cut there tears it."""
+
+    reads_calls: bool = False
+    """Whether the segments are tool calls."""
+
+    found: WrittenCalls | None = None
+    """The calls in the last segment that was yielded; ``None``: the scanner does not read the calls."""
 
     looks_early: bool = False
     """Whether an incomplete segment can be checked while the stream is silent."""
@@ -115,7 +124,7 @@ class Scanner:
 
 
 class LineScanner(Scanner):
-    """Lines that are not blank, in groups of ``every``."""
+    """Finds lines that are not blank. Each group of ``every`` such lines is one segment."""
 
     __slots__ = (
         "_line",
@@ -166,7 +175,9 @@ def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], fr
 
 
 class JoinedLineScanner(Scanner):
-    """Lines that are not blank. A line and the next one are one segment if the next one begins with a word of *joins*.
+    """Finds lines that are not blank.
+
+    If a line begins with a word of *joins*, the line before it is in its segment too.
 
     A single sign counts as a word too.
     """
@@ -279,7 +290,7 @@ _LEAD = re.compile(r"\s*+(?P<signs>[^\w\n]{0,8}+)(?P<word>(?:[^\W_]|['\u2019])*+
 
 
 class ParagraphScanner(Scanner):
-    """Paragraphs: the lines between two blank lines."""
+    """Finds paragraphs: the lines between two blank lines."""
 
     wakes = "\n"
     looks_early = True
@@ -310,7 +321,7 @@ class ParagraphScanner(Scanner):
 
 
 class WholeScanner(Scanner):
-    """All text of a phase as one segment: the whole reasoning, or the whole answer, including feedback in it."""
+    """Makes all text of a phase one segment: the whole reasoning, or the whole answer, including feedback in it."""
 
     @property
     def bridges(self) -> bool:
@@ -324,7 +335,7 @@ class WholeScanner(Scanner):
 
 
 class CountScanner(Scanner):
-    """Parts of a fixed number of characters, without gaps."""
+    """Divides the text into parts of a fixed number of characters, without gaps."""
 
     reads_on = False
 
@@ -358,7 +369,10 @@ class CountScanner(Scanner):
 
 
 class PollScanner(CountScanner):
-    """Parts whose length is chosen at their start, by ``length(start, number of remedies so far)``."""
+    """Divides the text into parts. The function *length* chooses the length of each part when the part begins.
+
+    It gets the start of the part, and the number of remedies so far.
+    """
 
     def __init__(self, length: Callable[[int, int], int]) -> None:
         self._remedies = 0
@@ -404,7 +418,7 @@ _WORD_LIMIT = 8
 
 
 class SentenceScanner(Scanner):
-    """Sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
+    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
 
     wakes = "\n.!?"
     looks_early = True
@@ -447,7 +461,7 @@ class SentenceScanner(Scanner):
 
 
 class MarkerScanner(Scanner):
-    """The text between reflection markers such as "Wait"."""
+    """Finds the text between two reflection markers such as "Wait"."""
 
     def __init__(self, words: tuple[str, ...]) -> None:
         super().__init__()
@@ -490,9 +504,10 @@ class MarkerScanner(Scanner):
 
 
 class TagScanner(Scanner):
-    """Tool calls in the text: from an opening tag to the next closing tag, including both tags."""
+    """Finds tool calls in the text: from an opening tag to the next closing tag, including both tags."""
 
     reads_on = False
+    reads_calls = True
 
     def __init__(self, opening: str, closing: str) -> None:
         super().__init__()
@@ -561,10 +576,10 @@ _REACH = 200
 
 
 class FenceScanner(Scanner):
-    """Fenced code blocks: from an opening fence to the next line that holds only a closing fence, including both.
+    """Finds fenced code blocks: from an opening fence to the next line that holds only a closing fence.
 
-    The rules are those of CommonMark, except that any indentation is allowed, because models indent blocks in lists in
-    many ways.
+    Both fences are part of the block. The rules are those of CommonMark, except that any indentation is allowed,
+    because models indent blocks in lists in many ways.
     """
 
     wakes = "\n"

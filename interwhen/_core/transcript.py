@@ -133,7 +133,7 @@ class Transcript:
         self.kept_tokens += tokens
 
     def append_tag(self, text: str, tokens: int) -> None:
-        """Add a think tag, which marks the start or the end of the reasoning."""
+        """Add the think tag *text*, which marks the start or the end of the reasoning. It has *tokens* tokens."""
         self.tags.append(Span(self.length, self.length + len(text)))
         self.append(text, tokens)
 
@@ -284,8 +284,8 @@ class Transcript:
     def _ask(self, start: int) -> str | None:
         """Return the text that replaces the text run at offset *start* for a model that continues by an extra turn.
 
-        ``None``: this text run is sent unchanged. A conclusion may have several text runs. The first one is replaced by
-        the text of the extra turn, and the others by an empty string.
+        ``None``: this text run is sent unchanged. Only the text that ends the reasoning is replaced. It may have
+        several text runs: the first one is replaced by the text of the extra turn, and the others by an empty string.
         """
         at = bisect_right(self.conclusions, start, key=lambda entry: entry[0].start) - 1
         if at < 0 or start >= self.conclusions[at][0].end:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 import msgspec
@@ -66,9 +65,9 @@ class Trouble(NamedTuple):
 def next_rung(auto: Auto, trouble: Trouble) -> int | None:
     """Return the position of the next rung in ``auto.order``; ``None`` if the ladder has ended.
 
-    If the same words are refuted again at one place, the ladder moves on by one rung. Other words there are a new
-    sample. Then the ladder stays on its rung as long as this rung may be repeated, because new samples help most. Words
-    that were refuted before another sample count as other words: where the samples differ, a repetition is chance.
+    If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted there,
+    the ladder stays on its rung as long as this rung may be repeated, because new samples help most. Only repetitions
+    in a row count: words that were refuted, then other words, then the first words again, are no repetition.
     """
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
@@ -110,7 +109,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
     """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
 
-    If there is only one line, sentences count as steps. Think tags and feedback are no steps.
+    If there is only one line, its sentences count as steps. Think tags and feedback are not steps.
     """
     if floor >= end:
         return []
@@ -133,17 +132,20 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
 
 
 def back(starts: Sequence[int], steps: int) -> int | None:
-    """Return the start of the step that is *steps* steps before the end; if there are fewer, of the first step.
+    """Return the start of the last step but *steps* - 1, such as the last one for 1.
 
-    The result is ``None`` if there is no step.
+    *starts* are the starts of all steps.
+
+    If there are fewer steps, return the start of the first one; if there are none, return ``None``.
     """
     return starts[max(len(starts) - steps, 0)] if starts else None
 
 
 def premise_start(starts: Sequence[int], premises: Sequence[Span], number: int) -> int | None:
-    """Return the start of the step that contains premise number *number*, counted from the last premise.
+    """Return the start of the step that contains premise number *number*; 0 is the last premise.
 
-    The result is ``None`` if there is no such premise or step.
+    *starts* are the starts of the steps, and *premises* the spans of the premises. The result is ``None`` if there is
+    no such premise or step.
     """
     places = sorted({span.start for span in premises}, reverse=True)
     if number >= len(places):
@@ -179,8 +181,7 @@ class Ref(msgspec.Struct, eq=False):
 # The violation that gets the remedy is the earliest one in the trace, not the one that was found first.
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A violation, or an unproven claim, that may interrupt or end the run. ``span`` is its position in the trace.
 
     ``violation`` is ``None`` if no remedy is possible: the release rule holds the text back because its check proved
@@ -534,9 +535,9 @@ class Violations:
     # ------------------------------------------------------------------ what is done
 
     def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
-        """Return the plan of the remedy for *best*, and a text about the budget that forbids it (or ``None``).
+        """Return the plan of the remedy for *best*. If a budget forbids it, also return a text about this budget.
 
-        Unless *goes_back*, a ladder does not cut before the segment of *best*.
+        Without *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
         intake = self._intake
@@ -751,9 +752,10 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        """Count a remedy after which the run continues. Returns whether the frontier may pass the segment of *best*.
+        """Count the remedy *todo* for *best*. Return whether the frontier may pass the segment of *best*.
 
-        It may pass if the segment is reasoning that stays in the trace because feedback answers it.
+        The run continues after this remedy. The frontier may pass if the segment is reasoning that stays in the trace
+        because feedback answers it.
         """
         if todo.heat is not None:
             self.resamples = todo.heat

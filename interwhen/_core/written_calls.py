@@ -13,12 +13,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
+from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.scanners import Scanner
 from interwhen._core.transcript import Transcript
 from interwhen._types.models import Prompt
-from interwhen._types.monitors import Monitor
 from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls
 from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 
@@ -27,29 +25,6 @@ from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 _MOST_NAMES = 1_000
 """The largest number of tools that are read from a prompt."""
 
-
-class ToolOffer(msgspec.Struct, frozen=True):
-    """The tools of one request, and the unmarked formats in which its prompt shows calls.
-
-    An unmarked format has no special tags, so it is read only if the request shows that such calls may come.
-    """
-
-    tools: Mapping[str, Mapping[str, str]] = {}
-    """The offered tools by name; for each tool the types of its parameters by name (an empty type: not known)."""
-    in_field: bool = False
-    """Whether the tools were offered in a field of the request, so that the server sends calls in a field, too."""
-    react: bool = False
-    """Whether the prompt asks for ``Action:`` lines."""
-    code: tuple[tuple[str, str], ...] = ()
-    """The tags around code, as opening and closing tag, if the prompt is that of an agent that writes code."""
-
-    @property
-    def expects_text(self) -> bool:
-        """Whether somebody may run a call that the model quotes, for example in a fenced block."""
-        return bool(self.tools or self.react or self.code)
-
-
-NO_OFFER = ToolOffer()
 FENCES = (("```python", "\n```"), ("```py", "\n```"))
 """The opening and the closing of a fenced block of Python code."""
 _TAGS = (("<code>", "</code>"), *FENCES)
@@ -58,13 +33,6 @@ _NAME = re.compile(r'"name"\s*:\s*"([A-Za-z_][\w.-]{0,99})"')
 _DEFINED = re.compile(r"^[ \t]{0,40}def ([A-Za-z_]\w{0,99})\(([^()\n]{0,2000})\)", re.MULTILINE)
 _DESCRIBED_PARAMETER = re.compile(r"([A-Za-z_]\w*)\s*(?::\s*([^,=]+))?")
 _CODE = re.compile(r"(?:<code>|```\S{0,40})[ \t]{0,9}\n[ \t]{0,40}def [A-Za-z_]")
-
-
-def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
-    """Return :func:`read_offer` of *prompt* and *extra*, or an empty offer if no monitor reads tool calls."""
-    if not any(isinstance(monitor.trigger, ToolCalls) for monitor in monitors):
-        return NO_OFFER
-    return read_offer(prompt, extra)
 
 
 def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
@@ -205,7 +173,7 @@ def read_written(
 
 
 class _Reading:
-    """The state of reading one text."""
+    """Converts the calls of one text to tool calls, by the types of the offered tools."""
 
     def __init__(self, offer: ToolOffer) -> None:
         self.offer = offer
@@ -216,7 +184,12 @@ class _Reading:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
     def typed(self, name: str, arguments: Mapping[str, str]) -> ToolCall:
-        """Return the call with *arguments*, texts that have no type, converted by the types of the tool."""
+        """Return the call of tool *name*.
+
+        The texts in *arguments* are converted to the types that the tool declares for them.
+
+        A type that the tool does not declare is guessed.
+        """
         return self.call(name, {each: self.value(name, each, text) for each, text in arguments.items()})
 
     def value(self, name: str, parameter: str, text: str) -> Any:
@@ -244,7 +217,7 @@ def _json(text: str) -> Any:
 
 
 def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
-    """Read one call as JSON, a list of calls, or calls that are separated by semicolons."""
+    """Yield the calls in *text*: one call as JSON, a list of calls, or calls that are separated by semicolons."""
     decoder = json.JSONDecoder()
     at, text = 0, text.strip()
     if not text:
@@ -315,7 +288,7 @@ def _pairs(reading: _Reading, name: str, rest: str) -> ToolCall:
 def _elements(
     text: str, opening: re.Pattern[str], closings: Sequence[str], *, lenient: bool = False
 ) -> Iterator[tuple[re.Match[str], str]]:
-    """Yield each element of *text*: its opening tag, and the text up to the next closing tag.
+    """Yield each element of *text*: its *opening* tag, and the text up to the next of the tags *closings*.
 
     Raises :class:`Unreadable` for other text between the elements. *lenient*: the last closing tag may be missing.
     """
@@ -468,7 +441,10 @@ def _is_json(text: str) -> bool:
 
 
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Read the text after ``<|python_tag|>``: JSON, ``name.call(...)`` of a built-in tool, or program code."""
+    """Yield the calls in *body*, the text after ``<|python_tag|>``.
+
+    It is JSON, ``name.call(...)`` of a built-in tool, or program code.
+    """
     body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
     if body.startswith("{"):
         yield from _json_calls(reading, body)
@@ -495,7 +471,7 @@ def _parse(text: str) -> ast.Module:
 
 
 def _pythonic(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Read a call such as ``name(key="value")``, or a list of calls."""
+    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls."""
     module = _parse(body.removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip())
     if len(module.body) != 1 or not isinstance(module.body[0], ast.Expr):
         raise Unreadable("the text is not a list of calls")
@@ -571,7 +547,7 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
-    """Read the calls in program code. With *interpreter*, the code as a whole is a call, too, and comes first."""
+    """Yield the calls in the program *code*. With *interpreter*, the whole code is a call, too, and comes first."""
     code = code.strip("\n").removesuffix("<end_code>").strip()
     module = _parse(code)
     if interpreter:
@@ -630,7 +606,11 @@ def _bound(node: ast.AST) -> Sequence[str]:
 
 
 def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Read ``Action: name`` and ``Action Input: ...``, ``Action: name[input]``, or ``Action:`` and a JSON object."""
+    """Yield the call in *body*.
+
+    It has the form ``Action: name`` and ``Action Input: ...``, ``Action: name[input]``, or ``Action:`` and a JSON
+    object.
+    """
     match = _ACTION.match(body)
     if match is None:
         return
@@ -661,7 +641,7 @@ def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
 
 
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Read a JSON object without a mark around it. It is a call only if it names an offered tool."""
+    """Yield the call in *body*, a JSON object without a mark around it, if it names an offered tool."""
     tools = reading.offer.tools
     try:
         calls = list(_json_calls(reading, body))
@@ -878,7 +858,7 @@ def _any_text(texts: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class _OpeningSearch(NamedTuple):
-    """What is needed to find one of several texts quickly."""
+    """The patterns and lengths with which one of several texts is found quickly."""
 
     leads: re.Pattern[str]
     """Matches the first character of any of the texts."""
@@ -903,7 +883,7 @@ def _search_for(texts: tuple[str, ...]) -> _OpeningSearch:
 
 
 class _Quoting(NamedTuple):
-    """What is known about quotations in Markdown before offset ``at``. It is stored, so that no text is read twice."""
+    """The state of Markdown quotations at offset ``at``. It is stored, so that no text is read twice."""
 
     at: int
     since: int
@@ -928,14 +908,13 @@ class _Quoting(NamedTuple):
 
 
 class CallScanner(Scanner):
-    """Tool calls in the text, in all formats that *trigger* and the *offer* of the request allow."""
+    """Finds tool calls in the text, in all formats that *trigger* and the *offer* of the request allow."""
 
     reads_on = False
+    reads_calls = True
 
     def __init__(self, trigger: ToolCalls, offer: ToolOffer = NO_OFFER) -> None:
         super().__init__()
-        self.found: WrittenCalls | None = None
-        """The calls in the last segment that was yielded."""
         self._offer = offer
         self._is_own = (trigger.opening, trigger.closing) != DEFAULT_TAGS
         self._openings: dict[str, list[Opening]] = {}
@@ -1026,7 +1005,7 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where a call begins
 
     def _find(self, transcript: Transcript, *, last: bool) -> bool:
-        """Find the next opening. Returns whether there is one."""
+        """Find the next opening of a call, and return whether there is one. *last*: no more text will come."""
         search, text, base = self._search, self._text, self._base
         at = max(self.pos - search.reach + 1, self.start, self._from) - base
         self._half = transcript.length
@@ -1084,7 +1063,7 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where it ends
 
     def _end(self, transcript: Transcript, *, last: bool) -> int | None:
-        """Return the end of the open call; ``None`` if it is not known yet.
+        """Return the end of the open call; ``None`` if it is not known yet. *last*: no more text will come.
 
         If ``_body`` is not set afterwards, the text is not a call.
         """
@@ -1137,7 +1116,7 @@ class CallScanner(Scanner):
         return transcript.length
 
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
-        """Read the call at *span*. Returns whether it is one."""
+        """Read the text at *span*, which begins with *opening*. Return whether it is a call."""
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)
             head = transcript.slice(after, min(after + _HEAD, span.end)) if not self._is_own else ""

@@ -14,7 +14,10 @@ DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let 
 
 
 class Lines(msgspec.Struct, frozen=True, tag=True):
-    """Each line that is not blank, without its line end. With ``every`` > 1, groups of that many lines."""
+    """Makes each line that is not blank a segment, without its line end.
+
+    If ``every`` is above 1, each group of that many lines is a segment.
+    """
 
     every: int = 1
     joins: tuple[str, ...] = ()
@@ -23,28 +26,31 @@ class Lines(msgspec.Struct, frozen=True, tag=True):
 
 
 class Paragraphs(msgspec.Struct, frozen=True, tag=True):
-    """Each paragraph: the lines between two blank lines."""
+    """Makes each paragraph a segment: the lines between two blank lines."""
 
 
 class Sentences(msgspec.Struct, frozen=True, tag=True):
-    """Each sentence. It ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
+    """Makes each sentence a segment. It ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
 
 
 class Markers(msgspec.Struct, frozen=True, tag=True):
-    """The text between two reflection markers such as "Wait". A marker counts only as a separate word (or words)."""
+    """Makes the text between two reflection markers such as "Wait" a segment.
+
+    A marker counts only as a separate word (or words).
+    """
 
     words: tuple[str, ...] = DEFAULT_MARKERS
 
 
 class ThinkEnd(msgspec.Struct, frozen=True, tag=True):
-    """The whole reasoning, as one segment, when it has ended."""
+    """Makes the whole reasoning one segment, when it has ended."""
 
 
 DEFAULT_TAGS = ("<tool_call>", "</tool_call>")
 
 
 class ToolCalls(msgspec.Struct, frozen=True, tag=True):
-    """Each tool call: structured calls, and calls that the model writes as text.
+    """Makes each tool call a segment: structured calls, and calls that the model writes as text.
 
     :attr:`Segment.calls` has the calls of a segment. Most formats have special tags and are always read, unless the
     model quotes them. A format without tags (``json``, ``pythonic``, ``react``, ``code``) is read only if the request
@@ -63,22 +69,25 @@ class ToolCalls(msgspec.Struct, frozen=True, tag=True):
 
 
 class CodeBlocks(msgspec.Struct, frozen=True, tag=True):
-    """Each fenced code block of Markdown that is complete, including both fences."""
+    """Makes each fenced code block of Markdown a segment when it is complete. Both fences are part of it."""
 
 
 class EveryChars(msgspec.Struct, frozen=True, tag=True):
-    """Parts of ``count`` characters, including white space, without gaps. The last part of a phase may be shorter."""
+    """Divides the text into segments of ``count`` characters, including white space, without gaps.
+
+    The last segment of a phase may be shorter.
+    """
 
     count: int = 400
 
 
 class Polls(msgspec.Struct, frozen=True, tag=True):
-    """Parts of the text without gaps, for expensive checks such as forks.
+    """Divides the text into segments without gaps, for expensive checks such as forks.
 
-    The length of a part minimizes the expected cost. Frequent checks cost tokens. Rare checks waste the text that the
-    model writes after a mistake. If mistakes come at a constant rate, the cheapest length is ``sqrt(2 * cost / rate)``
-    (checkpoint intervals: Young 1974, Daly 2006). The rate is estimated: it starts at ``found / seen``, and each remedy
-    in the run counts as one more mistake. The length of a part is fixed at its start. Raises
+    The length of a segment minimizes the expected cost. Frequent checks cost tokens. Rare checks waste the text that
+    the model writes after a mistake. If mistakes come at a constant rate, the cheapest length is ``sqrt(2 * cost /
+    rate)`` (checkpoint intervals: Young 1974, Daly 2006). The rate is estimated: it starts at ``found / seen``, and
+    each remedy in the run counts as one more mistake. The length of a segment is fixed at its start. Raises
     :class:`~interwhen.UsageError` on wrong values.
     """
 
@@ -98,7 +107,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
             raise UsageError(f"Polls: cost, found and seen must be above 0, and 1 <= least <= most, got {self!r}")
 
     def length(self, start: int, remedies: int) -> int:
-        """Return the length of the part that begins at offset *start*.
+        """Return the length of the segment that begins at offset *start*.
 
         *remedies* is the number of remedies in the run so far.
         """
@@ -116,7 +125,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """The whole answer, as one segment, when the stream has ended."""
+    """Makes the whole answer one segment, when the stream has ended."""
 
 
 Trigger: TypeAlias = (

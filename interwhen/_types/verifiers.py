@@ -162,7 +162,10 @@ def hold(ticket: Ticket) -> Iterator[None]:
 
 
 class WorkNote:
-    """Says where a check began, and how long it waited before. A worker pool fills it, see :func:`note_work`."""
+    """Says in which worker a check ran, and how long it had waited for this worker.
+
+    A worker pool fills it, see :func:`note_work`.
+    """
 
     __slots__ = ("waited", "worker")
 
@@ -177,17 +180,17 @@ _NOTE: ContextVar[WorkNote | None] = ContextVar("interwhen_work_note", default=N
 
 
 def take_note() -> WorkNote:
-    """Return a new note for the check that this task starts next."""
+    """Return a new note. The pool writes into it where the next check of this task runs, and how long it waited."""
     note = WorkNote()
     _NOTE.set(note)  # not reset: each check has a task of its own, and so a context of its own
     return note
 
 
 def note_work(worker: str, waited: float) -> None:
-    """Say that a check now begins in *worker*, after it *waited* that many seconds.
+    """Record that a check now begins in *worker*, after it *waited* that many seconds.
 
     A worker pool calls it, in the context of the check. Only the first call for a check counts: later ones belong to
-    the check of its repair. Without a note, it does nothing.
+    the check of its repair. Outside of a check, it does nothing.
     """
     note = _NOTE.get()
     if note is not None and not note.worker:

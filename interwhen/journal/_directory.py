@@ -28,9 +28,9 @@ from interwhen.journal._records import CalledRecord
 from interwhen.journal._settings import CallHead, CallJournal
 from interwhen.journal._writer import JournalWriter
 
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 2.0
 """How long records wait in memory. A write costs as much as the records of ten chunks, so it must have many of them."""
-QUEUED_BYTES = 256 << 10
+QUEUED_BYTES = 1 << 20
 """The most bytes of one call that wait for the disk. With more, its journal is given up."""
 STUCK_SECONDS = 5.0
 """When the disk has not answered for so long, new calls get no journal, so that memory stays bounded."""
@@ -331,7 +331,7 @@ class JournalDirectory:
 
 
 class JournalSlot:
-    """One journal in a directory. It is both the file and the clerk of its writer."""
+    """One journal in a directory: the file of its writer, and also the clerk that writes the records to the file."""
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name

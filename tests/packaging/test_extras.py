@@ -42,12 +42,14 @@ COMMANDS = {
 }
 # What an extra brings to Python, where no command needs it alone.
 CALLS = {
+    "capacity": "from interwhen.bench.capacity._simulation import environment\nenvironment()",
     "datasets": "from interwhen.bench._task_files import hub\nhub",
     "fast": "import interwhen, interwhen.testing as t\nwith interwhen.run_sync(t.ScriptedModel(['x']), '', uvloop=True) as r: r.drain()",
     "jsonschema": "from interwhen_verifiers.json_schema import json_schema\njson_schema(schema={'type': 'object'})",
     "openai": "import openai, interwhen\ninterwhen.wrap(openai.AsyncOpenAI(api_key='k'), monitors=['arithmetic'])",
     "plots": "from matplotlib.figure import Figure",
     "precompute": "from interwhen.precompute._fsspec_shelf import FsspecShelf\nFsspecShelf('memory://x', one_writer=True)",
+    "ray": "from ray.cluster_utils import Cluster",
     "re2": "import re2",
     "sandbox": "from interwhen.sandbox._monty import MontySandbox\nwith MontySandbox(): pass",
     "tasks": "from interwhen_verifiers.tasks.sums import chain_sum\nprint(next(iter(chain_sum(count=1, seed=1))))",
