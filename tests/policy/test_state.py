@@ -120,7 +120,7 @@ WRONG = {
     ),
     "a list that is none": (
         {"from": ["get_order"], "each": "result", "into": "orders", "key": "args.id", "value": "result"},
-        "each must be a list",
+        "'each' must be a list",
     ),
     "an argument that is none": (
         {"from": ["get_order"], "into": "orders", "key": "args.name", "value": "result"},
