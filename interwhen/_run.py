@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar, get_args
@@ -67,7 +67,6 @@ from interwhen.journal._records import (
 )
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
-from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import Api, MonitorSpec, PromptMonitorSpec, load_model, load_monitors, load_prompt_monitors
 
 if TYPE_CHECKING:
@@ -146,8 +145,7 @@ async def recheck(path: str | os.PathLike[str], monitors: Iterable[MonitorSpec])
 # ---------------------------------------------------------------------- the recorded checks
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatedCheck:
+class RepeatedCheck(msgspec.Struct, frozen=True):
     """The result of repeating one recorded check that had passed."""
 
     check: CheckRecord
@@ -181,7 +179,7 @@ async def check_again(
         )
     specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
-    model = _replay(chunks, begins[0])
+    model = _recorded_model(chunks, think_tags=begins[0])
     async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
         again = await run.drain()
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
@@ -279,12 +277,11 @@ def _repeated(check: CheckRecord, now: CheckRecord | None) -> RepeatedCheck:
 # ---------------------------------------------------------------------- the recorded text
 
 
-@dataclass(slots=True)
-class _RecordedTrace:
+class _RecordedTrace(msgspec.Struct):
     """The chunks of one trace. *ours* lists the ranges (start, end) of the text that remedies inserted."""
 
-    chunks: list[Chunk] = field(default_factory=list)
-    ours: list[tuple[int, int]] = field(default_factory=list)
+    chunks: list[Chunk] = msgspec.field(default_factory=list)
+    ours: list[tuple[int, int]] = msgspec.field(default_factory=list)
 
     def is_ours(self, start: int, end: int) -> bool:
         return any(low < end and start < high for low, high in self.ours)
@@ -352,7 +349,7 @@ def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
 async def observe_recorded(found: Journaled, chunks: Sequence[Chunk], observers: Sequence[Monitor]) -> Result:
     """Return the result of a run of *observers* over *chunks*, with the prompt and settings of the run in *found*."""
     header = found.header
-    model = _replay(chunks, header.think_tags)
+    model = _recorded_model(chunks, think_tags=header.think_tags)
     async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
         return await run.drain()
 
@@ -361,9 +358,13 @@ def _is_open(check: CheckRecord) -> bool:
     return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))
 
 
-def _replay(chunks: Sequence[Chunk], think_tags: tuple[str, str] | None) -> Model:
+def _recorded_model(
+    chunks: Sequence[Chunk], *, think_tags: tuple[str, str] | None = None, name: str = "recorded"
+) -> Model:
+    from interwhen.models._replay import Recording, ReplayModel  # only runs of recorded text need it
+
     able = Capabilities(resume="prefix", forks=False, think_tags=think_tags)
-    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name="recorded")
+    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name=name)
 
 
 # Event loops for synchronous code, each in its own thread: one for a run, or one for all users of a client.
@@ -821,7 +822,7 @@ def resume(
     past = rebuild_to_go_on(found, watchers)
     header = found.header
     # A finished run sends no request: it needs a model only for its name.
-    adapter = _model(found, model) if past.summary is None else ReplayModel([Recording(())], name=header.model)
+    adapter = _model(found, model) if past.summary is None else _recorded_model((), name=header.model)
     listeners = _listeners()
     made = (ObservedRun if listeners else Run)(
         adapter,

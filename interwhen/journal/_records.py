@@ -7,10 +7,8 @@ not count.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
 from operator import mul, sub
@@ -202,6 +200,8 @@ def encode(record: Record) -> bytes:
     try:
         return msgspec.msgpack.encode(record, enc_hook=_plain)
     except UnicodeEncodeError:
+        import json
+
         text = json.dumps(msgspec.to_builtins(record, enc_hook=_plain), default=_plain)
         return msgspec.msgpack.encode(EscapedRecord(text))
 
@@ -211,7 +211,11 @@ def decode(payload: bytes) -> Record:
     if payload[1:8] == _ENDING:
         return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
-    return _convert(json.loads(found.json)) if isinstance(found, EscapedRecord) else found
+    if isinstance(found, EscapedRecord):
+        import json
+
+        return _convert(json.loads(found.json))
+    return found
 
 
 _ENDING = b"\xa6ending"  # the tag of an EndRecord, its first item; only this record has fields that were renamed
@@ -328,8 +332,7 @@ _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE
 _NO_SECRET = frozenset(("max_tokens", "min_tokens", "stop_token_ids", "skip_special_tokens", "ignore_eos_token"))
 
 
-@dataclass(frozen=True, slots=True)
-class AbsentVerifier:
+class AbsentVerifier(msgspec.Struct, frozen=True):
     """Replaces a verifier whose verdicts are in the journal. A new check with it returns ``Unknown``."""
 
     name: str
