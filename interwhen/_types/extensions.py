@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import anyio
 import msgspec
@@ -18,6 +17,9 @@ from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen._types.remedies import Rung
 from interwhen._types.results import Result
 from interwhen._types.verifiers import Verifier
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +113,13 @@ class ContextSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Unprepared:
+class Unprepared(msgspec.Struct, frozen=True):
     """The :class:`Ready` of a run without a prepared context. It leaves the prompt unchanged.
 
     ``used`` names the items that a resumed run had used before, as recorded in its journal.
     """
 
-    used: Offline = field(default_factory=Offline)
+    used: Offline = msgspec.field(default_factory=Offline)
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
         """Return *model* and *prompt* unchanged."""
@@ -175,8 +176,7 @@ class WorkerPool(Protocol):
 # The task of a run, for verifiers that know the problem.
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """The prompt of a run: a text for the model to continue, or the messages of a chat."""
 
     prompt: Prompt
