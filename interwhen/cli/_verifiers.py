@@ -347,7 +347,7 @@ def try_(
         progress.advance(f"{flagged} flagged")
 
     with ProgressLine("traces", len(found)) as progress:
-        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, told=counted)
+        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, on_trial=counted)
     if not tried:
         raise UsageError(
             f"TRACES must hold at least one labelled trace, got {str(traces)!r} without any: name another file"

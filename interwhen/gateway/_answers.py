@@ -297,6 +297,7 @@ def _call(api: Api, body: Mapping[str, Any]) -> ApiCall:
         raise HttpError(
             400,
             "invalid_type",
-            "tools must be a list of objects as the API describes, got another form: correct the request",
+            f"tools must be a list of objects as the API describes, got {body.get('tools')!r:.100}: "
+            "correct the request",
         ) from error
     return call

@@ -55,8 +55,9 @@ class FsspecShelf:
         if protocol not in _EXCLUSIVE and not one_writer:
             raise StoreError(
                 url,
-                f"{protocol!r} may not create files exclusively, so two writers could overwrite each other: set "
-                "one_writer=True if only one process writes here, or use a local folder, S3, GCS or Azure",
+                f"a file system must create files exclusively, got {protocol!r}, which may not, so that two writers "
+                "could overwrite each other: set one_writer=True if only one process writes here, or use a local "
+                "folder, S3, GCS or Azure",
             )
         if protocol in _LOCAL:
             self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))

@@ -108,7 +108,7 @@ def _is_to_be_judged(solution: Solution, question: Question) -> bool:
 
 def _is_handed(solution: Solution, answer: str | None) -> bool:
     written = tuple(one.inserted for one in solution.result.violations) if solution.result else ()
-    return answer is not None and any(holds(text, answer) for text in (*solution.told, *written))
+    return answer is not None and any(holds(text, answer) for text in (*solution.given, *written))
 
 
 class _Claim(NamedTuple):

@@ -157,7 +157,7 @@ QUICK = {
     "verifiers show": "imports one plug-in",
     "verifiers why-failed": "imports one plug-in",
 }
-NO_JSON = {"export": "writes rows of JSON to its file"}
+NO_JSON = {"export": "writes rows of JSON to its file", "plan measure": "writes JSON to its file"}
 SHOWN_BY = {"ProgressLine", "each", "progress_of", "Experiment", "_shown"}
 """The names with which a module of a command shows progress; one of them must be among its names."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, get_args
@@ -44,6 +45,7 @@ Link = Literal["none", "chain"]
 Grounding = Literal["text", "monitors"]
 """``text``: the lines that a statement cites must show it: each number is a quantity of them, and the units work out.
 ``monitors``: the monitors read the cited lines themselves, and what they pass follows from these."""
+_NUMBERS = re.compile(r"\d+")
 _QUOTED = 120
 _SHORTEST = 200
 """A shorter text, in characters, is not cut to fit into the context window."""
@@ -81,7 +83,7 @@ class FactProducer:
     """
 
     name = "facts"
-    version = "3"
+    version = "4"
     kind: Kind = "facts"
 
     def __init__(
@@ -169,7 +171,7 @@ class FactProducer:
         generated, proposed, reply = await _propose_fitting(context, text, known, params)
         if not proposed:
             return Nothing(f"no statement could be read in the reply of the model: {reply!r:.{_QUOTED}}")
-        lacks = {found: await _lack(found, given, context, params.grounding) for found in proposed[: params.limit]}
+        lacks = await _lacks(proposed[: params.limit], given, context, params.grounding)
         facts = [found for found, why in lacks.items() if not why]
         doubtful = await _doubtful(lacks, context) if params.derivations else ()
         if doubtful and not facts:
@@ -305,6 +307,31 @@ async def _propose_structured(
     if proposed is None and reply.finish_reason == "stop":
         _UNSTRUCTURED.add(context.model.name)
     return _tokens(reply), proposed, reply.text
+
+
+async def _lacks(
+    proposed: Sequence[Statement], given: Numbered, context: StepContext, grounding: Grounding
+) -> dict[Statement, str]:
+    """Return why each statement of *proposed* is not shown by its lines; an empty string if it is.
+
+    Models forget to cite lines, and build on statements of the same reply, which have no number yet. So with the
+    grounding ``text``, a statement that its lines do not show is tried again with all lines and accepted statements
+    that share a number with it.
+    """
+    lacks: dict[Statement, str] = {}
+    accepted: list[str] = []
+    for found in proposed:
+        tried, why = found, await _lack(found, given, context, grounding)
+        if why and grounding == "text":
+            numbers = set(_NUMBERS.findall(found.said))
+            near = (line for line in (*given.source, *accepted) if numbers & {*_NUMBERS.findall(line)})
+            wider = Statement(found.said, tuple(dict.fromkeys((*found.cited, *near))))
+            if wider != found and not await _lack(wider, given, context, grounding):
+                tried, why = wider, ""
+        lacks[tried] = why
+        if not why:
+            accepted.append(tried.said)
+    return lacks
 
 
 async def _lack(found: Statement, given: Numbered, context: StepContext, grounding: Grounding) -> str:

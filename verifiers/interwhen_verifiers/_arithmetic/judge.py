@@ -372,28 +372,21 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
     )
 
 
-def _product_first(node: Node) -> Node:
-    """Read ``a / b * c`` as ``a / (b * c)``."""
+def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
+    """Return a function that reads ``a / b * c`` as ``a / (b * c)``, or ``a / b / c`` as ``a / (b / c)``.
+
+    *operator* is the second one. Authors who write ``a / b/c`` mean the latter.
+    """
+    sign = operator.strip("*")
 
     def change(node: Number | Binary) -> Node:
-        match node:
-            case Binary(operator="*", left=Binary(operator="/") as division):
-                return division._replace(right=Binary("*", "", division.right, node.right))
+        if isinstance(node, Binary) and node.operator == operator:
+            match node.left:
+                case Binary(operator="/") as division:
+                    return division._replace(right=Binary(operator, sign, division.right, node.right))
         return node
 
-    return mapped(node, change)
-
-
-def _division_last(node: Node) -> Node:
-    """Read ``a / b / c`` as ``a / (b / c)``: authors who write ``a / b/c`` mean that."""
-
-    def change(node: Number | Binary) -> Node:
-        match node:
-            case Binary(operator="/", left=Binary(operator="/") as division):
-                return division._replace(right=Binary("/", "/", division.right, node.right))
-        return node
-
-    return mapped(node, change)
+    return lambda node: mapped(node, change)
 
 
 def _bitwise(node: Node) -> Node:
@@ -411,8 +404,8 @@ def _bitwise(node: Node) -> Node:
 
 
 _REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
-    (_product_first, "a product after a division can be read in two ways"),
-    (_division_last, "a division after a division can be read in two ways"),
+    (_regrouped("*"), "a product after a division can be read in two ways"),
+    (_regrouped("/"), "a division after a division can be read in two ways"),
     (_bitwise, "the sign for powers may be exclusive or"),
 )
 
