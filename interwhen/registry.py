@@ -12,11 +12,8 @@ import types
 import typing
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -102,8 +99,7 @@ PRODUCERS = "interwhen.producers"
 """The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(msgspec.Struct, frozen=True):
     """An installed plug-in, as the metadata of its distribution describes it."""
 
     name: str
@@ -240,8 +236,8 @@ def _tried(group: str, plugin: Plugin) -> Plugin:
     try:
         _load_described(group, plugin)
     except PluginError as error:
-        return replace(plugin, loaded=False, error=error.reason)
-    return replace(plugin, loaded=True)
+        return msgspec.structs.replace(plugin, loaded=False, error=error.reason)
+    return msgspec.structs.replace(plugin, loaded=True)
 
 
 def _load_described(group: str, plugin: Plugin) -> None:
@@ -528,7 +524,7 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
     """
     if isinstance(spec, Monitor):
         return spec
-    return make_monitor(*_taken_apart(spec))
+    return _with_spec(make_monitor(*_taken_apart(spec)), spec)
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
@@ -564,7 +560,13 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
 
 
 def _loaded(spec: MonitorSpec) -> tuple[Monitor, ...]:
-    return (spec,) if isinstance(spec, Monitor) else _make(*_taken_apart(spec))
+    if isinstance(spec, Monitor):
+        return (spec,)
+    return tuple(_with_spec(monitor, spec) for monitor in _make(*_taken_apart(spec)))
+
+
+def _with_spec(monitor: Monitor, spec: MonitorSpec) -> Monitor:
+    return dataclasses.replace(monitor, spec=spec) if isinstance(spec, str | Mapping) else monitor
 
 
 def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
@@ -715,7 +717,7 @@ def load_model(
     """
     if not isinstance(spec, str):
         return spec
-    if urlsplit(spec).scheme in {"http", "https"} and "//" in spec:
+    if spec.lstrip()[:8].lower().startswith(("http://", "https://")):
         return _served(spec, name=name, api=api, api_key=api_key)
     plugin, _, text = spec.strip().partition(":")
     model = call_factory(plugin, load(MODELS, plugin), text)
@@ -826,13 +828,11 @@ def _split_factory(
 
 # The description of a verifier plug-in: its options, or the reason why it does not work.
 
-_HERE = Path(__file__).parent
 _FRAMES = 6
 """How many of the innermost frames of a traceback :func:`why_failed` shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifierReport:
+class VerifierReport(msgspec.Struct, frozen=True):
     """The description of one verifier plug-in, made by :func:`describe`."""
 
     plugin: Plugin
@@ -947,7 +947,9 @@ def _explained(error: PluginError) -> str:
 
 def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
     import traceback
+    from pathlib import Path
 
+    here = Path(__file__).parent
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != _HERE]
+    own = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent != here]
     return own[-_FRAMES:]

@@ -9,7 +9,6 @@ import dataclasses
 import inspect
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from types import CoroutineType
 from typing import Any, cast
@@ -246,8 +245,7 @@ def _is_claim(claim: object) -> bool:
     return type(known.key) is str and (known.span is None or _is_span(known.span))
 
 
-@dataclass(frozen=True, slots=True)
-class BoundVerifier:
+class BoundVerifier(msgspec.Struct, frozen=True):
     """A verifier together with the value that ``prepare`` returned. Both are pickled together for a worker process."""
 
     inner: Verifier
@@ -647,8 +645,7 @@ MOST_FINDINGS = 100
 """The most findings of one monitor that are recorded. All of them are acted on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedPrompt:
+class CheckedPrompt(msgspec.Struct, frozen=True):
     """The texts of a prompt after all monitors have read and rewritten them, and the record of the findings."""
 
     texts: tuple[PromptText, ...]
@@ -709,7 +706,7 @@ def _apply_prompt_monitor(
             continue
         found = _findings(monitor, text)
         if monitor.action == "rewrite" and found:
-            changed[number] = dataclasses.replace(text, text=_rewritten(monitor, text, found))
+            changed[number] = msgspec.structs.replace(text, text=_rewritten(monitor, text, found))
         records += [_prompt_record(monitor, text, one) for one in found[: MOST_FINDINGS - len(records)]]
     return tuple(changed), records
 
@@ -745,7 +742,7 @@ def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptF
         parts += [text.text[at : one.span.start], _replacement(monitor, text, one)]
         at = one.span.end
     made = "".join(parts) + text.text[at:]
-    if _findings(monitor, dataclasses.replace(text, text=made)):
+    if _findings(monitor, msgspec.structs.replace(text, text=made)):
         raise ValueError("the rewritten text must have no findings")
     return made
 
