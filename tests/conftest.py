@@ -1,5 +1,6 @@
 """What all tests share: support modules on the path, the report of faults, and hypothesis without a stopwatch."""
 
+import gc
 import os
 import sys
 from functools import cache
@@ -75,6 +76,12 @@ def pytest_collection_modifyitems(config, items):
             (kept if chosen else left).append(item)
         items[:] = kept
         config.hook.pytest_deselected(items=left)
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector the modules and the tests: it would walk a million objects in each of its passes."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):
