@@ -21,6 +21,7 @@ import interwhen
 from interwhen import JournalError, UsageError
 from interwhen._types.errors import without_user
 from interwhen.cli import _exits
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
 from interwhen.journal import JournalSettings
 from interwhen.models import probe
@@ -86,7 +87,8 @@ def doctor(
         raise UsageError("--record must be used with --contract, got it alone: add --contract")
     if contract:
         return _contract(base_url, model or "local", record, json=json)
-    diagnosis = anyio.run(_diagnosis, base_url, model or "local")
+    with ProgressLine("probing the endpoint"):
+        diagnosis = anyio.run(_diagnosis, base_url, model or "local")
     settings = _configured()
     if settings is not None and settings.path:
         more = examine_journals(settings)
@@ -105,7 +107,8 @@ def _report(diagnosis: Diagnosis, *, json: bool) -> int:
 
 
 def _contract(base_url: str | None, model: str, record: Path | None, *, json: bool) -> int:
-    report = anyio.run(_checked, base_url, model, record)
+    with ProgressLine("checking the contract"):
+        report = anyio.run(_checked, base_url, model, record)
     console = stdout_console()
     if json:
         print(as_json(report))
