@@ -1,4 +1,4 @@
-"""The monitor for structured output: documents are found, judged while they stream, and repaired by going on."""
+"""The monitor for structured output: it finds documents, and judges them while they stream."""
 
 from __future__ import annotations
 
