@@ -54,6 +54,7 @@ from interwhen.journal._rebuilding import (
     read_journal,
     rebuild,
     rebuild_to_go_on,
+    refuse_redacted,
     standing,
 )
 from interwhen.journal._records import (
@@ -177,14 +178,41 @@ async def check_again(
             f"the monitors must be given to check the result in {os.fspath(path)!r}, which does not say how "
             "to make them: give monitors=[...]"
         )
-    specs = monitors if monitors is not None else [one.spec for one in header.monitors if one.spec is not None]  # type: ignore[union-attr]
-    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(specs))
+    absent: dict[str, str] = {}
+    if monitors is None and header is not None:
+        monitors, absent = _specs_and_absent(header)
+    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(monitors or ()))
     model = _recorded_model(chunks, think_tags=begins[0])
     async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
         again = await run.drain()
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
-    return result, tuple(_repeated(check, found.get((check.monitor, check.key, check.span))) for check in passed)
+    return result, tuple(
+        RepeatedCheck(check, passes=False, why=absent[check.monitor])
+        if check.monitor in absent
+        else _repeated(check, found.get((check.monitor, check.key, check.span)))
+        for check in passed
+    )
+
+
+def _specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[str, str]]:
+    """Return the specifications of the monitors in *header*, and for each monitor without one, why it cannot be made.
+
+    One specification may make several monitors; it is returned once.
+    """
+    specs: list[str | dict[str, Any]] = []
+    absent: dict[str, str] = {}
+    for record in header.monitors:
+        if record.spec is None:
+            name = str(record.fields["name"])
+            absent[name] = (
+                f"the journal must say how to make the monitor {name!r:.80}, and does not, because it was given as an "
+                "object or a function, has a secret option, or was made from the request: give it with --monitor or "
+                "monitors=[...]"
+            )
+        elif record.spec not in specs:
+            specs.append(record.spec)
+    return specs, absent
 
 
 class ClaimAgain(NamedTuple):
@@ -237,6 +265,7 @@ def _recorded(
         data = file.read()
     if data.startswith(MAGIC):
         journaled = read_journal(path)
+        refuse_redacted(journaled)
         if journaled.result is None:
             raise UsageError(f"the run in {os.fspath(path)!r} must be over, and is not: resume it to its end first")
         header = journaled.header
@@ -757,6 +786,14 @@ class SyncRun:
         except StopAsyncIteration:
             raise StopIteration from None
 
+    def __repr__(self) -> str:
+        """Return one short line: how the run ended, or how far it is."""
+        return f"<SyncRun: {self}>"
+
+    def __str__(self) -> str:
+        """Return one line for a person: that of the result, or how far the run is."""
+        return str(self._inner)
+
     def _repr_html_(self) -> str | None:
         """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)
@@ -867,16 +904,13 @@ def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple
     return watchers
 
 
-def _specs(path: str, header: Header) -> list[MonitorSpec]:
-    specs: list[MonitorSpec] = []
-    for record in header.monitors:
-        if record.spec is None:
-            name = record.fields["name"]
-            raise JournalError(
-                path,
-                f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run",
-            )
-        specs.append(record.spec)
+def _specs(path: str, header: Header) -> Sequence[MonitorSpec]:
+    specs, absent = _specs_and_absent(header)
+    if absent:
+        name = next(iter(absent))
+        raise JournalError(
+            path, f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run"
+        )
     return specs
 
 

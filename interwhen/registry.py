@@ -524,7 +524,7 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
     """
     if isinstance(spec, Monitor):
         return spec
-    return make_monitor(*_taken_apart(spec))
+    return _with_spec(make_monitor(*_taken_apart(spec)), spec)
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
@@ -560,7 +560,13 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
 
 
 def _loaded(spec: MonitorSpec) -> tuple[Monitor, ...]:
-    return (spec,) if isinstance(spec, Monitor) else _make(*_taken_apart(spec))
+    if isinstance(spec, Monitor):
+        return (spec,)
+    return tuple(_with_spec(monitor, spec) for monitor in _make(*_taken_apart(spec)))
+
+
+def _with_spec(monitor: Monitor, spec: MonitorSpec) -> Monitor:
+    return dataclasses.replace(monitor, spec=spec) if isinstance(spec, str | Mapping) else monitor
 
 
 def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:

@@ -64,12 +64,13 @@ class ContextOpener(Protocol):
     """Opens a prepared context of a store for reading: an entry point of the group ``interwhen.contexts``."""
 
     def __call__(
-        self, name: str, model: Model, *, store: str | None, key_file: Path | None
+        self, name: str, model: Model, *, store: str | None, key_file: Path | None, passages: int = 0
     ) -> AbstractAsyncContextManager[Ready]:
         """Open the context *name* for runs of *model*, until the end of the ``async with`` block.
 
-        *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. Raises
-        :class:`~interwhen.UsageError` if there is no such context, or if it was prepared for another model.
+        *store* is the place of the store, or ``None`` for the default place. *key_file* is a file with its key. A run
+        whose prompt lacks the text gets at most *passages* characters of it. Raises :class:`~interwhen.UsageError` if
+        there is no such context, or if it was prepared for another model.
         """
         ...
 

@@ -324,8 +324,8 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
 
 # Monitors as data, and back, so that the core can be rebuilt without their code.
 
-_CODE = ("verifier", "extractor")
-"""The fields of a monitor that are not data."""
+_CODE = ("verifier", "extractor", "spec")
+"""The fields of a monitor that are not data, or that a record has elsewhere."""
 _CHOSEN = ("remedy", "scope", "trigger")
 """The fields whose default the plug-in chooses. Another version of the plug-in may choose another default."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
@@ -352,7 +352,7 @@ def describe(
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
     """Return the records of the verifiers and of the *monitors*.
 
-    *specs* are the specifications of the monitors, in the same order.
+    *specs* are the specifications of those monitors that do not have their own, in the same order.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -371,7 +371,8 @@ def describe(
         }
         code = tuple(name for name, value in values.items() if callable(value))
         fields = {name: _as_read(value) for name, value in values.items() if name not in code}
-        spec = specs[place] if place < len(specs) else None
+        # One specification may make several monitors. Then only the monitors themselves tell from which they were made.
+        spec = specs[place] if monitor.spec is None and len(specs) == len(monitors) else monitor.spec
         forks, tracker = isinstance(monitor.extractor, Fork), tracks(monitor.extractor)
         records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker))
     return tuple(verifiers), tuple(records)

@@ -143,6 +143,7 @@ REACHES = {
     "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
     "journal/test_scribe.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
+    "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
     "journal/test_writer.py": (
         "interwhen._engine.journaling",
         "the recorder of a run fills the columns that the clerk takes",
