@@ -51,6 +51,7 @@ LIBRARIES = (
 """The libraries for which there are adapters. They are in an environment of their own, since they ask for each other's
 versions."""
 INTEGRATIONS = "tests/integrations"
+RAY = "tests/integrations/ray"
 EXTRAS = "tests/packaging/test_extras.py"
 PLAYWRIGHT = "playwright>=1.55"
 """Drives the browser of the system: it downloads none of its own."""
@@ -59,8 +60,6 @@ VLLM_SECONDS = 300
 """How long the installation of vLLM may take. With its tests, the job must end within eight minutes."""
 CANNOT = 3
 """The exit code of a command that cannot do its work on this machine."""
-REASONS, REASON_LENGTH = 40, 160
-"""How many lines of failed jobs are repeated at the end for each of two jobs, and how many characters of each line."""
 PACKAGES = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers")
 
 Version = tuple[int, int]
@@ -159,8 +158,6 @@ class Report:
     closings: list[str] = field(default_factory=list)
     """The closing lines of pytest."""
     output: list[str] = field(default_factory=list)
-    failure: list[str] = field(default_factory=list)
-    """What the failed command printed."""
 
 
 @dataclass(frozen=True)
@@ -206,10 +203,9 @@ class Shell:
         if process.returncode == CANNOT:
             raise CannotRunError(lines[-1] if lines else f"exit code {CANNOT}")
         if process.returncode:
-            self.report.failure = lines
             raise JobError(
                 f"the command must exit with 0, got {process.returncode}: {Path(words[0]).name} "
-                f"{_short(' '.join(words[1:4]))}; see its output above"
+                f"{' '.join(words[1:4])}; see its output above"
             )
         return lines
 
@@ -220,29 +216,6 @@ def closing_line(lines: Sequence[str]) -> str:
         if match := re.match(r"=*\s*(.*?\d+ (?:passed|failed|error).* in [\d.]+s.*?)\s*=*$", line):
             return match[1]
     return ""
-
-
-def reasons(lines: Sequence[str], limit: int = REASONS) -> list[str]:
-    """Return at most *limit* of *lines*, the output of a failed command: those that say why it failed.
-
-    For pytest, these are the assertions, their places and the names of the failed tests. For another command, they are
-    its last lines.
-    """
-    named = [line for line in lines if re.match(r"(FAILED|ERROR) ", line)]
-    told = [line for line in lines if re.match(r"E  |_{3,} .* _{3,}$|\S+\.py:\d+: \w*$", line)]
-    if named or told:
-        # The names come last, since whatever shows the end of a log shows them.
-        names = named[: limit // 2]
-        if len(named) > len(names):
-            names[-1] = f"… and {len(named) - len(names) + 1} more"
-        chosen = [*told[: limit - len(names)], *names]
-    else:
-        chosen = list(lines[-limit:])
-    return [_short(line) for line in chosen]
-
-
-def _short(line: str) -> str:
-    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 1] + "…"
 
 
 def total(reports: Sequence[Report]) -> dict[str, int]:
@@ -310,11 +283,6 @@ def table(reports: Sequence[Report], seconds: float) -> list[str]:
         lines.append(f"jobs that cannot run on this machine: {', '.join(missing)}")
     passed = "every other job passed" if missing else "every job passed"
     lines.append(f"jobs that failed: {', '.join(failed)}" if failed else passed)
-    # What shows only the end of a long log must show why a job in its middle failed.
-    share = min(REASONS, 2 * REASONS // (len(failed) or 1))
-    for report in reports:
-        if report.error and report.failure:
-            lines += ["", f"===== why {report.name} failed", *reasons(report.failure, share)]
     lines.append(f"{sums} in {seconds:.2f}s")
     return lines
 
@@ -412,6 +380,7 @@ class Pipeline:
             Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
             Job("libraries", "the adapters with the real libraries, and a real model's mistake", self._libraries),
+            Job("ray", "checks on clusters of several nodes, which are killed", self._ray),
             Job("demo", "`make demo`", self._demo),
             Job("trace page", "its bundle against its sources, and the page in Chromium", self._page),
             Job("vllm", "`make test-vllm`: a real vLLM on the CPU, where it can be installed", self._vllm),
@@ -473,7 +442,14 @@ class Pipeline:
         )
         # Their own clients and loops are not always closed, and their own warnings are theirs.
         theirs = ("-p", "no:unraisableexception", "-W", "default")
-        shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS)
+        shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS, f"--ignore={RAY}")
+
+    def _ray(self, shell: Shell) -> None:
+        python = self._envs.make(
+            shell, "ray", self._oldest, "--editable", ".[gateway,openai,ray]", *testers(), weights=False
+        )
+        # One cluster at a time: each node needs several processes.
+        shell.run(python, "-m", "pytest", RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]

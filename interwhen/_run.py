@@ -68,7 +68,15 @@ from interwhen.journal._records import (
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.models._messages import as_message
 from interwhen.models._replay import Recording, ReplayModel
-from interwhen.registry import Api, MonitorSpec, PromptMonitorSpec, load_model, load_monitors, load_prompt_monitors
+from interwhen.registry import (
+    Api,
+    MonitorSpec,
+    PromptMonitorSpec,
+    load_model,
+    load_monitors,
+    load_prompt_monitors,
+    load_workers,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -515,7 +523,7 @@ def run(
     feedback: FeedbackTemplate | None = None,
     starts_in: Phase = "answer",
     min_coverage: float = 0.0,
-    workers: WorkerPool | None = None,
+    workers: WorkerPool | str | None = None,
     threads: int = 8,
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
@@ -535,7 +543,8 @@ def run(
     *min_coverage* (0 to 1), the result is unverified if the checked claims cover a smaller share of the text.
 
     *workers* (:class:`~interwhen.Workers`) is a pool that several runs share for their checks; without it, the run has
-    its own pool with *threads* and *processes*. *journal* is the file for the journal, from which
+    its own pool with *threads* and *processes*. ``workers="ray"`` gives the run a pool of its own on a cluster
+    (:class:`~interwhen.integrations.ray.RayWorkers`). *journal* is the file for the journal, from which
     :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``): the
     run uses the items that are ready when it is entered, and does not wait for others. *allocator*
     (:class:`~interwhen.strategies.AdaptiveAllocator`) sets the budgets for this prompt, and learns from the result.
@@ -557,8 +566,7 @@ def run(
     _vet_type("sampling", sampling, Sampling)
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
-    if workers is not None and not fits(workers, WorkerPool):
-        raise UsageError(f"workers must be a pool of workers, got {workers!r:.200}: write workers=Workers(...)")
+    pool = load_workers(workers)
     if allocator is not None and not fits(allocator, Allocator):
         raise UsageError(
             f"allocator must have the methods allow() and learn(), got {allocator!r:.200}: give an Allocator"
@@ -588,7 +596,8 @@ def run(
         feedback=feedback,
         starts_in=starts_in,
         min_coverage=min_coverage,
-        workers=workers,
+        workers=pool,
+        owns_workers=isinstance(workers, str),
         threads=threads,
         processes=processes,
         owns_model=owned,
@@ -794,7 +803,7 @@ def resume(
     *,
     model: Model | str | None = None,
     monitors: Iterable[MonitorSpec] | None = None,
-    workers: WorkerPool | None = None,
+    workers: WorkerPool | str | None = None,
     threads: int = 8,
     processes: int = 2,
 ) -> Run:
@@ -829,7 +838,8 @@ def resume(
         feedback=header.template,
         starts_in=header.starts_in,
         min_coverage=header.min_coverage,
-        workers=workers,
+        workers=load_workers(workers),
+        owns_workers=isinstance(workers, str),
         threads=threads,
         processes=processes,
         owns_model=not isinstance(model, Model),
